@@ -1,0 +1,1 @@
+"""From files and hubs to the two shapes the rest knows: benchmarks and training sets."""

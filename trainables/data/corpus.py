@@ -1,0 +1,160 @@
+"""The two shapes that all data take: a `Benchmark` to evaluate on, a `TrainingSet` to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from trainables.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query in one language.
+
+    Attributes:
+        id: Unique in its benchmark, such as `de:56beb434`.
+        text: What the encoder is given, before any prefix.
+        question: The id shared by all translations of this query (the unit of pairing).
+        cluster: The highest unit of dependence known (article, else paragraph, else question).
+    """
+
+    id: str
+    text: str
+    question: str
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One retrievable text in one language; `id` is unique in its benchmark."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Queries, corpora and relevance judgements in one or more languages.
+
+    Languages are BCP-47 codes in ascending order; the multilingual pool is the concatenation of
+    the corpora in that order, which fixes the candidate index that breaks ties.
+
+    Attributes:
+        name: As in the catalog.
+        queries: Language to its queries, in file order.
+        corpus: Language to its candidates, in file order.
+        qrels: Query id to {candidate id: gain}, gains positive.
+        judged_in_all_languages: True where a query's relevant candidates are judged in every
+            corpus language, so that the union pool is the `multi` setting. Where False, the pool
+            is `pool_same_language` and language bias is refused on it.
+        dropped: Why items of the source are not here, to how many.
+    """
+
+    name: str
+    queries: Mapping[str, Sequence[Query]]
+    corpus: Mapping[str, Sequence[Candidate]]
+    qrels: Mapping[str, Mapping[str, float]]
+    judged_in_all_languages: bool = True
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what every later step relies on.
+
+        Raises:
+            UserError: Languages out of order, an id used twice, or a judgement of a candidate
+                that no corpus holds.
+        """
+        for role, table in (("queries", self.queries), ("corpus", self.corpus)):
+            if list(table) != sorted(table):
+                raise UserError(f"{self.name}: languages of {role} must be in ascending order")
+            total = sum(map(len, table.values()))
+            if len({item.id for items in table.values() for item in items}) != total:
+                raise UserError(f"{self.name}: an id is used twice in {role}; make ids unique")
+        known = {candidate.id for items in self.corpus.values() for candidate in items}
+        for query, gains in self.qrels.items():
+            missing = gains.keys() - known
+            if missing:
+                raise UserError(
+                    f"{self.name}: qrels of query {query!r} name {min(missing)!r}, "
+                    "which no corpus holds; mend the qrels or add the candidate"
+                )
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages of the corpora, in pool order."""
+        return tuple(self.corpus)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Question-passage pairs, aligned over languages: row r is the same question everywhere.
+
+    Attributes:
+        name: As in the catalog.
+        questions: (n,) question ids, shared by all translations.
+        golds: (n,) ids of the gold candidate, shared by all translations; rows with equal golds
+            are false negatives of each other.
+        clusters: (n,) articles, for checks of contamination.
+        queries: Language to n query texts; None where a row lacks the language.
+        passages: Language to n passage texts; None where a row lacks the language.
+    """
+
+    name: str
+    questions: Sequence[str]
+    golds: Sequence[str]
+    clusters: Sequence[str]
+    queries: Mapping[str, Sequence[str | None]]
+    passages: Mapping[str, Sequence[str | None]]
+
+    def __post_init__(self) -> None:
+        """Check that all columns have the same length and languages."""
+        n = len(self.questions)
+        columns = [self.golds, self.clusters, *self.queries.values(), *self.passages.values()]
+        if any(len(column) != n for column in columns) or len(set(self.questions)) != n:
+            raise UserError(f"{self.name}: columns differ in length, or a question id repeats")
+        if self.queries.keys() != self.passages.keys():
+            raise UserError(f"{self.name}: queries and passages must have the same languages")
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages in ascending order."""
+        return tuple(sorted(self.queries))
+
+    def restrict(self, languages: Sequence[str]) -> TrainingSet:
+        """Keep these languages, and the rows that exist in all of them.
+
+        Every arm of a study then sees the same questions whatever languages it draws.
+
+        Raises:
+            UserError: A language the set lacks, or no row left.
+        """
+        unknown = sorted(set(languages) - set(self.languages))
+        if unknown:
+            raise UserError(
+                f"training data {self.name}: no language {unknown[0]!r}; "
+                f"it has {', '.join(self.languages)}"
+            )
+        keep = [
+            row
+            for row in range(len(self.questions))
+            if all(
+                self.queries[language][row] is not None
+                and self.passages[language][row] is not None
+                for language in languages
+            )
+        ]
+        if not keep:
+            raise UserError(f"training data {self.name}: no row exists in all of {languages}")
+
+        def pick(column: Sequence[str | None]) -> list[str | None]:
+            return [column[row] for row in keep]
+
+        return TrainingSet(
+            name=self.name,
+            questions=[self.questions[row] for row in keep],
+            golds=[self.golds[row] for row in keep],
+            clusters=[self.clusters[row] for row in keep],
+            queries={language: pick(self.queries[language]) for language in sorted(languages)},
+            passages={language: pick(self.passages[language]) for language in sorted(languages)},
+        )

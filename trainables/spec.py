@@ -1,0 +1,221 @@
+"""What one trial is, frozen and canonical, and the digest that names it everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trainables.errors import UserError
+
+RECIPE = 1
+"""Raised by every change of code that alters results (golden tests fail until it is)."""
+
+Sampling = Literal["X-X", "X-Y", "hybrid", "X-X-mixed", "X-Y-fixed", "row-hybrid"]
+Pooling = Literal["mean", "cls"]
+Schedule = Literal["linear", "cosine", "constant"]
+
+TRAINING_FIELDS = (
+    "seed train languages sampling alpha shuffle_pairs batch_size steps learning_rate warmup "
+    "schedule weight_decay max_grad_norm temperature symmetric mask_false_negatives"
+).split()
+"""Fields without effect when nothing is trained."""
+
+
+class Frozen(BaseModel):
+    """A pydantic model that refuses unknown keys and later changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataRef(Frozen):
+    """Some data by content: where the files lie is not identity and stands elsewhere.
+
+    Attributes:
+        name: As in the catalog.
+        digest: Hash of the source files' bytes, or of the parameters of the embedded world.
+        languages: BCP-47 codes in ascending order; None for all that the source has.
+        part: A named part of the source, such as `train` or `held-out`; None for all of it.
+        text: What a candidate's text is, where the source leaves it open.
+    """
+
+    name: str
+    digest: str
+    languages: tuple[str, ...] | None = None
+    part: str | None = None
+    text: Literal["sentence", "sentence+context"] | None = None
+
+
+class EncoderRef(Frozen):
+    """An encoder by content, with everything that turns a text into its vector.
+
+    Attributes:
+        name: Hub id, the last part of a folder's path, or `embedded/<rung>`.
+        digest: Hash of the checkpoint's files, the hub commit, or of the embedded rung.
+        pooling: How token vectors become one.
+        query_prefix: Put before every query, trailing blank included.
+        passage_prefix: Put before every passage, trailing blank included.
+        max_query_tokens: Longer queries are cut, special tokens counted.
+        max_passage_tokens: Longer passages are cut, special tokens counted.
+    """
+
+    name: str
+    digest: str
+    pooling: Pooling
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    max_query_tokens: int = Field(ge=3)
+    max_passage_tokens: int = Field(ge=3)
+
+
+class Spec(Frozen):
+    """The complete description of one trial: equal experiments are equal specs.
+
+    A field without effect is None: zero steps leave no training field, a sampling without a coin
+    no alpha. `hybrid` at alpha 1 *is* X-X and at alpha 0 *is* X-Y.
+
+    Attributes:
+        recipe: Which code made the result.
+        encoder: What is fine-tuned.
+        test: Judges the hypotheses; never read by selection.
+        validation: The only data that selection may read.
+        seed: Keys the content stream, coins, languages and dropout.
+        train: What is trained on.
+        languages: Training languages in ascending order.
+        sampling: Which languages a batch's queries and passages are in (DESIGN, Words).
+        alpha: The mixing ratio: probability that a batch (or row) is monolingual.
+        shuffle_pairs: Control: passages are dealt to the wrong questions; nothing can be learned.
+        batch_size: Rows in one contrastive batch.
+        steps: Optimizer steps; 0 evaluates the encoder as it is.
+        learning_rate: Peak rate of AdamW.
+        warmup: Share of the steps in which the rate rises linearly from 0.
+        schedule: What the rate does after the warm-up.
+        weight_decay: AdamW's decoupled decay, on matrices (not on biases and norms).
+        max_grad_norm: Gradients are scaled down to this norm; None leaves them.
+        temperature: Cosine scores are divided by it.
+        symmetric: Add the passage-to-query direction to the loss.
+        mask_false_negatives: Rows of the same question or gold candidate leave the denominator.
+    """
+
+    recipe: int = RECIPE
+    encoder: EncoderRef
+    test: DataRef
+    validation: DataRef | None = None
+    seed: int | None = Field(None, ge=0, lt=2**31)
+    train: DataRef | None = None
+    languages: tuple[str, ...] | None = None
+    sampling: Sampling | None = None
+    alpha: float | None = Field(None, ge=0, le=1)
+    shuffle_pairs: bool | None = None
+    batch_size: int | None = Field(None, ge=2)
+    steps: int = Field(ge=0)
+    learning_rate: float | None = Field(None, gt=0)
+    warmup: float | None = Field(None, ge=0, le=1)
+    schedule: Schedule | None = None
+    weight_decay: float | None = Field(None, ge=0)
+    max_grad_norm: float | None = Field(None, gt=0)
+    temperature: float | None = Field(None, gt=0)
+    symmetric: bool | None = None
+    mask_false_negatives: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _canonical(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Drop what has no effect, so that equal experiments are equal specs."""
+        values = dict(values)
+        if values.get("steps") == 0:
+            return {key: value for key, value in values.items() if key not in TRAINING_FIELDS} | {
+                "steps": 0
+            }
+        if values.get("sampling") == "hybrid" and values.get("alpha") in (0, 1):
+            values["sampling"] = "X-X" if values["alpha"] == 1 else "X-Y"
+        if values.get("sampling") not in ("hybrid", "row-hybrid") and values.get("sampling"):
+            alpha = values.pop("alpha", None)
+            if alpha is not None and not 0 <= float(alpha) <= 1:
+                raise ValueError(f"alpha {alpha} is not between 0 and 1")
+        if values.get("languages") is not None:
+            values["languages"] = tuple(sorted(set(values["languages"])))
+        return values
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """A spec that trains says everything about its training."""
+        if self.steps == 0:
+            return self
+        optional = {"max_grad_norm", "alpha"}
+        missing = [
+            name for name in TRAINING_FIELDS if name not in optional and getattr(self, name) is None
+        ]
+        if self.sampling in ("hybrid", "row-hybrid") and self.alpha is None:
+            missing.append("alpha")
+        if missing:
+            raise ValueError(f"a spec with steps needs {', '.join(missing)}")
+        assert self.languages is not None
+        if self.sampling not in ("X-X", "X-X-mixed") and len(self.languages) < 2:
+            raise ValueError(
+                f"sampling {self.sampling} pairs different languages and needs at least two; "
+                f"the training languages are {', '.join(self.languages)}. "
+                "Add a language or use --set sampling=X-X"
+            )
+        return self
+
+    def canonical(self) -> str:
+        """The JSON text that is hashed: sorted keys, no blanks, fields without effect left out."""
+        return json.dumps(
+            self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":")
+        )
+
+    @property
+    def digest(self) -> str:
+        """20 hexadecimal digits of the SHA-256 of the canonical text."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What is not identity but can move a last digit; recorded in the result.
+
+    Attributes:
+        threads: Of torch in this trial.
+        device: `cpu` or `cuda`.
+        precision: `float32`, or `bfloat16` autocast on GPUs.
+        encode_tokens: Padded tokens in one forward pass of evaluation.
+        micro_batch_tokens: Padded tokens in one forward pass of training; None for the whole batch.
+    """
+
+    threads: int = 1
+    device: str = "cpu"
+    precision: str = "float32"
+    encode_tokens: int = 8192
+    micro_batch_tokens: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as stored in a result."""
+        return asdict(self)
+
+
+def build_spec(values: dict[str, Any]) -> Spec:
+    """Validate `values` into a spec.
+
+    Raises:
+        UserError: A key or value that is not allowed, with what is.
+    """
+    try:
+        return Spec.model_validate(values)
+    except ValidationError as error:
+        raise UserError(readable(error)) from None
+
+
+def readable(error: ValidationError) -> str:
+    """One line for each thing that pydantic found wrong: key, value and what is allowed."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(map(str, item["loc"]))
+        message = item["msg"].removeprefix("Value error, ")
+        value = item["input"]
+        shown = "" if isinstance(value, dict) or not key else f" (found {value!r})"
+        lines.append(f"{key}: {message}{shown}" if key else message)
+    return "\n".join(lines)
