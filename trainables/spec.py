@@ -25,6 +25,13 @@ TRAINING_FIELDS = (
 """Fields without effect when nothing is trained."""
 
 
+COIN_ENDS: dict[str, dict[float | None, str]] = {
+    "hybrid": {0: "X-Y", 1: "X-X"},
+    "row-hybrid": {0: "X-Y", 1: "X-X-mixed"},
+}
+"""What a sampling with a coin is when the coin always falls on one side."""
+
+
 class Frozen(BaseModel):
     """A pydantic model that refuses unknown keys and later changes."""
 
@@ -130,8 +137,8 @@ class Spec(Frozen):
             return {key: value for key, value in values.items() if key not in TRAINING_FIELDS} | {
                 "steps": 0
             }
-        if values.get("sampling") == "hybrid" and values.get("alpha") in (0, 1):
-            values["sampling"] = "X-X" if values["alpha"] == 1 else "X-Y"
+        ends = COIN_ENDS.get(values.get("sampling", ""), {})
+        values["sampling"] = ends.get(values.get("alpha"), values.get("sampling"))
         if values.get("sampling") not in ("hybrid", "row-hybrid") and values.get("sampling"):
             alpha = values.pop("alpha", None)
             if alpha is not None and not 0 <= float(alpha) <= 1:
