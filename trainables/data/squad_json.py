@@ -1,0 +1,184 @@
+"""Files of SQuAD's shape, optionally with LAReQA's sentence boundaries: `<language>.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.errors import UserError
+
+_SHAPE = "SQuAD's shape is data[] > paragraphs[] > context, qas[] > id, question, answers[]"
+_AGAIN = "Get the file again from its source, or name another folder with --data-dir"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of a paragraph; `answer_start` counts code points into the context."""
+
+    id: str
+    text: str
+    answer_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """One paragraph of one file.
+
+    Attributes:
+        number: Running number over the whole file, from 0.
+        article: Index of its article in the file, from 0.
+        title: The article's title; empty where the file gives none.
+        context: The paragraph's text, not stripped.
+        sentences: Sentences of the context in order; empty where boundaries were not asked for.
+        starts: Offset of each sentence's first code point.
+        ends: Offset one past each sentence's last code point.
+        questions: In file order.
+    """
+
+    number: int
+    article: int
+    title: str
+    context: str
+    sentences: tuple[str, ...]
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    questions: tuple[Question, ...]
+
+    def target(self, question: Question) -> str | None:
+        """The first sentence that holds the answer's first character, if any does."""
+        for sentence, start, end in zip(self.sentences, self.starts, self.ends, strict=True):
+            if start <= question.answer_start < end:
+                return sentence
+        return None
+
+
+def pick_languages(folder: Path, name: str, languages: Sequence[str] | None) -> list[str]:
+    """Languages to read, in ascending order: those asked for, or every `<language>.json`.
+
+    Raises:
+        UserError: No such folder, no file in it, or a language without a file.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"{name}: no folder {folder}. Name the folder that holds its <language>.json files "
+            "with --data-dir"
+        )
+    found = sorted(path.stem for path in folder.glob("*.json"))
+    if not found:
+        raise UserError(f"{name}: no <language>.json in {folder}. {_AGAIN}")
+    unknown = sorted(set(languages or ()) - set(found))
+    if unknown:
+        raise UserError(
+            f"{name}: no file {unknown[0]}.json for language {unknown[0]!r} in {folder}; "
+            f"there are {', '.join(found)}. Choose among these or add the file"
+        )
+    return sorted(set(languages)) if languages else found
+
+
+def read_paragraphs(path: Path, name: str, sentences: bool = True) -> list[Paragraph]:
+    """Read one file; every paragraph must carry `sentence_breaks` if `sentences` is asked for.
+
+    Raises:
+        UserError: The file cannot be read, is not JSON or not of the shape above, names an id
+            twice, or has boundaries outside the context.
+    """
+    document = _load(path, name)
+    where = f"{name}: {path.name}"
+    paragraphs: list[Paragraph] = []
+    for index, article in enumerate(_list(document, "data", where)):
+        place = f"{where}: data[{index}]"
+        for entry in _list(article, "paragraphs", place):
+            at = f"{place}, paragraph {len(paragraphs)}"
+            paragraphs.append(_paragraph(entry, article, index, len(paragraphs), sentences, at))
+    _refuse_repeats((q.id for p in paragraphs for q in p.questions), where)
+    return paragraphs
+
+
+def _load(path: Path, name: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{name}: no file {path}. {_AGAIN}") from None
+    except OSError as error:
+        raise UserError(f"{name}: cannot read {path}: {error.strerror}. {_AGAIN}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{name}: {path} is not UTF-8 text. {_AGAIN}") from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{name}: {path} is not complete JSON (line {error.lineno}, column {error.colno}: "
+            f"{error.msg}). {_AGAIN}"
+        ) from None
+
+
+def _value(table: Any, key: str, kind: type, where: str) -> Any:
+    if not isinstance(table, dict):
+        raise UserError(f"{where}: an object is expected, not {type(table).__name__}; {_SHAPE}")
+    if key not in table:
+        raise UserError(f"{where}: no key {key!r}; {_SHAPE}. {_AGAIN}")
+    if not isinstance(table[key], kind) or isinstance(table[key], bool):
+        raise UserError(
+            f"{where}: {key!r} is {type(table[key]).__name__}, not {kind.__name__}; {_SHAPE}"
+        )
+    return table[key]
+
+
+def _list(table: Any, key: str, where: str) -> list[Any]:
+    items: list[Any] = _value(table, key, list, where)
+    return items
+
+
+def _paragraph(
+    entry: Any, article: Any, index: int, number: int, sentences: bool, where: str
+) -> Paragraph:
+    context = _value(entry, "context", str, where)
+    breaks = list(_breaks(entry, len(context), where)) if sentences else []
+    return Paragraph(
+        number=number,
+        article=index,
+        title=str(article.get("title") or ""),
+        context=context,
+        sentences=tuple(context[start:end] for start, end in breaks),
+        starts=tuple(start for start, _ in breaks),
+        ends=tuple(end for _, end in breaks),
+        questions=tuple(_question(item, where) for item in _list(entry, "qas", where)),
+    )
+
+
+def _breaks(entry: Any, length: int, where: str) -> Iterator[tuple[int, int]]:
+    if "sentence_breaks" not in entry:
+        raise UserError(
+            f"{where}: no key 'sentence_breaks'. Sentence candidates need LAReQA's files "
+            "(XQuAD-R, MLQA-R); for plain SQuAD files use paragraph candidates: "
+            "benchmark xquad or mlqa"
+        )
+    for pair in _list(entry, "sentence_breaks", where):
+        if not (
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(isinstance(offset, int) for offset in pair)
+            and 0 <= pair[0] <= pair[1] <= length
+        ):
+            raise UserError(
+                f"{where}: sentence_breaks has {pair!r}; a pair [start, end] of offsets into the "
+                f"context of {length} characters is expected. {_AGAIN}"
+            )
+        yield pair[0], pair[1]
+
+
+def _question(item: Any, where: str) -> Question:
+    identity = str(_value(item, "id", str, f"{where}, qas"))
+    where = f"{where}, question {identity!r}"
+    answers = _list(item, "answers", where)
+    start = _value(answers[0], "answer_start", int, where) if answers else -1
+    return Question(identity, _value(item, "question", str, where), start)
+
+
+def _refuse_repeats(ids: Iterator[str], where: str) -> None:
+    seen: set[str] = set()
+    for identity in ids:
+        if identity in seen:
+            raise UserError(f"{where}: question id {identity!r} is used twice. {_AGAIN}")
+        seen.add(identity)
