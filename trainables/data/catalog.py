@@ -1,0 +1,237 @@
+"""Names of benchmarks and training data, and the loader of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trainables import storage
+from trainables.data import lareqa, synthetic
+from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.errors import UserError
+from trainables.spec import DataRef
+
+LAREQA_LANGUAGES = {
+    "xquad_r": ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"),
+    "mlqa_r": ("ar", "de", "en", "es", "hi", "vi", "zh"),
+}
+LAREQA_ARTICLES = 1_000
+"""More than any LAReQA file has."""
+
+LAREQA_PARTS = {
+    "articles": frozenset(range(0, LAREQA_ARTICLES, 2)),
+    "held-out": frozenset(range(1, LAREQA_ARTICLES, 2)),
+}
+"""Every second article for training, the others for evaluation: same domain, no shared text."""
+
+
+def names() -> list[str]:
+    """All names that `load_benchmark` knows."""
+    return sorted([*LAREQA_LANGUAGES, *_worlds()])
+
+
+def is_embedded(name: str) -> bool:
+    """Whether the data are made by this project and need no folder."""
+    return name in _worlds()
+
+
+def world(name: str) -> synthetic.World:
+    """The embedded world behind a name such as `synthetic` or `synthetic:null`."""
+    return _worlds()[name]
+
+
+def load_benchmark(
+    name: str,
+    path: str | Path | None = None,
+    languages: Sequence[str] | None = None,
+    *,
+    part: str | None = None,
+    text: str | None = None,
+) -> Benchmark:
+    """Load a benchmark by name.
+
+    Args:
+        name: One of `names()`.
+        path: The folder with the source's own files; not for the embedded world.
+        languages: BCP-47 codes to keep; all the source has by default.
+        part: For the embedded world `validation` or `test` (default); for LAReQA files
+            `held-out`, the articles that `articles` leaves out of training.
+        text: For LAReQA files `sentence` or `sentence+context` (default, as in XTREME-R).
+
+    Raises:
+        UserError: An unknown name, language or part, or files that are not as they should be.
+    """
+    if is_embedded(name):
+        benchmark = synthetic.synthetic_benchmark(world(name), _one_of(part, "test", "validation"))
+        return _keep_languages(benchmark, languages)
+    folder = _folder(name, path)
+    return lareqa.load_lareqa(
+        folder,
+        name,
+        _known_languages(name, languages),
+        _text(text),
+        None if part is None else LAREQA_PARTS[_one_of(part, "held-out", "articles")],
+    )
+
+
+def load_training(
+    name: str,
+    path: str | Path | None = None,
+    languages: Sequence[str] | None = None,
+    *,
+    part: str | None = None,
+    text: str | None = None,
+) -> TrainingSet:
+    """Load training data by name; arguments and errors as for `load_benchmark`.
+
+    The rows kept exist in all of `languages`, so that every arm sees the same questions.
+    """
+    if is_embedded(name):
+        training = synthetic.synthetic_training(world(name))
+    else:
+        known = _known_languages(name, languages)
+        training = lareqa.training_pairs(
+            _folder(name, path),
+            name,
+            known,
+            _text(text),
+            LAREQA_PARTS[_one_of(part, "articles", "held-out")],
+        )
+    return training.restrict(languages or training.languages)
+
+
+def reference(
+    name: str,
+    path: str | Path | None = None,
+    languages: Sequence[str] | None = None,
+    *,
+    part: str | None = None,
+    text: str | None = None,
+) -> DataRef:
+    """Name data by content; the files are read and hashed, nothing is kept in memory.
+
+    Raises:
+        UserError: An unknown name or language, or a missing file.
+    """
+    if is_embedded(name):
+        known: Sequence[str] | None = languages and sorted(languages)
+        return DataRef(
+            name=name,
+            digest=synthetic.world_digest(world(name)),
+            languages=None if known is None else tuple(known),
+            part=part or "test",
+        )
+    folder, known = _folder(name, path), _known_languages(name, languages)
+    files = {f"{language}.json": folder / f"{language}.json" for language in known}
+    for file in files.values():
+        if not file.is_file():
+            raise UserError(
+                f"{name}: {file} is missing; put the source's own files in one folder and name "
+                f"it with --data-dir, or choose languages with --set eval_languages=..."
+            )
+    return DataRef(
+        name=name,
+        digest=storage.tree_digest(files),
+        languages=tuple(known),
+        part=part,
+        text=_text(text),
+    )
+
+
+def open_benchmark(ref: DataRef, places: Mapping[str, str]) -> Benchmark:
+    """Load the very benchmark that `ref` names.
+
+    Args:
+        ref: What to load.
+        places: Digest to folder, for data that lie in files.
+
+    Raises:
+        UserError: The files are not those that `ref` was made from.
+    """
+    return load_benchmark(
+        ref.name, _verified(ref, places), ref.languages, part=ref.part, text=ref.text
+    )
+
+
+def open_training(ref: DataRef, places: Mapping[str, str]) -> TrainingSet:
+    """Load the very training data that `ref` names; arguments and errors as `open_benchmark`."""
+    return load_training(
+        ref.name, _verified(ref, places), ref.languages, part=ref.part, text=ref.text
+    )
+
+
+def _worlds() -> dict[str, synthetic.World]:
+    return {
+        "synthetic" if name == "standard" else f"synthetic:{name}": value
+        for name, value in synthetic.WORLDS.items()
+    }
+
+
+def _verified(ref: DataRef, places: Mapping[str, str]) -> str | None:
+    """The folder of `ref`, once its content has been found to be what it names."""
+    folder = places.get(ref.digest)
+    now = reference(ref.name, folder, ref.languages, part=ref.part, text=ref.text)
+    if now.digest != ref.digest:
+        raise UserError(
+            f"{ref.name}: {folder or 'the embedded world'} now has content {now.digest}, "
+            f"but the study was planned with {ref.digest}; restore the files, or start a new "
+            "study with another --name"
+        )
+    return folder
+
+
+def _folder(name: str, path: str | Path | None) -> Path:
+    if name not in LAREQA_LANGUAGES:
+        raise UserError(f"unknown benchmark or training data {name!r}; known: {', '.join(names())}")
+    if path is None:
+        raise UserError(f"{name} is read from files: name their folder with --data-dir DIR")
+    folder = Path(path).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(f"--data-dir {path}: no such folder; {name} is read from <language>.json")
+    return folder
+
+
+def _known_languages(name: str, languages: Sequence[str] | None) -> list[str]:
+    known = LAREQA_LANGUAGES[name]
+    if unknown := sorted(set(languages or ()) - set(known)):
+        raise UserError(f"{name} has no language {unknown[0]!r}; it has {', '.join(known)}")
+    return sorted(languages or known)
+
+
+def _one_of(part: str | None, default: str, *others: str) -> str:
+    if part is not None and part not in (default, *others):
+        raise UserError(f"no part {part!r}; there is {', '.join((default, *others))}")
+    return part or default
+
+
+def _text(text: str | None) -> str:
+    return _one_of(text, "sentence+context", "sentence")
+
+
+def _keep_languages(benchmark: Benchmark, languages: Sequence[str] | None) -> Benchmark:
+    if languages is None:
+        return benchmark
+    if unknown := sorted(set(languages) - set(benchmark.languages)):
+        raise UserError(
+            f"{benchmark.name} has no language {unknown[0]!r}; "
+            f"it has {', '.join(benchmark.languages)}"
+        )
+    corpus = {language: benchmark.corpus[language] for language in sorted(languages)}
+    kept = {candidate.id for items in corpus.values() for candidate in items}
+    queries = {language: benchmark.queries[language] for language in sorted(languages)}
+    return Benchmark(
+        name=benchmark.name,
+        queries=queries,
+        corpus=corpus,
+        qrels={
+            query.id: {
+                candidate: gain
+                for candidate, gain in benchmark.qrels[query.id].items()
+                if candidate in kept
+            }
+            for items in queries.values()
+            for query in items
+        },
+        judged_in_all_languages=benchmark.judged_in_all_languages,
+        dropped=benchmark.dropped,
+    )

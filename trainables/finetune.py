@@ -1,0 +1,335 @@
+"""One trial from top to bottom: open, train, evaluate, commit."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainables import contrastive
+from trainables.batching import Batches
+from trainables.checkpoint import Clock, latest_checkpoint, save_checkpoint
+from trainables.data import catalog
+from trainables.data.contamination import zero_shot
+from trainables.data.corpus import TrainingSet
+from trainables.encoders.catalog import open_encoder
+from trainables.encoders.text import TextEncoder
+from trainables.evaluation.evaluate import Evaluation, evaluate
+from trainables.spec import Execution, Spec
+from trainables.trial_folder import Attempt, TrialFolder
+
+HISTORY_POINTS = 50
+"""Points of the loss curve kept in a trial's history."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Where a trial stands.
+
+    Attributes:
+        kind: `started` once everything is loaded, `stepped` after an optimizer step, `evaluating`
+            before the benchmarks are read, `committed` at the end.
+        step: Optimizer steps taken.
+        steps: Optimizer steps to take.
+        loss: Of the last step; None before the first.
+    """
+
+    kind: Literal["started", "stepped", "evaluating", "committed"]
+    step: int
+    steps: int
+    loss: float | None = None
+
+
+class TrialFailed(Exception):
+    """The trial cannot have a result; `reason` is one word for the ledger."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Keep the reason (`nan`, …) and what a person should know."""
+        super().__init__(detail)
+        self.reason = reason
+
+
+def finetune(
+    spec: Spec,
+    folder: TrialFolder,
+    *,
+    places: Mapping[str, str],
+    execution: Execution = Execution(),  # noqa: B008 - frozen
+    holder: Mapping[str, Any] | None = None,
+) -> Iterator[Event]:
+    """Run one trial, from its last checkpoint if it has one, and commit its result.
+
+    Closing the iterator saves a checkpoint; iterating a committed trial does nothing.
+
+    Args:
+        spec: What the trial is.
+        folder: Where it leaves everything.
+        places: Digest to folder, for data and checkpoints that lie in files.
+        execution: What is not identity: threads, device, memory layout.
+        holder: Who runs it, written into the claim.
+
+    Raises:
+        TrialFailed: The loss is not finite.
+        UserError: A file is not the one the spec names, or a batch is larger than the data.
+    """
+    if folder.is_committed:
+        yield Event("committed", spec.steps, spec.steps)
+        return
+    attempt = folder.claim(spec, dict(holder or {}))
+    began = time.time()
+    with execution_settings(execution):
+        test = catalog.open_benchmark(spec.test, places)
+        encoder = open_encoder(spec.encoder, spec.test.name, places, execution)
+        training: dict[str, Any] = {}
+        data = None
+        if spec.train is not None:
+            data = catalog.open_training(spec.train, places)
+            trainer = Trainer(spec, encoder, data, execution)
+            yield from train(trainer, attempt)
+            training = trainer.summary()
+        yield Event("evaluating", spec.steps, spec.steps)
+        results = {"test": evaluate(test, encoder)}
+        if spec.validation is not None:
+            validation = catalog.open_benchmark(spec.validation, places)
+            results["validation"] = evaluate(validation, encoder)
+    write_result(attempt, spec, execution, results, training | {"zero_shot": zero_shot(data, test)})
+    write_environment(attempt, execution, time.time() - began, results)
+    attempt.commit(sorted(path.name for path in attempt.path.iterdir() if path.is_file()))
+    folder.forget_unfinished()
+    yield Event("committed", spec.steps, spec.steps)
+
+
+def train(trainer: Trainer, attempt: Attempt) -> Iterator[Event]:
+    """Take all steps that are left, saving now and then, and when closed."""
+    steps = trainer.steps
+    if (found := latest_checkpoint(attempt.trial)) is not None:
+        trainer.load_state(found)
+    clock = Clock()
+    yield Event("started", trainer.step, steps)
+    try:
+        while trainer.step < steps:
+            loss = trainer.take_step()
+            if clock.due() and attempt.is_live:
+                clock.saved(save_checkpoint(attempt, trainer.state()))
+            yield Event("stepped", trainer.step, steps, loss)
+    except GeneratorExit:
+        if attempt.is_live:
+            save_checkpoint(attempt, trainer.state())
+        raise
+    attempt.write_json("history.json", {"points": trainer.history})
+
+
+class Trainer:
+    """The state that training moves: encoder, optimizer, step and history."""
+
+    def __init__(
+        self, spec: Spec, encoder: TextEncoder, data: TrainingSet, execution: Execution
+    ) -> None:
+        """Tokenise everything once and set up the optimizer."""
+        assert spec.seed is not None and spec.languages is not None
+        assert spec.sampling is not None and spec.batch_size is not None
+        self.spec, self.encoder, self.execution = spec, encoder, execution
+        self.seed, self.steps = spec.seed, spec.steps
+        self.rows = len(data.questions)
+        self.batches = Batches(
+            self.rows,
+            len(spec.languages),
+            sampling=spec.sampling,
+            alpha=spec.alpha,
+            batch_size=spec.batch_size,
+            seed=spec.seed,
+        )
+        self.query_tokens = [encoder.tokenize_queries(data.queries[x]) for x in spec.languages]
+        self.passage_tokens = [encoder.tokenize_passages(data.passages[x]) for x in spec.languages]
+        self.question_ids = torch.from_numpy(_numbered(data.questions))
+        self.gold_ids = torch.from_numpy(_numbered(data.golds))
+        self.dealt = np.arange(self.rows)
+        if spec.shuffle_pairs:
+            self.dealt = np.random.default_rng((spec.seed, 0x5F)).permutation(self.rows)
+        self.optimizer = torch.optim.AdamW(
+            _decay_groups(encoder, spec.weight_decay or 0.0), lr=spec.learning_rate or 0, fused=True
+        )
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self._recent: list[tuple[float, float]] = []
+
+    def take_step(self) -> float:
+        """Take one optimizer step on batch `self.step` and return its loss.
+
+        Raises:
+            TrialFailed: The loss is NaN or infinite.
+        """
+        spec, batch = self.spec, self.batches[self.step]
+        passages = self.dealt[batch.rows]
+        torch.manual_seed(int(np.random.SeedSequence((self.seed, self.step)).generate_state(1)[0]))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(spec, self.step)
+        self.encoder.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = contrastive.backward(
+            self.encoder,
+            [self.query_tokens[x][r] for x, r in zip(batch.query_languages, batch.rows, strict=True)],
+            [self.passage_tokens[x][r] for x, r in zip(batch.passage_languages, passages, strict=True)],
+            contrastive.Objective(
+                temperature=spec.temperature or 1.0,
+                symmetric=bool(spec.symmetric),
+                mask_false_negatives=bool(spec.mask_false_negatives),
+            ),
+            question_ids=self.question_ids[batch.rows],
+            gold_ids=self.gold_ids[passages],
+            micro_batch_tokens=self.execution.micro_batch_tokens,
+        )
+        if not math.isfinite(loss.value):
+            raise TrialFailed("nan", f"the loss of step {self.step} is {loss.value}")
+        if spec.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.encoder.parameters(), spec.max_grad_norm)
+        self.optimizer.step()
+        self.encoder.eval()
+        self.step += 1
+        self._note(loss.value, loss.masked_fraction)
+        return loss.value
+
+    def _note(self, loss: float, masked: float) -> None:
+        """Keep means over stretches of steps, about `HISTORY_POINTS` of them in a trial."""
+        self._recent.append((loss, masked))
+        stretch = max(1, self.steps // HISTORY_POINTS)
+        if self.step % stretch == 0 or self.step == self.steps:
+            means = np.mean(self._recent, axis=0)
+            self.history.append(
+                {"step": self.step, "train/loss": float(means[0]), "train/masked": float(means[1])}
+            )
+            self._recent = []
+
+    def state(self) -> dict[str, Any]:
+        """Everything a later attempt needs to go on as if nothing had happened."""
+        return {
+            "step": self.step,
+            "encoder": self.encoder.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "recent": self._recent,
+            "execution": self.execution.to_json(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.encoder.load_state_dict(state["encoder"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.history = state["step"], list(state["history"])
+        self._recent = [tuple(pair) for pair in state["recent"]]
+
+    def summary(self) -> dict[str, Any]:
+        """What the result says of the training."""
+        return {
+            "steps": self.step,
+            "examples": self.step * (self.spec.batch_size or 0),
+            "rows": self.rows,
+            "epochs": self.step * (self.spec.batch_size or 0) / self.rows,
+            "final_loss": self.history[-1]["train/loss"],
+            "masked_fraction": float(np.mean([p["train/masked"] for p in self.history])),
+        }
+
+
+def learning_rate(spec: Spec, step: int) -> float:
+    """The rate of the step numbered `step` from 0: linear warm-up, then the spec's schedule."""
+    peak, warmup = spec.learning_rate or 0.0, round((spec.warmup or 0.0) * spec.steps)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, spec.steps - warmup)
+    if spec.schedule == "linear":
+        return peak * (1 - done)
+    if spec.schedule == "cosine":
+        return peak * (1 + math.cos(math.pi * done)) / 2
+    return peak
+
+
+def write_result(
+    attempt: Attempt,
+    spec: Spec,
+    execution: Execution,
+    results: Mapping[str, Evaluation],
+    training: Mapping[str, Any],
+) -> None:
+    """Write `result.json` and the ranks that every figure in it was computed from."""
+    for role, result in results.items():
+        result.ranks.save(attempt.path / f"ranks-{role}.npz")
+    training = dict(training)
+    attempt.write_json(
+        "result.json",
+        {
+            "digest": spec.digest,
+            "metrics": results["test"].metrics,
+            "validation": results["validation"].metrics if "validation" in results else {},
+            "counts": {role: result.counts for role, result in results.items()},
+            "zero_shot": training.pop("zero_shot"),
+            "training": training,
+            "execution": execution.to_json(),
+        },
+    )
+
+
+def write_environment(
+    attempt: Attempt, execution: Execution, seconds: float, results: Mapping[str, Evaluation]
+) -> None:
+    """Write what the result was made with and how long it took: an allow-list, no secrets."""
+    import datasets
+    import tokenizers
+    import transformers
+
+    modules = (torch, np, transformers, tokenizers, datasets)
+    attempt.write_json(
+        "environment.json",
+        {
+            "python": platform.python_version(),
+            "platform": platform.platform(terse=True),
+            "processor": platform.machine(),
+            "versions": {module.__name__: module.__version__ for module in modules},
+            "threads": execution.threads,
+            "seconds": round(seconds, 3),
+            "timing": {role: result.timing for role, result in results.items()},
+        },
+    )
+
+
+@contextmanager
+def execution_settings(execution: Execution) -> Iterator[None]:
+    """Set threads and determinism for one trial, and put both back after it."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(execution.threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(threads)
+
+
+def _numbered(names: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Equal names get equal numbers."""
+    return np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64)
+
+
+def _decay_groups(encoder: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Decay the matrices of linear layers; spare embeddings, biases and norms."""
+    spared = {
+        id(parameter)
+        for module in encoder.modules()
+        if isinstance(module, nn.Embedding)
+        for parameter in module.parameters()
+    }
+    groups: dict[bool, list[Tensor]] = {True: [], False: []}
+    for parameter in encoder.parameters():
+        if parameter.requires_grad:
+            groups[parameter.ndim >= 2 and id(parameter) not in spared].append(parameter)
+    return [
+        {"params": groups[True], "weight_decay": decay},
+        {"params": groups[False], "weight_decay": 0.0},
+    ]

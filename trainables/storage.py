@@ -1,0 +1,101 @@
+"""Writing files so that a reader finds all of one or none of it, and only one writer wins."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from trainables.errors import UserError
+
+
+def write(path: Path, content: bytes | memoryview) -> None:
+    """Replace the file at `path` in one step; a crash leaves the old content or the new."""
+    temporary = _write_beside(path, content)
+    os.replace(temporary, path)
+
+
+def create(path: Path, content: bytes) -> bool:
+    """Create the file at `path` with all of `content`, unless it exists.
+
+    Returns:
+        Whether this call created it: of many concurrent callers exactly one gets True. A hard
+        link of a finished file is atomic on local disks and on NFS.
+    """
+    temporary = _write_beside(path, content)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as sorted JSON in one step."""
+    write(path, to_json(value))
+
+
+def create_json(path: Path, value: Any) -> bool:
+    """Create the file with `value` as sorted JSON, unless it exists; say whether it was created."""
+    return create(path, to_json(value))
+
+
+def to_json(value: Any) -> bytes:
+    """The bytes of a JSON file: sorted keys, a line each, no NaN."""
+    return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(files: dict[str, Path]) -> str:
+    """20 hexadecimal digits that name these files by relative name and content."""
+    lines = [f"{sha256(files[name])}  {name}\n" for name in sorted(files)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:20]
+
+
+def ensure_writable(folder: Path, free_bytes: int) -> None:
+    """Make `folder` and check that files can be written there.
+
+    Raises:
+        UserError: It cannot be made or written, or its disk has less than `free_bytes` left.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{uuid.uuid4().hex}"
+        probe.write_bytes(b"probe")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"--root {folder}: cannot write there ({error.strerror}); "
+            "choose another folder with --root or mend its permissions"
+        ) from None
+    disk = os.statvfs(folder)
+    if (free := disk.f_bavail * disk.f_frsize) < free_bytes:
+        raise UserError(
+            f"--root {folder}: {free / 1e6:,.0f} MB free, {free_bytes / 1e6:,.0f} MB needed; "
+            "free some space or choose another disk with --root"
+        )
+
+
+def _write_beside(path: Path, content: bytes | memoryview) -> Path:
+    """Write and flush `content` to a new file in the folder of `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
