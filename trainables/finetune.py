@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables import contrastive
-from trainables.batching import Batches
+from trainables.batching import Batches, Indices
 from trainables.checkpoint import Clock, latest_checkpoint, save_checkpoint
 from trainables.data import catalog
 from trainables.data.contamination import zero_shot
@@ -172,30 +173,33 @@ class Trainer:
         torch.manual_seed(int(np.random.SeedSequence((self.seed, self.step)).generate_state(1)[0]))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(spec, self.step)
-        self.encoder.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = contrastive.backward(
-            self.encoder,
-            [self.query_tokens[x][r] for x, r in zip(batch.query_languages, batch.rows, strict=True)],
-            [self.passage_tokens[x][r] for x, r in zip(batch.passage_languages, passages, strict=True)],
-            contrastive.Objective(
-                temperature=spec.temperature or 1.0,
-                symmetric=bool(spec.symmetric),
-                mask_false_negatives=bool(spec.mask_false_negatives),
-            ),
+        objective = partial(
+            contrastive.info_nce,
+            temperature=spec.temperature or 1.0,
+            symmetric=bool(spec.symmetric),
             question_ids=self.question_ids[batch.rows],
             gold_ids=self.gold_ids[passages],
-            micro_batch_tokens=self.execution.micro_batch_tokens,
+            mask_false_negatives=bool(spec.mask_false_negatives),
         )
-        if not math.isfinite(loss.value):
-            raise TrialFailed("nan", f"the loss of step {self.step} is {loss.value}")
+        self.encoder.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        outcome = contrastive.backward(
+            self.encoder,
+            _pick(self.query_tokens, batch.query_languages, batch.rows),
+            _pick(self.passage_tokens, batch.passage_languages, passages),
+            objective,
+            self.execution.micro_batch_tokens,
+        )
+        loss = outcome.value.item()
+        if not math.isfinite(loss):
+            raise TrialFailed("nan", f"the loss of step {self.step} is {loss}")
         if spec.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.encoder.parameters(), spec.max_grad_norm)
         self.optimizer.step()
         self.encoder.eval()
         self.step += 1
-        self._note(loss.value, loss.masked_fraction)
-        return loss.value
+        self._note(loss, outcome.masked_fraction)
+        return loss
 
     def _note(self, loss: float, masked: float) -> None:
         """Keep means over stretches of steps, about `HISTORY_POINTS` of them in a trial."""
@@ -312,7 +316,12 @@ def execution_settings(execution: Execution) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _numbered(names: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _pick(tokens: list[contrastive.Tokens], languages: Indices, rows: Indices) -> contrastive.Tokens:
+    """The token ids of each row in its language."""
+    return [tokens[language][row] for language, row in zip(languages, rows, strict=True)]
+
+
+def _numbered(names: Any) -> Indices:
     """Equal names get equal numbers."""
     return np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64)
 

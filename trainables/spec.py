@@ -60,7 +60,7 @@ class EncoderRef(Frozen):
     """An encoder by content, with everything that turns a text into its vector.
 
     Attributes:
-        name: Hub id, the last part of a folder's path, or `embedded/<rung>`.
+        name: Hub id, end of a folder's path, or `embedded/<rung>`: a label, not identity.
         digest: Hash of the checkpoint's files, the hub commit, or of the embedded rung.
         pooling: How token vectors become one.
         query_prefix: Put before every query, trailing blank included.
@@ -100,7 +100,7 @@ class Spec(Frozen):
         learning_rate: Peak rate of AdamW.
         warmup: Share of the steps in which the rate rises linearly from 0.
         schedule: What the rate does after the warm-up.
-        weight_decay: AdamW's decoupled decay, on matrices (not on biases and norms).
+        weight_decay: AdamW's decoupled decay, on matrices of linear layers (embeddings are spared).
         max_grad_norm: Gradients are scaled down to this norm; None leaves them.
         temperature: Cosine scores are divided by it.
         symmetric: Add the passage-to-query direction to the loss.
@@ -170,10 +170,9 @@ class Spec(Frozen):
         return self
 
     def canonical(self) -> str:
-        """The JSON text that is hashed: sorted keys, no blanks, fields without effect left out."""
-        return json.dumps(
-            self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":")
-        )
+        """The JSON text that is hashed: sorted keys, no blanks, without labels and empty fields."""
+        values = self.model_dump(mode="json", exclude_none=True, exclude={"encoder": {"name"}})
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @property
     def digest(self) -> str:

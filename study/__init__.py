@@ -1,0 +1,1 @@
+"""Questions about training choices, planned as trials, run anywhere, answered from their folders."""

@@ -1,0 +1,1 @@
+"""From committed trial folders to an answer."""

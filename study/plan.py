@@ -1,0 +1,349 @@
+"""A space becomes cells × seeds: complete specs, known before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from study.spaces.schema import Settings, Space, Tier, build_settings
+from trainables.data import catalog
+from trainables.encoders import catalog as encoders
+from trainables.errors import UserError
+from trainables.spec import DataRef, EncoderRef, Frozen, Spec, build_spec
+
+ENCODING_FIELDS = (
+    "benchmark encoder eval_languages candidate_text pooling query_prefix passage_prefix "
+    "max_query_tokens max_passage_tokens"
+).split()
+"""Settings that change an evaluation without training."""
+
+
+class PlannedTrial(Frozen):
+    """A cell with a seed; the untrained cell has none."""
+
+    digest: str
+    seed: int | None
+
+
+class Cell(Frozen):
+    """One point of the space and its trials, one a seed."""
+
+    params: dict[str, Any]
+    trials: tuple[PlannedTrial, ...]
+
+    @property
+    def label(self) -> str:
+        """`alpha=0.5 batch_size=32`, or `untrained`."""
+        params = dict(self.params)
+        words = ["untrained"] if params.get("steps") == 0 and params.pop("steps") == 0 else []
+        return " ".join(words + [f"{key}={value}" for key, value in params.items()]) or "all"
+
+
+class Plan(Frozen):
+    """Everything a study is going to run; written before anything does."""
+
+    format: int = 1
+    name: str
+    space: str
+    tier: Tier
+    question: str
+    primary: str
+    settings: dict[str, Any]
+    cells: tuple[Cell, ...]
+    specs: dict[str, Spec]
+    hypotheses: tuple[dict[str, Any], ...]
+
+    @property
+    def frozen(self) -> str:
+        """Hash of what must not change once results exist: hypotheses, primary metric, seeds."""
+        content = {
+            "hypotheses": self.hypotheses,
+            "primary": self.primary,
+            "seeds": {cell.label: [trial.seed for trial in cell.trials] for cell in self.cells},
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+    def differences(self, other: Plan) -> list[str]:
+        """What differs in `other`, a line each; empty for the same plan."""
+        parts = ("space", "tier", "question", "primary", "settings", "hypotheses")
+        mine, theirs = (_flat(p.model_dump(mode="json", include=set(parts))) for p in (self, other))
+        lines = _changes(mine, theirs)
+        ours = {cell.label: cell for cell in self.cells}
+        others = {cell.label: cell for cell in other.cells}
+        lines += [f"cell {label}: no longer planned" for label in ours if label not in others]
+        lines += [f"cell {label}: new" for label in others if label not in ours]
+        fields: dict[str, list[str]] = {}
+        for label in ours.keys() & others.keys():
+            for change in self._spec_changes(ours[label], other, others[label]):
+                fields.setdefault(change, []).append(label)
+        lines += [
+            f"{change} ({len(labels)} of {len(ours)} cells)" for change, labels in fields.items()
+        ]
+        return lines
+
+    def _spec_changes(self, cell: Cell, other: Plan, theirs: Cell) -> list[str]:
+        """What differs between the trials of the same cell in two plans."""
+        seeds, new = [t.seed for t in cell.trials], [t.seed for t in theirs.trials]
+        changes = [] if seeds == new else [f"seeds: {len(seeds)} → {len(new)}"]
+        for before, after in zip(cell.trials, theirs.trials, strict=False):
+            if before.digest != after.digest:
+                specs = self.specs[before.digest], other.specs[after.digest]
+                changes += _changes(*(_flat(json.loads(spec.canonical())) for spec in specs))
+                break
+        return changes
+
+
+@dataclass
+class Resolver:
+    """Turns settings into specs; remembers where the files behind each digest lie.
+
+    Attributes:
+        data_dir: Folder of the benchmark's own files.
+        places: Digest to folder, filled as references are made.
+    """
+
+    data_dir: Path | None
+    places: dict[str, str] = field(default_factory=dict)
+    _known: dict[str, Any] = field(default_factory=dict)
+
+    def spec(self, settings: Settings, seed: int, *, held_out: bool) -> Spec:
+        """The spec of one trial.
+
+        Args:
+            settings: Of the cell.
+            seed: Of the trial.
+            held_out: Evaluate only what the training data leave out.
+        """
+        part = "held-out" if held_out else None
+        values = settings.model_dump(include=set(Spec.model_fields) - {"encoder", "train"})
+        values |= {
+            "seed": seed,
+            "steps": _steps(settings),
+            "learning_rate": _learning_rate(settings),
+            "encoder": self.encoder(settings),
+            "test": self.data(settings.benchmark, settings, part),
+            "validation": self.validation(settings),
+        }
+        if settings.steps > 0:
+            name, train_part = training_source(settings)
+            values["train"] = self.data(name, settings, train_part, training=True)
+            values["languages"] = settings.languages or values["train"].languages
+        return build_spec(values)
+
+    def encoder(self, settings: Settings) -> EncoderRef:
+        """The reference of the settings' encoder."""
+        chosen = {
+            key: value
+            for key in EncoderRef.model_fields.keys() & Settings.model_fields.keys()
+            if (value := getattr(settings, key)) is not None
+        }
+
+        def make() -> tuple[EncoderRef, str | None]:
+            return encoders.reference(settings.encoder, settings.benchmark, chosen)
+
+        ref, folder = self._once(("encoder", settings.encoder, settings.benchmark, chosen), make)
+        if folder is not None:
+            self.places[ref.digest] = folder
+        found: EncoderRef = ref
+        return found
+
+    def validation(self, settings: Settings) -> DataRef | None:
+        """What selection may read; None where the benchmark has no validation part of its own."""
+        if settings.validation is None:
+            return None
+        if settings.validation == "own":
+            if not catalog.is_embedded(settings.benchmark):
+                return None
+            return self.data(settings.benchmark, settings, "validation")
+        return self.data(settings.validation, settings, None)
+
+    def data(
+        self, name: str, settings: Settings, part: str | None, *, training: bool = False
+    ) -> DataRef:
+        """The reference of some data; training data keep all languages, to align their rows."""
+        languages = None if training else settings.eval_languages
+
+        def make() -> DataRef:
+            return catalog.reference(
+                name, self.data_dir, languages, part=part, text=settings.candidate_text
+            )
+
+        ref: DataRef = self._once(("data", name, part, languages, settings.candidate_text), make)
+        if self.data_dir is not None and not catalog.is_embedded(name):
+            self.places[ref.digest] = str(self.data_dir.expanduser().resolve())
+        return ref
+
+    def _once(self, key: Any, make: Any) -> Any:
+        text = repr(key)
+        if text not in self._known:
+            self._known[text] = make()
+        return self._known[text]
+
+
+def make_plan(
+    space: Space,
+    space_name: str,
+    tier: Tier,
+    overrides: Mapping[str, Any],
+    *,
+    data_dir: Path | None = None,
+    seeds: int | None = None,
+    name: str | None = None,
+) -> tuple[Plan, dict[str, str]]:
+    """Enumerate the cells and seeds of a space.
+
+    Args:
+        space: The research question.
+        space_name: Its name.
+        tier: `demo` or `full`.
+        overrides: Settings that replace the space's, fixed or searched.
+        data_dir: Folder with the source's own files, where the data are not embedded.
+        seeds: Instead of the space's number of seeds.
+        name: Instead of the default name.
+
+    Returns:
+        The plan, and digest to folder for data and checkpoints that lie in files.
+
+    Raises:
+        UserError: A setting or file that is not as it should be.
+    """
+    base = space.settings(tier) | dict(overrides)
+    factors = {k: v for k, v in space.factors(tier).items() if k not in overrides}
+    settings = build_settings(base, where="--set")
+    resolver = Resolver(data_dir)
+    held_out = settings.steps > 0 and training_source(settings)[0] == settings.benchmark
+    held_out = held_out and not catalog.is_embedded(settings.benchmark)
+    count = seeds or space.tiers[tier].seeds or space.seeds
+    points = [dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())]
+    specs: dict[str, Spec] = {}
+    cells: dict[str, Cell] = {}
+
+    def add(params: dict[str, Any], values: dict[str, Any]) -> None:
+        chosen = build_settings(base | values, where=f"space {space_name}")
+        planned = [(s, resolver.spec(chosen, s, held_out=held_out)) for s in range(count)]
+        specs.update({spec.digest: spec for _, spec in planned})
+        trials = {spec.digest: PlannedTrial(digest=spec.digest, seed=spec.seed) for _, spec in planned}
+        cell = Cell(params=params, trials=tuple(trials.values()))
+        cells.setdefault(cell.label, cell)
+
+    for point in points:
+        add({k: v for k, v in point.items() if k in ENCODING_FIELDS} | {"steps": 0}, point | {"steps": 0})
+    if settings.steps > 0:
+        for point in points:
+            add(point, point)
+    plan = Plan(
+        name=name or default_name(space_name, tier, overrides, seeds),
+        space=space_name,
+        tier=tier,
+        question=" ".join(space.question.split()),
+        primary=space.primary,
+        settings=settings.model_dump(mode="json", exclude={"encoder", *factors}),
+        cells=tuple(cells.values()),
+        specs=specs,
+        hypotheses=tuple(h.model_dump(mode="json") for h in space.hypotheses),
+    )
+    return plan, resolver.places
+
+
+def check_data(plan: Plan, places: Mapping[str, str]) -> None:
+    """Read everything that the plan names once, before anything is written.
+
+    Raises:
+        UserError: A file that cannot be read, or a batch larger than the training data.
+    """
+    seen: set[str] = set()
+    for spec in plan.specs.values():
+        for ref in (spec.test, spec.validation):
+            if ref is not None and repr(ref) not in seen:
+                seen.add(repr(ref))
+                catalog.open_benchmark(ref, places)
+    largest: dict[str, tuple[DataRef, int]] = {}
+    for spec in plan.specs.values():
+        if spec.train is not None and spec.batch_size is not None:
+            _, before = largest.get(repr(spec.train), (None, 0))
+            largest[repr(spec.train)] = (spec.train, max(before, spec.batch_size))
+    for ref, batch_size in largest.values():
+        rows = len(catalog.open_training(ref, places).questions)
+        if batch_size > rows:
+            raise UserError(
+                f"batch_size {batch_size} is larger than the training data: {ref.name} has "
+                f"{rows} questions; choose at most {rows}"
+            )
+
+
+def training_source(settings: Settings) -> tuple[str, str | None]:
+    """Name and part of the training data.
+
+    `own` is the training part of an embedded world, or every second article of a LAReQA file.
+    """
+    own_part = "train" if catalog.is_embedded(settings.benchmark) else "articles"
+    if settings.train == "own":
+        return settings.benchmark, own_part
+    if catalog.is_embedded(settings.train):
+        return settings.train, "train"
+    name, _, part = settings.train.partition(":")
+    return name, part or None
+
+
+def default_name(
+    space: str, tier: Tier, overrides: Mapping[str, Any], seeds: int | None = None
+) -> str:
+    """Space, tier and whatever differs from the space, in characters that fit a folder's name."""
+    changes = dict(overrides) | ({"seeds": seeds} if seeds else {})
+    words = [Path(space).stem, tier]
+    for key in sorted(changes):
+        value = changes[key]
+        text = str(value)
+        if key == "encoder":
+            text = "-".join(Path(text).parts[-2:])
+        if isinstance(value, (list, tuple)):
+            text = "+".join(map(str, value))
+        words.append(text if key in ("benchmark", "encoder") else f"{key}={text}")
+    name = re.sub(r"[^A-Za-z0-9.=+_-]+", "-", "-".join(words))
+    if len(name) > 100:
+        name = f"{name[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return name
+
+
+def _steps(settings: Settings) -> int:
+    """Steps of this batch size under the comparison's control."""
+    if settings.control == "equal_steps" or settings.steps == 0:
+        return settings.steps
+    examples = settings.steps * settings.reference_batch_size
+    return max(1, round(examples / settings.batch_size))
+
+
+def _learning_rate(settings: Settings) -> float:
+    """Peak rate of this batch size under the comparison's rule."""
+    ratio = settings.batch_size / settings.reference_batch_size
+    factor = {"fixed": 1.0, "sqrt": math.sqrt(ratio), "linear": ratio}
+    return settings.learning_rate * factor[settings.learning_rate_rule]
+
+
+def _changes(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key}: {mine.get(key, 'absent')} → {theirs.get(key, 'absent')}"
+        for key in sorted(mine.keys() | theirs.keys())
+        if mine.get(key) != theirs.get(key)
+    ]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts and lists as one dict of dotted keys."""
+    if isinstance(value, dict):
+        pairs = ((f"{prefix}{key}", item) for key, item in value.items())
+    elif isinstance(value, list):
+        pairs = ((f"{prefix}{number}", item) for number, item in enumerate(value))
+    else:
+        return {prefix.rstrip("."): value}
+    flat: dict[str, Any] = {}
+    for key, item in pairs:
+        flat |= _flat(item, f"{key}.")
+    return flat

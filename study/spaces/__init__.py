@@ -1,0 +1,1 @@
+"""Research questions as YAML files, and the schema that reads them."""

@@ -1,0 +1,220 @@
+"""What a space file may say, and what each of its keys means."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError, field_validator
+
+from trainables.errors import UserError
+from trainables.spec import Frozen, Pooling, Sampling, Schedule, readable
+
+FOLDER = Path(__file__).parent
+
+Tier = Literal["demo", "full"]
+
+
+class Settings(Frozen):
+    """Everything a space, a cell or `--set` may set for a trial; one field a key.
+
+    Attributes:
+        benchmark: What is evaluated; see `trainables.data.catalog.names()`.
+        validation: Benchmark that selection may read; `own` for the benchmark's own validation
+            part, if it has one; null for none.
+        train: Training data as `name` or `name:part`; `own` for the benchmark's own training part.
+            What it shares with the benchmark is left out of the evaluation.
+        encoder: `embedded/<rung>`, a checkpoint folder or a hub id.
+        languages: Training languages; all that the training data have by default.
+        eval_languages: Languages evaluated; all that the benchmark has by default.
+        candidate_text: What a candidate's text is, where the source leaves it open.
+        sampling: Which languages a batch's queries and passages are in.
+        alpha: The mixing ratio of `hybrid` and `row-hybrid`.
+        shuffle_pairs: Control: passages are dealt to the wrong questions.
+        batch_size: Rows in one contrastive batch.
+        control: What comparisons of batch sizes hold fixed. `equal_steps` takes `steps` as it is;
+            `equal_examples` divides steps × reference_batch_size by the batch size.
+        reference_batch_size: The batch size at which both controls, and all rate rules, agree.
+        steps: Optimizer steps at the reference batch size; 0 evaluates the encoder as it is.
+        learning_rate: Peak rate at the reference batch size.
+        learning_rate_rule: How the rate follows the batch size: not at all, with its square root,
+            or in proportion.
+        warmup: Share of the steps with a rising rate.
+        schedule: What the rate does after the warm-up.
+        weight_decay: AdamW's decoupled decay, on linear layers' matrices.
+        max_grad_norm: Gradients are scaled down to this norm.
+        temperature: Cosine scores are divided by it.
+        symmetric: Add the passage-to-query direction to the loss.
+        mask_false_negatives: Rows of the same question or gold leave the denominator.
+        pooling: Instead of the encoder family's.
+        query_prefix: Instead of the encoder family's.
+        passage_prefix: Instead of the encoder family's.
+        max_query_tokens: Instead of the encoder family's.
+        max_passage_tokens: Instead of the encoder family's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    benchmark: str = "synthetic"
+    validation: str | None = "own"
+    train: str = "own"
+    encoder: str = "embedded/small"
+    languages: tuple[str, ...] | None = None
+    eval_languages: tuple[str, ...] | None = None
+    candidate_text: Literal["sentence", "sentence+context"] | None = None
+    sampling: Sampling = "hybrid"
+    alpha: float = Field(0.5, ge=0, le=1)
+    shuffle_pairs: bool = False
+    batch_size: int = Field(32, ge=2)
+    control: Literal["equal_steps", "equal_examples"] = "equal_steps"
+    reference_batch_size: int = Field(32, ge=2)
+    steps: int = Field(1000, ge=0)
+    learning_rate: float = Field(2e-5, gt=0)
+    learning_rate_rule: Literal["fixed", "sqrt", "linear"] = "fixed"
+    warmup: float = Field(0.1, ge=0, le=1)
+    schedule: Schedule = "linear"
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float | None = Field(1.0, gt=0)
+    temperature: float = Field(0.05, gt=0)
+    symmetric: bool = False
+    mask_false_negatives: bool = True
+    pooling: Pooling | None = None
+    query_prefix: str | None = None
+    passage_prefix: str | None = None
+    max_query_tokens: int | None = Field(None, ge=3)
+    max_passage_tokens: int | None = Field(None, ge=3)
+
+    @field_validator("languages", "eval_languages", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """`de,en` on the command line is a list of two; their order and repetition mean nothing."""
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",")]
+        return value and tuple(sorted(set(value)))
+
+
+class Hypothesis(Frozen):
+    """One declared expectation, frozen when a study is first planned.
+
+    Attributes:
+        name: Short and unique in the space.
+        metric: Name of a metric in the trials' results.
+        better: The cell expected ahead, as some of its parameters.
+        than: The cell expected behind.
+        margin: Smallest difference that matters, in units of the metric.
+        why: The margin's justification.
+    """
+
+    name: str
+    metric: str
+    better: dict[str, Any]
+    than: dict[str, Any]
+    margin: float = Field(gt=0)
+    why: str
+
+
+class TierPlan(Frozen):
+    """What a tier sets and searches beyond the space itself."""
+
+    fixed: dict[str, Any] = {}
+    search: dict[str, list[Any]] = {}
+    seeds: int | None = Field(None, ge=1)
+
+
+class Space(Frozen):
+    """One research question.
+
+    Attributes:
+        question: As a researcher would ask it.
+        fixed: Settings of every trial.
+        search: Setting to the values it takes; cells are all combinations.
+        seeds: Trials of each cell.
+        primary: The metric that the table is about.
+        hypotheses: Declared before anything runs.
+        tiers: `demo` (minutes on two cores, no network) and `full`.
+    """
+
+    question: str
+    fixed: dict[str, Any] = {}
+    search: dict[str, list[Any]] = {}
+    seeds: int = Field(3, ge=1)
+    primary: str = "map/multi"
+    hypotheses: list[Hypothesis] = []
+    tiers: dict[Tier, TierPlan]
+
+    def settings(self, tier: Tier) -> dict[str, Any]:
+        """Fixed settings of a tier."""
+        return self.fixed | self.tiers[tier].fixed
+
+    def factors(self, tier: Tier) -> dict[str, list[Any]]:
+        """Searched settings of a tier; the tier's values replace the space's."""
+        return self.search | self.tiers[tier].search
+
+
+def space_names() -> list[str]:
+    """Names of the spaces that come with the project."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_space(name: str) -> Space:
+    """Read a space by name, or from a path that ends in `.yaml`.
+
+    Raises:
+        UserError: No such space, or a file that is not one.
+    """
+    path = Path(name) if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        hint = difflib.get_close_matches(name, space_names(), 1)
+        guess = f"did you mean {hint[0]}? " if hint else ""
+        raise UserError(f"--space {name}: {guess}there is {', '.join(space_names())}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    try:
+        space = Space.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {readable(error)}") from None
+    for tier in space.tiers:
+        for key, values in space.factors(tier).items():
+            for value in values:
+                build_settings(space.settings(tier) | {key: value}, where=str(path))
+        build_settings(space.settings(tier), where=str(path))
+    return space
+
+
+def build_settings(values: dict[str, Any], where: str) -> Settings:
+    """Validate `values` into settings.
+
+    Raises:
+        UserError: An unknown key (with the nearest known one) or a value not allowed.
+    """
+    for key in values.keys() - Settings.model_fields.keys():
+        hint = difflib.get_close_matches(key, Settings.model_fields, 1)
+        guess = f"did you mean {hint[0]}? " if hint else ""
+        raise UserError(
+            f"{where}: unknown key {key!r}; {guess}keys are {', '.join(Settings.model_fields)}"
+        )
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {readable(error)}") from None
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """`KEY=VALUE` strings of the command line; the settings' own types read the values.
+
+    Raises:
+        UserError: A string without `=`, or a key given twice.
+    """
+    parsed: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {assignment}: write KEY=VALUE, such as --set steps=0")
+        if key in parsed:
+            raise UserError(f"--set {key}: given twice")
+        parsed[key] = None if text.strip().lower() in ("null", "none") else text.strip()
+    return parsed
