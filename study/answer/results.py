@@ -1,0 +1,70 @@
+"""What committed trial folders say, by cell: the only source of figures."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.plan import Cell, Plan
+from trainables.trial_folder import NotCommitted, TrialFolder
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """The committed results of one cell.
+
+    Attributes:
+        cell: Which cell.
+        results: `result.json` of each committed trial, in the order of the seeds.
+    """
+
+    cell: Cell
+    results: tuple[dict[str, Any], ...]
+
+    def values(self, metric: str, of: str = "metrics") -> list[float]:
+        """The metric of each trial that has it; `of` is `metrics` (test) or `validation`."""
+        return [result[of][metric] for result in self.results if metric in result[of]]
+
+    def summary(self, metric: str) -> tuple[float, float | None] | None:
+        """Mean and standard deviation over seeds; no deviation below two trials."""
+        if not (values := self.values(metric)):
+            return None
+        return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def committed_results(root: Path, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Results by digest, of those trials that have one that may be believed."""
+    results = {}
+    for digest in digests:
+        try:
+            results[digest] = TrialFolder.of(root, digest).result()
+        except NotCommitted:
+            continue
+    return results
+
+
+def by_cell(plan: Plan, results: dict[str, dict[str, Any]]) -> list[CellResult]:
+    """The cells of a plan in its order, with the results they have so far."""
+    return [
+        CellResult(cell, tuple(results[t.digest] for t in cell.trials if t.digest in results))
+        for cell in plan.cells
+    ]
+
+
+def best_cell(plan: Plan, cells: list[CellResult]) -> dict[str, Any] | None:
+    """The trained cell with the highest mean of the primary metric on the validation benchmark.
+
+    None where the study has no validation benchmark: nothing is selected on the test (law 5).
+    """
+    scored = [
+        (statistics.fmean(values), cell.cell.params)
+        for cell in cells
+        if (values := cell.values(plan.primary, "validation")) and cell.cell.params.get("steps") != 0
+    ]
+    if not scored:
+        return None
+    value, params = max(scored, key=lambda pair: pair[0])
+    return {"params": params, "metric": f"validation/{plan.primary}", "value": value}

@@ -1,0 +1,61 @@
+"""The comparison of a study's cells as a table: mean ± SD over seeds, nothing tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from study.answer.results import CellResult
+from study.plan import Plan
+
+COLUMNS = (
+    "map/mono",
+    "map/cross",
+    "map/multi",
+    "map/pool_same_language",
+    "recall_at_1/mono",
+    "recall_at_10/multi",
+    "rank_distance",
+)
+"""Macro means that the table shows, where the trials have them."""
+
+
+def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
+    """The table of all cells; the best mean of each column is bold, and only that is said of it."""
+    columns = [column for column in COLUMNS if any(cell.values(column) for cell in cells)]
+    best = {column: _best(column, cells) for column in columns}
+    table = Table(
+        title=f"{plan.name}: mean ± SD over seeds on the test benchmark — not tested",
+        title_justify="left",
+        header_style="bold",
+    )
+    table.add_column("cell", no_wrap=True)
+    table.add_column("n", justify="right")
+    for column in columns:
+        table.add_column(f"{column} {'↓' if _lower_is_better(column) else '↑'}", justify="right")
+    for cell in cells:
+        shown = [_shown(cell.summary(column), column, best[column]) for column in columns]
+        table.add_row(cell.cell.label, str(len(cell.results)), *shown)
+    return table
+
+
+def _lower_is_better(column: str) -> bool:
+    return column.startswith("rank_distance")
+
+
+def _best(column: str, cells: Sequence[CellResult]) -> float | None:
+    means = [summary[0] for cell in cells if (summary := cell.summary(column))]
+    if not means:
+        return None
+    return min(means) if _lower_is_better(column) else max(means)
+
+
+def _shown(summary: tuple[float, float | None] | None, column: str, best: float | None) -> str:
+    if summary is None:
+        return "–"
+    mean, deviation = summary
+    digits = 1 if _lower_is_better(column) else 4
+    text = f"{mean:.{digits}f}"
+    text = f"[bold]{text}[/]" if mean == best else text
+    return text if deviation is None else f"{text} ± {deviation:.{digits}f}"

@@ -1,0 +1,60 @@
+"""The commands by name, and how their mistakes are shown: one message, exit 2, no traceback."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+from rich.console import Console
+
+from study.commands import run, status, track, ui
+from trainables.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Studies of how training choices change multilingual retrieval.",
+)
+app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("track")(track.track)
+app.command("ui")(ui.ui)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command.
+
+    Returns:
+        0 no trial failed, 1 some failed, 2 the user's mistake, 130 interrupted.
+    """
+    errors = Console(stderr=True, soft_wrap=True)
+    if sys.platform not in ("linux", "darwin"):
+        errors.print("This runs on Linux; on Windows use WSL2.", style="red")
+        return 2
+    if sys.platform == "darwin":
+        errors.print("macOS is supported as well as we can without testing it; Linux is tested.")
+    try:
+        outcome = typer.main.get_command(app).main(
+            arguments, prog_name="study", standalone_mode=False
+        )
+    except UserError as error:
+        errors.print(f"[red]error:[/] {_escaped(error)}", highlight=False)
+        return 2
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        errors.print("interrupted")
+        return 130
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _escaped(error: UserError) -> str:
+    from rich.markup import escape
+
+    return escape(str(error))

@@ -1,0 +1,88 @@
+"""`status`: where a study stands, for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from study.answer.results import best_cell, by_cell, committed_results
+from study.answer.table import comparison
+from study.commands.run import Root
+from study.plan import Plan
+from study.study_folder import StudyFolder, study_names
+from trainables.errors import UserError
+
+
+def status(
+    name: Annotated[str, typer.Argument(help="Name of a study.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+    root: Root = Path("runs"),
+    storage_url: Annotated[str | None, typer.Option("--storage", help="Any Optuna URL.")] = None,
+) -> int:
+    """Show which trials of a study are complete, running, planned or failed, and their numbers.
+
+    In the JSON, `planned` counts all trials of the plan; the other counts are by state.
+    """
+    plan = open_plan(root, name)
+    report = describe(plan, root, storage_url)
+    if as_json:
+        typer.echo(json.dumps(report, indent=1))
+        return 0
+    console = Console(highlight=False)
+    counts = ", ".join(f"{report[s]} {s}" for s in ("complete", "failed", "pruned", "running"))
+    console.print(f"[bold]{name}[/]: {report['planned']} trials planned; {counts}")
+    for trial in report["trials"]:
+        if trial["state"] == "failed":
+            console.print(f"  failed {trial['digest']} {trial['params']}: {trial['reason']}")
+    console.print(comparison(plan, by_cell(plan, committed_results(root, plan.specs))))
+    return 0
+
+
+def open_plan(root: Path, name: str) -> Plan:
+    """The plan of a study.
+
+    Raises:
+        UserError: There is no such study under the root.
+    """
+    plan = StudyFolder.of(root, name).plan()
+    if plan is None:
+        known = ", ".join(study_names(root)) or "none yet"
+        raise UserError(f"no study {name!r} under {root}; there is {known} (--root chooses)")
+    return plan
+
+
+def describe(plan: Plan, root: Path, storage_url: str | None) -> dict[str, Any]:
+    """The study as plain values: states from the ledger, figures from committed folders."""
+    from study.ledger import Ledger
+
+    ledger = Ledger(storage_url or f"sqlite:///{root.resolve()}/ledger.db", plan.name)
+    rows = {row.digest: row for row in ledger.rows() if row.digest in plan.specs}
+    results = committed_results(root, plan.specs)
+    trials: dict[str, dict[str, Any]] = {}
+    for cell in plan.cells:
+        for planned in cell.trials:
+            row = rows.get(planned.digest)
+            trials.setdefault(
+                planned.digest,
+                {
+                    "digest": planned.digest,
+                    "state": row.state if row else "planned",
+                    "reason": row.reason if row else "",
+                    "params": cell.params,
+                    "seed": planned.seed,
+                    "metrics": results.get(planned.digest, {}).get("metrics", {}),
+                    "zero_shot": results.get(planned.digest, {}).get("zero_shot"),
+                },
+            )
+    states = [trial["state"] for trial in trials.values()]
+    return {
+        "study": plan.name,
+        "planned": len(states),
+        **{state: states.count(state) for state in ("complete", "failed", "pruned", "running")},
+        "best": best_cell(plan, by_cell(plan, results)),
+        "trials": list(trials.values()),
+    }

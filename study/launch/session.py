@@ -1,0 +1,93 @@
+"""A local Ray, or a connection to a running one: quiet, authenticated, tidied up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LONGEST_TEMPORARY = 40
+"""Characters of Ray's folder: its sockets' full paths must fit the system's 107."""
+
+OBJECT_STORE_BYTES = 100_000_000
+"""Trials hand over numbers only."""
+
+
+def set_environment(token_folder: Path) -> None:
+    """Say to Ray, before it is imported, what it reads from the environment.
+
+    Its ports listen wider than this machine even for a local start, so every process of it must
+    show a token; its usage report, its own loggers and its automatic resizing stay off.
+    """
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        path = token_folder / "ray.token"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(32), encoding="ascii")
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+    os.environ.update(
+        {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            "RAY_DEDUP_LOGS": "1",
+            "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+            "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
+            "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+            "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+            "RAY_AIR_NEW_OUTPUT": "0",
+            "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+    )
+
+
+@contextmanager
+def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path]:
+    """Start or join Ray; yields a folder for Tune's own files, removed with Ray's at the end.
+
+    Args:
+        state: A local folder for the token, and for temporary files where its path is short.
+        workers: Trials at once, on a Ray started here.
+        address: Of a running cluster; None starts one on this machine.
+    """
+    set_environment(state)
+    import ray
+
+    temporary = _short_folder(state)
+    # a driver script's own folder is no place to import from: `study/` holds `plan`, `ledger`, …
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parents[1]]
+    try:
+        if address is None:
+            ray.init(
+                num_cpus=workers,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(temporary / "ray"),
+                _node_ip_address="127.0.0.1",
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield temporary / "tune"
+    finally:
+        ray.shutdown()
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _short_folder(state: Path) -> Path:
+    """A fresh folder under `state`, or in the system's temporary folder where that is too deep."""
+    inside = state / "tmp"
+    if len(str(inside.resolve())) + len("/xxxxxxxx") > LONGEST_TEMPORARY:
+        return Path(tempfile.mkdtemp(prefix="study-"))
+    inside.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=inside.resolve(), prefix=""))

@@ -1,0 +1,10 @@
+"""`python study/run.py --space NAME`: plan a study, run what is left of it, show the answer."""
+
+from __future__ import annotations
+
+import sys
+
+from study.commands.app import main
+
+if __name__ == "__main__":
+    sys.exit(main(["run", *sys.argv[1:]]))
