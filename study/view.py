@@ -1,0 +1,105 @@
+"""What MLflow is told of a study: rows and committed results, as plain values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from study.ledger import Row
+from study.plan import Plan
+from study.tracking import StudyInfo, Tracker, TrialView
+from trainables.trial_folder import NotCommitted, TrialFolder, read_json
+
+SPEC_PARAMS = (
+    "sampling alpha batch_size steps learning_rate temperature warmup schedule "
+    "mask_false_negatives shuffle_pairs"
+).split()
+"""Fields of the spec that MLflow shows as parameters; the rest is in the artifact."""
+
+CLOSE_SECONDS = 20.0
+"""How long the end of a study waits for MLflow."""
+
+
+class View:
+    """The MLflow side of one study; started only once there is something to tell."""
+
+    def __init__(self, plan: Plan, root: Path, uri: str | None) -> None:
+        """Keep what the view is of; nothing is imported or opened yet."""
+        self.plan = plan
+        self.root = root.resolve()
+        self.uri = uri or f"sqlite:///{self.root}/mlflow.db"
+        self._tracker: Tracker | None = None
+
+    def completed(self, row: Row, result: dict[str, Any]) -> None:
+        """A trial has a committed result."""
+        folder = TrialFolder.of(self.root, row.digest)
+        try:
+            points = read_json(folder.committed() / "history.json")["points"]
+        except NotCommitted:
+            points = []
+        history = [(p["step"], {k: v for k, v in p.items() if k != "step"}) for p in points]
+        metrics = dict(result["metrics"])
+        metrics |= {f"validation/{name}": value for name, value in result["validation"].items()}
+        self._record(row, "complete", "", metrics, history, str(result["zero_shot"]["verdict"]))
+
+    def failed(self, row: Row, reason: str, detail: str) -> None:
+        """A trial ended without a result."""
+        self._record(row, "failed", f"{reason}: {detail}", {}, [], "")
+
+    def close(self, console: Console, counts: dict[str, int]) -> None:
+        """Wait a little for what is still on its way, and say what did not arrive."""
+        if self._tracker is None:
+            return
+        if missing := self._tracker.close(CLOSE_SECONDS):
+            console.print(
+                f"[yellow]MLflow lacks {len(missing)} trials[/]; the study itself is whole. "
+                f"Fill the view with: python -m study track {self.plan.name}"
+            )
+
+    def _record(
+        self,
+        row: Row,
+        state: str,
+        reason: str,
+        metrics: dict[str, float],
+        history: list[tuple[int, dict[str, float]]],
+        zero_shot: str,
+    ) -> None:
+        spec = self.plan.specs[row.digest]
+        cell = next(c for c in self.plan.cells if row.digest in {t.digest for t in c.trials})
+        shown = {name: getattr(spec, name) for name in SPEC_PARAMS}
+        params = {"cell": cell.label, "encoder": spec.encoder.name, "test": spec.test.name}
+        params |= {key: value for key, value in shown.items() if value is not None}
+        if row.seed is not None:
+            params["seed"] = row.seed
+        self._open().record(
+            TrialView(
+                digest=row.digest,
+                name=cell.label if row.seed is None else f"{cell.label} seed={row.seed}",
+                state=state,
+                reason=reason,
+                params=params,
+                seed=row.seed,
+                metrics=metrics,
+                history=history,
+                tags={"zero_shot": zero_shot} if zero_shot else {},
+                artifacts={"spec.json": spec.model_dump_json(indent=1, exclude_none=True)},
+            )
+        )
+
+    def _open(self) -> Tracker:
+        if self._tracker is None:
+            self._tracker = Tracker(
+                self.uri,
+                StudyInfo(
+                    name=self.plan.name,
+                    space=self.plan.space,
+                    tier=self.plan.tier,
+                    question=self.plan.question,
+                    params={"primary": self.plan.primary, "trials": len(self.plan.specs)},
+                    tags={"frozen": self.plan.frozen},
+                ),
+            )
+        return self._tracker
