@@ -61,18 +61,6 @@ class Batches:
     Rows follow permutations of all rows, one an epoch, read batch by batch without a gap. Where
     a batch straddles two epochs, rows of the new permutation that the batch already holds are put
     off to right after the batch; so no row is twice in a batch and each is once in every epoch.
-
-    Args:
-        rows: Rows of the training set.
-        languages: Number of training languages.
-        sampling: How languages are drawn (DESIGN, Words), always uniformly.
-        alpha: Probability that the coin says monolingual; only `hybrid` and `row-hybrid` read it.
-        batch_size: Rows in a batch.
-        seed: Keys all streams.
-
-    Raises:
-        UserError: More rows a batch than there are, a sampling across languages with fewer than
-            two of them, or a coin without `alpha`.
     """
 
     def __init__(
@@ -85,6 +73,20 @@ class Batches:
         batch_size: int,
         seed: int,
     ) -> None:
+        """Settle what all batches have in common; nothing is drawn yet.
+
+        Args:
+            rows: Rows of the training set.
+            languages: Number of training languages.
+            sampling: How languages are drawn (DESIGN, Words), always uniformly.
+            alpha: Probability that the coin says monolingual; read by `hybrid` and `row-hybrid`.
+            batch_size: Rows in a batch.
+            seed: Keys all streams.
+
+        Raises:
+            UserError: More rows a batch than there are, a sampling across languages with fewer than
+                two of them, or a coin without `alpha`.
+        """
         share = alpha if COINS[sampling] is None else COINS[sampling]
         if share is None:
             raise UserError(f"sampling {sampling} needs alpha, a number from 0 to 1")

@@ -68,13 +68,18 @@ def test_composition_is_what_the_sampling_promises(sampling: Sampling) -> None:
         one_query = len(set(batch.query_languages)) == 1
         one_passage = len(set(batch.passage_languages)) == 1
         if sampling == "X-X":
-            assert batch.kind == "X-X" and same.all() and one_query
+            assert batch.kind == "X-X"
+            assert all([*same, one_query])
         elif sampling == "X-Y":
-            assert batch.kind == "X-Y" and not same.any()
+            assert batch.kind == "X-Y"
+            assert not same.any()
         elif sampling == "X-X-mixed":
-            assert batch.kind == "X-X" and same.all()
+            assert batch.kind == "X-X"
+            assert same.all()
         elif sampling == "X-Y-fixed":
-            assert batch.kind == "X-Y" and not same.any() and one_query and one_passage
+            assert batch.kind == "X-Y"
+            assert not same.any()
+            assert all([one_query, one_passage])
         elif sampling == "row-hybrid":
             assert batch.kind == "mixed"
         else:
@@ -119,7 +124,7 @@ def test_a_higher_alpha_keeps_every_monolingual_batch_of_a_lower_one() -> None:
     for low, high in ((0.0, 0.3), (0.3, 0.7), (0.7, 1.0)):
         pairs = zip(kinds[low], kinds[high], strict=True)
         assert all(more == "X-X" for less, more in pairs if less == "X-X")
-    assert set(kinds[0.0]) == {"X-Y"} and set(kinds[1.0]) == {"X-X"}
+    assert (set(kinds[0.0]), set(kinds[1.0])) == ({"X-Y"}, {"X-X"})
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 0.8])

@@ -1,0 +1,260 @@
+"""Texts to vectors by a transformer from Hugging Face, for training and evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from trainables.contrastive import Tokens, cut
+from trainables.encoders.encoder import Embeddings
+from trainables.encoders.families import encoder_ref, family_defaults, find_checkpoint
+from trainables.encoders.formats import (
+    Dense,
+    interchange,
+    load_tokenizer,
+    load_transformer,
+    quiet,
+)
+from trainables.errors import UserError
+from trainables.spec import EncoderRef
+
+TEXTS_AT_ONCE = 4096
+"""Texts given to the tokenizer in one call, which bounds its memory."""
+
+GPU_MULTIPLE = 8
+"""Padded lengths on GPUs are multiples of this, which keeps matrix shapes few and fast."""
+
+
+class TextEncoder(nn.Module):
+    """A transformer, pooled and normalised, with its tokenizer, prefixes and limits.
+
+    Attributes:
+        model: The transformer; maps token ids to one vector a token.
+        tokenizer: Its fast tokenizer.
+        ref: Prefixes, limits and pooling, by content.
+        dense: Applied after pooling (LaBSE), or None.
+        truncated: Role (`query`, `passage`) to texts cut so far.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        ref: EncoderRef,
+        *,
+        dense: Dense | None = None,
+        device: str | torch.device = "cpu",
+        encode_tokens: int = 8192,
+        precision: str = "float32",
+    ) -> None:
+        """Put the parts together; `load` reads them from a checkpoint.
+
+        Args:
+            model: Called with input_ids and attention_mask, returns `.last_hidden_state`.
+            tokenizer: A fast tokenizer of transformers, with a padding token.
+            ref: Prefixes, limits and pooling.
+            dense: A module after pooling, as LaBSE has it.
+            device: Where the model computes.
+            encode_tokens: Padded tokens in one forward pass of `encode_*`.
+            precision: `float32`, or `bfloat16` autocast of the transformer; pooling,
+                normalisation and vectors are float32 either way.
+
+        Raises:
+            UserError: The tokenizer has no padding token.
+        """
+        super().__init__()
+        if tokenizer.pad_token_id is None:
+            raise UserError(
+                f"encoder {ref.name!r}: its tokenizer has no padding token; "
+                "set one in tokenizer_config.json (pad_token)"
+            )
+        self.model, self.dense = model.to(device), dense.to(device) if dense else None
+        self.tokenizer, self.ref = tokenizer, ref
+        self.encode_tokens, self.precision = encode_tokens, precision
+        self.truncated = {"query": 0, "passage": 0}
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        ref: EncoderRef | None = None,
+        *,
+        device: str | torch.device = "cpu",
+        encode_tokens: int = 8192,
+        precision: str = "float32",
+        download: bool = False,
+    ) -> TextEncoder:
+        """Load a checkpoint, with weights in float32 whatever they are stored in.
+
+        Args:
+            source: A folder, or a hub id in the hub's local cache.
+            ref: Overrides the defaults that the checkpoint's files and name give.
+            device: Where the model computes.
+            encode_tokens: Padded tokens in one forward pass of `encode_*`.
+            precision: `float32`, or `bfloat16` autocast of the transformer.
+            download: Whether the hub may be asked for what the cache lacks.
+
+        Raises:
+            UserError: No such checkpoint, or one that cannot be read.
+        """
+        folder = find_checkpoint(source, download=download)
+        name = str(source) if not Path(source).is_dir() else None
+        ref = ref or encoder_ref(folder, name)
+        dense = family_defaults(folder, ref.name).dense
+        try:
+            model, tokenizer = load_transformer(folder), load_tokenizer(folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"encoder {str(source)!r}: cannot be loaded from {folder}: {error}\n"
+                "Give a folder with config.json, weights (model.safetensors) and tokenizer.json"
+            ) from None
+        return cls(
+            model,
+            tokenizer,
+            ref,
+            dense=Dense.load(folder / dense) if dense else None,
+            device=device,
+            encode_tokens=encode_tokens,
+            precision=precision,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    def tokenize_queries(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Token ids of each query: prefix put before, special tokens added, cut to the limit."""
+        return self._tokenize(texts, "query", self.ref.query_prefix, self.ref.max_query_tokens)
+
+    def tokenize_passages(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Token ids of each passage: prefix put before, special tokens added, cut to the limit."""
+        limit = self.ref.max_passage_tokens
+        return self._tokenize(texts, "passage", self.ref.passage_prefix, limit)
+
+    def tokenizer_digest(self) -> str:
+        """Hash of everything that turns a text into token ids."""
+        state = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        rules = {key: state[key] for key in state if key not in ("truncation", "padding")}
+        prefixes = [self.ref.query_prefix, self.ref.passage_prefix]
+        limits = [self.ref.max_query_tokens, self.ref.max_passage_tokens]
+        text = json.dumps([rules, prefixes, limits], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Embed token arrays, in the order given.
+
+        Args:
+            tokens: n arrays of token ids; padded to the longest here.
+
+        Returns:
+            (n, d) float32 vectors of length 1.
+        """
+        ids, mask = self._pad(tokens)
+        device = ids.device.type
+        # No cache of cast weights: one made without a graph would cut off later gradients
+        with torch.autocast(
+            device, torch.bfloat16, enabled=self.precision == "bfloat16", cache_enabled=False
+        ):
+            states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        with torch.autocast(device, enabled=False):
+            pooled = pool(states.float(), mask, self.ref.pooling)
+            pooled = pooled if self.dense is None else self.dense(pooled)
+            return F.normalize(pooled, dim=-1)
+
+    def encode_queries(self, texts: Sequence[str], language: str) -> Embeddings:
+        """Return (len(texts), d) float32 vectors of length 1; the language changes nothing."""
+        return self.encode(self.tokenize_queries(texts))
+
+    def encode_passages(self, texts: Sequence[str], language: str) -> Embeddings:
+        """Return (len(texts), d) float32 vectors of length 1; the language changes nothing."""
+        return self.encode(self.tokenize_passages(texts))
+
+    def encode(self, tokens: Tokens) -> Embeddings:
+        """Embed token arrays without dropout; equal arrays get equal vectors, to the bit.
+
+        Args:
+            tokens: n arrays of token ids.
+
+        Returns:
+            (n, d) float32 vectors of length 1, in order.
+        """
+        first: dict[bytes, int] = {}
+        which = [first.setdefault(row.tobytes(), len(first)) for row in tokens]
+        distinct = [np.frombuffer(key, dtype=np.int32) for key in first]
+        training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                runs = cut([len(row) for row in distinct], self.encode_tokens)
+                parts = [self([distinct[row] for row in run]).cpu().numpy() for run in runs]
+        finally:
+            self.train(training)
+        if not parts:
+            return np.empty((0, self._width()), dtype=np.float32)
+        order = np.argsort(np.concatenate(runs), kind="stable")
+        vectors: Embeddings = np.concatenate(parts)[order][which]
+        return vectors
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that transformers, sentence-transformers and `load` read."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.backend_tokenizer.no_truncation()
+        self.tokenizer.backend_tokenizer.no_padding()
+        with quiet():
+            self.model.save_pretrained(folder)  # type: ignore[operator]
+        self.tokenizer.save_pretrained(folder)
+        if self.dense is not None:
+            self.dense.save(folder / "2_Dense")
+        for path, content in interchange(self.ref, self._hidden(), self.dense is not None).items():
+            target = folder / path
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def _tokenize(
+        self, texts: Sequence[str], role: str, prefix: str, limit: int
+    ) -> list[NDArray[np.int32]]:
+        rows: list[NDArray[np.int32]] = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            part = [prefix + text for text in texts[start : start + TEXTS_AT_ONCE]]
+            encodings = self.tokenizer(part, truncation=True, max_length=limit).encodings
+            rows += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+            self.truncated[role] += sum(bool(encoding.overflowing) for encoding in encodings)
+        return rows
+
+    def _pad(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """(n, longest) ids and mask, on the model's device."""
+        lengths = np.array([len(row) for row in tokens])
+        multiple = GPU_MULTIPLE if self.device.type == "cuda" else 1
+        width = -(-int(lengths.max()) // multiple) * multiple
+        mask = np.arange(width) < lengths[:, None]
+        ids = np.full(mask.shape, self.tokenizer.pad_token_id, dtype=np.int64)
+        ids[mask] = np.concatenate(list(tokens))
+        both = torch.from_numpy(np.stack([ids, mask])).to(self.device, non_blocking=True)
+        return both[0], both[1]
+
+    def _width(self) -> int:
+        """Length of a vector."""
+        return self._hidden() if self.dense is None else self.dense.linear.out_features
+
+    def _hidden(self) -> int:
+        """Length of a token's vector."""
+        return int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+
+def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """(n, d) from (n, tokens, d): the first token's vector, or the mean over real tokens."""
+    if pooling == "cls":
+        return states[:, 0]
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1)
