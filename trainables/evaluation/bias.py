@@ -1,0 +1,150 @@
+"""Language bias of a multilingual pool, from stored ranks.
+
+Primary is the rank distance of arXiv:2408.10536 (section 4.1): the largest minus the smallest rank
+of a query's parallel relevant candidates. It falls when retrieval gets better in any way, so
+Kendall's W and the languages' shares of the top stand beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.evaluation.concordance import kendall_w, language_ranks
+from trainables.evaluation.ranks import DEPTHS, Ranks, refuse_unparallel
+
+Floats = NDArray[np.float64]
+
+
+def bias_metrics(ranks: Ranks) -> dict[str, float]:
+    """Every measure of language bias, by query language and as macro means.
+
+    Empty where it would mislead: one corpus, or relevance judged only in the query's language (a
+    pool then rewards language identity). By query language q, and averaged over these:
+
+    - `rank_distance/q`, `rank_distance_median/q`: over queries relevant in two or more languages.
+    - `rank_distance_pair/q`: mean over pairs of relevant candidates of their distance.
+    - `rank_distance_normalised/q`: divided by its expectation under random order.
+    - `kendall_w/q`: over queries relevant in every language; 0 no preference, 1 the same order
+      of languages for every query.
+    - `same_language_share_at_10/q`: of the first ten, those in the query's language.
+    - `share_distance_at_10/q`: total variation between the languages' shares of the first ten and
+      of the relevant candidates; likewise at 100.
+
+    By corpus language c: `share_at_10/c` (mean over query languages), beside `relevant_share/c`
+    and `corpus_share/c`.
+    """
+    if not len(ranks) or not ranks.judged_in_all_languages or not ranks.pool_is_several:
+        return {}
+    found: dict[str, float] = {}
+    distances = rank_distances(ranks)
+    for name, values in distances.items():
+        found |= _by_language(ranks, name, values, np.mean)
+    found |= _by_language(ranks, "rank_distance_median", distances["rank_distance"], np.median)
+    complete, table = language_ranks(ranks)
+    spoken = ranks.query_language[complete]
+    found |= _with_mean(
+        "kendall_w",
+        {
+            language: kendall_w(table[spoken == code])
+            for code, language in enumerate(ranks.query_languages)
+            if np.count_nonzero(spoken == code) > 1
+        },
+    )
+    for depth in DEPTHS:
+        found |= _shares(ranks, depth)
+    return found
+
+
+def rank_distances(ranks: Ranks) -> dict[str, Floats]:
+    """Distances of each query's relevant candidates in the pool, (n,).
+
+    NaN where a query has relevant candidates in fewer than two languages. With k relevant
+    candidates among N, a random order has the expected distance (N + 1)(k - 1)/(k + 1).
+
+    Raises:
+        UserError: Relevance is judged only in the query's own language.
+    """
+    refuse_unparallel(ranks)
+    order = np.lexsort((ranks.pool_rank, ranks.pair_query))
+    rank = ranks.pool_rank[order].astype(np.float64)
+    starts, sizes = ranks.starts[:-1], np.diff(ranks.starts).astype(np.float64)
+    place = np.arange(len(rank)) - np.repeat(starts, np.diff(ranks.starts))
+    several = _languages_held(ranks) > 1
+    spread = rank[ranks.starts[1:] - 1] - rank[starts]
+    weights = 2 * place + 1 - np.repeat(sizes, np.diff(ranks.starts))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pairwise = 2 * np.add.reduceat(weights * rank, starts) / (sizes * (sizes - 1))
+        expected = (ranks.corpus_sizes.sum() + 1) * (sizes - 1) / (sizes + 1)
+        values = {
+            "rank_distance": spread,
+            "rank_distance_pair": pairwise,
+            "rank_distance_normalised": spread / expected,
+        }
+    return {name: np.where(several, value, np.nan) for name, value in values.items()}
+
+
+def _languages_held(ranks: Ranks) -> NDArray[np.int64]:
+    """(n,) corpus languages that hold a relevant candidate of each query."""
+    held = np.zeros((len(ranks), len(ranks.corpus_languages)), dtype=bool)
+    held[ranks.pair_query, ranks.language] = True
+    return np.asarray(held.sum(1))
+
+
+def _by_language(
+    ranks: Ranks, name: str, values: Floats, summary: Callable[[Floats], np.floating]
+) -> dict[str, float]:
+    """A summary of the (n,) values of each query language, NaN left out, and their mean."""
+    known = ~np.isnan(values)
+    groups = {
+        language: values[known & (ranks.query_language == code)]
+        for code, language in enumerate(ranks.query_languages)
+    }
+    return _with_mean(
+        name, {language: float(summary(group)) for language, group in groups.items() if len(group)}
+    )
+
+
+def _with_mean(name: str, values: dict[str, float]) -> dict[str, float]:
+    if not values:
+        return {}
+    mean = {name: float(np.mean(list(values.values())))}
+    return mean | {f"{name}/{language}": value for language, value in values.items()}
+
+
+def _shares(ranks: Ranks, depth: int) -> dict[str, float]:
+    """Languages' shares of the first `depth`, beside those of relevant candidates and corpora."""
+    counts = ranks.language_counts(depth, fair=True)
+    relevant = np.zeros_like(counts)
+    np.add.at(relevant, (ranks.pair_query, ranks.language), 1)
+    present = np.unique(ranks.query_language)
+    top, due = (
+        np.stack([_normal(table[ranks.query_language == code].sum(0)) for code in present])
+        for table in (counts, relevant)
+    )
+    names = [ranks.query_languages[code] for code in present]
+    corpora = ranks.corpus_languages
+    distance = abs(top - due).sum(1) / 2
+    found = _with_mean(
+        f"share_distance_at_{depth}", dict(zip(names, map(float, distance), strict=True))
+    )
+    found |= _with_mean(
+        f"same_language_share_at_{depth}",
+        {q: float(top[i, corpora.index(q)]) for i, q in enumerate(names) if q in corpora},
+    )
+    tables = {
+        f"share_at_{depth}": top.mean(0),
+        "relevant_share": due.mean(0),
+        "corpus_share": _normal(ranks.corpus_sizes.astype(np.float64)),
+    }
+    for name, shares in tables.items():
+        found |= {
+            f"{name}/{language}": float(x) for language, x in zip(corpora, shares, strict=True)
+        }
+    return found
+
+
+def _normal(values: Floats) -> Floats:
+    return np.asarray(values / values.sum())

@@ -1,0 +1,82 @@
+"""Vectors of a benchmark's texts: each unique text once per role and language, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from trainables.encoders.encoder import Embeddings, Encoder
+from trainables.errors import UserError
+
+Role = Literal["queries", "passages"]
+Progress = Callable[[str, int, int], None]
+"""Told the stage, such as `passages de`, how much is done, and of how much."""
+
+CHUNK = 16_384
+"""Texts given to the encoder at once: enough to sort by length, few enough to show progress."""
+
+
+def encode_unique(
+    encoder: Encoder,
+    texts: Sequence[str],
+    language: str,
+    role: Role,
+    progress: Progress | None = None,
+) -> tuple[Embeddings, int]:
+    """Vectors of `texts`, (len(texts), d), and the number of different texts encoded.
+
+    Raises:
+        UserError: The encoder returned something else than finite, non-zero float32 vectors.
+    """
+    rows: dict[str, int] = {}
+    inverse = np.array([rows.setdefault(text, len(rows)) for text in texts], dtype=np.int64)
+    unique = list(rows)
+    encode = encoder.encode_queries if role == "queries" else encoder.encode_passages
+    parts = []
+    for begin in range(0, len(unique), CHUNK):
+        chunk = unique[begin : begin + CHUNK]
+        part = encode(chunk, language)
+        check_vectors(part, chunk, language, role)
+        parts.append(part)
+        if progress:
+            progress(f"{role} {language}", begin + len(chunk), len(unique))
+    if len({part.shape[1] for part in parts}) > 1:
+        raise UserError(f"{role} in {language}: the encoder changed its dimension between calls")
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return (whole if len(unique) == len(texts) else whole[inverse]), len(unique)
+
+
+def check_vectors(vectors: object, texts: Sequence[str], language: str, role: Role) -> None:
+    """Refuse what would give silent nonsense.
+
+    Raises:
+        UserError: Not an array of float32, not of shape (len(texts), d), or a vector that is
+            zero, infinite or not a number; the message names the first such text.
+    """
+    where = f"{role} in {language}"
+    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
+        found = getattr(vectors, "dtype", type(vectors).__name__)
+        raise UserError(
+            f"{where}: the encoder returned {found}; a numpy array of float32 is needed, because "
+            "coarser scores tie by the thousand. Convert with .float().cpu().numpy()"
+        )
+    if vectors.ndim != 2 or len(vectors) != len(texts) or not vectors.shape[1]:
+        raise UserError(
+            f"{where}: the encoder returned shape {vectors.shape} for {len(texts)} texts; "
+            f"({len(texts)}, d) is needed"
+        )
+    # One pass: a sum of squares is not finite if any part is not, and zero only if all are.
+    norms = np.einsum("ij,ij->i", vectors, vectors)
+    for bad, what in (
+        (~np.isfinite(norms), "a vector with NaN or infinity (or too long to square)"),
+        (norms == 0, "a zero vector"),
+    ):
+        if bad.any():
+            first = int(np.argmax(bad))
+            raise UserError(
+                f"{where}: the encoder returned {what} for {int(bad.sum())} of {len(texts)} "
+                f"texts, first for text {first}: {texts[first][:80]!r}. "
+                "Check the checkpoint, precision and empty texts"
+            )

@@ -1,0 +1,153 @@
+"""Evaluate an encoder on a benchmark: every setting, exact, from one encoding of each text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainables.data.corpus import Benchmark
+from trainables.encoders.encoder import Embeddings, Encoder
+from trainables.errors import UserError
+from trainables.evaluation.encode import Progress, check_vectors, encode_unique
+from trainables.evaluation.metrics import metrics_from_ranks, setting_counts
+from trainables.evaluation.ranking import rank
+from trainables.evaluation.ranks import Ranks
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What an encoder does on a benchmark.
+
+    Attributes:
+        metrics: By name (DESIGN, "The command"); `metrics_from_ranks(ranks)` gives the same.
+        ranks: From which everything else can be computed later.
+        counts: Queries of each setting (`queries/mono/de`), those dropped for want of a relevant
+            candidate (`dropped/cross/de-en`, `dropped/no relevant candidate`), texts encoded,
+            ties.
+        timing: Seconds for `encode queries`, `encode passages`, `rank` and `measure`.
+    """
+
+    metrics: dict[str, float]
+    ranks: Ranks
+    counts: dict[str, int]
+    timing: dict[str, float]
+
+
+def evaluate(
+    benchmark: Benchmark, encoder: Encoder, *, progress: Progress | None = None
+) -> Evaluation:
+    """Encode each unique text once, rank every relevant candidate exactly, and measure.
+
+    Args:
+        benchmark: Queries, corpora and judgements.
+        encoder: Any object with `encode_queries(texts, language)` and
+            `encode_passages(texts, language)` that return float32 vectors (len(texts), d).
+        progress: Told the stage, how much is done, and of how much.
+
+    Raises:
+        UserError: Vectors that are not float32, finite and non-zero or differ in dimension; or no
+            query has a relevant candidate.
+    """
+    _refuse_nothing(benchmark)
+    start = time.perf_counter()
+    queries, passages = {}, {}
+    encoded = {"queries": 0, "passages": 0}
+    for language, asked in benchmark.queries.items():
+        if texts := [query.text for query in asked if benchmark.qrels.get(query.id)]:
+            queries[language], unique = encode_unique(encoder, texts, language, "queries", progress)
+            encoded["queries"] += unique
+    middle = time.perf_counter()
+    for language, candidates in benchmark.corpus.items():
+        if candidates:
+            passages[language], unique = encode_unique(
+                encoder, [item.text for item in candidates], language, "passages", progress
+            )
+            encoded["passages"] += unique
+    end = time.perf_counter()
+    result = _evaluate(benchmark, queries, passages, progress)
+    counts = {f"encoded/{role}": number for role, number in encoded.items()}
+    timing = {"encode queries": middle - start, "encode passages": end - middle}
+    return Evaluation(result.metrics, result.ranks, counts | result.counts, timing | result.timing)
+
+
+def evaluate_embeddings(
+    benchmark: Benchmark,
+    queries: Mapping[str, Embeddings],
+    passages: Mapping[str, Embeddings],
+    *,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """As `evaluate`, from vectors in the order of the benchmark's queries and candidates.
+
+    Args:
+        benchmark: Queries, corpora and judgements.
+        queries: Language to float32 (number of queries, d).
+        passages: Language to float32 (number of candidates, d); may be memory-mapped.
+        progress: Told the stage, how much is done, and of how much.
+
+    Raises:
+        UserError: As `evaluate`, or a language without vectors.
+    """
+    _refuse_nothing(benchmark)
+    kept = {}
+    for language, asked in benchmark.queries.items():
+        if asked:
+            vectors = _of(queries, language, "queries")
+            check_vectors(vectors, [query.text for query in asked], language, "queries")
+            has = np.array([bool(benchmark.qrels.get(query.id)) for query in asked])
+            kept[language] = vectors if has.all() else vectors[has]
+    corpora = {}
+    for language, candidates in benchmark.corpus.items():
+        if candidates:
+            corpora[language] = _of(passages, language, "passages")
+            check_vectors(
+                corpora[language], [item.text for item in candidates], language, "passages"
+            )
+    return _evaluate(benchmark, kept, corpora, progress)
+
+
+def _evaluate(
+    benchmark: Benchmark,
+    queries: Mapping[str, Embeddings],
+    passages: Mapping[str, Embeddings],
+    progress: Progress | None,
+) -> Evaluation:
+    """Rank and measure; `queries` holds only those with a relevant candidate."""
+    start = time.perf_counter()
+    ranks = rank(benchmark, queries, passages, progress)
+    middle = time.perf_counter()
+    metrics = metrics_from_ranks(ranks)
+    counts = setting_counts(ranks) | {
+        f"source/{reason}": number for reason, number in benchmark.dropped.items()
+    }
+    asked = {query.id for items in benchmark.queries.values() for query in items}
+    counts |= {
+        "dropped/no relevant candidate": int(ranks.no_relevant.sum()),
+        "dropped/judgements of unknown queries": len(benchmark.qrels.keys() - asked),
+        "ties/own": int(np.count_nonzero(ranks.own_ties)),
+        "ties/pool": int(np.count_nonzero(ranks.pool_ties)),
+    }
+    timing = {"rank": middle - start, "measure": time.perf_counter() - middle}
+    return Evaluation(metrics, ranks, counts, timing)
+
+
+def _of(table: Mapping[str, Embeddings], language: str, role: str) -> Embeddings:
+    if language not in table:
+        raise UserError(
+            f"no vectors of {role} in {language!r}; there are {', '.join(table) or 'none'}. "
+            "Give one array for each language of the benchmark"
+        )
+    return table[language]
+
+
+def _refuse_nothing(benchmark: Benchmark) -> None:
+    """Stop before an hour of encoding if nothing could be measured."""
+    asked = (query.id for items in benchmark.queries.values() for query in items)
+    if not any(benchmark.qrels.get(identity) for identity in asked):
+        raise UserError(
+            f"{benchmark.name}: no query has a relevant candidate, so nothing can be measured. "
+            "Check that the ids of queries and qrels agree"
+        )

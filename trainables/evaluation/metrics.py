@@ -1,0 +1,202 @@
+"""Measures of retrieval from stored ranks: every setting, by query or averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.evaluation.bias import bias_metrics
+from trainables.evaluation.gaps import gaps
+from trainables.evaluation.ranks import Ranks
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """Relevant candidates of the queries of one setting, each query's in order of rank.
+
+    Attributes:
+        queries: (q,) indices into the ranks' queries; every one has a relevant candidate here.
+        starts: (q + 1,) offsets of their pairs.
+        rank: (p,) ranks from 1, ascending within a query.
+        gain: (p,) judgements.
+    """
+
+    queries: Indices
+    starts: Indices
+    rank: NDArray[np.int32]
+    gain: Floats
+
+    @property
+    def sizes(self) -> Indices:
+        """(q,) relevant candidates of each query."""
+        return np.diff(self.starts)
+
+    @property
+    def place(self) -> Indices:
+        """(p,) 1 for a query's first relevant candidate, 2 for its second, and so on."""
+        return np.arange(1, len(self.rank) + 1) - np.repeat(self.starts[:-1], self.sizes)
+
+    def sums(self, values: Floats) -> Floats:
+        """(q,) sums of (p,) values over each query."""
+        return np.asarray(np.add.reduceat(values, self.starts[:-1]))
+
+
+Measure = Callable[[Lists], Floats]
+
+
+def average_precision(lists: Lists) -> Floats:
+    """Mean over the relevant candidates of precision at their rank; nothing is cut off."""
+    return lists.sums(lists.place / lists.rank) / lists.sizes
+
+
+def average_precision_at(depth: int) -> Measure:
+    """LAReQA's: only `depth` ranks count and the divisor is min(relevant, depth).
+
+    trec_eval's `map_cut` divides by the number of relevant candidates instead.
+    """
+
+    def measure(lists: Lists) -> Floats:
+        inside = np.where(lists.rank <= depth, lists.place / lists.rank, 0.0)
+        return lists.sums(inside) / np.minimum(lists.sizes, depth)
+
+    return measure
+
+
+def reciprocal_rank(lists: Lists) -> Floats:
+    """One over the rank of the first relevant candidate."""
+    return 1.0 / lists.rank[lists.starts[:-1]]
+
+
+def recall_at(depth: int) -> Measure:
+    """Share of the relevant candidates among the first `depth`."""
+
+    def measure(lists: Lists) -> Floats:
+        return lists.sums((lists.rank <= depth).astype(np.float64)) / lists.sizes
+
+    return measure
+
+
+def ndcg_at(depth: int) -> Measure:
+    """Discounted gain over its best, linear in the gain and with log2(rank + 1), as trec_eval."""
+
+    def measure(lists: Lists) -> Floats:
+        found = np.where(lists.rank <= depth, lists.gain / np.log2(lists.rank + 1.0), 0.0)
+        owner = np.repeat(np.arange(len(lists.queries)), lists.sizes)
+        best = lists.gain[np.lexsort((-lists.gain, owner))]
+        ideal = np.where(lists.place <= depth, best / np.log2(lists.place + 1.0), 0.0)
+        return lists.sums(found) / lists.sums(ideal)
+
+    return measure
+
+
+MEASURES: Mapping[str, Measure] = {
+    "map": average_precision,
+    "map_at_20": average_precision_at(20),
+    "mrr": reciprocal_rank,
+    "recall_at_1": recall_at(1),
+    "recall_at_10": recall_at(10),
+    "recall_at_100": recall_at(100),
+    "ndcg_at_10": ndcg_at(10),
+}
+"""Every measure of retrieval by the name it has in metrics."""
+
+
+def settings(ranks: Ranks) -> dict[str, Lists]:
+    """The settings that exist, by name: `mono/de`, `cross/de-en`, `multi/de`.
+
+    A setting exists if at least one query has a relevant candidate in its corpus. The union of
+    all corpora is `multi`, or `pool_same_language` where relevance is not judged in all of them;
+    with a single corpus there is none.
+    """
+    own = _lists(ranks, ranks.language, ranks.own_rank)
+    found: dict[str, Lists] = {}
+    for code, query in enumerate(ranks.query_languages):
+        for corpus_code, corpus in enumerate(ranks.corpus_languages):
+            name = f"mono/{query}" if query == corpus else f"cross/{query}-{corpus}"
+            found[name] = own(code, corpus_code)
+    if ranks.pool_is_several:
+        kind = "multi" if ranks.judged_in_all_languages else "pool_same_language"
+        pool = _lists(ranks, np.zeros_like(ranks.language), ranks.pool_rank)
+        for code, query in enumerate(ranks.query_languages):
+            found[f"{kind}/{query}"] = pool(code, 0)
+    order = {kind: place for place, kind in enumerate(("mono", "cross", "multi"))}
+    return {
+        name: lists
+        for name, lists in sorted(
+            found.items(), key=lambda item: order.get(item[0].split("/")[0], len(order))
+        )
+        if len(lists.queries)
+    }
+
+
+def by_query(ranks: Ranks, measure: str) -> dict[str, tuple[Indices, Floats]]:
+    """For each setting, its queries (indices into the ranks) and their values.
+
+    Args:
+        ranks: Of one evaluation.
+        measure: One of `MEASURES`.
+    """
+    function = MEASURES[measure]
+    return {name: (lists.queries, function(lists)) for name, lists in settings(ranks).items()}
+
+
+def metrics_from_ranks(ranks: Ranks) -> dict[str, float]:
+    """Every metric, by the names of DESIGN ("The command"): settings, macro means, language bias.
+
+    A macro mean, such as `map/cross`, is the plain mean over the settings of its kind;
+    `map/multi_micro` is the mean over all queries, as LAReQA reports it.
+    """
+    found: dict[str, float] = {}
+    lists = settings(ranks)
+    for measure, function in MEASURES.items():
+        values = {name: function(entry) for name, entry in lists.items()}
+        means = {name: float(value.mean()) for name, value in values.items()}
+        for kind in dict.fromkeys(name.split("/")[0] for name in lists):
+            members = [name for name in lists if name.startswith(f"{kind}/")]
+            found[f"{measure}/{kind}"] = float(np.mean([means[name] for name in members]))
+            if kind == "multi":
+                found[f"{measure}/multi_micro"] = float(
+                    np.concatenate([values[name] for name in members]).mean()
+                )
+        found |= {f"{measure}/{name}": mean for name, mean in means.items()}
+    found |= gaps(found, ranks.query_languages, ranks.corpus_languages)
+    return found | bias_metrics(ranks)
+
+
+def setting_counts(ranks: Ranks) -> dict[str, int]:
+    """Queries evaluated in each setting, and those dropped for want of a relevant candidate."""
+    found = settings(ranks)
+    every = np.bincount(ranks.query_language, minlength=len(ranks.query_languages))
+    every = every + ranks.no_relevant
+    counts = {f"queries/{name}": len(lists.queries) for name, lists in found.items()}
+    for name, lists in found.items():
+        language = ranks.query_language[lists.queries[0]]
+        dropped = int(every[language]) - len(lists.queries)
+        if dropped:
+            counts[f"dropped/{name}"] = dropped
+    return counts
+
+
+def _lists(
+    ranks: Ranks, corpus: NDArray[np.int32], rank: NDArray[np.int32]
+) -> Callable[[int, int], Lists]:
+    """Sort all pairs once by (query language, corpus, query, rank); then look settings up."""
+    query = ranks.pair_query
+    language = ranks.query_language[query]
+    order = np.lexsort((rank, query, corpus, language))
+    corpora = len(ranks.corpus_languages)
+    key = (language.astype(np.int64) * corpora + corpus)[order]
+
+    def pick(query_code: int, corpus_code: int) -> Lists:
+        wanted = query_code * corpora + corpus_code
+        chosen = order[slice(*np.searchsorted(key, [wanted, wanted + 1]))]
+        queries, first = np.unique(query[chosen], return_index=True)
+        return Lists(queries, np.append(first, len(chosen)), rank[chosen], ranks.gain[chosen])
+
+    return pick

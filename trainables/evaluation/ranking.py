@@ -1,0 +1,125 @@
+"""A benchmark and its vectors become ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.data.corpus import Benchmark, Query
+from trainables.encoders.encoder import Embeddings
+from trainables.errors import UserError
+from trainables.evaluation.encode import Progress
+from trainables.evaluation.ranks import Ranks
+from trainables.evaluation.scoring import Indices, score
+
+
+def rank(
+    benchmark: Benchmark,
+    queries: Mapping[str, Embeddings],
+    passages: Mapping[str, Embeddings],
+    progress: Progress | None = None,
+) -> Ranks:
+    """Rank every relevant candidate of every query that has one.
+
+    Args:
+        benchmark: Queries, corpora and judgements.
+        queries: Language to vectors of its queries with a relevant candidate, in their order;
+            languages without such queries may be left out.
+        passages: Language to vectors of its candidates; empty corpora may be left out.
+        progress: Told `rank` and the queries done, of all.
+
+    Raises:
+        UserError: Vectors differ in dimension.
+    """
+    kept = {
+        language: [query for query in items if benchmark.qrels.get(query.id)]
+        for language, items in benchmark.queries.items()
+    }
+    asked = [query for items in kept.values() for query in items]
+    starts, relevant, gain = _judgements(benchmark, asked)
+    dimension = _dimension(queries, passages)
+    none = np.empty((0, dimension), np.float32)
+    corpora = [passages.get(language, none) for language in benchmark.corpus]
+    vectors = np.concatenate([queries.get(language, none) for language in kept])
+    told = (lambda done, total: progress("rank", done, total)) if progress else None
+    scored = score(vectors, corpora, starts, relevant, told)
+    bounds = np.cumsum([0, *map(len, corpora)])
+    named = np.unique(np.concatenate([relevant, scored.top[scored.top >= 0]]))
+    top = np.where(scored.top < 0, -1, np.searchsorted(named, scored.top))
+    sizes = [len(items) for items in kept.values()]
+    return Ranks(
+        name=benchmark.name,
+        judged_in_all_languages=benchmark.judged_in_all_languages,
+        query_languages=tuple(benchmark.queries),
+        corpus_languages=tuple(benchmark.corpus),
+        corpus_sizes=np.diff(bounds).astype(np.int32),
+        query_ids=np.array([query.id for query in asked]),
+        questions=np.array([query.question for query in asked]),
+        clusters=np.array([query.cluster for query in asked]),
+        query_language=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
+        starts=starts,
+        candidate_ids=np.array(_ids(benchmark, bounds, named)),
+        candidate=np.searchsorted(named, relevant).astype(np.int32),
+        language=(np.searchsorted(bounds, relevant, side="right") - 1).astype(np.int32),
+        gain=gain,
+        own_rank=scored.pairs[0],
+        own_ties=scored.pairs[1],
+        own_before=scored.pairs[2],
+        pool_rank=scored.pairs[3],
+        pool_ties=scored.pairs[4],
+        pool_before=scored.pairs[5],
+        top=top.astype(np.int32),
+        above=scored.above,
+        tied=scored.tied,
+        no_relevant=np.array(
+            [len(items) - len(kept[la]) for la, items in benchmark.queries.items()], np.int32
+        ),
+    )
+
+
+def _judgements(
+    benchmark: Benchmark, asked: list[Query]
+) -> tuple[NDArray[np.int32], Indices, NDArray[np.float64]]:
+    """Offsets by query, pool indices in ascending order, and gains."""
+    wanted = {name for query in asked for name in benchmark.qrels[query.id]}
+    index: dict[str, int] = {}
+    offset = 0
+    for items in benchmark.corpus.values():
+        index |= {item.id: offset + i for i, item in enumerate(items) if item.id in wanted}
+        offset += len(items)
+    judged = [
+        sorted((index[name], gain) for name, gain in benchmark.qrels[query.id].items())
+        for query in asked
+    ]
+    starts = np.cumsum([0, *map(len, judged)]).astype(np.int32)
+    relevant = np.array([place for pairs in judged for place, _ in pairs], dtype=np.int64)
+    gain = np.array([gain for pairs in judged for _, gain in pairs], dtype=np.float64)
+    return starts, relevant, gain
+
+
+def _dimension(queries: Mapping[str, Embeddings], passages: Mapping[str, Embeddings]) -> int:
+    found: dict[str, int] = {
+        f"{role} in {language}": vectors.shape[1]
+        for role, table in (("queries", queries), ("passages", passages))
+        for language, vectors in table.items()
+    }
+    first, dimension = next(iter(found.items()))
+    for name, other in found.items():
+        if other != dimension:
+            raise UserError(
+                f"vectors of {name} have dimension {other}, those of {first} have {dimension}; "
+                "one encoder must give one dimension"
+            )
+    return dimension
+
+
+def _ids(benchmark: Benchmark, bounds: Indices, named: Indices) -> list[str]:
+    """Ids of candidates by pool index; only these are looked up, however large the corpus."""
+    corpora = list(benchmark.corpus.values())
+    language = np.searchsorted(bounds, named, side="right") - 1
+    return [
+        corpora[code][place].id
+        for code, place in zip(language, (named - bounds[language]).tolist(), strict=True)
+    ]

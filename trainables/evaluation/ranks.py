@@ -1,0 +1,187 @@
+"""What is stored of an evaluation: exact ranks, from which every measure is computed later."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.errors import UserError
+
+Ints = NDArray[np.int32]
+Texts = NDArray[np.str_]
+
+TOP = 10
+"""Ids of the pool kept for each query."""
+DEPTHS = (10, 100)
+"""Where languages are counted in the pool's ranking."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Ranks of the relevant candidates of n queries, m (query, relevant) pairs in all.
+
+    Pairs are grouped by query: those of query q are `starts[q]:starts[q + 1]`. Ranks count from 1
+    and follow law 7 (score descending, then candidate index ascending); `*_ties` counts the other
+    candidates of exactly equal score, `*_before` those of them that stand before. *Own* is the
+    corpus of the candidate's language, *pool* the union of all.
+
+    Attributes:
+        name: Of the benchmark.
+        judged_in_all_languages: Whether the pool is the setting `multi` (DESIGN, Words).
+        query_languages: Codes index it; ascending.
+        corpus_languages: Codes index it; in pool order.
+        corpus_sizes: (L,) candidates of each corpus language.
+        query_ids: (n,) as in the benchmark.
+        questions: (n,) ids shared by translations.
+        clusters: (n,) highest known units of dependence.
+        query_language: (n,) codes.
+        starts: (n + 1,) offsets of the pairs.
+        candidate_ids: Ids of the candidates that are relevant or among a query's first.
+        candidate: (m,) codes into `candidate_ids`.
+        language: (m,) corpus language codes.
+        gain: (m,) positive judgements.
+        own_rank: (m,) rank in the corpus of the candidate's language.
+        own_ties: (m,) others of equal score there.
+        own_before: (m,) those of `own_ties` of lower index.
+        pool_rank: (m,) rank in the union of all corpora.
+        pool_ties: (m,) others of equal score there.
+        pool_before: (m,) those of `pool_ties` of lower index.
+        top: (n, 10) first candidates of the pool, codes into `candidate_ids`; -1 past its end.
+        above: (n, 2, L) for each depth of `DEPTHS`, candidates of each language with a score
+            above that of the candidate at this depth of the pool.
+        tied: (n, 2, L) candidates with exactly that score.
+        no_relevant: (Q,) queries of each query language left out: no relevant candidate.
+    """
+
+    name: str
+    judged_in_all_languages: bool
+    query_languages: tuple[str, ...]
+    corpus_languages: tuple[str, ...]
+    corpus_sizes: Ints
+    query_ids: Texts
+    questions: Texts
+    clusters: Texts
+    query_language: Ints
+    starts: Ints
+    candidate_ids: Texts
+    candidate: Ints
+    language: Ints
+    gain: NDArray[np.float64]
+    own_rank: Ints
+    own_ties: Ints
+    own_before: Ints
+    pool_rank: Ints
+    pool_ties: Ints
+    pool_before: Ints
+    top: Ints
+    above: Ints
+    tied: Ints
+    no_relevant: Ints
+
+    def __len__(self) -> int:
+        """Number of queries."""
+        return len(self.query_ids)
+
+    @property
+    def pair_query(self) -> NDArray[np.int64]:
+        """(m,) the query of each pair."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    @property
+    def pool_midrank(self) -> NDArray[np.float64]:
+        """(m,) mean rank in the pool over all orders of tied candidates: favours no language."""
+        return self.pool_rank - self.pool_before + self.pool_ties / 2
+
+    @property
+    def pool_is_several(self) -> bool:
+        """Whether the pool unites more than one corpus."""
+        return int(np.count_nonzero(self.corpus_sizes)) > 1
+
+    def language_counts(self, depth: int, fair: bool = False) -> NDArray[np.float64]:
+        """Candidates of each language among the first `depth` of the pool, (n, L).
+
+        Args:
+            depth: One of `DEPTHS`.
+            fair: Share the last places evenly among candidates tied for them, instead of giving
+                them to the lowest indices (law 7) and thereby to the first languages.
+        """
+        index = DEPTHS.index(depth)
+        above, tied = self.above[:, index], self.tied[:, index]
+        places = min(depth, int(self.corpus_sizes.sum())) - above.sum(1, keepdims=True)
+        if fair:
+            return np.asarray(above + tied * (places / tied.sum(1, keepdims=True)))
+        earlier = tied.cumsum(1) - tied
+        return np.asarray(above + np.clip(places - earlier, 0, tied), dtype=np.float64)
+
+
+def refuse_unparallel(ranks: Ranks) -> None:
+    """Rank distance means nothing in a pool whose other languages are not judged.
+
+    Raises:
+        UserError: This is such a pool.
+    """
+    if not ranks.judged_in_all_languages:
+        raise UserError(
+            f"{ranks.name}: relevance is judged only in the query's own language, so language bias "
+            "is not defined on its pool. Use map/pool_same_language, or a benchmark that is "
+            "judged in every language"
+        )
+
+
+def save_ranks(ranks: Ranks, path: Path) -> None:
+    """Write one compressed `.npz`; equal ranks give equal bytes."""
+    columns: dict[str, Any] = {"format": np.asarray(_FORMAT)}
+    for item in fields(Ranks):
+        value = np.asarray(getattr(ranks, item.name))
+        columns[item.name] = _narrow(value) if value.dtype == np.int32 else value
+    with path.open("wb") as file:
+        np.savez_compressed(file, **columns)
+
+
+def load_ranks(path: Path) -> Ranks:
+    """Read what `save_ranks` wrote.
+
+    Raises:
+        UserError: The file is missing, damaged, or of another format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as columns:
+            version = int(columns["format"])
+            if version != _FORMAT:
+                raise UserError(
+                    f"{path}: ranks of format {version}; this version reads {_FORMAT}. "
+                    "Evaluate the trial again"
+                )
+            return Ranks(**{item.name: _restore(item.name, columns) for item in fields(Ranks)})
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name the ranks of a finished trial") from None
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+        raise UserError(
+            f"{path}: not a complete file of ranks ({error}). Evaluate the trial again"
+        ) from None
+
+
+def _narrow(value: Ints) -> NDArray[Any]:
+    """The smallest integer type that holds the values, to save space and time on disk."""
+    low, high = (int(value.min()), int(value.max())) if value.size else (0, 0)
+    for kind in (np.uint8, np.int16, np.uint16):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return value.astype(kind)
+    return value
+
+
+def _restore(name: str, columns: Mapping[str, NDArray[Any]]) -> Any:
+    value = columns[name]
+    if value.ndim == 0:
+        return value.item()
+    if name.endswith("_languages"):
+        return tuple(map(str, value))
+    return value.astype(np.int32) if value.dtype.kind in "iu" else value

@@ -1,0 +1,238 @@
+"""From embeddings to exact ranks, in blocks of bounded memory.
+
+One matrix product gives a block of scores; each language's slice is sorted once, and binary search
+then counts, for every relevant candidate, what stands above and beside it. Nothing is cut off.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.encoders.encoder import Embeddings
+from trainables.evaluation.ranks import DEPTHS, TOP, Ints
+
+if TYPE_CHECKING:
+    import torch
+
+_BLOCK = 1_600_000
+"""Scores in one block: 6 MB, small enough to stay in a shared cache between the passes."""
+_ROWS = 8
+"""Fewest queries in a block, so that a huge corpus is not read once for each query."""
+_HASHED = 1 << 24
+"""Bytes of vectors hashed at once."""
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What `score` finds.
+
+    Attributes:
+        pairs: (6, m) rank, ties and ties before; in the own corpus, then in the pool.
+        top: (n, 10) first pool indices; -1 past the end of the pool.
+        above: As in `Ranks`.
+        tied: As in `Ranks`.
+    """
+
+    pairs: Ints
+    top: Indices
+    above: Ints
+    tied: Ints
+
+
+def score(
+    queries: Embeddings,
+    corpora: Sequence[Embeddings],
+    starts: Ints,
+    relevant: Indices,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scored:
+    """Rank relevant candidates by dot product, in their own corpus and in the union of all.
+
+    Candidates whose vectors have equal bytes get exactly equal scores. Corpora may be
+    memory-mapped: they are only read, once for each block of at least 8 queries.
+
+    Args:
+        queries: (n, d) float32.
+        corpora: Each (size, d) float32, in pool order.
+        starts: (n + 1,) offsets of each query's pairs.
+        relevant: (m,) pool indices of relevant candidates, grouped by query.
+        progress: Told the number of queries done, of n.
+    """
+    bounds = np.cumsum([0, *map(len, corpora)])
+    size, n = int(bounds[-1]), len(queries)
+    copies, originals = _equal_vectors(corpora, bounds)
+    pairs = np.empty((6, len(relevant)), np.int32)
+    top = np.full((n, TOP), -1, np.int64)
+    above = np.zeros((n, len(DEPTHS), len(corpora)), np.int32)
+    tied = np.zeros_like(above)
+    rows = max(_ROWS, _BLOCK // max(1, size))
+    buffer = np.empty((min(rows, n), size), np.float32)
+    for begin in range(0, n, rows):
+        end = min(n, begin + rows)
+        block = buffer[: end - begin]
+        _product(queries[begin:end], corpora, bounds, block)
+        # The same dot product can differ in its last bit from one column to another.
+        block[:, copies] = block[:, originals]
+        chosen = slice(starts[begin], starts[end])
+        owner = np.repeat(np.arange(end - begin), np.diff(starts[begin : end + 1]))
+        part = _rank_block(block, bounds, owner, relevant[chosen])
+        pairs[:, chosen], first, above[begin:end], tied[begin:end] = part
+        top[begin:end, : first.shape[1]] = first
+        if progress:
+            progress(end, n)
+    return Scored(pairs, top, above, tied)
+
+
+def _product(
+    queries: Embeddings, corpora: Sequence[Embeddings], bounds: Indices, block: Embeddings
+) -> None:
+    """Fill `block` with the dot products; torch's product is three times numpy's here."""
+    import torch
+
+    left, out = _tensor(queries), torch.from_numpy(block)
+    for matrix, low, high in zip(corpora, bounds[:-1], bounds[1:], strict=True):
+        if high > low:
+            torch.mm(left, _tensor(matrix).T, out=out[:, low:high])
+
+
+def _equal_vectors(corpora: Sequence[Embeddings], bounds: Indices) -> tuple[Indices, Indices]:
+    """Pool indices of vectors that repeat an earlier one byte for byte, and of that one."""
+    dimension = corpora[0].shape[1]
+    weights = np.random.default_rng(0).integers(1, 2**63, dimension, dtype=np.uint64) | np.uint64(1)
+    hashes = np.empty(bounds[-1], np.uint64)
+    step = max(1, _HASHED // (8 * dimension))
+    for matrix, offset in zip(corpora, bounds[:-1], strict=True):
+        for begin in range(0, len(matrix), step):
+            bits = np.ascontiguousarray(matrix[begin : begin + step]).view(np.uint32)
+            hashed = bits.astype(np.uint64) @ weights
+            hashes[offset + begin : offset + begin + len(bits)] = hashed
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    originals = first[inverse]
+    copies = np.flatnonzero(originals != np.arange(len(hashes)))
+
+    def vector(index: np.integer) -> bytes:
+        language = int(np.searchsorted(bounds, index, side="right")) - 1
+        row: Embeddings = corpora[language][index - bounds[language]]
+        return row.tobytes()
+
+    equal = [index for index in copies if vector(index) == vector(originals[index])]
+    copies = np.asarray(equal, dtype=np.int64)
+    return copies, originals[copies]
+
+
+def _rank_block(
+    block: Embeddings, bounds: Indices, owner: Indices, relevant: Indices
+) -> tuple[Ints, Indices, Ints, Ints]:
+    """Rank the pairs (`owner`, `relevant`) of one block of scores.
+
+    Returns:
+        (6, pairs) ranks, ties and ties before, own then pool; (b, <= 10) first pool indices;
+        (b, 2, L) candidates above and (b, 2, L) candidates at the boundary of each depth.
+    """
+    b, size = block.shape
+    languages = len(bounds) - 1
+    ordered = [block[:, low:high].copy() for low, high in itertools.pairwise(bounds)]
+    for part in ordered:
+        part.sort(axis=1)
+    cuts = _boundaries(ordered, size)
+    position = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    width = int(position.max(initial=-1)) + 1
+    wanted = np.concatenate([np.zeros((b, width), np.float32), cuts], axis=1)
+    wanted[owner, position] = block[owner, relevant]
+    language = np.searchsorted(bounds, relevant, side="right") - 1
+    better, equal = _count(ordered, wanted)
+    high, same = better[:, owner, position], equal[:, owner, position]
+    pair = np.arange(len(owner))
+    own = same[language, pair]
+    before = _lower_index(block, bounds, owner, relevant, language, own)
+    earlier = same.cumsum(0)[language, pair] - own + before
+    pairs = np.stack(
+        [
+            high[language, pair] + before + 1,
+            own - 1,
+            before,
+            high.sum(0) + earlier + 1,
+            same.sum(0) - 1,
+            earlier,
+        ]
+    )
+    depths = [np.moveaxis(x[:, :, width:], 0, 2).reshape(b, -1, languages) for x in (better, equal)]
+    return pairs, _first(block, cuts[:, :1]), depths[0], depths[1]
+
+
+def _boundaries(ordered: Sequence[Embeddings], size: int) -> Embeddings:
+    """(b, 2) scores of the candidates at each depth of the pool, or of the last."""
+    tails = np.concatenate([part[:, -DEPTHS[-1] :] for part in ordered], axis=1)
+    places = [tails.shape[1] - min(depth, size) for depth in DEPTHS]
+    return np.partition(tails, sorted(set(places)), axis=1)[:, places]
+
+
+def _count(ordered: Sequence[Embeddings], wanted: Embeddings) -> tuple[Ints, Ints]:
+    """(L, b, w) candidates of each language with a higher and with an equal score."""
+    import torch
+
+    better, equal = np.zeros((2, len(ordered), *wanted.shape), np.int32)
+    values = torch.from_numpy(wanted)
+    for language, part in enumerate(ordered):
+        size = part.shape[1]
+        if not size:
+            continue
+        low = torch.searchsorted(torch.from_numpy(part), values, out_int32=True).numpy()
+        found = _holds(part, low, wanted)
+        # A second search of everything would cost as much as the first; ties are rare.
+        for row, column in zip(*np.nonzero(_holds(part, low + 1, wanted)), strict=True):
+            found[row, column] = np.count_nonzero(part[row] == wanted[row, column])
+        equal[language] = found
+        better[language] = size - low - equal[language]
+    return better, equal
+
+
+def _holds(part: Embeddings, index: Ints, wanted: Embeddings) -> Ints:
+    """1 where a row of `part` has the wanted score at the index, else 0."""
+    last = part.shape[1] - 1
+    same = np.take_along_axis(part, np.minimum(index, last), axis=1) == wanted
+    return np.asarray(same & (index <= last), dtype=np.int32)
+
+
+def _lower_index(
+    block: Embeddings,
+    bounds: Indices,
+    owner: Indices,
+    relevant: Indices,
+    language: Indices,
+    equal: Ints,
+) -> Ints:
+    """(pairs,) candidates of the same corpus and score whose index is lower."""
+    before = np.zeros(len(owner), np.int32)
+    for pair in np.flatnonzero(equal > 1):
+        row, index = owner[pair], relevant[pair]
+        others = block[row, bounds[language[pair]] : index]
+        before[pair] = np.count_nonzero(others == block[row, index])
+    return before
+
+
+def _first(block: Embeddings, cut: Embeddings) -> Indices:
+    """(b, min(10, size)) pool indices of the first candidates, given the last one's score."""
+    b, size = block.shape
+    row, index = np.divmod(np.flatnonzero(block >= cut), size)
+    order = np.lexsort((index, -block[row, index], row))
+    starts = np.searchsorted(row, np.arange(b))
+    return index[order][starts[:, None] + np.arange(min(TOP, size))]
+
+
+def _tensor(matrix: Embeddings) -> torch.Tensor:
+    """The same memory as a tensor, memory-mapped or not."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.from_numpy(matrix)
