@@ -1,0 +1,215 @@
+"""Tiny transformers of the embedded world: one tokenizer a world, one ladder of three sizes.
+
+They are XLM-R in architecture (Conneau et al. 2020, https://arxiv.org/abs/1911.02116) and know
+nothing before they are trained. Importing this module imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainables.data.synthetic import CONSONANTS, VOWELS, World, tokenizer_text, world_digest
+from trainables.errors import UserError
+from trainables.spec import EncoderRef
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from trainables.encoders.text import TextEncoder
+
+INITIAL = 1
+"""Raised by every change of this file that alters a tokenizer or initial weights."""
+
+SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+"""In XLM-R's order: their ids are 0 to 4, and positions start after the padding id."""
+
+BLANK = "▁"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One size of embedded encoder.
+
+    Attributes:
+        layers: Transformer layers.
+        width: Length of the vector of a token, and of a text.
+        heads: Of attention; width is a multiple of it.
+        inner: Width between the two matrices of a layer's feed-forward block.
+        tokens: Longest text, special tokens counted.
+        deviation: Standard deviation of initial weights.
+        dropout: Share of activations dropped in training. These encoders underfit, and without
+            dropout no number depends on how a batch is cut into micro-batches.
+        seed: Of the initial weights, which every trial shares as if they were a checkpoint's.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    inner: int
+    tokens: int = 96
+    deviation: float = 0.02
+    dropout: float = 0.0
+    seed: int = 0
+
+
+RUNGS: dict[str, Rung] = {
+    "embedded/small": Rung(layers=1, width=64, heads=2, inner=128),
+    "embedded/base": Rung(layers=2, width=96, heads=3, inner=192),
+    "embedded/large": Rung(layers=3, width=128, heads=4, inner=256),
+}
+"""Names to sizes, smallest first."""
+
+VOCABULARY = 2000
+"""Pieces of a world's tokenizer: enough for the whole words of languages with much text, while
+words of those with little fall into one and a half pieces on average."""
+
+MAX_QUERY_TOKENS = 48
+
+
+def embedded_rung(name: str) -> Rung:
+    """The size behind `embedded/small`, `embedded/base` or `embedded/large`.
+
+    Raises:
+        UserError: Another name.
+    """
+    if name not in RUNGS:
+        raise UserError(f"unknown embedded encoder {name!r}; there is {', '.join(RUNGS)}")
+    return RUNGS[name]
+
+
+def embedded_ref(name: str, world: World) -> EncoderRef:
+    """Name an embedded encoder in `world` by everything that makes it.
+
+    Raises:
+        UserError: An unknown name.
+    """
+    rung = embedded_rung(name)
+    parts = [asdict(rung), world_digest(world), VOCABULARY, SPECIAL_TOKENS, INITIAL]
+    return EncoderRef(
+        name=name,
+        digest=hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
+        pooling="mean",
+        max_query_tokens=MAX_QUERY_TOKENS,
+        max_passage_tokens=rung.tokens,
+    )
+
+
+@lru_cache(maxsize=4)
+def tokenizer_json(world: World) -> str:
+    """The trained tokenizer of `world` in the `tokenizer.json` format of `tokenizers`.
+
+    Byte-pair encoding, because its training counts and sorts: every process finds the same
+    vocabulary. Unigram, which XLM-R has, sums floats in an order that threads decide.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=[*CONSONANTS, *VOWELS, BLANK],
+        show_progress=False,
+    )
+    texts = (text for _, texts in sorted(tokenizer_text(world).items()) for text in texts)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    return str(tokenizer.to_str())
+
+
+def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
+    """Make an untrained encoder of `world`; every call returns equal weights.
+
+    Args:
+        encoder: A name, or a reference whose pooling, prefixes and limits are then kept.
+        world: Whose texts the tokenizer learns from.
+
+    Raises:
+        UserError: An unknown name, a limit above the table of positions, or a reference that
+            was made from another size or world.
+    """
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    from trainables.encoders.text import TextEncoder
+
+    ref = embedded_ref(encoder, world) if isinstance(encoder, str) else encoder
+    rung, now = embedded_rung(ref.name), embedded_ref(ref.name, world)
+    if ref.digest != now.digest:
+        raise UserError(
+            f"encoder {ref.name}: in world {world.name} it now is {now.digest[:20]}, but the "
+            f"study was planned with {ref.digest[:20]}; start a new study with another --name"
+        )
+    if max(ref.max_query_tokens, ref.max_passage_tokens) > rung.tokens:
+        raise UserError(
+            f"encoder {ref.name}: max_query_tokens {ref.max_query_tokens} and max_passage_tokens "
+            f"{ref.max_passage_tokens} may not exceed {rung.tokens}; lower them"
+        )
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=Tokenizer.from_str(tokenizer_json(world)),
+        model_max_length=rung.tokens,
+        bos_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        cls_token="<s>",
+        sep_token="</s>",
+    )
+    return TextEncoder(_model(rung, len(tokenizer)), tokenizer, ref)
+
+
+def _model(rung: Rung, vocabulary: int) -> nn.Module:
+    """An XLM-R of this size with the rung's initial weights."""
+    import torch
+    from transformers import XLMRobertaConfig, XLMRobertaModel
+
+    config = XLMRobertaConfig(
+        vocab_size=vocabulary,
+        hidden_size=rung.width,
+        num_hidden_layers=rung.layers,
+        num_attention_heads=rung.heads,
+        intermediate_size=rung.inner,
+        max_position_embeddings=rung.tokens + SPECIAL_TOKENS.index("<pad>") + 1,
+        type_vocab_size=1,
+        hidden_dropout_prob=rung.dropout,
+        attention_probs_dropout_prob=rung.dropout,
+        initializer_range=rung.deviation,
+        bos_token_id=SPECIAL_TOKENS.index("<s>"),
+        pad_token_id=SPECIAL_TOKENS.index("<pad>"),
+        eos_token_id=SPECIAL_TOKENS.index("</s>"),
+    )
+    with torch.random.fork_rng(devices=[]):
+        model = XLMRobertaModel(config, add_pooling_layer=False)
+    _initialise(model, rung)
+    return model
+
+
+def _initialise(model: nn.Module, rung: Rung) -> None:
+    """Draw all matrices from numpy, whose stream no version or device of torch can change.
+
+    As transformers does it: normal matrices with a zero row for padding, zero biases, unit norms.
+    """
+    import torch
+
+    rng = np.random.default_rng(rung.seed)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            if parameter.ndim > 1:
+                values = rng.normal(0.0, rung.deviation, tuple(parameter.shape))
+                parameter.copy_(torch.from_numpy(values.astype(np.float32)))
+                if "word_embeddings" in name or "position_embeddings" in name:
+                    parameter[SPECIAL_TOKENS.index("<pad>")] = 0.0
+            else:
+                parameter.fill_(1.0 if "LayerNorm.weight" in name else 0.0)
