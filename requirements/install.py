@@ -164,9 +164,9 @@ def install(lock: str, folder: str, exact: bool) -> None:
         pass
     say(f"Installing {lock}.lock into {os.path.basename(folder)}: minutes at the first time.")
     extra = ["--no-deps"] if lock == "real" else []
-    pip(folder, "--quiet", *extra, "-r", os.path.join(HERE, lock + ".lock"))
+    pip(folder, *extra, "-r", os.path.join(HERE, lock + ".lock"))
     if lock not in WITHOUT_PROJECT:
-        pip(folder, "--quiet", "--no-deps", "--no-build-isolation", "-e", ROOT)
+        pip(folder, "--no-deps", "--no-build-isolation", "-e", ROOT)
     stamps[lock] = key
     with open(stamp + ".new", "w") as file:
         json.dump(stamps, file)

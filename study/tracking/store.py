@@ -1,0 +1,254 @@
+"""Runs of one study in an MLflow store: written so that every step may be repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study.tracking.values import (
+    StudyInfo,
+    StudyRuns,
+    TrialView,
+    metric_name,
+    points,
+    without_pairs,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""MLflow reads these when imported; what a person has set stays. Its own retries take minutes."""
+
+STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
+"""What MLflow calls the states in which a trial can end."""
+
+MAX_PARAM, MAX_TAG = 6000, 8000  # characters; MLflow refuses longer values
+
+
+def default_uri(root: Path) -> str:
+    """The store of a root: a SQLite file in it."""
+    return f"sqlite:///{root.resolve()}/mlflow.db"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None for any other store."""
+    prefix = "sqlite:///"
+    return Path(uri.removeprefix(prefix)).resolve() if uri.startswith(prefix) else None
+
+
+class Store:
+    """One study's runs in an MLflow store; every method may be repeated."""
+
+    def __init__(self, uri: str, study: StudyInfo) -> None:
+        """Open the store, the space's experiment and the study's parent run."""
+        if (file := sqlite_file(uri)) is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        self.client = open_client(uri)
+        self.study = study
+        self.experiment_id = self._experiment(uri)
+        self.parent = self._open_parent()
+
+    def write(self, trial: TrialView) -> None:
+        """Bring the trial's run to exactly this content."""
+        content = _hash([dict(self.study.tags), asdict(trial)])
+        run = self._find("digest", trial.digest)
+        if run is not None and run.data.tags.get("content") != content:
+            # Points cannot be taken back from a run: one that says something else is replaced.
+            self.client.delete_run(run.info.run_id)
+            run = None
+        if run is None:
+            run = self._create(trial, content)
+        elif run.info.status in STATUS.values():
+            return
+        self._fill(run, trial)
+
+    def summarize(self, metrics: Mapping[str, float], artifacts: Mapping[str, str]) -> None:
+        """Add a point to each study-level metric that changed; artifacts are replaced."""
+        run_id = self.parent.info.run_id
+        for name, value in metrics.items():
+            history = self.client.get_metric_history(run_id, metric_name(name))
+            last = max(history, key=lambda point: point.step, default=None)
+            if last is None or last.value != float(value):
+                step = 0 if last is None else last.step + 1
+                time_ms = self.parent.info.start_time + step
+                self.client.log_metric(run_id, name, float(value), timestamp=time_ms, step=step)
+        for name, text in artifacts.items():
+            self.client.log_text(run_id, text, name)
+
+    def finish(self) -> None:
+        """The study ended; the next tracker reopens it."""
+        self.client.set_terminated(self.parent.info.run_id, "FINISHED")
+
+    def _experiment(self, uri: str) -> str:
+        name = self.study.space
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            return str(self.client.create_experiment(name, artifact_location=_artifacts(uri)))
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _open_parent(self) -> Run:
+        run = self._find("kind", "study")
+        tags = {
+            **self.study.tags,
+            "kind": "study",
+            "study": self.study.name,
+            "space": self.study.space,
+            "tier": self.study.tier,
+            "mlflow.note.content": self.study.question,
+        }
+        if run is None:
+            run = self.client.create_run(
+                self.experiment_id, run_name=self.study.name, tags=_limited(tags)
+            )
+        else:
+            self.client.update_run(run.info.run_id, status="RUNNING")
+        # A parameter cannot be changed: what an extended study says now becomes a tag.
+        known = run.data.params
+        params = _texts(self.study.params)
+        new = {key: value for key, value in params.items() if key not in known}
+        now = {
+            f"now.{key}": value for key, value in params.items() if known.get(key, value) != value
+        }
+        self._log(run.info.run_id, new, tags | now)
+        return run
+
+    def _create(self, trial: TrialView, content: str) -> Run:
+        tags = {
+            **self.study.tags,
+            **trial.tags,
+            "kind": "trial",
+            "study": self.study.name,
+            "space": self.study.space,
+            "tier": self.study.tier,
+            "digest": trial.digest,
+            "state": trial.state,
+            "reason": trial.reason,
+            "content": content,
+            "mlflow.parentRunId": self.parent.info.run_id,
+        }
+        return self.client.create_run(
+            self.experiment_id,
+            start_time=trial.started_ms,
+            run_name=trial.name,
+            tags=_limited(tags),
+        )
+
+    def _fill(self, run: Run, trial: TrialView) -> None:
+        from mlflow.entities import Metric
+
+        run_id, start = run.info.run_id, run.info.start_time
+        # MLflow keeps a point once if its time is equal too: it follows from the step.
+        metrics = [Metric(key, value, start + step, step) for key, value, step in points(trial)]
+        params = {**trial.params, "seed": trial.seed}
+        self._log(run_id, _texts(params), {}, metrics)
+        artifacts = dict(trial.artifacts)
+        if pairs := without_pairs(trial.metrics)[1]:
+            artifacts["pairs.json"] = json.dumps(pairs, indent=1, sort_keys=True)
+        for name, text in artifacts.items():
+            self.client.log_text(run_id, text, name)
+        self.client.set_terminated(run_id, STATUS[trial.state], end_time=trial.ended_ms)
+
+    def _log(
+        self,
+        run_id: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        metrics: list[Metric] | None = None,
+    ) -> None:
+        from mlflow.entities import Param, RunTag
+
+        self.client.log_batch(
+            run_id,
+            metrics=metrics or [],
+            params=[Param(metric_name(key), value) for key, value in params.items()],
+            tags=[RunTag(key, value) for key, value in _limited(tags).items()],
+        )
+
+    def _find(self, tag: str, value: str) -> Run | None:
+        """This study's run with a tag; names of studies stay out of MLflow's query language."""
+        runs = _all_runs(self.client, self.experiment_id, f"tags.{tag} = '{value}'")
+        return next((run for run in runs if run.data.tags.get("study") == self.study.name), None)
+
+
+def open_client(uri: str) -> MlflowClient:
+    """A client of the store, with MLflow quiet, patient for seconds only, and telling nobody."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # Set, it would override the parent of every run.
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    from mlflow import MlflowClient
+
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(uri)
+
+
+def studies(uri: str) -> list[StudyRuns]:
+    """The studies in a store, the latest first."""
+    client = open_client(uri)
+    found = []
+    for experiment in client.search_experiments():
+        parents = _all_runs(client, experiment.experiment_id, "tags.kind = 'study'")
+        trials = _all_runs(client, experiment.experiment_id, "tags.kind = 'trial'")
+        for parent in parents:
+            parent_id = parent.info.run_id
+            runs = [t for t in trials if t.data.tags.get("mlflow.parentRunId") == parent_id]
+            ids = tuple(run.info.run_id for run in runs)
+            name = parent.data.tags["study"]
+            found.append(
+                (parent.info.start_time, StudyRuns(name, experiment.experiment_id, parent_id, ids))
+            )
+    return [study for _, study in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], query, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the content is to blame, so that trying again later is of no use."""
+    code = getattr(error, "error_code", "")
+    return isinstance(error, KeyError | TypeError | ValueError) or code == "INVALID_PARAMETER_VALUE"
+
+
+def _artifacts(uri: str) -> str | None:
+    """Beside a SQLite file; a server knows its own place."""
+    file = sqlite_file(uri)
+    return None if file is None else (file.parent / "mlartifacts").as_uri()
+
+
+def _texts(params: Mapping[str, object]) -> dict[str, str]:
+    return {key: str(value)[:MAX_PARAM] for key, value in params.items() if value is not None}
+
+
+def _limited(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: value[:MAX_TAG] for key, value in tags.items() if value}
+
+
+def _hash(content: object) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
