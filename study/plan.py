@@ -19,9 +19,16 @@ from trainables.errors import UserError
 from trainables.spec import DataRef, EncoderRef, Frozen, Spec, build_spec
 
 ENCODING_FIELDS = (
-    "benchmark encoder eval_languages candidate_text pooling query_prefix passage_prefix "
-    "max_query_tokens max_passage_tokens"
-).split()
+    "benchmark",
+    "encoder",
+    "eval_languages",
+    "candidate_text",
+    "pooling",
+    "query_prefix",
+    "passage_prefix",
+    "max_query_tokens",
+    "max_passage_tokens",
+)
 """Settings that change an evaluation without training."""
 
 
@@ -221,7 +228,9 @@ def make_plan(
     held_out = settings.steps > 0 and training_source(settings)[0] == settings.benchmark
     held_out = held_out and not catalog.is_embedded(settings.benchmark)
     count = seeds or space.tiers[tier].seeds or space.seeds
-    points = [dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())]
+    points = [
+        dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())
+    ]
     specs: dict[str, Spec] = {}
     cells: dict[str, Cell] = {}
 
@@ -229,12 +238,17 @@ def make_plan(
         chosen = build_settings(base | values, where=f"space {space_name}")
         planned = [(s, resolver.spec(chosen, s, held_out=held_out)) for s in range(count)]
         specs.update({spec.digest: spec for _, spec in planned})
-        trials = {spec.digest: PlannedTrial(digest=spec.digest, seed=spec.seed) for _, spec in planned}
+        trials = {
+            spec.digest: PlannedTrial(digest=spec.digest, seed=spec.seed) for _, spec in planned
+        }
         cell = Cell(params=params, trials=tuple(trials.values()))
         cells.setdefault(cell.label, cell)
 
     for point in points:
-        add({k: v for k, v in point.items() if k in ENCODING_FIELDS} | {"steps": 0}, point | {"steps": 0})
+        add(
+            {k: v for k, v in point.items() if k in ENCODING_FIELDS} | {"steps": 0},
+            point | {"steps": 0},
+        )
     if settings.steps > 0:
         for point in points:
             add(point, point)

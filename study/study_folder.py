@@ -16,7 +16,7 @@ from typing import Any
 from study.plan import Plan
 from trainables import storage
 from trainables.errors import UserError
-from trainables.trial_folder import NotCommitted, read_json
+from trainables.trial_folder import NotCommittedError, read_json
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class StudyFolder:
             return None
         try:
             return Plan.model_validate(read_json(path))
-        except (NotCommitted, ValueError) as error:
+        except (NotCommittedError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged ({str(error).splitlines()[0]}); move it away and run the same "
                 "command again: it is planned anew and finished trials are found by their digest"

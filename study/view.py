@@ -10,12 +10,20 @@ from rich.console import Console
 from study.ledger import Row
 from study.plan import Plan
 from study.tracking import StudyInfo, Tracker, TrialView
-from trainables.trial_folder import NotCommitted, TrialFolder, read_json
+from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
 
 SPEC_PARAMS = (
-    "sampling alpha batch_size steps learning_rate temperature warmup schedule "
-    "mask_false_negatives shuffle_pairs"
-).split()
+    "sampling",
+    "alpha",
+    "batch_size",
+    "steps",
+    "learning_rate",
+    "temperature",
+    "warmup",
+    "schedule",
+    "mask_false_negatives",
+    "shuffle_pairs",
+)
 """Fields of the spec that MLflow shows as parameters; the rest is in the artifact."""
 
 CLOSE_SECONDS = 20.0
@@ -37,7 +45,7 @@ class View:
         folder = TrialFolder.of(self.root, row.digest)
         try:
             points = read_json(folder.committed() / "history.json")["points"]
-        except NotCommitted:
+        except NotCommittedError:
             points = []
         history = [(p["step"], {k: v for k, v in p.items() if k != "step"}) for p in points]
         metrics = dict(result["metrics"])

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from trainables import storage
-from trainables.trial_folder import Attempt, NotCommitted, TrialFolder, read_json
+from trainables.trial_folder import Attempt, NotCommittedError, TrialFolder, read_json
 
 SHORTEST_INTERVAL = 30.0
 """Seconds between checkpoints, at least."""
@@ -67,7 +67,7 @@ def latest_checkpoint(trial: TrialFolder) -> dict[str, Any] | None:
             manifest = read_json(folder / "manifest.json")
             if storage.sha256(folder / manifest["file"]) == manifest["sha256"]:
                 found.append((int(manifest["step"]), folder / manifest["file"]))
-        except (NotCommitted, OSError, KeyError):
+        except (NotCommittedError, OSError, KeyError):
             continue
     if not found:
         return None

@@ -19,11 +19,11 @@ from trainables import contrastive
 from trainables.batching import Batches, Indices
 from trainables.checkpoint import Clock, latest_checkpoint, save_checkpoint
 from trainables.data import catalog
-from trainables.data.contamination import zero_shot
-from trainables.data.corpus import TrainingSet
+from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.encoders.catalog import open_encoder
 from trainables.encoders.text import TextEncoder
 from trainables.evaluation.evaluate import Evaluation, evaluate
+from trainables.evaluation.ranks import save_ranks
 from trainables.spec import Execution, Spec
 from trainables.trial_folder import Attempt, TrialFolder
 
@@ -49,7 +49,7 @@ class Event:
     loss: float | None = None
 
 
-class TrialFailed(Exception):
+class TrialFailedError(Exception):
     """The trial cannot have a result; `reason` is one word for the ledger."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -78,7 +78,7 @@ def finetune(
         holder: Who runs it, written into the claim.
 
     Raises:
-        TrialFailed: The loss is not finite.
+        TrialFailedError: The loss is not finite.
         UserError: A file is not the one the spec names, or a batch is larger than the data.
     """
     if folder.is_committed:
@@ -90,9 +90,10 @@ def finetune(
         test = catalog.open_benchmark(spec.test, places)
         encoder = open_encoder(spec.encoder, spec.test.name, places, execution)
         training: dict[str, Any] = {}
-        data = None
+        overlap: dict[str, Any] = {"verdict": "not checkable"}
         if spec.train is not None:
             data = catalog.open_training(spec.train, places)
+            overlap = zero_shot(data, test)
             trainer = Trainer(spec, encoder, data, execution)
             yield from train(trainer, attempt)
             training = trainer.summary()
@@ -101,7 +102,7 @@ def finetune(
         if spec.validation is not None:
             validation = catalog.open_benchmark(spec.validation, places)
             results["validation"] = evaluate(validation, encoder)
-    write_result(attempt, spec, execution, results, training | {"zero_shot": zero_shot(data, test)})
+    write_result(attempt, spec, execution, results, training, overlap)
     write_environment(attempt, execution, time.time() - began, results)
     attempt.commit(sorted(path.name for path in attempt.path.iterdir() if path.is_file()))
     folder.forget_unfinished()
@@ -135,8 +136,10 @@ class Trainer:
         self, spec: Spec, encoder: TextEncoder, data: TrainingSet, execution: Execution
     ) -> None:
         """Tokenise everything once and set up the optimizer."""
-        assert spec.seed is not None and spec.languages is not None
-        assert spec.sampling is not None and spec.batch_size is not None
+        assert spec.seed is not None
+        assert spec.languages is not None
+        assert spec.sampling is not None
+        assert spec.batch_size is not None
         self.spec, self.encoder, self.execution = spec, encoder, execution
         self.seed, self.steps = spec.seed, spec.steps
         self.rows = len(data.questions)
@@ -166,7 +169,7 @@ class Trainer:
         """Take one optimizer step on batch `self.step` and return its loss.
 
         Raises:
-            TrialFailed: The loss is NaN or infinite.
+            TrialFailedError: The loss is NaN or infinite.
         """
         spec, batch = self.spec, self.batches[self.step]
         passages = self.dealt[batch.rows]
@@ -192,7 +195,7 @@ class Trainer:
         )
         loss = outcome.value.item()
         if not math.isfinite(loss):
-            raise TrialFailed("nan", f"the loss of step {self.step} is {loss}")
+            raise TrialFailedError("nan", f"the loss of step {self.step} is {loss}")
         if spec.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.encoder.parameters(), spec.max_grad_norm)
         self.optimizer.step()
@@ -242,6 +245,20 @@ class Trainer:
         }
 
 
+def zero_shot(data: TrainingSet, test: Benchmark) -> dict[str, Any]:
+    """Whether training and test share a source, question ids or passages (law 8)."""
+    asked = {query.question for queries in test.queries.values() for query in queries}
+    candidates = {c.text.strip() for items in test.corpus.values() for c in items}
+    texts = {text.strip() for column in data.passages.values() for text in column if text}
+    found = {
+        "questions": len(asked & set(data.questions)),
+        "passages": len(candidates & texts),
+        "same source": int(data.name == test.name and not catalog.is_embedded(test.name)),
+    }
+    verdict = "overlap" if any(found.values()) else "none found by these methods"
+    return {"verdict": verdict, "found": found}
+
+
 def learning_rate(spec: Spec, step: int) -> float:
     """The rate of the step numbered `step` from 0: linear warm-up, then the spec's schedule."""
     peak, warmup = spec.learning_rate or 0.0, round((spec.warmup or 0.0) * spec.steps)
@@ -261,11 +278,11 @@ def write_result(
     execution: Execution,
     results: Mapping[str, Evaluation],
     training: Mapping[str, Any],
+    overlap: Mapping[str, Any],
 ) -> None:
     """Write `result.json` and the ranks that every figure in it was computed from."""
     for role, result in results.items():
-        result.ranks.save(attempt.path / f"ranks-{role}.npz")
-    training = dict(training)
+        save_ranks(result.ranks, attempt.path / f"ranks-{role}.npz")
     attempt.write_json(
         "result.json",
         {
@@ -273,8 +290,8 @@ def write_result(
             "metrics": results["test"].metrics,
             "validation": results["validation"].metrics if "validation" in results else {},
             "counts": {role: result.counts for role, result in results.items()},
-            "zero_shot": training.pop("zero_shot"),
-            "training": training,
+            "zero_shot": dict(overlap),
+            "training": dict(training),
             "execution": execution.to_json(),
         },
     )
@@ -316,7 +333,9 @@ def execution_settings(execution: Execution) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _pick(tokens: list[contrastive.Tokens], languages: Indices, rows: Indices) -> contrastive.Tokens:
+def _pick(
+    tokens: list[contrastive.Tokens], languages: Indices, rows: Indices
+) -> contrastive.Tokens:
     """The token ids of each row in its language."""
     return [tokens[language][row] for language, row in zip(languages, rows, strict=True)]
 

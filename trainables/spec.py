@@ -16,12 +16,29 @@ RECIPE = 1
 
 Sampling = Literal["X-X", "X-Y", "hybrid", "X-X-mixed", "X-Y-fixed", "row-hybrid"]
 Pooling = Literal["mean", "cls"]
+CandidateText = Literal["sentence", "sentence+context"]
 Schedule = Literal["linear", "cosine", "constant"]
 
-TRAINING_FIELDS = (
-    "seed train languages sampling alpha shuffle_pairs batch_size steps learning_rate warmup "
-    "schedule weight_decay max_grad_norm temperature symmetric mask_false_negatives"
-).split()
+TRAINING_FIELDS = frozenset(
+    {
+        "seed",
+        "train",
+        "languages",
+        "sampling",
+        "alpha",
+        "shuffle_pairs",
+        "batch_size",
+        "steps",
+        "learning_rate",
+        "warmup",
+        "schedule",
+        "weight_decay",
+        "max_grad_norm",
+        "temperature",
+        "symmetric",
+        "mask_false_negatives",
+    }
+)
 """Fields without effect when nothing is trained."""
 
 
@@ -53,7 +70,7 @@ class DataRef(Frozen):
     digest: str
     languages: tuple[str, ...] | None = None
     part: str | None = None
-    text: Literal["sentence", "sentence+context"] | None = None
+    text: CandidateText | None = None
 
 
 class EncoderRef(Frozen):
@@ -153,9 +170,7 @@ class Spec(Frozen):
         if self.steps == 0:
             return self
         optional = {"max_grad_norm", "alpha"}
-        missing = [
-            name for name in TRAINING_FIELDS if name not in optional and getattr(self, name) is None
-        ]
+        missing = sorted(n for n in TRAINING_FIELDS - optional if getattr(self, n) is None)
         if self.sampling in ("hybrid", "row-hybrid") and self.alpha is None:
             missing.append("alpha")
         if missing:

@@ -26,7 +26,7 @@ from trainables.spec import Spec
 FORMAT = 1
 
 
-class NotCommitted(Exception):
+class NotCommittedError(Exception):
     """The trial has no result that may be believed; the message says why."""
 
 
@@ -101,8 +101,10 @@ class TrialFolder:
 
     def claim(self, spec: Spec, holder: dict[str, Any]) -> Attempt:
         """Open a new attempt; of concurrent callers each gets its own, the last one is live."""
-        storage.create_json(self.path / "spec.json", {"format": FORMAT, "spec": spec.model_dump(
-            mode="json", exclude_none=True)})
+        storage.create_json(
+            self.path / "spec.json",
+            {"format": FORMAT, "spec": spec.model_dump(mode="json", exclude_none=True)},
+        )
         number = self.latest_attempt() + 1
         while not storage.create_json(
             Attempt(self, number).path / "claim.json", {"format": FORMAT} | holder
@@ -114,23 +116,23 @@ class TrialFolder:
         """The folder of the attempt that counts, every file of it checked.
 
         Raises:
-            NotCommitted: There is no manifest, or a file is missing or not as committed.
+            NotCommittedError: There is no manifest, or a file is missing or not as committed.
         """
         manifest = read_json(self.manifest_path)
         attempt = Attempt(self, int(manifest["attempt"]))
         for name, expected in manifest["files"].items():
             file = attempt.path / name
             if not file.exists():
-                raise NotCommitted(f"{file} is missing")
+                raise NotCommittedError(f"{file} is missing")
             if storage.sha256(file) != expected:
-                raise NotCommitted(f"{file} is not as it was committed")
+                raise NotCommittedError(f"{file} is not as it was committed")
         return attempt.path
 
     def result(self) -> dict[str, Any]:
         """The committed result.
 
         Raises:
-            NotCommitted: As for `committed`.
+            NotCommittedError: As for `committed`.
         """
         return read_json(self.committed() / "result.json")
 
@@ -150,17 +152,17 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a file that this project wrote.
 
     Raises:
-        NotCommitted: It is missing, torn, or not what its name says.
+        NotCommittedError: It is missing, torn, or not what its name says.
         UserError: It was written by a newer version.
     """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise NotCommitted(f"{path} does not exist") from None
+        raise NotCommittedError(f"{path} does not exist") from None
     except (ValueError, OSError) as error:
-        raise NotCommitted(f"{path} cannot be read: {error}") from None
+        raise NotCommittedError(f"{path} cannot be read: {error}") from None
     if not isinstance(value, dict) or not isinstance(value.get("format"), int):
-        raise NotCommitted(f"{path} is not a file of this project: no format number")
+        raise NotCommittedError(f"{path} is not a file of this project: no format number")
     if value["format"] > FORMAT:
         raise UserError(
             f"{path} has format {value['format']}, this version reads up to {FORMAT}; "

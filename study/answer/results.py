@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study.plan import Cell, Plan
-from trainables.trial_folder import NotCommitted, TrialFolder
+from trainables.trial_folder import NotCommittedError, TrialFolder
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def committed_results(root: Path, digests: Iterable[str]) -> dict[str, dict[str,
     for digest in digests:
         try:
             results[digest] = TrialFolder.of(root, digest).result()
-        except NotCommitted:
+        except NotCommittedError:
             continue
     return results
 
@@ -62,7 +62,8 @@ def best_cell(plan: Plan, cells: list[CellResult]) -> dict[str, Any] | None:
     scored = [
         (statistics.fmean(values), cell.cell.params)
         for cell in cells
-        if (values := cell.values(plan.primary, "validation")) and cell.cell.params.get("steps") != 0
+        if (values := cell.values(plan.primary, "validation"))
+        and cell.cell.params.get("steps") != 0
     ]
     if not scored:
         return None

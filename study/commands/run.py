@@ -45,7 +45,9 @@ def run(
     workers: Annotated[int | None, typer.Option(min=1, help="Trials at once.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each trial.")] = 1,
     name: Annotated[str | None, typer.Option(help="Instead of the default name.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan, write nothing.")
+    ] = False,
     extend: Annotated[bool, typer.Option("--extend", help="Add to a plan that changed.")] = False,
     retry: Annotated[str | None, typer.Option(help="failed: run failed trials again.")] = None,
     root: Root = Path("runs"),
@@ -87,8 +89,19 @@ def run(
         if before is None or before.differences(plan):
             folder.save_plan(plan)
             folder.note("planned", trials=len(plan.specs), frozen=plan.frozen)
-        counts = _drive(console, plan, folder, root, storage_url, tracking_uri, places,
-                        execution, workers, address, retry)
+        counts = _drive(
+            console,
+            plan,
+            folder,
+            root,
+            storage_url,
+            tracking_uri,
+            places,
+            execution,
+            workers,
+            address,
+            retry,
+        )
     return _outcome(console, plan, root, counts)
 
 
@@ -151,8 +164,13 @@ def _announce(console: Console, plan: Plan, dry_run: bool) -> None:
     if catalog.is_embedded(test.name):
         console.print("The embedded world is a toy: no evidence about human languages.")
     trained = [spec for spec in specs if spec.train is not None]
-    if any(s.train and s.train.name == s.test.name and s.train.digest == s.test.digest
-           and not catalog.is_embedded(s.test.name) for s in trained):
+    if any(
+        s.train
+        and s.train.name == s.test.name
+        and s.train.digest == s.test.digest
+        and not catalog.is_embedded(s.test.name)
+        for s in trained
+    ):
         console.print(
             f"[yellow]Not zero-shot:[/] training and test are different articles of {test.name}."
         )

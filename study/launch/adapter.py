@@ -43,7 +43,7 @@ class TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Run for about a second and report where the trial stands (called by Ray)."""
-        from trainables.finetune import TrialFailed
+        from trainables.finetune import TrialFailedError
 
         report: dict[str, Any] = {"digest": self.digest, "done": False, "reason": ""}
         until = time.monotonic() + REPORT_SECONDS
@@ -56,7 +56,7 @@ class TrialActor(tune.Trainable):
                 report |= {"done": event.kind == "committed"}
                 if event.kind in ("committed", "evaluating"):
                     break
-        except TrialFailed as failure:
+        except TrialFailedError as failure:
             return report | {"done": True, "reason": failure.reason, "detail": str(failure)}
         except UserError as error:
             return report | {"done": True, "reason": "input", "detail": str(error)}

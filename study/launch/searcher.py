@@ -15,9 +15,7 @@ from study.launch.launch import Job, Listener, Progress
 class PlanSearcher(Searcher):  # type: ignore[misc]
     """Hands out the jobs in their order; keeps no state that anybody would restore."""
 
-    def __init__(
-        self, jobs: Sequence[Job], common: Mapping[str, Any], listener: Listener
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], common: Mapping[str, Any], listener: Listener) -> None:
         """Keep what every trial's configuration has in common."""
         super().__init__()
         self.waiting = list(jobs)

@@ -62,7 +62,9 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
 
     temporary = _short_folder(state)
     # a driver script's own folder is no place to import from: `study/` holds `plan`, `ledger`, …
-    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parents[1]]
+    sys.path[:] = [
+        entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parents[1]
+    ]
     try:
         if address is None:
             ray.init(

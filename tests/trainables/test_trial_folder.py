@@ -10,7 +10,7 @@ from tests.samples import values
 from trainables import storage
 from trainables.errors import UserError
 from trainables.spec import build_spec
-from trainables.trial_folder import NotCommitted, TrialFolder
+from trainables.trial_folder import NotCommittedError, TrialFolder
 
 SPEC = build_spec(values())
 
@@ -30,7 +30,7 @@ def test_a_result_counts_once_it_is_committed(folder: TrialFolder) -> None:
     attempt = folder.claim(SPEC, {"host": "here"})
     attempt.write_json("result.json", {"value": 1.0})
     assert attempt.is_live
-    with pytest.raises(NotCommitted):
+    with pytest.raises(NotCommittedError):
         folder.result()
     assert attempt.commit(["result.json"])
     assert folder.result()["value"] == 1.0
@@ -66,10 +66,10 @@ def test_a_changed_or_missing_file_is_not_believed(folder: TrialFolder) -> None:
     finish(folder, 1.0)
     result = folder.committed() / "result.json"
     result.write_bytes(result.read_bytes().replace(b"1.0", b"2.0"))
-    with pytest.raises(NotCommitted, match="not as it was committed"):
+    with pytest.raises(NotCommittedError, match="not as it was committed"):
         folder.result()
     result.unlink()
-    with pytest.raises(NotCommitted, match="missing"):
+    with pytest.raises(NotCommittedError, match="missing"):
         folder.result()
 
 
@@ -77,7 +77,7 @@ def test_a_torn_manifest_is_no_commit(folder: TrialFolder) -> None:
     finish(folder, 1.0)
     content = folder.manifest_path.read_bytes()
     folder.manifest_path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(NotCommitted, match="cannot be read"):
+    with pytest.raises(NotCommittedError, match="cannot be read"):
         folder.result()
 
 

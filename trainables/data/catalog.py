@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from trainables import storage
 from trainables.data import lareqa, synthetic
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.errors import UserError
-from trainables.spec import DataRef
+from trainables.spec import CandidateText, DataRef
 
 LAREQA_LANGUAGES = {
     "xquad_r": ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"),
@@ -46,7 +47,7 @@ def load_benchmark(
     languages: Sequence[str] | None = None,
     *,
     part: str | None = None,
-    text: str | None = None,
+    text: CandidateText | None = None,
 ) -> Benchmark:
     """Load a benchmark by name.
 
@@ -62,7 +63,9 @@ def load_benchmark(
         UserError: An unknown name, language or part, or files that are not as they should be.
     """
     if is_embedded(name):
-        benchmark = synthetic.synthetic_benchmark(world(name), _one_of(part, "test", "validation"))
+        split: Literal["test", "validation"] = "test" if part in (None, "test") else "validation"
+        _one_of(part, "test", "validation")
+        benchmark = synthetic.synthetic_benchmark(world(name), split)
         return _keep_languages(benchmark, languages)
     folder = _folder(name, path)
     return lareqa.load_lareqa(
@@ -80,7 +83,7 @@ def load_training(
     languages: Sequence[str] | None = None,
     *,
     part: str | None = None,
-    text: str | None = None,
+    text: CandidateText | None = None,
 ) -> TrainingSet:
     """Load training data by name; arguments and errors as for `load_benchmark`.
 
@@ -106,7 +109,7 @@ def reference(
     languages: Sequence[str] | None = None,
     *,
     part: str | None = None,
-    text: str | None = None,
+    text: CandidateText | None = None,
 ) -> DataRef:
     """Name data by content; the files are read and hashed, nothing is kept in memory.
 
@@ -114,11 +117,10 @@ def reference(
         UserError: An unknown name or language, or a missing file.
     """
     if is_embedded(name):
-        known: Sequence[str] | None = languages and sorted(languages)
         return DataRef(
             name=name,
             digest=synthetic.world_digest(world(name)),
-            languages=None if known is None else tuple(known),
+            languages=tuple(sorted(languages or world(name).languages)),
             part=part or "test",
         )
     folder, known = _folder(name, path), _known_languages(name, languages)
@@ -204,8 +206,9 @@ def _one_of(part: str | None, default: str, *others: str) -> str:
     return part or default
 
 
-def _text(text: str | None) -> str:
-    return _one_of(text, "sentence+context", "sentence")
+def _text(text: str | None) -> CandidateText:
+    chosen = _one_of(text, "sentence+context", "sentence")
+    return "sentence" if chosen == "sentence" else "sentence+context"
 
 
 def _keep_languages(benchmark: Benchmark, languages: Sequence[str] | None) -> Benchmark:
