@@ -66,8 +66,8 @@ class World:
     altered: float = 0.15
     passage_concepts: int = 16
     question_concepts: int = 4
-    questions_per_passage: int = 3
-    train: int = 1000
+    questions_per_passage: int = 2
+    train: int = 1500
     validation: int = 150
     test: int = 300
     identical: bool = False
