@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
 from trainables.data.squad_json import Paragraph, Question, pick_languages, read_paragraphs
 from trainables.errors import UserError
+from trainables.spec import CandidateText
 
-CandidateText = Literal["sentence", "sentence+context"]
 Files = Mapping[str, Sequence[Paragraph]]
 
 NO_TARGET = "queries whose answer starts in no sentence"

@@ -30,7 +30,7 @@ def language_ranks(ranks: Ranks) -> tuple[NDArray[np.int64], Floats]:
 def kendall_w(table: Floats) -> float:
     """Kendall's coefficient of concordance of (q, L) values, corrected for ties.
 
-    Friedman's chi-squared is q (L - 1) W. NaN if every row is one tie.
+    Friedman's chi-squared is q (L - 1) W. If every row is one tie, nothing is preferred: 0.
     """
     return _concordance_of(_order(table))
 
@@ -51,7 +51,7 @@ def _concordance_of(order: Floats) -> float:
     rows = len(order)
     spread = float(((order.sum(0) - order.sum() / order.shape[1]) ** 2).sum())
     largest = rows * float(((order - (order.shape[1] + 1) / 2) ** 2).sum())
-    return spread / largest if largest else float("nan")
+    return spread / largest if largest else 0.0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from trainables.data.corpus import Benchmark
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError
-from trainables.evaluation.encode import Progress, check_vectors, encode_unique
+from trainables.evaluation.encode import Progress, Role, check_vectors, encode_unique
 from trainables.evaluation.metrics import metrics_from_ranks, setting_counts
 from trainables.evaluation.ranking import rank
 from trainables.evaluation.ranks import Ranks
@@ -26,7 +26,8 @@ class Evaluation:
         ranks: From which everything else can be computed later.
         counts: Queries of each setting (`queries/mono/de`), those dropped for want of a relevant
             candidate (`dropped/cross/de-en`, `dropped/no relevant candidate`), texts encoded,
-            ties.
+            texts of a language that the encoder cut (`truncated/queries/de`, of
+            `encoded/queries/de`), relevant candidates tied with another.
         timing: Seconds for `encode queries`, `encode passages`, `rank` and `measure`.
     """
 
@@ -53,24 +54,47 @@ def evaluate(
     """
     _refuse_nothing(benchmark)
     start = time.perf_counter()
-    queries, passages = {}, {}
-    encoded = {"queries": 0, "passages": 0}
-    for language, asked in benchmark.queries.items():
-        if texts := [query.text for query in asked if benchmark.qrels.get(query.id)]:
-            queries[language], unique = encode_unique(encoder, texts, language, "queries", progress)
-            encoded["queries"] += unique
+    asked = {
+        language: [query.text for query in queries if benchmark.qrels.get(query.id)]
+        for language, queries in benchmark.queries.items()
+    }
+    queries, query_counts = _encode(encoder, asked, "queries", progress)
     middle = time.perf_counter()
-    for language, candidates in benchmark.corpus.items():
-        if candidates:
-            passages[language], unique = encode_unique(
-                encoder, [item.text for item in candidates], language, "passages", progress
-            )
-            encoded["passages"] += unique
+    candidates = {
+        language: [candidate.text for candidate in corpus]
+        for language, corpus in benchmark.corpus.items()
+    }
+    passages, passage_counts = _encode(encoder, candidates, "passages", progress)
     end = time.perf_counter()
     result = _evaluate(benchmark, queries, passages, progress)
-    counts = {f"encoded/{role}": number for role, number in encoded.items()}
+    counts = query_counts | passage_counts | result.counts
     timing = {"encode queries": middle - start, "encode passages": end - middle}
-    return Evaluation(result.metrics, result.ranks, counts | result.counts, timing | result.timing)
+    return Evaluation(result.metrics, result.ranks, counts, timing | result.timing)
+
+
+def _encode(
+    encoder: Encoder, texts: Mapping[str, list[str]], role: Role, progress: Progress | None
+) -> tuple[dict[str, Embeddings], dict[str, int]]:
+    """Vectors by language, and counts of texts encoded and cut."""
+    vectors: dict[str, Embeddings] = {}
+    counts = {f"encoded/{role}": 0}
+    for language, items in texts.items():
+        if not items:
+            continue
+        cut = _truncated(encoder, role)
+        vectors[language], unique = encode_unique(encoder, items, language, role, progress)
+        counts[f"encoded/{role}"] += unique
+        counts[f"encoded/{role}/{language}"] = unique
+        if cut is not None:
+            counts[f"truncated/{role}/{language}"] = (_truncated(encoder, role) or 0) - cut
+    return vectors, counts
+
+
+def _truncated(encoder: Encoder, role: Role) -> int | None:
+    """Texts cut so far, where the encoder counts them as `TextEncoder` does."""
+    counted = getattr(encoder, "truncated", None)
+    name = "query" if role == "queries" else "passage"
+    return int(counted[name]) if isinstance(counted, Mapping) and name in counted else None
 
 
 def evaluate_embeddings(

@@ -25,6 +25,8 @@ _BLOCK = 1_600_000
 """Scores in one block: 6 MB, small enough to stay in a shared cache between the passes."""
 _ROWS = 8
 """Fewest queries in a block, so that a huge corpus is not read once for each query."""
+_JOINED = 1 << 28
+"""Bytes of corpora that are copied into one matrix."""
 _HASHED = 1 << 24
 """Bytes of vectors hashed at once."""
 
@@ -70,6 +72,7 @@ def score(
     bounds = np.cumsum([0, *map(len, corpora)])
     size, n = int(bounds[-1]), len(queries)
     copies, originals = _equal_vectors(corpora, bounds)
+    matrices = _joined(corpora)
     pairs = np.empty((6, len(relevant)), np.int32)
     top = np.full((n, TOP), -1, np.int64)
     above = np.zeros((n, len(DEPTHS), len(corpora)), np.int32)
@@ -79,7 +82,7 @@ def score(
     for begin in range(0, n, rows):
         end = min(n, begin + rows)
         block = buffer[: end - begin]
-        _product(queries[begin:end], corpora, bounds, block)
+        _product(queries[begin:end], matrices, block)
         # The same dot product can differ in its last bit from one column to another.
         block[:, copies] = block[:, originals]
         chosen = slice(starts[begin], starts[end])
@@ -92,16 +95,24 @@ def score(
     return Scored(pairs, top, above, tied)
 
 
-def _product(
-    queries: Embeddings, corpora: Sequence[Embeddings], bounds: Indices, block: Embeddings
-) -> None:
+def _joined(corpora: Sequence[Embeddings]) -> Sequence[Embeddings]:
+    """One matrix, whose product is faster, unless its copy would need much memory."""
+    if sum(matrix.nbytes for matrix in corpora) <= _JOINED:
+        return [np.concatenate(corpora)]
+    return corpora
+
+
+def _product(queries: Embeddings, matrices: Sequence[Embeddings], block: Embeddings) -> None:
     """Fill `block` with the dot products; torch's product is three times numpy's here."""
     import torch
 
     left, out = _tensor(queries), torch.from_numpy(block)
-    for matrix, low, high in zip(corpora, bounds[:-1], bounds[1:], strict=True):
+    low = 0
+    for matrix in matrices:
+        high = low + len(matrix)
         if high > low:
             torch.mm(left, _tensor(matrix).T, out=out[:, low:high])
+        low = high
 
 
 def _equal_vectors(corpora: Sequence[Embeddings], bounds: Indices) -> tuple[Indices, Indices]:
@@ -181,7 +192,7 @@ def _count(ordered: Sequence[Embeddings], wanted: Embeddings) -> tuple[Ints, Int
     import torch
 
     better, equal = np.zeros((2, len(ordered), *wanted.shape), np.int32)
-    values = torch.from_numpy(wanted)
+    values = torch.from_numpy(np.ascontiguousarray(wanted))
     for language, part in enumerate(ordered):
         size = part.shape[1]
         if not size:

