@@ -106,11 +106,18 @@ def without_pairs(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[
 
 
 def points(trial: TrialView) -> Iterator[tuple[str, float, int]]:
-    """Every (name, value, step) of a trial, no (name, step) twice; final numbers come last."""
+    """Every (name, value, step) of a trial, no (name, step) twice.
+
+    Final numbers come first, mean average precision and macro means before the rest: MLflow's
+    comparison opens with the metric that was written first.
+    """
     last = max((step for step, _ in trial.history), default=0)
-    found = {
-        (name, step): value for step, values in trial.history for name, value in values.items()
-    }
-    found |= {(name, last): value for name, value in without_pairs(trial.metrics)[0].items()}
+    final = without_pairs(trial.metrics)[0]
+    first = sorted(final, key=lambda name: (not name.startswith("map/"), name.count("/")))
+    found = {(name, last): final[name] for name in first}
+    for step, values in trial.history:
+        found |= {
+            (name, step): value for name, value in values.items() if (name, step) not in found
+        }
     for (name, step), value in found.items():
         yield metric_name(name), float(value), step

@@ -1,0 +1,166 @@
+"""`ui`: MLflow's pages over the view of a root, with a link to each study's comparison."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+from urllib.error import URLError
+from urllib.parse import quote
+
+import typer
+
+from trainables.errors import UserError
+
+MAX_COMPARED = 100
+"""Runs on one comparison page; with more it becomes unreadable, and slow."""
+
+START_SECONDS = 120.0
+"""How long MLflow's server may take to answer; about 6 s on two idle cores."""
+
+# One worker and no job runner: 2 processes and 0.5 GB instead of 15 and 2.5 GB.
+SERVER_ENVIRONMENT = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+
+
+def ui(
+    root: Annotated[Path, typer.Option(help="Where everything lies.", envvar="STUDY_ROOT")] = Path(
+        "runs"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 5000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> int:
+    """Show the studies of a root in MLflow's web pages, until Ctrl-C."""
+    with serving(root, port, host) as address:
+        typer.echo(f"MLflow answers at {address} (stop it with Ctrl-C)")
+        for name, link in comparisons(root, address).items():
+            typer.echo(f"{name}: {link}")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            return 0
+
+
+@contextmanager
+def serving(root: Path, port: int, host: str) -> Iterator[str]:
+    """Run MLflow's server on the store of `root` and yield its address; it ends with the block.
+
+    Raises:
+        UserError: There is no store, the port is taken, or the server does not start.
+    """
+    store = root.resolve() / "mlflow.db"
+    if not store.is_file():
+        raise UserError(
+            f"{root}: no MLflow store (mlflow.db) here. Run a study first (python study/run.py "
+            "--space batch_size), fill one from trial folders (python -m study track NAME), or "
+            "name another place with --root DIR"
+        )
+    port = free_port(host, port)
+    log = root.resolve() / "mlflow-ui.log"
+    command = [
+        *(sys.executable, "-m", "mlflow", "ui", "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{store}"),
+        *("--artifacts-destination", (store.parent / "mlartifacts").as_uri()),
+        *("--host", host, "--port", str(port)),
+    ]
+    with log.open("w") as output:
+        # A group of its own: the server has a child process, which must end with it.
+        server = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | SERVER_ENVIRONMENT,
+            cwd=store.parent,
+            start_new_session=True,
+        )
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{'127.0.0.1' if host == '0.0.0.0' else shown}:{port}"
+        wait_for(server, address, log)
+        yield address
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        stop(server)
+
+
+def comparisons(root: Path, address: str) -> dict[str, str]:
+    """Links to the page that compares the trials of each study, the latest study first."""
+    from study.tracking import default_uri, studies
+
+    return {
+        study.name: comparison(address, study.experiment_id, study.run_ids)
+        for study in studies(default_uri(root))
+        if study.run_ids
+    }
+
+
+def comparison(address: str, experiment_id: str, run_ids: tuple[str, ...]) -> str:
+    """The page with parallel coordinates, scatter and box plots, and a table of the runs."""
+    runs = quote(json.dumps(list(run_ids[:MAX_COMPARED]), separators=(",", ":")))
+    return f"{address}/#/compare-runs?runs={runs}&experiments={quote(json.dumps([experiment_id]))}"
+
+
+def free_port(host: str, port: int) -> int:
+    """`port` if it is free, any free one for 0.
+
+    Raises:
+        UserError: It is taken, or `host` is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As a server does: a connection of the last one, still closing, holds nothing.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"--host {host} --port {port}: cannot listen there ({error.strerror or error}). "
+                "Take another port, or --port 0 for any free one"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def wait_for(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    """Return once the server answers.
+
+    Raises:
+        UserError: It ended or stayed silent; with the last lines of its log.
+    """
+    end = time.monotonic() + START_SECONDS
+    # A proxy that a person has set is for the way out, not for this machine.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            with direct.open(f"{address}/health", timeout=2):
+                return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+    raise UserError(f"MLflow's server did not start; {log} ends with:\n{tail}")
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and its child, politely first."""
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, kind)
+            server.wait(timeout=10)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
