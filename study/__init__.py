@@ -1,1 +1,1 @@
-"""Questions about training choices, planned as trials, run anywhere, answered from their folders."""
+"""Questions about training choices, planned as trials and answered from what those leave."""

@@ -64,7 +64,7 @@ class Ledger:
         """
         try:
             self.storage: BaseStorage = RDBStorage(url)
-        except Exception as error:  # noqa: BLE001 - every driver has errors of its own
+        except Exception as error:  # every database driver has errors of its own
             raise UserError(
                 f"--storage {_redacted(url)}: cannot be opened ({type(error).__name__}); "
                 "check the URL, the server and its password"

@@ -1,4 +1,4 @@
-"""A space becomes cells × seeds: complete specs, known before anything runs."""
+"""A space becomes cells times seeds: complete specs, known before anything runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PlannedTrial(Frozen):
     """A cell with a seed; the untrained cell has none."""
 
     digest: str
-    seed: int | None
+    seed: int | None = None
 
 
 class Cell(Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from rich.console import Console
 from study.ledger import Row
 from study.plan import Plan
 from study.tracking import StudyInfo, Tracker, TrialView
-from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
+from study.tracking.values import Value
+from trainables.trial_folder import TrialFolder, read_json
 
 SPEC_PARAMS = (
     "sampling",
@@ -42,59 +44,58 @@ class View:
 
     def completed(self, row: Row, result: dict[str, Any]) -> None:
         """A trial has a committed result."""
-        folder = TrialFolder.of(self.root, row.digest)
-        try:
-            points = read_json(folder.committed() / "history.json")["points"]
-        except NotCommittedError:
-            points = []
+        folder = TrialFolder.of(self.root, row.digest).committed()
+        points = read_json(folder / "history.json")["points"] if row.seed is not None else []
+        times = read_json(folder / "environment.json")
         history = [(p["step"], {k: v for k, v in p.items() if k != "step"}) for p in points]
         metrics = dict(result["metrics"])
         metrics |= {f"validation/{name}": value for name, value in result["validation"].items()}
-        self._record(row, "complete", "", metrics, history, str(result["zero_shot"]["verdict"]))
+        trial = self._trial(row, "complete", "", metrics)
+        self._open().record(
+            replace(
+                trial,
+                history=history,
+                tags={"zero_shot": result["zero_shot"]["verdict"]},
+                started_ms=round(1000 * times["began"]),
+                ended_ms=round(1000 * (times["began"] + times["seconds"])),
+            )
+        )
 
     def failed(self, row: Row, reason: str, detail: str) -> None:
         """A trial ended without a result."""
-        self._record(row, "failed", f"{reason}: {detail}", {}, [], "")
+        self._open().record(self._trial(row, "failed", f"{reason}: {detail}", {}))
 
     def close(self, console: Console, counts: dict[str, int]) -> None:
         """Wait a little for what is still on its way, and say what did not arrive."""
         if self._tracker is None:
             return
+        self._tracker.summarize({f"trials/{state}": n for state, n in counts.items()}, {})
         if missing := self._tracker.close(CLOSE_SECONDS):
             console.print(
                 f"[yellow]MLflow lacks {len(missing)} trials[/]; the study itself is whole. "
                 f"Fill the view with: python -m study track {self.plan.name}"
             )
 
-    def _record(
-        self,
-        row: Row,
-        state: str,
-        reason: str,
-        metrics: dict[str, float],
-        history: list[tuple[int, dict[str, float]]],
-        zero_shot: str,
-    ) -> None:
+    def _trial(self, row: Row, state: str, reason: str, metrics: dict[str, float]) -> TrialView:
         spec = self.plan.specs[row.digest]
         cell = next(c for c in self.plan.cells if row.digest in {t.digest for t in c.trials})
         shown = {name: getattr(spec, name) for name in SPEC_PARAMS}
-        params = {"cell": cell.label, "encoder": spec.encoder.name, "test": spec.test.name}
-        params |= {key: value for key, value in shown.items() if value is not None}
-        if row.seed is not None:
-            params["seed"] = row.seed
-        self._open().record(
-            TrialView(
-                digest=row.digest,
-                name=cell.label if row.seed is None else f"{cell.label} seed={row.seed}",
-                state=state,
-                reason=reason,
-                params=params,
-                seed=row.seed,
-                metrics=metrics,
-                history=history,
-                tags={"zero_shot": zero_shot} if zero_shot else {},
-                artifacts={"spec.json": spec.model_dump_json(indent=1, exclude_none=True)},
-            )
+        params: dict[str, Value] = {
+            "cell": cell.label,
+            "encoder": spec.encoder.name,
+            "test": spec.test.name,
+        }
+        params |= shown
+        params["seed"] = row.seed
+        return TrialView(
+            digest=row.digest,
+            name=cell.label if row.seed is None else f"{cell.label} seed={row.seed}",
+            state=state,
+            reason=reason,
+            params=params,
+            seed=row.seed,
+            metrics=metrics,
+            artifacts={"spec.json": spec.model_dump_json(indent=1, exclude_none=True)},
         )
 
     def _open(self) -> Tracker:

@@ -103,7 +103,7 @@ def finetune(
             validation = catalog.open_benchmark(spec.validation, places)
             results["validation"] = evaluate(validation, encoder)
     write_result(attempt, spec, execution, results, training, overlap)
-    write_environment(attempt, execution, time.time() - began, results)
+    write_environment(attempt, execution, began, results)
     attempt.commit(sorted(path.name for path in attempt.path.iterdir() if path.is_file()))
     folder.forget_unfinished()
     yield Event("committed", spec.steps, spec.steps)
@@ -298,7 +298,7 @@ def write_result(
 
 
 def write_environment(
-    attempt: Attempt, execution: Execution, seconds: float, results: Mapping[str, Evaluation]
+    attempt: Attempt, execution: Execution, began: float, results: Mapping[str, Evaluation]
 ) -> None:
     """Write what the result was made with and how long it took: an allow-list, no secrets."""
     import datasets
@@ -314,7 +314,8 @@ def write_environment(
             "processor": platform.machine(),
             "versions": {module.__name__: module.__version__ for module in modules},
             "threads": execution.threads,
-            "seconds": round(seconds, 3),
+            "began": round(began, 3),
+            "seconds": round(time.time() - began, 3),
             "timing": {role: result.timing for role, result in results.items()},
         },
     )

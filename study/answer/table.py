@@ -14,8 +14,6 @@ COLUMNS = (
     "map/cross",
     "map/multi",
     "map/pool_same_language",
-    "recall_at_1/mono",
-    "recall_at_10/multi",
     "rank_distance",
 )
 """Macro means that the table shows, where the trials have them."""
@@ -30,10 +28,12 @@ def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
         title_justify="left",
         header_style="bold",
     )
-    table.add_column("cell", no_wrap=True)
+    table.add_column("cell", overflow="fold")
     table.add_column("n", justify="right")
     for column in columns:
-        table.add_column(f"{column} {'↓' if _lower_is_better(column) else '↑'}", justify="right")
+        table.add_column(
+            f"{column} {'↓' if _lower_is_better(column) else '↑'}", justify="right", no_wrap=True
+        )
     for cell in cells:
         shown = [_shown(cell.summary(column), column, best[column]) for column in columns]
         table.add_row(cell.cell.label, str(len(cell.results)), *shown)
@@ -53,7 +53,7 @@ def _best(column: str, cells: Sequence[CellResult]) -> float | None:
 
 def _shown(summary: tuple[float, float | None] | None, column: str, best: float | None) -> str:
     if summary is None:
-        return "–"
+        return "-"
     mean, deviation = summary
     digits = 1 if _lower_is_better(column) else 4
     text = f"{mean:.{digits}f}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 from rich.console import Console
+from rich.markup import escape
+from typer.exceptions import TyperException
 
 from study.commands import run, status, track, ui
 from trainables.errors import UserError
@@ -41,20 +42,14 @@ def main(arguments: list[str]) -> int:
             arguments, prog_name="study", standalone_mode=False
         )
     except UserError as error:
-        errors.print(f"[red]error:[/] {_escaped(error)}", highlight=False)
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         return 2
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         return 2
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         return 130
     return outcome if isinstance(outcome, int) else 0
-
-
-def _escaped(error: UserError) -> str:
-    from rich.markup import escape
-
-    return escape(str(error))

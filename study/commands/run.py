@@ -13,6 +13,7 @@ from rich.console import Console
 
 from study.answer.results import by_cell, committed_results
 from study.answer.table import comparison
+from study.commands.console import console as open_console
 from study.plan import Plan, check_data, make_plan
 from study.spaces.schema import Tier, load_space, parse_assignments
 from study.study_folder import StudyFolder
@@ -59,7 +60,7 @@ def run(
 
     The same command again resumes: nothing already known runs twice.
     """
-    console = Console(highlight=False)
+    console = open_console()
     overrides: dict[str, Any] = parse_assignments(assign or [])
     overrides |= {k: v for k, v in (("benchmark", benchmark), ("encoder", encoder)) if v}
     chosen = _tier(tier, overrides)

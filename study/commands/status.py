@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from study.answer.results import best_cell, by_cell, committed_results
 from study.answer.table import comparison
+from study.commands.console import console as open_console
 from study.commands.run import Root
 from study.plan import Plan
 from study.study_folder import StudyFolder, study_names
@@ -32,7 +32,7 @@ def status(
     if as_json:
         typer.echo(json.dumps(report, indent=1))
         return 0
-    console = Console(highlight=False)
+    console = open_console()
     counts = ", ".join(f"{report[s]} {s}" for s in ("complete", "failed", "pruned", "running"))
     console.print(f"[bold]{name}[/]: {report['planned']} trials planned; {counts}")
     for trial in report["trials"]:

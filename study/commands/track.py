@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from study.answer.results import committed_results
+from study.commands.console import console as open_console
 from study.commands.run import Root
 from study.commands.status import open_plan
 
@@ -23,7 +23,7 @@ def track(
     from study.ledger import Ledger
     from study.view import View
 
-    console = Console(highlight=False)
+    console = open_console()
     plan = open_plan(root, name)
     ledger = Ledger(storage_url or f"sqlite:///{root.resolve()}/ledger.db", plan.name)
     rows = {row.digest: row for row in ledger.rows() if row.digest in plan.specs}

@@ -60,7 +60,7 @@ class TrialActor(tune.Trainable):
             return report | {"done": True, "reason": failure.reason, "detail": str(failure)}
         except UserError as error:
             return report | {"done": True, "reason": "input", "detail": str(error)}
-        except Exception as error:  # noqa: BLE001 - one bad cell must not end the study
+        except Exception as error:  # one bad cell must not end the study
             detail = f"{type(error).__name__}: {error}"
             return report | {"done": True, "reason": "error", "detail": detail}
         return report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from study.launch.session import ray_session
 from trainables.spec import Execution, Spec
@@ -99,12 +99,7 @@ def launch(
                 verbose=0,
                 callbacks=[Reporter(listener)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         tuner.fit()
-
-
-def interrupted(states: Mapping[str, Any]) -> bool:
-    """Whether a launch ended with trials that neither completed nor failed."""
-    return any(state in ("planned", "running") for state in states.values())

@@ -12,7 +12,15 @@ from ray.tune.search import Searcher
 from study.launch.launch import Job, Listener, Progress
 
 
-class PlanSearcher(Searcher):  # type: ignore[misc]
+class Unpickled:
+    """Tune pickles what it is given, to restore it; nothing is ever restored from that."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out: the listener holds open files."""
+        return {}
+
+
+class PlanSearcher(Unpickled, Searcher):  # type: ignore[misc]
     """Hands out the jobs in their order; keeps no state that anybody would restore."""
 
     def __init__(self, jobs: Sequence[Job], common: Mapping[str, Any], listener: Listener) -> None:
@@ -51,7 +59,7 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
         """Nothing to restore."""
 
 
-class Reporter(tune.Callback):  # type: ignore[misc]
+class Reporter(Unpickled, tune.Callback):  # type: ignore[misc]
     """Passes the reports of running trials on."""
 
     def __init__(self, listener: Listener) -> None:

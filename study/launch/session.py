@@ -79,7 +79,7 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
         else:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         for name in ("ray", "ray.tune", "ray.train", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         yield temporary / "tune"
     finally:
         ray.shutdown()

@@ -35,7 +35,7 @@ class Settings(Frozen):
         shuffle_pairs: Control: passages are dealt to the wrong questions.
         batch_size: Rows in one contrastive batch.
         control: What comparisons of batch sizes hold fixed. `equal_steps` takes `steps` as it is;
-            `equal_examples` divides steps × reference_batch_size by the batch size.
+            `equal_examples` divides steps times reference_batch_size by the batch size.
         reference_batch_size: The batch size at which both controls, and all rate rules, agree.
         steps: Optimizer steps at the reference batch size; 0 evaluates the encoder as it is.
         learning_rate: Peak rate at the reference batch size.
@@ -118,8 +118,8 @@ class Hypothesis(Frozen):
 class TierPlan(Frozen):
     """What a tier sets and searches beyond the space itself."""
 
-    fixed: dict[str, Any] = {}
-    search: dict[str, list[Any]] = {}
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, list[Any]] = Field(default_factory=dict)
     seeds: int | None = Field(None, ge=1)
 
 
@@ -137,11 +137,11 @@ class Space(Frozen):
     """
 
     question: str
-    fixed: dict[str, Any] = {}
-    search: dict[str, list[Any]] = {}
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, list[Any]] = Field(default_factory=dict)
     seeds: int = Field(3, ge=1)
     primary: str = "map/multi"
-    hypotheses: list[Hypothesis] = []
+    hypotheses: list[Hypothesis] = Field(default_factory=list)
     tiers: dict[Tier, TierPlan]
 
     def settings(self, tier: Tier) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from tests.samples import DATA, ENCODER, values
 from trainables.errors import UserError
 from trainables.spec import RECIPE, Spec, build_spec
 
+
 def test_a_coin_that_falls_on_one_side_is_no_coin() -> None:
     assert build_spec(values(alpha=1)) == build_spec(values(sampling="X-X", alpha=0.3))
     assert build_spec(values(alpha=0)).digest == build_spec(values(sampling="X-Y")).digest

@@ -43,8 +43,12 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
             )
         ref, folder = embedded.embedded_ref(name, catalog.world(data)), None
     else:
-        found = find_checkpoint(Path(name).expanduser() if Path(name).expanduser().is_dir() else name)
-        label = name if not Path(name).expanduser().is_dir() else "/".join(found.resolve().parts[-2:])
+        found = find_checkpoint(
+            Path(name).expanduser() if Path(name).expanduser().is_dir() else name
+        )
+        label = (
+            name if not Path(name).expanduser().is_dir() else "/".join(found.resolve().parts[-2:])
+        )
         ref, folder = encoder_ref(found, label), str(found.resolve())
     return EncoderRef.model_validate(ref.model_dump() | dict(overrides)), folder
 
