@@ -140,7 +140,7 @@ def test_articles_that_are_not_parallel_are_not_divided(tmp_path: Path) -> None:
     write(tmp_path, "de", [one, two])
     write(tmp_path, "en", [two, one])
     assert load_lareqa(tmp_path).dropped == {}
-    with pytest.raises(UserError, match=r"'a'.*article 0 of de\.json but 1 of en\.json"):
+    with pytest.raises(UserError, match=r"'b' is in article 1 of de\.json but 0 of en\.json"):
         load_lareqa(tmp_path, articles={0})
 
 
@@ -215,13 +215,13 @@ def test_files_of_another_shape_are_one_clear_error(
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder"):
         load_lareqa(tmp_path / "none")
-    with pytest.raises(UserError, match="no <language>.json"):
+    with pytest.raises(UserError, match=r"no <language>\.json"):
         load_lareqa(tmp_path)
     text = json.dumps(good())
     (tmp_path / "en.json").write_text(text[: len(text) // 2])
     with pytest.raises(UserError, match=r"en\.json is not complete JSON"):
         load_lareqa(tmp_path)
-    with pytest.raises(UserError, match="language 'fr' in .*; there are en"):
+    with pytest.raises(UserError, match=r"language 'fr' in .*; there are en"):
         load_lareqa(tmp_path, languages=["fr"])
     (tmp_path / "en.json").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not UTF-8"):
