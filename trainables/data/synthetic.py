@@ -25,6 +25,9 @@ from trainables.errors import UserError
 GENERATOR = 1
 """Raised by every change of this file that alters a text; part of every world's digest."""
 
+REDRAWS = 100
+"""How often the questions of passages that are too alike are drawn anew before giving up."""
+
 CONSONANTS = "bdfghjklmnprstvz"
 VOWELS = "aeiou"
 
@@ -49,7 +52,8 @@ class World:
         altered: Chance that a language ends the word of a shared root with a syllable of its own.
         passage_concepts: Different concepts in a passage.
         question_concepts: Concepts of the passage that a question names.
-        questions_per_passage: Questions on one passage; no two name the same concept.
+        questions_per_passage: Questions on one passage; no two name the same concept, and no other
+            passage of the part holds all that one names.
         train: Passages to train on.
         validation: Held-out passages that selection may read.
         test: Held-out passages that judge the hypotheses.
@@ -196,15 +200,43 @@ class _Meanings:
     questions: NDArray[np.int64]
 
 
+@lru_cache(maxsize=8)
 def _meanings(world: World, part: Part) -> _Meanings:
-    """Draw one part; each has its own stream, so its size moves no other part."""
+    """Draw one part; each has its own stream, so its size moves no other part.
+
+    Raises:
+        UserError: Passages so alike that questions cannot be told apart.
+    """
     rng = np.random.default_rng([world.seed, _STREAMS[part]])
     n = {"train": world.train, "validation": world.validation, "test": world.test}[part]
     shape = (world.questions_per_passage, world.question_concepts)
-    named = shape[0] * shape[1]
     rows = np.stack([rng.permutation(world.concepts)[: world.passage_concepts] for _ in range(n)])
-    shuffled = rng.permuted(rows, axis=1)
-    return _Meanings(rows.astype(np.int64), shuffled[:, :named].reshape(n, *shape))
+    questions = np.empty((n, *shape), dtype=np.int64)
+    again = np.arange(n)
+    for _ in range(REDRAWS):
+        drawn = rng.permuted(rows[again], axis=1)[:, : shape[0] * shape[1]]
+        questions[again] = drawn.reshape(-1, *shape)
+        again = again[_answered_elsewhere(rows, questions[again], world.concepts)]
+        if not len(again):
+            return _Meanings(rows.astype(np.int64), questions)
+    raise UserError(
+        f"world {world.name}: {len(again)} of {n} {part} passages have a question that another "
+        "passage answers as well; use more concepts, or fewer in a passage"
+    )
+
+
+def _answered_elsewhere(
+    passages: NDArray[np.int64], questions: NDArray[np.int64], concepts: int
+) -> NDArray[np.bool_]:
+    """(m,) whether a second one of n passages holds all that a question of m rows names."""
+    holds = np.zeros((len(passages), concepts), dtype=np.float32)
+    np.put_along_axis(holds, passages, 1.0, axis=1)
+    rows, each, names = questions.shape
+    named = np.zeros((rows * each, concepts), dtype=np.float32)
+    np.put_along_axis(named, questions.reshape(-1, names), 1.0, axis=1)
+    answers = (named @ holds.T > names - 0.5).sum(axis=1)
+    answered: NDArray[np.bool_] = (answers.reshape(rows, each) > 1).any(axis=1)
+    return answered
 
 
 def _say(words: tuple[str, ...], entries: NDArray[np.int64]) -> str:
