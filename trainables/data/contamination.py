@@ -1,0 +1,191 @@
+"""Does the training data hold what the evaluation asks? What was found, and what cannot be seen.
+
+No method here can prove that nothing overlaps: a translation shares neither words nor shingles
+with its source. So the best verdict is `none found by these methods`, and where training and
+evaluation have no language in common, `not checkable`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.data.corpus import Benchmark, TrainingSet
+
+Verdict = Literal["overlap", "none found by these methods", "not checkable"]
+Hashes = NDArray[np.uint64]
+
+SHORTEST_ID = 6
+"""Shorter ids, such as row numbers, agree by accident."""
+SHORTEST_TEXT = 20
+"""In bytes of UTF-8 after normalisation; shorter texts, such as a name, agree by accident."""
+SHINGLE, SHINGLE_OF_CHARACTERS = 8, 16
+"""Tokens in a shingle; the second where most tokens are single characters (Chinese, Thai)."""
+COVERED = 0.5
+"""Share of an evaluation passage's shingles from which on it counts as trained on."""
+
+# Scripts written without blanks: every character is a token of its own.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+_UNTITLED = re.compile(r"(.*-)?article-\d+")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one method found.
+
+    Attributes:
+        method: Its name.
+        found: Evaluation items that the training data hold.
+        of: Evaluation items looked for.
+        examples: The first few, as written in the evaluation data.
+    """
+
+    method: str
+    found: int
+    of: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """The verdict of all methods together (law 8), and each one's finding.
+
+    Attributes:
+        verdict: `overlap` if any method found something; `not checkable` if none did and texts
+            could not be compared for want of a common language; else `none found by these
+            methods`, which is not a proof.
+        findings: Of every method that could be applied.
+        blind: What these methods could not see, in words.
+    """
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    blind: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as stored in a result."""
+        return asdict(self)
+
+
+def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
+    """Look for evaluation items in training data.
+
+    Four methods: question ids shared; articles of equal title; queries and passages of equal
+    text, both after normalisation (NFKC, case folded, letters and digits only); evaluation
+    passages of which at least half of the shingles (8 words, or 16 characters in scripts without
+    blanks) occur in training passages.
+
+    Args:
+        training: What was trained on.
+        benchmark: What is evaluated; only its relevant candidates and its queries are looked for
+            as text, since the rest of a corpus gives nothing away.
+    """
+    asked = [query for items in benchmark.queries.values() for query in items]
+    judged = {name for gains in benchmark.qrels.values() for name in gains}
+    passages = _distinct(
+        item.text for items in benchmark.corpus.values() for item in items if item.id in judged
+    )
+    trained_passages = _distinct(t for column in training.passages.values() for t in column)
+    trained_queries = _distinct(t for column in training.queries.values() for t in column)
+    findings = (
+        _ids(training, _distinct(query.question for query in asked)),
+        _articles(training, _distinct(query.cluster for query in asked)),
+        _texts("equal queries", trained_queries, _distinct(query.text for query in asked)),
+        _texts("equal passages", trained_passages, passages),
+        _shingles(trained_passages, passages),
+    )
+    return Contamination(*_verdict(training, benchmark, findings))
+
+
+def _verdict(
+    training: TrainingSet, benchmark: Benchmark, findings: tuple[Finding, ...]
+) -> tuple[Verdict, tuple[Finding, ...], tuple[str, ...]]:
+    evaluated = {*benchmark.queries, *benchmark.corpus}
+    unseen = sorted(evaluated - set(training.languages))
+    blind = ["translations and paraphrases"]
+    if unseen:
+        blind.append(f"texts in {', '.join(unseen)}: no training text is in these languages")
+    applied = tuple(finding for finding in findings if finding.of)
+    if any(finding.found for finding in findings):
+        return "overlap", applied, tuple(blind)
+    if evaluated <= set(unseen):
+        return "not checkable", applied, tuple(blind)
+    return "none found by these methods", applied, tuple(blind)
+
+
+def normalise(text: str) -> str:
+    """Compatibility forms unified, case folded, letters and digits only, single blanks."""
+    return " ".join(_TOKEN.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def _distinct(texts: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(text for text in texts if text))
+
+
+def _finding(method: str, sought: Mapping[str, str], held: Iterable[str]) -> Finding:
+    """`sought` maps what is compared to what is shown."""
+    found = sought.keys() & set(held)
+    examples = tuple(shown[:80] for key, shown in sought.items() if key in found)[:5]
+    return Finding(method, len(found), len(sought), examples)
+
+
+def _ids(training: TrainingSet, questions: list[str]) -> Finding:
+    sought = {identity: identity for identity in questions if len(identity) >= SHORTEST_ID}
+    return _finding("question ids", sought, training.questions)
+
+
+def _articles(training: TrainingSet, clusters: list[str]) -> Finding:
+    """Titles are compared without blanks and punctuation: sources write these in many ways."""
+    titles = {
+        normalise(cluster).replace(" ", ""): cluster
+        for cluster in clusters
+        if not _UNTITLED.fullmatch(cluster)
+    }
+    sought = {key: title for key, title in titles.items() if len(key) >= 3 and not key.isdigit()}
+    held = (normalise(cluster).replace(" ", "") for cluster in set(training.clusters))
+    return _finding("article titles", sought, held)
+
+
+def _texts(method: str, trained: list[str], evaluated: list[str]) -> Finding:
+    normal = {normalise(text): text for text in evaluated}
+    sought = {key: text for key, text in normal.items() if len(key.encode()) >= SHORTEST_TEXT}
+    return _finding(method, sought, map(normalise, trained))
+
+
+def _shingles(trained: list[str], evaluated: list[str]) -> Finding:
+    hashes = [shingles(text) for text in evaluated]
+    known = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]))
+    seen = np.zeros(len(known) + 1, dtype=bool)
+    for text in trained:
+        found = shingles(text)
+        place = np.searchsorted(known, found)
+        seen[place[known[np.minimum(place, len(known) - 1)] == found] if len(known) else []] = True
+    covered = [
+        text
+        for text, part in zip(evaluated, hashes, strict=True)
+        if len(part) and seen[np.searchsorted(known, part)].mean() >= COVERED
+    ]
+    checked = sum(len(part) > 0 for part in hashes)
+    return Finding("passage shingles", len(covered), checked, tuple(t[:80] for t in covered[:5]))
+
+
+def shingles(text: str) -> Hashes:
+    """64-bit hashes of all runs of 8 tokens (16 where most tokens are single characters)."""
+    tokens = normalise(text).split(" ")
+    single = sum(len(token) == 1 for token in tokens) * 2 > len(tokens)
+    size = SHINGLE_OF_CHARACTERS if single else SHINGLE
+    if len(tokens) < size:
+        return np.empty(0, np.uint64)
+    codes = np.array([zlib.crc32(token.encode()) for token in tokens], dtype=np.uint64)
+    total = np.zeros(len(codes) - size + 1, dtype=np.uint64)
+    for step in range(size):
+        total = total * np.uint64(0x9E3779B97F4A7C15) + codes[step : step + len(total)]
+    return total
