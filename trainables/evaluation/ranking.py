@@ -89,13 +89,12 @@ def _judgements(
     for items in benchmark.corpus.values():
         index |= {item.id: offset + i for i, item in enumerate(items) if item.id in wanted}
         offset += len(items)
-    judged = [
-        sorted((index[name], gain) for name, gain in benchmark.qrels[query.id].items())
-        for query in asked
-    ]
+    judged = [benchmark.qrels[query.id] for query in asked]
     starts = np.cumsum([0, *map(len, judged)]).astype(np.int32)
-    relevant = np.array([place for pairs in judged for place, _ in pairs], dtype=np.int64)
-    gain = np.array([gain for pairs in judged for _, gain in pairs], dtype=np.float64)
+    relevant = np.array([index[name] for gains in judged for name in gains], dtype=np.int64)
+    gain = np.array([value for gains in judged for value in gains.values()], dtype=np.float64)
+    order = np.lexsort((relevant, np.repeat(np.arange(len(judged)), np.diff(starts))))
+    relevant, gain = relevant[order], gain[order]
     return starts, relevant, gain
 
 
