@@ -11,7 +11,7 @@ from rich.console import Console
 
 from study.answer.results import committed_results
 from study.launch.launch import Job, Progress, launch
-from study.ledger import Ledger, Row
+from study.ledger import STATES, Ledger, Row
 from study.plan import Plan
 from study.progress import StudyProgress
 from study.study_folder import StudyFolder
@@ -103,8 +103,7 @@ class Driver:
     def counts(self) -> dict[str, int]:
         """Trials of this plan by state."""
         states = [row.state for digest, row in self.rows.items() if digest in self.plan.specs]
-        names = ("planned", "running", "complete", "pruned", "failed")
-        return {name: states.count(name) for name in names}
+        return {state: states.count(state) for state in STATES.values()}
 
     def started(self, digest: str) -> None:
         """A trial was handed to Ray."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -151,8 +151,12 @@ class Trainer:
             batch_size=spec.batch_size,
             seed=spec.seed,
         )
-        self.query_tokens = [encoder.tokenize_queries(data.queries[x]) for x in spec.languages]
-        self.passage_tokens = [encoder.tokenize_passages(data.passages[x]) for x in spec.languages]
+        self.query_tokens: list[contrastive.Tokens] = [
+            encoder.tokenize_queries(_whole(data.queries[x])) for x in spec.languages
+        ]
+        self.passage_tokens: list[contrastive.Tokens] = [
+            encoder.tokenize_passages(_whole(data.passages[x])) for x in spec.languages
+        ]
         self.question_ids = torch.from_numpy(_numbered(data.questions))
         self.gold_ids = torch.from_numpy(_numbered(data.golds))
         self.dealt = np.arange(self.rows)
@@ -341,7 +345,12 @@ def _pick(
     return [tokens[language][row] for language, row in zip(languages, rows, strict=True)]
 
 
-def _numbered(names: Any) -> Indices:
+def _whole(column: Sequence[str | None]) -> list[str]:
+    """A column of a training set restricted to rows that exist in all its languages."""
+    return [text for text in column if text is not None]
+
+
+def _numbered(names: Sequence[str]) -> Indices:
     """Equal names get equal numbers."""
     return np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64)
 

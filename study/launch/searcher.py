@@ -20,7 +20,7 @@ class Unpickled:
         return {}
 
 
-class PlanSearcher(Unpickled, Searcher):  # type: ignore[misc]
+class PlanSearcher(Unpickled, Searcher):
     """Hands out the jobs in their order; keeps no state that anybody would restore."""
 
     def __init__(self, jobs: Sequence[Job], common: Mapping[str, Any], listener: Listener) -> None:
@@ -59,7 +59,7 @@ class PlanSearcher(Unpickled, Searcher):  # type: ignore[misc]
         """Nothing to restore."""
 
 
-class Reporter(Unpickled, tune.Callback):  # type: ignore[misc]
+class Reporter(Unpickled, tune.Callback):
     """Passes the reports of running trials on."""
 
     def __init__(self, listener: Listener) -> None:
