@@ -1,18 +1,15 @@
-"""The embedded world: made-up languages, passages and questions, as pure functions of a `World`.
+"""Passages and questions of the embedded world, as pure functions of a `World`.
 
 A passage is a list of concepts and a question names some of them; every language has its own words
 for a concept, save for cognates, and every text exists in every language. Questions call a concept
 by another word than passages do, so that no question is answered by matching strings: untrained
-encoders are at chance. It is a toy, never evidence about human languages; `docs/synthetic.md` says
-how its parameters were fixed.
+encoders are at chance.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -20,171 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.worlds import WORLDS, World, lexicon, world_digest
 from trainables.errors import UserError
 
-GENERATOR = 1
-"""Raised by every change of this file that alters a text; part of every world's digest."""
+__all__ = [
+    "WORLDS",
+    "World",
+    "synthetic_benchmark",
+    "synthetic_training",
+    "tokenizer_text",
+    "world_digest",
+]
 
 REDRAWS = 100
 """How often the questions of passages that are too alike are drawn anew before giving up."""
 
-CONSONANTS = "bdfghjklmnprstvz"
-VOWELS = "aeiou"
-
 Part = Literal["train", "validation", "test"]
-Lexicon = dict[str, tuple[str, ...]]
-_STREAMS = {"lexicon": 0, "train": 1, "validation": 2, "test": 3}
 
-
-@dataclass(frozen=True)
-class World:
-    """The parameters of an embedded world; two equal worlds hold the same texts everywhere.
-
-    Attributes:
-        name: Key in `WORLDS`.
-        seed: Of everything that is drawn.
-        families: Languages by family, BCP-47 private-use codes.
-        resources: Share of the training passages that the tokenizer may learn a language from,
-            in ascending order of the languages. Every passage exists in every language.
-        concepts: Meanings; each language has a word for it in passages and one in questions.
-        international: Share of the words with one root in all languages.
-        cognates: Share of the words with one root in each family.
-        altered: Chance that a language ends the word of a shared root with a syllable of its own.
-        passage_concepts: Different concepts in a passage.
-        question_concepts: Concepts of the passage that a question names.
-        questions_per_passage: Questions on one passage; no two name the same concept, and no other
-            passage of the part holds all that one names.
-        train: Passages to train on.
-        validation: Held-out passages that selection may read.
-        test: Held-out passages that judge the hypotheses.
-        identical: All languages share one lexicon: nothing tells one from another.
-    """
-
-    name: str
-    seed: int = 2408
-    families: tuple[tuple[str, ...], ...] = (("qaa", "qab", "qac"), ("qad", "qae", "qaf"))
-    resources: tuple[float, ...] = (1.0, 0.4, 0.1, 1.0, 0.4, 0.1)
-    concepts: int = 200
-    international: float = 0.3
-    cognates: float = 0.3
-    altered: float = 0.15
-    passage_concepts: int = 16
-    question_concepts: int = 4
-    questions_per_passage: int = 2
-    train: int = 1500
-    validation: int = 150
-    test: int = 300
-    identical: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            UserError: Parameters that no world can have.
-        """
-        wrong = {
-            "families repeats a language": len(set(self.languages)) != len(sum(self.families, ())),
-            "resources needs one share in (0, 1] for each language": len(self.resources)
-            != len(self.languages)
-            or not all(0 < share <= 1 for share in self.resources),
-            "international + cognates must lie between 0 and 1": min(
-                self.international, self.cognates
-            )
-            < 0
-            or self.international + self.cognates > 1,
-            "a passage needs question_concepts * questions_per_passage different concepts": not (
-                self.question_concepts * self.questions_per_passage
-                <= self.passage_concepts
-                <= self.concepts
-            ),
-        }
-        for message, found in wrong.items():
-            if found:
-                raise UserError(f"world {self.name}: {message}; found {self}")
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """All languages in ascending order."""
-        return tuple(sorted({language for family in self.families for language in family}))
-
-
-WORLDS: dict[str, World] = {
-    world.name: world
-    for world in (
-        World("standard"),
-        World("null", identical=True, resources=(1.0,) * 6),
-        World("unrelated", international=0.0, cognates=0.0),
-    )
-}
-"""`standard`; `null`, where comparisons of languages must end undecided; `unrelated`, without a
-cognate, where training on single languages cannot teach cross-lingual retrieval."""
-
-
-def world_digest(world: World) -> str:
-    """64 hexadecimal digits that name the texts of `world`: its parameters and `GENERATOR`."""
-    text = json.dumps(asdict(world) | {"generator": GENERATOR}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-@lru_cache(maxsize=4)
-def lexicon(world: World) -> Lexicon:
-    """Each language's words: entry c names concept c in passages, entry concepts + c in questions.
-
-    Words of different roots differ everywhere: there are no homonyms and no false friends.
-    """
-    rng = np.random.default_rng([world.seed, _STREAMS["lexicon"]])
-    families = (world.languages,) if world.identical else world.families
-    inventories = {language: _syllables(rng) for family in families for language in family}
-    words: dict[str, list[str]] = {language: [] for language in world.languages}
-    taken: set[str] = set()
-    for _ in range(2 * world.concepts):
-        for group in _groups(world, float(rng.random())):
-            root = _word(rng, inventories[group[0]], taken)
-            for language in group:
-                word = root
-                if len(group) > 1 and not world.identical and rng.random() < world.altered:
-                    word = _altered(rng, root, inventories[language], taken)
-                words[language].append("".join(word))
-    return {language: tuple(forms) for language, forms in words.items()}
-
-
-def _groups(world: World, chance: float) -> tuple[tuple[str, ...], ...]:
-    """Languages that share the root of one word, by where `chance` in [0, 1) falls."""
-    if world.identical or chance < world.international:
-        return (world.languages,)
-    if chance < world.international + world.cognates:
-        return world.families
-    return tuple((language,) for language in world.languages)
-
-
-def _syllables(rng: np.random.Generator) -> list[str]:
-    """A language's own syllables: 24 to 32 open ones from half the consonants, and closed ones."""
-    consonants = sorted(rng.choice(list(CONSONANTS), 8, replace=False))
-    vowels = sorted(rng.choice(list(VOWELS), 4, replace=False))
-    codas = sorted(rng.choice(list("lmnrst"), 2, replace=False))
-    open_ones = [c + v for c in consonants for v in vowels]
-    return open_ones + [syllable + coda for syllable in open_ones[::4] for coda in codas]
-
-
-def _word(rng: np.random.Generator, syllables: list[str], taken: set[str]) -> tuple[str, ...]:
-    """Two or three syllables that make a word no root or altered form has yet."""
-    while True:
-        count = int(rng.integers(2, 4))
-        word = tuple(syllables[i] for i in rng.integers(len(syllables), size=count))
-        if "".join(word) not in taken:
-            taken.add("".join(word))
-            return word
-
-
-def _altered(
-    rng: np.random.Generator, root: tuple[str, ...], syllables: list[str], taken: set[str]
-) -> tuple[str, ...]:
-    """The root with another last syllable, one of the language's own."""
-    while True:
-        word = (*root[:-1], syllables[int(rng.integers(len(syllables)))])
-        if "".join(word) not in taken:
-            taken.add("".join(word))
-            return word
+STREAMS: dict[Part, int] = {"train": 1, "validation": 2, "test": 3}
+"""Each part has its own random stream, so its size moves no other part."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +58,7 @@ def _meanings(world: World, part: Part) -> _Meanings:
     Raises:
         UserError: Passages so alike that questions cannot be told apart.
     """
-    rng = np.random.default_rng([world.seed, _STREAMS[part]])
+    rng = np.random.default_rng([world.seed, STREAMS[part]])
     n = {"train": world.train, "validation": world.validation, "test": world.test}[part]
     shape = (world.questions_per_passage, world.question_concepts)
     rows = np.stack([rng.permutation(world.concepts)[: world.passage_concepts] for _ in range(n)])

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables.data.synthetic import CONSONANTS, VOWELS, World, tokenizer_text, world_digest
+from trainables.data.synthetic import tokenizer_text
+from trainables.data.worlds import CONSONANTS, VOWELS, World, world_digest
 from trainables.errors import UserError
 from trainables.spec import EncoderRef
 

@@ -17,14 +17,11 @@ import numpy as np
 import pytest
 
 from trainables.data.synthetic import (
-    WORLDS,
-    World,
-    lexicon,
     synthetic_benchmark,
     synthetic_training,
     tokenizer_text,
-    world_digest,
 )
+from trainables.data.worlds import WORLDS, World, lexicon, world_digest
 from trainables.errors import UserError
 
 STANDARD = WORLDS["standard"]
@@ -57,7 +54,7 @@ def test_texts_never_change_unnoticed(name: str) -> None:
 
 def test_another_process_makes_the_same_texts() -> None:
     code = (
-        "from trainables.data import synthetic as s; w = s.World('small', concepts=60, train=40, "
+        "from trainables.data import worlds as s; w = s.World('small', concepts=60, train=40, "
         "validation=10, test=20); print(s.world_digest(w), *s.lexicon(w)['qab'])"
     )
     root = Path(__file__).resolve().parents[3]
@@ -114,7 +111,7 @@ def test_parts_share_no_text_and_no_id(name: str) -> None:
     for benchmark in (validation, test):
         queries = [query for items in benchmark.queries.values() for query in items]
         candidates = [candidate for items in benchmark.corpus.values() for candidate in items]
-        texts.append({query.text for query in queries} | {item.text for item in candidates})
+        texts.append({*(query.text for query in queries), *(item.text for item in candidates)})
         ids.append({x for query in queries for x in (query.question, query.cluster)})
     assert all(not one & other for one, other in combinations(texts, 2))
     assert all(not one & other for one, other in combinations(ids, 2))

@@ -14,7 +14,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from trainables.data.synthetic import WORLDS, World, synthetic_benchmark, synthetic_training
+from trainables.data.synthetic import synthetic_benchmark, synthetic_training
+from trainables.data.worlds import WORLDS, World
 from trainables.encoders.embedded import (
     RUNGS,
     SPECIAL_TOKENS,
