@@ -33,7 +33,7 @@ def encode_unique(
     rows: dict[str, int] = {}
     inverse = np.array([rows.setdefault(text, len(rows)) for text in texts], dtype=np.int64)
     unique = list(rows)
-    encode = encoder.encode_queries if role == "queries" else encoder.encode_passages
+    encode = encoding(encoder, role)
     parts = []
     for begin in range(0, len(unique), CHUNK):
         chunk = unique[begin : begin + CHUNK]
@@ -46,6 +46,11 @@ def encode_unique(
         raise UserError(f"{role} in {language}: the encoder changed its dimension between calls")
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return (whole if len(unique) == len(texts) else whole[inverse]), len(unique)
+
+
+def encoding(encoder: Encoder, role: Role) -> Callable[[Sequence[str], str], Embeddings]:
+    """The encoder's method for this role."""
+    return encoder.encode_queries if role == "queries" else encoder.encode_passages
 
 
 def check_vectors(vectors: object, texts: Sequence[str], language: str, role: Role) -> None:

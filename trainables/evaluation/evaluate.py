@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
-from trainables.data.corpus import Benchmark
+from trainables.data.corpus import Benchmark, Candidate
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError
 from trainables.evaluation.encode import Progress, Role, check_vectors, encode_unique
 from trainables.evaluation.metrics import metrics_from_ranks, setting_counts
 from trainables.evaluation.ranking import rank
 from trainables.evaluation.ranks import Ranks
+from trainables.evaluation.store import VectorStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,11 @@ class Evaluation:
 
 
 def evaluate(
-    benchmark: Benchmark, encoder: Encoder, *, progress: Progress | None = None
+    benchmark: Benchmark,
+    encoder: Encoder,
+    *,
+    progress: Progress | None = None,
+    store: VectorStore | None = None,
 ) -> Evaluation:
     """Encode each unique text once, rank every relevant candidate exactly, and measure.
 
@@ -47,6 +53,8 @@ def evaluate(
         encoder: Any object with `encode_queries(texts, language)` and
             `encode_passages(texts, language)` that return float32 vectors (len(texts), d).
         progress: Told the stage, how much is done, and of how much.
+        store: Where the passages' vectors are kept and memory-mapped, for corpora that do not fit
+            in memory or are evaluated again; by default they stay in memory.
 
     Raises:
         UserError: Vectors that are not float32, finite and non-zero or differ in dimension; or no
@@ -58,13 +66,10 @@ def evaluate(
         language: [query.text for query in queries if benchmark.qrels.get(query.id)]
         for language, queries in benchmark.queries.items()
     }
-    queries, query_counts = _encode(encoder, asked, "queries", progress)
+    queries, query_counts = _encode(encoder, asked, "queries", progress, None)
     middle = time.perf_counter()
-    candidates = {
-        language: [candidate.text for candidate in corpus]
-        for language, corpus in benchmark.corpus.items()
-    }
-    passages, passage_counts = _encode(encoder, candidates, "passages", progress)
+    candidates = {language: _Texts(corpus) for language, corpus in benchmark.corpus.items()}
+    passages, passage_counts = _encode(encoder, candidates, "passages", progress, store)
     end = time.perf_counter()
     result = _evaluate(benchmark, queries, passages, progress)
     counts = query_counts | passage_counts | result.counts
@@ -72,8 +77,31 @@ def evaluate(
     return Evaluation(result.metrics, result.ranks, counts, timing | result.timing)
 
 
+class _Texts(Sequence[str]):
+    """Texts of candidates, without a second list of them."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self.candidates = candidates
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [candidate.text for candidate in self.candidates[index]]
+        return self.candidates[index].text
+
+
 def _encode(
-    encoder: Encoder, texts: Mapping[str, list[str]], role: Role, progress: Progress | None
+    encoder: Encoder,
+    texts: Mapping[str, Sequence[str]],
+    role: Role,
+    progress: Progress | None,
+    store: VectorStore | None,
 ) -> tuple[dict[str, Embeddings], dict[str, int]]:
     """Vectors by language, and counts of texts encoded and cut."""
     vectors: dict[str, Embeddings] = {}
@@ -82,7 +110,10 @@ def _encode(
         if not items:
             continue
         cut = _truncated(encoder, role)
-        vectors[language], unique = encode_unique(encoder, items, language, role, progress)
+        if store:
+            vectors[language], unique = store.vectors(encoder, items, language, role, progress)
+        else:
+            vectors[language], unique = encode_unique(encoder, items, language, role, progress)
         counts[f"encoded/{role}"] += unique
         counts[f"encoded/{role}/{language}"] = unique
         if cut is not None:
@@ -127,9 +158,7 @@ def evaluate_embeddings(
     for language, candidates in benchmark.corpus.items():
         if candidates:
             corpora[language] = _of(passages, language, "passages")
-            check_vectors(
-                corpora[language], [item.text for item in candidates], language, "passages"
-            )
+            check_vectors(corpora[language], _Texts(candidates), language, "passages")
     return _evaluate(benchmark, kept, corpora, progress)
 
 

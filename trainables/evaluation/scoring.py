@@ -21,10 +21,12 @@ from trainables.evaluation.ranks import DEPTHS, TOP, Ints
 if TYPE_CHECKING:
     import torch
 
-_BLOCK = 1_600_000
-"""Scores in one block: 6 MB, small enough to stay in a shared cache between the passes."""
-_ROWS = 8
-"""Fewest queries in a block, so that a huge corpus is not read once for each query."""
+_BLOCK = 4_000_000
+"""Scores in one block: 16 MB, so that the passes over them stay in a shared cache."""
+_LARGEST = 64_000_000
+"""Scores in one block of few queries: 256 MB, and as much again for a sorted copy."""
+_ROWS = 4, 16
+"""Fewest queries in a block, and those worth a larger one: a block reads the whole corpus."""
 _JOINED = 1 << 28
 """Bytes of corpora that are copied into one matrix."""
 _HASHED = 1 << 24
@@ -60,7 +62,7 @@ def score(
     """Rank relevant candidates by dot product, in their own corpus and in the union of all.
 
     Candidates whose vectors have equal bytes get exactly equal scores. Corpora may be
-    memory-mapped: they are only read, once for each block of at least 8 queries.
+    memory-mapped: they are only read, once for each block of queries.
 
     Args:
         queries: (n, d) float32.
@@ -77,7 +79,7 @@ def score(
     top = np.full((n, TOP), -1, np.int64)
     above = np.zeros((n, len(DEPTHS), len(corpora)), np.int32)
     tied = np.zeros_like(above)
-    rows = max(_ROWS, _BLOCK // max(1, size))
+    rows = max(_ROWS[0], min(_ROWS[1], _LARGEST // size), _BLOCK // size)
     buffer = np.empty((min(rows, n), size), np.float32)
     for begin in range(0, n, rows):
         end = min(n, begin + rows)
