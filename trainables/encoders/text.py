@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -112,7 +113,7 @@ class TextEncoder(nn.Module):
         dense = family_defaults(folder, ref.name).dense
         try:
             model, tokenizer = load_transformer(folder), load_tokenizer(folder)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UserError(
                 f"encoder {str(source)!r}: cannot be loaded from {folder}: {error}\n"
                 "Give a folder with config.json, weights (model.safetensors) and tokenizer.json"
