@@ -134,9 +134,9 @@ class Resolver:
             "seed": seed,
             "steps": _steps(settings),
             "learning_rate": _learning_rate(settings),
-            "encoder": self.encoder(settings),
             "test": self.data(settings.benchmark, settings, part),
             "validation": self.validation(settings),
+            "encoder": self.encoder(settings),
         }
         if settings.steps > 0:
             name, train_part = training_source(settings)

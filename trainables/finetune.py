@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,12 +19,13 @@ from trainables import contrastive
 from trainables.batching import Batches, Indices
 from trainables.checkpoint import Clock, latest_checkpoint, save_checkpoint
 from trainables.data import catalog
+from trainables.data.contamination import contamination
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.encoders.catalog import open_encoder
 from trainables.encoders.text import TextEncoder
 from trainables.evaluation.evaluate import Evaluation, evaluate
 from trainables.evaluation.ranks import save_ranks
-from trainables.spec import Execution, Spec
+from trainables.spec import DataRef, Execution, Spec
 from trainables.trial_folder import Attempt, TrialFolder
 
 HISTORY_POINTS = 50
@@ -87,26 +88,55 @@ def finetune(
     attempt = folder.claim(spec, dict(holder or {}))
     began = time.time()
     with execution_settings(execution):
-        test = catalog.open_benchmark(spec.test, places)
+        data = open_data(spec.train, spec.test, spec.validation, tuple(sorted(places.items())))
         encoder = open_encoder(spec.encoder, spec.test.name, places, execution)
         training: dict[str, Any] = {}
-        overlap: dict[str, Any] = {"verdict": "not checkable"}
-        if spec.train is not None:
-            data = catalog.open_training(spec.train, places)
-            overlap = zero_shot(data, test)
-            trainer = Trainer(spec, encoder, data, execution)
+        if data.train is not None:
+            trainer = Trainer(spec, encoder, data.train, execution)
             yield from train(trainer, attempt)
             training = trainer.summary()
         yield Event("evaluating", spec.steps, spec.steps)
-        results = {"test": evaluate(test, encoder)}
-        if spec.validation is not None:
-            validation = catalog.open_benchmark(spec.validation, places)
-            results["validation"] = evaluate(validation, encoder)
-    write_result(attempt, spec, execution, results, training, overlap)
+        results = {"test": evaluate(data.test, encoder)}
+        if data.validation is not None:
+            results["validation"] = evaluate(data.validation, encoder)
+    write_result(attempt, spec, execution, results, training, data.zero_shot)
     write_environment(attempt, execution, began, results)
     attempt.commit(sorted(path.name for path in attempt.path.iterdir() if path.is_file()))
     folder.forget_unfinished()
     yield Event("committed", spec.steps, spec.steps)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a trial reads, and what is known of overlaps between training and test (law 8)."""
+
+    train: TrainingSet | None
+    test: Benchmark
+    validation: Benchmark | None
+    zero_shot: dict[str, Any]
+
+
+@lru_cache(maxsize=2)
+def open_data(
+    train: DataRef | None,
+    test: DataRef,
+    validation: DataRef | None,
+    places: tuple[tuple[str, str], ...],
+) -> Data:
+    """Load and check data once for all trials that an actor runs on them."""
+    where = dict(places)
+    benchmark = catalog.open_benchmark(test, where)
+    training = None if train is None else catalog.open_training(train, where)
+    zero_shot: dict[str, Any] = {"verdict": "not checkable", "same_source": False}
+    if train is not None and training is not None:
+        same = train.name == test.name and not catalog.is_embedded(test.name)
+        zero_shot = contamination(training, benchmark).to_json() | {"same_source": same}
+    return Data(
+        train=training,
+        test=benchmark,
+        validation=None if validation is None else catalog.open_benchmark(validation, where),
+        zero_shot=zero_shot,
+    )
 
 
 def train(trainer: Trainer, attempt: Attempt) -> Iterator[Event]:
@@ -249,20 +279,6 @@ class Trainer:
         }
 
 
-def zero_shot(data: TrainingSet, test: Benchmark) -> dict[str, Any]:
-    """Whether training and test share a source, question ids or passages (law 8)."""
-    asked = {query.question for queries in test.queries.values() for query in queries}
-    candidates = {c.text.strip() for items in test.corpus.values() for c in items}
-    texts = {text.strip() for column in data.passages.values() for text in column if text}
-    found = {
-        "questions": len(asked & set(data.questions)),
-        "passages": len(candidates & texts),
-        "same source": int(data.name == test.name and not catalog.is_embedded(test.name)),
-    }
-    verdict = "overlap" if any(found.values()) else "none found by these methods"
-    return {"verdict": verdict, "found": found}
-
-
 def learning_rate(spec: Spec, step: int) -> float:
     """The rate of the step numbered `step` from 0: linear warm-up, then the spec's schedule."""
     peak, warmup = spec.learning_rate or 0.0, round((spec.warmup or 0.0) * spec.steps)
@@ -282,7 +298,7 @@ def write_result(
     execution: Execution,
     results: Mapping[str, Evaluation],
     training: Mapping[str, Any],
-    overlap: Mapping[str, Any],
+    zero_shot: Mapping[str, Any],
 ) -> None:
     """Write `result.json` and the ranks that every figure in it was computed from."""
     for role, result in results.items():
@@ -294,7 +310,7 @@ def write_result(
             "metrics": results["test"].metrics,
             "validation": results["validation"].metrics if "validation" in results else {},
             "counts": {role: result.counts for role, result in results.items()},
-            "zero_shot": dict(overlap),
+            "zero_shot": dict(zero_shot),
             "training": dict(training),
             "execution": execution.to_json(),
         },

@@ -68,7 +68,14 @@ def ensure_writable(folder: Path, free_bytes: int) -> None:
     Raises:
         UserError: It cannot be made or written, or its disk has less than `free_bytes` left.
     """
+    there = next((path for path in (folder, *folder.resolve().parents) if path.is_dir()), folder)
     try:
+        disk = os.statvfs(there)
+        if (free := disk.f_bavail * disk.f_frsize) < free_bytes:
+            raise UserError(
+                f"--root {folder}: {free / 1e6:,.0f} MB free, {free_bytes / 1e6:,.0f} MB needed; "
+                "free some space or choose another disk with --root"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{uuid.uuid4().hex}"
         probe.write_bytes(b"probe")
@@ -78,12 +85,6 @@ def ensure_writable(folder: Path, free_bytes: int) -> None:
             f"--root {folder}: cannot write there ({error.strerror}); "
             "choose another folder with --root or mend its permissions"
         ) from None
-    disk = os.statvfs(folder)
-    if (free := disk.f_bavail * disk.f_frsize) < free_bytes:
-        raise UserError(
-            f"--root {folder}: {free / 1e6:,.0f} MB free, {free_bytes / 1e6:,.0f} MB needed; "
-            "free some space or choose another disk with --root"
-        )
 
 
 def _write_beside(path: Path, content: bytes | memoryview) -> Path:

@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except TyperException as error:
-        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        message = getattr(error, "format_message", error.__str__)()
+        errors.print(f"[red]error:[/] {escape(message)}", highlight=False)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")

@@ -1,0 +1,159 @@
+"""A user's mistake is one clear message and exit code 2, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from study.commands.app import main
+
+XQUAD = ["--benchmark", "xquad_r"]
+
+
+@pytest.fixture
+def lareqa(tmp_path: Path) -> Path:
+    """Two languages in LAReQA's format, two articles each."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for language in ("de", "en"):
+        articles = []
+        for number in range(2):
+            sentences = [f"{language} first {number}.", f"{language} second {number}."]
+            context = " ".join(sentences)
+            start = len(sentences[0]) + 1
+            question = {
+                "id": f"question-{number}",
+                "question": f"{language} which {number}?",
+                "answers": [{"text": "second", "answer_start": start}],
+            }
+            paragraph = {
+                "context": context,
+                "sentences": sentences,
+                "sentence_breaks": [[0, len(sentences[0])], [start, len(context)]],
+                "qas": [question],
+            }
+            articles.append({"paragraphs": [paragraph]})
+        content = json.dumps({"version": "1.1", "data": articles})
+        (folder / f"{language}.json").write_text(content, encoding="utf-8")
+    return folder
+
+
+def refused(
+    capsys: pytest.CaptureFixture[str], root: Path, arguments: list[str], words: list[str]
+) -> None:
+    """Assert that `run` ends with 2 and one message with `words`, and writes nothing."""
+    before = sorted(root.rglob("*")) if root.exists() else None
+    assert main(["run", *arguments, "--root", str(root)]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "Traceback" not in message
+    missing = [word for word in words if word not in message]
+    assert not missing, message
+    assert (sorted(root.rglob("*")) if root.exists() else None) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--space", "batchsize"], ["batchsize", "did you mean batch_size"]),
+        (["--space", "batch_size", "--benchmark", "squad"], ["squad", "xquad_r"]),
+        (["--space", "batch_size", "--encoder", "embedded/huge"], ["embedded/huge", "small"]),
+        (
+            ["--space", "batch_size", "--encoder", "org/none", "--benchmark", "synthetic"],
+            ["org/none", "no such folder"],
+        ),
+        (["--space", "batch_size", "--set", "stepz=1"], ["stepz", "did you mean steps"]),
+        (["--space", "batch_size", "--set", "steps"], ["KEY=VALUE"]),
+        (["--space", "batch_size", "--set", "steps=many"], ["steps", "many"]),
+        (["--space", "mixing_ratio", "--set", "alpha=1.3"], ["alpha", "1.3", "1"]),
+        (["--space", "mixing_ratio", "--set", "alpha=nan"], ["alpha"]),
+        (["--space", "mixing_ratio", "--set", "batch_size=5000000"], ["5000000", "at most"]),
+        (
+            ["--space", "mixing_ratio", "--set", "languages=qaa"],
+            ["at least two", "qaa", "sampling=X-X"],
+        ),
+        (["--space", "mixing_ratio", "--set", "eval_languages=qaa,xx"], ["xx", "qab"]),
+        (["--space", "batch_size", "--tier", "huge"], ["huge", "demo"]),
+        (["--space", "batch_size", "--seeds", "0"], ["seeds"]),
+        (["--space", "batch_size", "--flag"], ["--flag"]),
+        (["--space", "mixing_ratio", *XQUAD], ["--data-dir"]),
+        (["--space", "mixing_ratio", *XQUAD, "--data-dir", "/nowhere"], ["/nowhere"]),
+    ],
+)
+def test_a_mistake_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    refused(capsys, tmp_path / "runs", arguments, words)
+
+
+def damage_missing(folder: Path) -> None:
+    (folder / "de.json").unlink()
+
+
+def damage_truncated(folder: Path) -> None:
+    file = folder / "de.json"
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def damage_shape(folder: Path) -> None:
+    (folder / "de.json").write_text('{"rows": []}', encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", [damage_missing, damage_truncated, damage_shape])
+def test_a_damaged_file_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, lareqa: Path, encoder: Path, damage: object
+) -> None:
+    assert callable(damage)
+    damage(lareqa)
+    arguments = ["--space", "mixing_ratio", *XQUAD, "--data-dir", str(lareqa)]
+    arguments += ["--encoder", str(encoder), "--set", "eval_languages=de,en", "--set", "steps=0"]
+    refused(capsys, tmp_path / "runs", arguments, ["de.json"])
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    """A checkpoint folder that is never loaded."""
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    config = {"model_type": "bert", "max_position_embeddings": 64}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def test_an_unwritable_root_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.touch()
+    refused(capsys, blocker / "runs", ["--space", "mixing_ratio"], ["--root", "cannot write"])
+
+
+def test_a_full_disk_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = os.statvfs_result((4096, 4096, 10**6, 10, 10, 10**6, 10**6, 10**6, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    refused(capsys, tmp_path / "runs", ["--space", "mixing_ratio"], ["MB free", "--root"])
+
+
+def test_a_changed_plan_is_refused_with_what_changed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from study.plan import make_plan
+    from study.spaces.schema import load_space
+    from study.study_folder import StudyFolder
+
+    root = tmp_path / "runs"
+    plan, _ = make_plan(load_space("mixing_ratio"), "mixing_ratio", "demo", {}, name="mine")
+    StudyFolder.of(root, "mine").save_plan(plan)
+    arguments = ["--space", "mixing_ratio", "--name", "mine", "--set", "temperature=0.2"]
+    refused(capsys, root, arguments, ["planned differently", "0.05 → 0.2", "--extend"])
+    shutil.rmtree(root)
+
+
+def test_status_of_an_unknown_study_names_those_there_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["status", "none", "--root", str(tmp_path)]) == 2
+    assert "none yet" in capsys.readouterr().err

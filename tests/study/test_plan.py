@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.plan import Plan, make_plan
+from study.spaces.schema import load_space, parse_assignments, space_names
+from study.study_folder import StudyFolder
+from trainables.errors import UserError
+
+
+def plan_of(space: str, *assignments: str, **options: Any) -> Plan:
+    overrides = parse_assignments(list(assignments))
+    return make_plan(load_space(space), space, "demo", overrides, **options)[0]
+
+
+def cell(plan: Plan, label: str) -> list[str]:
+    return [trial.digest for c in plan.cells if c.label == label for trial in c.trials]
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_every_space_has_an_untrained_arm_and_three_seeds(name: str) -> None:
+    plan = plan_of(name)
+    assert len(cell(plan, "untrained")) == 1
+    assert all(len(c.trials) >= 3 for c in plan.cells if c.label != "untrained")
+    assert {trial.digest for c in plan.cells for trial in c.trials} == plan.specs.keys()
+
+
+def test_alpha_at_its_ends_is_the_plain_sampling() -> None:
+    plan = plan_of("mixing_ratio")
+    samplings = {plan.specs[cell(plan, f"alpha={a}")[0]].sampling for a in (0, 1)}
+    assert samplings == {"X-Y", "X-X"}
+    assert plan.specs[cell(plan, "alpha=0.5")[0]].alpha == 0.5
+
+
+def test_both_controls_of_batch_size_hold_what_they_say() -> None:
+    plan = plan_of("batch_size")
+    for size in (16, 32, 64, 128):
+        steps = plan.specs[cell(plan, f"batch_size={size} control=equal_steps")[0]]
+        examples = plan.specs[cell(plan, f"batch_size={size} control=equal_examples")[0]]
+        reference = plan.specs[cell(plan, "batch_size=32 control=equal_steps")[0]]
+        assert steps.steps == reference.steps
+        assert examples.batch_size is not None
+        assert examples.steps * examples.batch_size == reference.steps * 32
+    same = [
+        cell(plan, f"batch_size=32 control={control}")
+        for control in ("equal_steps", "equal_examples")
+    ]
+    assert same[0] == same[1]
+
+
+def test_only_the_searched_factor_differs_between_cells() -> None:
+    plan = plan_of("mixing_ratio")
+    specs = [plan.specs[cell(plan, f"alpha={a}")[0]] for a in (0.25, 0.5, 0.75)]
+    assert len({s.model_copy(update={"alpha": None}).canonical() for s in specs}) == 1
+
+
+def test_at_zero_steps_all_cells_are_one_trial() -> None:
+    assert len(plan_of("mixing_ratio", "steps=0").specs) == 1
+
+
+def test_rate_rules_follow_the_batch_size() -> None:
+    rates = {}
+    for rule in ("fixed", "sqrt", "linear"):
+        plan = plan_of("batch_size", f"learning_rate_rule={rule}", "learning_rate=0.001")
+        digest = cell(plan, "batch_size=128 control=equal_steps")[0]
+        rates[rule] = plan.specs[digest].learning_rate
+    assert rates == {"fixed": 0.001, "sqrt": 0.002, "linear": 0.004}
+
+
+def test_names_say_what_differs_from_the_space() -> None:
+    assert plan_of("mixing_ratio").name == "mixing_ratio-demo"
+    assert plan_of("mixing_ratio", "steps=5").name == "mixing_ratio-demo-steps=5"
+    assert len(plan_of("mixing_ratio", "query_prefix=" + "x" * 300).name) <= 100
+
+
+def test_differences_are_readable() -> None:
+    before, after = plan_of("mixing_ratio"), plan_of("mixing_ratio", "temperature=0.1")
+    assert before.differences(before) == []
+    changes = before.differences(after)
+    assert "settings.temperature: 0.05 → 0.1" in changes
+    assert "temperature: 0.05 → 0.1 (5 of 6 cells)" in changes
+    assert before.differences(plan_of("mixing_ratio", seeds=5)) == ["seeds: 3 → 5 (5 of 6 cells)"]
+
+
+def test_a_plan_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    folder = StudyFolder.of(tmp_path, "s")
+    plan = plan_of("batch_size")
+    folder.save_plan(plan)
+    read = folder.plan()
+    assert read is not None
+    assert plan.differences(read) == []
+    assert read.frozen == plan.frozen
+
+
+def test_a_second_driver_is_refused(tmp_path: Path) -> None:
+    folder = StudyFolder.of(tmp_path, "s")
+    with (
+        folder.lease(),
+        pytest.raises(UserError, match="is being driven by process"),
+        StudyFolder.of(tmp_path, "s").lease(),
+    ):
+        pass
+    with folder.lease():
+        pass
+
+
+def test_the_null_world_has_encoders_of_its_own() -> None:
+    standard, null = plan_of("mixing_ratio"), plan_of("mixing_ratio", "benchmark=synthetic:null")
+    digests = {next(iter(p.specs.values())).encoder.digest for p in (standard, null)}
+    assert len(digests) == 2
+    assert not standard.specs.keys() & null.specs.keys()
