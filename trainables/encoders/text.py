@@ -25,6 +25,7 @@ from trainables.encoders.formats import (
     load_transformer,
     quiet,
 )
+from trainables.encoders.vocabulary import whole_vocabulary
 from trainables.errors import UserError
 from trainables.spec import EncoderRef
 
@@ -212,7 +213,7 @@ class TextEncoder(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.backend_tokenizer.no_truncation()
         self.tokenizer.backend_tokenizer.no_padding()
-        with quiet():
+        with quiet(), whole_vocabulary(self.model):
             self.model.save_pretrained(folder)  # type: ignore[operator]
         self.tokenizer.save_pretrained(folder)
         if self.dense is not None:
