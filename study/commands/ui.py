@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.error import URLError
@@ -45,8 +46,8 @@ def ui(
     """Show the studies of a root in MLflow's web pages, until Ctrl-C."""
     with serving(root, port, host) as address:
         typer.echo(f"MLflow answers at {address} (stop it with Ctrl-C)")
-        for name, link in comparisons(root, address).items():
-            typer.echo(f"{name}: {link}")
+        for study in links(root, address):
+            typer.echo(f"\n{study.name}\n  charts  {study.charts}\n  runs    {study.runs}")
         try:
             while True:
                 time.sleep(3600)
@@ -98,15 +99,29 @@ def serving(root: Path, port: int, host: str) -> Iterator[str]:
         stop(server)
 
 
-def comparisons(root: Path, address: str) -> dict[str, str]:
-    """Links to the page that compares the trials of each study, the latest study first."""
-    from study.tracking import default_uri, studies
+@dataclass(frozen=True)
+class Links:
+    """Pages about one study: charts of its cells, means over seeds; its runs side by side."""
 
-    return {
-        study.name: comparison(address, study.experiment_id, study.run_ids)
+    name: str
+    charts: str
+    runs: str
+
+
+def links(root: Path, address: str) -> list[Links]:
+    """Where the studies of a root are compared, the latest study first."""
+    from study.tracking import default_uri, studies, view_key
+
+    return [
+        Links(
+            study.name,
+            f"{address}/#/experiments/{study.experiment_id}/runs"
+            f"?viewStateShareKey={view_key(study.name)}&compareRunsMode=CHART",
+            comparison(address, study.experiment_id, study.run_ids),
+        )
         for study in studies(default_uri(root))
         if study.run_ids
-    }
+    ]
 
 
 def comparison(address: str, experiment_id: str, run_ids: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LONGEST_TEMPORARY = 40
@@ -84,6 +84,8 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
     finally:
         ray.shutdown()
         shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            (state / "tmp").rmdir()
 
 
 def _short_folder(state: Path) -> Path:

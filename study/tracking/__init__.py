@@ -5,6 +5,7 @@ so that a slow or dead server costs the study nothing, and writing the same tria
 nothing: whatever is missing can be filled in later from the trial folders.
 """
 
+from study.tracking.charts import view_key
 from study.tracking.store import default_uri, studies
 from study.tracking.tracker import Tracker
 from study.tracking.values import StudyInfo, StudyRuns, TrialView, metric_name
@@ -17,4 +18,5 @@ __all__ = [
     "default_uri",
     "metric_name",
     "studies",
+    "view_key",
 ]

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.tracking.charts import TAG, headline, view_key, view_state
 from study.tracking.values import (
     StudyInfo,
     StudyRuns,
@@ -62,9 +63,11 @@ class Store:
         self.study = study
         self.experiment_id = self._experiment(uri)
         self.parent = self._open_parent()
+        self.metrics: set[str] = set()
 
     def write(self, trial: TrialView) -> None:
         """Bring the trial's run to exactly this content."""
+        self.metrics.update(trial.metrics)
         content = _hash([dict(self.study.tags), asdict(trial)])
         run = self._find("digest", trial.digest)
         if run is not None and run.data.tags.get("content") != content:
@@ -92,6 +95,11 @@ class Store:
 
     def finish(self) -> None:
         """The study ended; the next tracker reopens it."""
+        if headline(self.metrics):
+            state = view_state(self.study, self.metrics)
+            self.client.set_experiment_tag(
+                self.experiment_id, TAG + view_key(self.study.name), state
+            )
         self.client.set_terminated(self.parent.info.run_id, "FINISHED")
 
     def _experiment(self, uri: str) -> str:

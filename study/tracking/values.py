@@ -27,6 +27,7 @@ class StudyInfo:
         question: The research question, in words.
         params: Few, flat values.
         tags: Copied to every child too.
+        group_by: The parameter whose values the charts compare, each a mean over seeds.
     """
 
     name: str
@@ -35,6 +36,7 @@ class StudyInfo:
     question: str
     params: Mapping[str, Value] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    group_by: str = "cell"
 
 
 @dataclass(frozen=True)
