@@ -78,6 +78,20 @@ def test_identical_languages_show_no_preference() -> None:
     assert friedman_test(found.ranks, permutations=19).p == 1
 
 
+def test_places_in_the_top_shared_by_ties() -> None:
+    """Six candidates stand above; four places are left for eight tied ones, three of them de."""
+    toy = benchmark({"de": 1}, {"de": 7, "en": 7}, {"de:q0": {"de_0": 1, "en_0": 1}})
+    scores = np.array([[5, 5, 5, 5, 1, 1, 1, 5, 5, 1, 1, 1, 1, 1]], np.float32)
+    ranks = scored(toy, scores).ranks
+    assert ranks.language_counts(10).tolist() == [[7, 3]]
+    assert ranks.language_counts(10, fair=True).tolist() == [[4 + 3 / 2, 2 + 5 / 2]]
+    assert ranks.language_counts(100).tolist() == [[7, 7]]
+    assert [str(ranks.candidate_ids[code]) for code in ranks.top[0]] == [
+        *(f"de_{i}" for i in range(4)),
+        *("en_0", "en_1", "de_4", "de_5", "de_6", "en_2"),
+    ]
+
+
 def test_a_preferred_language_is_found() -> None:
     toy = parallel(["de", "en", "tr"], questions=40, candidates=50)
     scores = random_scores(toy)

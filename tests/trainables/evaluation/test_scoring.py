@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -95,6 +96,24 @@ def test_equal_vectors_tie_exactly_in_every_column() -> None:
     assert (pool_rank - pool_rank[:, :1] == [0, 1, 2, 3]).all()
     assert (found.pairs[4] == 3).all()
     assert found.pairs[1].reshape(40, 4).tolist() == [[2, 2, 2, 0]] * 40
+
+
+def test_a_product_that_differs_by_column_does_not_part_equal_vectors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some libraries compute the last columns of a matrix in another order of addition."""
+    product = scoring._product
+
+    def uneven(queries: Embeddings, matrices: Sequence[Embeddings], block: Embeddings) -> None:
+        product(queries, matrices, block)
+        block += np.arange(block.shape[1], dtype=np.float32) * 1e-3
+
+    monkeypatch.setattr(scoring, "_product", uneven)
+    corpus = np.eye(6, dtype=np.float32)[[0, 1, 0, 2, 0]]
+    queries = np.ones((1, 6), np.float32)
+    found = scoring.score(queries, [corpus], np.array([0, 3], np.int32), np.array([0, 2, 4]))
+    assert found.pairs[4].tolist() == [2, 2, 2]
+    assert found.pairs[5].tolist() == [0, 1, 2]
 
 
 def test_a_memory_mapped_corpus_is_only_read(tmp_path: Path) -> None:
