@@ -40,12 +40,12 @@ def test_both_controls_of_batch_size_hold_what_they_say() -> None:
     for size in (16, 32, 64, 128):
         steps = plan.specs[cell(plan, f"batch_size={size} control=equal_steps")[0]]
         examples = plan.specs[cell(plan, f"batch_size={size} control=equal_examples")[0]]
-        reference = plan.specs[cell(plan, "batch_size=32 control=equal_steps")[0]]
+        reference = plan.specs[cell(plan, "batch_size=64 control=equal_steps")[0]]
         assert steps.steps == reference.steps
         assert examples.batch_size is not None
-        assert examples.steps * examples.batch_size == reference.steps * 32
+        assert examples.steps * examples.batch_size == reference.steps * 64
     same = [
-        cell(plan, f"batch_size=32 control={control}")
+        cell(plan, f"batch_size=64 control={control}")
         for control in ("equal_steps", "equal_examples")
     ]
     assert same[0] == same[1]
@@ -67,7 +67,7 @@ def test_rate_rules_follow_the_batch_size() -> None:
         plan = plan_of("batch_size", f"learning_rate_rule={rule}", "learning_rate=0.001")
         digest = cell(plan, "batch_size=128 control=equal_steps")[0]
         rates[rule] = plan.specs[digest].learning_rate
-    assert rates == {"fixed": 0.001, "sqrt": 0.002, "linear": 0.004}
+    assert rates == {"fixed": 0.001, "sqrt": 0.001 * 2**0.5, "linear": 0.002}
 
 
 def test_names_say_what_differs_from_the_space() -> None:
