@@ -140,6 +140,8 @@ def drop_broken(folder: str) -> None:
 def pip(folder: str, *arguments: str) -> None:
     """Run pip in the environment; end with its exit code where it fails."""
     command = [python_of(folder), "-m", "pip", "install", "--disable-pip-version-check"]
+    if not sys.stdout.isatty():
+        command += ["-qq"]  # errors only; a person at a terminal sees how far it is
     done = subprocess.run(command + list(arguments), stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         say("Installation failed (see above). The next call goes on from here.")

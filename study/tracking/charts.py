@@ -51,10 +51,9 @@ def view_state(study: StudyInfo, metrics: Iterable[str]) -> str:
         "isGenerated": False,
     }
     grouping = [{"mode": "param", "groupByData": study.group_by}]
-    # The study's name must not end MLflow's quoted text; only runs of this tag are asked for.
-    name = study.name.replace("'", "_")
+    quote = '"' if "'" in study.name else "'"
     state = {
-        "searchFilter": f"tags.study LIKE '{name}'",
+        "searchFilter": f"tags.study = {quote}{study.name}{quote}",
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "startTime": "ALL",
