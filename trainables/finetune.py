@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -182,10 +182,10 @@ class Trainer:
             seed=spec.seed,
         )
         self.query_tokens: list[contrastive.Tokens] = [
-            encoder.tokenize_queries(_whole(data.queries[x])) for x in spec.languages
+            _tokens(encoder.tokenize_queries, data.queries[x]) for x in spec.languages
         ]
         self.passage_tokens: list[contrastive.Tokens] = [
-            encoder.tokenize_passages(_whole(data.passages[x])) for x in spec.languages
+            _tokens(encoder.tokenize_passages, data.passages[x]) for x in spec.languages
         ]
         self.question_ids = torch.from_numpy(_numbered(data.questions))
         self.gold_ids = torch.from_numpy(_numbered(data.golds))
@@ -361,9 +361,14 @@ def _pick(
     return [tokens[language][row] for language, row in zip(languages, rows, strict=True)]
 
 
-def _whole(column: Sequence[str | None]) -> list[str]:
-    """A column of a training set restricted to rows that exist in all its languages."""
-    return [text for text in column if text is not None]
+def _tokens(
+    tokenize: Callable[[Sequence[str]], contrastive.Tokens], column: Sequence[str | None]
+) -> contrastive.Tokens:
+    """Token ids of a column that lacks no row, each different text tokenised once."""
+    texts = [text for text in column if text is not None]
+    unique = list(dict.fromkeys(texts))
+    ids = dict(zip(unique, tokenize(unique), strict=True))
+    return [ids[text] for text in texts]
 
 
 def _numbered(names: Sequence[str]) -> Indices:
