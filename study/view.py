@@ -28,7 +28,7 @@ SPEC_PARAMS = (
 )
 """Fields of the spec that MLflow shows as parameters; the rest is in the artifact."""
 
-CLOSE_SECONDS = 20.0
+CLOSE_SECONDS = 60.0
 """How long the end of a study waits for MLflow."""
 
 
@@ -87,6 +87,7 @@ class View:
         }
         params |= shown
         params["seed"] = row.seed
+        params["alpha"] = {"X-X": 1.0, "X-Y": 0.0}.get(spec.sampling or "", spec.alpha)
         return TrialView(
             digest=row.digest,
             name=cell.label if row.seed is None else f"{cell.label} seed={row.seed}",

@@ -129,7 +129,7 @@ def test_mlflow_has_a_parent_and_one_child_a_trial(finished: Path) -> None:
         metrics = expected[run.data.tags["digest"]]
         assert {name: run.data.metrics[name] for name in metrics} == pytest.approx(metrics, abs=0)
     trained = [run for run in children if "alpha" in run.data.params]
-    assert {run.data.params["alpha"] for run in trained} == {"0.25", "0.5", "0.75"}
+    assert {run.data.params["alpha"] for run in trained} == {"0.0", "0.25", "0.5", "0.75", "1.0"}
 
 
 @pytest.mark.slow
