@@ -139,8 +139,7 @@ class TrainingSet:
             row
             for row in range(len(self.questions))
             if all(
-                self.queries[language][row] is not None
-                and self.passages[language][row] is not None
+                self.queries[language][row] is not None and self.passages[language][row] is not None
                 for language in languages
             )
         ]
