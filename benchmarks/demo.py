@@ -1,0 +1,74 @@
+"""What the demo study of the README costs: seconds and peak memory of all its processes.
+
+`python benchmarks/demo.py` runs it in a temporary root. Memory is the sum of proportional set
+sizes (shared pages counted once), read twice a second; there is no peer.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS_GOAL = 240.0
+
+
+def main() -> None:
+    """Run the demo, print a table, then one JSON object a line."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        began = time.perf_counter()
+        command = [sys.executable, "study/run.py", "--space", "batch_size", "--root", folder]
+        process = subprocess.Popen(command, cwd=ROOT)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, memory(process.pid))
+            time.sleep(0.5)
+        seconds = time.perf_counter() - began
+    if process.returncode != 0:
+        sys.exit(f"the demo study ended with {process.returncode}")
+    figures = [
+        figure("demo study, seconds", seconds, "s", f"ours <= {SECONDS_GOAL:.0f}", SECONDS_GOAL),
+        figure("demo study, peak memory", peak / 1e9, "GB", "none", float("inf")),
+    ]
+    for item in figures:
+        print(f"{item['figure']:<30} {item['ours']:>8} {item['unit']:<3} goal {item['goal']}")
+    for item in figures:
+        print(json.dumps(item))
+
+
+def memory(pid: int) -> int:
+    """Bytes held by a process and all its descendants, shared pages counted once (Linux)."""
+    folder = Path("/proc") / str(pid)
+    try:
+        rollup = (folder / "smaps_rollup").read_text(encoding="ascii")
+        children = [
+            int(child)
+            for task in folder.glob("task/*/children")
+            for child in task.read_text(encoding="ascii").split()
+        ]
+    except OSError:  # it ended meanwhile
+        return 0
+    held = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    return 1024 * held + sum(map(memory, children))
+
+
+def figure(name: str, ours: float, unit: str, goal: str, bound: float) -> dict[str, Any]:
+    """One figure in the benchmarks' common shape; nothing else does the same work."""
+    return {
+        "figure": name,
+        "ours": round(ours, 1),
+        "peer": None,
+        "ratio": None,
+        "unit": unit,
+        "goal": goal,
+        "holds": ours <= bound,
+    }
+
+
+if __name__ == "__main__":
+    main()
