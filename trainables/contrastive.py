@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 Tokens = Sequence[NDArray[np.int32]]
 """One array of token ids a text, special tokens included."""
 
-FORWARD_TOKENS = {"cpu": 1024, "cuda": 32768}
+FORWARD_TOKENS = {"cpu": 512, "cuda": 32768}
 """Padded tokens in one forward pass, where memory sets no lower bound: enough to keep the device
 busy, and few enough that rows in one pass have nearly the same length."""
 

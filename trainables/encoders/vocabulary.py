@@ -60,7 +60,8 @@ class TrimmedEmbedding(nn.Embedding):
         """The embedding of the whole vocabulary, trained rows put back."""
         table = self.get_buffer("table").clone()
         table[self.get_buffer("used")] = self.weight.detach()
-        return nn.Embedding(*table.shape, self.whole_padding, _weight=table)
+        rows, width = table.shape
+        return nn.Embedding(rows, width, self.whole_padding, _weight=table)
 
 
 def trim_vocabulary(encoder: TextEncoder, texts: Iterable[Tokens]) -> int:

@@ -1,0 +1,99 @@
+"""Token ids kept on disk: tokenised once per tokenizer and texts, then mapped by every trial."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+Row = NDArray[np.int32]
+Tokenizer = Callable[[Sequence[str]], Sequence[Row]]
+
+
+class TokenStore(Sequence[Row]):
+    """The token arrays of n texts, in a folder that processes of a machine share by mapping it.
+
+    Attributes:
+        ids: (total,) int32, the arrays one after the other.
+        ends: (n + 1,) int64, where each begins and the last ends.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Map the files of `folder`."""
+        self.ids: Row = np.load(folder / "ids.npy", mmap_mode="r")
+        self.ends: NDArray[np.int64] = np.load(folder / "ends.npy", mmap_mode="r")
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self.ends) - 1
+
+    @overload
+    def __getitem__(self, row: int) -> Row: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Row]: ...
+    def __getitem__(self, row: int | slice) -> Row | list[Row]:
+        """Token ids of one text, or of some."""
+        if isinstance(row, slice):
+            return [self[one] for one in range(*row.indices(len(self)))]
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"text {row} of {len(self)}")
+        row %= len(self)
+        return np.asarray(self.ids[self.ends[row] : self.ends[row + 1]])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) tokens of each text."""
+        return np.diff(self.ends)
+
+
+def tokenised(
+    texts: Sequence[str], tokenize: Tokenizer, tokenizer_digest: str, role: str, cache: Path
+) -> TokenStore:
+    """The token arrays of `texts`, from the cache where another trial was there before.
+
+    Several processes may call this at once: each writes a folder of its own and the first to
+    rename it wins; the others take the winner's, which is equal.
+
+    Args:
+        texts: In order.
+        tokenize: `TextEncoder.tokenize_queries` or `tokenize_passages`.
+        tokenizer_digest: `TextEncoder.tokenizer_digest()`, prefixes and limits included.
+        role: `query` or `passage`, whose prefix and limit apply.
+        cache: Folder for all stores; may be missing, may be deleted between runs.
+    """
+    folder = cache / f"tokens-{store_digest(texts, tokenizer_digest, role)}"
+    if not folder.is_dir():
+        draft = cache / f".tokens-{uuid.uuid4().hex}"
+        draft.mkdir(parents=True)
+        try:
+            _write(draft, tokenize(texts))
+            os.replace(draft, folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return TokenStore(folder)
+
+
+def store_digest(texts: Sequence[str], tokenizer_digest: str, role: str) -> str:
+    """20 hexadecimal digits that name these texts, read so, by content."""
+    digest = hashlib.sha256(f"{tokenizer_digest} {role} {len(texts)}\n".encode())
+    for text in texts:
+        content = text.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(content)} ".encode() + content)
+    return digest.hexdigest()[:20]
+
+
+def _write(folder: Path, rows: Sequence[Row]) -> None:
+    lengths = [len(row) for row in rows]
+    ids = np.concatenate([np.empty(0, dtype=np.int32), *rows])
+    np.save(folder / "ids.npy", ids.astype(np.int32, copy=False))
+    np.save(folder / "ends.npy", np.cumsum([0, *lengths], dtype=np.int64))
