@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainables import storage
-from trainables.data import lareqa, synthetic
+from trainables.data import lareqa, paragraphs, synthetic
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.errors import UserError
 from trainables.spec import CandidateText, DataRef
@@ -16,8 +16,16 @@ LAREQA_LANGUAGES = {
     "xquad_r": ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"),
     "mlqa_r": ("ar", "de", "en", "es", "hi", "vi", "zh"),
 }
+PARAGRAPH_LANGUAGES = {
+    "xquad": LAREQA_LANGUAGES["xquad_r"],
+    "mlqa": LAREQA_LANGUAGES["mlqa_r"],
+}
+"""The same questions against whole paragraphs, as MTEB builds XQuADRetrieval, MLQARetrieval."""
+
+FILE_LANGUAGES = LAREQA_LANGUAGES | PARAGRAPH_LANGUAGES
+
 LAREQA_ARTICLES = 1_000
-"""More than any LAReQA file has."""
+"""More than any LAReQA or XQuAD file has."""
 
 LAREQA_PARTS = {
     "articles": frozenset(range(0, LAREQA_ARTICLES, 2)),
@@ -25,10 +33,15 @@ LAREQA_PARTS = {
 }
 """Every second article for training, the others for evaluation: same domain, no shared text."""
 
+_UNTRAINED = (
+    "mlqa has no training part: its articles differ from language to language and all are "
+    "evaluated; train on other data with --set train=..., for example xquad_r:articles"
+)
+
 
 def names() -> list[str]:
     """All names that `load_benchmark` knows."""
-    return sorted([*LAREQA_LANGUAGES, *_worlds()])
+    return sorted([*FILE_LANGUAGES, *_worlds()])
 
 
 def is_embedded(name: str) -> bool:
@@ -55,8 +68,10 @@ def load_benchmark(
         name: One of `names()`.
         path: The folder with the source's own files; not for the embedded world.
         languages: BCP-47 codes to keep; all the source has by default.
-        part: For the embedded world `validation` or `test` (default); for LAReQA files
-            `held-out`, the articles that `articles` leaves out of training.
+        part: For the embedded world `validation` or `test` (default); for LAReQA files and
+            `xquad` `held-out`, the articles that `articles` leaves out of training; for `mlqa`
+            `test` (default) or `validation`, which MLQA calls dev, or one of MTEB's subsets:
+            `test/de-en` has German questions and English paragraphs.
         text: For LAReQA files `sentence` or `sentence+context` (default, as in XTREME-R).
 
     Raises:
@@ -67,14 +82,14 @@ def load_benchmark(
         _one_of(part, "test", "validation")
         benchmark = synthetic.synthetic_benchmark(world(name), split)
         return _keep_languages(benchmark, languages)
-    folder = _folder(name, path)
-    return lareqa.load_lareqa(
-        folder,
-        name,
-        _known_languages(name, languages),
-        _text(text),
-        None if part is None else LAREQA_PARTS[_one_of(part, "held-out", "articles")],
-    )
+    folder, known = _folder(name, path), _known_languages(name, languages)
+    if name == "mlqa":
+        split, pair = _mlqa_part(part)
+        return paragraphs.load_mlqa_paragraphs(folder, known, split, pair)
+    articles = None if part is None else LAREQA_PARTS[_one_of(part, "held-out", "articles")]
+    if name in PARAGRAPH_LANGUAGES:
+        return paragraphs.load_paragraphs(folder, name, known, articles)
+    return lareqa.load_lareqa(folder, name, known, _text(text), articles)
 
 
 def load_training(
@@ -92,13 +107,14 @@ def load_training(
     if is_embedded(name):
         training = synthetic.synthetic_training(world(name))
     else:
-        known = _known_languages(name, languages)
-        training = lareqa.training_pairs(
-            _folder(name, path),
-            name,
-            known,
-            _text(text),
-            LAREQA_PARTS[_one_of(part, "articles", "held-out")],
+        folder, known = _folder(name, path), _known_languages(name, languages)
+        if name == "mlqa":
+            raise UserError(_UNTRAINED)
+        articles = LAREQA_PARTS[_one_of(part, "articles", "held-out")]
+        training = (
+            paragraphs.paragraph_pairs(folder, name, known, articles)
+            if name in PARAGRAPH_LANGUAGES
+            else lareqa.training_pairs(folder, name, known, _text(text), articles)
         )
     return training.restrict(languages or training.languages)
 
@@ -125,6 +141,12 @@ def reference(
         )
     folder, known = _folder(name, path), _known_languages(name, languages)
     files = {f"{language}.json": folder / f"{language}.json" for language in known}
+    if name == "mlqa":
+        split, pair = _mlqa_part(part)
+        known = sorted({*pair}) if pair else known
+        found = paragraphs.mlqa_files(folder, known, split)
+        files = {f"{language}.json": path for language, path in found.items()}
+        part = part or split
     for file in files.values():
         if not file.is_file():
             raise UserError(
@@ -136,7 +158,7 @@ def reference(
         digest=storage.tree_digest(files),
         languages=tuple(known),
         part=part,
-        text=_text(text),
+        text=None if name in PARAGRAPH_LANGUAGES else _text(text),
     )
 
 
@@ -183,18 +205,20 @@ def _verified(ref: DataRef, places: Mapping[str, str]) -> str | None:
 
 
 def _folder(name: str, path: str | Path | None) -> Path:
-    if name not in LAREQA_LANGUAGES:
+    if name not in FILE_LANGUAGES:
         raise UserError(f"unknown benchmark or training data {name!r}; known: {', '.join(names())}")
     if path is None:
         raise UserError(f"{name} is read from files: name their folder with --data-dir DIR")
     folder = Path(path).expanduser().resolve()
     if not folder.is_dir():
-        raise UserError(f"--data-dir {path}: no such folder; {name} is read from <language>.json")
+        raise UserError(
+            f"--data-dir {path}: no such folder; {name} is read from the source's files"
+        )
     return folder
 
 
 def _known_languages(name: str, languages: Sequence[str] | None) -> list[str]:
-    known = LAREQA_LANGUAGES[name]
+    known = FILE_LANGUAGES[name]
     if unknown := sorted(set(languages or ()) - set(known)):
         raise UserError(f"{name} has no language {unknown[0]!r}; it has {', '.join(known)}")
     return sorted(languages or known)
@@ -204,6 +228,24 @@ def _one_of(part: str | None, default: str, *others: str) -> str:
     if part is not None and part not in (default, *others):
         raise UserError(f"no part {part!r}; there is {', '.join((default, *others))}")
     return part or default
+
+
+def _mlqa_part(
+    part: str | None,
+) -> tuple[Literal["test", "validation"], tuple[str, str] | None]:
+    """Split, and the languages of questions and paragraphs where only these are asked for."""
+    if part in ("articles", "held-out"):
+        raise UserError(_UNTRAINED)
+    split, _, pair = (part or "test").partition("/")
+    asked, _, answered = pair.partition("-")
+    known = PARAGRAPH_LANGUAGES["mlqa"]
+    if split not in ("test", "validation") or (pair and not {asked, answered} <= {*known}):
+        raise UserError(
+            f"mlqa has no part {part!r}; there is test, validation, and of each the pairs of "
+            f"languages of questions and paragraphs, such as test/de-en, of {', '.join(known)}"
+        )
+    chosen: Literal["test", "validation"] = "test" if split == "test" else "validation"
+    return chosen, (asked, answered) if pair else None
 
 
 def _text(text: str | None) -> CandidateText:

