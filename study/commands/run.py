@@ -164,14 +164,8 @@ def _announce(console: Console, plan: Plan, dry_run: bool) -> None:
     )
     if catalog.is_embedded(test.name):
         console.print("The embedded world is a toy: no evidence about human languages.")
-    trained = [spec for spec in specs if spec.train is not None]
-    if any(
-        s.train
-        and s.train.name == s.test.name
-        and s.train.digest == s.test.digest
-        and not catalog.is_embedded(s.test.name)
-        for s in trained
-    ):
+    sources = {spec.train.name for spec in specs if spec.train is not None}
+    if test.name in sources and not catalog.is_embedded(test.name):
         console.print(
             f"[yellow]Not zero-shot:[/] training and test are different articles of {test.name}."
         )
