@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ Tokens = Sequence[NDArray[np.int32]]
 FORWARD_TOKENS = {"cpu": 512, "cuda": 32768}
 """Padded tokens in one forward pass, where memory sets no lower bound: enough to keep the device
 busy, and few enough that rows in one pass have nearly the same length."""
+
+BLOCK = 256
+"""Rows of scores held at once in a larger batch."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +68,98 @@ def info_nce(
         gold_ids: (B,) equal for translations of the same candidate.
         mask_false_negatives: Whether such rows leave the denominator.
     """
-    with torch.autocast(queries.device.type, enabled=False):
-        scores = F.normalize(queries.float(), dim=-1) @ F.normalize(passages.float(), dim=-1).T
-        scores = scores / temperature
-        masked = 0.0
-        if mask_false_negatives:
-            false = false_negatives(question_ids, gold_ids).to(scores.device)
-            scores = scores.masked_fill(false, -torch.inf)
-            masked = false.sum().item() / max(1, len(scores) * (len(scores) - 1))
-        own = torch.arange(len(scores), device=scores.device)
-        value = F.cross_entropy(scores, own)
+    device = queries.device
+    ids = torch.stack([question_ids, gold_ids]).to(device) if mask_false_negatives else None
+    with torch.autocast(device.type, enabled=False):
+        units = [F.normalize(side.float(), dim=-1) for side in (queries, passages)]
+        value, masked = _one_direction(units[0], units[1], ids, temperature)
         if symmetric:
-            value = (value + F.cross_entropy(scores.T, own)) / 2
-    return Loss(value, masked)
+            value = (value + _one_direction(units[1], units[0], ids, temperature)[0]) / 2
+    return Loss(value, masked / max(1, len(queries) * (len(queries) - 1)))
 
 
-def false_negatives(question_ids: Tensor, gold_ids: Tensor) -> Tensor:
-    """(B, B) True where row j asks the question of row i or has its gold candidate, and j != i."""
-    same = (question_ids[:, None] == question_ids) | (gold_ids[:, None] == gold_ids)
-    return same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
+def _one_direction(
+    queries: Tensor, passages: Tensor, ids: Tensor | None, temperature: float
+) -> tuple[Tensor, int]:
+    """Mean loss of the queries, and how many pairs are masked."""
+    queries = queries / temperature
+    if len(queries) > BLOCK:
+        value, masked = _InBlocks.apply(queries, passages, ids)  # type: ignore[no-untyped-call]
+        return value, int(masked)
+    own = torch.arange(len(queries), device=queries.device)
+    scores = queries @ passages.T
+    if ids is None:
+        return F.cross_entropy(scores, own), 0
+    false = false_negatives(ids, own)
+    return F.cross_entropy(scores.masked_fill(false, -torch.inf), own), int(false.sum())
+
+
+class _InBlocks(torch.autograd.Function):
+    """The mean loss of many queries, with one block of scores in memory at a time.
+
+    At 4,096 rows all scores and what is made of them would take a quarter of a gigabyte. Every
+    block is computed in the same buffer, and again for the gradient.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, queries: Tensor, passages: Tensor, ids: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Value and number of masked pairs."""
+        buffer = queries.new_empty(BLOCK, len(passages))
+        sums, total = queries.new_empty(len(queries)), queries.new_zeros(())
+        masked = torch.zeros((), dtype=torch.int64, device=queries.device)
+        for rows in torch.split(torch.arange(len(queries), device=queries.device), BLOCK):
+            scores, false = _block(queries, passages, ids, rows, buffer)
+            masked += 0 if false is None else false.sum()
+            positive = scores.gather(1, rows[:, None])[:, 0]
+            highest = scores.amax(1)
+            sums[rows] = highest + scores.sub_(highest[:, None]).exp_().sum(1).log_()
+            total += (sums[rows] - positive).sum()
+        context.save_for_backward(queries, passages, ids, sums)
+        context.mark_non_differentiable(masked)
+        return total / len(queries), masked
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Softmax minus one at the positive, times the other side."""
+        queries, passages, ids, sums = context.saved_tensors
+        buffer = queries.new_empty(BLOCK, len(passages))
+        of_queries, of_passages = torch.empty_like(queries), torch.zeros_like(passages)
+        for rows in torch.split(torch.arange(len(queries), device=queries.device), BLOCK):
+            scores, _ = _block(queries, passages, ids, rows, buffer)
+            scores.sub_(sums[rows, None]).exp_()
+            scores[torch.arange(len(rows), device=rows.device), rows] -= 1
+            of_queries[rows] = scores @ passages
+            of_passages.addmm_(scores.T, queries[rows])
+        scale = gradients[0] / len(queries)
+        return of_queries * scale, of_passages * scale, None
+
+
+def _block(
+    queries: Tensor, passages: Tensor, ids: Tensor | None, rows: Tensor, buffer: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Scores of some queries against all passages, written to the buffer, and their mask."""
+    scores = torch.mm(queries[rows], passages.T, out=buffer[: len(rows)])
+    false = None if ids is None else false_negatives(ids, rows)
+    return scores if false is None else scores.masked_fill_(false, -torch.inf), false
+
+
+def false_negatives(ids: Tensor, rows: Tensor) -> Tensor:
+    """Which other rows share an id with these.
+
+    Args:
+        ids: (kinds, B) ids of each row, such as those of its question and of its gold.
+        rows: (k,) row numbers.
+
+    Returns:
+        (k, B) True where row j shares an id with row i of `rows` and j != i.
+    """
+    same = torch.zeros(len(rows), ids.shape[1], dtype=torch.bool, device=ids.device)
+    for kind in ids:
+        same |= kind[rows, None] == kind
+    same[torch.arange(len(rows), device=rows.device), rows] = False
+    return same
 
 
 def backward(

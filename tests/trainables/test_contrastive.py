@@ -54,12 +54,12 @@ def random_tokens(n: int, longest: int, seed: int) -> Tokens:
     return [random.integers(5, 60, random.integers(3, longest)).astype(np.int32) for _ in range(n)]
 
 
-def objective(n: int, temperature: float = 0.1) -> partial[Loss]:
+def objective(n: int, symmetric: bool = True) -> partial[Loss]:
     ids = torch.arange(n)
     return partial(
         info_nce,
-        temperature=temperature,
-        symmetric=True,
+        temperature=0.1,
+        symmetric=symmetric,
         question_ids=ids,
         gold_ids=ids // 3,
         mask_false_negatives=True,
@@ -184,6 +184,23 @@ def test_masking_off_keeps_false_negatives_in_the_denominator() -> None:
     assert losses[0].value < losses[1].value
     assert losses[0].masked_fraction == pytest.approx(6 / 30)
     assert losses[1].masked_fraction == 0
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_loss_in_blocks_equals_the_loss_in_one(
+    symmetric: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for block in (1024, 16):
+        monkeypatch.setattr("trainables.contrastive.BLOCK", block)
+        leaf = vectors.clone().requires_grad_()
+        loss = objective(50, symmetric=symmetric)(leaf[0], leaf[1])
+        (gradient,) = torch.autograd.grad(loss.value, leaf)
+        found.append((loss, gradient))
+    assert found[0][0].value.item() == pytest.approx(found[1][0].value.item(), rel=1e-6)
+    assert found[0][0].masked_fraction == found[1][0].masked_fraction > 0
+    assert apart(found[1][1], found[0][1]) < 1e-6
 
 
 def test_scores_are_float32_under_autocast() -> None:
