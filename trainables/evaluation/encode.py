@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
+from trainables.data.corpus import Benchmark, Candidate
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from trainables.evaluation.store import VectorStore
 
 Role = Literal["queries", "passages"]
 Progress = Callable[[str, int, int], None]
@@ -16,6 +21,88 @@ Progress = Callable[[str, int, int], None]
 
 CHUNK = 16_384
 """Texts given to the encoder at once: enough to sort by length, few enough to show progress."""
+
+
+class Texts(Sequence[str]):
+    """Texts of candidates, without a second list of them."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        """Keep the candidates."""
+        self.candidates = candidates
+
+    def __len__(self) -> int:
+        """Number of candidates."""
+        return len(self.candidates)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """One text or several."""
+        if isinstance(index, slice):
+            return [candidate.text for candidate in self.candidates[index]]
+        return self.candidates[index].text
+
+
+def encode_benchmark(
+    benchmark: Benchmark,
+    encoder: Encoder,
+    progress: Progress | None,
+    store: VectorStore | None,
+) -> tuple[dict[str, Embeddings], dict[str, Embeddings], dict[str, int], dict[str, float]]:
+    """Vectors of the queries that have a relevant candidate, and of all passages, by language.
+
+    Returns:
+        Both; counts of texts encoded and cut; seconds for each.
+
+    Raises:
+        UserError: As `encode_unique`.
+    """
+    start = time.perf_counter()
+    asked = {
+        language: [query.text for query in queries if benchmark.qrels.get(query.id)]
+        for language, queries in benchmark.queries.items()
+    }
+    queries, query_counts = _encode(encoder, asked, "queries", progress, None)
+    middle = time.perf_counter()
+    candidates = {language: Texts(corpus) for language, corpus in benchmark.corpus.items()}
+    passages, passage_counts = _encode(encoder, candidates, "passages", progress, store)
+    end = time.perf_counter()
+    timing = {"encode queries": middle - start, "encode passages": end - middle}
+    return queries, passages, query_counts | passage_counts, timing
+
+
+def _encode(
+    encoder: Encoder,
+    texts: Mapping[str, Sequence[str]],
+    role: Role,
+    progress: Progress | None,
+    store: VectorStore | None,
+) -> tuple[dict[str, Embeddings], dict[str, int]]:
+    """Vectors by language, and counts of texts encoded and cut."""
+    vectors: dict[str, Embeddings] = {}
+    counts = {f"encoded/{role}": 0}
+    for language, items in texts.items():
+        if not items:
+            continue
+        cut = _truncated(encoder, role)
+        if store:
+            vectors[language], unique = store.vectors(encoder, items, language, role, progress)
+        else:
+            vectors[language], unique = encode_unique(encoder, items, language, role, progress)
+        counts[f"encoded/{role}"] += unique
+        counts[f"encoded/{role}/{language}"] = unique
+        if cut is not None:
+            counts[f"truncated/{role}/{language}"] = (_truncated(encoder, role) or 0) - cut
+    return vectors, counts
+
+
+def _truncated(encoder: Encoder, role: Role) -> int | None:
+    """Texts cut so far, where the encoder counts them as `TextEncoder` does."""
+    counted = getattr(encoder, "truncated", None)
+    name = "query" if role == "queries" else "passage"
+    return int(counted[name]) if isinstance(counted, Mapping) and name in counted else None
 
 
 def encode_unique(

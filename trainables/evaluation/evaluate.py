@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 
-from trainables.data.corpus import Benchmark, Candidate
+from trainables.data.corpus import Benchmark
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError
-from trainables.evaluation.encode import Progress, Role, check_vectors, encode_unique
-from trainables.evaluation.metrics import metrics_from_ranks, setting_counts
+from trainables.evaluation.encode import Progress, Texts, check_vectors, encode_benchmark
+from trainables.evaluation.index import Index, top_scorer
+from trainables.evaluation.metrics import (
+    CUT_OFFS,
+    metrics_from_ranks,
+    retrieval_metrics,
+    setting_counts,
+)
 from trainables.evaluation.ranking import rank
 from trainables.evaluation.ranks import Ranks
 from trainables.evaluation.store import VectorStore
@@ -61,71 +66,69 @@ def evaluate(
             query has a relevant candidate.
     """
     _refuse_nothing(benchmark)
-    start = time.perf_counter()
-    asked = {
-        language: [query.text for query in queries if benchmark.qrels.get(query.id)]
-        for language, queries in benchmark.queries.items()
-    }
-    queries, query_counts = _encode(encoder, asked, "queries", progress, None)
-    middle = time.perf_counter()
-    candidates = {language: _Texts(corpus) for language, corpus in benchmark.corpus.items()}
-    passages, passage_counts = _encode(encoder, candidates, "passages", progress, store)
-    end = time.perf_counter()
+    queries, passages, counts, timing = encode_benchmark(benchmark, encoder, progress, store)
     result = _evaluate(benchmark, queries, passages, progress)
-    counts = query_counts | passage_counts | result.counts
-    timing = {"encode queries": middle - start, "encode passages": end - middle}
-    return Evaluation(result.metrics, result.ranks, counts, timing | result.timing)
+    return Evaluation(result.metrics, result.ranks, counts | result.counts, timing | result.timing)
 
 
-class _Texts(Sequence[str]):
-    """Texts of candidates, without a second list of them."""
+@dataclass(frozen=True, eq=False)
+class TopEvaluation:
+    """What an encoder does on a benchmark, as far as its first candidates tell.
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self.candidates = candidates
+    Attributes:
+        metrics: Those of `CUT_OFFS` by the names that `Evaluation` has; nothing that needs ranks
+            below the depth searched, so no mean average precision and no language bias. With an
+            approximate index also its recall of the true first candidates, on a sample of
+            queries, over all corpora (`index/recall_at_100`) and in each (`…/de`).
+        counts: As of `Evaluation`, without ties.
+        timing: As of `Evaluation`.
+    """
 
-    def __len__(self) -> int:
-        return len(self.candidates)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [candidate.text for candidate in self.candidates[index]]
-        return self.candidates[index].text
+    metrics: dict[str, float]
+    counts: dict[str, int]
+    timing: dict[str, float]
 
 
-def _encode(
+def evaluate_top(
+    benchmark: Benchmark,
     encoder: Encoder,
-    texts: Mapping[str, Sequence[str]],
-    role: Role,
-    progress: Progress | None,
-    store: VectorStore | None,
-) -> tuple[dict[str, Embeddings], dict[str, int]]:
-    """Vectors by language, and counts of texts encoded and cut."""
-    vectors: dict[str, Embeddings] = {}
-    counts = {f"encoded/{role}": 0}
-    for language, items in texts.items():
-        if not items:
-            continue
-        cut = _truncated(encoder, role)
-        if store:
-            vectors[language], unique = store.vectors(encoder, items, language, role, progress)
-        else:
-            vectors[language], unique = encode_unique(encoder, items, language, role, progress)
-        counts[f"encoded/{role}"] += unique
-        counts[f"encoded/{role}/{language}"] = unique
-        if cut is not None:
-            counts[f"truncated/{role}/{language}"] = (_truncated(encoder, role) or 0) - cut
-    return vectors, counts
+    *,
+    index: Index = Index(),  # noqa: B008 - frozen
+    depth: int = 100,
+    progress: Progress | None = None,
+    store: VectorStore | None = None,
+) -> TopEvaluation:
+    """Measure the first candidates only: for corpora of millions, such as MIRACL's.
 
+    `evaluate` reads a corpus once for every few queries, this once for all of them. With the flat
+    index the figures are those of `evaluate`.
 
-def _truncated(encoder: Encoder, role: Role) -> int | None:
-    """Texts cut so far, where the encoder counts them as `TextEncoder` does."""
-    counted = getattr(encoder, "truncated", None)
-    name = "query" if role == "queries" else "passage"
-    return int(counted[name]) if isinstance(counted, Mapping) and name in counted else None
+    Args:
+        benchmark: Queries, corpora and judgements.
+        encoder: As for `evaluate`.
+        index: How the first candidates are found; exact by default.
+        depth: How many; measures that look deeper are left out.
+        progress: As for `evaluate`; told `search` and the corpora done.
+        store: As for `evaluate`.
+
+    Raises:
+        UserError: As `evaluate`, or a depth below 1.
+    """
+    if depth < 1:
+        raise UserError(f"depth {depth}: at least 1 candidate is needed; 100 is usual")
+    _refuse_nothing(benchmark)
+    queries, passages, counts, timing = encode_benchmark(benchmark, encoder, progress, store)
+    start = time.perf_counter()
+    recalls: dict[int, float] = {}
+    ranks = rank(benchmark, queries, passages, progress, top_scorer(depth, index, recalls))
+    shown = [measure for measure, deepest in CUT_OFFS.items() if deepest <= depth]
+    metrics = retrieval_metrics(ranks, shown)
+    if recalls:
+        found = {ranks.corpus_languages[number]: recall for number, recall in recalls.items()}
+        metrics[f"index/recall_at_{depth}"] = float(np.mean(list(found.values())))
+        metrics |= {f"index/recall_at_{depth}/{la}": recall for la, recall in found.items()}
+    counts |= _counts(benchmark, ranks)
+    return TopEvaluation(metrics, counts, timing | {"search": time.perf_counter() - start})
 
 
 def evaluate_embeddings(
@@ -158,7 +161,7 @@ def evaluate_embeddings(
     for language, candidates in benchmark.corpus.items():
         if candidates:
             corpora[language] = _of(passages, language, "passages")
-            check_vectors(corpora[language], _Texts(candidates), language, "passages")
+            check_vectors(corpora[language], Texts(candidates), language, "passages")
     return _evaluate(benchmark, kept, corpora, progress)
 
 
@@ -173,18 +176,24 @@ def _evaluate(
     ranks = rank(benchmark, queries, passages, progress)
     middle = time.perf_counter()
     metrics = metrics_from_ranks(ranks)
-    counts = setting_counts(ranks) | {
-        f"source/{reason}": number for reason, number in benchmark.dropped.items()
-    }
-    asked = {query.id for items in benchmark.queries.values() for query in items}
-    counts |= {
-        "dropped/no relevant candidate": int(ranks.no_relevant.sum()),
-        "dropped/judgements of unknown queries": len(benchmark.qrels.keys() - asked),
+    counts = _counts(benchmark, ranks) | {
         "ties/own": int(np.count_nonzero(ranks.own_ties)),
         "ties/pool": int(np.count_nonzero(ranks.pool_ties)),
     }
     timing = {"rank": middle - start, "measure": time.perf_counter() - middle}
     return Evaluation(metrics, ranks, counts, timing)
+
+
+def _counts(benchmark: Benchmark, ranks: Ranks) -> dict[str, int]:
+    """Queries by setting, and everything that was left out."""
+    counts = setting_counts(ranks) | {
+        f"source/{reason}": number for reason, number in benchmark.dropped.items()
+    }
+    asked = {query.id for items in benchmark.queries.values() for query in items}
+    return counts | {
+        "dropped/no relevant candidate": int(ranks.no_relevant.sum()),
+        "dropped/judgements of unknown queries": len(benchmark.qrels.keys() - asked),
+    }
 
 
 def _of(table: Mapping[str, Embeddings], language: str, role: str) -> Embeddings:

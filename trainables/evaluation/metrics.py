@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,6 +106,14 @@ MEASURES: Mapping[str, Measure] = {
 }
 """Every measure of retrieval by the name it has in metrics."""
 
+CUT_OFFS: Mapping[str, int] = {
+    "recall_at_1": 1,
+    "recall_at_10": 10,
+    "recall_at_100": 100,
+    "ndcg_at_10": 10,
+}
+"""Those that look no deeper than this rank, mean average precision left out (law 7)."""
+
 
 def settings(ranks: Ranks) -> dict[str, Lists]:
     """The settings that exist, by name: `mono/de`, `cross/de-en`, `multi/de`.
@@ -152,9 +160,17 @@ def metrics_from_ranks(ranks: Ranks) -> dict[str, float]:
     A macro mean, such as `map/cross`, is the plain mean over the settings of its kind;
     `map/multi_micro` is the mean over all queries, as LAReQA reports it.
     """
+    found = retrieval_metrics(ranks, MEASURES)
+    found |= gaps(found, ranks.query_languages, ranks.corpus_languages)
+    return found | bias_metrics(ranks)
+
+
+def retrieval_metrics(ranks: Ranks, measures: Iterable[str]) -> dict[str, float]:
+    """Those of `MEASURES` that are named, for every setting, and their macro means."""
     found: dict[str, float] = {}
     lists = settings(ranks)
-    for measure, function in MEASURES.items():
+    for measure in measures:
+        function = MEASURES[measure]
         values = {name: function(entry) for name, entry in lists.items()}
         means = {name: float(value.mean()) for name, value in values.items()}
         for kind in dict.fromkeys(name.split("/")[0] for name in lists):
@@ -165,8 +181,7 @@ def metrics_from_ranks(ranks: Ranks) -> dict[str, float]:
                     np.concatenate([values[name] for name in members]).mean()
                 )
         found |= {f"{measure}/{name}": mean for name, mean in means.items()}
-    found |= gaps(found, ranks.query_languages, ranks.corpus_languages)
-    return found | bias_metrics(ranks)
+    return found
 
 
 def setting_counts(ranks: Ranks) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,13 @@ from trainables.data.corpus import Benchmark, Query
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
 from trainables.evaluation.encode import Progress
-from trainables.evaluation.ranks import Ranks
-from trainables.evaluation.scoring import Indices, score
+from trainables.evaluation.ranks import Ints, Ranks
+from trainables.evaluation.scoring import Indices, Scored, score
+
+Scorer = Callable[
+    [Embeddings, Sequence[Embeddings], Ints, Indices, Callable[[int, int], None] | None], Scored
+]
+"""Something with the arguments and result of `score`."""
 
 
 def rank(
@@ -20,6 +25,7 @@ def rank(
     queries: Mapping[str, Embeddings],
     passages: Mapping[str, Embeddings],
     progress: Progress | None = None,
+    scorer: Scorer = score,
 ) -> Ranks:
     """Rank every relevant candidate of every query that has one.
 
@@ -29,6 +35,7 @@ def rank(
             languages without such queries may be left out.
         passages: Language to vectors of its candidates; empty corpora may be left out.
         progress: Told `rank` and the queries done, of all.
+        scorer: Exact by default; `top_scorer` gives places among the first candidates only.
 
     Raises:
         UserError: Vectors differ in dimension.
@@ -44,7 +51,7 @@ def rank(
     corpora = [passages.get(language, none) for language in benchmark.corpus]
     vectors = np.concatenate([queries.get(language, none) for language in kept])
     told = (lambda done, total: progress("rank", done, total)) if progress else None
-    scored = score(vectors, corpora, starts, relevant, told)
+    scored = scorer(vectors, corpora, starts, relevant, told)
     bounds = np.cumsum([0, *map(len, corpora)])
     named = np.unique(np.concatenate([relevant, scored.top[scored.top >= 0]]))
     top = np.where(scored.top < 0, -1, np.searchsorted(named, scored.top))
