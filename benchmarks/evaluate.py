@@ -4,7 +4,7 @@
 shared data) and the peers' environment (`make peers`). pytrec_eval judges `--peer-settings` of the
 121 mono and cross settings, by default 11, and its time is multiplied to 121; `--peer-settings 121`
 measures it whole, in several minutes. `--large` adds corpora of one and four million vectors, in
-files of 1.5 and 6 GB under the folder for temporary files.
+files of 1.5 and 6 GB under the folder for temporary files, and approximate indexes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -33,6 +33,7 @@ from trainables.data.lareqa import load_lareqa  # noqa: E402
 from trainables.encoders.encoder import Embeddings  # noqa: E402
 from trainables.errors import UserError  # noqa: E402
 from trainables.evaluation.evaluate import Evaluation, evaluate, evaluate_embeddings  # noqa: E402
+from trainables.evaluation.index import Index, measured_recall, search  # noqa: E402
 from trainables.evaluation.ranks import save_ranks  # noqa: E402
 from trainables.evaluation.scoring import score  # noqa: E402
 
@@ -84,7 +85,9 @@ def main() -> None:
         figures += peer_figures(arguments, folder, ours, result)
         figures.append(memory_figure(arguments, folder))
         if arguments.large:
-            figures += [large_figure(size, folder) for size in (1_000_000, 4_000_000)]
+            for size in (1_000_000, 4_000_000):
+                figures += large_figures(size, folder)
+            figures += [index_figure("hnsw", 128), index_figure("ivf", 16)]
     show(figures)
 
 
@@ -301,8 +304,8 @@ def anonymous() -> float:
     raise UserError("no RssAnon in /proc/self/status: memory is measured on Linux only")
 
 
-def large_figure(size: int, folder: Path) -> dict[str, Any]:
-    """1,000 queries against a memory-mapped corpus, ranks of two relevant candidates each."""
+def large_figures(size: int, folder: Path) -> list[dict[str, Any]]:
+    """1,000 queries against a memory-mapped corpus: ranks by counting, and the first 100."""
     path = folder / "corpus.npy"
     rng = np.random.default_rng(size)
     made = np.lib.format.open_memmap(path, "w+", np.float32, (size, DIMENSION))
@@ -314,16 +317,40 @@ def large_figure(size: int, folder: Path) -> dict[str, Any]:
     queries = rng.standard_normal((1000, DIMENSION), dtype=np.float32)
     relevant = np.sort(rng.integers(0, size, (1000, 2)), axis=1).ravel()
     starts = np.arange(0, 2001, 2, dtype=np.int32)
-    took = 0.0
-
-    def work() -> None:
-        nonlocal took
-        took = seconds(lambda: score(queries, [corpus], starts, relevant))
-
-    extra = peak_anonymous(work)
+    work: dict[str, Callable[[], object]] = {
+        "exact ranks": lambda: score(queries, [corpus], starts, relevant),
+        "first 100 (FAISS, exact)": lambda: search(queries, corpus, 100),
+    }
+    figures = []
+    for what, task in work.items():
+        took: list[float] = []
+        extra = peak_anonymous(lambda task=task, took=took: took.append(seconds(task)))  # type: ignore[misc]
+        name = f"anonymous memory, {what} of {size:,} vectors, {took[0]:.0f} s"
+        figures.append(figure(name, extra, 1000, 1000 / extra, "MB", "ours <= 1000"))
     path.unlink()
-    name = f"anonymous memory, {size:,} vectors, {took:.0f} s"
-    return figure(name, extra, 1000, 1000 / extra, "MB", "ours <= 1000")
+    return figures
+
+
+def index_figure(kind: Literal["hnsw", "ivf"], effort: int) -> dict[str, Any]:
+    """An approximate index built, searched and judged, against exact search: 100,000 vectors.
+
+    They lie in 2,000 clumps: evenly random vectors have no neighbours to speak of.
+    """
+    rng = np.random.default_rng(0)
+    middles = rng.standard_normal((2000, DIMENSION), dtype=np.float32)
+
+    def drawn(size: int) -> Embeddings:
+        noise = rng.standard_normal((size, DIMENSION), dtype=np.float32)
+        return unit(middles[rng.integers(0, len(middles), size)] + noise)
+
+    corpus, queries = drawn(100_000), drawn(1000)
+    exact = seconds(lambda: search(queries, corpus, 100))
+    start = time.perf_counter()
+    _, scores = search(queries, corpus, 100, Index(kind, effort))
+    ours = time.perf_counter() - start
+    recall = measured_recall(queries, corpus, 100, scores)
+    name = f"{kind} of effort {effort}, 100,000 vectors, recall {recall:.3f}; peer: exact"
+    return figure(name, ours, exact, exact / ours, "s", "ratio >= 0")
 
 
 def show(figures: Sequence[dict[str, Any]]) -> None:

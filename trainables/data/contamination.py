@@ -46,12 +46,28 @@ class Finding:
         found: Evaluation items that the training data hold.
         of: Evaluation items looked for.
         examples: The first few, as written in the evaluation data.
+        chance: Of `found`, how many to expect without any overlap; up to twice as many are taken
+            for chance.
     """
 
     method: str
     found: int
     of: int
     examples: tuple[str, ...]
+    chance: int = 0
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What `evaluation.neighbours` found with an encoder, whatever the language.
+
+    Attributes:
+        findings: For queries and for passages.
+        blind: What it could not see, in words.
+    """
+
+    findings: tuple[Finding, ...]
+    blind: str
 
 
 @dataclass(frozen=True)
@@ -64,18 +80,22 @@ class Contamination:
             methods`, which is not a proof.
         findings: Of every method that could be applied.
         blind: What these methods could not see, in words.
+        pretraining: What is known of the encoder's, in a sentence; see `pretraining`.
     """
 
     verdict: Verdict
     findings: tuple[Finding, ...]
     blind: tuple[str, ...]
+    pretraining: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as stored in a result."""
         return asdict(self)
 
 
-def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
+def contamination(
+    training: TrainingSet, benchmark: Benchmark, near: Neighbours | None = None
+) -> Contamination:
     """Look for evaluation items in training data.
 
     Four methods: question ids shared; articles of equal title; queries and passages of equal
@@ -87,6 +107,7 @@ def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
         training: What was trained on.
         benchmark: What is evaluated; only its relevant candidates and its queries are looked for
             as text, since the rest of a corpus gives nothing away.
+        near: What a multilingual encoder found, which sees translations too.
     """
     asked = [query for items in benchmark.queries.values() for query in items]
     judged = {name for gains in benchmark.qrels.values() for name in gains}
@@ -102,23 +123,27 @@ def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
         _texts("equal passages", trained_passages, passages),
         _shingles(trained_passages, passages),
     )
-    return Contamination(*_verdict(training, benchmark, findings))
+    return _verdict(training, benchmark, findings, near)
 
 
 def _verdict(
-    training: TrainingSet, benchmark: Benchmark, findings: tuple[Finding, ...]
-) -> tuple[Verdict, tuple[Finding, ...], tuple[str, ...]]:
+    training: TrainingSet,
+    benchmark: Benchmark,
+    findings: tuple[Finding, ...],
+    near: Neighbours | None,
+) -> Contamination:
     evaluated = {*benchmark.queries, *benchmark.corpus}
     unseen = sorted(evaluated - set(training.languages))
-    blind = ["translations and paraphrases"]
-    if unseen:
+    blind = [near.blind if near else "translations and paraphrases"]
+    if unseen and not near:
         blind.append(f"texts in {', '.join(unseen)}: no training text is in these languages")
-    applied = tuple(finding for finding in findings if finding.of)
-    if any(finding.found for finding in findings):
-        return "overlap", applied, tuple(blind)
-    if evaluated <= set(unseen):
-        return "not checkable", applied, tuple(blind)
-    return "none found by these methods", applied, tuple(blind)
+    applied = tuple(f for f in (*findings, *(near.findings if near else ())) if f.of)
+    verdict: Verdict = "none found by these methods"
+    if any(finding.found > 2 * finding.chance for finding in applied):
+        verdict = "overlap"
+    elif evaluated <= set(unseen) and not near:
+        verdict = "not checkable"
+    return Contamination(verdict, applied, tuple(blind))
 
 
 def normalise(text: str) -> str:

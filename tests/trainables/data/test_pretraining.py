@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from trainables.data.contamination import Contamination, Finding, Verdict
+from trainables.data.pretraining import (
+    KNOWN,
+    SOURCES,
+    declared,
+    declared_overlap,
+    with_pretraining,
+)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "benchmark", "verdict", "words"),
+    [
+        ("intfloat/multilingual-e5-small", "xquad_r", "overlap", "SQuAD's training part"),
+        ("intfloat/multilingual-e5-large-instruct", "miracl", "overlap", "MIRACL.*2402.05672"),
+        ("intfloat/multilingual-e5-small", "mlqa_r", "not checkable", "declares no training set"),
+        ("intfloat/e5-small-v2", "xquad_r", "not checkable", "2212.03533"),
+        ("intfloat/e5-small-v2", "mkqa", "overlap", "Natural Questions"),
+        ("BAAI/bge-m3", "mr_tydi", "overlap", "bge-m3-data"),
+        ("models/all-MiniLM-L6-v2", "xquad", "overlap", "87,599"),
+        ("sentence-transformers/LaBSE", "xquad_r", "not checkable", "Wikipedia"),
+        ("FacebookAI/xlm-roberta-base", "miracl", "not checkable", "CC-100"),
+        ("my-own-model", "xquad_r", "not checkable", "nothing is known here.*my-own-model"),
+        ("embedded/small", "synthetic", "none found by these methods", "random numbers"),
+    ],
+)
+def test_what_encoders_declare(encoder: str, benchmark: str, verdict: str, words: str) -> None:
+    found = declared(encoder, benchmark)
+    assert found.verdict == verdict
+    assert re.search(words, found.reason)
+    assert declared_overlap(encoder, benchmark) == (found.reason if verdict == "overlap" else None)
+
+
+def test_every_set_named_is_known() -> None:
+    assert {name for entry in KNOWN for name in entry.sets} == set(SOURCES)
+    assert all(entry.source and entry.raw for entry in KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("trained", "encoder", "verdict"),
+    [
+        ("overlap", "embedded/small", "overlap"),
+        ("none found by these methods", "embedded/small", "none found by these methods"),
+        ("not checkable", "embedded/small", "not checkable"),
+        ("none found by these methods", "xlm-roberta-base", "not checkable"),
+        ("overlap", "xlm-roberta-base", "overlap"),
+        ("none found by these methods", "multilingual-e5-small", "overlap"),
+        (None, "multilingual-e5-small", "overlap"),
+        (None, "xlm-roberta-base", "not checkable"),
+    ],
+)
+def test_the_worse_of_training_and_pretraining_counts(
+    trained: Verdict | None, encoder: str, verdict: str
+) -> None:
+    finding = Finding("question ids", 1, 2, ("x",))
+    before = None if trained is None else Contamination(trained, (finding,), ("translations",))
+    found = with_pretraining(before, encoder, "xquad_r")
+    assert found.verdict == verdict
+    assert found.findings == (() if trained is None else (finding,))
+    assert found.pretraining == declared(encoder, "xquad_r").reason
+    json.dumps(found.to_json(), allow_nan=False)
