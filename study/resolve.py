@@ -1,0 +1,129 @@
+"""Settings become specs: names become content hashes, rules become steps and rates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from study.spaces.schema import Settings
+from trainables.data import catalog
+from trainables.encoders import catalog as encoders
+from trainables.spec import DataRef, EncoderRef, Spec, build_spec
+
+
+@dataclass
+class Resolver:
+    """Turns settings into specs; remembers where the files behind each digest lie.
+
+    Attributes:
+        data_dir: Folder of the benchmark's own files.
+        places: Digest to folder, filled as references are made.
+    """
+
+    data_dir: Path | None
+    places: dict[str, str] = field(default_factory=dict)
+    _known: dict[str, Any] = field(default_factory=dict)
+
+    def spec(self, settings: Settings, seed: int, *, held_out: bool) -> Spec:
+        """The spec of one trial.
+
+        Args:
+            settings: Of the cell.
+            seed: Of the trial.
+            held_out: Evaluate only what the training data leave out.
+        """
+        part = "held-out" if held_out else None
+        values = settings.model_dump(include=set(Spec.model_fields) - {"encoder", "train"})
+        values |= {
+            "seed": seed,
+            "steps": _steps(settings),
+            "learning_rate": _learning_rate(settings),
+            "test": self.data(settings.benchmark, settings, part),
+            "validation": self.validation(settings),
+            "encoder": self.encoder(settings),
+        }
+        if settings.steps > 0:
+            name, train_part = training_source(settings)
+            values["train"] = self.data(name, settings, train_part, training=True)
+            values["languages"] = settings.languages or values["train"].languages
+        return build_spec(values)
+
+    def encoder(self, settings: Settings) -> EncoderRef:
+        """The reference of the settings' encoder."""
+        chosen = {
+            key: value
+            for key in EncoderRef.model_fields.keys() & Settings.model_fields.keys()
+            if (value := getattr(settings, key)) is not None
+        }
+
+        def make() -> tuple[EncoderRef, str | None]:
+            return encoders.reference(settings.encoder, settings.benchmark, chosen)
+
+        ref, folder = self._once(("encoder", settings.encoder, settings.benchmark, chosen), make)
+        if folder is not None:
+            self.places[ref.digest] = folder
+        found: EncoderRef = ref
+        return found
+
+    def validation(self, settings: Settings) -> DataRef | None:
+        """What selection may read; None where the benchmark has no validation part of its own."""
+        if settings.validation is None:
+            return None
+        if settings.validation == "own":
+            if not catalog.is_embedded(settings.benchmark):
+                return None
+            return self.data(settings.benchmark, settings, "validation")
+        return self.data(settings.validation, settings, None)
+
+    def data(
+        self, name: str, settings: Settings, part: str | None, *, training: bool = False
+    ) -> DataRef:
+        """The reference of some data; training data keep all languages, to align their rows."""
+        languages = None if training else settings.eval_languages
+
+        def make() -> DataRef:
+            return catalog.reference(
+                name, self.data_dir, languages, part=part, text=settings.candidate_text
+            )
+
+        ref: DataRef = self._once(("data", name, part, languages, settings.candidate_text), make)
+        if self.data_dir is not None and not catalog.is_embedded(name):
+            self.places[ref.digest] = str(self.data_dir.expanduser().resolve())
+        return ref
+
+    def _once(self, key: Any, make: Any) -> Any:
+        text = repr(key)
+        if text not in self._known:
+            self._known[text] = make()
+        return self._known[text]
+
+
+def training_source(settings: Settings) -> tuple[str, str | None]:
+    """Name and part of the training data.
+
+    `own` is the training part of an embedded world, or every second article of a LAReQA file.
+    """
+    own_part = "train" if catalog.is_embedded(settings.benchmark) else "articles"
+    if settings.train == "own":
+        return settings.benchmark, own_part
+    if catalog.is_embedded(settings.train):
+        return settings.train, "train"
+    name, _, part = settings.train.partition(":")
+    return name, part or None
+
+
+def _steps(settings: Settings) -> int:
+    """Steps of this batch size under the comparison's control."""
+    if settings.control == "equal_steps" or settings.steps == 0:
+        return settings.steps
+    examples = settings.steps * settings.reference_batch_size
+    return max(1, round(examples / settings.batch_size))
+
+
+def _learning_rate(settings: Settings) -> float:
+    """Peak rate of this batch size under the comparison's rule."""
+    ratio = settings.batch_size / settings.reference_batch_size
+    factor = {"fixed": 1.0, "sqrt": math.sqrt(ratio), "linear": ratio}
+    return settings.learning_rate * factor[settings.learning_rate_rule]
