@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from study.answer.results import committed_results
-from study.launch.launch import Job, Progress, launch
+from study.launch.launch import Job, Orders, Progress, launch
 from study.ledger import STATES, Ledger, Row
 from study.plan import Plan
 from study.progress import StudyProgress
 from study.study_folder import StudyFolder
 from study.view import View
-from trainables.spec import Execution, Spec
+from trainables import faults
+from trainables.spec import Spec
+from trainables.trial_folder import TrialFolder
 
 
 @dataclass
@@ -33,6 +36,8 @@ class Driver:
         folder: The study's own folder; its lease is held.
         view: What MLflow is told.
         console: Where a person looks.
+        results: Committed results by digest, as far as they are known.
+        ran: Trials that were completed by this driver.
     """
 
     plan: Plan
@@ -42,28 +47,62 @@ class Driver:
     view: View
     console: Console
     rows: dict[str, Row] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ran: list[str] = field(default_factory=list)
     progress: StudyProgress | None = None
 
-    def reconcile(self) -> tuple[int, int]:
-        """Make the ledger agree with plan and folders.
+    def __post_init__(self) -> None:
+        """Index the cells' labels."""
+        self.labels = self.view.labels
+
+    def reconcile(self) -> int:
+        """Make the ledger agree with plan, events and folders.
+
+        Damaged commits are set aside and run again, rows of dead drivers are planned again, and
+        what the ledger does not know is added in the state that events and folders tell.
 
         Returns:
-            How many trials were already committed but not known to the ledger, and how many were
-            left running by a driver that is gone.
+            How many trials were already committed but not known to the ledger.
         """
-        stale = self.ledger.requeue_stale()
-        known = {row.digest for row in self.ledger.rows()}
-        for cell in self.plan.cells:
-            for trial in cell.trials:
-                if trial.digest not in known:
-                    known.add(trial.digest)
-                    self.ledger.add(trial.digest, trial.seed, cell.params)
+        self.results = committed_results(self.root, self.plan.specs)
+        self._quarantine()
+        self.ledger.requeue_stale()
+        rows = {row.digest: row for row in self.ledger.rows()}
+        self._say(*self.ledger.notes)
+        if any(
+            row.state == "complete" and d not in self._known_results(rows)
+            for d, row in rows.items()
+        ):
+            # A finished row of Optuna stays finished: the study's rows are written anew
+            self.folder.note("rebuild")
+            self.ledger.forget()
+            known = rows
+            rows = {}
+        else:
+            known = {}
+        new = self._missing(rows, known)
+        self.ledger.add_all(new, {d: self._objective(r) for d, r in self.results.items()})
+        faults.at("ledger.added")
         self.rows = {row.digest: row for row in self.ledger.rows()}
-        open_rows = [d for d, row in self.rows.items() if row.state == "planned"]
-        found = committed_results(self.root, (d for d in open_rows if d in self.plan.specs))
-        for digest, result in found.items():
-            self._complete(digest, result)
-        return len(found), stale
+        found = [d for d in self.results if self.rows[d].state not in ("complete", "pruned")]
+        for digest in found:
+            self._complete(digest, self.results[digest])
+            TrialFolder.of(self.root, digest).forget_unfinished()
+            faults.at("reconcile.completed")
+        added = [row.digest for row in new if row.state == "complete" and row.digest not in known]
+        return len(found) + len(added)
+
+    def tell_view(self) -> None:
+        """Tell MLflow of every ended trial that it has not been told of."""
+        told = self.view.told()
+        self._say(*self.view.notes)
+        for digest in self.plan.specs:
+            row = self.rows[digest]
+            if row.state in ("complete", "failed") and told.get(digest) != row.state:
+                if digest in self.results:
+                    self.view.completed(row, self.results[digest])
+                else:
+                    self.view.failed(row, *_split(row.reason))
 
     def jobs(self) -> list[Job]:
         """What is left to run, the longest first, so that no worker idles at the end."""
@@ -74,28 +113,14 @@ class Driver:
         ]
         return sorted(waiting, key=lambda job: -work(job.spec))
 
-    def run(
-        self,
-        jobs: list[Job],
-        *,
-        places: Mapping[str, str],
-        execution: Execution,
-        workers: int,
-        address: str | None,
-    ) -> None:
+    def run(self, jobs: list[Job], orders: Orders) -> None:
         """Run the jobs; an interrupt returns early with their rows back in the plan."""
-        self.folder.note("launch", trials=len(jobs), workers=workers)
+        self.folder.note("launch", trials=len(jobs), workers=orders.workers)
+        faults.at("launch.noted")
         amounts = {job.digest: work(job.spec) for job in jobs}
         with StudyProgress(self.console, amounts) as self.progress:
-            launch(
-                jobs,
-                self,
-                root=self.root,
-                places=places,
-                execution=execution,
-                workers=workers,
-                address=address,
-            )
+            launch(jobs, self, orders)
+        faults.at("launch.ended")
         self.ledger.requeue_stale()
         self.rows = {row.digest: row for row in self.ledger.rows()}
         self.folder.note("end", **self.counts())
@@ -108,7 +133,9 @@ class Driver:
     def started(self, digest: str) -> None:
         """A trial was handed to Ray."""
         self.ledger.claim(self.rows[digest])
+        faults.at("ledger.claimed", digest=digest)
         self.folder.note("started", trial=digest)
+        faults.at("start.noted", digest=digest)
         if self.progress:
             self.progress.started(digest)
 
@@ -118,38 +145,103 @@ class Driver:
             p = progress
             self.progress.stepped(p.digest, p.step, p.steps, p.evaluating)
 
+    def lost(self, digest: str, reason: str, detail: str) -> None:
+        """A trial's worker was lost: say so in the folder of its attempt, since it cannot."""
+        self.folder.note("lost", trial=digest, reason=reason, detail=detail)
+        for attempt in TrialFolder.of(self.root, digest).attempts()[:1]:
+            if attempt.is_live:
+                attempt.fail({"reason": reason, "detail": detail, "trace": []})
+
     def finished(self, digest: str, reason: str, detail: str) -> None:
         """A trial ended; its folder, not Ray, says whether it has a result."""
+        faults.at("trial.ended", digest=digest)
         result = committed_results(self.root, [digest]).get(digest)
         if result is not None:
+            self.results[digest] = result
+            self.ran.append(digest)
             self._complete(digest, result)
+            self.view.completed(self.rows[digest], result)
             primary = result["metrics"].get(self.plan.primary)
             note = "" if primary is None else f"{self.plan.primary} {primary:.4f}"
+            note += " (layout changed)" if result.get("layout_changed") else ""
         else:
             reason = reason or "not committed"
-            self.ledger.fail(self.rows[digest], f"{reason}: {detail}" if detail else reason)
+            row = replace(self.rows[digest], reason=f"{reason}: {detail}" if detail else reason)
             self.folder.note("failed", trial=digest, reason=reason, detail=detail)
-            note = f"{reason}: {detail}"
-            self.view.failed(self.rows[digest], reason, detail)
+            self.ledger.fail(row, row.reason)
+            self.view.failed(row, reason, detail)
+            note = row.reason
         if self.progress:
-            self.progress.ended(digest, self._label(digest), note, result is None)
+            self.progress.ended(digest, self._label(digest), escape(note), result is None)
 
     def _complete(self, digest: str, result: dict[str, Any]) -> None:
         row = self.rows[digest]
-        self.ledger.complete(row, result["validation"].get(self.plan.primary))
+        if row.state == "failed":
+            self.ledger.add_all(
+                [replace(row, state="complete", reason="")], {digest: self._objective(result)}
+            )
+        else:
+            self.ledger.complete(row, self._objective(result))
+        self.rows[digest] = replace(row, state="complete", reason="")
+        faults.at("ledger.completed", digest=digest)
         self.folder.note("complete", trial=digest)
-        self.view.completed(row, result)
+        faults.at("completion.noted", digest=digest)
+
+    def _quarantine(self) -> None:
+        """Set aside every commit that cannot be believed, and say why."""
+        for digest in self.plan.specs.keys() - self.results.keys():
+            folder = TrialFolder.of(self.root, digest)
+            if why := folder.quarantine():
+                self.folder.note("damaged", trial=digest, why=why)
+                self._say(
+                    f"trial {digest} is run again: {why}; what is left of it was set aside "
+                    f"in {folder.path / 'damaged'}"
+                )
+
+    def _known_results(self, rows: Mapping[str, Row]) -> set[str]:
+        """Digests whose completeness nothing speaks against: committed, or not of this plan."""
+        return self.results.keys() | (rows.keys() - self.plan.specs.keys())
+
+    def _missing(self, rows: Mapping[str, Row], known: Mapping[str, Row]) -> list[Row]:
+        """Rows for the trials that the ledger lacks, in the states that can be told."""
+        failures = self.folder.failures() if rows.keys() != self.plan.specs.keys() else {}
+        new: dict[str, Row] = {}
+        for cell in self.plan.cells:
+            for trial in cell.trials:
+                digest = trial.digest
+                if digest in rows or digest in new:
+                    continue
+                before = known.get(digest)
+                reason = before.reason if before else failures.get(digest, "")
+                failed = before.state == "failed" if before else bool(reason)
+                row = Row(
+                    0, digest, "failed" if failed else "planned", reason, trial.seed, cell.params
+                )
+                if digest in self.results:
+                    row = replace(row, state="complete", reason="")
+                new[digest] = row
+        return list(new.values())
+
+    def _objective(self, result: Mapping[str, Any]) -> float | None:
+        value: float | None = result["validation"].get(self.plan.primary)
+        return value
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            self.console.print(f"[yellow]note:[/] {escape(line)}")
 
     def _label(self, digest: str) -> str:
         row = self.rows[digest]
-        label = next(
-            cell.label
-            for cell in self.plan.cells
-            if digest in {trial.digest for trial in cell.trials}
-        )
+        label = self.labels[digest]
         return label if row.seed is None else f"{label} seed={row.seed}"
 
 
 def work(spec: Spec) -> float:
     """A guess of a trial's cost, to order trials and to foretell the time left."""
     return 1000.0 + spec.steps * (spec.batch_size or 0)
+
+
+def _split(reason: str) -> tuple[str, str]:
+    """Reason and detail of a ledger's row."""
+    word, _, detail = reason.partition(": ")
+    return word, detail

@@ -1,22 +1,28 @@
 """Which trials of a study are planned, running, complete or failed: rows of an Optuna storage.
 
 The ledger knows states, never figures: those come from trial folders. Only the driver that holds
-the study's lease writes it.
+the study's lease writes it, and it can be rebuilt from plan, events and folders: a SQLite file
+that is damaged, or of another version of Optuna, is set aside.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState
+from sqlalchemy import event, select
+from sqlalchemy.exc import DatabaseError, OperationalError
 
+from study import ledger_file
+from study.ledger_rows import insert_rows
+from trainables import faults
 from trainables.errors import UserError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -31,13 +37,18 @@ STATES: dict[TrialState, State] = {
     TrialState.FAIL: "failed",
 }
 
+ADDED_AT_ONCE = 500
+"""Rows in one transaction; a driver killed in between adds the others later."""
+
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class Row:
     """One trial as the ledger sees it.
 
     Attributes:
-        id: The storage's own number of the row.
+        id: The storage's own number of the row; 0 before it has one.
         digest: The trial's name.
         state: Where it stands.
         reason: Why it failed; empty otherwise.
@@ -54,7 +65,11 @@ class Row:
 
 
 class Ledger:
-    """The rows of one study."""
+    """The rows of one study.
+
+    Attributes:
+        notes: What a person should know of how the ledger was opened; empty if all was well.
+    """
 
     def __init__(self, url: str, study: str) -> None:
         """Open the study in the storage at `url`, creating both where they are missing.
@@ -62,39 +77,54 @@ class Ledger:
         Raises:
             UserError: The storage cannot be opened.
         """
+        self.url, self.study = url, study
+        self.notes: list[str] = []
+        if damage := ledger_file.damage(url):
+            self._set_aside(damage)
         try:
-            self.storage: BaseStorage = RDBStorage(url)
+            self._open()
         except Exception as error:  # every database driver has errors of its own
-            raise UserError(
-                f"--storage {_redacted(url)}: cannot be opened ({type(error).__name__}); "
-                "check the URL, the server and its password"
-            ) from None
-        known = {s.study_name: s._study_id for s in self.storage.get_all_studies()}
-        self.study_id = known.get(study) or self.storage.create_new_study(
-            [StudyDirection.MAXIMIZE], study
-        )
+            if not ledger_file.sqlite_path(url) or isinstance(error, OperationalError):
+                raise UserError(
+                    f"--storage {_redacted(url)}: cannot be opened ({type(error).__name__}); "
+                    "check the URL, the server and its password"
+                ) from None
+            self._set_aside(f"{type(error).__name__}: {error}")
+            self._open()
+        faults.at("ledger.opened")
 
     def rows(self) -> list[Row]:
         """One row a digest, the latest of each, in the order in which they were planned."""
-        latest: dict[str, Row] = {}
-        for trial in self.storage.get_all_trials(self.study_id, deepcopy=False):
-            if "digest" in trial.user_attrs:
-                row = _row(trial)
-                latest[row.digest] = row
-        return list(latest.values())
+        return self._believed(self._rows, [])
 
     def add(self, digest: str, seed: int | None, params: Mapping[str, Any]) -> None:
         """Plan a trial."""
-        distributions = {key: d for key, value in params.items() if (d := _distribution(value))}
-        self.storage.create_new_trial(
-            self.study_id,
-            create_trial(
-                state=TrialState.WAITING,
-                params={key: params[key] for key in distributions},
-                distributions=distributions,
-                user_attrs={"digest": digest, "seed": seed, "cell": json.dumps(dict(params))},
-            ),
-        )
+        self.add_all([Row(0, digest, "planned", "", seed, dict(params))])
+
+    def add_all(
+        self, rows: Sequence[Row], objectives: Mapping[str, float | None] | None = None
+    ) -> None:
+        """Add rows in the states that they have.
+
+        Args:
+            rows: What to add.
+            objectives: Of complete rows by digest, as for `complete`.
+        """
+        states = {state: theirs for theirs, state in STATES.items()}
+        known = objectives or {}
+        for start in range(0, len(rows), ADDED_AT_ONCE):
+            faults.at("ledger.adding")
+            part = rows[start : start + ADDED_AT_ONCE]
+            values = [
+                (
+                    states[row.state],
+                    row.params,
+                    _attributes(row),
+                    known.get(row.digest),
+                )
+                for row in part
+            ]
+            insert_rows(self.storage, self.study_id, values)
 
     def requeue_stale(self) -> int:
         """Return rows left running by a dead driver to planned; say how many."""
@@ -132,29 +162,85 @@ class Ledger:
 
     def retry(self, rows: Iterable[Row]) -> None:
         """Plan failed trials again; their old rows stay as they are."""
-        for row in rows:
-            self.add(row.digest, row.seed, row.params)
+        self.add_all([replace(row, state="planned", reason="") for row in rows])
+
+    def forget(self) -> None:
+        """Empty the study, to be filled again: finished rows of Optuna cannot be changed."""
+        self.storage.delete_study(self.study_id)
+        self._open()
+
+    def _open(self) -> None:
+        self.storage = RDBStorage(self.url, engine_kwargs=ledger_file.engine_settings(self.url))
+        if ledger_file.sqlite_path(self.url):
+            # Every change is safe from a killed process as it is; a power cut may damage the
+            # file, and then it is rebuilt. Waiting for the disk would cost 20 ms a change.
+            event.listen(self.storage.engine, "connect", _without_waiting)
+            self.storage.engine.dispose()
+        known = {s.study_name: s._study_id for s in self.storage.get_all_studies()}
+        self.study_id = known.get(self.study) or self.storage.create_new_study(
+            [StudyDirection.MAXIMIZE], self.study
+        )
+
+    def _rows(self) -> list[Row]:
+        trial, attribute = models.TrialModel, models.TrialUserAttributeModel
+        query = (
+            select(trial.trial_id, trial.state, attribute.key, attribute.value_json)
+            .join(attribute, attribute.trial_id == trial.trial_id)
+            .where(trial.study_id == self.study_id)
+            .order_by(trial.trial_id)
+        )
+        found: dict[int, dict[str, Any]] = {}
+        with self.storage.engine.connect() as connection:
+            for number, state, key, text in connection.execute(query):
+                found.setdefault(number, {"state": STATES[state]})[key] = json.loads(text)
+        latest: dict[str, Row] = {}
+        for number, facts in found.items():
+            if "digest" in facts:
+                latest[facts["digest"]] = Row(
+                    id=number,
+                    digest=facts["digest"],
+                    state=facts["state"],
+                    reason=facts.get("reason", ""),
+                    seed=facts["seed"],
+                    params=json.loads(facts["cell"]),
+                )
+        return list(latest.values())
+
+    def _believed(self, read: Callable[[], Result], otherwise: Result) -> Result:
+        """What `read` finds; if the file turns out to be damaged, an empty ledger."""
+        try:
+            return read()
+        except OperationalError:
+            raise
+        except (DatabaseError, LookupError, TypeError, ValueError, AttributeError) as error:
+            if not ledger_file.sqlite_path(self.url):
+                raise
+            self._set_aside(f"{type(error).__name__}: {error}")
+            self._open()
+            return otherwise
+
+    def _set_aside(self, damage: str) -> None:
+        if hasattr(self, "storage"):
+            self.storage.engine.dispose()
+        where = ledger_file.set_aside(self.url)
+        reason = damage.splitlines()[0][:300]
+        self.notes.append(
+            f"the ledger could not be read ({reason}); it was set aside as {where} and is rebuilt "
+            "from plan, events and trial folders: no result is lost"
+        )
 
 
-def _row(trial: FrozenTrial) -> Row:
-    attrs = trial.user_attrs
-    return Row(
-        id=trial._trial_id,
-        digest=attrs["digest"],
-        state=STATES[trial.state],
-        reason=attrs.get("reason", ""),
-        seed=attrs["seed"],
-        params=json.loads(attrs["cell"]),
-    )
+def _attributes(row: Row) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "digest": row.digest,
+        "seed": row.seed,
+        "cell": json.dumps(row.params),
+    }
+    return attributes | ({"reason": row.reason} if row.reason else {})
 
 
-def _distribution(value: Any) -> BaseDistribution | None:
-    """What Optuna's own tools need to show a parameter; wide enough to be the same in all rows."""
-    if isinstance(value, bool):
-        return CategoricalDistribution([False, True])
-    if isinstance(value, (int, float)):
-        return FloatDistribution(-1e12, 1e12)
-    return None
+def _without_waiting(connection: Any, _: Any) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 def _redacted(url: str) -> str:

@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from study.plan import Plan
-from trainables import storage
+from trainables import faults, storage
 from trainables.errors import UserError
 from trainables.trial_folder import NotCommittedError, read_json
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """`studies/<name>/` under a root."""
+    """`studies/<name>/` under a root.
+
+    `plan.json` says what is to run, `events.jsonl` what happened, a line each, `tracked.jsonl`
+    which trials MLflow has been told of, and `driver.lock` who drives the study.
+    """
 
     path: Path
 
@@ -30,38 +34,102 @@ class StudyFolder:
         """The folder of the study with this name, whether it exists or not."""
         return cls(root / "studies" / name)
 
+    @property
+    def plan_path(self) -> Path:
+        """The file with the plan."""
+        return self.path / "plan.json"
+
     def plan(self) -> Plan | None:
         """The plan as it was written; None before the study was first planned.
 
         Raises:
             UserError: The file is there but cannot be believed.
         """
-        path = self.path / "plan.json"
-        if not path.exists():
+        if not self.plan_path.exists():
             return None
         try:
-            return Plan.model_validate(read_json(path))
+            return Plan.model_validate(read_json(self.plan_path))
         except (NotCommittedError, ValueError) as error:
             raise UserError(
-                f"{path} is damaged ({str(error).splitlines()[0]}); move it away and run the same "
-                "command again: it is planned anew and finished trials are found by their digest"
+                f"{self.plan_path} is damaged ({str(error).splitlines()[0]}); run the command "
+                "that planned the study again: it is planned anew and finished trials are found "
+                "by their digest"
             ) from None
+
+    def set_damaged_plan_aside(self) -> str:
+        """Move a plan that cannot be believed out of the way.
+
+        Returns:
+            What a person should know; empty where the plan is whole or was never written.
+        """
+        try:
+            self.plan()
+        except UserError as error:
+            if "has format" in str(error):
+                raise
+            where = storage.set_aside(self.plan_path)
+            reason = str(error).partition(";")[0]
+            return f"{reason}; it was set aside as {where} and the study is planned anew"
+        return ""
 
     def save_plan(self, plan: Plan) -> None:
         """Write the plan in one step."""
-        storage.write_json(self.path / "plan.json", plan.model_dump(mode="json", exclude_none=True))
+        value = plan.model_dump(mode="json", exclude_none=True)
+        storage.write(self.plan_path, storage.seal(value))
+        faults.at("plan.written")
 
     def note(self, event: str, **facts: Any) -> None:
-        """Append one line to `events.jsonl`, in one write."""
-        line = json.dumps({"time": round(time.time(), 3), "event": event} | facts) + "\n"
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        """Append one line to `events.jsonl`."""
+        self._append("events.jsonl", {"time": round(time.time(), 3), "event": event} | facts)
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What happened so far; lines torn by a crash are passed over."""
+        return self._lines("events.jsonl")
+
+    def failures(self) -> dict[str, str]:
+        """Why each trial failed that has not been started since, by digest."""
+        found: dict[str, str] = {}
+        for event in self.events():
+            trial = event.get("trial", "")
+            if event.get("event") == "failed":
+                reason, detail = event.get("reason", "error"), event.get("detail", "")
+                found[trial] = f"{reason}: {detail}" if detail else reason
+            else:
+                found.pop(trial, None)
+        return found
+
+    def marks(self) -> list[str]:
+        """What was changed after results existed (law 6), in words, without repetition."""
+        marks = (event.get("mark", "") for event in self.events())
+        return list(dict.fromkeys(filter(None, marks)))
+
+    def frozen(self) -> str | None:
+        """Hash of what was frozen when the study was last planned; None if it never was."""
+        planned = [e["frozen"] for e in self.events() if "frozen" in e]
+        return planned[-1] if planned else None
+
+    def note_tracked(self, place: str, digest: str, state: str) -> None:
+        """Keep that MLflow at `place` has been told how a trial ended."""
+        self._append("tracked.jsonl", {"at": place, "trial": digest, "state": state})
+
+    def tracked(self, place: str) -> dict[str, str]:
+        """Digest to state, of the trials that MLflow at `place` has been told of."""
+        return {
+            line["trial"]: line["state"]
+            for line in self._lines("tracked.jsonl")
+            if line.get("at") == place and {"trial", "state"} <= line.keys()
+        }
+
+    def forget_tracked(self) -> None:
+        """MLflow's database is gone: it has been told nothing."""
+        (self.path / "tracked.jsonl").unlink(missing_ok=True)
 
     @contextmanager
     def lease(self) -> Iterator[None]:
         """Be the only driver of this study; the lock goes with the process, however it ends.
+
+        The kernel gives the lock up in the moment the process is gone, so there is no heartbeat
+        that could be late. On NFS, Linux turns it into a lock of the server.
 
         Raises:
             UserError: Another driver holds it.
@@ -77,9 +145,33 @@ class StudyFolder:
                     "; wait for it, end it, or start another study with --name"
                 ) from None
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
             file.flush()
+            storage.remove_leftovers(self.path)
+            faults.at("study.leased")
             yield
+
+    def _append(self, name: str, value: dict[str, Any]) -> None:
+        """Add a line, in one write; after a torn line, on a new one."""
+        line = (json.dumps(value) + "\n").encode()
+        with (self.path / name).open("ab+") as file:
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            file.write(line)
+
+    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
+        path = self.path / name
+        if not path.exists():
+            return
+        for line in path.read_bytes().splitlines():
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(value, dict):
+                yield value
 
 
 def study_names(root: Path) -> list[str]:

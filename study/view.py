@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from study.ledger import Row
 from study.plan import Plan
-from study.tracking import StudyInfo, Tracker, TrialView
+from study.study_folder import StudyFolder
+from study.tracking import StudyInfo, Tracker, TrialView, default_uri
+from study.tracking.database import damage
+from study.tracking.store import sqlite_file
 from study.tracking.values import Value
+from trainables import faults, storage
 from trainables.trial_folder import TrialFolder, read_json
 
 SPEC_PARAMS = (
@@ -35,12 +42,37 @@ CLOSE_SECONDS = 60.0
 class View:
     """The MLflow side of one study; started only once there is something to tell."""
 
-    def __init__(self, plan: Plan, root: Path, uri: str | None) -> None:
+    def __init__(self, plan: Plan, root: Path, uri: str | None, marks: Sequence[str] = ()) -> None:
         """Keep what the view is of; nothing is imported or opened yet."""
         self.plan = plan
         self.root = root.resolve()
-        self.uri = uri or f"sqlite:///{self.root}/mlflow.db"
+        self.uri = uri or default_uri(self.root)
+        self.marks = marks
+        self.notes: list[str] = []
+        self.place = hashlib.sha256(self.uri.rpartition("@")[2].encode()).hexdigest()[:12]
+        self.labels = {
+            trial.digest: cell.label for cell in reversed(plan.cells) for trial in cell.trials
+        }
+        self._folder = StudyFolder.of(self.root, plan.name)
         self._tracker: Tracker | None = None
+
+    def told(self) -> dict[str, str]:
+        """Digest to state of the trials that MLflow has; a damaged database of ours is set aside.
+
+        A SQLite file can be filled again from trial folders, so nothing is lost with it.
+        """
+        file = sqlite_file(self.uri)
+        if file is None:
+            return self._folder.tracked(self.place)
+        if why := damage(file):
+            where = storage.set_aside(file)
+            self.notes.append(
+                f"MLflow's database could not be read ({why.splitlines()[0]}); it was set aside "
+                f"as {where} and is filled again from the trial folders"
+            )
+        if not file.exists():
+            self._folder.forget_tracked()
+        return self._folder.tracked(self.place)
 
     def completed(self, row: Row, result: dict[str, Any]) -> None:
         """A trial has a committed result."""
@@ -55,7 +87,10 @@ class View:
             replace(
                 trial,
                 history=history,
-                tags={"zero_shot": result["zero_shot"]["verdict"]},
+                tags={
+                    "zero_shot": result["zero_shot"]["verdict"],
+                    "layout_changed": "yes" if result.get("layout_changed") else "",
+                },
                 started_ms=round(1000 * times["began"]),
                 ended_ms=round(1000 * (times["began"] + times["seconds"])),
             )
@@ -63,25 +98,28 @@ class View:
 
     def failed(self, row: Row, reason: str, detail: str) -> None:
         """A trial ended without a result."""
-        self._open().record(self._trial(row, "failed", f"{reason}: {detail}", {}))
+        said = f"{reason}: {detail}" if detail else reason
+        self._open().record(self._trial(row, "failed", said, {}))
 
     def close(self, console: Console, counts: dict[str, int]) -> None:
         """Wait a little for what is still on its way, and say what did not arrive."""
         if self._tracker is None:
             return
-        self._tracker.summarize({f"trials/{state}": n for state, n in counts.items()}, {})
+        if counts:
+            self._tracker.summarize({f"trials/{state}": n for state, n in counts.items()}, {})
         if missing := self._tracker.close(CLOSE_SECONDS):
+            why = f" ({escape(self._tracker.problem[:200])})" if self._tracker.problem else ""
             console.print(
-                f"[yellow]MLflow lacks {len(missing)} trials[/]; the study itself is whole. "
+                f"[yellow]MLflow lacks {len(missing)} trials[/]{why}; the study itself is whole. "
                 f"Fill the view with: python -m study track {self.plan.name}"
             )
 
     def _trial(self, row: Row, state: str, reason: str, metrics: dict[str, float]) -> TrialView:
         spec = self.plan.specs[row.digest]
-        cell = next(c for c in self.plan.cells if row.digest in {t.digest for t in c.trials})
+        label = self.labels[row.digest]
         shown = {name: getattr(spec, name) for name in SPEC_PARAMS}
         params: dict[str, Value] = {
-            "cell": cell.label,
+            "cell": label,
             "encoder": spec.encoder.name,
             "test": spec.test.name,
         }
@@ -90,7 +128,7 @@ class View:
         params["alpha"] = {"X-X": 1.0, "X-Y": 0.0}.get(spec.sampling or "", spec.alpha)
         return TrialView(
             digest=row.digest,
-            name=cell.label if row.seed is None else f"{cell.label} seed={row.seed}",
+            name=label if row.seed is None else f"{label} seed={row.seed}",
             state=state,
             reason=reason,
             params=params,
@@ -109,7 +147,13 @@ class View:
                     tier=self.plan.tier,
                     question=self.plan.question,
                     params={"primary": self.plan.primary, "trials": len(self.plan.specs)},
-                    tags={"frozen": self.plan.frozen},
+                    tags={"frozen": self.plan.frozen, "marks": "; ".join(self.marks)},
                 ),
+                self._note,
             )
         return self._tracker
+
+    def _note(self, trial: TrialView) -> None:
+        """MLflow has all of a trial (called from the tracker's thread)."""
+        self._folder.note_tracked(self.place, trial.digest, trial.state)
+        faults.at("view.noted", digest=trial.digest)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from trainables import storage
-from trainables.trial_folder import Attempt, NotCommittedError, TrialFolder, read_json
+from trainables import faults, storage
+from trainables.spec import Execution
+from trainables.trial_folder import FORMAT, Attempt, NotCommittedError, TrialFolder, read_json
 
 SHORTEST_INTERVAL = 30.0
 """Seconds between checkpoints, at least."""
@@ -29,7 +32,11 @@ class Clock:
 
     def due(self) -> bool:
         """Whether the interval has passed since the last save."""
-        return time.monotonic() - self.last >= self.interval
+        return self.elapsed() >= self.interval
+
+    def elapsed(self) -> float:
+        """Seconds since the last save, or since the start."""
+        return time.monotonic() - self.last
 
     def saved(self, seconds: float) -> None:
         """Note a save that took `seconds`."""
@@ -42,25 +49,39 @@ def save_checkpoint(attempt: Attempt, state: Mapping[str, Any]) -> float:
 
     Returns:
         Seconds it took.
+
+    Raises:
+        NoRoomError: The disk is too full; the earlier checkpoint stays.
     """
     began = time.monotonic()
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     folder, name = attempt.path / "checkpoint", f"step-{state['step']}.pt"
+    storage.ensure_room(attempt.path, buffer.getbuffer().nbytes)
     storage.write(folder / name, buffer.getbuffer())
-    attempt.write_json(
-        "checkpoint/manifest.json",
-        {"file": name, "sha256": storage.sha256(folder / name), "step": state["step"]},
-    )
+    facts = {"digest": attempt.trial.digest, "attempt": attempt.number, "step": state["step"]}
+    faults.at("checkpoint.data", **facts)
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    manifest = {"format": FORMAT, "file": name, "sha256": digest, "step": state["step"]}
+    storage.write(folder / "manifest.json", storage.seal(manifest))
+    faults.at("checkpoint.saved", **facts)
     for old in folder.glob("step-*.pt"):
         if old.name != name:
             old.unlink()
     return time.monotonic() - began
 
 
-def latest_checkpoint(trial: TrialFolder) -> dict[str, Any] | None:
-    """The state saved at the highest step by any attempt, if one is whole; torn ones are passed."""
-    found: list[tuple[int, Any]] = []
+def latest_checkpoint(
+    trial: TrialFolder, fits: Callable[[Execution], bool]
+) -> dict[str, Any] | None:
+    """The state saved at the highest step by any attempt; torn and damaged ones are passed over.
+
+    Args:
+        trial: Whose.
+        fits: Whether training may go on in this execution: a trial keeps one from its first
+            step to its last.
+    """
+    found: list[tuple[int, Path]] = []
     for attempt in trial.attempts():
         folder = attempt.path / "checkpoint"
         try:
@@ -69,7 +90,11 @@ def latest_checkpoint(trial: TrialFolder) -> dict[str, Any] | None:
                 found.append((int(manifest["step"]), folder / manifest["file"]))
         except (NotCommittedError, OSError, KeyError):
             continue
-    if not found:
-        return None
-    state: dict[str, Any] = torch.load(max(found)[1], weights_only=True)
-    return state
+    for _, path in sorted(found, reverse=True):
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        except (OSError, RuntimeError, ValueError, EOFError):
+            continue  # an attempt that ended meanwhile takes its checkpoint with it
+        if fits(Execution(**state["execution"])):
+            return state
+    return None

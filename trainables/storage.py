@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import re
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 from trainables.errors import UserError
+
+SEAL = "seal"
+"""The key that holds a JSON file's checksum of itself."""
+
+SPARE_BYTES = 50_000_000
+"""Left free by a save, for results and databases."""
+
+
+class NoRoomError(OSError):
+    """The disk is too full to save."""
 
 
 def write(path: Path, content: bytes | memoryview) -> None:
@@ -48,6 +61,77 @@ def create_json(path: Path, value: Any) -> bool:
 def to_json(value: Any) -> bytes:
     """The bytes of a JSON file: sorted keys, a line each, no NaN."""
     return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def seal(value: dict[str, Any]) -> bytes:
+    """The bytes of a JSON file that can tell whether it is still as it was written.
+
+    Its first line holds the SHA-256 of all others.
+    """
+    rest = to_json(value).partition(b"\n")[2]
+    return f'{{"{SEAL}": "{hashlib.sha256(rest).hexdigest()}",\n'.encode() + rest
+
+
+def unseal(content: bytes) -> dict[str, Any]:
+    """What `seal` was given; JSON without a seal is read as it is.
+
+    Raises:
+        ValueError: The content is not what was written.
+    """
+    value = json.loads(content)
+    if not isinstance(value, dict):
+        raise ValueError("no JSON object")
+    if content.startswith(f'{{"{SEAL}"'.encode()):
+        rest = content.partition(b"\n")[2]
+        if value.pop(SEAL) != hashlib.sha256(rest).hexdigest():
+            raise ValueError("its content is not what was written (checksum)")
+    return value
+
+
+def set_aside(path: Path, into: Path | None = None) -> Path | None:
+    """Move a damaged file or folder out of the way, under a name that nothing else has.
+
+    Args:
+        path: What is damaged.
+        into: Where to; its own folder by default.
+
+    Returns:
+        Where it is now; None where it was gone.
+    """
+    folder = into or path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count():
+        target = folder / f"{path.name}.damaged-{stamp}{f'-{number}' if number else ''}"
+        if target.exists():
+            continue
+        try:
+            path.rename(target)
+        except FileNotFoundError:
+            return None
+        return target
+    raise AssertionError
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers killed in the middle of `write` or `create` left in a folder."""
+    for path in folder.glob(".*"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{32}", path.name):
+            path.unlink(missing_ok=True)
+
+
+def ensure_room(folder: Path, size: int) -> None:
+    """Check that a file of `size` bytes can be written and something is left.
+
+    Raises:
+        NoRoomError: It cannot.
+    """
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if free < size + SPARE_BYTES:
+        raise NoRoomError(
+            f"{free / 1e6:,.0f} MB free, {(size + SPARE_BYTES) / 1e6:,.0f} MB needed in {folder}"
+        )
 
 
 def sha256(path: Path) -> str:

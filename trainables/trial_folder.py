@@ -3,27 +3,33 @@
     trials/<digest>/
         spec.json                  written first
         attempts/<n>/claim.json    creating it claims attempt n; the highest n is the live one
-        attempts/<n>/…             history.jsonl, checkpoint, ranks, result.json, environment.json
+        attempts/<n>/…             history, checkpoint, weights, ranks, result, environment, failure
         manifest.json              created last: names the attempt that counts, with checksums
+        damaged/…                  what could not be believed, and why
 
 A trial without a manifest has no result. The first commit wins; files of other attempts are
-never read again.
+never read again. Weights may be dropped later, so the manifest lists them apart.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables import storage
+from trainables import faults, storage
 from trainables.errors import UserError
 from trainables.spec import Spec
 
-FORMAT = 1
+FORMAT = 2
+"""Of all files of a trial; 2 seals manifests and specs, which 1 did not."""
+
+OLDEST_FORMAT = 1
+"""The oldest format that is still read."""
 
 
 class NotCommittedError(Exception):
@@ -51,17 +57,38 @@ class Attempt:
         """Write one file of this attempt in one step."""
         storage.write_json(self.path / name, {"format": FORMAT} | value)
 
-    def commit(self, names: Iterable[str]) -> bool:
+    def fail(self, facts: Mapping[str, Any]) -> None:
+        """Write why this attempt has no result; the first writer is right."""
+        storage.create_json(self.path / "failure.json", {"format": FORMAT} | dict(facts))
+
+    def failure(self) -> dict[str, Any] | None:
+        """Why this attempt has no result, where that is known and readable."""
+        try:
+            return read_json(self.path / "failure.json")
+        except NotCommittedError:
+            return None
+
+    def claimed_by(self) -> dict[str, Any]:
+        """Who runs this attempt, as far as the claim can be read."""
+        try:
+            return read_json(self.path / "claim.json")
+        except NotCommittedError:
+            return {}
+
+    def commit(self, names: Iterable[str], weights: Iterable[str] = ()) -> bool:
         """Make the named files of this attempt the trial's result.
+
+        Args:
+            names: Files that the result consists of.
+            weights: Files that may be dropped later.
 
         Returns:
             False where another attempt was committed before; the result is then that one's.
         """
         files = {name: storage.sha256(self.path / name) for name in names}
-        return storage.create_json(
-            self.trial.manifest_path,
-            {"format": FORMAT, "attempt": self.number, "files": files},
-        )
+        heavy = {name: storage.sha256(self.path / name) for name in weights}
+        manifest = {"format": FORMAT, "attempt": self.number, "files": files, "weights": heavy}
+        return storage.create(self.trial.manifest_path, storage.seal(manifest))
 
 
 @dataclass(frozen=True)
@@ -101,15 +128,16 @@ class TrialFolder:
 
     def claim(self, spec: Spec, holder: dict[str, Any]) -> Attempt:
         """Open a new attempt; of concurrent callers each gets its own, the last one is live."""
-        storage.create_json(
-            self.path / "spec.json",
-            {"format": FORMAT, "spec": spec.model_dump(mode="json", exclude_none=True)},
-        )
+        named = {"format": FORMAT, "spec": spec.model_dump(mode="json", exclude_none=True)}
+        if not storage.create(self.path / "spec.json", storage.seal(named)):
+            self._mend_spec(storage.seal(named))
+        faults.at("spec.written", digest=self.digest)
         number = self.latest_attempt() + 1
         while not storage.create_json(
             Attempt(self, number).path / "claim.json", {"format": FORMAT} | holder
         ):
             number += 1
+        faults.at("attempt.claimed", digest=self.digest, attempt=number)
         return Attempt(self, number)
 
     def committed(self) -> Path:
@@ -117,15 +145,24 @@ class TrialFolder:
 
         Raises:
             NotCommittedError: There is no manifest, or a file is missing or not as committed.
+            UserError: It was written by a newer version.
         """
         manifest = read_json(self.manifest_path)
-        attempt = Attempt(self, int(manifest["attempt"]))
-        for name, expected in manifest["files"].items():
-            file = attempt.path / name
-            if not file.exists():
-                raise NotCommittedError(f"{file} is missing")
-            if storage.sha256(file) != expected:
-                raise NotCommittedError(f"{file} is not as it was committed")
+        try:
+            attempt = Attempt(self, int(manifest["attempt"]))
+            files, weights = manifest["files"], manifest.get("weights", {})
+        except (KeyError, TypeError, ValueError):
+            raise NotCommittedError(f"{self.manifest_path} lacks what it should say") from None
+        for name, expected in (files | weights).items():
+            try:
+                found = storage.sha256(attempt.path / name)
+            except OSError as error:
+                if name in weights and isinstance(error, FileNotFoundError):
+                    continue
+                what = "is missing" if isinstance(error, FileNotFoundError) else "is unreadable"
+                raise NotCommittedError(f"{attempt.path / name} {what}") from None
+            if found != expected:
+                raise NotCommittedError(f"{attempt.path / name} is not as it was committed")
         return attempt.path
 
     def result(self) -> dict[str, Any]:
@@ -137,15 +174,75 @@ class TrialFolder:
         return read_json(self.committed() / "result.json")
 
     def spec(self) -> Spec:
-        """The spec this folder belongs to."""
-        return Spec.model_validate(read_json(self.path / "spec.json")["spec"])
+        """The spec this folder belongs to.
+
+        Raises:
+            NotCommittedError: The file is missing, or not the spec of this digest.
+        """
+        path = self.path / "spec.json"
+        try:
+            spec = Spec.model_validate(read_json(path)["spec"])
+        except (KeyError, ValueError) as error:
+            raise NotCommittedError(f"{path} is no spec: {error}") from None
+        if spec.digest != self.digest:
+            raise NotCommittedError(f"{path} is the spec of {spec.digest}")
+        return spec
+
+    def quarantine(self) -> str:
+        """Set the commit aside if it cannot be believed, so that the trial can run again.
+
+        Returns:
+            What was wrong with it; empty for a commit that can be believed, or none.
+        """
+        try:
+            content = self.manifest_path.read_bytes()
+            self.committed()
+        except NotCommittedError as damage:
+            why = str(damage)
+        except FileNotFoundError:
+            return ""
+        else:
+            return ""
+        aside = storage.set_aside(self.manifest_path, self.path / "damaged")
+        if aside is not None and aside.read_bytes() != content:
+            # another driver was faster, and this is the commit of the trial run again
+            with suppress(FileExistsError):
+                os.link(aside, self.manifest_path)
+            aside.unlink()
+            return ""
+        for attempt in self.attempts():
+            if (attempt.path / "environment.json").exists():  # it had finished
+                storage.set_aside(attempt.path, self.path / "damaged")
+        if aside is not None:
+            storage.write_json(aside.with_suffix(".why.json"), {"format": FORMAT, "why": why})
+        return why
 
     def forget_unfinished(self) -> None:
-        """Remove the attempts that do not count, after a commit."""
+        """Remove, after a commit, the attempts that do not count and what is no longer needed."""
         number = int(read_json(self.manifest_path)["attempt"])
-        for attempt in self.attempts():
-            if attempt.number != number:
-                shutil.rmtree(attempt.path, ignore_errors=True)
+        for path in self.path.glob("attempts/*"):
+            if path.name != f"{number:03d}":
+                shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(Attempt(self, number).path / "checkpoint", ignore_errors=True)
+        storage.remove_leftovers(self.path)
+
+    def weights(self) -> Path | None:
+        """The folder with the fine-tuned encoder, if it was kept."""
+        folder = self.committed() / "encoder"
+        return folder if folder.is_dir() else None
+
+    def drop_weights(self) -> None:
+        """Remove the fine-tuned encoder; the result stays."""
+        with suppress(NotCommittedError):
+            shutil.rmtree(self.committed() / "encoder", ignore_errors=True)
+
+    def _mend_spec(self, content: bytes) -> None:
+        """Replace a spec that cannot be read: the digest says what must be in it."""
+        try:
+            self.spec()
+        except NotCommittedError:
+            storage.set_aside(self.path / "spec.json", self.path / "damaged")
+            storage.create(self.path / "spec.json", content)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -156,13 +253,13 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: It was written by a newer version.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = storage.unseal(path.read_bytes())
     except FileNotFoundError:
         raise NotCommittedError(f"{path} does not exist") from None
     except (ValueError, OSError) as error:
         raise NotCommittedError(f"{path} cannot be read: {error}") from None
-    if not isinstance(value, dict) or not isinstance(value.get("format"), int):
-        raise NotCommittedError(f"{path} is not a file of this project: no format number")
+    if not isinstance(value.get("format"), int) or value["format"] < OLDEST_FORMAT:
+        raise NotCommittedError(f"{path} is not a file of this project: no known format number")
     if value["format"] > FORMAT:
         raise UserError(
             f"{path} has format {value['format']}, this version reads up to {FORMAT}; "

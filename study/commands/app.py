@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.exceptions import TyperException
 
-from study.commands import run, status, track, ui
+from study.commands import clean, reproduce, run, status, track, ui
 from trainables.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("status")(status.status)
+app.command("reproduce")(reproduce.reproduce)
+app.command("clean")(clean.clean)
 app.command("track")(track.track)
 app.command("ui")(ui.ui)
 
@@ -52,5 +54,7 @@ def main(arguments: list[str]) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
+        if "run" in arguments[:1]:
+            errors.print(f"resume with\n  {run.resume_command()}")
         return 130
     return outcome if isinstance(outcome, int) else 0

@@ -6,25 +6,35 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from study.answer.results import by_cell, committed_results
+from study.answer.results import by_cell
 from study.answer.table import comparison
 from study.commands.console import console as open_console
+from study.commands.remarks import remarks
+from study.extension import extended, mark
+from study.launch.launch import Orders
 from study.plan import Plan, check_data, make_plan
 from study.spaces.schema import Tier, load_space, parse_assignments
 from study.study_folder import StudyFolder
-from trainables import storage
+from trainables import faults, storage
 from trainables.data import catalog
 from trainables.encoders import catalog as encoders
 from trainables.errors import UserError
 from trainables.spec import Execution
+from trainables.trial_folder import TrialFolder
+
+if TYPE_CHECKING:
+    from study.driver import Driver
 
 FREE_BYTES = 200_000_000
 """Room a study needs at its start: databases, results and Ray's own files."""
+
+KEEP = ("best", "all", "none")
 
 Root = Annotated[Path, typer.Option(help="Where everything lies.", envvar="STUDY_ROOT")]
 
@@ -51,6 +61,12 @@ def run(
     ] = False,
     extend: Annotated[bool, typer.Option("--extend", help="Add to a plan that changed.")] = False,
     retry: Annotated[str | None, typer.Option(help="failed: run failed trials again.")] = None,
+    trial_timeout: Annotated[
+        float | None, typer.Option(min=1, help="Seconds that one attempt at a trial may take.")
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help="Fine-tuned encoders to keep: best, all or none.")
+    ] = "best",
     root: Root = Path("runs"),
     storage_url: Annotated[str | None, typer.Option("--storage", help="Any Optuna URL.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="Any MLflow URI.")] = None,
@@ -66,17 +82,23 @@ def run(
     chosen = _tier(tier, overrides)
     if retry not in (None, "failed"):
         raise UserError(f"--retry {retry}: the only choice is failed")
+    if keep not in KEEP:
+        raise UserError(f"--keep {keep}: choose {', '.join(KEEP)}")
     plan, places = make_plan(
         load_space(space), space, chosen, overrides, data_dir=data_dir, seeds=seeds, name=name
     )
     folder = StudyFolder.of(root, plan.name)
+    if not dry_run and (note := folder.set_damaged_plan_aside()):
+        console.print(f"[yellow]note:[/] {escape(note)}")
     before = folder.plan()
-    if before is not None and (changes := before.differences(plan)) and not extend:
-        shown = "\n  ".join(changes[:20])
-        raise UserError(
-            f"study {plan.name} was planned differently:\n  {shown}\n"
-            "use --extend to add what is new, or --name to start another study"
-        )
+    if before is not None and (changes := before.differences(plan)):
+        if not extend:
+            shown = "\n  ".join(changes[:20])
+            raise UserError(
+                f"study {plan.name} was planned differently:\n  {shown}\n"
+                "use --extend to add what is new, or --name to start another study"
+            )
+        plan = extended(before, plan)
     if before is None or extend:
         check_data(plan, places)
     _announce(console, plan, dry_run)
@@ -84,61 +106,87 @@ def run(
         return 0
     storage.ensure_writable(root, FREE_BYTES)
     storage.ensure_writable(folder.path, 0)
-    workers = workers or max(1, (os.cpu_count() or 1) // threads)
-    execution = Execution(threads=threads)
+    orders = Orders(
+        root=root.resolve(),
+        places=places,
+        execution=Execution(threads=threads),
+        workers=workers or max(1, (os.cpu_count() or 1) // threads),
+        address=address,
+        timeout=trial_timeout,
+        keep_weights=keep != "none",
+    )
     with folder.lease():
-        if before is None or before.differences(plan):
-            folder.save_plan(plan)
-            folder.note("planned", trials=len(plan.specs), frozen=plan.frozen)
-        counts = _drive(
-            console,
-            plan,
-            folder,
-            root,
-            storage_url,
-            tracking_uri,
-            places,
-            execution,
-            workers,
-            address,
-            retry,
-        )
-    return _outcome(console, plan, root, counts)
+        if before is None or before.differences(plan) or folder.frozen() != plan.frozen:
+            _save_plan(before, plan, folder, root)
+        driver = _drive(console, plan, folder, orders, storage_url, tracking_uri, retry == "failed")
+        if keep == "best":
+            drop_all_but_best(driver)
+    return _outcome(console, plan, folder, root, driver)
+
+
+def _save_plan(before: Plan | None, plan: Plan, folder: StudyFolder, root: Path) -> None:
+    """Write the plan, and mark it where results were known before it changed."""
+    known = [*plan.specs, *(before.specs if before else {})]
+    results = any(TrialFolder.of(root, digest).is_committed for digest in known)
+    # where the plan is on disk already, a driver was killed after it had noted the mark
+    changed = before is None or before.differences(plan)
+    said = mark(before, folder.frozen(), plan, results) if changed else ""
+    # the mark first: a plan that was changed must never be seen without it
+    facts = {"mark": said} if said else {}
+    folder.note("planning", **facts)
+    folder.save_plan(plan)
+    folder.note("planned", trials=len(plan.specs), frozen=plan.frozen)
+    faults.at("plan.noted")
 
 
 def _drive(
     console: Console,
     plan: Plan,
     folder: StudyFolder,
-    root: Path,
+    orders: Orders,
     storage_url: str | None,
     tracking_uri: str | None,
-    places: dict[str, str],
-    execution: Execution,
-    workers: int,
-    address: str | None,
-    retry: str | None,
-) -> dict[str, int]:
-    """Run what is left; trials by state."""
+    retry: bool,
+) -> Driver:
+    """Run what is left; the driver knows what became of it."""
     from study.driver import Driver
     from study.ledger import Ledger
     from study.view import View
 
-    ledger = Ledger(storage_url or f"sqlite:///{root.resolve()}/ledger.db", plan.name)
-    view = View(plan, root, tracking_uri)
-    driver = Driver(plan, root.resolve(), ledger, folder, view, console)
-    if retry == "failed":
-        ledger.retry([row for row in ledger.rows() if row.state == "failed"])
-    found, _ = driver.reconcile()
-    if found:
+    ledger = Ledger(storage_url or f"sqlite:///{orders.root}/ledger.db", plan.name)
+    view = View(plan, orders.root, tracking_uri, folder.marks())
+    driver = Driver(plan, orders.root, ledger, folder, view, console)
+    if retry:
+        failed = [row for row in ledger.rows() if row.state == "failed"]
+        for row in failed:
+            folder.note("retry", trial=row.digest)
+        ledger.retry(failed)
+    if found := driver.reconcile():
         console.print(f"{found} trials were already known from committed folders.")
+    driver.tell_view()
     jobs = driver.jobs()
     if not jobs:
         console.print("Nothing to do: every planned trial has ended.")
     else:
-        driver.run(jobs, places=places, execution=execution, workers=workers, address=address)
+        driver.run(jobs, orders)
     view.close(console, driver.counts())
-    return driver.counts()
+    return driver
+
+
+def drop_all_but_best(driver: Driver) -> None:
+    """Of the encoders that this study made, keep the one ahead on the validation benchmark.
+
+    Without a validation benchmark nothing may be selected (law 5), and nothing is dropped.
+    """
+    primary = driver.plan.primary
+    ahead: tuple[float, str] | None = None
+    for digest, result in driver.results.items():
+        value = result["validation"].get(primary)
+        if value is not None and driver.plan.specs[digest].steps:
+            ahead = max(ahead or (value, digest), (value, digest))
+    for digest in driver.ran if ahead else ():
+        if ahead and digest != ahead[1]:
+            TrialFolder.of(driver.root, digest).drop_weights()
 
 
 def _tier(tier: str | None, overrides: dict[str, Any]) -> Tier:
@@ -174,9 +222,12 @@ def _announce(console: Console, plan: Plan, dry_run: bool) -> None:
             console.print(f"  {cell.label}: {' '.join(trial.digest for trial in cell.trials)}")
 
 
-def _outcome(console: Console, plan: Plan, root: Path, counts: dict[str, int]) -> int:
+def _outcome(console: Console, plan: Plan, folder: StudyFolder, root: Path, driver: Driver) -> int:
     """Show the table and say with which exit code the study ends."""
-    console.print(comparison(plan, by_cell(plan, committed_results(root, plan.specs))))
+    counts = driver.counts()
+    console.print(comparison(plan, by_cell(plan, driver.results)))
+    for line in remarks(plan, folder, driver.results):
+        console.print(line)
     if counts["planned"] or counts["running"]:
         console.print(
             f"interrupted with {counts['planned'] + counts['running']} trials left; resume with\n"

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from study.answer.results import best_cell, by_cell, committed_results
 from study.answer.table import comparison
 from study.commands.console import console as open_console
+from study.commands.remarks import remarks
 from study.commands.run import Root
 from study.plan import Plan
 from study.study_folder import StudyFolder, study_names
@@ -37,8 +39,13 @@ def status(
     console.print(f"[bold]{name}[/]: {report['planned']} trials planned; {counts}")
     for trial in report["trials"]:
         if trial["state"] == "failed":
-            console.print(f"  failed {trial['digest']} {trial['params']}: {trial['reason']}")
-    console.print(comparison(plan, by_cell(plan, committed_results(root, plan.specs))))
+            console.print(
+                f"  failed {trial['digest']} {trial['params']}: {escape(trial['reason'])}"
+            )
+    results = committed_results(root, plan.specs)
+    console.print(comparison(plan, by_cell(plan, results)))
+    for line in [*report["notes"], *remarks(plan, StudyFolder.of(root, name), results)]:
+        console.print(line)
     return 0
 
 
@@ -62,25 +69,37 @@ def describe(plan: Plan, root: Path, storage_url: str | None) -> dict[str, Any]:
     ledger = Ledger(storage_url or f"sqlite:///{root.resolve()}/ledger.db", plan.name)
     rows = {row.digest: row for row in ledger.rows() if row.digest in plan.specs}
     results = committed_results(root, plan.specs)
+    folder = StudyFolder.of(root, plan.name)
+    failures = folder.failures()
     trials: dict[str, dict[str, Any]] = {}
     for cell in plan.cells:
         for planned in cell.trials:
-            row = rows.get(planned.digest)
+            digest = planned.digest
+            reason = rows[digest].reason if digest in rows else failures.get(digest, "")
+            state = "failed" if reason else "planned"
+            state = rows[digest].state if digest in rows else state
+            if digest in results:
+                state = "complete"
+            elif state == "complete":
+                state = "planned"  # its folder is damaged or gone: the next run does it again
             trials.setdefault(
                 planned.digest,
                 {
                     "digest": planned.digest,
-                    "state": row.state if row else "planned",
-                    "reason": row.reason if row else "",
+                    "state": state,
+                    "reason": reason if state == "failed" else "",
                     "params": cell.params,
                     "seed": planned.seed,
                     "metrics": results.get(planned.digest, {}).get("metrics", {}),
                     "zero_shot": results.get(planned.digest, {}).get("zero_shot"),
+                    "layout_changed": results.get(digest, {}).get("layout_changed", False),
                 },
             )
     states = [trial["state"] for trial in trials.values()]
     return {
         "study": plan.name,
+        "marks": folder.marks(),
+        "notes": ledger.notes,
         "planned": len(states),
         **{state: states.count(state) for state in ("complete", "failed", "pruned", "running")},
         "best": best_cell(plan, by_cell(plan, results)),

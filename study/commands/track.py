@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from study.answer.results import committed_results
 from study.commands.console import console as open_console
 from study.commands.run import Root
 from study.commands.status import open_plan
+from study.study_folder import StudyFolder
 
 
 def track(
@@ -20,20 +22,29 @@ def track(
     storage_url: Annotated[str | None, typer.Option("--storage", help="Any Optuna URL.")] = None,
 ) -> int:
     """Tell MLflow of every ended trial of a study; what it has already is not told twice."""
-    from study.ledger import Ledger
+    from study.ledger import Ledger, Row
     from study.view import View
 
     console = open_console()
     plan = open_plan(root, name)
     ledger = Ledger(storage_url or f"sqlite:///{root.resolve()}/ledger.db", plan.name)
     rows = {row.digest: row for row in ledger.rows() if row.digest in plan.specs}
-    results = committed_results(root, rows)
-    view = View(plan, root, tracking_uri)
-    for digest, row in rows.items():
-        if digest in results:
-            view.completed(row, results[digest])
-        elif row.state == "failed":
-            view.failed(row, row.reason.partition(":")[0], row.reason)
+    results = committed_results(root, plan.specs)
+    folder = StudyFolder.of(root, name)
+    view = View(plan, root, tracking_uri, folder.marks())
+    view.told()
+    for note in [*ledger.notes, *view.notes]:
+        console.print(f"[yellow]note:[/] {escape(note)}")
+    failures = folder.failures()
+    for cell in plan.cells:
+        for trial in cell.trials:
+            row = Row(0, trial.digest, "planned", "", trial.seed, cell.params)
+            row = rows.get(trial.digest, row)
+            if trial.digest in results:
+                view.completed(row, results[trial.digest])
+            elif said := row.reason or failures.get(trial.digest):
+                reason, _, detail = said.partition(": ")
+                view.failed(row, reason, detail)
     console.print(f"{len(results)} committed trials of {name} told to MLflow.")
     view.close(console, {})
     return 0

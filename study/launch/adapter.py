@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ray import tune
 
-from trainables.errors import UserError
+from trainables.failures import TrialFailedError
 from trainables.spec import Execution, Spec
 from trainables.trial_folder import TrialFolder
 
 REPORT_SECONDS = 1.0
 """How long a trial runs between two reports to the driver."""
 
+GRACE_SECONDS = 5.0
+"""How long after its time limit a trial that reports no more is ended from outside."""
+
+STACKS = "stacks.txt"
+"""Where the watchdog writes what a hanging attempt was doing; its content is the evidence."""
+
 
 class TrialActor(tune.Trainable):
     """One Ray actor that runs trials, one after the other; it knows nothing of the study.
 
-    `config` holds plain values: `spec` (canonical JSON with its labels), `root`, `places` and
-    `execution`. A trial that fails of itself reports so and leaves the actor whole; only a lost
-    worker or node is an error to Ray.
+    `config` holds plain values: `spec` (canonical JSON with its labels), `root`, `places`,
+    `execution`, `launch` (which launch this is), `timeout` (seconds an attempt may take, or None)
+    and `keep_weights`. A trial that fails of itself reports so and leaves the actor whole; only a
+    lost worker or node is an error to Ray, which starts the trial again from its checkpoint.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -33,36 +42,56 @@ class TrialActor(tune.Trainable):
 
         spec = Spec.model_validate_json(config["spec"])
         self.digest = spec.digest
+        self.folder = TrialFolder.of(Path(config["root"]), spec.digest)
+        self.timeout: float | None = config["timeout"]
+        self.stacks: TextIO | None = None
+        self.deadline = float("inf")
+        self.attempt = 0
+        self.stepping = self.ending = False
+        self.hung = timed_out(self.folder, config["launch"])
         self.events: Iterator[Any] = finetune(
             spec,
-            TrialFolder.of(Path(config["root"]), spec.digest),
+            self.folder,
             places=config["places"],
             execution=Execution(**config["execution"]),
-            holder={"host": socket.gethostname(), "process": os.getpid()},
+            holder={
+                "host": socket.gethostname(),
+                "process": os.getpid(),
+                "launch": config["launch"],
+            },
+            keep_weights=config["keep_weights"],
         )
+        signal.signal(signal.SIGTERM, self._end)
 
     def step(self) -> dict[str, Any]:
         """Run for about a second and report where the trial stands (called by Ray)."""
-        from trainables.finetune import TrialFailedError
-
         report: dict[str, Any] = {"digest": self.digest, "done": False, "reason": ""}
+        if self.hung:
+            return report | {"done": True, "reason": "timed out", "detail": self.hung}
+        self.stepping = True
         until = time.monotonic() + REPORT_SECONDS
         try:
             while time.monotonic() < until:
                 event = next(self.events, None)
+                if self.ending:
+                    self._leave()
                 if event is None:
                     return report | {"done": True}
+                if event.kind == "claimed":
+                    self.attempt = event.attempt
+                    self._watch()
                 report |= {"kind": event.kind, "at": event.step, "of": event.steps}
                 report |= {"done": event.kind == "committed"}
                 if event.kind in ("committed", "evaluating"):
                     break
+                if time.monotonic() > self.deadline:
+                    return report | self._timed_out()
         except TrialFailedError as failure:
             return report | {"done": True, "reason": failure.reason, "detail": str(failure)}
-        except UserError as error:
-            return report | {"done": True, "reason": "input", "detail": str(error)}
-        except Exception as error:  # one bad cell must not end the study
-            detail = f"{type(error).__name__}: {error}"
-            return report | {"done": True, "reason": "error", "detail": detail}
+        finally:
+            self.stepping = False
+            if report["done"]:
+                self._unwatch()
         return report
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -73,6 +102,59 @@ class TrialActor(tune.Trainable):
 
     def cleanup(self) -> None:
         """Let the trial save where it stands (called by Ray at the end and on interrupts)."""
+        self._unwatch()
         close = getattr(self.events, "close", None)
         if close is not None:
             close()
+
+    def _watch(self) -> None:
+        """Start the attempt's clock; what is stuck in C code is ended by a thread of C code."""
+        if self.timeout is None:
+            return
+        self._unwatch()
+        self.deadline = time.monotonic() + self.timeout
+        path = self.folder.path / "attempts" / f"{self.attempt:03d}" / STACKS
+        self.stacks = path.open("w", encoding="utf-8")
+        faulthandler.dump_traceback_later(self.timeout + GRACE_SECONDS, exit=True, file=self.stacks)
+
+    def _unwatch(self) -> None:
+        if self.stacks is not None:
+            faulthandler.cancel_dump_traceback_later()
+            self.stacks.close()
+            self.stacks = None
+        self.deadline = float("inf")
+
+    def _timed_out(self) -> dict[str, Any]:
+        """Save and end a trial that is past its limit but not stuck."""
+        self.cleanup()
+        detail = f"ran longer than {self.timeout:g} s; what it had reached is saved"
+        for attempt in self.folder.attempts():
+            if attempt.number == self.attempt:
+                attempt.fail({"reason": "timed out", "detail": detail, "trace": []})
+        return {"done": True, "reason": "timed out", "detail": detail}
+
+    def _end(self, *_: Any) -> None:
+        """A termination signal or a spot notice: save at once, then go."""
+        self.ending = True
+        if not self.stepping:
+            self._leave()
+
+    def _leave(self) -> None:
+        try:
+            self.cleanup()
+        finally:
+            os._exit(143)
+
+
+def timed_out(folder: TrialFolder, launch: str) -> str:
+    """What ended an earlier attempt of this launch, if it was the watchdog; else empty."""
+    for attempt in folder.attempts():
+        stacks = attempt.path / STACKS
+        if attempt.claimed_by().get("launch") != launch or not stacks.exists():
+            continue
+        lines = stacks.read_text(encoding="utf-8", errors="replace").splitlines()
+        if lines and not folder.is_committed:
+            detail = "did not react at its time limit and was ended"
+            attempt.fail({"reason": "timed out", "detail": detail, "trace": lines})
+            return detail
+    return ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from study.launch.session import ray_session
+from trainables import faults
 from trainables.spec import Execution, Spec
 
 RETRIES = 2
@@ -48,58 +51,80 @@ class Listener(Protocol):
     def progressed(self, progress: Progress) -> None:
         """A trial reported."""
 
+    def lost(self, digest: str, reason: str, detail: str) -> None:
+        """A trial's worker was lost; it is started again from its checkpoint."""
+
     def finished(self, digest: str, reason: str, detail: str) -> None:
         """A trial ended; an empty reason means that it committed its result."""
 
 
-def launch(
-    jobs: Sequence[Job],
-    listener: Listener,
-    *,
-    root: Path,
-    places: Mapping[str, str],
-    execution: Execution,
-    workers: int,
-    address: str | None = None,
-) -> None:
-    """Run the jobs, `workers` at a time, and return when all have ended or on an interrupt.
+@dataclass(frozen=True)
+class Orders:
+    """How the trials of one launch run; nothing of it is part of a plan.
 
-    Args:
-        jobs: What to run, first come first served.
-        listener: Told of every start, report and end.
+    Attributes:
         root: Where trial folders lie.
         places: Digest to folder, for data and checkpoints in files.
         execution: Threads, device and memory layout of every trial.
         workers: Trials at once.
         address: Of a running Ray cluster; None starts Ray on this machine.
+        timeout: Seconds that one attempt at a trial may take; None for no limit.
+        keep_weights: Leave fine-tuned encoders in the trial folders.
     """
-    with ray_session(root, workers, address) as folder:
+
+    root: Path
+    places: Mapping[str, str]
+    execution: Execution
+    workers: int
+    address: str | None = None
+    timeout: float | None = None
+    keep_weights: bool = False
+
+
+def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
+    """Run the jobs, `workers` at a time, and return when all have ended or on an interrupt.
+
+    Args:
+        jobs: What to run, first come first served.
+        listener: Told of every start, report, loss and end.
+        orders: How.
+    """
+    faults.at("ray.starting")
+    with ray_session(orders.root, orders.workers, orders.address) as folder:
         from ray import tune
 
         from study.launch.adapter import TrialActor
+        from study.launch.losses import Losses
         from study.launch.searcher import PlanSearcher, Reporter
 
+        faults.at("ray.started")
         common = {
-            "root": str(root),
-            "places": dict(places),
-            "execution": execution.to_json(),
+            "root": str(orders.root),
+            "places": dict(orders.places),
+            "execution": orders.execution.to_json(),
+            "launch": uuid.uuid4().hex,
+            "timeout": orders.timeout,
+            "keep_weights": orders.keep_weights,
         }
-        gpus = 1 if execution.device == "cuda" else 0
+        gpus = 1 if orders.execution.device == "cuda" else 0
+        losses = Losses.watch(local=orders.address is None)
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, {"cpu": 1, "gpu": gpus}),
             tune_config=tune.TuneConfig(
                 search_alg=PlanSearcher(jobs, common, listener),
                 num_samples=len(jobs),
-                max_concurrent_trials=workers,
+                max_concurrent_trials=orders.workers,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name="attempt",
                 storage_path=str(folder),
                 verbose=0,
-                callbacks=[Reporter(listener)],
+                callbacks=[Reporter(listener, losses)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
+        # to be ended politely is to be interrupted: trials save, the ledger is put in order
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         tuner.fit()

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from study.launch.launch import Job, Listener, Progress
+from study.launch.adapter import timed_out
+from study.launch.launch import RETRIES, Job, Listener, Progress
+from study.launch.losses import Losses
+from trainables.failures import Reason
+from trainables.spec import Spec
+from trainables.trial_folder import TrialFolder
 
 
 class Unpickled:
@@ -45,11 +51,7 @@ class PlanSearcher(Unpickled, Searcher):
     ) -> None:
         """Tell the listener, once, how a trial ended (called by Tune, sometimes twice)."""
         digest = self.running.pop(trial_id, None)
-        if digest is None:
-            return
-        if error:
-            self.listener.finished(digest, "killed", "its worker was lost more often than retried")
-        elif result and result.get("done"):
+        if digest is not None and not error and result and result.get("done"):
             self.listener.finished(digest, result.get("reason", ""), result.get("detail", ""))
 
     def save(self, checkpoint_path: str) -> None:
@@ -60,11 +62,12 @@ class PlanSearcher(Unpickled, Searcher):
 
 
 class Reporter(Unpickled, tune.Callback):
-    """Passes the reports of running trials on."""
+    """Passes on what running trials report, and why workers were lost."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, losses: Losses) -> None:
         """Keep whom to tell."""
         self.listener = listener
+        self.losses = losses
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
@@ -75,3 +78,21 @@ class Reporter(Unpickled, tune.Callback):
             self.listener.progressed(
                 Progress(result["digest"], result["at"], result["of"], evaluating)
             )
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """A worker was lost and its trial is started again (called by Tune)."""
+        self.listener.lost(*self._loss(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """A worker was lost, once too often (called by Tune)."""
+        digest, reason, detail = self._loss(trial)
+        self.listener.lost(digest, reason, detail)
+        retried = f"{detail}; tried {RETRIES + 1} times"
+        self.listener.finished(digest, reason, retried)
+
+    def _loss(self, trial: Trial) -> tuple[str, Reason, str]:
+        spec = Spec.model_validate_json(trial.config["spec"])
+        folder = TrialFolder.of(Path(trial.config["root"]), spec.digest)
+        if hung := timed_out(folder, trial.config["launch"]):
+            return spec.digest, "timed out", hung
+        return spec.digest, *self.losses.explain(trial.get_pickled_error())

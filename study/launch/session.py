@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import secrets
@@ -11,9 +12,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 LONGEST_TEMPORARY = 40
 """Characters of Ray's folder: its sockets' full paths must fit the system's 107."""
+
+SYSTEM_PREFIX = "study-"
+"""Of folders in the system's temporary folder."""
 
 OBJECT_STORE_BYTES = 100_000_000
 """Trials hand over numbers only."""
@@ -60,7 +65,7 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
     set_environment(state)
     import ray
 
-    temporary = _short_folder(state)
+    temporary, lock = _short_folder(state)
     # a driver script's own folder is no place to import from: `study/` holds `plan`, `ledger`, …
     sys.path[:] = [
         entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parents[1]
@@ -84,14 +89,40 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
     finally:
         ray.shutdown()
         shutil.rmtree(temporary, ignore_errors=True)
+        lock.close()
         with suppress(OSError):
             (state / "tmp").rmdir()
 
 
-def _short_folder(state: Path) -> Path:
-    """A fresh folder under `state`, or in the system's temporary folder where that is too deep."""
+def remove_dead_sessions(state: Path, dry_run: bool = False) -> list[Path]:
+    """Remove the temporary folders of drivers that were killed; a living one holds a lock.
+
+    Returns:
+        What was removed, or would be.
+    """
+    system = Path(tempfile.gettempdir()).glob(f"{SYSTEM_PREFIX}*/driver.lock")
+    dead = []
+    for path in [*state.glob("tmp/*/driver.lock"), *system]:
+        with suppress(OSError), path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            dead.append(path.parent)
+            if not dry_run:
+                shutil.rmtree(path.parent, ignore_errors=True)
+    return dead
+
+
+def _short_folder(state: Path) -> tuple[Path, TextIO]:
+    """A fresh folder under `state`, or in the system's temporary folder where that is too deep.
+
+    Also the lock in it that says for as long as this process lives that it is in use.
+    """
+    remove_dead_sessions(state)
     inside = state / "tmp"
     if len(str(inside.resolve())) + len("/xxxxxxxx") > LONGEST_TEMPORARY:
-        return Path(tempfile.mkdtemp(prefix="study-"))
-    inside.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=inside.resolve(), prefix=""))
+        folder = Path(tempfile.mkdtemp(prefix=SYSTEM_PREFIX))
+    else:
+        inside.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=inside.resolve(), prefix=""))
+    lock = (folder / "driver.lock").open("w", encoding="ascii")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return folder, lock

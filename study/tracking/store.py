@@ -20,6 +20,7 @@ from study.tracking.values import (
     points,
     without_pairs,
 )
+from trainables import faults
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,6 +64,7 @@ class Store:
         self.study = study
         self.experiment_id = self._experiment(uri)
         self.parent = self._open_parent()
+        faults.at("view.parent")
         self.metrics: set[str] = set()
 
     def write(self, trial: TrialView) -> None:
@@ -76,6 +78,7 @@ class Store:
             run = None
         if run is None:
             run = self._create(trial, content)
+            faults.at("view.created", digest=trial.digest)
         elif run.info.status in STATUS.values():
             return
         self._fill(run, trial)
@@ -166,12 +169,15 @@ class Store:
         metrics = [Metric(key, value, start + step, step) for key, value, step in points(trial)]
         params = {**trial.params, "seed": trial.seed}
         self._log(run_id, _texts(params), {}, metrics)
+        faults.at("view.logged", digest=trial.digest)
         artifacts = dict(trial.artifacts)
         if pairs := without_pairs(trial.metrics)[1]:
             artifacts["pairs.json"] = json.dumps(pairs, indent=1, sort_keys=True)
         for name, text in artifacts.items():
             self.client.log_text(run_id, text, name)
+        faults.at("view.stored", digest=trial.digest)
         self.client.set_terminated(run_id, STATUS[trial.state], end_time=trial.ended_ms)
+        faults.at("view.ended", digest=trial.digest)
 
     def _log(
         self,

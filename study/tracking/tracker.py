@@ -23,13 +23,17 @@ class Tracker:
         problem: Why the last write failed, for a person; empty while all is well.
     """
 
-    def __init__(self, uri: str, study: StudyInfo) -> None:
+    def __init__(
+        self, uri: str, study: StudyInfo, told: Callable[[TrialView], None] | None = None
+    ) -> None:
         """Start the thread; the store is opened there.
 
         Args:
             uri: Any MLflow tracking URI; for SQLite, artifacts lie in `mlartifacts` beside it.
             study: What the parent run says.
+            told: Called from the thread for each trial once the store has all of it.
         """
+        self._told = told
         self.problem = ""
         self._uri, self._study = uri, study
         self._store: Store | None = None
@@ -78,6 +82,8 @@ class Tracker:
                 return False
             if self._refused.get(digest) is not trial and self._missing.get(digest) is trial:
                 del self._missing[digest]
+                if self._told is not None:
+                    self._told(trial)
         summary = self._summary
         if summary is not None and self._try(lambda store: store.summarize(*summary)):
             self._summary = None if self._summary is summary else self._summary

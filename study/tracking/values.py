@@ -90,7 +90,8 @@ def metric_name(name: str) -> str:
             ASCII letters, digits and `_-. :/`.
     """
     plain = re.fullmatch(r"[A-Za-z0-9_\-. :/]+", name) and len(name) <= MAX_NAME
-    if not plain or any(part in ("", ".", "..") for part in name.split("/")):
+    path = any(part in ("", ".", "..") for part in name.split("/")) or name.startswith("..")
+    if not plain or path:
         raise ValueError(
             f"{name!r} cannot name a metric in MLflow: allowed are ASCII letters, digits and "
             f"'_-. :', in parts joined by single '/', {MAX_NAME} characters at most"

@@ -28,7 +28,7 @@ from trainables.encoders.embedded import (
 from trainables.encoders.text import TextEncoder
 from trainables.errors import UserError
 from trainables.evaluation.evaluate import evaluate
-from trainables.finetune import Trainer
+from trainables.trainer import Trainer
 from trainables.spec import DataRef, Execution, Sampling, build_spec
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,137 @@
+"""`reproduce`: run one trial again, alone, and compare it with what was committed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from study.commands.console import console as open_console
+from study.commands.run import Root
+from trainables.errors import UserError
+from trainables.failures import TrialFailedError
+from trainables.spec import Execution
+from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
+
+
+def reproduce(
+    digest: Annotated[str, typer.Argument(help="Of a trial, or its first digits.")],
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the source's files.")] = None,
+    encoder: Annotated[Path | None, typer.Option(help="Folder of the checkpoint.")] = None,
+    root: Root = Path("runs"),
+) -> int:
+    """Run one trial again without Ray, in its recorded execution, and compare every number.
+
+    Exit code 0: all numbers and ranks are equal to the last digit; 1: some differ.
+    """
+    console = open_console()
+    folder = find_trial(root, digest)
+    try:
+        spec = folder.spec()
+    except NotCommittedError as error:
+        raise UserError(f"{error}; it cannot be reproduced from this root") from None
+    before = _committed(folder)
+    execution = Execution(**before["result"]["execution"]) if before else Execution()
+    places = _places(folder)
+    for ref, place in ((spec.encoder.digest, encoder), *((d, data_dir) for d in _data(spec))):
+        if place is not None:
+            places[ref] = str(place.expanduser().resolve())
+    from trainables.finetune import finetune
+
+    console.print(
+        f"Reproducing {spec.digest} with {execution.threads} threads on "
+        f"{execution.device}; {spec.steps} steps."
+    )
+    scratch = Path(tempfile.mkdtemp(prefix="reproduce-"))
+    try:
+        again = TrialFolder.of(scratch, spec.digest)
+        for _ in finetune(spec, again, places=places, execution=execution):
+            pass
+        now = _committed(again)
+    except TrialFailedError as failure:
+        console.print(f"[red]failed[/] again, {failure.reason}: {escape(str(failure))}")
+        return 1
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    assert now is not None
+    if before is None:
+        console.print("It had no committed result to compare with; these are its numbers:")
+        console.print_json(json.dumps(now["result"]["metrics"]))
+        return 0
+    lines = differences(before, now)
+    for line in lines:
+        console.print(escape(line))
+    if not lines:
+        console.print("Every number and every rank is equal, to the last digit.")
+    return 1 if lines else 0
+
+
+def find_trial(root: Path, digest: str) -> TrialFolder:
+    """The folder of the one trial whose digest begins with `digest`.
+
+    Raises:
+        UserError: There is none, or more than one.
+    """
+    found = sorted(root.glob(f"trials/{digest}*/spec.json")) if digest.isalnum() else []
+    if len(found) != 1:
+        names = ", ".join(path.parent.name for path in found[:5])
+        said = f"{len(found)} trials begin so: {names}, …" if found else "no such trial"
+        raise UserError(
+            f"digest {digest!r}: {said} under {root} (--root chooses); "
+            "python -m study status NAME --json lists the digests of a study"
+        )
+    return TrialFolder(found[0].parent)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two results, a line each; versions only where numbers differ."""
+    lines = []
+    for part in ("metrics", "validation"):
+        mine, theirs = before["result"][part], now["result"][part]
+        changed = [k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)]
+        if changed:
+            gap = max(abs(mine.get(k, 0.0) - theirs.get(k, 0.0)) for k in changed)
+            lines.append(
+                f"{part}: {len(changed)} of {len(mine)} numbers differ, by up to {gap:.3g}; "
+                f"first {sorted(changed)[0]}"
+            )
+    ranks = [name for name, digest in before["ranks"].items() if now["ranks"].get(name) != digest]
+    lines += [f"{name}: other ranks" for name in ranks]
+    if lines:
+        for name, version in before["versions"].items():
+            if (installed := importlib.metadata.version(name)) != version:
+                lines.append(f"{name} was {version}, is {installed}")
+    return lines
+
+
+def _committed(folder: TrialFolder) -> dict[str, Any] | None:
+    """Result, checksums of ranks and library versions; None without a commit."""
+    try:
+        path = folder.committed()
+        manifest = read_json(folder.manifest_path)["files"]
+        return {
+            "result": read_json(path / "result.json"),
+            "ranks": {name: d for name, d in manifest.items() if name.startswith("ranks-")},
+            "versions": read_json(path / "environment.json")["versions"],
+        }
+    except NotCommittedError:
+        return None
+
+
+def _places(folder: TrialFolder) -> dict[str, str]:
+    """Where the last attempt found its data and checkpoint."""
+    for attempt in folder.attempts():
+        if "places" in (claim := attempt.claimed_by()):
+            return dict(claim["places"])
+    return {}
+
+
+def _data(spec: Any) -> list[str]:
+    return [ref.digest for ref in (spec.test, spec.validation, spec.train) if ref is not None]

@@ -1,0 +1,61 @@
+"""What `--extend` adds to a plan, and what that does to its claims (law 6)."""
+
+from __future__ import annotations
+
+from study.plan import Cell, Plan, PlannedTrial
+from trainables.errors import UserError
+
+POST_HOC = "post hoc"
+INTERIM_LOOK = "interim look"
+
+
+def extended(before: Plan, wanted: Plan) -> Plan:
+    """The plan `before` with all cells and seeds of `wanted`; nothing is taken away.
+
+    Raises:
+        UserError: A trial of both would be another experiment, not an addition.
+    """
+    ours = {cell.label: cell for cell in before.cells}
+    new = {cell.label: cell for cell in wanted.cells}
+    cells = {
+        label: _joined(cell, new[label], before, wanted) if label in new else cell
+        for label, cell in ours.items()
+    }
+    cells |= {label: cell for label, cell in new.items() if label not in ours}
+    specs = before.specs | wanted.specs
+    return wanted.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
+
+
+def mark(before: Plan | None, frozen: str | None, after: Plan, results: bool) -> str:
+    """How a changed plan must be marked; empty where nothing was known when it changed.
+
+    Args:
+        before: The plan so far, if it can be read.
+        frozen: The hash noted when the study was last planned.
+        after: The plan from now on.
+        results: Whether any trial of the study has a result.
+    """
+    if not results or frozen in (None, after.frozen):
+        return ""
+    if before is None:
+        return f"{POST_HOC}: hypotheses, primary metric or seeds are not those first planned"
+    if (before.hypotheses, before.primary) != (after.hypotheses, after.primary):
+        return f"{POST_HOC}: hypotheses, margins or the primary metric changed after results"
+    ours = {cell.label: cell.trials for cell in before.cells}
+    if any(ours.get(cell.label, cell.trials) != cell.trials for cell in after.cells):
+        return f"{INTERIM_LOOK}: seeds were added after results"
+    return f"{POST_HOC}: cells were added after results"
+
+
+def _joined(cell: Cell, other: Cell, before: Plan, wanted: Plan) -> Cell:
+    """One cell with the trials of both."""
+    trials: dict[int | None, PlannedTrial] = {trial.seed: trial for trial in cell.trials}
+    for trial in other.trials:
+        if trials.setdefault(trial.seed, trial).digest != trial.digest:
+            changes = "\n  ".join(before.differences(wanted)[:20])
+            raise UserError(
+                f"--extend adds cells and seeds, but cell {cell.label} is another experiment now:"
+                f"\n  {changes}\nstart another study with --name"
+            )
+    ordered = sorted(trials.values(), key=lambda trial: -1 if trial.seed is None else trial.seed)
+    return cell.model_copy(update={"trials": tuple(ordered)})

@@ -1,0 +1,58 @@
+"""The ledger as a SQLite file: whether it is whole, and setting it aside when it is not."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from trainables import storage
+
+PREFIX = "sqlite:///"
+
+WAIT_SECONDS = 60
+"""For another study's driver to finish writing the same file."""
+
+COMPANIONS = ("-journal", "-wal", "-shm")
+"""Files that SQLite keeps beside its own and would apply to a new one of the same name."""
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of a SQLite URL; None for any other."""
+    return Path(url.removeprefix(PREFIX)) if url.startswith(PREFIX) else None
+
+
+def engine_settings(url: str) -> dict[str, Any]:
+    """What SQLAlchemy's engine is opened with."""
+    return {"connect_args": {"timeout": WAIT_SECONDS}} if sqlite_path(url) else {}
+
+
+def damage(url: str) -> str:
+    """What is wrong with the file; empty where nothing is, or where it is not there."""
+    path = sqlite_path(url)
+    if path is None or not path.is_file():
+        return ""
+    try:
+        connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
+        try:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        # locked or not permitted: no damage, and no reason to move it
+        return "" if "malformed" not in str(error) else str(error)
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return "" if found == "ok" else str(found)
+
+
+def set_aside(url: str) -> Path | None:
+    """Move the file and its companions away; where it is now."""
+    path = sqlite_path(url)
+    assert path is not None
+    moved = storage.set_aside(path)
+    for suffix in COMPANIONS:
+        companion = path.with_name(path.name + suffix)
+        if companion.exists():
+            storage.set_aside(companion)
+    return moved

@@ -1,0 +1,47 @@
+"""MLflow's SQLite file: whether this version of MLflow can read it, told without importing it."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from importlib.util import find_spec
+from pathlib import Path
+
+LARGE_BYTES = 100_000_000
+"""A larger file is only opened, not read through."""
+
+
+def damage(path: Path) -> str:
+    """What keeps MLflow from reading the file; empty where nothing does, or it is not there."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return ""
+    try:
+        connection = sqlite3.connect(path, timeout=60)
+        try:
+            if path.stat().st_size < LARGE_BYTES:
+                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if found != "ok":
+                    return str(found)
+            rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        harmless = "locked" in str(error) or "no such table" in str(error)
+        return "" if harmless else str(error)
+    newest = newest_schema()
+    if not rows or newest is None or rows[0][0] == newest:
+        return ""
+    return f"its schema is {rows[0][0]}, this MLflow's is {newest}"
+
+
+def newest_schema() -> str | None:
+    """The schema that the installed MLflow writes: the revision that no other one builds on."""
+    found = find_spec("mlflow")
+    if found is None or not found.submodule_search_locations:
+        return None
+    folder = Path(found.submodule_search_locations[0]) / "store" / "db_migrations" / "versions"
+    texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
+    ids = {m[1] for text in texts if (m := re.search(r'^revision = "(\w+)"', text, re.M))}
+    older = {m[1] for text in texts if (m := re.search(r'^down_revision = "(\w+)"', text, re.M))}
+    heads = ids - older
+    return heads.pop() if len(heads) == 1 else None

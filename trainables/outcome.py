@@ -1,0 +1,82 @@
+"""What a trial writes once it has been evaluated."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainables import faults
+from trainables.evaluation.evaluate import Evaluation
+from trainables.evaluation.ranks import save_ranks
+from trainables.spec import Execution, Spec
+from trainables.trial_folder import Attempt
+
+
+def write_result(
+    attempt: Attempt,
+    spec: Spec,
+    execution: Execution,
+    results: Mapping[str, Evaluation],
+    training: Mapping[str, Any],
+    zero_shot: Mapping[str, Any],
+    *,
+    layout_changed: bool,
+) -> None:
+    """Write `result.json` and the ranks that every figure in it was computed from.
+
+    `layout_changed` says that the micro-batches are not those that were planned: numbers may
+    differ in the last digits, and with dropout in more.
+    """
+    for role, result in results.items():
+        save_ranks(result.ranks, attempt.path / f"ranks-{role}.npz")
+    faults.at("ranks.written", digest=spec.digest, attempt=attempt.number)
+    attempt.write_json(
+        "result.json",
+        {
+            "digest": spec.digest,
+            "metrics": results["test"].metrics,
+            "validation": results["validation"].metrics if "validation" in results else {},
+            "counts": {role: result.counts for role, result in results.items()},
+            "zero_shot": dict(zero_shot),
+            "training": dict(training),
+            "execution": execution.to_json(),
+            "layout_changed": layout_changed,
+        },
+    )
+    faults.at("result.written", digest=spec.digest, attempt=attempt.number)
+
+
+def write_environment(
+    attempt: Attempt,
+    execution: Execution,
+    began: float,
+    results: Mapping[str, Evaluation],
+    resumed_at: int,
+) -> None:
+    """Write what the result was made with and how long it took: an allow-list, no secrets."""
+    import datasets
+    import tokenizers
+    import transformers
+
+    modules = (torch, np, transformers, tokenizers, datasets)
+    attempt.write_json(
+        "environment.json",
+        {
+            "python": platform.python_version(),
+            "platform": platform.platform(terse=True),
+            "processor": platform.machine(),
+            "versions": {module.__name__: module.__version__ for module in modules},
+            "threads": execution.threads,
+            "began": round(began, 3),
+            "seconds": round(time.time() - began, 3),
+            "attempt": attempt.number,
+            "resumed_at": resumed_at,
+            "timing": {role: result.timing for role, result in results.items()},
+        },
+    )
+    faults.at("environment.written", digest=attempt.trial.digest, attempt=attempt.number)
