@@ -332,7 +332,7 @@ def large_figures(size: int, folder: Path) -> list[dict[str, Any]]:
 
 
 def index_figure(kind: Literal["hnsw", "ivf"], effort: int) -> dict[str, Any]:
-    """An approximate index built, searched and judged, against exact search: 100,000 vectors.
+    """An approximate index built, searched and judged, against exact search: 50,000 vectors.
 
     They lie in 2,000 clumps: evenly random vectors have no neighbours to speak of.
     """
@@ -343,13 +343,13 @@ def index_figure(kind: Literal["hnsw", "ivf"], effort: int) -> dict[str, Any]:
         noise = rng.standard_normal((size, DIMENSION), dtype=np.float32)
         return unit(middles[rng.integers(0, len(middles), size)] + noise)
 
-    corpus, queries = drawn(100_000), drawn(1000)
+    corpus, queries = drawn(50_000), drawn(1000)
     exact = seconds(lambda: search(queries, corpus, 100))
     start = time.perf_counter()
     _, scores = search(queries, corpus, 100, Index(kind, effort))
     ours = time.perf_counter() - start
     recall = measured_recall(queries, corpus, 100, scores)
-    name = f"{kind} of effort {effort}, 100,000 vectors, recall {recall:.3f}; peer: exact"
+    name = f"{kind} of effort {effort}, 50,000 vectors, recall {recall:.3f}; peer: exact"
     return figure(name, ours, exact, exact / ours, "s", "ratio >= 0")
 
 

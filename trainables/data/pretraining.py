@@ -58,7 +58,7 @@ KNOWN = (
         ("multilingual-e5",),
         ("SQuAD", "Mr. TyDi", "MIRACL", "NQ"),
         "Wikipedia, mC4, CC News and others as weakly supervised pairs",
-        "arXiv:2402.05672, table 2; MTEB's list of its training sets has MIRACL",
+        "arXiv:2402.05672, table 2; MTEB lists the same",
     ),
     Pretraining(
         ("e5-mistral",),
