@@ -95,6 +95,17 @@ def test_the_same_command_again_has_nothing_to_do(finished: Path) -> None:
     assert not imported & {"ray", "torch", "mlflow", "transformers"}
 
 
+def test_a_trial_known_from_another_study_is_not_run(finished: Path) -> None:
+    before = results(finished)
+    untrained = [argument.replace("steps=3", "steps=0") for argument in STUDY]
+    done = command(*untrained, "--root", str(finished), "--name", "untrained")
+    assert done.returncode == 0, done.stderr
+    assert "1 trials were already known" in done.stdout
+    assert "Nothing to do" in done.stdout
+    assert results(finished) == before
+    assert status(finished, "untrained")["complete"] == 1
+
+
 def test_a_dry_run_touches_no_disk(tmp_path: Path) -> None:
     root = tmp_path / "none"
     done = command(*STUDY, "--root", str(root), "--dry-run")
@@ -121,7 +132,8 @@ def test_mlflow_has_a_parent_and_one_child_a_trial(finished: Path) -> None:
     client = MlflowClient(f"sqlite:///{finished}/mlflow.db")
     experiment = client.get_experiment_by_name("mixing_ratio")
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
+    found = client.search_runs([experiment.experiment_id])
+    runs = [run for run in found if run.data.tags["study"] == NAME]
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert (len(runs), len(children)) == (7, 6)
     expected = {trial["digest"]: trial["metrics"] for trial in status(finished)["trials"]}
