@@ -14,8 +14,9 @@ import torch
 from trainables import faults, storage
 from trainables.checkpoint import Clock, latest_checkpoint, save_checkpoint
 from trainables.data import catalog
-from trainables.data.contamination import contamination
+from trainables.data.contamination import Contamination, contamination
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.pretraining import with_pretraining
 from trainables.encoders.catalog import open_encoder
 from trainables.encoders.text import TextEncoder
 from trainables.evaluation.evaluate import evaluate
@@ -169,7 +170,7 @@ class Run:
             execution,
             results,
             training,
-            data.zero_shot,
+            zero_shot(spec, data.overlap),
             layout_changed=execution.micro_batch_tokens != self.planned.micro_batch_tokens,
         )
         resumed_at = 0 if found is None else int(found["step"])
@@ -186,12 +187,12 @@ def fits(saved: Execution, wanted: Execution) -> bool:
 
 @dataclass(frozen=True)
 class Data:
-    """What a trial reads, and what is known of overlaps between training and test (law 8)."""
+    """What a trial reads, and what training and test were found to share."""
 
     train: TrainingSet | None
     test: Benchmark
     validation: Benchmark | None
-    zero_shot: dict[str, Any]
+    overlap: Contamination | None
 
 
 @lru_cache(maxsize=2)
@@ -205,16 +206,19 @@ def open_data(
     where = dict(places)
     benchmark = catalog.open_benchmark(test, where)
     training = None if train is None else catalog.open_training(train, where)
-    zero_shot: dict[str, Any] = {"verdict": "not checkable", "same_source": False}
-    if train is not None and training is not None:
-        same = train.name == test.name and not catalog.is_embedded(test.name)
-        zero_shot = contamination(training, benchmark).to_json() | {"same_source": same}
     return Data(
         train=training,
         test=benchmark,
         validation=None if validation is None else catalog.open_benchmark(validation, where),
-        zero_shot=zero_shot,
+        overlap=None if training is None else contamination(training, benchmark),
     )
+
+
+def zero_shot(spec: Spec, overlap: Contamination | None) -> dict[str, Any]:
+    """What may be claimed (law 8): of the trial's own training and the encoder's before it."""
+    same = spec.train is not None and spec.train.name == spec.test.name
+    found = with_pretraining(overlap, spec.encoder.name, spec.test.name)
+    return found.to_json() | {"same_source": same and not catalog.is_embedded(spec.test.name)}
 
 
 def train(trainer: Trainer, attempt: Attempt) -> Iterator[Event]:
