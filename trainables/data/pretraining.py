@@ -140,7 +140,7 @@ def declared(encoder_name: str, benchmark_name: str) -> Declared:
             name, else nothing is known.
         benchmark_name: As in the catalog.
     """
-    name = encoder_name.lower()
+    name = encoder_name.lower().replace("_", "-")
     if name.startswith("embedded/"):
         return Declared("none found by these methods", f"{encoder_name} starts from random numbers")
     known = next((p for p in KNOWN if all(mark in name for mark in p.marks)), None)

@@ -98,7 +98,7 @@ def family_defaults(folder: Path, name: str) -> EncoderDefaults:
     """
     config = read_config(folder, name)
     modules = _modules(folder)
-    lowered = name.lower()
+    lowered = name.lower().replace("_", "-")
     family = next((f for f in FAMILIES if all(mark in lowered for mark in f.marks)), None)
     known = family or (Family(()) if modules else RAW)
     prompts = _read(folder / "config_sentence_transformers.json").get("prompts") or {}
