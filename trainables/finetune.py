@@ -275,11 +275,12 @@ def save_weights(attempt: Attempt, encoder: TextEncoder) -> list[str]:
 @contextmanager
 def execution_settings(execution: Execution) -> Iterator[None]:
     """Set threads and determinism for one trial, and put both back after it."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     torch.set_num_threads(execution.threads)
-    torch.use_deterministic_algorithms(True)
+    # As use_deterministic_algorithms(True), which would import the compiler: two seconds
+    torch.set_deterministic_debug_mode("error")
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(deterministic)
+        torch.set_deterministic_debug_mode(mode)
         torch.set_num_threads(threads)

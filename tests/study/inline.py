@@ -1,0 +1,173 @@
+"""Whole studies without Ray, each in a forked process that a planted fault may kill.
+
+Trials run one after the other in the driver's own process, so that every fault point of driver
+and trial is passed in one process; the real launcher is tested in test_failures and `make chaos`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from study import driver
+from study.commands.app import main
+from study.launch.launch import Job, Listener, Orders
+from trainables import faults
+from trainables.failures import TrialFailedError
+from trainables.trial_folder import TrialFolder
+
+SPACE = """
+question: Does anything get lost?
+fixed:
+  sampling: hybrid
+  languages: [qaa, qad]
+  eval_languages: [qaa, qad]
+  batch_size: 8
+  reference_batch_size: 8
+  steps: 3
+search:
+  alpha: [0, 0.5]
+seeds: 1
+hypotheses:
+  - {name: h, metric: map/multi, better: {alpha: 0.5}, than: {alpha: 0}, margin: 0.01, why: test}
+tiers:
+  demo: {fixed: {learning_rate: 0.005}}
+  full: {}
+"""
+
+
+def write_space(folder: Path, text: str = SPACE) -> Path:
+    path = folder / "small.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def launch_inline(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
+    """What `study.launch.launch.launch` does, without Ray."""
+    from trainables.finetune import finetune
+
+    faults.at("ray.starting")
+    faults.at("ray.started")
+    for job in jobs:
+        listener.started(job.digest)
+        folder = TrialFolder.of(orders.root, job.digest)
+        try:
+            for _ in finetune(
+                job.spec,
+                folder,
+                places=orders.places,
+                execution=orders.execution,
+                keep_weights=orders.keep_weights,
+            ):
+                pass
+        except TrialFailedError as failure:
+            listener.finished(job.digest, failure.reason, str(failure))
+        else:
+            listener.finished(job.digest, "", "")
+
+
+def forked(function: Callable[[], int], environment: Mapping[str, str]) -> int:
+    """Exit code of `function` in a process of its own; -9 where it was killed."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 99
+    try:
+        os.environ.update(environment)
+        silent = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silent, 1)
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        code = function()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def study(
+    root: Path, space: Path, *arguments: str, fault: str = "", output: Path | None = None
+) -> int:
+    """Run a study in a process of its own; its exit code."""
+
+    def run() -> int:
+        driver.launch = launch_inline
+        if output is not None:
+            sys.stdout = output.open("w", encoding="utf-8")
+        try:
+            words = ["run", "--space", str(space), "--root", str(root), "--name", "s", *arguments]
+            return main(words)
+        finally:
+            sys.stdout.flush()
+
+    return forked(run, {faults.VARIABLE: fault})
+
+
+def ledger_rows(root: Path, name: str = "s") -> list[tuple[str, str]]:
+    """(digest, state) of every row of the study, as SQLite has them."""
+    with sqlite3.connect(root / "ledger.db") as connection:
+        return connection.execute(
+            """SELECT json_extract(value_json, '$'), state FROM trials
+               JOIN trial_user_attributes USING (trial_id) JOIN studies USING (study_id)
+               WHERE key = 'digest' AND study_name = ?""",
+            (name,),
+        ).fetchall()
+
+
+def mlflow_trials(root: Path) -> dict[str, tuple[str, int]]:
+    """Digest to status of the one run of each trial, and how many points it has."""
+    with sqlite3.connect(root / "mlflow.db") as connection:
+        runs = connection.execute(
+            """SELECT run_uuid, tags.value, status FROM runs JOIN tags USING (run_uuid)
+               WHERE tags.key = 'digest' AND lifecycle_stage = 'active'"""
+        ).fetchall()
+        repeated = Counter(connection.execute("SELECT run_uuid, key, step FROM metrics").fetchall())
+    assert set(repeated.values()) <= {1}, "a (metric, step) was written twice"
+    digests = [digest for _, digest, _ in runs]
+    assert len(digests) == len(set(digests)), "a trial has two runs"
+    return {
+        digest: (status, sum(1 for key in repeated if key[0] == run))
+        for run, digest, status in runs
+    }
+
+
+def results(root: Path) -> dict[str, bytes]:
+    return {p.parents[2].name: p.read_bytes() for p in root.glob("trials/*/*/*/result.json")}
+
+
+def assert_whole(root: Path, expected: Mapping[str, bytes], name: str = "s") -> None:
+    """Every trial complete exactly once, everywhere, and nothing else anywhere."""
+    rows = ledger_rows(root, name)
+    assert sorted(rows) == sorted((digest, "COMPLETE") for digest in expected)
+    assert results(root) == dict(expected)
+    for folder in root.glob("trials/*"):
+        assert (folder / "manifest.json").exists()
+        assert len(list(folder.glob("attempts/*"))) == 1, f"{folder} keeps a second attempt"
+        left = {path.name for path in folder.iterdir()} - {"damaged"}
+        assert left == {"attempts", "manifest.json", "spec.json"}
+    runs = mlflow_trials(root)
+    assert {digest: status for digest, (status, _) in runs.items()} == dict.fromkeys(
+        expected, "FINISHED"
+    )
+
+
+@cache
+def warm() -> None:
+    """Run a study in this process once: what it imports and loads, forked ones find there."""
+    import torch
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        space = write_space(Path(folder))
+        before, driver.launch = driver.launch, launch_inline
+        try:
+            words = ["--space", str(space), "--root", str(Path(folder) / "root"), "--name", "s"]
+            assert main(["run", *words]) == 0
+        finally:
+            driver.launch = before
