@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 EXACT := $(if $(filter file,$(origin PYTHON)),,--exact-python)
 INSTALL = $(PYTHON) requirements/install.py
 
-.PHONY: demo test test-slow lint format install install-dev peers real lock clean-env need-python
+.PHONY: demo test test-slow chaos lint format install install-dev peers real lock clean-env need-python
 
 demo: install
 	$(BIN)/python study/run.py --space batch_size
@@ -19,6 +19,10 @@ test: lint
 
 test-slow: install-dev
 	$(BIN)/python -m pytest -m slow
+
+# Studies killed at every named point and at random moments; half an hour on two idle cores.
+chaos: install-dev
+	$(BIN)/python -m tests.chaos
 
 lint: install-dev
 	$(BIN)/ruff check .

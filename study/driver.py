@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from study.answer.results import committed_results
-from study.launch.launch import Job, Orders, Progress, launch
+from study.launch import launch as launcher
+from study.launch.launch import Job, Orders, Progress
 from study.ledger import STATES, Ledger, Row
 from study.plan import Plan
 from study.progress import StudyProgress
@@ -66,6 +67,8 @@ class Driver:
         """
         self.results = committed_results(self.root, self.plan.specs)
         self._quarantine()
+        for digest in self.results:
+            TrialFolder.of(self.root, digest).ensure_spec(self.plan.specs[digest])
         self.ledger.requeue_stale()
         rows = {row.digest: row for row in self.ledger.rows()}
         self._say(*self.ledger.notes)
@@ -119,7 +122,7 @@ class Driver:
         faults.at("launch.noted")
         amounts = {job.digest: work(job.spec) for job in jobs}
         with StudyProgress(self.console, amounts) as self.progress:
-            launch(jobs, self, orders)
+            launcher.launch(jobs, self, orders)
         faults.at("launch.ended")
         self.ledger.requeue_stale()
         self.rows = {row.digest: row for row in self.ledger.rows()}

@@ -80,15 +80,16 @@ def at(point: str, **facts: Condition) -> Literal["", "nan", "save"]:
     text = os.environ.get(VARIABLE)
     if not text:
         return ""
+    planted: Literal["", "nan", "save"] = ""
     for number, (act, conditions) in enumerate(parse(text)):
         wanted = dict(conditions)
         hit = wanted.pop("hit", None)
         if wanted.pop("point") != point or not _hold(wanted, facts):
             continue
         _hits[number] += 1
-        if hit in (None, str(_hits[number])) and (found := _act(act, point)):
-            return found
-    return ""
+        if hit in (None, str(_hits[number])):
+            planted = _act(act, point) or planted
+    return planted
 
 
 @lru_cache(maxsize=8)

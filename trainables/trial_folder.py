@@ -128,9 +128,7 @@ class TrialFolder:
 
     def claim(self, spec: Spec, holder: dict[str, Any]) -> Attempt:
         """Open a new attempt; of concurrent callers each gets its own, the last one is live."""
-        named = {"format": FORMAT, "spec": spec.model_dump(mode="json", exclude_none=True)}
-        if not storage.create(self.path / "spec.json", storage.seal(named)):
-            self._mend_spec(storage.seal(named))
+        self.ensure_spec(spec)
         faults.at("spec.written", digest=self.digest)
         number = self.latest_attempt() + 1
         while not storage.create_json(
@@ -236,13 +234,16 @@ class TrialFolder:
         with suppress(NotCommittedError):
             shutil.rmtree(self.committed() / "encoder", ignore_errors=True)
 
-    def _mend_spec(self, content: bytes) -> None:
-        """Replace a spec that cannot be read: the digest says what must be in it."""
+    def ensure_spec(self, spec: Spec) -> None:
+        """Write the spec unless it is there and whole; the digest says what must be in it."""
+        path = self.path / "spec.json"
         try:
-            self.spec()
+            read_json(path)
         except NotCommittedError:
-            storage.set_aside(self.path / "spec.json", self.path / "damaged")
-            storage.create(self.path / "spec.json", content)
+            if path.exists():
+                storage.set_aside(path, self.path / "damaged")
+            named = {"format": FORMAT, "spec": spec.model_dump(mode="json", exclude_none=True)}
+            storage.create(path, storage.seal(named))
 
 
 def read_json(path: Path) -> dict[str, Any]:

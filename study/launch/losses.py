@@ -49,7 +49,7 @@ class Losses:
         gone = isinstance(error, NodeDiedError) or getattr(error, "preempted", False)
         if gone or any(word in said.lower() for word in NODE_GONE):
             return "node lost", "the machine of its worker went away"
-        if isinstance(error, (ActorDiedError, RayError)):
+        if error is None or isinstance(error, (ActorDiedError, RayError)):
             return "killed", "its worker died and nothing says why"
         return "error", f"{type(error).__name__}: {said}"[:500]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
@@ -95,4 +96,14 @@ class Reporter(Unpickled, tune.Callback):
         folder = TrialFolder.of(Path(trial.config["root"]), spec.digest)
         if hung := timed_out(folder, trial.config["launch"]):
             return spec.digest, "timed out", hung
-        return spec.digest, *self.losses.explain(trial.get_pickled_error())
+        return spec.digest, *self.losses.explain(_last_error(trial))
+
+
+def _last_error(trial: Trial) -> BaseException | None:
+    """What Tune caught; it keeps it in a file of the driver, and synchronises that later."""
+    if trial.pickled_error_file is None:
+        return None
+    with suppress(OSError, EOFError), open(trial.pickled_error_file, "rb") as file:
+        error: BaseException = cloudpickle.load(file)
+        return error
+    return None

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from study import driver
 from study.commands.app import main
+from study.launch import launch as launcher
 from study.launch.launch import Job, Listener, Orders
 from trainables import faults
 from trainables.failures import TrialFailedError
@@ -97,7 +97,7 @@ def study(
     """Run a study in a process of its own; its exit code."""
 
     def run() -> int:
-        driver.launch = launch_inline
+        launcher.launch = launch_inline
         if output is not None:
             sys.stdout = output.open("w", encoding="utf-8")
         try:
@@ -148,6 +148,7 @@ def assert_whole(root: Path, expected: Mapping[str, bytes], name: str = "s") -> 
     assert results(root) == dict(expected)
     for folder in root.glob("trials/*"):
         assert (folder / "manifest.json").exists()
+        assert TrialFolder(folder).spec().digest == folder.name
         assert len(list(folder.glob("attempts/*"))) == 1, f"{folder} keeps a second attempt"
         left = {path.name for path in folder.iterdir()} - {"damaged"}
         assert left == {"attempts", "manifest.json", "spec.json"}
@@ -165,9 +166,9 @@ def warm() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         space = write_space(Path(folder))
-        before, driver.launch = driver.launch, launch_inline
+        before, launcher.launch = launcher.launch, launch_inline
         try:
             words = ["--space", str(space), "--root", str(Path(folder) / "root"), "--name", "s"]
             assert main(["run", *words]) == 0
         finally:
-            driver.launch = before
+            launcher.launch = before

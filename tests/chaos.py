@@ -1,0 +1,193 @@
+"""`make chaos`: real studies on Ray, killed at every named point and at random moments.
+
+Prints what was killed and what was left, and exits with 1 if anything differs from a study that
+nobody disturbed. `--random N`, `--seed S` and `--parts ...` choose less of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.study.inline import SPACE, assert_whole, mlflow_trials, results, write_space
+from trainables import faults
+
+ROOT = Path(__file__).resolve().parents[1]
+LONG_SECONDS = 60.0
+"""Random moments lie within this many seconds of a start."""
+
+
+class Chaos:
+    """One space, one undisturbed study to compare with, and what was done to others."""
+
+    def __init__(self, folder: Path, seeds: int) -> None:
+        """Run the undisturbed study."""
+        self.folder, self.seeds = folder, seeds
+        self.space = write_space(folder, SPACE.replace("[0, 0.5]", "[0, 0.5, 1]"))
+        self.whole = folder / "whole"
+        began = time.monotonic()
+        assert self.run(self.whole) == 0
+        self.expected = results(self.whole)
+        self.table = self.output(self.whole)
+        print(f"undisturbed: {len(self.expected)} trials in {time.monotonic() - began:.0f} s")
+
+    def words(self, root: Path, *more: str, name: str = "s") -> list[str]:
+        return [
+            sys.executable,
+            "study/run.py",
+            "--space",
+            str(self.space),
+            "--root",
+            str(root),
+            "--name",
+            name,
+            "--seeds",
+            str(self.seeds),
+            "--workers",
+            "2",
+            *more,
+        ]
+
+    def start(
+        self, root: Path, *more: str, fault: str = "", name: str = "s"
+    ) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.words(root, *more, name=name),
+            cwd=ROOT,
+            text=True,
+            env=os.environ | {faults.VARIABLE: fault},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def run(self, root: Path, *more: str, fault: str = "", name: str = "s") -> int:
+        process = self.start(root, *more, fault=fault, name=name)
+        said, _ = process.communicate()
+        if process.returncode not in (0, 1, -9):
+            print(said)
+        return process.returncode
+
+    def output(self, root: Path) -> str:
+        """What a finished study says; the same for the same study."""
+        return self.start(root).communicate()[0]
+
+    def check(self, root: Path) -> None:
+        assert self.run(root) == 0
+        assert_whole(root, self.expected)
+        assert self.output(root) == self.table, "the table is another one"
+
+    def driver_points(self) -> str:
+        """Kill the driver once at every point of its own, in one study."""
+        root, killed = self.folder / "driver", 0
+        for point in faults.DRIVER_POINTS:
+            code = self.run(root, fault=f"save point=step; kill point={point}")
+            killed += code == -9
+            if code != -9:
+                print(f"  {point} was not passed (exit {code})")
+        self.check(root)
+        return f"{killed} of {len(faults.DRIVER_POINTS)} driver points killed"
+
+    def worker_points(self) -> str:
+        """Kill a worker at every point of a trial; it is started again from its checkpoint."""
+        root = self.folder / "worker"
+        digests = sorted(self.expected)
+        planted = [
+            f"kill point={point} attempt=1 digest={digests[number % len(digests)]}"
+            for number, point in enumerate(p for p in faults.WORKER_POINTS if p != "spec.written")
+        ]
+        assert self.run(root, fault=";".join(["save point=step", *planted])) == 0
+        self.check(root)
+        lines = (root / "studies/s/events.jsonl").read_text(encoding="utf-8").splitlines()
+        lost = sum(json.loads(line)["event"] == "lost" for line in lines)
+        return f"{lost} workers killed, each trial complete once"
+
+    def moments(self, count: int, seed: int) -> str:
+        """Kill the driver at random moments, start-up included."""
+        root, draw, hit, steps = self.folder / "random", random.Random(seed), 0, []
+        for _ in range(count):
+            process = self.start(root, fault="save point=step")
+            try:
+                process.wait(draw.uniform(0, LONG_SECONDS))
+            except subprocess.TimeoutExpired:
+                hit += 1
+                process.send_signal(signal.SIGKILL)
+            process.communicate()
+            if process.returncode == 0:
+                shutil.rmtree(root)
+        self.check(root)
+        for path in root.glob("trials/*/*/*/environment.json"):
+            steps.append(json.loads(path.read_bytes())["resumed_at"])
+        return f"{hit} random kills; trials went on from steps {sorted(steps)}"
+
+    def together(self) -> str:
+        """Two studies that share all cells, at once."""
+        root = self.folder / "together"
+        both = [self.start(root, name=name) for name in ("s", "t")]
+        said = [process.communicate()[0] for process in both]
+        assert [process.returncode for process in both] == [0, 0], "\n".join(said)
+        assert results(root) == self.expected
+        for folder in root.glob("trials/*"):
+            assert len(list(folder.glob("attempts/*"))) == 1
+        return f"two studies, {len(self.expected)} shared trials, each committed once"
+
+    def raylet(self) -> str:
+        """Kill one of two raylets while trials run on both."""
+        root = self.folder / "raylet"
+        script = ROOT / "tests/two_raylets.py"
+        words = [sys.executable, str(script), json.dumps(self.words(root)[1:])]
+        done = subprocess.run(
+            words,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {faults.VARIABLE: "save point=step"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.check(root)
+        return done.stdout.splitlines()[-1]
+
+
+def main() -> int:
+    """Run the parts, print their figures."""
+    parts = ["driver", "worker", "random", "together", "raylet"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--random", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=4)
+    chosen = parser.parse_args()
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="chaos-") as name:
+        chaos = Chaos(Path(name), chosen.seeds)
+        jobs: dict[str, Callable[[], str]] = {
+            "driver": chaos.driver_points,
+            "worker": chaos.worker_points,
+            "random": lambda: chaos.moments(chosen.random, chosen.seed),
+            "together": chaos.together,
+            "raylet": chaos.raylet,
+        }
+        for part in chosen.parts:
+            began = time.monotonic()
+            try:
+                said = jobs[part]()
+            except AssertionError as error:
+                failed, said = failed + 1, f"FAILED: {error}"
+            print(f"{part}: {said} ({time.monotonic() - began:.0f} s)", flush=True)
+        whole = mlflow_trials(chaos.whole)
+        print(f"compared with {len(whole)} trials; {failed} parts failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

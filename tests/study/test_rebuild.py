@@ -1,0 +1,145 @@
+"""Every file truncated, flipped or deleted in turn: the study recovers, or says what is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from study.ledger import Ledger
+from tests.study.inline import assert_whole, ledger_rows, results, study, warm, write_space
+from trainables.trial_folder import TrialFolder
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+Damage = Callable[[Path], None]
+ALL: list[Damage] = [truncate, flip, delete]
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_space(tmp_path_factory.mktemp("space"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, space: Path) -> Path:
+    warm()
+    root = tmp_path_factory.mktemp("whole") / "root"
+    assert study(root, space) == 0
+    return root
+
+
+@pytest.fixture
+def root(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "root"))
+
+
+def committed_files(root: Path) -> list[str]:
+    folder = next(root.glob("trials/*"))
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_no_damaged_trial_file_is_believed(root: Path) -> None:
+    """Each file, damaged in each way: the commit is refused, or the file is no part of it."""
+    folder = TrialFolder(sorted(root.glob("trials/*"))[0])
+    names = [p for p in folder.path.rglob("*") if p.is_file() and p.name != "spec.json"]
+    assert len(names) > 5
+    for path in names:
+        whole = path.read_bytes()
+        for damage in ALL:
+            damage(path)
+            said = folder.quarantine() if path.name != "manifest.json" else "see below"
+            dropped = damage is delete and "encoder" in path.parts
+            assert bool(said) != dropped or path.name == "manifest.json", path
+            for aside in (folder.path / "damaged").glob("*"):
+                original = aside.name.partition(".damaged-")[0]
+                if original == "manifest.json":
+                    if not aside.name.endswith(".why.json"):
+                        aside.rename(folder.manifest_path)
+                    continue
+                aside.rename(folder.path / "attempts" / original)
+            shutil.rmtree(folder.path / "damaged", ignore_errors=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(whole)
+            assert folder.committed()
+
+
+@pytest.mark.parametrize("damage", ALL)
+@pytest.mark.parametrize("name", ["manifest.json", "attempts/001/result.json", "spec.json"])
+def test_a_damaged_trial_is_run_again(root: Path, space: Path, name: str, damage: Damage) -> None:
+    before = results(root)
+    damage(next(root.glob(f"trials/*/{name}")))
+    assert study(root, space) == 0
+    assert_whole(root, before)
+
+
+@pytest.mark.parametrize("damage", ALL)
+@pytest.mark.parametrize("name", ["ledger.db", "mlflow.db", "studies/s/plan.json"])
+def test_a_damaged_file_of_the_study_is_rebuilt(
+    root: Path, space: Path, name: str, damage: Damage
+) -> None:
+    before = results(root)
+    files = {path: path.stat().st_mtime_ns for path in root.glob("trials/*/manifest.json")}
+    damage(root / name)
+    assert study(root, space) == 0
+    assert_whole(root, before)
+    assert {path: path.stat().st_mtime_ns for path in files} == files, "a trial ran again"
+
+
+def test_failures_survive_the_ledger(tmp_path: Path, space: Path) -> None:
+    warm()
+    assert study(tmp_path, space, fault="error point=step step=1") == 1
+    before = sorted(ledger_rows(tmp_path))
+    (tmp_path / "ledger.db").unlink()
+    assert study(tmp_path, space) == 1
+    assert sorted(ledger_rows(tmp_path)) == before
+    rows = Ledger(f"sqlite:///{tmp_path}/ledger.db", "s").rows()
+    reasons = {row.reason for row in rows if row.state == "failed"}
+    assert reasons == {"error: PlantedError: planted at step"}
+
+
+def test_a_ledger_of_another_optuna_is_set_aside(root: Path, space: Path) -> None:
+    before = results(root)
+    with sqlite3.connect(root / "ledger.db") as connection:
+        connection.execute("UPDATE version_info SET schema_version = 9999")
+        connection.execute("UPDATE alembic_version SET version_num = 'v9.9.9.a'")
+    assert study(root, space) == 0
+    assert_whole(root, before)
+    assert list(root.glob("ledger.db.damaged-*"))
+
+
+def test_an_mlflow_database_of_another_version_is_set_aside(root: Path, space: Path) -> None:
+    before = results(root)
+    with sqlite3.connect(root / "mlflow.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '000000000000'")
+    assert study(root, space) == 0
+    assert_whole(root, before)
+    assert list(root.glob("mlflow.db.damaged-*"))
+
+
+def test_what_was_set_aside_is_explained(root: Path, space: Path, tmp_path: Path) -> None:
+    truncate(next(root.glob("trials/*/attempts/001/result.json")))
+    truncate(root / "ledger.db")
+    assert study(root, space, output=tmp_path / "output") == 0
+    said = " ".join((tmp_path / "output").read_text(encoding="utf-8").split())
+    assert "is not as it was committed" in said
+    assert "the ledger could not be read" in said
+    why = next(root.glob("trials/*/damaged/*.why.json"))
+    assert "not as it was committed" in json.loads(why.read_bytes())["why"]

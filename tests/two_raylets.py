@@ -1,0 +1,43 @@
+"""Drive a study on a cluster of two raylets and kill one of them (used by `make chaos`)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from study.launch.session import set_environment
+
+PATIENCE = 300.0
+"""Seconds to wait for the first commit."""
+
+
+def main(words: list[str]) -> int:
+    """Run `words` against the cluster; its exit code."""
+    with tempfile.TemporaryDirectory() as name:
+        set_environment(Path(name))
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        try:
+            victim = cluster.add_node(num_cpus=1)
+            address = ["--address", cluster.address]
+            study = subprocess.Popen([sys.executable, *words, *address])
+            root = Path(words[words.index("--root") + 1])
+            until = time.monotonic() + PATIENCE
+            while not list(root.glob("trials/*/manifest.json")) and time.monotonic() < until:
+                time.sleep(0.2)
+            committed = len(list(root.glob("trials/*/manifest.json")))
+            cluster.remove_node(victim, allow_graceful=False)
+            code = study.wait()
+        finally:
+            cluster.shutdown()
+    print(f"one of two raylets killed after {committed} commits; the study ended with {code}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))
