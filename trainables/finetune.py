@@ -279,11 +279,8 @@ def execution_settings(execution: Execution) -> Iterator[None]:
     torch.set_num_threads(execution.threads)
     # As use_deterministic_algorithms(True), which would import the compiler: two seconds
     torch.set_deterministic_debug_mode("error")
-    # Nothing reads memory before writing it here; filling it all the same costs time
-    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.utils.deterministic.fill_uninitialized_memory = True
         torch.set_deterministic_debug_mode(mode)
         torch.set_num_threads(threads)
