@@ -34,7 +34,7 @@ def main(words: list[str]) -> int:
             cluster.remove_node(victim, allow_graceful=False)
             code = study.wait()
         finally:
-            cluster.shutdown()
+            cluster.shutdown()  # type: ignore[no-untyped-call]
     print(f"one of two raylets killed after {committed} commits; the study ended with {code}")
     return code
 

@@ -22,7 +22,7 @@ from trainables.failures import REASONS, reason_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EIGHT = SPACE.replace("[0, 0.5]", "[0, 0.2, 0.4, 0.5, 0.6, 0.8, 1]")
-TIMEOUT = 30
+TIMEOUT = 60
 """Seconds: longer than any healthy trial of three steps takes on a busy machine."""
 
 PLANTED = {
@@ -81,6 +81,7 @@ def trials(root: Path) -> dict[str, dict[str, Any]]:
     return {t["digest"]: t for t in describe(open_plan(root, "s"), root, None)["trials"]}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_each_failure_has_its_reason_everywhere(failed: Failed) -> None:
     root, victims, _ = failed
@@ -94,6 +95,8 @@ def test_each_failure_has_its_reason_everywhere(failed: Failed) -> None:
         assert json.loads(files[-1].read_bytes())["reason"] == reason
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_other_trials_are_complete(failed: Failed) -> None:
     root, victims, _ = failed
     lost = {victims[reason] for reason in PLANTED}
@@ -101,6 +104,8 @@ def test_the_other_trials_are_complete(failed: Failed) -> None:
         assert (trial["state"] == "complete") == (digest not in lost)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_killed_trial_goes_on_from_its_checkpoint(failed: Failed) -> None:
     root, victims, _ = failed
     folder = root / "trials" / victims["killed once"] / "attempts"
@@ -108,12 +113,16 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(failed: Failed) -> None:
     assert (environment["attempt"], environment["resumed_at"]) == (2, 1)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_worker_lost_again_and_again_is_tried_three_times(failed: Failed) -> None:
     root, victims, _ = failed
     attempts = root / "trials" / victims["killed"] / "attempts"
     assert sorted(path.name for path in attempts.iterdir()) == ["001", "002", "003"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_out_of_memory_is_tried_once_more_in_another_layout(failed: Failed) -> None:
     root, victims, printed = failed
     attempts = root / "trials" / victims["out of memory"] / "attempts"
@@ -125,6 +134,8 @@ def test_out_of_memory_is_tried_once_more_in_another_layout(failed: Failed) -> N
     assert re.search(r"layout changed:.* 1 trials", printed)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_hanging_trial_says_where_it_hung(failed: Failed) -> None:
     root, victims, _ = failed
     file = root / "trials" / victims["timed out"] / "attempts/001/failure.json"
