@@ -28,8 +28,8 @@ from trainables.encoders.embedded import (
 from trainables.encoders.text import TextEncoder
 from trainables.errors import UserError
 from trainables.evaluation.evaluate import evaluate
-from trainables.trainer import Trainer
 from trainables.spec import DataRef, Execution, Sampling, build_spec
+from trainables.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[3]
 STANDARD = WORLDS["standard"]
