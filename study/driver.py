@@ -72,10 +72,8 @@ class Driver:
         self.ledger.requeue_stale()
         rows = {row.digest: row for row in self.ledger.rows()}
         self._say(*self.ledger.notes)
-        if any(
-            row.state == "complete" and d not in self._known_results(rows)
-            for d, row in rows.items()
-        ):
+        unknown = self.plan.specs.keys() - self.results.keys()
+        if any(rows[d].state == "complete" for d in rows.keys() & unknown):
             # A finished row of Optuna stays finished: the study's rows are written anew
             self.folder.note("rebuild")
             self.ledger.forget()
@@ -89,8 +87,9 @@ class Driver:
         self.rows = {row.digest: row for row in self.ledger.rows()}
         found = [d for d in self.results if self.rows[d].state not in ("complete", "pruned")]
         for digest in found:
-            self._complete(digest, self.results[digest])
+            # Tidied up first: what the ledger calls complete is not looked at again
             TrialFolder.of(self.root, digest).forget_unfinished()
+            self._complete(digest, self.results[digest])
             faults.at("reconcile.completed")
         added = [row.digest for row in new if row.state == "complete" and row.digest not in known]
         return len(found) + len(added)
@@ -200,10 +199,6 @@ class Driver:
                     f"trial {digest} is run again: {why}; what is left of it was set aside "
                     f"in {folder.path / 'damaged'}"
                 )
-
-    def _known_results(self, rows: Mapping[str, Row]) -> set[str]:
-        """Digests whose completeness nothing speaks against: committed, or not of this plan."""
-        return self.results.keys() | (rows.keys() - self.plan.specs.keys())
 
     def _missing(self, rows: Mapping[str, Row], known: Mapping[str, Row]) -> list[Row]:
         """Rows for the trials that the ledger lacks, in the states that can be told."""

@@ -134,9 +134,9 @@ def ensure_room(folder: Path, size: int) -> None:
         )
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Path | str) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -151,9 +151,10 @@ class TrialFolder:
             files, weights = manifest["files"], manifest.get("weights", {})
         except (KeyError, TypeError, ValueError):
             raise NotCommittedError(f"{self.manifest_path} lacks what it should say") from None
+        folder = str(attempt.path)
         for name, expected in (files | weights).items():
             try:
-                found = storage.sha256(attempt.path / name)
+                found = storage.sha256(f"{folder}/{name}")
             except OSError as error:
                 if name in weights and isinstance(error, FileNotFoundError):
                     continue

@@ -22,7 +22,7 @@ from trainables.failures import REASONS, reason_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EIGHT = SPACE.replace("[0, 0.5]", "[0, 0.2, 0.4, 0.5, 0.6, 0.8, 1]")
-TIMEOUT = 60
+TIMEOUT = 90
 """Seconds: longer than any healthy trial of three steps takes on a busy machine."""
 
 PLANTED = {
