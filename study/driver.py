@@ -82,6 +82,9 @@ class Driver:
         else:
             known = {}
         new = self._missing(rows, known)
+        for row in new:
+            if row.state == "complete":
+                TrialFolder.of(self.root, row.digest).forget_unfinished()
         self.ledger.add_all(new, {d: self._objective(r) for d, r in self.results.items()})
         faults.at("ledger.added")
         self.rows = {row.digest: row for row in self.ledger.rows()}
