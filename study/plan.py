@@ -145,24 +145,25 @@ def make_plan(
     specs: dict[str, Spec] = {}
     cells: dict[str, Cell] = {}
 
-    def add(params: dict[str, Any], values: dict[str, Any]) -> None:
+    def add(params: dict[str, Any], values: dict[str, Any], seeds: int) -> None:
+        label = Cell(params=params, trials=()).label
+        if label in cells:
+            return
         chosen = build_settings(base | values, where=f"space {space_name}")
-        planned = [(s, resolver.spec(chosen, s, held_out=held_out)) for s in range(count)]
-        specs.update({spec.digest: spec for _, spec in planned})
-        trials = {
-            spec.digest: PlannedTrial(digest=spec.digest, seed=spec.seed) for _, spec in planned
-        }
-        cell = Cell(params=params, trials=tuple(trials.values()))
-        cells.setdefault(cell.label, cell)
+        trials: dict[str, PlannedTrial] = {}
+        for seed in range(seeds):
+            spec = resolver.spec(chosen, seed, held_out=held_out)
+            digest = spec.digest
+            specs[digest] = spec
+            trials[digest] = PlannedTrial(digest=digest, seed=spec.seed)
+        cells[label] = Cell(params=params, trials=tuple(trials.values()))
 
     for point in points:
-        add(
-            {k: v for k, v in point.items() if k in ENCODING_FIELDS} | {"steps": 0},
-            point | {"steps": 0},
-        )
+        encoding = {k: v for k, v in point.items() if k in ENCODING_FIELDS}
+        add(encoding | {"steps": 0}, point | {"steps": 0}, 1)
     if settings.steps > 0:
         for point in points:
-            add(point, point)
+            add(point, point, count)
     plan = Plan(
         name=name or default_name(space_name, tier, overrides, seeds),
         space=space_name,

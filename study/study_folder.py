@@ -56,21 +56,20 @@ class StudyFolder:
                 "by their digest"
             ) from None
 
-    def set_damaged_plan_aside(self) -> str:
-        """Move a plan that cannot be believed out of the way.
+    def plan_or_aside(self) -> tuple[Plan | None, str]:
+        """The plan, or None after one that cannot be believed was moved out of the way.
 
         Returns:
-            What a person should know; empty where the plan is whole or was never written.
+            The plan, and what a person should know; empty where all was well.
         """
         try:
-            self.plan()
+            return self.plan(), ""
         except UserError as error:
             if "has format" in str(error):
                 raise
             where = storage.set_aside(self.plan_path)
             reason = str(error).partition(";")[0]
-            return f"{reason}; it was set aside as {where} and the study is planned anew"
-        return ""
+            return None, f"{reason}; it was set aside as {where} and the study is planned anew"
 
     def save_plan(self, plan: Plan) -> None:
         """Write the plan in one step."""

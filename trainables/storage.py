@@ -17,6 +17,9 @@ from trainables.errors import UserError
 SEAL = "seal"
 """The key that holds a JSON file's checksum of itself."""
 
+SMALL_BYTES = 1_000_000
+"""A file below this is read whole."""
+
 SPARE_BYTES = 50_000_000
 """Left free by a save, for results and databases."""
 
@@ -136,7 +139,9 @@ def ensure_room(folder: Path, size: int) -> None:
 
 def sha256(path: Path | str) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size < SMALL_BYTES:
+            return hashlib.sha256(file.readall()).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

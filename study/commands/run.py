@@ -88,9 +88,9 @@ def run(
         load_space(space), space, chosen, overrides, data_dir=data_dir, seeds=seeds, name=name
     )
     folder = StudyFolder.of(root, plan.name)
-    if not dry_run and (note := folder.set_damaged_plan_aside()):
+    before, note = (folder.plan(), "") if dry_run else folder.plan_or_aside()
+    if note:
         console.print(f"[yellow]note:[/] {escape(note)}")
-    before = folder.plan()
     if before is not None and (changes := before.differences(plan)):
         if not extend:
             shown = "\n  ".join(changes[:20])
