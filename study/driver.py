@@ -69,8 +69,7 @@ class Driver:
         self._quarantine()
         for digest in self.results:
             TrialFolder.of(self.root, digest).ensure_spec(self.plan.specs[digest])
-        self.ledger.requeue_stale()
-        rows = {row.digest: row for row in self.ledger.rows()}
+        rows = {row.digest: row for row in self.ledger.requeue_stale()}
         self._say(*self.ledger.notes)
         unknown = self.plan.specs.keys() - self.results.keys()
         if any(rows[d].state == "complete" for d in rows.keys() & unknown):
@@ -87,7 +86,7 @@ class Driver:
                 TrialFolder.of(self.root, row.digest).forget_unfinished()
         self.ledger.add_all(new, {d: self._objective(r) for d, r in self.results.items()})
         faults.at("ledger.added")
-        self.rows = {row.digest: row for row in self.ledger.rows()}
+        self.rows = {row.digest: row for row in self.ledger.rows()} if new else rows
         found = [d for d in self.results if self.rows[d].state not in ("complete", "pruned")]
         for digest in found:
             # Tidied up first: what the ledger calls complete is not looked at again
@@ -126,8 +125,7 @@ class Driver:
         with StudyProgress(self.console, amounts) as self.progress:
             launcher.launch(jobs, self, orders)
         faults.at("launch.ended")
-        self.ledger.requeue_stale()
-        self.rows = {row.digest: row for row in self.ledger.rows()}
+        self.rows = {row.digest: row for row in self.ledger.requeue_stale()}
         self.folder.note("end", **self.counts())
 
     def counts(self) -> dict[str, int]:

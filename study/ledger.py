@@ -126,12 +126,13 @@ class Ledger:
             ]
             insert_rows(self.storage, self.study_id, values)
 
-    def requeue_stale(self) -> int:
-        """Return rows left running by a dead driver to planned; say how many."""
-        stale = [row for row in self.rows() if row.state == "running"]
-        for row in stale:
-            self.requeue(row)
-        return len(stale)
+    def requeue_stale(self) -> list[Row]:
+        """Return rows left running by a dead driver to planned; all rows as they are then."""
+        rows = self.rows()
+        for row in rows:
+            if row.state == "running":
+                self.requeue(row)
+        return [replace(r, state="planned") if r.state == "running" else r for r in rows]
 
     def requeue(self, row: Row) -> None:
         """Return a running row to planned."""

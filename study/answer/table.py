@@ -18,6 +18,9 @@ COLUMNS = (
 )
 """Macro means that the table shows, where the trials have them."""
 
+SHOWN_CELLS = 100
+"""Rows of the table; a caption says how many more there are and where."""
+
 
 def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
     """The table of all cells; the best mean of each column is bold, and only that is said of it."""
@@ -34,7 +37,11 @@ def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
         table.add_column(
             f"{column} {'↓' if _lower_is_better(column) else '↑'}", justify="right", no_wrap=True
         )
-    for cell in cells:
+    if len(cells) > SHOWN_CELLS:
+        table.caption = (
+            f"{len(cells) - SHOWN_CELLS} more cells: python -m study status {plan.name} --json"
+        )
+    for cell in cells[:SHOWN_CELLS]:
         shown = [_shown(cell.summary(column), column, best[column]) for column in columns]
         table.add_row(cell.cell.label, str(len(cell.results)), *shown)
     return table
