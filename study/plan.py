@@ -77,6 +77,8 @@ class Plan(Frozen):
 
     def differences(self, other: Plan) -> list[str]:
         """What differs in `other`, a line each; empty for the same plan."""
+        if other is self:
+            return []
         parts = ("space", "tier", "question", "primary", "settings", "hypotheses")
         mine, theirs = (_flat(p.model_dump(mode="json", include=set(parts))) for p in (self, other))
         lines = _changes(mine, theirs)

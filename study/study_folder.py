@@ -56,13 +56,18 @@ class StudyFolder:
                 "by their digest"
             ) from None
 
-    def plan_or_aside(self) -> tuple[Plan | None, str]:
+    def plan_or_aside(self, wanted: Plan) -> tuple[Plan | None, str]:
         """The plan, or None after one that cannot be believed was moved out of the way.
+
+        Args:
+            wanted: Given back itself, unparsed, where the file holds just that.
 
         Returns:
             The plan, and what a person should know; empty where all was well.
         """
         try:
+            if self.plan_path.exists() and self.plan_path.read_bytes() == _written(wanted):
+                return wanted, ""
             return self.plan(), ""
         except UserError as error:
             if "has format" in str(error):
@@ -73,8 +78,7 @@ class StudyFolder:
 
     def save_plan(self, plan: Plan) -> None:
         """Write the plan in one step."""
-        value = plan.model_dump(mode="json", exclude_none=True)
-        storage.write(self.plan_path, storage.seal(value))
+        storage.write(self.plan_path, _written(plan))
         faults.at("plan.written")
 
     def note(self, event: str, **facts: Any) -> None:
@@ -171,6 +175,11 @@ class StudyFolder:
                 continue
             if isinstance(value, dict):
                 yield value
+
+
+def _written(plan: Plan) -> bytes:
+    """The bytes of `plan.json`."""
+    return storage.seal_lines(plan.model_dump_json(exclude_none=True, indent=1).encode())
 
 
 def study_names(root: Path) -> list[str]:

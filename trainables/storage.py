@@ -71,7 +71,12 @@ def seal(value: dict[str, Any]) -> bytes:
 
     Its first line holds the SHA-256 of all others.
     """
-    rest = to_json(value).partition(b"\n")[2]
+    return seal_lines(to_json(value))
+
+
+def seal_lines(content: bytes) -> bytes:
+    """As `seal`, of a JSON object already written with a line for each key."""
+    rest = content.partition(b"\n")[2]
     return f'{{"{SEAL}": "{hashlib.sha256(rest).hexdigest()}",\n'.encode() + rest
 
 

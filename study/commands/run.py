@@ -88,7 +88,7 @@ def run(
         load_space(space), space, chosen, overrides, data_dir=data_dir, seeds=seeds, name=name
     )
     folder = StudyFolder.of(root, plan.name)
-    before, note = (folder.plan(), "") if dry_run else folder.plan_or_aside()
+    before, note = (folder.plan(), "") if dry_run else folder.plan_or_aside(plan)
     if note:
         console.print(f"[yellow]note:[/] {escape(note)}")
     if before is not None and (changes := before.differences(plan)):
