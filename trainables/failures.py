@@ -33,10 +33,6 @@ class TrialFailedError(Exception):
         self.reason: Reason = reason
 
 
-class TrialInterruptedError(Exception):
-    """The process was asked to end; the trial has saved where it stands."""
-
-
 def reason_of(error: BaseException) -> Reason:
     """The reason behind an exception; out of memory only with evidence."""
     if isinstance(error, TrialFailedError):

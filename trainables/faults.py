@@ -4,7 +4,7 @@
 
     kill point=ledger.completed hit=2; oom point=step step=2 attempt=1 digest=3f9a
 
-Acts: `kill` (SIGKILL to this process), `error` (RuntimeError), `oom` (torch.OutOfMemoryError),
+Acts: `kill` and `term` (SIGKILL and SIGTERM to this process), `error` (RuntimeError), `oom` (torch.OutOfMemoryError),
 `hang` (for ever), `nan` and `save` (returned to the caller, which knows what they mean). `hit=n`
 means the n-th time that all the other conditions hold in this process; `digest` may be a prefix.
 """
@@ -61,7 +61,7 @@ WORKER_POINTS = (
 )
 """Between each two durable writes of a trial; `step` is passed after every optimizer step."""
 
-ACTS = ("kill", "error", "oom", "hang", "nan", "save")
+ACTS = ("kill", "term", "error", "oom", "hang", "nan", "save")
 
 Condition = str | int
 
@@ -125,6 +125,8 @@ def _hold(wanted: dict[str, str], facts: dict[str, Condition]) -> bool:
 def _act(act: str, point: str) -> Literal["", "nan", "save"]:
     if act == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if act == "term":
+        os.kill(os.getpid(), signal.SIGTERM)
     if act == "error":
         raise PlantedError(f"planted at {point}")
     if act == "oom":

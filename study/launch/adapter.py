@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from ray import tune
 
-from trainables.failures import TrialFailedError
+from trainables.failures import Reason, TrialFailedError
 from trainables.spec import Execution, Spec
 from trainables.trial_folder import TrialFolder
 
@@ -48,7 +48,7 @@ class TrialActor(tune.Trainable):
         self.deadline = float("inf")
         self.attempt = 0
         self.stepping = self.ending = False
-        self.hung = timed_out(self.folder, config["launch"])
+        self.given_up = given_up(self.folder, config["launch"])
         self.events: Iterator[Any] = finetune(
             spec,
             self.folder,
@@ -66,8 +66,9 @@ class TrialActor(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run for about a second and report where the trial stands (called by Ray)."""
         report: dict[str, Any] = {"digest": self.digest, "done": False, "reason": ""}
-        if self.hung:
-            return report | {"done": True, "reason": "timed out", "detail": self.hung}
+        if self.given_up:
+            reason, detail = self.given_up
+            return report | {"done": True, "reason": reason, "detail": detail}
         self.stepping = True
         until = time.monotonic() + REPORT_SECONDS
         try:
@@ -144,6 +145,25 @@ class TrialActor(tune.Trainable):
             self.cleanup()
         finally:
             os._exit(143)
+
+
+def given_up(folder: TrialFolder, launch: str) -> tuple[Reason, str] | None:
+    """Why this launch tries a trial no more: it hung, or its worker ran out of memory twice.
+
+    What torch says of memory is met inside one attempt; this is what only Ray or the kernel said.
+    """
+    if hung := timed_out(folder, launch):
+        return "timed out", hung
+    failures = [
+        failure
+        for attempt in folder.attempts()
+        if attempt.claimed_by().get("launch") == launch and (failure := attempt.failure())
+    ]
+    spent = [failure for failure in failures if failure.get("reason") == "out of memory"]
+    if len(spent) < 2 or folder.is_committed:
+        return None
+    detail = f"twice, the second time with smaller micro-batches: {spent[0].get('detail')}"
+    return "out of memory", detail
 
 
 def timed_out(folder: TrialFolder, launch: str) -> str:

@@ -16,12 +16,15 @@ from study.commands.status import describe, open_plan
 from study.launch.losses import Losses
 from study.plan import make_plan
 from study.spaces.schema import load_space
+from tests.samples import values
 from tests.study.inline import SPACE, mlflow_trials, write_space
 from trainables import faults
 from trainables.failures import REASONS, reason_of
+from trainables.spec import build_spec
+from trainables.trial_folder import TrialFolder
 
 ROOT = Path(__file__).resolve().parents[2]
-EIGHT = SPACE.replace("[0, 0.5]", "[0, 0.2, 0.4, 0.5, 0.6, 0.8, 1]")
+EIGHT = SPACE.replace("[0, 0.5]", "[0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1]")
 TIMEOUT = 90
 """Seconds: longer than any healthy trial of three steps takes on a busy machine."""
 
@@ -38,17 +41,18 @@ PLANTED = {
 def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], str]:
     """A root whose study met all five, the digest that met each, and what was printed.
 
-    Two more trials meet a failure once only: one is killed, one is out of memory.
+    Three more trials meet trouble once only: killed, out of memory, or asked to end.
     """
     root = tmp_path_factory.mktemp("root")
     space = write_space(root, EIGHT)
     plan, _ = make_plan(load_space(str(space)), str(space), "demo", {}, name="s")
     trained = [digest for digest, spec in plan.specs.items() if spec.steps]
-    victims = dict(zip([*PLANTED, "killed once", "memory once"], trained, strict=True))
+    victims = dict(zip([*PLANTED, "killed once", "memory once", "preempted"], trained, strict=True))
     planted = [f"{fault} digest={victims[reason]}" for reason, fault in PLANTED.items()]
     planted += [f"save point=step step=1 digest={victims['killed once']}"]
     planted += [f"kill point=step step=2 attempt=1 digest={victims['killed once']}"]
     planted += [f"oom point=step step=2 attempt=1 digest={victims['memory once']}"]
+    planted += [f"term point=step step=2 attempt=1 digest={victims['preempted']}"]
     done = subprocess.run(
         [
             sys.executable,
@@ -115,6 +119,15 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(failed: Failed) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_a_trial_asked_to_end_saves_at_once(failed: Failed) -> None:
+    root, victims, _ = failed
+    folder = root / "trials" / victims["preempted"] / "attempts"
+    environment = json.loads(next(folder.glob("*/environment.json")).read_bytes())
+    assert (environment["attempt"], environment["resumed_at"]) == (2, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_worker_lost_again_and_again_is_tried_three_times(failed: Failed) -> None:
     root, victims, _ = failed
     attempts = root / "trials" / victims["killed"] / "attempts"
@@ -140,6 +153,17 @@ def test_a_hanging_trial_says_where_it_hung(failed: Failed) -> None:
     root, victims, _ = failed
     file = root / "trials" / victims["timed out"] / "attempts/001/failure.json"
     assert any("faults.py" in line for line in json.loads(file.read_bytes())["trace"])
+
+
+def test_memory_lost_twice_outside_of_the_trial_is_given_up(tmp_path: Path) -> None:
+    from study.launch.adapter import given_up
+
+    folder, spec = TrialFolder.of(tmp_path, "0" * 20), build_spec(values())
+    for number in range(2):
+        folder.claim(spec, {"launch": "l"}).fail({"reason": "out of memory", "detail": "kernel"})
+        found = given_up(folder, "l")
+        assert found is None if number == 0 else found and found[0] == "out of memory"
+    assert given_up(folder, "a later launch") is None
 
 
 def test_a_lost_worker_is_out_of_memory_only_with_evidence() -> None:
