@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables import storage
+from trainables.places import Place
 
 PREFIX = "sqlite:///"
 
@@ -23,8 +24,10 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def engine_settings(url: str) -> dict[str, Any]:
-    """What SQLAlchemy's engine is opened with."""
-    return {"connect_args": {"timeout": WAIT_SECONDS}} if sqlite_path(url) else {}
+    """What SQLAlchemy's engine is opened with; connections that a server has shut are noticed."""
+    if sqlite_path(url):
+        return {"connect_args": {"timeout": WAIT_SECONDS}}
+    return {"pool_pre_ping": True}
 
 
 def damage(url: str) -> str:
@@ -46,7 +49,7 @@ def damage(url: str) -> str:
     return "" if found == "ok" else str(found)
 
 
-def set_aside(url: str) -> Path | None:
+def set_aside(url: str) -> Place | None:
     """Move the file and its companions away; where it is now."""
     path = sqlite_path(url)
     assert path is not None

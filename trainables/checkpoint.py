@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from trainables import faults, storage
+from trainables.places import Place
 from trainables.spec import Execution
 from trainables.trial_folder import FORMAT, Attempt, NotCommittedError, TrialFolder, read_json
 
@@ -81,7 +82,7 @@ def latest_checkpoint(
         fits: Whether training may go on in this execution: a trial keeps one from its first
             step to its last.
     """
-    found: list[tuple[int, Path]] = []
+    found: list[tuple[int, Place]] = []
     for attempt in trial.attempts():
         folder = attempt.path / "checkpoint"
         try:
@@ -92,7 +93,8 @@ def latest_checkpoint(
             continue
     for _, path in sorted(found, reverse=True):
         try:
-            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+            file = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
+            state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
         except (OSError, RuntimeError, ValueError, EOFError):
             continue  # an attempt that ended meanwhile takes its checkpoint with it
         if fits(Execution(**state["execution"])):

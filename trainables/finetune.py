@@ -22,6 +22,7 @@ from trainables.encoders.text import TextEncoder
 from trainables.evaluation.evaluate import evaluate
 from trainables.failures import TrialFailedError, describe
 from trainables.outcome import write_environment, write_result
+from trainables.places import drafting, files_under
 from trainables.spec import DataRef, Execution, Spec
 from trainables.trainer import Trainer
 from trainables.trial_folder import Attempt, NotCommittedError, TrialFolder
@@ -31,6 +32,9 @@ SMALLER_LAYOUT = {"cpu": 512, "cuda": 8192}
 
 UNCOMMITTED_FILES = frozenset({"stacks.txt", "failure.json"})
 """Files of an attempt that are no part of its result."""
+
+LOOK_SECONDS = 1.0
+"""How often training looks whether another attempt was faster: in a store that is a request."""
 
 LAST_SAVE_SECONDS = 5.0
 """Training that took longer since the last save is saved before the evaluation."""
@@ -223,8 +227,15 @@ def zero_shot(spec: Spec, overlap: Contamination | None) -> dict[str, Any]:
 
 def train(trainer: Trainer, attempt: Attempt) -> Iterator[Event]:
     """Take all steps that are left, saving now and then, and when closed."""
-    steps, clock, saved = trainer.steps, Clock(), trainer.step
+    steps, clock, saved, looked = trainer.steps, Clock(), trainer.step, 0.0
     facts: dict[str, str | int] = {"digest": attempt.trial.digest, "attempt": attempt.number}
+
+    def overtaken() -> bool:
+        nonlocal looked
+        if time.monotonic() - looked < LOOK_SECONDS:
+            return False
+        looked = time.monotonic()
+        return attempt.trial.is_committed
 
     def save() -> None:
         nonlocal saved
@@ -236,7 +247,7 @@ def train(trainer: Trainer, attempt: Attempt) -> Iterator[Event]:
 
     yield Event("started", trainer.step, steps)
     try:
-        while trainer.step < steps and not attempt.trial.is_committed:
+        while trainer.step < steps and not overtaken():
             loss = trainer.take_step()
             planted = faults.at("step", step=trainer.step, **facts)
             if planted == "nan":
@@ -260,16 +271,15 @@ def save_weights(attempt: Attempt, encoder: TextEncoder) -> list[str]:
 
     Returns nothing where the disk has no room for it: the result is worth more.
     """
-    folder = attempt.path / "encoder"
     size = sum(tensor.nbytes for tensor in encoder.state_dict().values())
     try:
         storage.ensure_room(attempt.path, size)
     except storage.NoRoomError:
         return []
-    encoder.save(folder)
+    with drafting(attempt.path / "encoder") as folder:
+        encoder.save(folder)
     faults.at("weights.written", digest=attempt.trial.digest, attempt=attempt.number)
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path.relative_to(attempt.path)) for path in files)
+    return [f"encoder/{name}" for name in files_under(attempt.path / "encoder")]
 
 
 @contextmanager

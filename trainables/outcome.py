@@ -13,6 +13,7 @@ import torch
 from trainables import faults
 from trainables.evaluation.evaluate import Evaluation
 from trainables.evaluation.ranks import save_ranks
+from trainables.places import drafting
 from trainables.spec import Execution, Spec
 from trainables.trial_folder import Attempt
 
@@ -32,8 +33,9 @@ def write_result(
     `layout_changed` says that the micro-batches are not those that were planned: numbers may
     differ in the last digits, and with dropout in more.
     """
-    for role, result in results.items():
-        save_ranks(result.ranks, attempt.path / f"ranks-{role}.npz")
+    with drafting(attempt.path) as folder:
+        for role, result in results.items():
+            save_ranks(result.ranks, folder / f"ranks-{role}.npz")
     faults.at("ranks.written", digest=spec.digest, attempt=attempt.number)
     attempt.write_json(
         "result.json",

@@ -1,4 +1,7 @@
-"""Writing files so that a reader finds all of one or none of it, and only one writer wins."""
+"""Writing files so that a reader finds all of one or none of it, and only one writer wins.
+
+The same on local disks, on NFS and in object stores; only how it is done differs.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,18 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from trainables import places
 from trainables.errors import UserError
+from trainables.places import Place
 
 SEAL = "seal"
 """The key that holds a JSON file's checksum of itself."""
 
 SMALL_BYTES = 1_000_000
 """A file below this is read whole."""
+
+BLOCK_BYTES = 16_000_000
+"""What is read at once of an object."""
 
 SPARE_BYTES = 50_000_000
 """Left free by a save, for results and databases."""
@@ -28,19 +36,24 @@ class NoRoomError(OSError):
     """The disk is too full to save."""
 
 
-def write(path: Path, content: bytes | memoryview) -> None:
+def write(path: Place, content: bytes | memoryview) -> None:
     """Replace the file at `path` in one step; a crash leaves the old content or the new."""
+    if not isinstance(path, Path):
+        places.put(path, content)
+        return
     temporary = _write_beside(path, content)
     os.replace(temporary, path)
 
 
-def create(path: Path, content: bytes) -> bool:
+def create(path: Place, content: bytes) -> bool:
     """Create the file at `path` with all of `content`, unless it exists.
 
     Returns:
         Whether this call created it: of many concurrent callers exactly one gets True. A hard
-        link of a finished file is atomic on local disks and on NFS.
+        link of a finished file is atomic on local disks and on NFS, a conditional PUT in stores.
     """
+    if not isinstance(path, Path):
+        return places.put_new(path, content)
     temporary = _write_beside(path, content)
     try:
         os.link(temporary, path)
@@ -51,12 +64,12 @@ def create(path: Path, content: bytes) -> bool:
     return True
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Place, value: Any) -> None:
     """Write `value` as sorted JSON in one step."""
     write(path, to_json(value))
 
 
-def create_json(path: Path, value: Any) -> bool:
+def create_json(path: Place, value: Any) -> bool:
     """Create the file with `value` as sorted JSON, unless it exists; say whether it was created."""
     return create(path, to_json(value))
 
@@ -96,7 +109,7 @@ def unseal(content: bytes) -> dict[str, Any]:
     return value
 
 
-def set_aside(path: Path, into: Path | None = None) -> Path | None:
+def set_aside(path: Place, into: Place | None = None) -> Place | None:
     """Move a damaged file or folder out of the way, under a name that nothing else has.
 
     Args:
@@ -107,33 +120,47 @@ def set_aside(path: Path, into: Path | None = None) -> Path | None:
         Where it is now; None where it was gone.
     """
     folder = into or path.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in itertools.count():
         target = folder / f"{path.name}.damaged-{stamp}{f'-{number}' if number else ''}"
         if target.exists():
             continue
         try:
-            path.rename(target)
+            _move(path, target)
         except FileNotFoundError:
             return None
         return target
     raise AssertionError
 
 
-def remove_leftovers(folder: Path) -> None:
+def _move(path: Place, target: Place) -> None:
+    """Rename; a store copies first, so that a crash leaves two rather than none."""
+    if isinstance(path, Path):
+        path.rename(str(target))
+        return
+    path.fs.copy(path.path, str(target), recursive=path.is_dir())
+    path.fs.rm(path.path, recursive=True)
+
+
+def remove_leftovers(folder: Place) -> None:
     """Remove what writers killed in the middle of `write` or `create` left in a folder."""
+    if not isinstance(folder, Path):
+        return  # a PUT that was cut short leaves nothing
     for path in folder.glob(".*"):
         if re.fullmatch(r"\..+\.[0-9a-f]{32}", path.name):
             path.unlink(missing_ok=True)
 
 
-def ensure_room(folder: Path, size: int) -> None:
+def ensure_room(folder: Place, size: int) -> None:
     """Check that a file of `size` bytes can be written and something is left.
 
     Raises:
-        NoRoomError: It cannot.
+        NoRoomError: It cannot; a store has room.
     """
+    if not isinstance(folder, Path):
+        return
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
     if free < size + SPARE_BYTES:
@@ -142,8 +169,14 @@ def ensure_room(folder: Path, size: int) -> None:
         )
 
 
-def sha256(path: Path | str) -> str:
+def sha256(path: Place | str) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
+    if not isinstance(path, (Path, str)):
+        digest = hashlib.sha256()
+        with path.open("rb") as stream:
+            while block := stream.read(BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
     with open(path, "rb", buffering=0) as file:
         if os.fstat(file.fileno()).st_size < SMALL_BYTES:
             return hashlib.sha256(file.readall()).hexdigest()

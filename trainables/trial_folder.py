@@ -13,16 +13,16 @@ never read again. Weights may be dropped later, so the manifest lists them apart
 
 from __future__ import annotations
 
-import os
-import shutil
+import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables import faults, storage
+from trainables import faults, places, storage
 from trainables.errors import UserError
+from trainables.places import Place
 from trainables.spec import Spec
 
 FORMAT = 2
@@ -44,7 +44,7 @@ class Attempt:
     number: int
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Place:
         """Where this attempt writes."""
         return self.trial.path / "attempts" / f"{self.number:03d}"
 
@@ -95,10 +95,10 @@ class Attempt:
 class TrialFolder:
     """The folder of one trial under a root."""
 
-    path: Path
+    path: Place
 
     @classmethod
-    def of(cls, root: Path, digest: str) -> TrialFolder:
+    def of(cls, root: Place, digest: str) -> TrialFolder:
         """The folder of the trial with this digest, whether it exists or not."""
         return cls(root / "trials" / digest)
 
@@ -108,7 +108,7 @@ class TrialFolder:
         return self.path.name
 
     @property
-    def manifest_path(self) -> Path:
+    def manifest_path(self) -> Place:
         """The file whose existence is the commit."""
         return self.path / "manifest.json"
 
@@ -138,31 +138,14 @@ class TrialFolder:
         faults.at("attempt.claimed", digest=self.digest, attempt=number)
         return Attempt(self, number)
 
-    def committed(self) -> Path:
+    def committed(self) -> Place:
         """The folder of the attempt that counts, every file of it checked.
 
         Raises:
             NotCommittedError: There is no manifest, or a file is missing or not as committed.
             UserError: It was written by a newer version.
         """
-        manifest = read_json(self.manifest_path)
-        try:
-            attempt = Attempt(self, int(manifest["attempt"]))
-            files, weights = manifest["files"], manifest.get("weights", {})
-        except (KeyError, TypeError, ValueError):
-            raise NotCommittedError(f"{self.manifest_path} lacks what it should say") from None
-        folder = str(attempt.path)
-        for name, expected in (files | weights).items():
-            try:
-                found = storage.sha256(f"{folder}/{name}")
-            except OSError as error:
-                if name in weights and isinstance(error, FileNotFoundError):
-                    continue
-                what = "is missing" if isinstance(error, FileNotFoundError) else "is unreadable"
-                raise NotCommittedError(f"{attempt.path / name} {what}") from None
-            if found != expected:
-                raise NotCommittedError(f"{attempt.path / name} is not as it was committed")
-        return attempt.path
+        return self._checked("")[0]
 
     def result(self) -> dict[str, Any]:
         """The committed result.
@@ -170,7 +153,36 @@ class TrialFolder:
         Raises:
             NotCommittedError: As for `committed`.
         """
-        return read_json(self.committed() / "result.json")
+        folder, content = self._checked("result.json")
+        return parse_json(folder / "result.json", content)
+
+    def _checked(self, wanted: str) -> tuple[Place, bytes]:
+        """As `committed`, and the bytes of one of the files, which is read once."""
+        manifest = read_json(self.manifest_path)
+        try:
+            attempt = Attempt(self, int(manifest["attempt"]))
+            files, weights = manifest["files"], manifest.get("weights", {})
+        except (KeyError, TypeError, ValueError):
+            raise NotCommittedError(f"{self.manifest_path} lacks what it should say") from None
+        folder, content = attempt.path, b""
+        # joined as text: ten thousand trials have seventy thousand files
+        prefix = f"{folder}/" if isinstance(folder, Path) else None
+        for name, expected in (files | weights).items():
+            path = f"{prefix}{name}" if prefix else folder / name
+            try:
+                if name == wanted:
+                    content = (folder / name).read_bytes()
+                    found = hashlib.sha256(content).hexdigest()
+                else:
+                    found = storage.sha256(path)
+            except OSError as error:
+                if name in weights and isinstance(error, FileNotFoundError):
+                    continue
+                what = "is missing" if isinstance(error, FileNotFoundError) else "is unreadable"
+                raise NotCommittedError(f"{folder / name} {what}") from None
+            if found != expected:
+                raise NotCommittedError(f"{folder / name} is not as it was committed")
+        return folder, content
 
     def spec(self) -> Spec:
         """The spec this folder belongs to.
@@ -202,11 +214,12 @@ class TrialFolder:
             return ""
         else:
             return ""
+        if not isinstance(self.path, Path) and self.manifest_path.read_bytes() != content:
+            return ""  # a store's move is no single step: looked at just before it
         aside = storage.set_aside(self.manifest_path, self.path / "damaged")
         if aside is not None and aside.read_bytes() != content:
             # another driver was faster, and this is the commit of the trial run again
-            with suppress(FileExistsError):
-                os.link(aside, self.manifest_path)
+            storage.create(self.manifest_path, aside.read_bytes())
             aside.unlink()
             return ""
         for attempt in self.attempts():
@@ -221,11 +234,11 @@ class TrialFolder:
         number = int(read_json(self.manifest_path)["attempt"])
         for path in self.path.glob("attempts/*"):
             if path.name != f"{number:03d}":
-                shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(Attempt(self, number).path / "checkpoint", ignore_errors=True)
+                places.remove(path)
+        places.remove(Attempt(self, number).path / "checkpoint")
         storage.remove_leftovers(self.path)
 
-    def weights(self) -> Path | None:
+    def weights(self) -> Place | None:
         """The folder with the fine-tuned encoder, if it was kept."""
         folder = self.committed() / "encoder"
         return folder if folder.is_dir() else None
@@ -233,7 +246,7 @@ class TrialFolder:
     def drop_weights(self) -> None:
         """Remove the fine-tuned encoder; the result stays."""
         with suppress(NotCommittedError):
-            shutil.rmtree(self.committed() / "encoder", ignore_errors=True)
+            places.remove(self.committed() / "encoder")
 
     def ensure_spec(self, spec: Spec) -> None:
         """Write the spec unless it is there and whole; the digest says what must be in it."""
@@ -247,7 +260,7 @@ class TrialFolder:
             storage.create(path, storage.seal(named))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Place) -> dict[str, Any]:
     """Read a file that this project wrote.
 
     Raises:
@@ -255,10 +268,19 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: It was written by a newer version.
     """
     try:
-        value = storage.unseal(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         raise NotCommittedError(f"{path} does not exist") from None
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise NotCommittedError(f"{path} cannot be read: {error}") from None
+    return parse_json(path, content)
+
+
+def parse_json(path: Place, content: bytes) -> dict[str, Any]:
+    """As `read_json`, of a file whose bytes are known."""
+    try:
+        value = storage.unseal(content)
+    except ValueError as error:
         raise NotCommittedError(f"{path} cannot be read: {error}") from None
     if not isinstance(value.get("format"), int) or value["format"] < OLDEST_FORMAT:
         raise NotCommittedError(f"{path} is not a file of this project: no known format number")

@@ -59,7 +59,8 @@ def committed_files(root: Path) -> list[str]:
 def test_no_damaged_trial_file_is_believed(root: Path) -> None:
     """Each file, damaged in each way: the commit is refused, or the file is no part of it."""
     folder = TrialFolder(sorted(root.glob("trials/*"))[0])
-    names = [p for p in folder.path.rglob("*") if p.is_file() and p.name != "spec.json"]
+    trial = Path(str(folder.path))
+    names = [p for p in trial.rglob("*") if p.is_file() and p.name != "spec.json"]
     assert len(names) > 5
     for path in names:
         whole = path.read_bytes()
@@ -68,14 +69,14 @@ def test_no_damaged_trial_file_is_believed(root: Path) -> None:
             said = folder.quarantine() if path.name != "manifest.json" else "see below"
             dropped = damage is delete and "encoder" in path.parts
             assert bool(said) != dropped or path.name == "manifest.json", path
-            for aside in (folder.path / "damaged").glob("*"):
+            for aside in (trial / "damaged").glob("*"):
                 original = aside.name.partition(".damaged-")[0]
                 if original == "manifest.json":
                     if not aside.name.endswith(".why.json"):
-                        aside.rename(folder.manifest_path)
+                        aside.rename(trial / "manifest.json")
                     continue
-                aside.rename(folder.path / "attempts" / original)
-            shutil.rmtree(folder.path / "damaged", ignore_errors=True)
+                aside.rename(trial / "attempts" / original)
+            shutil.rmtree(trial / "damaged", ignore_errors=True)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(whole)
             assert folder.committed()

@@ -56,7 +56,7 @@ def test_a_damaged_checkpoint_is_passed_over(attempt: Attempt, name: str, how: s
     if how == "delete":
         path.unlink()
     else:
-        path.write_bytes(content if how == "flip" else content[: len(content) // 3])
+        path.write_bytes(bytes(content if how == "flip" else content[: len(content) // 3]))
     assert latest(attempt) == 3
 
 

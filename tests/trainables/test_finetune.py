@@ -142,7 +142,7 @@ def test_the_fine_tuned_encoder_is_kept_on_request(tmp_path: Path, spec: Spec) -
     for _ in finetune(spec, folder, places={}, keep_weights=True):
         pass
     weights = folder.weights()
-    assert weights is not None
+    assert isinstance(weights, Path)
     assert TextEncoder.load(weights).encode_queries(["x"], "qaa").shape[0] == 1
     folder.drop_weights()
     assert folder.weights() is None

@@ -1,0 +1,184 @@
+"""Where files lie: a folder on a local disk or on NFS, or a prefix of an object store.
+
+A place of an object store is a `UPath`, which has the methods of `Path`; what the two do
+differently is decided here and in `storage.py`, nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Union
+from urllib.parse import urlsplit
+
+from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+Place = Union[Path, "UPath"]
+"""A file or folder here, or an object or prefix there."""
+
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "memory": "fsspec"}
+"""Stores that can create an object only if it is absent, and what each needs installed.
+
+`memory` lies in one process, for tests.
+"""
+
+
+def as_place(text: str) -> Place:
+    """The folder or prefix that `text` names; nothing is opened.
+
+    Raises:
+        UserError: A URL that holds credentials, or of a store that cannot be used.
+    """
+    protocol, found, _ = text.partition("://")
+    if not found:
+        return Path(text)
+    parts = urlsplit(text)
+    if ("@" in parts.netloc and protocol != "abfs") or parts.query or parts.fragment:
+        raise UserError(
+            f"--root {protocol}://…: a root is {protocol}://bucket/prefix and nothing else; "
+            "credentials and endpoints come from the environment (AWS_ACCESS_KEY_ID, "
+            "AWS_ENDPOINT_URL, …), because a root is printed and recorded"
+        )
+    if protocol not in PACKAGES:
+        raise UserError(
+            f"--root {text}: a store is needed that can create an object only if it is absent, "
+            f"which {protocol}:// cannot; choose {', '.join(f'{p}://' for p in PACKAGES)} "
+            "or a folder"
+        )
+    try:
+        import_module(PACKAGES[protocol])
+        from upath import UPath
+    except ImportError:
+        extra = "pip install 'hybrid-batch-study[s3]'"
+        more = "" if protocol == "s3" else f" and pip install {PACKAGES[protocol]}"
+        raise UserError(f"--root {text}: {protocol}:// needs packages: {extra}{more}") from None
+    return UPath(text.rstrip("/"), use_listings_cache=False)
+
+
+def open_place(text: str) -> Place:
+    """As `as_place`, of a store that answers.
+
+    Raises:
+        UserError: As `as_place`, or it cannot be read.
+    """
+    place = as_place(text)
+    if not isinstance(place, Path):
+        try:
+            place.exists()
+        except Exception as error:  # every store's client has errors of its own
+            raise UserError(f"--root {text}: {_said(error)}; {HINT}") from None
+    return place
+
+
+HINT = "check the bucket's name, the credentials and the endpoint in the environment"
+
+
+def local_state(root: Place, state: Path | None) -> Path:
+    """The local folder for what cannot lie in an object store: databases, locks, temporaries.
+
+    Args:
+        root: Of everything else.
+        state: Where the user wants it; by default a local root itself, and `runs/state/<name>`
+            for a remote one.
+    """
+    if state is not None:
+        return state.resolve()
+    if isinstance(root, Path):
+        return root.resolve()
+    words = re.sub(r"[^A-Za-z0-9]+", "-", str(root)).strip("-")[:60]
+    name = f"{words}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
+    return Path("runs/state", name).resolve()
+
+
+def put(place: UPath, content: bytes | memoryview) -> None:
+    """Write an object; readers find the old content or the new."""
+    place.fs.pipe_file(place.path, bytes(content))
+
+
+def put_new(place: UPath, content: bytes) -> bool:
+    """Write an object unless there is one: a conditional PUT, of which exactly one succeeds."""
+    try:
+        place.fs.pipe_file(place.path, content, mode="create")
+    except FileExistsError:
+        return False
+    return True
+
+
+def ensure_exclusive(root: UPath) -> None:
+    """Check that the store is writable and that its conditional PUT is one.
+
+    Raises:
+        UserError: It is not.
+    """
+    probe = root / f".probe-{uuid.uuid4().hex}"
+    try:
+        twice = put_new(probe, b"first"), put_new(probe, b"second")
+        probe.unlink()
+    except Exception as error:  # every store's client has errors of its own
+        raise UserError(f"--root {root}: cannot write there ({_said(error)}); {HINT}") from None
+    if twice != (True, False):
+        raise UserError(
+            f"--root {root}: this store ignores `If-None-Match: *`, so two workers could both "
+            "commit a trial; choose one with conditional writes, or a folder"
+        )
+
+
+@contextmanager
+def drafting(place: Place) -> Iterator[Path]:
+    """A local folder whose files are in `place` afterwards: itself, or one that is uploaded."""
+    if isinstance(place, Path):
+        place.mkdir(parents=True, exist_ok=True)
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="study-upload-") as name:
+        yield Path(name)
+        for file in sorted(path for path in Path(name).rglob("*") if path.is_file()):
+            target = place / file.relative_to(name).as_posix()
+            place.fs.put_file(str(file), target.path)
+
+
+def matching(folder: Place, pattern: str) -> list[Place]:
+    """What matches a pattern under a folder, sorted by name."""
+    return sorted(folder.glob(pattern), key=str)
+
+
+def files_under(place: Place) -> list[str]:
+    """Names of all files of a folder, relative to it, sorted."""
+    if isinstance(place, Path):
+        files = (path for path in place.rglob("*") if path.is_file())
+        return sorted(path.relative_to(place).as_posix() for path in files)
+    prefix = place.path.rstrip("/") + "/"
+    return sorted(name.removeprefix(prefix) for name in place.fs.find(place.path))
+
+
+def size(place: Place) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    if isinstance(place, Path):
+        files = place.rglob("*") if place.is_dir() else [place]
+        return sum(file.stat().st_size for file in files if file.is_file())
+    return int(sum(place.fs.du(place.path, total=False).values()))
+
+
+def remove(place: Place) -> None:
+    """Remove a file or a folder with all its files; nothing happens where it is gone."""
+    if not isinstance(place, Path):
+        with suppress(FileNotFoundError):
+            place.fs.rm(place.path, recursive=True)
+    elif place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
