@@ -7,15 +7,19 @@ import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from study.journal import FileJournal, Journal, journal
 from study.plan import Plan
 from trainables import faults, storage
 from trainables.errors import UserError
+from trainables.places import Place, local_state
 from trainables.trial_folder import NotCommittedError, read_json
 
 
@@ -23,19 +27,27 @@ from trainables.trial_folder import NotCommittedError, read_json
 class StudyFolder:
     """`studies/<name>/` under a root.
 
-    `plan.json` says what is to run, `events.jsonl` what happened, a line each, `tracked.jsonl`
-    which trials MLflow has been told of, and `driver.lock` who drives the study.
+    `plan.json` says what is to run and `events.jsonl` what happened, a line each. What is about
+    one machine lies in a local folder, for a local root the same: `driver.lock` says who drives
+    the study and `tracked.jsonl` which trials MLflow has been told of.
     """
 
-    path: Path
+    path: Place
+    local: Path
 
     @classmethod
-    def of(cls, root: Path, name: str) -> StudyFolder:
-        """The folder of the study with this name, whether it exists or not."""
-        return cls(root / "studies" / name)
+    def of(cls, root: Place, name: str, state: Path | None = None) -> StudyFolder:
+        """The folder of the study with this name, whether it exists or not.
+
+        Args:
+            root: Of everything.
+            name: Of the study.
+            state: As for `places.local_state`.
+        """
+        return cls(root / "studies" / name, local_state(root, state) / "studies" / name)
 
     @property
-    def plan_path(self) -> Path:
+    def plan_path(self) -> Place:
         """The file with the plan."""
         return self.path / "plan.json"
 
@@ -81,13 +93,18 @@ class StudyFolder:
         storage.write(self.plan_path, _written(plan))
         faults.at("plan.written")
 
+    def identity(self) -> str:
+        """What tells this study from another of its name that shares its storage; it moves along."""
+        storage.create_json(self.path / "identity.json", {"id": uuid.uuid4().hex})
+        return str(json.loads((self.path / "identity.json").read_bytes())["id"])
+
     def note(self, event: str, **facts: Any) -> None:
-        """Append one line to `events.jsonl`."""
-        self._append("events.jsonl", {"time": round(time.time(), 3), "event": event} | facts)
+        """Add one event."""
+        self._journal.append({"time": round(time.time(), 3), "event": event} | facts)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """What happened so far; lines torn by a crash are passed over."""
-        return self._lines("events.jsonl")
+        return self._journal.lines()
 
     def failures(self) -> dict[str, str]:
         """Why each trial failed that has not been started since, by digest."""
@@ -113,32 +130,33 @@ class StudyFolder:
 
     def note_tracked(self, place: str, digest: str, state: str) -> None:
         """Keep that MLflow at `place` has been told how a trial ended."""
-        self._append("tracked.jsonl", {"at": place, "trial": digest, "state": state})
+        self._tracked.append({"at": place, "trial": digest, "state": state})
 
     def tracked(self, place: str) -> dict[str, str]:
         """Digest to state, of the trials that MLflow at `place` has been told of."""
         return {
             line["trial"]: line["state"]
-            for line in self._lines("tracked.jsonl")
+            for line in self._tracked.lines()
             if line.get("at") == place and {"trial", "state"} <= line.keys()
         }
 
     def forget_tracked(self) -> None:
         """MLflow's database is gone: it has been told nothing."""
-        (self.path / "tracked.jsonl").unlink(missing_ok=True)
+        self._tracked.path.unlink(missing_ok=True)
 
     @contextmanager
     def lease(self) -> Iterator[None]:
         """Be the only driver of this study; the lock goes with the process, however it ends.
 
         The kernel gives the lock up in the moment the process is gone, so there is no heartbeat
-        that could be late. On NFS, Linux turns it into a lock of the server.
+        that could be late. On NFS, Linux turns it into a lock of the server. A remote root has
+        one lease a state folder: drivers on two machines would do work twice, and lose none.
 
         Raises:
             UserError: Another driver holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "driver.lock").open("a+", encoding="utf-8") as file:
+        self.local.mkdir(parents=True, exist_ok=True)
+        with (self.local / "driver.lock").open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -155,26 +173,13 @@ class StudyFolder:
             faults.at("study.leased")
             yield
 
-    def _append(self, name: str, value: dict[str, Any]) -> None:
-        """Add a line, in one write; after a torn line, on a new one."""
-        line = (json.dumps(value) + "\n").encode()
-        with (self.path / name).open("ab+") as file:
-            if file.tell() > 0:
-                file.seek(-1, os.SEEK_END)
-                line = line if file.read(1) == b"\n" else b"\n" + line
-            file.write(line)
+    @cached_property
+    def _journal(self) -> Journal:
+        return journal(self.path, "events")
 
-    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
-        path = self.path / name
-        if not path.exists():
-            return
-        for line in path.read_bytes().splitlines():
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(value, dict):
-                yield value
+    @cached_property
+    def _tracked(self) -> FileJournal:
+        return FileJournal(self.local / "tracked.jsonl")
 
 
 def _written(plan: Plan) -> bytes:
@@ -182,6 +187,6 @@ def _written(plan: Plan) -> bytes:
     return storage.seal_lines(plan.model_dump_json(exclude_none=True, indent=1).encode())
 
 
-def study_names(root: Path) -> list[str]:
+def study_names(root: Place) -> list[str]:
     """Names of the studies under a root."""
     return sorted(path.parent.name for path in root.glob("studies/*/plan.json"))

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from study.ledger import Row
+from study.ledger_rows import Row
 from study.plan import Plan
 from study.study_folder import StudyFolder
 from study.tracking import StudyInfo, Tracker, TrialView, default_uri
@@ -19,6 +19,7 @@ from study.tracking.database import damage
 from study.tracking.store import sqlite_file
 from study.tracking.values import Value
 from trainables import faults, storage
+from trainables.places import Place, local_state
 from trainables.trial_folder import TrialFolder, read_json
 
 SPEC_PARAMS = (
@@ -42,18 +43,33 @@ CLOSE_SECONDS = 60.0
 class View:
     """The MLflow side of one study; started only once there is something to tell."""
 
-    def __init__(self, plan: Plan, root: Path, uri: str | None, marks: Sequence[str] = ()) -> None:
-        """Keep what the view is of; nothing is imported or opened yet."""
+    def __init__(
+        self,
+        plan: Plan,
+        root: Place,
+        uri: str | None,
+        marks: Sequence[str] = (),
+        state: Path | None = None,
+    ) -> None:
+        """Keep what the view is of; nothing is imported or opened yet.
+
+        Args:
+            plan: Of the study.
+            root: Where the trial folders lie.
+            uri: Any MLflow URI; by default a file in the state folder.
+            marks: What was changed after results existed.
+            state: As for `places.local_state`.
+        """
         self.plan = plan
-        self.root = root.resolve()
-        self.uri = uri or default_uri(self.root)
+        self.root = root
+        self.uri = uri or default_uri(local_state(root, state))
         self.marks = marks
         self.notes: list[str] = []
         self.place = hashlib.sha256(self.uri.rpartition("@")[2].encode()).hexdigest()[:12]
         self.labels = {
             trial.digest: cell.label for cell in reversed(plan.cells) for trial in cell.trials
         }
-        self._folder = StudyFolder.of(self.root, plan.name)
+        self._folder = StudyFolder.of(root, plan.name, state)
         self._tracker: Tracker | None = None
 
     def told(self) -> dict[str, str]:

@@ -189,12 +189,16 @@ def tree_digest(files: dict[str, Path]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:20]
 
 
-def ensure_writable(folder: Path, free_bytes: int) -> None:
+def ensure_writable(folder: Place, free_bytes: int) -> None:
     """Make `folder` and check that files can be written there.
 
     Raises:
-        UserError: It cannot be made or written, or its disk has less than `free_bytes` left.
+        UserError: It cannot be made or written, or its disk has less than `free_bytes` left, or
+            it is a store where two could create the same object.
     """
+    if not isinstance(folder, Path):
+        places.ensure_exclusive(folder)
+        return
     there = next((path for path in (folder, *folder.resolve().parents) if path.is_dir()), folder)
     try:
         disk = os.statvfs(there)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from study.plan import Cell, Plan
+from trainables.places import Place
 from trainables.trial_folder import NotCommittedError, TrialFolder
+
+REQUESTS = 16
+"""Trials read at once from an object store."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,23 @@ class CellResult:
         return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def committed_results(root: Path, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
+def committed_results(root: Place, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Results by digest, of those trials that have one that may be believed."""
-    results = {}
-    for digest in digests:
+
+    def result(digest: str) -> dict[str, Any] | None:
         try:
-            results[digest] = TrialFolder.of(root, digest).result()
+            return TrialFolder.of(root, digest).result()
         except NotCommittedError:
-            continue
-    return results
+            return None
+
+    digests = list(digests)
+    if isinstance(root, Path):
+        found = list(map(result, digests))
+    else:  # a request takes long and costs no work here
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            found = list(pool.map(result, digests))
+    pairs = zip(digests, found, strict=True)
+    return {digest: value for digest, value in pairs if value is not None}
 
 
 def by_cell(plan: Plan, results: dict[str, dict[str, Any]]) -> list[CellResult]:

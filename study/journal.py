@@ -1,0 +1,100 @@
+"""Lines that are only ever added, whichever kind of place they are added to."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trainables import places
+from trainables.places import Place
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+LINES_PER_OBJECT = 200
+"""An object is written whole for every line added to it, so it must stay small."""
+
+
+class Journal(Protocol):
+    """JSON objects, a line each, in the order in which they were added."""
+
+    def append(self, value: dict[str, Any]) -> None:
+        """Add a line; it is there when this returns."""
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """All of them; what a crash left torn is passed over."""
+
+
+@dataclass(frozen=True)
+class FileJournal:
+    """A file that is appended to."""
+
+    path: Path
+
+    def append(self, value: dict[str, Any]) -> None:
+        """Add a line, in one write; after a torn line, on a new one."""
+        line = (json.dumps(value) + "\n").encode()
+        with self.path.open("ab+") as file:
+            if file.tell() > 0:
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            file.write(line)
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """All of them; what a crash left torn is passed over."""
+        if self.path.exists():
+            yield from _parsed(self.path.read_bytes().splitlines())
+
+
+@dataclass
+class ObjectJournal:
+    """A prefix of objects: stores cannot append, so every writer fills objects of its own.
+
+    Their names begin with the time at which the writer began, which orders them.
+    """
+
+    folder: UPath
+    _writer: str = field(default_factory=lambda: f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}")
+    _full: int = 0
+    _lines: list[bytes] = field(default_factory=list)
+
+    def append(self, value: dict[str, Any]) -> None:
+        """Add a line, by writing the object it belongs to anew."""
+        if len(self._lines) == LINES_PER_OBJECT:
+            self._full, self._lines = self._full + 1, []
+        self._lines.append(json.dumps(value).encode() + b"\n")
+        name = f"{self._writer}-{self._full:06d}.jsonl"
+        places.put(self.folder / name, b"".join(self._lines))
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """All of them, read at once; those of a writer that began later come later."""
+        try:
+            names = sorted(self.folder.fs.find(self.folder.path))
+            contents = self.folder.fs.cat(names) if names else {}
+        except FileNotFoundError:
+            return
+        for name in names:
+            yield from _parsed(contents[name].splitlines())
+
+
+def journal(folder: Place, name: str) -> Journal:
+    """The journal `name` of a folder."""
+    if isinstance(folder, Path):
+        return FileJournal(folder / f"{name}.jsonl")
+    return ObjectJournal(folder / name)
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value
