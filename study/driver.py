@@ -13,7 +13,8 @@ from rich.markup import escape
 from study.answer.results import committed_results
 from study.launch import launch as launcher
 from study.launch.launch import Job, Orders, Progress
-from study.ledger import STATES, Ledger, Row
+from study.ledger import Ledger
+from study.ledger_rows import STATES, Row
 from study.plan import Plan
 from study.progress import StudyProgress
 from study.study_folder import StudyFolder

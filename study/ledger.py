@@ -7,61 +7,33 @@ that is damaged, or of another version of Optuna, is set aside.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sqlalchemy import event, select
+from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from study import ledger_file
-from study.ledger_rows import insert_rows
+from study.ledger_rows import STATES, Row, attributes, insert_rows, read_rows
+from study.ledger_server import outlast
 from trainables import faults
-from trainables.errors import UserError
+from trainables.errors import UserError, redacted
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-State = Literal["planned", "running", "complete", "pruned", "failed"]
-
-STATES: dict[TrialState, State] = {
-    TrialState.WAITING: "planned",
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
 
 ADDED_AT_ONCE = 500
 """Rows in one transaction; a driver killed in between adds the others later."""
 
+OWNER = "root"
+"""The study's attribute that says whose it is."""
+
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One trial as the ledger sees it.
-
-    Attributes:
-        id: The storage's own number of the row; 0 before it has one.
-        digest: The trial's name.
-        state: Where it stands.
-        reason: Why it failed; empty otherwise.
-        seed: None for an untrained trial.
-        params: Its cell.
-    """
-
-    id: int
-    digest: str
-    state: State
-    reason: str
-    seed: int | None
-    params: dict[str, Any]
 
 
 class Ledger:
@@ -71,11 +43,16 @@ class Ledger:
         notes: What a person should know of how the ledger was opened; empty if all was well.
     """
 
-    def __init__(self, url: str, study: str) -> None:
+    def __init__(self, url: str, study: str, owner: str | None = None) -> None:
         """Open the study in the storage at `url`, creating both where they are missing.
 
+        Args:
+            url: Any that Optuna takes.
+            study: Its name there.
+            owner: Who may drive it, kept in a storage that many roots may share; None for a reader.
+
         Raises:
-            UserError: The storage cannot be opened.
+            UserError: The storage cannot be opened, or the study in it is another owner's.
         """
         self.url, self.study = url, study
         self.notes: list[str] = []
@@ -86,16 +63,17 @@ class Ledger:
         except Exception as error:  # every database driver has errors of its own
             if not ledger_file.sqlite_path(url) or isinstance(error, OperationalError):
                 raise UserError(
-                    f"--storage {_redacted(url)}: cannot be opened ({type(error).__name__}); "
+                    f"--storage {redacted(url)}: cannot be opened ({type(error).__name__}); "
                     "check the URL, the server and its password"
                 ) from None
             self._set_aside(f"{type(error).__name__}: {error}")
             self._open()
+        self._own(owner)
         faults.at("ledger.opened")
 
     def rows(self) -> list[Row]:
         """One row a digest, the latest of each, in the order in which they were planned."""
-        return self._believed(self._rows, [])
+        return self._believed(lambda: read_rows(self.storage, self.study_id), [])
 
     def add(self, digest: str, seed: int | None, params: Mapping[str, Any]) -> None:
         """Plan a trial."""
@@ -119,12 +97,12 @@ class Ledger:
                 (
                     states[row.state],
                     row.params,
-                    _attributes(row),
+                    attributes(row),
                     known.get(row.digest),
                 )
                 for row in part
             ]
-            insert_rows(self.storage, self.study_id, values)
+            self._change(partial(insert_rows, self.storage, self.study_id, values))
 
     def requeue_stale(self) -> list[Row]:
         """Return rows left running by a dead driver to planned; all rows as they are then."""
@@ -136,11 +114,11 @@ class Ledger:
 
     def requeue(self, row: Row) -> None:
         """Return a running row to planned."""
-        self.storage.set_trial_state_values(row.id, TrialState.WAITING)
+        self._set(row, TrialState.WAITING)
 
     def claim(self, row: Row) -> None:
         """Mark a planned row as running."""
-        self.storage.set_trial_state_values(row.id, TrialState.RUNNING)
+        self._set(row, TrialState.RUNNING)
 
     def complete(self, row: Row, objective: float | None) -> None:
         """Mark a row as complete.
@@ -153,13 +131,13 @@ class Ledger:
         if row.state == "planned":
             self.claim(row)
         if objective is None:
-            self.storage.set_trial_user_attr(row.id, "objective", "none: no validation benchmark")
-        self.storage.set_trial_state_values(row.id, TrialState.COMPLETE, [objective or 0.0])
+            self._note(row, "objective", "none: no validation benchmark")
+        self._set(row, TrialState.COMPLETE, [objective or 0.0])
 
     def fail(self, row: Row, reason: str) -> None:
         """Mark a running row as failed, with its reason (written first: a finished row is shut)."""
-        self.storage.set_trial_user_attr(row.id, "reason", reason)
-        self.storage.set_trial_state_values(row.id, TrialState.FAIL)
+        self._note(row, "reason", reason)
+        self._set(row, TrialState.FAIL)
 
     def retry(self, rows: Iterable[Row]) -> None:
         """Plan failed trials again; their old rows stay as they are."""
@@ -169,6 +147,32 @@ class Ledger:
         """Empty the study, to be filled again: finished rows of Optuna cannot be changed."""
         self.storage.delete_study(self.study_id)
         self._open()
+
+    def _own(self, owner: str | None) -> None:
+        """Refuse a study of the same name that another root keeps in the same storage."""
+        if owner is None:
+            return
+        found = self.storage.get_study_user_attrs(self.study_id).get(OWNER)
+        if found is None:
+            self.storage.set_study_user_attr(self.study_id, OWNER, owner)
+        elif found != owner:
+            raise UserError(
+                f"--storage {redacted(self.url)}: study {self.study} in it belongs to another "
+                f"--root ({found}); go on there, or choose another --name"
+            )
+
+    def _change(self, change: Callable[[], Any]) -> None:
+        """Change the storage; a server that is away is waited for, a file is there or not."""
+        if ledger_file.sqlite_path(self.url):
+            change()
+        else:
+            outlast(change)
+
+    def _set(self, row: Row, state: TrialState, values: list[float] | None = None) -> None:
+        self._change(partial(self.storage.set_trial_state_values, row.id, state, values))
+
+    def _note(self, row: Row, key: str, value: str) -> None:
+        self._change(partial(self.storage.set_trial_user_attr, row.id, key, value))
 
     def _open(self) -> None:
         self.storage = RDBStorage(self.url, engine_kwargs=ledger_file.engine_settings(self.url))
@@ -182,40 +186,15 @@ class Ledger:
             [StudyDirection.MAXIMIZE], self.study
         )
 
-    def _rows(self) -> list[Row]:
-        trial, attribute = models.TrialModel, models.TrialUserAttributeModel
-        query = (
-            select(trial.trial_id, trial.state, attribute.key, attribute.value_json)
-            .join(attribute, attribute.trial_id == trial.trial_id)
-            .where(trial.study_id == self.study_id)
-            .order_by(trial.trial_id)
-        )
-        found: dict[int, dict[str, Any]] = {}
-        with self.storage.engine.connect() as connection:
-            for number, state, key, text in connection.execute(query):
-                found.setdefault(number, {"state": STATES[state]})[key] = json.loads(text)
-        latest: dict[str, Row] = {}
-        for number, facts in found.items():
-            if "digest" in facts:
-                latest[facts["digest"]] = Row(
-                    id=number,
-                    digest=facts["digest"],
-                    state=facts["state"],
-                    reason=facts.get("reason", ""),
-                    seed=facts["seed"],
-                    params=json.loads(facts["cell"]),
-                )
-        return list(latest.values())
-
     def _believed(self, read: Callable[[], Result], otherwise: Result) -> Result:
         """What `read` finds; if the file turns out to be damaged, an empty ledger."""
+        if not ledger_file.sqlite_path(self.url):
+            return outlast(read) or otherwise
         try:
             return read()
         except OperationalError:
             raise
         except (DatabaseError, LookupError, TypeError, ValueError, AttributeError) as error:
-            if not ledger_file.sqlite_path(self.url):
-                raise
             self._set_aside(f"{type(error).__name__}: {error}")
             self._open()
             return otherwise
@@ -231,20 +210,5 @@ class Ledger:
         )
 
 
-def _attributes(row: Row) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
-        "digest": row.digest,
-        "seed": row.seed,
-        "cell": json.dumps(row.params),
-    }
-    return attributes | ({"reason": row.reason} if row.reason else {})
-
-
 def _without_waiting(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA synchronous=OFF")
-
-
-def _redacted(url: str) -> str:
-    """A URL without its password."""
-    head, at, tail = url.rpartition("@")
-    return f"{head.split('://')[0]}://…@{tail}" if at else url

@@ -1,11 +1,12 @@
-"""Adding many rows to Optuna's tables in one transaction: ten thousand in seconds."""
+"""A trial as a row of Optuna's tables; adding and reading ten thousand of them in seconds."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from optuna.distributions import (
     BaseDistribution,
@@ -17,6 +18,38 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import func, insert, select
+
+State = Literal["planned", "running", "complete", "pruned", "failed"]
+
+STATES: dict[TrialState, State] = {
+    TrialState.WAITING: "planned",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial as the ledger sees it.
+
+    Attributes:
+        id: The storage's own number of the row; 0 before it has one.
+        digest: The trial's name.
+        state: Where it stands.
+        reason: Why it failed; empty otherwise.
+        seed: None for an untrained trial.
+        params: Its cell.
+    """
+
+    id: int
+    digest: str
+    state: State
+    reason: str
+    seed: int | None
+    params: dict[str, Any]
+
 
 NewRow = tuple[TrialState, Mapping[str, Any], Mapping[str, Any], float | None]
 """State, parameters, user attributes, and the objective of a complete row."""
@@ -76,6 +109,43 @@ def insert_rows(storage: RDBStorage, study_id: int, rows: Sequence[NewRow]) -> N
         ):
             if content:
                 connection.execute(insert(model.__table__), content)
+
+
+def read_rows(storage: RDBStorage, study_id: int) -> list[Row]:
+    """One row a digest, the latest of each, in the order in which they were planned."""
+    trial, attribute = models.TrialModel, models.TrialUserAttributeModel
+    query = (
+        select(trial.trial_id, trial.state, attribute.key, attribute.value_json)
+        .join(attribute, attribute.trial_id == trial.trial_id)
+        .where(trial.study_id == study_id)
+        .order_by(trial.trial_id)
+    )
+    found: dict[int, dict[str, Any]] = {}
+    with storage.engine.connect() as connection:
+        for number, state, key, text in connection.execute(query):
+            found.setdefault(number, {"state": STATES[state]})[key] = json.loads(text)
+    latest: dict[str, Row] = {}
+    for number, facts in found.items():
+        if "digest" in facts:
+            latest[facts["digest"]] = Row(
+                id=number,
+                digest=facts["digest"],
+                state=facts["state"],
+                reason=facts.get("reason", ""),
+                seed=facts["seed"],
+                params=json.loads(facts["cell"]),
+            )
+    return list(latest.values())
+
+
+def attributes(row: Row) -> dict[str, Any]:
+    """What Optuna keeps of a row beside its state and parameters."""
+    attributes: dict[str, Any] = {
+        "digest": row.digest,
+        "seed": row.seed,
+        "cell": json.dumps(row.params),
+    }
+    return attributes | ({"reason": row.reason} if row.reason else {})
 
 
 def _params(cell: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

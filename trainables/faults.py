@@ -4,9 +4,10 @@
 
     kill point=ledger.completed hit=2; oom point=step step=2 attempt=1 digest=3f9a
 
-Acts: `kill` and `term` (SIGKILL and SIGTERM to this process), `error` (RuntimeError), `oom` (torch.OutOfMemoryError),
-`hang` (for ever), `nan` and `save` (returned to the caller, which knows what they mean). `hit=n`
-means the n-th time that all the other conditions hold in this process; `digest` may be a prefix.
+Acts: `kill` and `term` (SIGKILL and SIGTERM to this process), `error` (RuntimeError), `oom`
+(torch.OutOfMemoryError), `hang` (for ever), `nan` and `save` (returned to the caller, which knows
+what they mean). `hit=n` means the n-th time that all the other conditions hold in this process;
+`digest` may be a prefix.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from study.study_folder import StudyFolder
 from trainables import faults, storage
 from trainables.data import catalog
 from trainables.encoders import catalog as encoders
-from trainables.errors import UserError
+from trainables.errors import UserError, redacted
 from trainables.spec import Execution
 from trainables.trial_folder import TrialFolder
 
@@ -37,6 +37,10 @@ FREE_BYTES = 200_000_000
 KEEP = ("best", "all", "none")
 
 Root = Annotated[Path, typer.Option(help="Where everything lies.", envvar="STUDY_ROOT")]
+
+Storage = Annotated[
+    str | None, typer.Option("--storage", help="Any Optuna URL.", envvar="STUDY_STORAGE")
+]
 
 
 def run(
@@ -68,7 +72,7 @@ def run(
         str, typer.Option(help="Fine-tuned encoders to keep: best, all or none.")
     ] = "best",
     root: Root = Path("runs"),
-    storage_url: Annotated[str | None, typer.Option("--storage", help="Any Optuna URL.")] = None,
+    storage_url: Storage = None,
     tracking_uri: Annotated[str | None, typer.Option(help="Any MLflow URI.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
 ) -> int:
@@ -153,7 +157,8 @@ def _drive(
     from study.ledger import Ledger
     from study.view import View
 
-    ledger = Ledger(storage_url or f"sqlite:///{orders.root}/ledger.db", plan.name)
+    owner = folder.identity() if storage_url else None
+    ledger = Ledger(storage_url or f"sqlite:///{orders.root}/ledger.db", plan.name, owner)
     view = View(plan, orders.root, tracking_uri, folder.marks())
     driver = Driver(plan, orders.root, ledger, folder, view, console)
     if retry:
@@ -245,5 +250,6 @@ def _outcome(console: Console, plan: Plan, folder: StudyFolder, root: Path, driv
 
 
 def resume_command() -> str:
-    """The command that was typed, to be typed again."""
-    return shlex.join(["python", *([] if sys.argv[0].endswith("run.py") else ["-m"]), *sys.argv])
+    """The command that was typed, to be typed again; secrets of URLs left out."""
+    words = ["python", *([] if sys.argv[0].endswith("run.py") else ["-m"]), *sys.argv]
+    return shlex.join(map(redacted, words))

@@ -13,7 +13,7 @@ from study.answer.results import best_cell, by_cell, committed_results
 from study.answer.table import comparison
 from study.commands.console import console as open_console
 from study.commands.remarks import remarks
-from study.commands.run import Root
+from study.commands.run import Root, Storage
 from study.plan import Plan
 from study.study_folder import StudyFolder, study_names
 from trainables.errors import UserError
@@ -23,7 +23,7 @@ def status(
     name: Annotated[str, typer.Argument(help="Name of a study.")],
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
     root: Root = Path("runs"),
-    storage_url: Annotated[str | None, typer.Option("--storage", help="Any Optuna URL.")] = None,
+    storage_url: Storage = None,
 ) -> int:
     """Show which trials of a study are complete, running, planned or failed, and their numbers.
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from study.answer.results import committed_results
 from study.commands.console import console as open_console
-from study.commands.run import Root
+from study.commands.run import Root, Storage
 from study.commands.status import open_plan
 from study.study_folder import StudyFolder
 
@@ -19,10 +19,11 @@ def track(
     name: Annotated[str, typer.Argument(help="Name of a study.")],
     tracking_uri: Annotated[str | None, typer.Option(help="Any MLflow URI.")] = None,
     root: Root = Path("runs"),
-    storage_url: Annotated[str | None, typer.Option("--storage", help="Any Optuna URL.")] = None,
+    storage_url: Storage = None,
 ) -> int:
     """Tell MLflow of every ended trial of a study; what it has already is not told twice."""
-    from study.ledger import Ledger, Row
+    from study.ledger import Ledger
+    from study.ledger_rows import Row
     from study.view import View
 
     console = open_console()

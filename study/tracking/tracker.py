@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from queue import SimpleQueue
 
 from study.tracking.store import Store, is_refusal
 from study.tracking.values import StudyInfo, TrialView
+from trainables.errors import redacted
 
 PAUSE_SECONDS = 30.0
 """After the store could not be reached, how long nothing is tried."""
@@ -97,7 +97,7 @@ class Tracker:
             write(self._store)
         except Exception as error:  # MLflow, its database and its HTTP client raise many kinds
             # A server behind a proxy may carry its password in the URL.
-            self.problem = re.sub(r"//[^/@\s]+@", "//***@", f"{type(error).__name__}: {error}")
+            self.problem = redacted(f"{type(error).__name__}: {error}")
             if trial is not None and is_refusal(error):
                 self._refused[trial.digest] = trial
                 return True

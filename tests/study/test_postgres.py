@@ -1,0 +1,115 @@
+"""The ledger and MLflow's view on a real PostgreSQL server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from study.ledger import Ledger
+from tests.postgres import PASSWORD, Server, server
+from tests.study.inline import results, write_space
+from trainables.errors import UserError, redacted
+
+pytest.importorskip("psycopg", reason="psycopg is not installed (make install-dev)")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    with server() as running:
+        yield running
+
+
+def start(root: Path, space: Path, storage: str, tracking: str, name: str) -> subprocess.Popen[str]:
+    words = ["study/run.py", "--space", str(space), "--root", str(root), "--name", name]
+    words += ["--workers", "1", "--seeds", "3", "--tracking-uri", tracking]
+    return subprocess.Popen(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=os.environ | {"STUDY_STORAGE": storage},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def states(url: str, name: str) -> list[tuple[str, str]]:
+    query = text(
+        "SELECT value_json, state FROM trials JOIN trial_user_attributes USING (trial_id)"
+        " JOIN studies USING (study_id) WHERE key = 'digest' AND study_name = :name"
+    )
+    with create_engine(url).connect() as connection:
+        return [(row[0], str(row[1])) for row in connection.execute(query, {"name": name})]
+
+
+def test_rows_wait_for_a_server_that_is_away(postgres: Server) -> None:
+    url = postgres.create("away")
+    ledger = Ledger(url, "s", "one")
+    ledger.add("a", 0, {"alpha": 0.5})
+    (row,) = ledger.rows()
+    ledger.claim(row)
+    postgres.stop()
+    threading.Timer(5, postgres.start).start()
+    began = time.monotonic()
+    ledger.complete(row, 0.5)
+    assert time.monotonic() - began > 3
+    assert [row.state for row in ledger.rows()] == ["complete"]
+
+
+def test_a_study_of_another_root_is_refused(postgres: Server) -> None:
+    url = postgres.create("shared")
+    Ledger(url, "s", "one").add("a", 0, {})
+    assert len(Ledger(url, "s", "one").rows()) == 1
+    assert len(Ledger(url, "s").rows()) == 1
+    with pytest.raises(UserError, match="belongs to another --root") as refused:
+        Ledger(url, "s", "two")
+    assert PASSWORD not in str(refused.value)
+
+
+def test_two_studies_at_once_and_a_restart_in_the_middle(postgres: Server, tmp_path: Path) -> None:
+    space = write_space(tmp_path)
+    storage, tracking = postgres.create("ledger"), postgres.create("mlflow")
+    root = tmp_path / "root"
+    both = [start(root, space, storage, tracking, name) for name in ("s", "t")]
+    while len(list(root.glob("trials/*/manifest.json"))) < 2:
+        assert all(study.poll() in (None, 0) for study in both)
+        time.sleep(0.1)
+    postgres.stop()
+    time.sleep(3)
+    postgres.start()
+    said = [study.communicate()[0] for study in both]
+    assert [study.returncode for study in both] == [0, 0], "\n".join(said)
+    for name in ("s", "t"):
+        found = states(storage, name)
+        assert len(found) == 7
+        assert {state for _, state in found} == {"COMPLETE"}
+    expected = results(root)
+    assert len(expected) == 7
+    # whatever the view missed while the server was away is filled in by the next command
+    for name in ("s", "t"):
+        again = start(root, space, storage, tracking, name)
+        assert "Nothing to do" in again.communicate()[0]
+        assert again.returncode == 0
+    with create_engine(tracking).connect() as connection:
+        query = text("SELECT value, count(*) FROM tags WHERE key = 'digest' GROUP BY value")
+        counted = Counter({row[0]: row[1] for row in connection.execute(query)})
+    assert counted == Counter(dict.fromkeys(expected, 2)), "one run a trial and study"
+    for path in root.rglob("*"):
+        if path.is_file():
+            assert PASSWORD.encode() not in path.read_bytes(), path
+    assert PASSWORD not in "".join(said)
+
+
+def test_secrets_of_urls_are_hidden() -> None:
+    shown = redacted("postgresql+psycopg://me:secret@h:5/db and https://token@host/x, s3://a/b")
+    assert shown == "postgresql+psycopg://me:***@h:5/db and https://***@host/x, s3://a/b"
