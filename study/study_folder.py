@@ -94,7 +94,7 @@ class StudyFolder:
         faults.at("plan.written")
 
     def identity(self) -> str:
-        """What tells this study from another of its name that shares its storage; it moves along."""
+        """What tells this study from another of its name in a shared storage; it moves along."""
         storage.create_json(self.path / "identity.json", {"id": uuid.uuid4().hex})
         return str(json.loads((self.path / "identity.json").read_bytes())["id"])
 
