@@ -27,6 +27,7 @@ from study.spaces.schema import load_space
 from study.study_folder import StudyFolder
 from study.view import View
 from trainables import storage
+from trainables.places import Place
 from trainables.spec import Spec
 from trainables.trial_folder import TrialFolder
 
@@ -119,7 +120,7 @@ def fill(plan: Plan, root: Path) -> None:
     (folder.path / "tracked.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_trial(root: Path, spec: Spec) -> None:
+def write_trial(root: Place, spec: Spec) -> None:
     """Commit a trial with numbers that nobody measured: only their place on disk matters."""
     folder = TrialFolder.of(root, spec.digest)
     folder.ensure_spec(spec)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +19,7 @@ from study.progress import StudyProgress
 from study.study_folder import StudyFolder
 from study.view import View
 from trainables import faults
+from trainables.places import Place, at_once
 from trainables.spec import Spec
 from trainables.trial_folder import TrialFolder
 
@@ -43,7 +43,7 @@ class Driver:
     """
 
     plan: Plan
-    root: Path
+    root: Place
     ledger: Ledger
     folder: StudyFolder
     view: View
@@ -68,8 +68,7 @@ class Driver:
         """
         self.results = committed_results(self.root, self.plan.specs)
         self._quarantine()
-        for digest in self.results:
-            TrialFolder.of(self.root, digest).ensure_spec(self.plan.specs[digest])
+        at_once(self.root, self._ensure_spec, self.results)
         rows = {row.digest: row for row in self.ledger.requeue_stale()}
         self._say(*self.ledger.notes)
         unknown = self.plan.specs.keys() - self.results.keys()
@@ -193,14 +192,18 @@ class Driver:
 
     def _quarantine(self) -> None:
         """Set aside every commit that cannot be believed, and say why."""
-        for digest in self.plan.specs.keys() - self.results.keys():
-            folder = TrialFolder.of(self.root, digest)
-            if why := folder.quarantine():
-                self.folder.note("damaged", trial=digest, why=why)
+        missing = [TrialFolder.of(self.root, d) for d in self.plan.specs if d not in self.results]
+        reasons = at_once(self.root, TrialFolder.quarantine, missing)
+        for folder, why in zip(missing, reasons, strict=True):
+            if why:
+                self.folder.note("damaged", trial=folder.digest, why=why)
                 self._say(
-                    f"trial {digest} is run again: {why}; what is left of it was set aside "
+                    f"trial {folder.digest} is run again: {why}; what is left of it was set aside "
                     f"in {folder.path / 'damaged'}"
                 )
+
+    def _ensure_spec(self, digest: str) -> None:
+        TrialFolder.of(self.root, digest).ensure_spec(self.plan.specs[digest])
 
     def _missing(self, rows: Mapping[str, Row], known: Mapping[str, Row]) -> list[Row]:
         """Rows for the trials that the ledger lacks, in the states that can be told."""

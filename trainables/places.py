@@ -11,11 +11,12 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, TypeVar, Union
 from urllib.parse import urlsplit
 
 from trainables.errors import UserError
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 Place = Union[Path, "UPath"]
 """A file or folder here, or an object or prefix there."""
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+REQUESTS = 16
+"""Made at once to an object store."""
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "memory": "fsspec"}
 """Stores that can create an object only if it is absent, and what each needs installed.
@@ -145,6 +152,14 @@ def drafting(place: Place) -> Iterator[Path]:
         for file in sorted(path for path in Path(name).rglob("*") if path.is_file()):
             target = place / file.relative_to(name).as_posix()
             place.fs.put_file(str(file), target.path)
+
+
+def at_once(root: Place, call: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
+    """`call` of each item, in their order; on a store many at once, since they only wait."""
+    if isinstance(root, Path):
+        return [call(item) for item in items]
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(call, items))
 
 
 def matching(folder: Place, pattern: str) -> list[Place]:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from study.plan import Cell, Plan
-from trainables.places import Place
+from trainables.places import Place, at_once
 from trainables.trial_folder import NotCommittedError, TrialFolder
-
-REQUESTS = 16
-"""Trials read at once from an object store."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +45,7 @@ def committed_results(root: Place, digests: Iterable[str]) -> dict[str, dict[str
             return None
 
     digests = list(digests)
-    if isinstance(root, Path):
-        found = list(map(result, digests))
-    else:  # a request takes long and costs no work here
-        with ThreadPoolExecutor(REQUESTS) as pool:
-            found = list(pool.map(result, digests))
-    pairs = zip(digests, found, strict=True)
+    pairs = zip(digests, at_once(root, result, digests), strict=True)
     return {digest: value for digest, value in pairs if value is not None}
 
 

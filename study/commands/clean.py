@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from study.commands.console import console as open_console
-from study.commands.run import Root
+from study.commands.home import ROOT, Home, Root, State
 from study.launch.session import remove_dead_sessions
 from trainables import places
 from trainables.errors import UserError
@@ -21,7 +21,8 @@ from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
 def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     weights: Annotated[bool, typer.Option(help="Also fine-tuned encoders.")] = False,
-    root: Root = Path("runs"),
+    root: Root = ROOT,
+    state: State = None,
 ) -> int:
     """Remove temporary folders of dead drivers, damaged files set aside, and finished attempts.
 
@@ -29,11 +30,13 @@ def clean(
     is not committed: its checkpoint is what a later run goes on from.
     """
     console = open_console()
-    if not root.is_dir():
+    home = Home.open(root, state)
+    if isinstance(home.root, Path) and not home.root.is_dir():
         raise UserError(f"--root {root}: no such folder")
     total = 0
-    sessions = remove_dead_sessions(root, dry_run=True)
-    for path, why in [*((path, "a dead driver's") for path in sessions), *rubbish(root, weights)]:
+    sessions = remove_dead_sessions(home.state, dry_run=True)
+    temporary = ((path, "a dead driver's") for path in sessions)
+    for path, why in [*temporary, *rubbish(home.root, weights)]:
         size = places.size(path)
         total += size
         console.print(f"{size / 1e6:10.1f} MB  {escape(str(path))}  {why}")

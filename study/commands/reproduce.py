@@ -14,9 +14,10 @@ import typer
 from rich.markup import escape
 
 from study.commands.console import console as open_console
-from study.commands.run import Root
+from study.commands.home import ROOT, Home, Root
 from trainables.errors import UserError
 from trainables.failures import TrialFailedError
+from trainables.places import Place, matching
 from trainables.spec import Execution
 from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
 
@@ -25,14 +26,14 @@ def reproduce(
     digest: Annotated[str, typer.Argument(help="Of a trial, or its first digits.")],
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the source's files.")] = None,
     encoder: Annotated[Path | None, typer.Option(help="Folder of the checkpoint.")] = None,
-    root: Root = Path("runs"),
+    root: Root = ROOT,
 ) -> int:
     """Run one trial again without Ray, in its recorded execution, and compare every number.
 
     Exit code 0: all numbers and ranks are equal to the last digit; 1: some differ.
     """
     console = open_console()
-    folder = find_trial(root, digest)
+    folder = find_trial(Home.open(root).root, digest)
     try:
         spec = folder.spec()
     except NotCommittedError as error:
@@ -73,13 +74,13 @@ def reproduce(
     return 1 if lines else 0
 
 
-def find_trial(root: Path, digest: str) -> TrialFolder:
+def find_trial(root: Place, digest: str) -> TrialFolder:
     """The folder of the one trial whose digest begins with `digest`.
 
     Raises:
         UserError: There is none, or more than one.
     """
-    found = sorted(root.glob(f"trials/{digest}*/spec.json")) if digest.isalnum() else []
+    found = matching(root, f"trials/{digest}*/spec.json") if digest.isalnum() else []
     if len(found) != 1:
         names = ", ".join(path.parent.name for path in found[:5])
         said = f"{len(found)} trials begin so: {names}, …" if found else "no such trial"

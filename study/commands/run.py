@@ -15,6 +15,7 @@ from rich.markup import escape
 from study.answer.results import by_cell
 from study.answer.table import comparison
 from study.commands.console import console as open_console
+from study.commands.home import ROOT, Home, Root, State
 from study.commands.remarks import remarks
 from study.extension import extended, mark
 from study.launch.launch import Orders
@@ -25,6 +26,7 @@ from trainables import faults, storage
 from trainables.data import catalog
 from trainables.encoders import catalog as encoders
 from trainables.errors import UserError, redacted
+from trainables.places import Place, at_once
 from trainables.spec import Execution
 from trainables.trial_folder import TrialFolder
 
@@ -35,8 +37,6 @@ FREE_BYTES = 200_000_000
 """Room a study needs at its start: databases, results and Ray's own files."""
 
 KEEP = ("best", "all", "none")
-
-Root = Annotated[Path, typer.Option(help="Where everything lies.", envvar="STUDY_ROOT")]
 
 Storage = Annotated[
     str | None, typer.Option("--storage", help="Any Optuna URL.", envvar="STUDY_STORAGE")
@@ -71,7 +71,8 @@ def run(
     keep: Annotated[
         str, typer.Option(help="Fine-tuned encoders to keep: best, all or none.")
     ] = "best",
-    root: Root = Path("runs"),
+    root: Root = ROOT,
+    state: State = None,
     storage_url: Storage = None,
     tracking_uri: Annotated[str | None, typer.Option(help="Any MLflow URI.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
@@ -91,7 +92,8 @@ def run(
     plan, places = make_plan(
         load_space(space), space, chosen, overrides, data_dir=data_dir, seeds=seeds, name=name
     )
-    folder = StudyFolder.of(root, plan.name)
+    home = Home.open(root, state)
+    folder = home.study(plan.name)
     before, note = (folder.plan(), "") if dry_run else folder.plan_or_aside(plan)
     if note:
         console.print(f"[yellow]note:[/] {escape(note)}")
@@ -108,10 +110,14 @@ def run(
     _announce(console, plan, dry_run)
     if dry_run:
         return 0
-    storage.ensure_writable(root, FREE_BYTES)
+    storage.ensure_writable(home.root, FREE_BYTES)
     storage.ensure_writable(folder.path, 0)
+    storage.ensure_writable(folder.local, FREE_BYTES)
+    if not isinstance(home.root, Path):
+        console.print(f"Databases and locks lie in {home.state} (--state chooses).")
     orders = Orders(
-        root=root.resolve(),
+        root=home.root,
+        state=home.state,
         places=places,
         execution=Execution(threads=threads),
         workers=workers or max(1, (os.cpu_count() or 1) // threads),
@@ -121,17 +127,18 @@ def run(
     )
     with folder.lease():
         if before is None or before.differences(plan) or folder.frozen() != plan.frozen:
-            _save_plan(before, plan, folder, root)
+            _save_plan(before, plan, folder, home.root)
         driver = _drive(console, plan, folder, orders, storage_url, tracking_uri, retry == "failed")
         if keep == "best":
             drop_all_but_best(driver)
     return _outcome(console, plan, folder, root, driver)
 
 
-def _save_plan(before: Plan | None, plan: Plan, folder: StudyFolder, root: Path) -> None:
+def _save_plan(before: Plan | None, plan: Plan, folder: StudyFolder, root: Place) -> None:
     """Write the plan, and mark it where results were known before it changed."""
-    known = [*plan.specs, *(before.specs if before else {})]
-    results = any(TrialFolder.of(root, digest).is_committed for digest in known)
+    known = plan.specs | (before.specs if before else {})
+    folders = [TrialFolder.of(root, digest) for digest in known]
+    results = any(at_once(root, lambda trial: trial.is_committed, folders))
     # where the plan is on disk already, a driver was killed after it had noted the mark
     changed = before is None or before.differences(plan)
     said = mark(before, folder.frozen(), plan, results) if changed else ""
@@ -158,8 +165,9 @@ def _drive(
     from study.view import View
 
     owner = folder.identity() if storage_url else None
-    ledger = Ledger(storage_url or f"sqlite:///{orders.root}/ledger.db", plan.name, owner)
-    view = View(plan, orders.root, tracking_uri, folder.marks())
+    url = storage_url or f"sqlite:///{orders.state}/ledger.db"
+    ledger = Ledger(url, plan.name, owner)
+    view = View(plan, orders.root, tracking_uri, folder.marks(), orders.state)
     driver = Driver(plan, orders.root, ledger, folder, view, console)
     if retry:
         failed = [row for row in ledger.rows() if row.state == "failed"]
@@ -227,7 +235,7 @@ def _announce(console: Console, plan: Plan, dry_run: bool) -> None:
             console.print(f"  {cell.label}: {' '.join(trial.digest for trial in cell.trials)}")
 
 
-def _outcome(console: Console, plan: Plan, folder: StudyFolder, root: Path, driver: Driver) -> int:
+def _outcome(console: Console, plan: Plan, folder: StudyFolder, root: str, driver: Driver) -> int:
     """Show the table and say with which exit code the study ends."""
     counts = driver.counts()
     console.print(comparison(plan, by_cell(plan, driver.results)))

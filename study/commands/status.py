@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,25 +11,28 @@ from rich.markup import escape
 from study.answer.results import best_cell, by_cell, committed_results
 from study.answer.table import comparison
 from study.commands.console import console as open_console
+from study.commands.home import ROOT, Home, Root, State
 from study.commands.remarks import remarks
-from study.commands.run import Root, Storage
+from study.commands.run import Storage
 from study.plan import Plan
-from study.study_folder import StudyFolder, study_names
+from study.study_folder import study_names
 from trainables.errors import UserError
 
 
 def status(
     name: Annotated[str, typer.Argument(help="Name of a study.")],
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
-    root: Root = Path("runs"),
+    root: Root = ROOT,
+    state: State = None,
     storage_url: Storage = None,
 ) -> int:
     """Show which trials of a study are complete, running, planned or failed, and their numbers.
 
     In the JSON, `planned` counts all trials of the plan; the other counts are by state.
     """
-    plan = open_plan(root, name)
-    report = describe(plan, root, storage_url)
+    home = Home.open(root, state)
+    plan = open_plan(home, name)
+    report = describe(plan, home, storage_url)
     if as_json:
         typer.echo(json.dumps(report, indent=1))
         return 0
@@ -42,34 +44,34 @@ def status(
             console.print(
                 f"  failed {trial['digest']} {trial['params']}: {escape(trial['reason'])}"
             )
-    results = committed_results(root, plan.specs)
+    results = committed_results(home.root, plan.specs)
     console.print(comparison(plan, by_cell(plan, results)))
-    for line in [*report["notes"], *remarks(plan, StudyFolder.of(root, name), results)]:
+    for line in [*report["notes"], *remarks(plan, home.study(name), results)]:
         console.print(line)
     return 0
 
 
-def open_plan(root: Path, name: str) -> Plan:
+def open_plan(home: Home, name: str) -> Plan:
     """The plan of a study.
 
     Raises:
         UserError: There is no such study under the root.
     """
-    plan = StudyFolder.of(root, name).plan()
+    plan = home.study(name).plan()
     if plan is None:
-        known = ", ".join(study_names(root)) or "none yet"
-        raise UserError(f"no study {name!r} under {root}; there is {known} (--root chooses)")
+        known = ", ".join(study_names(home.root)) or "none yet"
+        raise UserError(f"no study {name!r} under {home.root}; there is {known} (--root chooses)")
     return plan
 
 
-def describe(plan: Plan, root: Path, storage_url: str | None) -> dict[str, Any]:
+def describe(plan: Plan, home: Home, storage_url: str | None) -> dict[str, Any]:
     """The study as plain values: states from the ledger, figures from committed folders."""
     from study.ledger import Ledger
 
-    ledger = Ledger(storage_url or f"sqlite:///{root.resolve()}/ledger.db", plan.name)
+    ledger = Ledger(home.ledger_url(storage_url), plan.name)
     rows = {row.digest: row for row in ledger.rows() if row.digest in plan.specs}
-    results = committed_results(root, plan.specs)
-    folder = StudyFolder.of(root, plan.name)
+    results = committed_results(home.root, plan.specs)
+    folder = home.study(plan.name)
     failures = folder.failures()
     trials: dict[str, dict[str, Any]] = {}
     for cell in plan.cells:

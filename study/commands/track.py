@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,15 +9,16 @@ from rich.markup import escape
 
 from study.answer.results import committed_results
 from study.commands.console import console as open_console
-from study.commands.run import Root, Storage
+from study.commands.home import ROOT, Home, Root, State
+from study.commands.run import Storage
 from study.commands.status import open_plan
-from study.study_folder import StudyFolder
 
 
 def track(
     name: Annotated[str, typer.Argument(help="Name of a study.")],
     tracking_uri: Annotated[str | None, typer.Option(help="Any MLflow URI.")] = None,
-    root: Root = Path("runs"),
+    root: Root = ROOT,
+    state: State = None,
     storage_url: Storage = None,
 ) -> int:
     """Tell MLflow of every ended trial of a study; what it has already is not told twice."""
@@ -27,12 +27,13 @@ def track(
     from study.view import View
 
     console = open_console()
-    plan = open_plan(root, name)
-    ledger = Ledger(storage_url or f"sqlite:///{root.resolve()}/ledger.db", plan.name)
+    home = Home.open(root, state)
+    plan = open_plan(home, name)
+    ledger = Ledger(home.ledger_url(storage_url), plan.name)
     rows = {row.digest: row for row in ledger.rows() if row.digest in plan.specs}
-    results = committed_results(root, plan.specs)
-    folder = StudyFolder.of(root, name)
-    view = View(plan, root, tracking_uri, folder.marks())
+    results = committed_results(home.root, plan.specs)
+    folder = home.study(name)
+    view = View(plan, home.root, tracking_uri, folder.marks(), home.state)
     view.told()
     for note in [*ledger.notes, *view.notes]:
         console.print(f"[yellow]note:[/] {escape(note)}")

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import typer
 
+from study.commands.home import ROOT, Home, Root, State
 from trainables.errors import UserError
 
 MAX_COMPARED = 100
@@ -37,16 +38,16 @@ SERVER_ENVIRONMENT = {
 
 
 def ui(
-    root: Annotated[Path, typer.Option(help="Where everything lies.", envvar="STUDY_ROOT")] = Path(
-        "runs"
-    ),
+    root: Root = ROOT,
+    state: State = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 5000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> int:
     """Show the studies of a root in MLflow's web pages, until Ctrl-C."""
-    with serving(root, port, host) as address:
+    folder = Home.open(root, state).state
+    with serving(folder, port, host) as address:
         typer.echo(f"MLflow answers at {address} (stop it with Ctrl-C)")
-        for study in links(root, address):
+        for study in links(folder, address):
             typer.echo(f"\n{study.name}\n  charts  {study.charts}\n  runs    {study.runs}")
         try:
             while True:

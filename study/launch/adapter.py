@@ -6,6 +6,7 @@ import faulthandler
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any, TextIO
 from ray import tune
 
 from trainables.failures import Reason, TrialFailedError
+from trainables.places import as_place
 from trainables.spec import Execution, Spec
-from trainables.trial_folder import TrialFolder
+from trainables.trial_folder import Attempt, TrialFolder
 
 REPORT_SECONDS = 1.0
 """How long a trial runs between two reports to the driver."""
@@ -42,7 +44,8 @@ class TrialActor(tune.Trainable):
 
         spec = Spec.model_validate_json(config["spec"])
         self.digest = spec.digest
-        self.folder = TrialFolder.of(Path(config["root"]), spec.digest)
+        self.folder = TrialFolder.of(as_place(config["root"]), spec.digest)
+        self.launch: str = config["launch"]
         self.timeout: float | None = config["timeout"]
         self.stacks: TextIO | None = None
         self.deadline = float("inf")
@@ -114,7 +117,7 @@ class TrialActor(tune.Trainable):
             return
         self._unwatch()
         self.deadline = time.monotonic() + self.timeout
-        path = self.folder.path / "attempts" / f"{self.attempt:03d}" / STACKS
+        path = stacks_file(Attempt(self.folder, self.attempt), self.launch)
         self.stacks = path.open("w", encoding="utf-8")
         faulthandler.dump_traceback_later(self.timeout + GRACE_SECONDS, exit=True, file=self.stacks)
 
@@ -122,6 +125,7 @@ class TrialActor(tune.Trainable):
         if self.stacks is not None:
             faulthandler.cancel_dump_traceback_later()
             self.stacks.close()
+            Path(self.stacks.name).unlink(missing_ok=True)
             self.stacks = None
         self.deadline = float("inf")
 
@@ -166,10 +170,21 @@ def given_up(folder: TrialFolder, launch: str) -> tuple[Reason, str] | None:
     return "out of memory", detail
 
 
+def stacks_file(attempt: Attempt, launch: str) -> Path:
+    """A file of this machine for the watchdog, which writes when nothing else runs any more.
+
+    Of a remote root it is found again by the driver, or the next attempt, on the same machine.
+    """
+    if isinstance(attempt.path, Path):
+        return attempt.path / STACKS
+    name = f"study-{launch}-{attempt.trial.digest}-{attempt.number}-{STACKS}"
+    return Path(tempfile.gettempdir(), name)
+
+
 def timed_out(folder: TrialFolder, launch: str) -> str:
     """What ended an earlier attempt of this launch, if it was the watchdog; else empty."""
     for attempt in folder.attempts():
-        stacks = attempt.path / STACKS
+        stacks = stacks_file(attempt, launch)
         if attempt.claimed_by().get("launch") != launch or not stacks.exists():
             continue
         lines = stacks.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from study.launch.session import ray_session
 from trainables import faults
+from trainables.places import Place
 from trainables.spec import Execution, Spec
 
 RETRIES = 2
@@ -64,6 +65,7 @@ class Orders:
 
     Attributes:
         root: Where trial folders lie.
+        state: A local folder for Ray's token and temporary files.
         places: Digest to folder, for data and checkpoints in files.
         execution: Threads, device and memory layout of every trial.
         workers: Trials at once.
@@ -72,7 +74,8 @@ class Orders:
         keep_weights: Leave fine-tuned encoders in the trial folders.
     """
 
-    root: Path
+    root: Place
+    state: Path
     places: Mapping[str, str]
     execution: Execution
     workers: int
@@ -90,7 +93,7 @@ def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
         orders: How.
     """
     faults.at("ray.starting")
-    with ray_session(orders.root, orders.workers, orders.address) as folder:
+    with ray_session(orders.state, orders.workers, orders.address) as folder:
         from ray import tune
 
         from study.launch.adapter import TrialActor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from ray import cloudpickle, tune
@@ -15,6 +14,7 @@ from study.launch.adapter import timed_out
 from study.launch.launch import RETRIES, Job, Listener, Progress
 from study.launch.losses import Losses
 from trainables.failures import Reason
+from trainables.places import as_place
 from trainables.spec import Spec
 from trainables.trial_folder import TrialFolder
 
@@ -93,7 +93,7 @@ class Reporter(Unpickled, tune.Callback):
 
     def _loss(self, trial: Trial) -> tuple[str, Reason, str]:
         spec = Spec.model_validate_json(trial.config["spec"])
-        folder = TrialFolder.of(Path(trial.config["root"]), spec.digest)
+        folder = TrialFolder.of(as_place(trial.config["root"]), spec.digest)
         if hung := timed_out(folder, trial.config["launch"]):
             return spec.digest, "timed out", hung
         return spec.digest, *self.losses.explain(_last_error(trial))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from study.commands.home import Home
 from study.commands.status import describe, open_plan
 from study.launch.losses import Losses
 from study.plan import make_plan
@@ -82,7 +83,8 @@ Failed = tuple[Path, dict[str, str], str]
 
 
 def trials(root: Path) -> dict[str, dict[str, Any]]:
-    return {t["digest"]: t for t in describe(open_plan(root, "s"), root, None)["trials"]}
+    home = Home.open(str(root))
+    return {t["digest"]: t for t in describe(open_plan(home, "s"), home, None)["trials"]}
 
 
 @pytest.mark.slow

@@ -151,7 +151,7 @@ def test_charts_show_the_mean_of_every_cell(served: Links, page: Page, tmp_path:
 
 def test_a_missing_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no MLflow store .*track NAME.*--root DIR"):
-        ui(tmp_path, 0)
+        ui(str(tmp_path), port=0)
 
 
 def test_a_taken_port_is_refused() -> None:

@@ -1,0 +1,56 @@
+"""Where everything of a command lies, from its `--root` and `--state`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from study.study_folder import StudyFolder
+from trainables.places import Place, local_state, open_place
+
+Root = Annotated[
+    str, typer.Option(help="Where everything lies: a folder or s3://…", envvar="STUDY_ROOT")
+]
+
+State = Annotated[
+    Path | None,
+    typer.Option(help="Local folder of databases and locks, if not --root.", envvar="STUDY_STATE"),
+]
+
+ROOT = "runs"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Both places.
+
+    Attributes:
+        root: Of trial folders, plans and events: all that must outlive a machine.
+        state: A local folder for what is rebuilt from those, or of no use elsewhere: the two
+            databases, locks, temporaries.
+    """
+
+    root: Place
+    state: Path
+
+    @classmethod
+    def open(cls, root: str, state: Path | None = None) -> Home:
+        """Both as absolute places.
+
+        Raises:
+            UserError: A remote root that cannot be used.
+        """
+        place = open_place(root)
+        place = place.resolve() if isinstance(place, Path) else place
+        return cls(place, local_state(place, state))
+
+    def ledger_url(self, chosen: str | None) -> str:
+        """The storage that was asked for, or a file in the state folder."""
+        return chosen or f"sqlite:///{self.state}/ledger.db"
+
+    def study(self, name: str) -> StudyFolder:
+        """The folder of a study."""
+        return StudyFolder.of(self.root, name, self.state)
