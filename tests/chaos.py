@@ -16,15 +16,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.study.inline import SPACE, assert_whole, mlflow_trials, results, write_space
 from trainables import faults
+from trainables.checkpoint import SHORTEST_INTERVAL
 
 ROOT = Path(__file__).resolve().parents[1]
-LONG_SECONDS = 60.0
-"""Random moments lie within this many seconds of a start."""
+LONG_STEPS = 6_000
+"""Of a trial that takes longer than the interval between two checkpoints."""
+
+LONG_KILLS = 4
+
+GRACE_SECONDS = 5.0
+"""For one save, on a busy machine."""
 
 
 class Chaos:
@@ -37,9 +44,10 @@ class Chaos:
         self.whole = folder / "whole"
         began = time.monotonic()
         assert self.run(self.whole) == 0
+        self.seconds = time.monotonic() - began
         self.expected = results(self.whole)
         self.table = self.output(self.whole)
-        print(f"undisturbed: {len(self.expected)} trials in {time.monotonic() - began:.0f} s")
+        print(f"undisturbed: {len(self.expected)} trials in {self.seconds:.0f} s")
 
     def words(self, root: Path, *more: str, name: str = "s") -> list[str]:
         return [
@@ -122,22 +130,54 @@ class Chaos:
         return f"{lost} workers killed, each trial complete once"
 
     def moments(self, count: int, seed: int) -> str:
-        """Kill the driver at random moments, start-up included."""
-        root, draw, hit, steps = self.folder / "random", random.Random(seed), 0, []
-        for _ in range(count):
+        """Kill the driver at random moments, start-up included, as often as asked for."""
+        root, draw, hit, studies = self.folder / "random", random.Random(seed), 0, 0
+        steps: Counter[int] = Counter()
+        while hit < count:
             process = self.start(root, fault="save point=step")
             try:
-                process.wait(draw.uniform(0, LONG_SECONDS))
+                process.wait(draw.uniform(0, self.seconds))
             except subprocess.TimeoutExpired:
                 hit += 1
                 process.send_signal(signal.SIGKILL)
             process.communicate()
-            if process.returncode == 0:
+            if process.returncode == 0 or hit == count:
+                self.check(root)
+                steps.update(resumed(root))
                 shutil.rmtree(root)
-        self.check(root)
-        for path in root.glob("trials/*/*/*/environment.json"):
-            steps.append(json.loads(path.read_bytes())["resumed_at"])
-        return f"{hit} random kills; trials went on from steps {sorted(steps)}"
+                studies += 1
+        went = ", ".join(f"{steps[step]} from step {step}" for step in sorted(steps))
+        return f"{hit} random kills in {studies} studies, each whole at its end; trials: {went}"
+
+    def lost(self, seed: int) -> str:
+        """Kill trials longer than a checkpoint's interval: how much work is gone each time?"""
+        root, draw, worst, reached = self.folder / "lost", random.Random(seed), 0.0, []
+        words = ("--set", f"steps={LONG_STEPS}", "--seeds", "1")
+        for _ in range(LONG_KILLS):
+            process = self.start(root, *words)
+            while not list(root.glob("trials/*/attempts/*/claim.json")):
+                time.sleep(0.1)
+            try:
+                process.wait(draw.uniform(5, 1.5 * SHORTEST_INTERVAL))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+            now = time.time()
+            process.communicate()
+            for attempts in root.glob("trials/*/attempts"):
+                live = max(attempts.iterdir())
+                if not (live / "environment.json").exists():
+                    saved = max(p.stat().st_mtime for p in saves(attempts, live))
+                    worst = max(worst, now - saved)
+                    reached += [int(p.stem[5:]) for p in attempts.glob("*/checkpoint/*.pt")]
+        assert self.run(root, *words) == 0
+        went = sorted(step for step in resumed(root) if step)
+        assert reached, "no trial was killed"
+        assert worst <= SHORTEST_INTERVAL + GRACE_SECONDS, f"{worst:.0f} s of work lost"
+        return (
+            f"{LONG_KILLS} kills: at most {worst:.0f} s of work lost (interval "
+            f"{SHORTEST_INTERVAL:.0f} s); checkpoints left at steps {sorted(set(reached))} of "
+            f"{LONG_STEPS}, gone on from {went}"
+        )
 
     def together(self) -> str:
         """Two studies that share all cells, at once."""
@@ -168,9 +208,20 @@ class Chaos:
         return done.stdout.splitlines()[-1]
 
 
+def resumed(root: Path) -> list[int]:
+    """The step from which each committed attempt went on."""
+    files = root.glob("trials/*/*/*/environment.json")
+    return [json.loads(path.read_bytes())["resumed_at"] for path in files]
+
+
+def saves(attempts: Path, live: Path) -> list[Path]:
+    """Files that tell since when work could be lost: the claim, or a later checkpoint."""
+    return [live / "claim.json", *attempts.glob("*/checkpoint/manifest.json")]
+
+
 def main() -> int:
     """Run the parts, print their figures."""
-    parts = ["driver", "worker", "random", "together", "raylet"]
+    parts = ["driver", "worker", "random", "lost", "together", "raylet"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--random", type=int, default=20)
@@ -184,6 +235,7 @@ def main() -> int:
             "driver": chaos.driver_points,
             "worker": chaos.worker_points,
             "random": lambda: chaos.moments(chosen.random, chosen.seed),
+            "lost": lambda: chaos.lost(chosen.seed),
             "together": chaos.together,
             "raylet": chaos.raylet,
         }
