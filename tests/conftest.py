@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from trainables.places import Place
 
 # Set before any test imports a library that reads them; torch takes its threads from OMP.
 for name, value in {
@@ -60,3 +66,28 @@ def shared() -> Path:
         source = "SHARED" if named else "../shared (SHARED names another place)"
         pytest.skip(f"no shared data: {source} has no folder data")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a bucket on an S3 server of this machine; the environment says how to reach it."""
+    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    pytest.importorskip("moto.server", reason="moto, of the extra dev, is not installed")
+    from tests.objects import make_bucket, s3_server
+
+    log = tmp_path_factory.mktemp("s3") / "log"
+    with s3_server(log) as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        make_bucket()
+        yield "s3://bucket"
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty folder of each kind of place, in turn."""
+    from trainables.places import as_place
+
+    if request.param == "local":
+        return tmp_path
+    return as_place(f"{request.getfixturevalue('s3')}/{uuid.uuid4().hex}")

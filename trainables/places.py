@@ -33,11 +33,8 @@ Found = TypeVar("Found")
 REQUESTS = 16
 """Made at once to an object store."""
 
-PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "memory": "fsspec"}
-"""Stores that can create an object only if it is absent, and what each needs installed.
-
-`memory` lies in one process, for tests.
-"""
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}
+"""Stores that can create an object only if it is absent, and what each needs installed."""
 
 
 def as_place(text: str) -> Place:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -14,6 +12,7 @@ from trainables.checkpoint import (
     latest_checkpoint,
     save_checkpoint,
 )
+from trainables.places import Place
 from trainables.spec import Execution, build_spec
 from trainables.trial_folder import Attempt, TrialFolder
 
@@ -25,8 +24,8 @@ def state(step: int, execution: Execution = Execution()) -> dict[str, object]:  
 
 
 @pytest.fixture
-def attempt(tmp_path: Path) -> Attempt:
-    return TrialFolder.of(tmp_path, SPEC.digest).claim(SPEC, {})
+def attempt(place: Place) -> Attempt:
+    return TrialFolder.of(place, SPEC.digest).claim(SPEC, {})
 
 
 def latest(attempt: Attempt, execution: Execution = Execution()) -> int | None:  # noqa: B008
@@ -66,8 +65,9 @@ def test_another_layout_starts_from_the_beginning(attempt: Attempt) -> None:
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoint(
-    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    attempt = TrialFolder.of(tmp_path, SPEC.digest).claim(SPEC, {})
     save_checkpoint(attempt, state(3))
     monkeypatch.setattr(storage, "SPARE_BYTES", 10**18)
     with pytest.raises(storage.NoRoomError, match="MB needed"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.samples import values
 from trainables import storage
 from trainables.errors import UserError
+from trainables.places import Place, drafting, files_under
 from trainables.spec import build_spec
 from trainables.trial_folder import NotCommittedError, TrialFolder
 
@@ -16,8 +18,8 @@ SPEC = build_spec(values())
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> TrialFolder:
-    return TrialFolder.of(tmp_path, SPEC.digest)
+def folder(place: Place) -> TrialFolder:
+    return TrialFolder.of(place, SPEC.digest)
 
 
 def finish(folder: TrialFolder, value: float) -> bool:
@@ -89,12 +91,50 @@ def test_a_newer_format_is_refused_by_name(folder: TrialFolder) -> None:
         folder.result()
 
 
-def test_create_leaves_one_winner_and_no_rest(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "file"
+def test_create_leaves_one_winner_and_no_rest(place: Place) -> None:
+    path = place / "a" / "file"
     assert storage.create(path, b"first")
     assert not storage.create(path, b"second")
     assert path.read_bytes() == b"first"
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_of_many_creators_at_once_one_wins(place: Place) -> None:
+    path = place / "file"
+    contents = [str(number).encode() for number in range(16)]
+    with ThreadPoolExecutor(len(contents)) as pool:
+        won = list(pool.map(lambda content: storage.create(path, content), contents))
+    assert won.count(True) == 1
+    assert path.read_bytes() == contents[won.index(True)]
+
+
+def test_a_damaged_commit_is_set_aside_and_the_trial_runs_again(folder: TrialFolder) -> None:
+    finish(folder, 1.0)
+    assert folder.quarantine() == ""
+    result = folder.committed() / "result.json"
+    result.write_bytes(result.read_bytes().replace(b"1.0", b"2.0"))
+    assert "not as it was committed" in folder.quarantine()
+    assert not folder.is_committed
+    assert finish(folder, 3.0)
+    assert folder.result()["value"] == 3.0
+    assert folder.quarantine() == ""
+    names = files_under(folder.path / "damaged")
+    assert [name for name in names if name.endswith(".why.json")]
+
+
+def test_weights_are_uploaded_before_they_are_committed(folder: TrialFolder) -> None:
+    attempt = folder.claim(SPEC, {})
+    attempt.write_json("result.json", {})
+    with drafting(attempt.path / "encoder") as local:
+        (local / "deep").mkdir()
+        (local / "deep" / "weights").write_bytes(b"1")
+    assert attempt.commit(["result.json"], ["encoder/deep/weights"])
+    kept = folder.weights()
+    assert kept is not None
+    assert files_under(kept) == ["deep/weights"]
+    folder.drop_weights()
+    assert folder.weights() is None
+    assert folder.result()
 
 
 def test_an_unwritable_or_full_root_is_named(tmp_path: Path) -> None:
