@@ -282,7 +282,7 @@ def test_a_password_in_an_error_is_not_repeated(
     tracker = Tracker(uri, study)
     tracker.record(trial(1))
     assert tracker.close(CLOSE) == [trial(1).digest]
-    assert tracker.problem == "OSError: cannot reach https://***@host/api"
+    assert tracker.problem == "OSError: cannot reach https://me:***@host/api"
 
 
 @pytest.fixture
