@@ -92,7 +92,7 @@ def forked(function: Callable[[], int], environment: Mapping[str, str]) -> int:
 
 
 def study(
-    root: Path, space: Path, *arguments: str, fault: str = "", output: Path | None = None
+    root: Path | str, space: Path, *arguments: str, fault: str = "", output: Path | None = None
 ) -> int:
     """Run a study in a process of its own; its exit code."""
 

@@ -1,0 +1,151 @@
+"""Whole studies whose root is an S3 bucket: killed, resumed on another machine, shared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from study.answer.results import committed_results
+from study.commands.home import Home
+from tests.objects import SECRET
+from tests.study.inline import ledger_rows, mlflow_trials, results, study, warm, write_space
+from trainables import faults, storage
+from trainables.places import files_under, matching
+from trainables.trial_folder import TrialFolder
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def url(s3: str) -> str:
+    return f"{s3}/{uuid.uuid4().hex}/prefix"
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_space(tmp_path_factory.mktemp("space"))
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory, space: Path) -> dict[str, bytes]:
+    """Results of the same study on a local root that nobody disturbed."""
+    warm()
+    root = tmp_path_factory.mktemp("local")
+    assert study(root, space) == 0
+    return results(root)
+
+
+def assert_whole(url: str, state: Path, expected: dict[str, bytes]) -> None:
+    """Every trial complete once, with the numbers of the local study, and nothing else there."""
+    root = Home.open(url).root
+    kept = {
+        p.parent.parent.parent.name: p for p in matching(root, "trials/*/attempts/*/result.json")
+    }
+    assert {digest: path.read_bytes() for digest, path in kept.items()} == expected
+    assert committed_results(root, expected).keys() == expected.keys()
+    for digest in expected:
+        folder = TrialFolder.of(root, digest)
+        assert folder.spec().digest == digest
+        assert len(matching(folder.path, "attempts/*")) == 1
+        tops = {name.split("/")[0] for name in files_under(folder.path)}
+        assert tops == {"attempts", "manifest.json", "spec.json"}
+        assert not any("checkpoint/" in name for name in files_under(folder.path))
+    assert sorted(ledger_rows(state)) == sorted((digest, "COMPLETE") for digest in expected)
+    assert {d: status for d, (status, _) in mlflow_trials(state).items()} == dict.fromkeys(
+        expected, "FINISHED"
+    )
+
+
+def assert_no_secret(url: str, *folders: Path) -> None:
+    root = Home.open(url).root
+    paths = [root / name for name in files_under(root)]
+    local = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert len(paths) > 10
+    assert not [path for path in [*paths, *local] if SECRET.encode() in path.read_bytes()]
+
+
+def test_a_killed_study_is_resumed_by_a_machine_that_has_only_the_bucket(
+    url: str, space: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for point in ("committed", "ledger.completed"):
+        arguments = ("--state", str(first))
+        assert study(url, space, *arguments, fault=f"save point=step; kill point={point}") == -9
+    assert study(url, space, "--state", str(second)) == 0
+    assert_whole(url, second, expected)
+    output = tmp_path / "output"
+    assert study(url, space, "--state", str(second), output=output) == 0
+    assert "Nothing to do" in output.read_text(encoding="utf-8")
+    assert_no_secret(url, first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", [*faults.DRIVER_POINTS[:-1], *faults.WORKER_POINTS])
+def test_a_kill_at_any_point_changes_nothing(
+    url: str, space: Path, expected: dict[str, bytes], tmp_path: Path, point: str
+) -> None:
+    words = ("--state", str(tmp_path))
+    fault = f"save point=step; kill point={point}"
+    if point == "reconcile.completed":
+        assert study(url, space, *words, fault="kill point=committed") == -9
+    assert study(url, space, *words, fault=fault) == -9, f"{point} is never passed"
+    assert study(url, space, *words) == 0
+    assert_whole(url, tmp_path, expected)
+
+
+def test_damage_in_the_bucket_is_found_and_the_trial_run_again(
+    url: str, space: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert study(url, space, "--state", str(tmp_path)) == 0
+    root = Home.open(url).root
+    for digest, name in zip(expected, ("result.json", "ranks-test.npz"), strict=False):
+        path = TrialFolder.of(root, digest).path / "attempts" / "001" / name
+        storage.write(path, path.read_bytes()[:-10])
+    (root / "studies" / "s" / "plan.json").write_bytes(b"{")
+    assert study(url, space, "--state", str(tmp_path)) == 0
+    damaged = matching(root, "trials/*/damaged")
+    assert len(damaged) == 2
+    for folder in damaged:
+        [why] = matching(folder, "*.why.json")
+        assert "not as it was committed" in json.loads(why.read_bytes())["why"]
+        for name in files_under(folder):
+            (folder / name).unlink()
+    assert matching(root, "studies/s/plan.json.damaged-*")
+    assert_whole(url, tmp_path, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_real_studies_with_ray(
+    url: str,
+    space: Path,
+    expected: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The driver is killed midway; two new ones then finish it at once, each on its own state."""
+    words = [sys.executable, "study/run.py", "--space", str(space), "--name", "s", "--root", url]
+    words += ["--workers", "1"]
+
+    def run(state: Path) -> subprocess.CompletedProcess[str]:
+        command = [*words, "--state", str(state)]
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+    monkeypatch.setenv(faults.VARIABLE, "kill point=ledger.completed")
+    killed = run(tmp_path / "first")
+    assert killed.returncode == -9, killed.stdout + killed.stderr
+    assert len(committed_results(Home.open(url).root, expected)) in (1, 2)
+    monkeypatch.delenv(faults.VARIABLE)
+    states = [tmp_path / "second", tmp_path / "third"]
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(run, states))
+    for state, process in zip(states, done, strict=True):
+        assert process.returncode == 0, process.stdout + process.stderr
+        assert_whole(url, state, expected)
+    assert_no_secret(url, *states, tmp_path / "first")
