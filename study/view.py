@@ -62,7 +62,8 @@ class View:
         """
         self.plan = plan
         self.root = root
-        self.uri = uri or default_uri(local_state(root, state))
+        self.state = local_state(root, state)
+        self.uri = uri or default_uri(self.state)
         self.marks = marks
         self.notes: list[str] = []
         self.place = hashlib.sha256(self.uri.rpartition("@")[2].encode()).hexdigest()[:12]
@@ -164,6 +165,7 @@ class View:
                     question=self.plan.question,
                     params={"primary": self.plan.primary, "trials": len(self.plan.specs)},
                     tags={"frozen": self.plan.frozen, "marks": "; ".join(self.marks)},
+                    artifacts=self.state / "mlartifacts",
                 ),
                 self._note,
             )

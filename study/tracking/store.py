@@ -109,7 +109,8 @@ class Store:
         name = self.study.space
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            return str(self.client.create_experiment(name, artifact_location=_artifacts(uri)))
+            place = _artifacts(uri, self.study)
+            return str(self.client.create_experiment(name, artifact_location=place))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
@@ -249,10 +250,13 @@ def is_refusal(error: Exception) -> bool:
     return isinstance(error, KeyError | TypeError | ValueError) or code == "INVALID_PARAMETER_VALUE"
 
 
-def _artifacts(uri: str) -> str | None:
-    """Beside a SQLite file; a server knows its own place."""
-    file = sqlite_file(uri)
-    return None if file is None else (file.parent / "mlartifacts").as_uri()
+def _artifacts(uri: str, study: StudyInfo) -> str | None:
+    """Beside a SQLite file, in a local folder for other databases; a server knows its own."""
+    if (file := sqlite_file(uri)) is not None:
+        return (file.parent / "mlartifacts").as_uri()
+    if study.artifacts is None or uri.startswith(("http:", "https:")):
+        return None
+    return study.artifacts.resolve().as_uri()
 
 
 def _texts(params: Mapping[str, object]) -> dict[str, str]:

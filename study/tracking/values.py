@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 Value = str | float | bool | None
 
@@ -28,6 +29,8 @@ class StudyInfo:
         params: Few, flat values.
         tags: Copied to every child too.
         group_by: The parameter whose values the charts compare, each a mean over seeds.
+        artifacts: A local folder for artifacts where the store is a database that is no file;
+            None leaves them to MLflow.
     """
 
     name: str
@@ -37,6 +40,7 @@ class StudyInfo:
     params: Mapping[str, Value] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     group_by: str = "cell"
+    artifacts: Path | None = None
 
 
 @dataclass(frozen=True)

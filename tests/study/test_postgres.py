@@ -104,6 +104,7 @@ def test_two_studies_at_once_and_a_restart_in_the_middle(postgres: Server, tmp_p
         query = text("SELECT value, count(*) FROM tags WHERE key = 'digest' GROUP BY value")
         counted = Counter({row[0]: row[1] for row in connection.execute(query)})
     assert counted == Counter(dict.fromkeys(expected, 2)), "one run a trial and study"
+    assert len(list(root.glob("mlartifacts/**/spec.json"))) == 14
     for path in root.rglob("*"):
         if path.is_file():
             assert PASSWORD.encode() not in path.read_bytes(), path
