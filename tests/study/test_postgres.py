@@ -82,7 +82,8 @@ def test_two_studies_at_once_and_a_restart_in_the_middle(postgres: Server, tmp_p
     root = tmp_path / "root"
     both = [start(root, space, storage, tracking, name) for name in ("s", "t")]
     while len(list(root.glob("trials/*/manifest.json"))) < 2:
-        assert all(study.poll() in (None, 0) for study in both)
+        for study in both:
+            assert study.poll() in (None, 0), study.communicate()[0]
         time.sleep(0.1)
     postgres.stop()
     time.sleep(3)
