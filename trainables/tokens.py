@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainables.cache import Cache
 
 Row = NDArray[np.int32]
 Tokenizer = Callable[[Sequence[str]], Sequence[Row]]
@@ -54,33 +53,19 @@ class TokenStore(Sequence[Row]):
 
 
 def tokenised(
-    texts: Sequence[str], tokenize: Tokenizer, tokenizer_digest: str, role: str, cache: Path
+    texts: Sequence[str], tokenize: Tokenizer, tokenizer_digest: str, role: str, cache: Cache
 ) -> TokenStore:
     """The token arrays of `texts`, from the cache where another trial was there before.
-
-    Several processes may call this at once: each writes a folder of its own and the first to
-    rename it wins; the others take the winner's, which is equal.
 
     Args:
         texts: In order.
         tokenize: `TextEncoder.tokenize_queries` or `tokenize_passages`.
         tokenizer_digest: `TextEncoder.tokenizer_digest()`, prefixes and limits included.
         role: `query` or `passage`, whose prefix and limit apply.
-        cache: Folder for all stores; may be missing, may be deleted between runs.
+        cache: Where the store is kept; one of several processes makes it, the others wait.
     """
-    folder = cache / f"tokens-{store_digest(texts, tokenizer_digest, role)}"
-    if not folder.is_dir():
-        draft = cache / f".tokens-{uuid.uuid4().hex}"
-        draft.mkdir(parents=True)
-        try:
-            _write(draft, tokenize(texts))
-            os.replace(draft, folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    return TokenStore(folder)
+    name = f"tokens-{store_digest(texts, tokenizer_digest, role)}"
+    return TokenStore(cache.take(name, lambda folder: _write(folder, tokenize(texts))))
 
 
 def store_digest(texts: Sequence[str], tokenizer_digest: str, role: str) -> str:

@@ -24,10 +24,11 @@ def clean(
     root: Root = ROOT,
     state: State = None,
 ) -> int:
-    """Remove temporary folders of dead drivers, damaged files set aside, and finished attempts.
+    """Remove what dead drivers left, damaged files set aside, finished attempts and the cache.
 
-    Results, plans, events, ledger and MLflow's database stay. Nothing is removed of a trial that
-    is not committed: its checkpoint is what a later run goes on from.
+    Results, plans, events, ledger and MLflow's database stay, and what running trials use of the
+    cache. Nothing is removed of a trial that is not committed: its checkpoint is what a later run
+    goes on from.
     """
     console = open_console()
     home = Home.open(root, state)
@@ -35,13 +36,21 @@ def clean(
         raise UserError(f"--root {root}: no such folder")
     total = 0
     sessions = remove_dead_sessions(home.state, dry_run=True)
-    temporary = ((path, "a dead driver's") for path in sessions)
+    temporary: list[tuple[Place, str]] = [(path, "a dead driver's") for path in sessions]
+    if home.state != home.root:
+        aside = places.matching(home.state, "*.damaged-*")
+        temporary += [(path, "was damaged and set aside") for path in aside]
     for path, why in [*temporary, *rubbish(home.root, weights)]:
         size = places.size(path)
         total += size
         console.print(f"{size / 1e6:10.1f} MB  {escape(str(path))}  {why}")
         if not dry_run:
             places.remove(path)
+    for entry in home.cache.entries():
+        if home.cache.remove(entry.name, dry_run):
+            total += entry.size
+            path = home.cache.folder / entry.name
+            console.print(f"{entry.size / 1e6:10.1f} MB  {escape(str(path))}  can be made again")
     verb = "would be freed" if dry_run else "freed"
     console.print(f"{total / 1e6:10.1f} MB  {verb}")
     return 0

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from study.study_folder import StudyFolder
+from trainables.cache import Cache
 from trainables.places import Place, local_state, open_place
 
 Root = Annotated[
@@ -46,6 +47,11 @@ class Home:
         place = open_place(root)
         place = place.resolve() if isinstance(place, Path) else place
         return cls(place, local_state(place, state))
+
+    @property
+    def cache(self) -> Cache:
+        """What trials on this machine share and can make again."""
+        return Cache(self.state / "cache")
 
     def ledger_url(self, chosen: str | None) -> str:
         """The storage that was asked for, or a file in the state folder."""

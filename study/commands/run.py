@@ -71,6 +71,9 @@ def run(
     keep: Annotated[
         str, typer.Option(help="Fine-tuned encoders to keep: best, all or none.")
     ] = "best",
+    cache_gb: Annotated[
+        float | None, typer.Option(min=0, help="Most that the shared cache may hold; 20 if unset.")
+    ] = None,
     root: Root = ROOT,
     state: State = None,
     storage_url: Storage = None,
@@ -115,6 +118,8 @@ def run(
     storage.ensure_writable(folder.local, FREE_BYTES)
     if not isinstance(home.root, Path):
         console.print(f"Databases and locks lie in {home.state} (--state chooses).")
+    if cache_gb is not None:
+        home.cache.set_limit(round(cache_gb * 1e9))
     orders = Orders(
         root=home.root,
         state=home.state,

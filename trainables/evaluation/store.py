@@ -12,22 +12,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.cache import Cache
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError
 from trainables.evaluation.encode import CHUNK, Progress, Role, check_vectors, encoding
 
+VECTORS = "vectors.npy"
+
 
 @dataclass(frozen=True)
 class VectorStore:
-    """A folder of vectors, named by the digest of encoder, role, language and texts.
+    """Vectors in the cache, named by the digest of encoder, role, language and texts.
 
     Attributes:
-        folder: Made when first needed; safe to delete at any time.
+        cache: Where they are kept.
         encoder_digest: Of everything that turns a text into its vector. Trained weights need
             their own: two encoders of one digest share vectors.
     """
 
-    folder: Path
+    cache: Cache
     encoder_digest: str
 
     def vectors(
@@ -41,7 +44,7 @@ class VectorStore:
         """Memory-mapped vectors of `texts`, and the number of texts encoded by this call.
 
         Every chunk is on disk before the next is begun, so an interrupted call is resumed by the
-        next one. Equal texts are encoded once. One process writes at a time.
+        next one. Equal texts are encoded once. One process writes, others wait for it.
 
         Raises:
             UserError: As `encode_unique`, or the disk is full.
@@ -50,23 +53,25 @@ class VectorStore:
         name = hashlib.sha256(
             json.dumps([self.encoder_digest, role, language]).encode() + hashes.tobytes()
         ).hexdigest()[:20]
-        final = self.folder / f"{name}.npy"
         encoded = 0
-        if not final.exists():
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                encoded = _fill(final, encoder, texts, hashes, language, role, progress)
-            except OSError as error:
-                raise UserError(
-                    f"{self.folder}: vectors cannot be stored: {error.strerror or error}. "
-                    "Make room, or name another folder"
-                ) from None
-        mapped: Embeddings = np.load(final, mmap_mode="r")
+
+        def build(folder: Path) -> None:
+            nonlocal encoded
+            encoded = _fill(folder, encoder, texts, hashes, language, role, progress)
+
+        try:
+            folder = self.cache.take(f"vectors-{name}", build)
+        except OSError as error:
+            raise UserError(
+                f"{self.cache.folder}: vectors cannot be stored: {error.strerror or error}. "
+                "Make room, or name another folder"
+            ) from None
+        mapped: Embeddings = np.load(folder / VECTORS, mmap_mode="r")
         return mapped, encoded
 
 
 def _fill(
-    final: Path,
+    folder: Path,
     encoder: Encoder,
     texts: Sequence[str],
     hashes: NDArray[np.uint64],
@@ -74,8 +79,8 @@ def _fill(
     role: Role,
     progress: Progress | None,
 ) -> int:
-    """Write the vectors beside `final`, from where an earlier call stopped, then rename."""
-    partial, state = final.with_suffix(".partial"), final.with_suffix(".json")
+    """Write the vectors into `folder`, from where an earlier call stopped."""
+    partial, state = folder / VECTORS, folder / "state.json"
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     originals = first[inverse]
     unique = np.flatnonzero(originals == np.arange(len(texts)))
@@ -103,7 +108,6 @@ def _fill(
         rows = copies[begin : begin + CHUNK]
         table[rows] = table[originals[rows]]
     table.flush()
-    partial.replace(final)
     state.unlink(missing_ok=True)
     return len(unique) - start
 

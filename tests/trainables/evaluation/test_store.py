@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.trainables.evaluation.toys import TableEncoder, parallel
+from trainables.cache import Cache
 from trainables.data.corpus import Benchmark, Candidate
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
@@ -24,7 +25,7 @@ def toy() -> Benchmark:
 
 
 def test_stored_vectors_give_the_same_and_are_encoded_once(tmp_path: Path) -> None:
-    made, store = toy(), VectorStore(tmp_path, "encoder")
+    made, store = toy(), VectorStore(Cache(tmp_path), "encoder")
     encoder = TableEncoder.of(made)
     expected = evaluate(made, TableEncoder.of(made)).metrics
     first = evaluate(made, encoder, store=store)
@@ -35,13 +36,13 @@ def test_stored_vectors_give_the_same_and_are_encoded_once(tmp_path: Path) -> No
     assert again.metrics == expected
     assert again.counts["encoded/passages"] == 0
     assert [role for role, *_ in encoder.asked[asked:]] == ["queries", "queries"]
-    assert not [path for path in tmp_path.iterdir() if path.suffix != ".npy"]
+    assert {path.name for path in tmp_path.glob("*/*")} == {"vectors.npy"}
 
 
 def test_another_encoder_or_text_has_its_own_vectors(tmp_path: Path) -> None:
     encoder = TableEncoder({}, {t: np.ones(3, np.float32) for t in ("a", "b", "c")})
     for digest, texts in (("x", ["a", "b"]), ("y", ["a", "b"]), ("x", ["a", "c"])):
-        _, encoded = VectorStore(tmp_path, digest).vectors(encoder, texts, "de", "passages")
+        _, encoded = VectorStore(Cache(tmp_path), digest).vectors(encoder, texts, "de", "passages")
         assert encoded == 2
 
 
@@ -62,7 +63,7 @@ def test_an_interrupted_encoding_is_resumed(
     made = toy()
     table = TableEncoder.of(made)
     encoder = Interrupted(table.queries, table.passages)
-    store = VectorStore(tmp_path, "encoder")
+    store = VectorStore(Cache(tmp_path), "encoder")
     texts = [c.text for c in made.corpus["en"]]
     with pytest.raises(KeyboardInterrupt):
         store.vectors(encoder, texts, "en", "passages")
@@ -76,4 +77,4 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     encoder = TableEncoder({}, {"a": np.ones(3, np.float32)})
     with pytest.raises(UserError, match="file: vectors cannot be stored"):
-        VectorStore(tmp_path / "file", "x").vectors(encoder, ["a"], "de", "passages")
+        VectorStore(Cache(tmp_path / "file"), "x").vectors(encoder, ["a"], "de", "passages")

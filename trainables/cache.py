@@ -1,0 +1,165 @@
+"""What is made once and read by many: entries named by their content, in one folder of a machine.
+
+    cache/<name>/         an entry, whole; its time of change says when it was last taken
+    cache/.<name>/        the same while it is made, or as an interrupted call left it
+    cache/<name>.lock     held alone by who makes or removes the entry, together by who uses it
+    cache/limit.json      how large all of it may grow
+
+The locks are the kernel's (`flock`), so they go with the process however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+from trainables import places, storage
+
+DEFAULT_LIMIT = 20_000_000_000
+"""Bytes; a cache that nobody limited otherwise."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry as `clean` shows it.
+
+    Attributes:
+        name: Of kind and content.
+        size: Bytes.
+        used: Unix time at which it was last taken.
+    """
+
+    name: str
+    size: int
+    used: float
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of entries; what was taken stays while this object lives.
+
+    Attributes:
+        folder: Made when first needed; entries may be removed at any time that nobody uses them.
+    """
+
+    folder: Path
+    _held: dict[str, BinaryIO] = field(default_factory=dict, repr=False, compare=False)
+    _turn: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    def take(self, name: str, build: Callable[[Path], None]) -> Path:
+        """The folder of an entry, made if it is not there.
+
+        Of many processes that ask at once one makes it, and the others wait for that.
+
+        Args:
+            name: What decides the content must decide the name.
+            build: Fills a folder, which may hold what an interrupted call of it left.
+        """
+        path = self.folder / name
+        with self._turn:
+            while True:
+                if name not in self._held:
+                    self._held[name] = self._lock(name, fcntl.LOCK_SH)
+                if path.is_dir():
+                    os.utime(path)
+                    return path
+                self._held.pop(name).close()
+                self._make(name, build)
+                self.trim(keep=name)
+
+    def _make(self, name: str, build: Callable[[Path], None]) -> None:
+        """Make an entry, alone, unless another process was faster."""
+        path, draft = self.folder / name, self.folder / f".{name}"
+        with self._alone(name):
+            if path.is_dir():
+                return
+            draft.mkdir(exist_ok=True)
+            try:
+                build(draft)
+                for file in draft.rglob("*"):
+                    _flush(file)
+                draft.rename(path)
+            finally:
+                with suppress(OSError):
+                    draft.rmdir()  # empty: nothing to resume
+
+    def limit(self) -> int:
+        """Bytes that all entries may have together."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return int(json.loads((self.folder / "limit.json").read_bytes())["bytes"])
+        return DEFAULT_LIMIT
+
+    def set_limit(self, size: int) -> None:
+        """Limit all users of this folder, and make room if it is too large."""
+        storage.write_json(self.folder / "limit.json", {"bytes": size})
+        self.trim()
+
+    def entries(self) -> list[Entry]:
+        """All of them, the least recently used first, unfinished ones included."""
+        found = []
+        for path in self.folder.glob("*"):
+            with suppress(FileNotFoundError):
+                if path.is_dir():
+                    found.append(Entry(path.name, places.size(path), path.stat().st_mtime))
+        return sorted(found, key=lambda entry: entry.used)
+
+    def trim(self, keep: str = "") -> None:
+        """Remove the least recently used entries, but for those in use, until all fit."""
+        entries = self.entries()
+        total, limit = sum(entry.size for entry in entries), self.limit()
+        for entry in entries:
+            if total <= limit:
+                return
+            if entry.name != keep and self.remove(entry.name):
+                total -= entry.size
+
+    def remove(self, name: str, dry_run: bool = False) -> bool:
+        """Remove an entry or an unfinished one; False where a living process uses it."""
+        try:
+            with self._alone(name.removeprefix("."), fcntl.LOCK_NB):
+                if not dry_run:
+                    shutil.rmtree(self.folder / name, ignore_errors=True)
+        except BlockingIOError:
+            return False
+        return True
+
+    @contextmanager
+    def _alone(self, name: str, how: int = 0) -> Iterator[None]:
+        """Nobody uses, makes or removes an entry meanwhile; its lock goes when it is gone."""
+        with self._lock(name, fcntl.LOCK_EX | how) as lock:
+            try:
+                yield
+            finally:
+                if not any((self.folder / kept).is_dir() for kept in (name, f".{name}")):
+                    Path(lock.name).unlink(missing_ok=True)
+
+    def _lock(self, name: str, how: int) -> BinaryIO:
+        """Lock an entry until the file is closed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{name}.lock"
+        while True:
+            file = path.open("ab")
+            try:
+                fcntl.flock(file, how)
+                if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                    return file
+            except FileNotFoundError:
+                pass  # removed with its entry while this waited: lock the new one
+            except OSError:
+                file.close()
+                raise
+            file.close()
+
+
+def _flush(file: Path) -> None:
+    if file.is_file():
+        with file.open("rb") as content:
+            os.fsync(content.fileno())
