@@ -15,6 +15,7 @@ from study.spaces.schema import load_space
 from study.study_folder import StudyFolder
 from tests.study.inline import SPACE, forked, results, study, warm, write_space
 from trainables import storage
+from trainables.cache import Cache
 from trainables.errors import UserError
 from trainables.trial_folder import TrialFolder, read_json
 
@@ -114,11 +115,13 @@ def test_clean_says_what_would_go_and_then_removes_it(root: Path) -> None:
     result.write_bytes(b"{")
     TrialFolder(result.parents[2]).quarantine()
     aside = result.parents[2] / "damaged"
+    cached = Cache(root / "cache").take("one", lambda folder: None)
     left = sorted(root.rglob("*"))
     assert forked(lambda: main(["clean", "--dry-run", "--root", str(root)]), {}) == 0
     assert sorted(root.rglob("*")) == left
     assert forked(lambda: main(["clean", "--root", str(root)]), {}) == 0
     assert not aside.exists()
+    assert not cached.exists()
     assert len(results(root)) == 2
 
 
