@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from trainables import storage
+from trainables.errors import UserError
 from trainables.places import Place
 
 PREFIX = "sqlite:///"
 
 WAIT_SECONDS = 60
 """For another study's driver to finish writing the same file."""
+
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "beegfs", "gpfs", "fuse.sshfs"}
+"""Filesystems, as Linux names them, that several machines can write."""
 
 COMPANIONS = ("-journal", "-wal", "-shm")
 """Files that SQLite keeps beside its own and would apply to a new one of the same name."""
@@ -59,3 +64,24 @@ def set_aside(url: str) -> Place | None:
         if companion.exists():
             storage.set_aside(companion)
     return moved
+
+
+def refuse_network(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
+    """Refuse a folder for SQLite whose filesystem lies on another machine.
+
+    Raises:
+        UserError: It does; locks there are not those that SQLite needs.
+    """
+    kinds: dict[str, str] = {}
+    with suppress(OSError):
+        for line in mounts.read_text(encoding="utf-8").splitlines():
+            _, place, kind, *_ = line.split(" ")
+            kinds[place.replace("\\040", " ")] = kind
+    above = (str(path) for path in (folder.resolve(), *folder.resolve().parents))
+    kind = next((kinds[path] for path in above if path in kinds), "")
+    if kind in NETWORK:
+        raise UserError(
+            f"{folder} is on {kind}, a network filesystem, where SQLite loses data; choose a "
+            "local folder with --state (trials stay where --root says), or servers with --storage "
+            "and --tracking-uri"
+        )

@@ -27,9 +27,9 @@ from trainables.trial_folder import NotCommittedError, read_json
 class StudyFolder:
     """`studies/<name>/` under a root.
 
-    `plan.json` says what is to run and `events.jsonl` what happened, a line each. What is about
-    one machine lies in a local folder, for a local root the same: `driver.lock` says who drives
-    the study and `tracked.jsonl` which trials MLflow has been told of.
+    `plan.json` says what is to run, `events.jsonl` what happened, a line each, and `driver.lock`
+    who drives the study. `tracked.jsonl`, which trials MLflow has been told of, lies in the local
+    folder, for a local root the same; so does the lock of a remote root.
     """
 
     path: Place
@@ -155,8 +155,10 @@ class StudyFolder:
         Raises:
             UserError: Another driver holds it.
         """
+        place = self.path if isinstance(self.path, Path) else self.local
+        place.mkdir(parents=True, exist_ok=True)
         self.local.mkdir(parents=True, exist_ok=True)
-        with (self.local / "driver.lock").open("a+", encoding="utf-8") as file:
+        with (place / "driver.lock").open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

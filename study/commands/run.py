@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from study import ledger_file
 from study.answer.results import by_cell
 from study.answer.table import comparison
 from study.commands.console import console as open_console
@@ -116,6 +117,8 @@ def run(
     storage.ensure_writable(home.root, FREE_BYTES)
     storage.ensure_writable(folder.path, 0)
     storage.ensure_writable(folder.local, FREE_BYTES)
+    if not (storage_url and tracking_uri):
+        ledger_file.refuse_network(home.state)
     if not isinstance(home.root, Path):
         console.print(f"Databases and locks lie in {home.state} (--state chooses).")
     if cache_gb is not None:

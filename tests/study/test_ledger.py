@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from study import ledger_file
 from study.ledger import Ledger
 from trainables.errors import UserError
 
@@ -70,3 +72,16 @@ def test_a_storage_that_cannot_be_opened_is_named_without_its_password() -> None
     with pytest.raises(UserError, match="--storage") as caught:
         Ledger("postgresql://me:secret@127.0.0.1:1/none", "s")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "refused"), [("nfs4", True), ("ext4", False)])
+def test_a_network_filesystem_is_refused_for_sqlite(
+    tmp_path: Path, kind: str, refused: bool
+) -> None:
+    mounts, folder = tmp_path / "mounts", tmp_path / "with blank" / "state"
+    place = str(tmp_path / "with blank").replace(" ", "\\040")
+    mounts.write_text(
+        f"server:/x / {'ext4' if refused else 'nfs4'} rw 0 0\na {place} {kind} rw 0 0\n"
+    )
+    with pytest.raises(UserError, match="nfs4, a network") if refused else nullcontext():
+        ledger_file.refuse_network(folder, mounts)

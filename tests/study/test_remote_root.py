@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from study import journal
 from study.answer.results import committed_results
 from study.commands.home import Home
+from study.study_folder import StudyFolder
 from tests.objects import SECRET
+from tests.samples import values
 from tests.study.inline import ledger_rows, mlflow_trials, results, study, warm, write_space
 from trainables import faults, storage
 from trainables.places import files_under, matching
+from trainables.spec import build_spec
 from trainables.trial_folder import TrialFolder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -147,3 +151,36 @@ def test_real_studies_with_ray(
         assert process.returncode == 0, process.stdout + process.stderr
         assert_whole(url, state, expected)
     assert_no_secret(url, *states, tmp_path / "first")
+
+
+def test_what_the_watchdog_wrote_on_this_machine_is_found(url: str) -> None:
+    from study.launch.adapter import stacks_file, timed_out
+
+    spec = build_spec(values())
+    folder = TrialFolder.of(Home.open(url).root, spec.digest)
+    attempt = folder.claim(spec, {"launch": "this"})
+    stacks = stacks_file(attempt, "this")
+    stacks.write_text("Thread 0x1\n  File x.py\n", encoding="utf-8")
+    try:
+        assert timed_out(folder, "another") == ""
+        assert "did not react" in timed_out(folder, "this")
+        failure = attempt.failure()
+        assert failure is not None
+        assert failure["reason"] == "timed out"
+        assert failure["trace"][0] == "Thread 0x1"
+    finally:
+        stacks.unlink()
+
+
+def test_events_come_back_in_order_from_every_writer(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "LINES_PER_OBJECT", 3)
+    root = Home.open(url).root
+    for writer in range(2):
+        folder = StudyFolder.of(root, "s", tmp_path)
+        for number in range(5):
+            folder.note("counted", at=(writer, number))
+    events = [event["at"] for event in StudyFolder.of(root, "s", tmp_path).events()]
+    assert events == [[w, n] for w in range(2) for n in range(5)]
+    assert len(files_under(root / "studies" / "s" / "events")) == 4
