@@ -46,7 +46,7 @@ class Attempt:
     @property
     def path(self) -> Place:
         """Where this attempt writes."""
-        return self.trial.path / "attempts" / f"{self.number:03d}"
+        return self.trial.path / f"attempts/{self.number:03d}"
 
     @property
     def is_live(self) -> bool:
@@ -100,7 +100,7 @@ class TrialFolder:
     @classmethod
     def of(cls, root: Place, digest: str) -> TrialFolder:
         """The folder of the trial with this digest, whether it exists or not."""
-        return cls(root / "trials" / digest)
+        return cls(root / f"trials/{digest}")
 
     @property
     def digest(self) -> str:
