@@ -52,12 +52,13 @@ def info_nce(
     question_ids: Tensor,
     gold_ids: Tensor,
     mask_false_negatives: bool,
+    text_ids: Tensor | None = None,
 ) -> Loss:
     """InfoNCE over the batch: every other row's passage is a negative of a query.
 
-    With `mask_false_negatives`, a row with the same question or the same gold candidate leaves
-    the denominator of the other, whatever their languages. Without such rows the loss is
-    plain InfoNCE. Computed in float32, whatever autocast says.
+    With `mask_false_negatives`, a row with the same question, the same gold candidate or the same
+    passage text leaves the denominator of the other, whatever their languages. Without such rows
+    the loss is plain InfoNCE. Computed in float32, whatever autocast says.
 
     Args:
         queries: (B, d) vectors of any length; the cosine is taken here.
@@ -67,9 +68,12 @@ def info_nce(
         question_ids: (B,) equal for translations of the same question.
         gold_ids: (B,) equal for translations of the same candidate.
         mask_false_negatives: Whether such rows leave the denominator.
+        text_ids: (B,) equal for equal passage texts: in XQuAD-R 671 pairs of questions have
+            different gold candidates that read the same in some language.
     """
     device = queries.device
-    ids = torch.stack([question_ids, gold_ids]).to(device) if mask_false_negatives else None
+    kinds = [question_ids, gold_ids, *([] if text_ids is None else [text_ids])]
+    ids = torch.stack(kinds).to(device) if mask_false_negatives else None
     with torch.autocast(device.type, enabled=False):
         units = [F.normalize(side.float(), dim=-1) for side in (queries, passages)]
         value, masked = _one_direction(units[0], units[1], ids, temperature)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from trainables import faults, storage
+from trainables.cache import Cache
 from trainables.checkpoint import Clock, latest_checkpoint, save_checkpoint
 from trainables.data import catalog
 from trainables.data.contamination import Contamination, contamination
@@ -19,6 +20,7 @@ from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.pretraining import with_pretraining
 from trainables.encoders.catalog import open_encoder
 from trainables.encoders.text import TextEncoder
+from trainables.encoders.vocabulary import restore_vocabulary
 from trainables.evaluation.evaluate import evaluate
 from trainables.failures import TrialFailedError, describe
 from trainables.outcome import write_environment, write_result
@@ -68,6 +70,7 @@ def finetune(
     execution: Execution = Execution(),  # noqa: B008 - frozen
     holder: Mapping[str, Any] | None = None,
     keep_weights: bool = False,
+    cache: Cache | None = None,
 ) -> Iterator[Event]:
     """Run one trial, from its last checkpoint if it has one, and commit its result.
 
@@ -82,11 +85,12 @@ def finetune(
         execution: What is not identity: threads, device, memory layout.
         holder: Who runs it, written into the claim.
         keep_weights: Leave the fine-tuned encoder in the folder.
+        cache: What trials on this machine share; None keeps it in memory.
 
     Raises:
         TrialFailedError: The trial cannot have a result; it says why.
     """
-    run = Run(spec, folder, places, execution, dict(holder or {}), keep_weights)
+    run = Run(spec, folder, places, execution, dict(holder or {}), keep_weights, cache)
     while True:
         used = layout(folder, execution)
         try:
@@ -118,6 +122,7 @@ class Run:
     planned: Execution
     holder: Mapping[str, Any]
     keep_weights: bool
+    cache: Cache | None
 
     def attempt(self, execution: Execution) -> Iterator[Event]:
         """Claim an attempt and bring it to a commit, unless another attempt is faster."""
@@ -155,11 +160,12 @@ class Run:
             encoder = open_encoder(spec.encoder, spec.test.name, self.places, execution)
             training: dict[str, Any] = {}
             if data.train is not None:
-                trainer = Trainer(spec, encoder, data.train, execution)
+                trainer = Trainer(spec, encoder, data.train, execution, self.cache)
                 if found is not None:
                     trainer.load_state(found)
                 yield from train(trainer, attempt)
                 training = trainer.summary()
+                restore_vocabulary(encoder)
             else:
                 yield Event("evaluating", 0, 0)
             if self.folder.is_committed:

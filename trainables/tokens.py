@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -52,15 +52,72 @@ class TokenStore(Sequence[Row]):
         return np.diff(self.ends)
 
 
+class Columns:
+    """The texts of one role in every language, tokenised: each different text once.
+
+    Attributes:
+        texts: (languages, n) int64, equal where two texts are equal, whatever their languages.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Sequence[str]],
+        tokenize: Tokenizer,
+        tokenizer_digest: str,
+        role: str,
+        cache: Cache | None,
+    ) -> None:
+        """Tokenise what no other trial on this machine has tokenised before.
+
+        Args:
+            columns: n texts in each language.
+            tokenize: As for `tokenised`, with the three that follow.
+            tokenizer_digest: What decides the token ids, but for the texts.
+            role: `query` or `passage`.
+            cache: None tokenises in memory.
+        """
+        numbers: dict[str, int] = {}
+        self.texts: NDArray[np.int64] = np.array(
+            [[numbers.setdefault(text, len(numbers)) for text in column] for column in columns],
+            dtype=np.int64,
+        )
+        self._stores: list[Sequence[Row]] = []
+        self._places: list[NDArray[np.int64]] = []
+        for column, row in zip(columns, self.texts, strict=True):
+            _, first, place = np.unique(row, return_index=True, return_inverse=True)
+            distinct = [column[number] for number in first]
+            self._stores.append(
+                tokenize(distinct)
+                if cache is None
+                else tokenised(distinct, tokenize, tokenizer_digest, role, cache)
+            )
+            self._places.append(place)
+
+    def pick(self, languages: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Row]:
+        """Token ids of each row in its language."""
+        return [
+            self._stores[language][self._places[language][row]]
+            for language, row in zip(languages.tolist(), rows.tolist(), strict=True)
+        ]
+
+    def __iter__(self) -> Iterator[Sequence[Row]]:
+        """The token arrays of every language, each different text once."""
+        return iter(self._stores)
+
+
 def tokenised(
-    texts: Sequence[str], tokenize: Tokenizer, tokenizer_digest: str, role: str, cache: Cache
+    texts: Sequence[str],
+    tokenize: Tokenizer,
+    tokenizer_digest: str,
+    role: str,
+    cache: Cache,
 ) -> TokenStore:
     """The token arrays of `texts`, from the cache where another trial was there before.
 
     Args:
         texts: In order.
         tokenize: `TextEncoder.tokenize_queries` or `tokenize_passages`.
-        tokenizer_digest: `TextEncoder.tokenizer_digest()`, prefixes and limits included.
+        tokenizer_digest: What decides the token ids beside texts: tokenizer, prefix, limit.
         role: `query` or `passage`, whose prefix and limit apply.
         cache: Where the store is kept; one of several processes makes it, the others wait.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from trainables import contrastive
 from trainables.batching import Batches, Indices
+from trainables.cache import Cache
 from trainables.data.corpus import TrainingSet
 from trainables.encoders.text import TextEncoder
+from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.failures import TrialFailedError
 from trainables.spec import Execution, Spec
+from trainables.tokens import Columns
 
 HISTORY_POINTS = 50
 """Points of the loss curve kept in a trial's history."""
@@ -26,9 +29,22 @@ class Trainer:
     """The state that training moves: encoder, optimizer, step and history."""
 
     def __init__(
-        self, spec: Spec, encoder: TextEncoder, data: TrainingSet, execution: Execution
+        self,
+        spec: Spec,
+        encoder: TextEncoder,
+        data: TrainingSet,
+        execution: Execution,
+        cache: Cache | None = None,
     ) -> None:
-        """Tokenise everything once and set up the optimizer."""
+        """Tokenise everything once, leave aside the words that nothing has, set up the optimizer.
+
+        Args:
+            spec: What the trial is.
+            encoder: Changed in place; `restore_vocabulary` gives it all its words back.
+            data: What it is trained on.
+            execution: Device and memory layout.
+            cache: Where token ids are kept for all trials on this machine; None for memory.
+        """
         assert spec.seed is not None
         assert spec.languages is not None
         assert spec.sampling is not None
@@ -44,12 +60,22 @@ class Trainer:
             batch_size=spec.batch_size,
             seed=spec.seed,
         )
-        self.query_tokens: list[contrastive.Tokens] = [
-            _tokens(encoder.tokenize_queries, data.queries[x]) for x in spec.languages
-        ]
-        self.passage_tokens: list[contrastive.Tokens] = [
-            _tokens(encoder.tokenize_passages, data.passages[x]) for x in spec.languages
-        ]
+        ref = spec.encoder
+        self.queries = Columns(
+            [_present(data.queries[x]) for x in spec.languages],
+            encoder.tokenize_queries,
+            f"{ref.digest} {ref.max_query_tokens} {ref.query_prefix}",
+            "query",
+            cache,
+        )
+        self.passages = Columns(
+            [_present(data.passages[x]) for x in spec.languages],
+            encoder.tokenize_passages,
+            f"{ref.digest} {ref.max_passage_tokens} {ref.passage_prefix}",
+            "passage",
+            cache,
+        )
+        trim_vocabulary(encoder, [*self.queries, *self.passages])
         self.question_ids = torch.from_numpy(_numbered(data.questions))
         self.gold_ids = torch.from_numpy(_numbered(data.golds))
         self.dealt = np.arange(self.rows)
@@ -79,14 +105,15 @@ class Trainer:
             symmetric=bool(spec.symmetric),
             question_ids=self.question_ids[batch.rows],
             gold_ids=self.gold_ids[passages],
+            text_ids=torch.from_numpy(self.passages.texts[batch.passage_languages, passages]),
             mask_false_negatives=bool(spec.mask_false_negatives),
         )
         self.encoder.train()
         self.optimizer.zero_grad(set_to_none=True)
         outcome = contrastive.backward(
             self.encoder,
-            _pick(self.query_tokens, batch.query_languages, batch.rows),
-            _pick(self.passage_tokens, batch.passage_languages, passages),
+            self.queries.pick(batch.query_languages, batch.rows),
+            self.passages.pick(batch.passage_languages, passages),
             objective,
             self.execution.micro_batch_tokens,
         )
@@ -170,21 +197,9 @@ def learning_rate(spec: Spec, step: int) -> float:
     return peak
 
 
-def _pick(
-    tokens: list[contrastive.Tokens], languages: Indices, rows: Indices
-) -> contrastive.Tokens:
-    """The token ids of each row in its language."""
-    return [tokens[language][row] for language, row in zip(languages, rows, strict=True)]
-
-
-def _tokens(
-    tokenize: Callable[[Sequence[str]], contrastive.Tokens], column: Sequence[str | None]
-) -> contrastive.Tokens:
-    """Token ids of a column that lacks no row, each different text tokenised once."""
-    texts = [text for text in column if text is not None]
-    unique = list(dict.fromkeys(texts))
-    ids = dict(zip(unique, tokenize(unique), strict=True))
-    return [ids[text] for text in texts]
+def _present(column: Sequence[str | None]) -> list[str]:
+    """A column that lacks no row."""
+    return [text for text in column if text is not None]
 
 
 def _numbered(names: Sequence[str]) -> Indices:

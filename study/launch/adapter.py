@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from ray import tune
 
+from trainables.cache import Cache
 from trainables.failures import Reason, TrialFailedError
 from trainables.places import as_place
 from trainables.spec import Execution, Spec
@@ -32,7 +33,7 @@ STACKS = "stacks.txt"
 class TrialActor(tune.Trainable):
     """One Ray actor that runs trials, one after the other; it knows nothing of the study.
 
-    `config` holds plain values: `spec` (canonical JSON with its labels), `root`, `places`,
+    `config` holds plain values: `spec` (canonical JSON with its labels), `root`, `cache`, `places`,
     `execution`, `launch` (which launch this is), `timeout` (seconds an attempt may take, or None)
     and `keep_weights`. A trial that fails of itself reports so and leaves the actor whole; only a
     lost worker or node is an error to Ray, which starts the trial again from its checkpoint.
@@ -63,6 +64,7 @@ class TrialActor(tune.Trainable):
                 "launch": config["launch"],
             },
             keep_weights=config["keep_weights"],
+            cache=Cache(Path(config["cache"])),
         )
         signal.signal(signal.SIGTERM, self._end)
 

@@ -108,6 +108,7 @@ def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
             "launch": uuid.uuid4().hex,
             "timeout": orders.timeout,
             "keep_weights": orders.keep_weights,
+            "cache": str(orders.state / "cache"),
         }
         gpus = 1 if orders.execution.device == "cuda" else 0
         losses = Losses.watch(local=orders.address is None)

@@ -95,9 +95,7 @@ def apart(one: Tensor, other: Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
-def brute_force(
-    scores: NDArray[Any], questions: NDArray[Any], golds: NDArray[Any]
-) -> tuple[float, float]:
+def brute_force(scores: NDArray[Any], *kinds: NDArray[Any]) -> tuple[float, float]:
     """Mean loss over queries, one at a time, in float64; and the share of masked negatives."""
     n, losses, masked = len(scores), [], 0
     for i in range(n):
@@ -105,7 +103,7 @@ def brute_force(
         for j in range(n):
             if j == i:
                 continue
-            if questions[j] == questions[i] or golds[j] == golds[i]:
+            if any(ids[j] == ids[i] for ids in kinds):
                 masked += 1
             else:
                 total += np.exp(scores[i, j])
@@ -126,21 +124,22 @@ def test_masked_loss_equals_a_brute_force_over_queries(
 ) -> None:
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(2, n, 5)).astype(np.float32)
-    questions, golds = random.integers(groups, size=(2, n))
+    questions, golds, texts = random.integers(groups, size=(3, n))
     loss = info_nce(
         *torch.from_numpy(vectors),
         temperature=temperature,
         symmetric=symmetric,
         question_ids=torch.from_numpy(questions),
         gold_ids=torch.from_numpy(golds),
+        text_ids=torch.from_numpy(texts),
         mask_false_negatives=True,
     )
     units = vectors.astype(np.float64)
     units /= np.linalg.norm(units, axis=-1, keepdims=True)
     scores = units[0] @ units[1].T / temperature
-    value, masked = brute_force(scores, questions, golds)
+    value, masked = brute_force(scores, questions, golds, texts)
     if symmetric:
-        value = (value + brute_force(scores.T, questions, golds)[0]) / 2
+        value = (value + brute_force(scores.T, questions, golds, texts)[0]) / 2
     assert loss.value.item() == pytest.approx(value, rel=1e-4, abs=1e-5)
     assert loss.masked_fraction == pytest.approx(masked)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.cache import Cache
-from trainables.tokens import Row, store_digest, tokenised
+from trainables.tokens import Columns, Row, store_digest, tokenised
 
 
 def letters(texts: Sequence[str]) -> list[Row]:
@@ -74,3 +74,18 @@ def test_many_at_once_end_with_one_store(tmp_path: Path) -> None:
 @given(st.lists(st.text(max_size=4), max_size=4), st.lists(st.text(max_size=4), max_size=4))
 def test_different_texts_have_different_names(one: list[str], other: list[str]) -> None:
     assert (store_digest(one, "t", "query") == store_digest(other, "t", "query")) == (one == other)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_columns_read_each_row_in_its_language(tmp_path: Path, kept: bool) -> None:
+    columns = [["ab", "c", "ab"], ["c", "dd", "e"]]
+    cache = Cache(tmp_path) if kept else None
+    side = Columns(columns, letters, "t", "passage", cache)
+    languages, rows = np.array([0, 1, 1, 0]), np.array([2, 1, 0, 1])
+    expected = letters(["ab", "dd", "c", "c"])
+    for row, wanted in zip(side.pick(languages, rows), expected, strict=True):
+        assert np.array_equal(row, wanted)
+    assert side.texts[0, 0] == side.texts[0, 2]
+    assert side.texts[0, 1] == side.texts[1, 0]
+    assert len(np.unique(side.texts)) == 4
+    assert [len(store) for store in side] == [2, 3]

@@ -48,8 +48,14 @@ class TrimmedEmbedding(nn.Embedding):
         self.whole_padding = whole.padding_idx
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Embed ids of the whole vocabulary: (..., d) from (...)."""
+        """Embed ids of the whole vocabulary: (..., d) from (...).
+
+        Raises:
+            IndexError: In training, an id that `used` lacks (on a GPU, an assertion of the device).
+        """
         place = self.get_buffer("place")[ids]
+        if self.training:
+            return F.embedding(place, self.weight, self.padding_idx)
         vectors = F.embedding(place.clamp(min=0), self.weight, self.padding_idx)
         frozen = place < 0
         if not frozen.any():
