@@ -154,8 +154,8 @@ class Chaos:
         root, draw, worst, reached = self.folder / "lost", random.Random(seed), 0.0, []
         words = ("--set", f"steps={LONG_STEPS}", "--seeds", "1")
         for _ in range(LONG_KILLS):
-            process = self.start(root, *words)
-            while not list(root.glob("trials/*/attempts/*/claim.json")):
+            process, began = self.start(root, *words), time.time()
+            while not any(p.stat().st_mtime > began for p in claims(root)):
                 time.sleep(0.1)
             try:
                 process.wait(draw.uniform(5, 1.5 * SHORTEST_INTERVAL))
@@ -165,7 +165,8 @@ class Chaos:
             process.communicate()
             for attempts in root.glob("trials/*/attempts"):
                 live = max(attempts.iterdir())
-                if not (live / "environment.json").exists():
+                claimed = (live / "claim.json").stat().st_mtime
+                if claimed > began and not (live / "history.json").exists():
                     saved = max(p.stat().st_mtime for p in saves(attempts, live))
                     worst = max(worst, now - saved)
                     reached += [int(p.stem[5:]) for p in attempts.glob("*/checkpoint/*.pt")]
@@ -212,6 +213,11 @@ def resumed(root: Path) -> list[int]:
     """The step from which each committed attempt went on."""
     files = root.glob("trials/*/*/*/environment.json")
     return [json.loads(path.read_bytes())["resumed_at"] for path in files]
+
+
+def claims(root: Path) -> list[Path]:
+    """The claims of all attempts."""
+    return list(root.glob("trials/*/attempts/*/claim.json"))
 
 
 def saves(attempts: Path, live: Path) -> list[Path]:
