@@ -64,7 +64,7 @@ class TrialActor(tune.Trainable):
                 "launch": config["launch"],
             },
             keep_weights=config["keep_weights"],
-            cache=Cache(Path(config["cache"])),
+            cache=shared_cache(Path(config["cache"])),
         )
         signal.signal(signal.SIGTERM, self._end)
 
@@ -170,6 +170,18 @@ def given_up(folder: TrialFolder, launch: str) -> tuple[Reason, str] | None:
         return None
     detail = f"twice, the second time with smaller micro-batches: {spent[0].get('detail')}"
     return "out of memory", detail
+
+
+def shared_cache(folder: Path) -> Cache | None:
+    """The driver's cache, or one at the same path of another machine; None where that is no place.
+
+    Trials do without: each then makes what it needs for itself.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return Cache(folder) if os.access(folder, os.W_OK) else None
 
 
 def stacks_file(attempt: Attempt, launch: str) -> Path:

@@ -65,7 +65,7 @@ class Orders:
 
     Attributes:
         root: Where trial folders lie.
-        state: A local folder for Ray's token and temporary files.
+        state: A local folder for Ray's token and temporary files, and for the shared cache.
         places: Digest to folder, for data and checkpoints in files.
         execution: Threads, device and memory layout of every trial.
         workers: Trials at once.

@@ -20,6 +20,7 @@ from study.commands.app import main
 from study.launch import launch as launcher
 from study.launch.launch import Job, Listener, Orders
 from trainables import faults
+from trainables.cache import Cache
 from trainables.failures import TrialFailedError
 from trainables.trial_folder import TrialFolder
 
@@ -65,6 +66,7 @@ def launch_inline(jobs: Sequence[Job], listener: Listener, orders: Orders) -> No
                 places=orders.places,
                 execution=orders.execution,
                 keep_weights=orders.keep_weights,
+                cache=Cache(orders.state / "cache"),
             ):
                 pass
         except TrialFailedError as failure:
