@@ -169,6 +169,14 @@ def ensure_room(folder: Place, size: int) -> None:
         )
 
 
+def read(path: Place | str) -> bytes:
+    """All bytes of a small file."""
+    if not isinstance(path, (Path, str)):
+        return bytes(path.read_bytes())
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
+
+
 def sha256(path: Place | str) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     if not isinstance(path, (Path, str)):

@@ -154,7 +154,7 @@ class TrialFolder:
             NotCommittedError: As for `committed`.
         """
         folder, content = self._checked("result.json")
-        return parse_json(folder / "result.json", content)
+        return parse_json(f"{folder}/result.json", content)
 
     def _checked(self, wanted: str) -> tuple[Place, bytes]:
         """As `committed`, and the bytes of one of the files, which is read once."""
@@ -171,7 +171,7 @@ class TrialFolder:
             path = f"{prefix}{name}" if prefix else folder / name
             try:
                 if name == wanted:
-                    content = (folder / name).read_bytes()
+                    content = storage.read(path)
                     found = hashlib.sha256(content).hexdigest()
                 else:
                     found = storage.sha256(path)
@@ -268,7 +268,7 @@ def read_json(path: Place) -> dict[str, Any]:
         UserError: It was written by a newer version.
     """
     try:
-        content = path.read_bytes()
+        content = storage.read(path)
     except FileNotFoundError:
         raise NotCommittedError(f"{path} does not exist") from None
     except OSError as error:
@@ -276,7 +276,7 @@ def read_json(path: Place) -> dict[str, Any]:
     return parse_json(path, content)
 
 
-def parse_json(path: Place, content: bytes) -> dict[str, Any]:
+def parse_json(path: Place | str, content: bytes) -> dict[str, Any]:
     """As `read_json`, of a file whose bytes are known."""
     try:
         value = storage.unseal(content)
