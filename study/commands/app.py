@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.exceptions import TyperException
 
-from study.commands import clean, reproduce, run, status, track, ui
+from study.commands import clean, export, reproduce, run, status, track, ui
 from trainables.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("reproduce")(reproduce.reproduce)
+app.command("export")(export.export)
 app.command("clean")(clean.clean)
 app.command("track")(track.track)
 app.command("ui")(ui.ui)

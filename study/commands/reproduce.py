@@ -15,10 +15,11 @@ from rich.markup import escape
 
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root
+from trainables.cache import Cache
 from trainables.errors import UserError
 from trainables.failures import TrialFailedError
 from trainables.places import Place, matching
-from trainables.spec import Execution
+from trainables.spec import Execution, Spec
 from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
 
 
@@ -39,23 +40,12 @@ def reproduce(
     except NotCommittedError as error:
         raise UserError(f"{error}; it cannot be reproduced from this root") from None
     before = _committed(folder)
-    execution = Execution(**before["result"]["execution"]) if before else Execution()
-    places = _places(folder)
-    for ref, place in ((spec.encoder.digest, encoder), *((d, data_dir) for d in _data(spec))):
-        if place is not None:
-            places[ref] = str(place.expanduser().resolve())
-    from trainables.finetune import finetune
-
-    console.print(
-        f"Reproducing {spec.digest} with {execution.threads} threads on "
-        f"{execution.device}; {spec.steps} steps."
-    )
+    given = [(spec.encoder.digest, encoder), *((digest, data_dir) for digest in _data(spec))]
+    elsewhere = {ref: str(place.expanduser().resolve()) for ref, place in given if place}
+    console.print(f"Reproducing {spec.digest}; {spec.steps} steps.")
     scratch = Path(tempfile.mkdtemp(prefix="reproduce-"))
     try:
-        again = TrialFolder.of(scratch, spec.digest)
-        for _ in finetune(spec, again, places=places, execution=execution):
-            pass
-        now = _committed(again)
+        now = _committed(train_again(folder, spec, scratch, elsewhere))
     except TrialFailedError as failure:
         console.print(f"[red]failed[/] again, {failure.reason}: {escape(str(failure))}")
         return 1
@@ -72,6 +62,45 @@ def reproduce(
     if not lines:
         console.print("Every number and every rank is equal, to the last digit.")
     return 1 if lines else 0
+
+
+def train_again(
+    folder: TrialFolder,
+    spec: Spec,
+    scratch: Path,
+    places: Mapping[str, str] | None = None,
+    *,
+    cache: Cache | None = None,
+    keep_weights: bool = False,
+) -> TrialFolder:
+    """Run a trial again, alone, in the execution that its result recorded.
+
+    Args:
+        folder: Of the trial.
+        spec: What it is.
+        scratch: Where the new one goes.
+        places: Digest to folder, where data or checkpoint lie elsewhere now.
+        cache: As for `finetune`, as is `keep_weights`.
+        keep_weights: Leave the fine-tuned encoder in the new folder.
+
+    Raises:
+        TrialFailedError: It failed this time.
+    """
+    from trainables.finetune import finetune
+
+    before = _committed(folder)
+    execution = Execution(**before["result"]["execution"]) if before else Execution()
+    again = TrialFolder.of(scratch, spec.digest)
+    for _ in finetune(
+        spec,
+        again,
+        places=_places(folder) | dict(places or {}),
+        execution=execution,
+        keep_weights=keep_weights,
+        cache=cache,
+    ):
+        pass
+    return again
 
 
 def find_trial(root: Place, digest: str) -> TrialFolder:
