@@ -64,7 +64,7 @@ class Job:
         cap: Longest text in tokens.
         threads: Of torch.
         mini_batch: Rows in one pass of the peer's cached loss; None for the plain one.
-        micro_batch_tokens: Our budget; None keeps all activations.
+        micro_batch_tokens: Our budget; None is our default.
         temperature: Cosines are divided by it.
         learning_rate: Of AdamW, constant.
         seed: Of dropout.
@@ -303,6 +303,7 @@ def train_ours(job: Job) -> None:
     optimizer = torch.optim.AdamW(
         encoder.parameters(), lr=job.learning_rate, weight_decay=0.0, fused=True
     )
+    budget = job.micro_batch_tokens or encoder.held_tokens
     ids = torch.arange(job.batch_size)
     objective = partial(
         info_nce,
@@ -320,7 +321,7 @@ def train_ours(job: Job) -> None:
         begin, cpu = time.perf_counter(), time.process_time()
         rows = slice(number * job.batch_size, (number + 1) * job.batch_size)
         optimizer.zero_grad(set_to_none=True)
-        loss = backward(encoder, queries[rows], passages[rows], objective, job.micro_batch_tokens)
+        loss = backward(encoder, queries[rows], passages[rows], objective, budget)
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimizer.step()
         answer = {

@@ -204,7 +204,8 @@ class Execution:
         device: `cpu` or `cuda`.
         precision: `float32`, or `bfloat16` autocast on GPUs.
         encode_tokens: Padded tokens in one forward pass of evaluation.
-        micro_batch_tokens: Padded tokens in one forward pass of training; None for the whole batch.
+        micro_batch_tokens: Padded tokens whose activations a training step keeps; None for what
+            the transformer's shape allows (`TextEncoder.held_tokens`).
     """
 
     threads: int = 1

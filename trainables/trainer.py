@@ -115,7 +115,7 @@ class Trainer:
             self.queries.pick(batch.query_languages, batch.rows),
             self.passages.pick(batch.passage_languages, passages),
             objective,
-            self.execution.micro_batch_tokens,
+            self.execution.micro_batch_tokens or self.encoder.held_tokens,
         )
         loss = outcome.value.item()
         if not math.isfinite(loss):

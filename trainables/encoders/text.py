@@ -32,6 +32,12 @@ from trainables.spec import EncoderRef
 TEXTS_AT_ONCE = 4096
 """Texts given to the tokenizer in one call, which bounds its memory."""
 
+HELD_BYTES = {"cpu": 4e9, "cuda": 16e9}
+"""Activations that a training step keeps by default; what does not fit is computed twice."""
+
+BYTES_PER_UNIT = 128
+"""Of activations for each token, layer and hidden unit: measured on all-MiniLM-L6-v2, float32."""
+
 GPU_MULTIPLE = 8
 """Padded lengths on GPUs are multiples of this, which keeps matrix shapes few and fast."""
 
@@ -133,6 +139,13 @@ class TextEncoder(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.parameters()).device
+
+    @property
+    def held_tokens(self) -> int:
+        """Padded tokens whose activations fit in `HELD_BYTES`, by the shape of the transformer."""
+        config: Any = self.model.config
+        a_token = BYTES_PER_UNIT * config.num_hidden_layers * config.hidden_size
+        return int(HELD_BYTES.get(self.device.type, HELD_BYTES["cpu"]) // a_token)
 
     def tokenize_queries(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Token ids of each query: prefix put before, special tokens added, cut to the limit."""
