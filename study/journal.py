@@ -27,8 +27,8 @@ class Journal(Protocol):
     def append(self, value: dict[str, Any]) -> None:
         """Add a line; it is there when this returns."""
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """All of them; what a crash left torn is passed over."""
+    def lines(self, having: str = "") -> Iterator[dict[str, Any]]:
+        """All of them, or those with this text; what a crash left torn is passed over."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class FileJournal:
                 line = line if file.read(1) == b"\n" else b"\n" + line
             file.write(line)
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """All of them; what a crash left torn is passed over."""
+    def lines(self, having: str = "") -> Iterator[dict[str, Any]]:
+        """All of them, or those with this text; what a crash left torn is passed over."""
         if self.path.exists():
-            yield from _parsed(self.path.read_bytes().splitlines())
+            yield from _parsed(self.path.read_bytes().splitlines(), having)
 
 
 @dataclass
@@ -72,15 +72,15 @@ class ObjectJournal:
         name = f"{self._writer}-{self._full:06d}.jsonl"
         places.put(self.folder / name, b"".join(self._lines))
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """All of them, read at once; those of a writer that began later come later."""
+    def lines(self, having: str = "") -> Iterator[dict[str, Any]]:
+        """As above, read at once; those of a writer that began later come later."""
         try:
             names = sorted(self.folder.fs.find(self.folder.path))
             contents = self.folder.fs.cat(names) if names else {}
         except FileNotFoundError:
             return
         for name in names:
-            yield from _parsed(contents[name].splitlines())
+            yield from _parsed(contents[name].splitlines(), having)
 
 
 def journal(folder: Place, name: str) -> Journal:
@@ -90,8 +90,11 @@ def journal(folder: Place, name: str) -> Journal:
     return ObjectJournal(folder / name)
 
 
-def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def _parsed(lines: Iterable[bytes], having: str) -> Iterator[dict[str, Any]]:
+    word = having.encode()
     for line in lines:
+        if word not in line:
+            continue
         try:
             value = json.loads(line)
         except ValueError:

@@ -102,9 +102,9 @@ class StudyFolder:
         """Add one event."""
         self._journal.append({"time": round(time.time(), 3), "event": event} | facts)
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """What happened so far; lines torn by a crash are passed over."""
-        return self._journal.lines()
+    def events(self, having: str = "") -> Iterator[dict[str, Any]]:
+        """What happened so far, or what of it has this text; torn lines are passed over."""
+        return self._journal.lines(having)
 
     def failures(self) -> dict[str, str]:
         """Why each trial failed that has not been started since, by digest."""
@@ -120,12 +120,12 @@ class StudyFolder:
 
     def marks(self) -> list[str]:
         """What was changed after results existed (law 6), in words, without repetition."""
-        marks = (event.get("mark", "") for event in self.events())
+        marks = (event.get("mark", "") for event in self.events('"mark"'))
         return list(dict.fromkeys(filter(None, marks)))
 
     def frozen(self) -> str | None:
         """Hash of what was frozen when the study was last planned; None if it never was."""
-        planned = [e["frozen"] for e in self.events() if "frozen" in e]
+        planned = [e["frozen"] for e in self.events('"frozen"') if "frozen" in e]
         return planned[-1] if planned else None
 
     def note_tracked(self, place: str, digest: str, state: str) -> None:

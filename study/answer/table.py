@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -52,7 +53,7 @@ def _lower_is_better(column: str) -> bool:
 
 
 def _best(column: str, cells: Sequence[CellResult]) -> float | None:
-    means = [summary[0] for cell in cells if (summary := cell.summary(column))]
+    means = [statistics.fmean(values) for cell in cells if (values := cell.values(column))]
     if not means:
         return None
     return min(means) if _lower_is_better(column) else max(means)

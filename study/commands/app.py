@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import typer
@@ -34,6 +35,8 @@ def main(arguments: list[str]) -> int:
     Returns:
         0 no trial failed, 1 some failed, 2 the user's mistake, 130 interrupted.
     """
+    # Ten thousand trials are a million objects, none of them a cycle: look for those less often
+    gc.set_threshold(100_000, 20, 20)
     errors = Console(stderr=True, soft_wrap=True)
     if sys.platform not in ("linux", "darwin"):
         errors.print("This runs on Linux; on Windows use WSL2.", style="red")
