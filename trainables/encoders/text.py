@@ -32,7 +32,7 @@ from trainables.spec import EncoderRef
 TEXTS_AT_ONCE = 4096
 """Texts given to the tokenizer in one call, which bounds its memory."""
 
-HELD_BYTES = {"cpu": 4e9, "cuda": 16e9}
+HELD_BYTES = {"cpu": 6e9, "cuda": 16e9}
 """Activations that a training step keeps by default; what does not fit is computed twice."""
 
 BYTES_PER_UNIT = 128
