@@ -36,7 +36,8 @@ def start(root: Path, space: Path, storage: str, tracking: str, name: str) -> su
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=ROOT,
-        env=os.environ | {"STUDY_STORAGE": storage},
+        env=os.environ
+        | {"STUDY_STORAGE": storage.replace(f":{PASSWORD}@", "@"), "PGPASSWORD": PASSWORD},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
