@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.reading import Skipped
 from trainables.data.squad_json import (
     Files,
     Paragraph,
@@ -40,6 +41,7 @@ def load_lareqa(
     languages: Sequence[str] | None = None,
     text: CandidateText = "sentence+context",
     articles: Container[int] | None = None,
+    skipped: Skipped = None,
 ) -> Benchmark:
     r"""Questions against sentences, relevance shared by all languages that hold a question's id.
 
@@ -53,6 +55,7 @@ def load_lareqa(
         text: A candidate's text: the sentence, or LAReQA's `sentence + context` as one string
             without separator; line breaks are removed.
         articles: Keep only articles with these indices; ids and paragraph numbers stay the same.
+        skipped: Counts malformed rows, which are left out; None refuses them.
 
     Returns:
         Query ids `{language}:{id}`, candidate ids `{language}_{paragraph}_{sentence}`, clusters
@@ -62,7 +65,7 @@ def load_lareqa(
     Raises:
         UserError: A missing, broken or differently shaped file, or a language without file.
     """
-    files = read_languages(folder, name, languages, articles)
+    files = read_languages(folder, name, languages, articles, skipped=skipped)
     targets = _targets(files)
     relevant: dict[str, dict[str, float]] = {}
     for language, table in targets.items():
@@ -93,7 +96,7 @@ def load_lareqa(
         queries=queries,
         corpus=corpus,
         qrels={query.id: relevant[query.question] for items in queries.values() for query in items},
-        dropped={NO_TARGET: dropped} if dropped else {},
+        dropped=({NO_TARGET: dropped} if dropped else {}) | dict(skipped or {}),
     )
 
 
@@ -103,6 +106,7 @@ def training_pairs(
     languages: Sequence[str] | None = None,
     text: CandidateText = "sentence+context",
     articles: Container[int] | None = None,
+    skipped: Skipped = None,
 ) -> TrainingSet:
     """The same questions and target sentences as rows to train on.
 
@@ -118,7 +122,7 @@ def training_pairs(
     Raises:
         UserError: As for `load_lareqa`.
     """
-    targets = _targets(read_languages(folder, name, languages, articles))
+    targets = _targets(read_languages(folder, name, languages, articles, skipped=skipped))
     reference: dict[str, tuple[str, _Target]] = {}
     for language in by_preference(targets):
         for identity, target in targets[language].items():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.reading import Skipped
 from trainables.data.squad_json import (
     Files,
     Paragraph,
@@ -34,6 +35,7 @@ def load_paragraphs(
     name: str = "xquad",
     languages: Sequence[str] | None = None,
     articles: Container[int] | None = None,
+    skipped: Skipped = None,
 ) -> Benchmark:
     """XQuAD: questions and contexts are stripped, as the data that MTEB reads.
 
@@ -42,6 +44,7 @@ def load_paragraphs(
         name: Of the benchmark.
         languages: To read; None for every file in the folder.
         articles: Keep only articles with these indices.
+        skipped: Counts malformed rows, which are left out; None refuses them.
 
     Returns:
         Query ids `{language}:{id}` (of merged queries the last id), candidate ids
@@ -50,7 +53,8 @@ def load_paragraphs(
     Raises:
         UserError: A missing, broken or differently shaped file, or a language without file.
     """
-    return _benchmark(read_languages(folder, name, languages, articles, sentences=False), name)
+    files = read_languages(folder, name, languages, articles, False, skipped)
+    return _benchmark(files, name, skipped=skipped)
 
 
 def load_mlqa_paragraphs(
@@ -59,6 +63,7 @@ def load_mlqa_paragraphs(
     split: Literal["test", "validation"] = "test",
     pair: Pair | None = None,
     name: str = "mlqa",
+    skipped: Skipped = None,
 ) -> Benchmark:
     """MLQA: nothing is stripped, and `pair` gives one of MTEB's 49 subsets.
 
@@ -74,6 +79,7 @@ def load_mlqa_paragraphs(
         split: `validation` are the files that MLQA calls dev.
         pair: (language of the questions, language of the paragraphs): only this subset.
         name: Of the benchmark.
+        skipped: As for `load_paragraphs`.
 
     Returns:
         Ids as of `load_paragraphs`.
@@ -82,9 +88,9 @@ def load_mlqa_paragraphs(
         UserError: As for `load_paragraphs`, or a pair without a common question.
     """
     paths = mlqa_files(folder, sorted({*pair}) if pair else languages, split, name)
-    files: Files = {la: read_paragraphs(path, name, False) for la, path in paths.items()}
+    files: Files = {la: read_paragraphs(path, name, False, skipped) for la, path in paths.items()}
     if pair is None:
-        return _benchmark(files, name, strip=False)
+        return _benchmark(files, name, strip=False, skipped=skipped)
     asked, answered = ({q.id for p in files[la] for q in p.questions} for la in pair)
     both = asked & answered
     if not both:
@@ -92,7 +98,7 @@ def load_mlqa_paragraphs(
             f"{name}: {pair[0]} and {pair[1]} have no question id in common in {folder}; "
             "are the files of one release?"
         )
-    return _benchmark(files, name, strip=False, pair=pair, only=both)
+    return _benchmark(files, name, strip=False, pair=pair, only=both, skipped=skipped)
 
 
 def mlqa_files(
@@ -128,6 +134,7 @@ def paragraph_pairs(
     name: str = "xquad",
     languages: Sequence[str] | None = None,
     articles: Container[int] | None = None,
+    skipped: Skipped = None,
 ) -> TrainingSet:
     """Questions and their whole paragraphs as rows to train on.
 
@@ -141,7 +148,11 @@ def paragraph_pairs(
     Raises:
         UserError: As for `load_paragraphs`.
     """
-    files = read_languages(folder, name, languages, articles, sentences=False)
+    return parallel_rows(read_languages(folder, name, languages, articles, False, skipped), name)
+
+
+def parallel_rows(files: Files, name: str) -> TrainingSet:
+    """As `paragraph_pairs`, from files that are read already."""
     rows = {
         language: {q.id: (q.text.strip(), p) for p in paragraphs for q in p.questions}
         for language, paragraphs in files.items()
@@ -170,6 +181,7 @@ def _benchmark(
     strip: bool = True,
     pair: Pair | None = None,
     only: Container[str] | None = None,
+    skipped: Skipped = None,
 ) -> Benchmark:
     """Merge equal texts; keep the ids in `only`, the questions and paragraphs of `pair`."""
     clusters: dict[str, str] = {}
@@ -195,7 +207,8 @@ def _benchmark(
             qrels[f"{language}:{ids[-1]}"] = {
                 candidate: 1.0 for identity in ids for candidate in holders[identity]
             }
-    return Benchmark(name, queries, corpus, qrels, dropped={MERGED: merged} if merged else {})
+    dropped = {MERGED: merged} if merged else {}
+    return Benchmark(name, queries, corpus, qrels, dropped=dropped | dict(skipped or {}))
 
 
 def _candidates(

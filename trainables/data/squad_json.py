@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+from trainables.data.reading import Skipped, json_document, skip_or_refuse
 from trainables.errors import UserError
 
+T = TypeVar("T")
 _SHAPE = "SQuAD's shape is data[] > paragraphs[] > context, qas[] > id, question, answers[]"
 _AGAIN = "Get the file again from its source, or name another folder with --data-dir"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question of a paragraph; `answer_start` counts code points into the context."""
+    """One question of a paragraph.
+
+    Attributes:
+        id: Unique in its file.
+        text: As in the file, not stripped.
+        answer_start: Code points into the context; -1 without an answer.
+        answers: The answers' texts.
+        language: As the file names it; empty where it does not.
+    """
 
     id: str
     text: str
     answer_start: int
+    answers: tuple[str, ...] = ()
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,12 @@ class Paragraph:
         return None
 
 
+class Keep(Protocol):
+    """Makes one thing, or none; see `_keeping`."""
+
+    def __call__(self, make: Callable[[], T]) -> list[T]: ...  # noqa: D102
+
+
 Files = Mapping[str, Sequence[Paragraph]]
 """Language to the paragraphs of its file."""
 
@@ -65,6 +83,7 @@ def read_languages(
     languages: Sequence[str] | None,
     articles: Container[int] | None = None,
     sentences: bool = True,
+    skipped: Skipped = None,
 ) -> Files:
     """Read `<language>.json` of each language, in ascending order.
 
@@ -74,13 +93,14 @@ def read_languages(
         languages: To read; None for every file in the folder.
         articles: Keep only articles with these indices; paragraph numbers stay the same.
         sentences: Whether every paragraph must have sentence boundaries.
+        skipped: As for `read_paragraphs`.
 
     Raises:
         UserError: As `pick_languages` and `read_paragraphs`, or translations of a question lie in
             different articles where `articles` divides them.
     """
     files = {
-        language: read_paragraphs(folder / f"{language}.json", name, sentences)
+        language: read_paragraphs(folder / f"{language}.json", name, sentences, skipped)
         for language in pick_languages(folder, name, languages)
     }
     if articles is None:
@@ -127,39 +147,59 @@ def pick_languages(folder: Path, name: str, languages: Sequence[str] | None) -> 
     return sorted(set(languages)) if languages else found
 
 
-def read_paragraphs(path: Path, name: str, sentences: bool = True) -> list[Paragraph]:
+def read_paragraphs(
+    path: Path,
+    name: str,
+    sentences: bool = True,
+    skipped: Skipped = None,
+    *,
+    repeats: bool = False,
+) -> list[Paragraph]:
     """Read one file; every paragraph must carry `sentence_breaks` if `sentences` is asked for.
+
+    Args:
+        path: The file; `.gz` is unpacked.
+        name: Of the data, for messages.
+        sentences: Whether every paragraph must have sentence boundaries.
+        skipped: Counts malformed paragraphs and questions, which are left out; None refuses them.
+        repeats: Whether an id may come again, with another paragraph.
 
     Raises:
         UserError: The file cannot be read, is not JSON or not of the shape above, names an id
             twice, or has boundaries outside the context.
     """
-    document = _load(path, name)
+    document = json_document(path, name)
     where = f"{name}: {path.name}"
+    keep = _keeping(path, skipped)
     paragraphs: list[Paragraph] = []
     for index, article in enumerate(_list(document, "data", where)):
         place = f"{where}: data[{index}]"
-        for entry in _list(article, "paragraphs", place):
-            at = f"{place}, paragraph {len(paragraphs)}"
-            paragraphs.append(_paragraph(entry, article, index, len(paragraphs), sentences, at))
-    _refuse_repeats((q.id for p in paragraphs for q in p.questions), where)
+        entries = article.get("paragraphs") if isinstance(article, dict) else None
+        # AmQA has one article whose only paragraph is not in a list.
+        entries = [entries] if isinstance(entries, dict) else _list(article, "paragraphs", place)
+        for entry in entries:
+            number = len(paragraphs)
+            at = f"{place}, paragraph {number}"
+            make = partial(_paragraph, entry, article, index, number, sentences, at, keep)
+            paragraphs += keep(make)
+    if not repeats:
+        _refuse_repeats((q.id for p in paragraphs for q in p.questions), where)
     return paragraphs
 
 
-def _load(path: Path, name: str) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{name}: no file {path}. {_AGAIN}") from None
-    except OSError as error:
-        raise UserError(f"{name}: cannot read {path}: {error.strerror}. {_AGAIN}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{name}: {path} is not UTF-8 text. {_AGAIN}") from None
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{name}: {path} is not complete JSON (line {error.lineno}, column {error.colno}: "
-            f"{error.msg}). {_AGAIN}"
-        ) from None
+def _keeping(path: Path, skipped: Skipped) -> Keep:
+    """What makes one thing, or none where that fails and skipping is asked for."""
+
+    def keep(make: Callable[[], T]) -> list[T]:
+        try:
+            return [make()]
+        except UserError as error:
+            if skipped is None:
+                raise
+            skip_or_refuse(str(error), path.name, skipped)
+            return []
+
+    return keep
 
 
 def _value(table: Any, key: str, kind: type, where: str) -> Any:
@@ -180,7 +220,7 @@ def _list(table: Any, key: str, where: str) -> list[Any]:
 
 
 def _paragraph(
-    entry: Any, article: Any, index: int, number: int, sentences: bool, where: str
+    entry: Any, article: Any, index: int, number: int, sentences: bool, where: str, keep: Keep
 ) -> Paragraph:
     context = _value(entry, "context", str, where)
     breaks = list(_breaks(entry, len(context), where)) if sentences else []
@@ -192,7 +232,11 @@ def _paragraph(
         sentences=tuple(context[start:end] for start, end in breaks),
         starts=tuple(start for start, _ in breaks),
         ends=tuple(end for _, end in breaks),
-        questions=tuple(_question(item, where) for item in _list(entry, "qas", where)),
+        questions=tuple(
+            question
+            for item in _list(entry, "qas", where)
+            for question in keep(partial(_question, item, where))
+        ),
     )
 
 
@@ -218,11 +262,19 @@ def _breaks(entry: Any, length: int, where: str) -> Iterator[tuple[int, int]]:
 
 
 def _question(item: Any, where: str) -> Question:
-    identity = str(_value(item, "id", str, f"{where}, qas"))
+    # AmQA's ids are whole numbers.
+    found = item.get("id") if isinstance(item, dict) else None
+    identity = str(found if type(found) is int else _value(item, "id", str, f"{where}, qas"))
     where = f"{where}, question {identity!r}"
     answers = _list(item, "answers", where)
     start = _value(answers[0], "answer_start", int, where) if answers else -1
-    return Question(identity, _value(item, "question", str, where), start)
+    return Question(
+        identity,
+        _value(item, "question", str, where),
+        start,
+        tuple(str(answer.get("text", "")) for answer in answers if isinstance(answer, dict)),
+        str(item.get("lang", "")),
+    )
 
 
 def _refuse_repeats(ids: Iterator[str], where: str) -> None:

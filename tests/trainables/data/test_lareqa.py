@@ -163,8 +163,8 @@ def good() -> dict[str, Any]:
             "question 'a': no key 'answer_start'",
         ),
         (
-            lambda d: d["data"][0]["paragraphs"][0]["qas"][0].update(id=7),
-            "'id' is int, not str",
+            lambda d: d["data"][0]["paragraphs"][0]["qas"][0].update(id=7.5),
+            "'id' is float, not str",
         ),
     ],
 )

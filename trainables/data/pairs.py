@@ -1,0 +1,150 @@
+"""Question-passage pairs, each judged alone, as a benchmark or as training data.
+
+For sources that are not parallel: a passage is judged for the questions asked about it, and nobody
+looked whether other passages, in this language or another, answer them too.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.errors import UserError
+
+HELD_OUT_SHARE = 5
+"""One article in so many is held out of training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question and a passage that answers it.
+
+    Attributes:
+        question: Id, shared by translations of the question.
+        language: BCP-47 code of the query.
+        query: The question's text.
+        passage_language: BCP-47 code of the passage.
+        passage: Its text; pairs with equal text share a candidate.
+        cluster: The article, where it is known.
+    """
+
+    question: str
+    language: str
+    query: str
+    passage_language: str
+    passage: str
+    cluster: str
+
+
+def benchmark_of(
+    pairs: Iterable[Pair],
+    name: str,
+    dropped: Mapping[str, int] | None = None,
+) -> Benchmark:
+    """Every question against all passages of a language.
+
+    Args:
+        pairs: In any order; a question may come again with another passage.
+        name: Of the benchmark.
+        dropped: What was left out, and how often.
+
+    Returns:
+        Query ids `{language}:{question}`, candidate ids `{language}_{number}` in order of first
+        occurrence; questions of equal text are not merged.
+
+    Raises:
+        UserError: A question has two texts in one language, or there is no pair.
+    """
+    queries: dict[str, dict[str, Query]] = {}
+    corpus: dict[str, dict[str, Candidate]] = {}
+    qrels: dict[str, dict[str, float]] = {}
+    for pair in pairs:
+        identity = f"{pair.language}:{pair.question}"
+        query = Query(identity, pair.query, pair.question, pair.cluster)
+        known = queries.setdefault(pair.language, {}).setdefault(identity, query)
+        if known.text != pair.query:
+            raise UserError(f"{name}: question {identity!r} has two texts; make ids unique")
+        table = corpus.setdefault(pair.passage_language, {})
+        fresh = Candidate(f"{pair.passage_language}_{len(table)}", pair.passage)
+        qrels.setdefault(identity, {})[table.setdefault(pair.passage, fresh).id] = 1.0
+    if not queries:
+        raise UserError(f"{name}: no pair of question and passage is left; look at its files")
+    return Benchmark(
+        name=name,
+        queries={language: list(queries[language].values()) for language in sorted(queries)},
+        corpus={language: list(corpus[language].values()) for language in sorted(corpus)},
+        qrels=qrels,
+        judged_in_all_languages=False,
+        dropped=dict(dropped or {}),
+    )
+
+
+@dataclass
+class _Columns:
+    """The columns of a training set while they grow."""
+
+    golds: list[str] = field(default_factory=list)
+    clusters: list[str] = field(default_factory=list)
+    queries: dict[str, dict[int, str]] = field(default_factory=dict)
+    passages: dict[str, dict[int, str]] = field(default_factory=dict)
+
+
+def training_of(pairs: Iterable[Pair], name: str) -> TrainingSet:
+    """One row a question, with text only in the languages that it has.
+
+    Returns:
+        Golds `{language}_{number}` by distinct passage; of a question with several passages the
+        first.
+    """
+    rows: dict[str, int] = {}
+    numbers: dict[tuple[str, str], str] = {}
+    table = _Columns()
+    for pair in pairs:
+        key = (pair.passage_language, pair.passage)
+        gold = numbers.setdefault(key, f"{pair.passage_language}_{len(numbers)}")
+        row = rows.setdefault(pair.question, len(rows))
+        if row == len(table.golds):
+            table.golds.append(gold)
+            table.clusters.append(pair.cluster)
+        table.queries.setdefault(pair.language, {}).setdefault(row, pair.query)
+        table.passages.setdefault(pair.passage_language, {}).setdefault(row, pair.passage)
+    languages = sorted(table.queries.keys() | table.passages.keys())
+    return TrainingSet(
+        name=name,
+        questions=list(rows),
+        golds=table.golds,
+        clusters=table.clusters,
+        queries={la: _column(table.queries.get(la, {}), len(rows)) for la in languages},
+        passages={la: _column(table.passages.get(la, {}), len(rows)) for la in languages},
+    )
+
+
+def divide(pairs: Iterable[Pair], held_out: bool) -> list[Pair]:
+    """The pairs whose article is held out of training, or the others.
+
+    Articles that share a passage stay together, and so do articles of one title in several
+    languages. Which are held out is decided by a hash of the group's first title, so another
+    language moves only articles that it joins.
+    """
+    known = list(pairs)
+    parent: dict[str, str] = {}
+
+    def root(node: str) -> str:
+        while parent.setdefault(node, node) != node:
+            node = parent[node]
+        return node
+
+    for pair in known:
+        ends = root(f"article {pair.cluster}"), root(f"text {pair.passage}")
+        parent[max(ends)] = min(ends)  # a title sorts before a text, and so names the group
+    return [
+        pair
+        for pair in known
+        if (zlib.crc32(root(f"article {pair.cluster}").encode()) % HELD_OUT_SHARE == 0) == held_out
+    ]
+
+
+def _column(texts: Mapping[int, str], rows: int) -> list[str | None]:
+    return [texts.get(row) for row in range(rows)]
