@@ -6,15 +6,17 @@ sizes (shared pages counted once), read twice a second; there is no peer.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.figures import figure, show  # noqa: E402
+
 SECONDS_GOAL = 240.0
 
 
@@ -32,13 +34,10 @@ def main() -> None:
     if process.returncode != 0:
         sys.exit(f"the demo study ended with {process.returncode}")
     figures = [
-        figure("demo study, seconds", seconds, "s", f"ours <= {SECONDS_GOAL:.0f}", SECONDS_GOAL),
-        figure("demo study, peak memory", peak / 1e9, "GB", "none", float("inf")),
+        figure("demo study, seconds", seconds, unit="s", goal=f"ours <= {SECONDS_GOAL:g}"),
+        figure("demo study, peak memory", peak / 1e9, unit="GB"),
     ]
-    for item in figures:
-        print(f"{item['figure']:<30} {item['ours']:>8} {item['unit']:<3} goal {item['goal']}")
-    for item in figures:
-        print(json.dumps(item))
+    show(figures)
 
 
 def memory(pid: int) -> int:
@@ -55,19 +54,6 @@ def memory(pid: int) -> int:
         return 0
     held = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
     return 1024 * held + sum(map(memory, children))
-
-
-def figure(name: str, ours: float, unit: str, goal: str, bound: float) -> dict[str, Any]:
-    """One figure in the benchmarks' common shape; nothing else does the same work."""
-    return {
-        "figure": name,
-        "ours": round(ours, 1),
-        "peer": None,
-        "ratio": None,
-        "unit": unit,
-        "goal": goal,
-        "holds": ours <= bound,
-    }
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks.figures import Figure, figure, show  # noqa: E402
 from trainables.data.corpus import Benchmark  # noqa: E402
 from trainables.data.lareqa import load_lareqa  # noqa: E402
 from trainables.encoders.encoder import Embeddings  # noqa: E402
@@ -80,7 +81,14 @@ def main() -> None:
         write_task(toy, encoder, folder)
         ours, product, result = our_seconds(toy, encoder, folder, arguments.repeats)
         figures.append(
-            figure("matrix product's own time", ours, product, product / ours, "s", "ratio >= 0.25")
+            figure(
+                "matrix product's own time",
+                ours,
+                product,
+                product / ours,
+                unit="s",
+                goal="ratio >= 0.25",
+            )
         )
         figures += peer_figures(arguments, folder, ours, result)
         figures.append(memory_figure(arguments, folder))
@@ -154,29 +162,18 @@ def unit(vectors: np.ndarray) -> Embeddings:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
-def figure(
-    name: str, ours: float, peer: float, ratio: float, kind: str, goal: str
-) -> dict[str, Any]:
-    """One line of the result; the goal is `ratio >= x` or `ours <= x`."""
-    side, _, bound = goal.split()
-    holds = ratio >= float(bound) if side == "ratio" else ours <= float(bound)
-    return {
-        "figure": name,
-        "ours": round(ours, 4),
-        "peer": round(peer, 4),
-        "ratio": round(ratio, 3),
-        "unit": kind,
-        "goal": goal,
-        "holds": holds,
-    }
-
-
-def encoding_figure(toy: Benchmark, result: Evaluation) -> dict[str, Any]:
+def encoding_figure(toy: Benchmark, result: Evaluation) -> Figure:
     """Texts encoded, against encoding every pair of languages for itself."""
     ours = result.counts["encoded/queries"] + result.counts["encoded/passages"]
     pairs = sum(len(q) + len(c) for q in toy.queries.values() for c in toy.corpus.values())
-    return figure("texts encoded, peer: pair by pair", ours, pairs, pairs / ours, "texts",
-                  "ratio >= 10")  # fmt: skip
+    return figure(
+        "texts encoded, peer: pair by pair",
+        ours,
+        pairs,
+        pairs / ours,
+        unit="texts",
+        goal="ratio >= 10",
+    )
 
 
 def write_task(toy: Benchmark, encoder: Planted, folder: Path) -> None:
@@ -224,7 +221,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def peer_figures(
     arguments: argparse.Namespace, folder: Path, ours: float, result: Evaluation
-) -> list[dict[str, Any]]:
+) -> list[Figure]:
     """pytrec_eval in its own process; making its dictionaries and judging them timed apart."""
     if not arguments.peer_python.exists():
         raise UserError(f"no peers at {arguments.peer_python}; run make peers or --peer-python")
@@ -244,11 +241,26 @@ def peer_figures(
         abs(result.metrics[setting_name(pair)] - value) for pair, value in peer["map"].items()
     )
     return [
-        figure(f"pytrec_eval, 121 settings{note}", ours, whole, whole / ours, "s", "ratio >= 20"),
-        figure(f"pytrec_eval without its dictionaries{note}", ours, judged, judged / ours, "s",
-               "ratio >= 1"),
-        figure("largest difference of mAP from pytrec_eval", off, 0, 1, "mAP", "ours <= 1e-6"),
-    ]  # fmt: skip
+        figure(
+            f"pytrec_eval, 121 settings{note}",
+            ours,
+            whole,
+            whole / ours,
+            unit="s",
+            goal="ratio >= 20",
+        ),
+        figure(
+            f"pytrec_eval without its dictionaries{note}",
+            ours,
+            judged,
+            judged / ours,
+            unit="s",
+            goal="ratio >= 1",
+        ),
+        figure(
+            "largest difference of mAP from pytrec_eval", off, 0, 1, unit="mAP", goal="ours <= 1e-6"
+        ),
+    ]
 
 
 def setting_name(pair: str) -> str:
@@ -257,12 +269,12 @@ def setting_name(pair: str) -> str:
     return f"map/mono/{query}" if query == corpus else f"map/cross/{pair}"
 
 
-def memory_figure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def memory_figure(arguments: argparse.Namespace, folder: Path) -> Figure:
     """Peak memory above that of vectors and libraries, in a fresh process."""
     command = [sys.executable, __file__, "--memory-of", folder, "--data-dir", arguments.data_dir]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     extra = float(done.stdout)
-    return figure("peak extra memory", extra, 600, 600 / extra, "MB", "ours <= 600")
+    return figure("peak extra memory", extra, 600, 600 / extra, unit="MB", goal="ours <= 600")
 
 
 def measure_memory(data: Path, folder: Path) -> None:
@@ -304,7 +316,7 @@ def anonymous() -> float:
     raise UserError("no RssAnon in /proc/self/status: memory is measured on Linux only")
 
 
-def large_figures(size: int, folder: Path) -> list[dict[str, Any]]:
+def large_figures(size: int, folder: Path) -> list[Figure]:
     """1,000 queries against a memory-mapped corpus: ranks by counting, and the first 100."""
     path = folder / "corpus.npy"
     rng = np.random.default_rng(size)
@@ -326,12 +338,12 @@ def large_figures(size: int, folder: Path) -> list[dict[str, Any]]:
         took: list[float] = []
         extra = peak_anonymous(lambda task=task, took=took: took.append(seconds(task)))  # type: ignore[misc]
         name = f"anonymous memory, {what} of {size:,} vectors, {took[0]:.0f} s"
-        figures.append(figure(name, extra, 1000, 1000 / extra, "MB", "ours <= 1000"))
+        figures.append(figure(name, extra, 1000, 1000 / extra, unit="MB", goal="ours <= 1000"))
     path.unlink()
     return figures
 
 
-def index_figure(kind: Literal["hnsw", "ivf"], effort: int) -> dict[str, Any]:
+def index_figure(kind: Literal["hnsw", "ivf"], effort: int) -> Figure:
     """An approximate index built, searched and judged, against exact search: 50,000 vectors.
 
     They lie in 2,000 clumps: evenly random vectors have no neighbours to speak of.
@@ -350,19 +362,7 @@ def index_figure(kind: Literal["hnsw", "ivf"], effort: int) -> dict[str, Any]:
     ours = time.perf_counter() - start
     recall = measured_recall(queries, corpus, 100, scores)
     name = f"{kind} of effort {effort}, 50,000 vectors, recall {recall:.3f}; peer: exact"
-    return figure(name, ours, exact, exact / ours, "s", "ratio >= 0")
-
-
-def show(figures: Sequence[dict[str, Any]]) -> None:
-    """The table, then one JSON object a line."""
-    for item in figures:
-        print(
-            f"{item['figure']:<75} {item['ours']:>11.4g} {item['peer']:>11.4g} "
-            f"{item['ratio']:>9.3f} {item['unit']:<6} {item['goal']:<15} "
-            f"{'holds' if item['holds'] else 'DOES NOT HOLD'}"
-        )
-    for item in figures:
-        print(json.dumps(item))
+    return figure(name, ours, exact, exact / ours, unit="s", goal="ratio >= 0")
 
 
 if __name__ == "__main__":

@@ -15,23 +15,24 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-
-from study.driver import Driver
-from study.ledger import Ledger
-from study.plan import Plan, make_plan
-from study.spaces.schema import load_space
-from study.study_folder import StudyFolder
-from study.view import View
-from trainables import storage
-from trainables.places import Place
-from trainables.spec import Spec
-from trainables.trial_folder import TrialFolder
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.figures import Figure, figure, show  # noqa: E402
+from study.driver import Driver  # noqa: E402
+from study.ledger import Ledger  # noqa: E402
+from study.plan import Plan, make_plan  # noqa: E402
+from study.spaces.schema import load_space  # noqa: E402
+from study.study_folder import StudyFolder  # noqa: E402
+from study.view import View  # noqa: E402
+from trainables import storage  # noqa: E402
+from trainables.places import Place  # noqa: E402
+from trainables.spec import Spec  # noqa: E402
+from trainables.trial_folder import TrialFolder  # noqa: E402
+
 SPACE = """
 question: How much does it cost to keep a study?
 fixed: {{languages: [qaa, qad], eval_languages: [qaa, qad], sampling: hybrid, steps: 3}}
@@ -49,17 +50,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[1_000, 10_000])
     sizes = parser.parse_args().trials
-    figures = [figure for size in sizes for figure in measure(size, last=size == max(sizes))]
-    table = Table("figure", "seconds", "goal", "holds")
-    for figure in figures:
-        goal, holds = figure["goal"], "yes" if figure["holds"] else "NO"
-        table.add_row(figure["figure"], f"{figure['ours']:.3f}", f"{goal}", holds)
-    Console().print(table)
-    for figure in figures:
-        print(json.dumps(figure))
+    show([found for size in sizes for found in measure(size, last=size == max(sizes))])
 
 
-def measure(trials: int, last: bool) -> Iterator[dict[str, Any]]:
+def measure(trials: int, last: bool) -> Iterator[Figure]:
     """The figures for a plan of this many trials."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -72,15 +66,14 @@ def measure(trials: int, last: bool) -> Iterator[dict[str, Any]]:
         driver.reconcile()
         planned = time.monotonic() - began
         if last:
-            yield entry(f"planning {trials} trials", planned, 90.0)
-            yield entry("handing out and recording one trial", record(driver), 0.030)
+            yield figure(f"planning {trials} trials", planned, unit="s", goal="ours <= 90")
+            took = record(driver)
+            name = "handing out and recording one trial"
+            yield figure(name, took, unit="s", goal="ours <= 0.03")
         fill(plan, folder)
         open_driver(plan, folder).reconcile()
-        yield entry(
-            f"nothing to do among {trials} trials",
-            nothing(space, folder),
-            8.0 if trials > 1_000 else 3.0,
-        )
+        goal, took = f"ours <= {8 if trials > 1_000 else 3}", nothing(space, folder)
+        yield figure(f"nothing to do among {trials} trials", took, unit="s", goal=goal)
 
 
 def open_driver(plan: Plan, root: Path) -> Driver:
@@ -159,19 +152,6 @@ def nothing(space: Path, root: Path) -> float:
     began = time.monotonic()
     subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=True)
     return time.monotonic() - began
-
-
-def entry(figure: str, seconds: float, goal: float) -> dict[str, Any]:
-    """One figure as every benchmark of this project writes it; there is no peer."""
-    return {
-        "figure": figure,
-        "ours": round(seconds, 4),
-        "peer": None,
-        "ratio": None,
-        "unit": "s",
-        "goal": goal,
-        "holds": seconds <= goal,
-    }
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 `python benchmarks/train.py` needs XQuAD-R's files (`--data-dir`, by default `xquad-r` in the
 shared data), the real weights (`make real`) and the peers' environment (`make peers`). Both sides
-train on the same batches in processes of their own, a step of one and a step of the other in turn,
-so that what else the machine does falls on both. Times include tokenising. `--figures` names what
-to measure; a figure takes minutes on two cores.
+train on the same batches in processes of their own, a step of one and a step of the other in turn.
+Times include tokenising. `--figures` names what to measure; each takes minutes on two cores, and
+`quality`, which trains 3 seeds of 300 steps on both sides, half an hour: it runs only when named.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -30,81 +27,46 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from trainables.contrastive import backward, info_nce  # noqa: E402
-from trainables.data.lareqa import training_pairs  # noqa: E402
+from benchmarks.e5_shape import e5_small_shape  # noqa: E402
+from benchmarks.figures import Figure, figure, show  # noqa: E402
+from benchmarks.race import Job, Steps, ours, race  # noqa: E402
+from trainables.data.lareqa import load_lareqa, training_pairs  # noqa: E402
 from trainables.encoders.text import TextEncoder  # noqa: E402
-from trainables.encoders.vocabulary import trim_vocabulary  # noqa: E402
 from trainables.errors import UserError  # noqa: E402
+from trainables.evaluation.evaluate import evaluate  # noqa: E402
+from trainables.spec import CandidateText  # noqa: E402
 
-FIGURES = (
-    "sentence64",
-    "sentence256",
-    "context64",
-    "context256",
-    "e5",
-    "losses",
-    "memory",
-    "floor",
-)
-Pairs = list[tuple[str, str]]
+SPEEDS: dict[str, tuple[CandidateText, int, float]] = {
+    "sentence64": ("sentence", 64, 2.0),
+    "sentence256": ("sentence", 256, 2.5),
+    "context64": ("sentence+context", 64, 1.2),
+    "context256": ("sentence+context", 256, 1.4),
+}
+"""Candidate text, batch size, and how many times as fast as the peer it must be."""
+
+FIGURES = (*SPEEDS, "e5", "losses", "memory", "floor", "quality")
 
 MEMORY_TOKENS = 2048
 """Budget of the memory figure: less than either batch has, so that both fill it."""
 
+SEEDS = 3
+JUDGED_ON = ("de", "en")
+"""Languages in which quality is judged, on held-out articles."""
 
-@dataclass(frozen=True)
-class Job:
-    """What one side trains on.
+TRAINED_ON, HELD_OUT = range(0, 48, 2), range(1, 48, 2)
+"""Articles of XQuAD-R, by number."""
 
-    Attributes:
-        model: Checkpoint folder.
-        queries: Texts, batch after batch.
-        passages: Texts, batch after batch.
-        batch_size: Pairs in a batch.
-        cap: Longest text in tokens.
-        threads: Of torch.
-        mini_batch: Rows in one pass of the peer's cached loss; None for the plain one.
-        micro_batch_tokens: Our budget; None is our default.
-        temperature: Cosines are divided by it.
-        learning_rate: Of AdamW, constant.
-        seed: Of dropout.
-        save: Where the peer leaves its model; empty for nowhere.
-    """
-
-    model: str
-    queries: list[str]
-    passages: list[str]
-    batch_size: int
-    cap: int = 256
-    threads: int = 2
-    mini_batch: int | None = None
-    micro_batch_tokens: int | None = None
-    temperature: float = 0.05
-    learning_rate: float = 2e-5
-    seed: int = 1
-    save: str = ""
+Pairs = list[tuple[str, str]]
 
 
 def main() -> None:
     """Measure, print a table, then one JSON object a figure."""
     arguments = parse()
-    if arguments.job:
-        train_ours(Job(**json.loads(arguments.job.read_text())))
-        return
     if not arguments.peer_python.exists():
         raise SystemExit(f"no peers at {arguments.peer_python}; run make peers or --peer-python")
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(arguments, Path(name))
-        figures = [found for which in arguments.figures for found in bench.measure(which)]
-    print(f"\n{'figure':58} {'ours':>9} {'peer':>9} {'ratio':>6}  goal")
-    for item in figures:
-        mark = "" if item["holds"] else "  MISSED"
-        print(
-            f"{item['figure']:58} {item['ours']:9.4g} {item['peer']:9.4g} {item['ratio']:6.2f}"
-            f"  {item['goal']}{mark}"
-        )
-    for item in figures:
-        print(json.dumps(item))
+        show([found for which in arguments.figures for found in bench.measure(which)])
 
 
 def parse() -> argparse.Namespace:
@@ -114,10 +76,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data-dir", type=Path, default=shared / "data" / "xquad-r")
     parser.add_argument("--peer-python", type=Path, default=Path(peers))
-    parser.add_argument("--figures", nargs="+", choices=FIGURES, default=list(FIGURES))
+    parser.add_argument("--figures", nargs="+", choices=FIGURES, default=list(FIGURES[:-1]))
     parser.add_argument("--steps", type=int, default=6, help="timed steps; two more warm up")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -131,33 +92,29 @@ class Bench:
         if found is None or found.origin is None:
             raise SystemExit("all-MiniLM-L6-v2 is absent; run make real")
         self.minilm = Path(found.origin).parent / "model"
+        self.threads = f"{arguments.threads} thread{'s' * (arguments.threads > 1)}"
 
-    def measure(self, which: str) -> list[dict[str, Any]]:
+    def measure(self, which: str) -> list[Figure]:
         """Measure one of `FIGURES`."""
-        if which == "e5":
-            return self.e5_shape()
-        if which in ("losses", "memory", "floor"):
-            return [getattr(self, which)()]
-        text: Literal["sentence", "sentence+context"] = (
-            "sentence" if which.startswith("sentence") else "sentence+context"
-        )
-        size = int(which.removeprefix("sentence").removeprefix("context"))
-        goal = {"sentence64": 2.0, "sentence256": 2.5, "context64": 1.2, "context256": 1.4}[which]
-        job = self.job(self.minilm, self.pairs(text), size, mini_batch=32 if size > 64 else None)
-        ours, peer = self.race(job)
-        name = f"samples/s, MiniLM, {text}, batch {size}{', cached' if size > 64 else ''}"
-        return [self.speed(name, size, ours, peer, goal)]
+        if which not in SPEEDS:
+            found: list[Figure] = getattr(self, which)()
+            return found
+        text, size, goal = SPEEDS[which]
+        cached = ", cached" if size > 64 else ""
+        job = self.job(self.minilm, self.pairs(text), size, mini_batch=32 if cached else None)
+        name = f"samples/s, MiniLM, {text}, batch {size}{cached}, {self.threads}"
+        return [speed(name, size, *self.race(job), goal)]
 
-    def pairs(self, text: Literal["sentence", "sentence+context"]) -> Pairs:
+    def pairs(self, text: CandidateText, articles: range | None = None, seed: int = 0) -> Pairs:
         """(query, passage) of every question in every language, shuffled."""
-        data = training_pairs(self.arguments.data_dir, text=text)
+        data = training_pairs(self.arguments.data_dir, text=text, articles=articles)
         pairs = [
             (query, passage)
             for language in data.languages
             for query, passage in zip(data.queries[language], data.passages[language], strict=True)
             if query is not None and passage is not None
         ]
-        order = np.random.default_rng(0).permutation(len(pairs))
+        order = np.random.default_rng(seed).permutation(len(pairs))
         return [pairs[row] for row in order]
 
     def job(
@@ -170,176 +127,98 @@ class Bench:
         threads = self.arguments.threads
         return Job(str(model), queries, passages, size, threads=threads, **options)
 
-    def race(self, job: Job) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    def race(self, job: Job, theirs: Job | None = None) -> tuple[Steps, Steps]:
         """Both sides' steps, taken in turn."""
-        ours, peer = self.start(job, peer=False), self.start(job, peer=True)
-        found: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
-        for _ in range(len(job.queries) // job.batch_size):
-            for side, results in zip((ours, peer), found, strict=True):
-                results.append(step(side))
-        finish(ours, peer)
-        return found
+        return race(job, theirs or job, self.folder, self.arguments.peer_python)
 
-    def start(self, job: Job, *, peer: bool) -> subprocess.Popen[str]:
-        """Start one side; it loads and then waits."""
-        path = self.folder / f"job-{time.monotonic_ns()}.json"
-        path.write_text(json.dumps(asdict(job)))
-        python = str(self.arguments.peer_python if peer else sys.executable)
-        script = str(ROOT / "benchmarks" / ("train_peer.py" if peer else "train.py"))
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(job.threads),
-            "HF_HUB_OFFLINE": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "TOKENIZERS_PARALLELISM": "true",
-        }
-        return subprocess.Popen(
-            [python, script, *([] if peer else ["--job"]), str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def speed(
-        self,
-        name: str,
-        size: int,
-        ours: list[dict[str, float]],
-        peer: list[dict[str, float]],
-        goal: float,
-    ) -> dict[str, Any]:
-        """Samples a second over the steps after two of warm-up."""
-        rates = [size * len(s[2:]) / sum(one["seconds"] for one in s[2:]) for s in (ours, peer)]
-        work = [sum(one["cpu"] for one in s[2:]) for s in (ours, peer)]
-        print(f"{name}: processor time {work[1] / work[0]:.2f} times less", flush=True)
-        return figure(name, rates[0], rates[1], rates[0] / rates[1], "samples/s", goal)
-
-    def e5_shape(self) -> list[dict[str, Any]]:
+    def e5(self) -> list[Figure]:
         """Speed and peak memory on the shape of multilingual-e5-small, random weights."""
         pairs = self.pairs("sentence")
         model = e5_small_shape(self.folder / "e5", [text for pair in pairs for text in pair])
-        ours, peer = self.race(self.job(model, pairs, 64))
-        peaks = [side[-1]["peak"] for side in (ours, peer)]
+        found = self.race(self.job(model, pairs, 64))
+        mine, theirs = (side[-1]["peak"] for side in found)
+        name = f"mE5-small shape, sentence, batch 64, {self.threads}"
         return [
-            self.speed("samples/s, mE5-small shape, sentence, batch 64", 64, ours, peer, 2.5),
-            figure("peak memory, same", peaks[0], peaks[1], peaks[1] / peaks[0], "MB", 2.0),
+            speed(f"samples/s, {name}", 64, *found, 2.5),
+            figure(
+                f"peak memory, {name}", mine, theirs, theirs / mine, unit="MB", goal="ratio >= 2"
+            ),
         ]
 
-    def losses(self) -> dict[str, Any]:
+    def losses(self) -> list[Figure]:
         """Largest difference of 20 steps' losses, dropout 0."""
         model = self.folder / "no-dropout"
         shutil.copytree(self.minilm, model)
         config = json.loads((model / "config.json").read_text())
         rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         (model / "config.json").write_text(json.dumps(config | rates))
-        job = self.job(model, self.pairs("sentence"), 32, steps=20, cap=64)
-        ours, peer = self.race(job)
-        gaps = [abs(a["loss"] - b["loss"]) for a, b in zip(ours, peer, strict=True)]
-        print("losses:", ", ".join(f"{one['loss']:.5f}" for one in ours), flush=True)
-        name = "largest loss difference over 20 steps (peer: allowed)"
-        return figure(name, max(gaps), 1e-4, 1e-4 / max(gaps), "", 1.0)
+        found = self.race(self.job(model, self.pairs("sentence"), 32, steps=20, cap=64))
+        gaps = [abs(a["loss"] - b["loss"]) for a, b in zip(*found, strict=True)]
+        print("losses:", ", ".join(f"{one['loss']:.5f}" for one in found[0]), flush=True)
+        name = "largest loss difference over 20 steps"
+        return [figure(name, max(gaps), unit="nats", goal="ours <= 1e-4")]
 
-    def memory(self) -> dict[str, Any]:
+    def memory(self) -> list[Figure]:
         """Our peak memory at batch 4,096 against 128 (as `peer`), same token budget."""
-        peaks = []
-        for size in (4096, 128):
-            job = self.job(self.minilm, self.pairs("sentence"), size, steps=1, cap=16)
-            side = self.start(replace(job, micro_batch_tokens=MEMORY_TOKENS), peer=False)
-            peaks.append(step(side)["peak"])
-            finish(side)
-        name = "our peak memory, batch 4,096 (peer: ours at 128), cached"
-        return figure(name, peaks[0], peaks[1], peaks[1] / peaks[0], "MB", 1 / 1.3)
 
-    def floor(self) -> dict[str, Any]:
+        def peak(size: int) -> float:
+            job = self.job(self.minilm, self.pairs("sentence"), size, steps=1, cap=16)
+            side = ours(replace(job, micro_batch_tokens=MEMORY_TOKENS), self.folder)
+            answer = side.step()
+            side.finish()
+            return answer["peak"]
+
+        large, small = peak(4096), peak(128)
+        name = "our peak memory, batch 4,096, cached; peer: ours at 128"
+        goal = f"ratio >= {1 / 1.3:.3f}"
+        return [figure(name, large, small, small / large, unit="MB", goal=goal)]
+
+    def floor(self) -> list[Figure]:
         """Our step time on the MiniLM shape against its matrix products at full rate (`peer`)."""
         job = self.job(self.minilm, self.pairs("sentence"), 64)
-        side = self.start(job, peer=False)
+        side = ours(job, self.folder)
         answers, rates = [], []
-        for _ in range(len(job.queries) // 64):
-            answers.append(step(side))
+        for _ in range(job.steps):
+            answers.append(side.step())
             rates.append(matmul_rate(job.threads))
-        finish(side)
-        ours = sum(one["seconds"] for one in answers[2:])
+        side.finish()
+        took = sum(one["seconds"] for one in answers[2:])
         least = sum(one["flops"] for one in answers[2:]) / float(np.median(rates))
         print(f"matmul rate {np.median(rates) / 1e9:.1f} GFLOP/s", flush=True)
-        return figure("seconds of training against the floor", ours, least, least / ours, "s", 0.5)
+        name = f"training; peer: its matrix products alone, {self.threads}"
+        return [figure(name, took, least, least / took, unit="s", goal="ratio >= 0.5")]
+
+    def quality(self) -> list[Figure]:
+        """MAP after 300 steps on real text: the gap of both sides' means against their spread."""
+        folder = self.arguments.data_dir
+        benchmark = load_lareqa(folder, languages=JUDGED_ON, text="sentence", articles=HELD_OUT)
+        found: list[list[float]] = []
+        for seed in range(1, SEEDS + 1):
+            pairs = self.pairs("sentence", TRAINED_ON, seed)
+            job = self.job(self.minilm, pairs, 16, steps=300, cap=64, seed=seed)
+            jobs = [replace(job, save=str(self.folder / f"{x}-{seed}")) for x in ("ours", "peer")]
+            self.race(*jobs)
+            ref = TextEncoder.load(self.minilm).ref
+            encoders = [TextEncoder.load(one.save, ref) for one in jobs]
+            values = [evaluate(benchmark, one).metrics["map/multi"] for one in encoders]
+            print(f"seed {seed}: mAP {values[0]:.4f}, peer's {values[1]:.4f}", flush=True)
+            found.append(values)
+        mine, theirs = np.array(found).T
+        gap, spread = abs(mine.mean() - theirs.mean()), max(np.ptp(mine), np.ptp(theirs))
+        name = "gap of mean mAP after 300 steps; peer: spread of 3 seeds"
+        return [figure(name, gap, spread, spread / gap, unit="mAP", goal="ratio >= 1")]
 
 
-def step(side: subprocess.Popen[str]) -> dict[str, float]:
-    """Let one side take a step and read what it says."""
-    assert side.stdin is not None
-    assert side.stdout is not None
-    side.stdin.write("go\n")
-    side.stdin.flush()
-    for line in side.stdout:
-        if line.startswith("{"):
-            answer: dict[str, float] = json.loads(line)
-            return answer
-    raise SystemExit(f"a side of the race ended with {side.wait()}; its errors stand above")
+def speed(name: str, size: int, mine: Steps, theirs: Steps, goal: float) -> Figure:
+    """Samples a second over the steps after two of warm-up."""
 
+    def total(side: Steps, what: str) -> float:
+        return sum(step[what] for step in side[2:])
 
-def finish(*sides: subprocess.Popen[str]) -> None:
-    """Close both sides and wait for them."""
-    for side in sides:
-        assert side.stdin is not None
-        side.stdin.close()
-        side.wait()
-
-
-def train_ours(job: Job) -> None:
-    """Our side: one step a line of stdin, one JSON object a step."""
-    torch.set_num_threads(job.threads)
-    torch.manual_seed(job.seed)
-    encoder = TextEncoder.load(job.model)
-    limits = {"max_query_tokens": job.cap, "max_passage_tokens": job.cap}
-    encoder.ref = encoder.ref.model_copy(update=limits)
-    start = time.perf_counter()
-    queries = encoder.tokenize_queries(job.queries)
-    passages = encoder.tokenize_passages(job.passages)
-    steps = len(queries) // job.batch_size
-    tokenising = (time.perf_counter() - start) / steps
-    trim_vocabulary(encoder, [queries, passages])
-    spared = {id(m.weight) for m in encoder.modules() if isinstance(m, torch.nn.Embedding)}
-    optimizer = torch.optim.AdamW(
-        encoder.parameters(), lr=job.learning_rate, weight_decay=0.0, fused=True
-    )
-    budget = job.micro_batch_tokens or encoder.held_tokens
-    ids = torch.arange(job.batch_size)
-    objective = partial(
-        info_nce,
-        temperature=job.temperature,
-        symmetric=False,
-        question_ids=ids,
-        gold_ids=ids,
-        mask_false_negatives=False,
-    )
-    size = sum(p.numel() for p in encoder.parameters() if id(p) not in spared)
-    encoder.train()
-    for number in range(steps):
-        if not sys.stdin.readline():
-            return
-        begin, cpu = time.perf_counter(), time.process_time()
-        rows = slice(number * job.batch_size, (number + 1) * job.batch_size)
-        optimizer.zero_grad(set_to_none=True)
-        loss = backward(encoder, queries[rows], passages[rows], objective, budget)
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimizer.step()
-        answer = {
-            "seconds": time.perf_counter() - begin + tokenising,
-            "cpu": time.process_time() - cpu + tokenising,
-            "loss": loss.value.item(),
-            "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "flops": useful_flops(encoder, size, [*queries[rows], *passages[rows]]),
-        }
-        print(json.dumps(answer), flush=True)
-
-
-def useful_flops(encoder: TextEncoder, parameters: int, tokens: list[Any]) -> float:
-    """Multiplications and additions of forward and backward, on real tokens alone."""
-    config: Any = encoder.model.config
-    lengths = np.array([len(row) for row in tokens], dtype=np.float64)
-    attention = 12 * config.num_hidden_layers * config.hidden_size * (lengths**2).sum()
-    return float(6 * parameters * lengths.sum() + attention)
+    rates = [size * len(side[2:]) / total(side, "seconds") for side in (mine, theirs)]
+    print(f"{name}: processor time {total(theirs, 'cpu') / total(mine, 'cpu'):.2f} times less")
+    goal_text = f"ratio >= {goal:g}"
+    return figure(name, rates[0], rates[1], rates[0] / rates[1], unit="samples/s", goal=goal_text)
 
 
 def matmul_rate(threads: int) -> float:
@@ -352,71 +231,6 @@ def matmul_rate(threads: int) -> float:
         left @ right
         best = min(best, time.perf_counter() - start)
     return float(2 * 2048 * 1536 * 1536 / best)
-
-
-def e5_small_shape(folder: Path, texts: list[str]) -> Path:
-    """A random checkpoint of multilingual-e5-small's shape, 12 x 384 and 250,037 words.
-
-    Its tokenizer is trained on `texts` and knows fewer words; the embedding has all rows.
-    """
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    specials = ["<s>", "<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=30_000, special_tokens=specials, unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer,
-        cls_token="<s>",
-        pad_token="<pad>",
-        sep_token="</s>",
-        unk_token="<unk>",
-        model_max_length=512,
-    )
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=250_037,
-        hidden_size=384,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=1536,
-        pad_token_id=1,
-    )
-    TextEncoder(
-        BertModel(config, add_pooling_layer=False), fast, e5_ref(), encode_tokens=8192
-    ).save(folder)
-    return folder
-
-
-def e5_ref() -> Any:
-    """Mean pooling without prefixes, for both sides alike."""
-    from trainables.spec import EncoderRef
-
-    return EncoderRef(
-        name="e5-shape", digest="", pooling="mean", max_query_tokens=256, max_passage_tokens=256
-    )
-
-
-def figure(
-    name: str, ours: float, peer: float, ratio: float, unit: str, goal: float
-) -> dict[str, Any]:
-    """One figure, as DESIGN's contract has it; the goal is a least ratio."""
-    return {
-        "figure": name,
-        "ours": ours,
-        "peer": peer,
-        "ratio": ratio,
-        "unit": unit,
-        "goal": f"ratio >= {goal:.3g}",
-        "holds": bool(ratio >= goal),
-    }
 
 
 if __name__ == "__main__":
