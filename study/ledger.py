@@ -7,6 +7,7 @@ that is damaged, or of another version of Optuna, is set aside.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,6 +33,9 @@ ADDED_AT_ONCE = 500
 
 OWNER = "root"
 """The study's attribute that says whose it is."""
+
+PAUSES = (0.2, 0.5, 1.0, 2.0)
+"""Seconds between tries to open a database that another study may be making."""
 
 Result = TypeVar("Result")
 
@@ -59,7 +63,7 @@ class Ledger:
         if damage := ledger_file.damage(url):
             self._set_aside(damage)
         try:
-            self._open()
+            self._open_patiently()
         except Exception as error:  # every database driver has errors of its own
             if not ledger_file.sqlite_path(url) or isinstance(error, OperationalError):
                 raise UserError(
@@ -173,6 +177,18 @@ class Ledger:
 
     def _note(self, row: Row, key: str, value: str) -> None:
         self._change(partial(self.storage.set_trial_user_attr, row.id, key, value))
+
+    def _open_patiently(self) -> None:
+        """Open, again where another study may be making the tables of a new database just now."""
+        for pause in PAUSES:
+            try:
+                return self._open()
+            except Exception as error:
+                away = isinstance(error, OperationalError) and "already exists" not in str(error)
+                if away:
+                    raise
+            time.sleep(pause)
+        self._open()
 
     def _open(self) -> None:
         self.storage = RDBStorage(self.url, engine_kwargs=ledger_file.engine_settings(self.url))

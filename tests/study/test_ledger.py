@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -85,3 +86,14 @@ def test_a_network_filesystem_is_refused_for_sqlite(
     )
     with pytest.raises(UserError, match="nfs4, a network") if refused else nullcontext():
         ledger_file.refuse_network(folder, mounts)
+
+
+def test_many_studies_may_make_the_same_database_at_once(url: str) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        ledgers = list(pool.map(lambda number: Ledger(url, f"s{number}"), range(6)))
+    assert [note for ledger in ledgers for note in ledger.notes] == []
+    for number, ledger in enumerate(ledgers):
+        ledger.add(f"d{number}", 0, {})
+    assert [[row.digest for row in ledger.rows()] for ledger in ledgers] == [
+        [f"d{number}"] for number in range(6)
+    ]
