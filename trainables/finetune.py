@@ -104,12 +104,16 @@ def finetune(
 
 
 def layout(folder: TrialFolder, planned: Execution) -> Execution:
-    """The planned execution, with smaller micro-batches after an attempt ran out of memory."""
+    """The planned execution, in a smaller layout after an attempt ran out of memory.
+
+    Micro-batches are smaller, and on a GPU layers are computed again instead of kept.
+    """
     failures = [attempt.failure() or {} for attempt in folder.attempts()]
     if not any(failure.get("reason") == "out of memory" for failure in failures):
         return planned
     smaller = (planned.micro_batch_tokens or 4 * SMALLER_LAYOUT[planned.device]) // 4
-    return replace(planned, micro_batch_tokens=max(1, smaller))
+    again = planned.recompute_layers or planned.device == "cuda"
+    return replace(planned, micro_batch_tokens=max(1, smaller), recompute_layers=again)
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,11 @@ class Run:
 
 def fits(saved: Execution, wanted: Execution) -> bool:
     """Whether training saved under one execution goes on in another, keeping its own."""
-    return (saved.device, saved.micro_batch_tokens) == (wanted.device, wanted.micro_batch_tokens)
+
+    def kept(execution: Execution) -> tuple[object, ...]:
+        return execution.device, execution.micro_batch_tokens, execution.recompute_layers
+
+    return kept(saved) == kept(wanted)
 
 
 @dataclass(frozen=True)

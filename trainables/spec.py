@@ -206,6 +206,8 @@ class Execution:
         encode_tokens: Padded tokens in one forward pass of evaluation.
         micro_batch_tokens: Padded tokens whose activations a training step keeps; None for what
             the transformer's shape allows (`TextEncoder.held_tokens`).
+        recompute_layers: Keep only what goes into each layer and compute the rest again on the way
+            back (gradient checkpointing): a layer's activations at a time instead of all layers'.
     """
 
     threads: int = 1
@@ -213,6 +215,7 @@ class Execution:
     precision: str = "float32"
     encode_tokens: int = 8192
     micro_batch_tokens: int | None = None
+    recompute_layers: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as stored in a result."""

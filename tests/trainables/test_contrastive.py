@@ -275,6 +275,31 @@ def test_gradients_add_to_those_already_there() -> None:
     assert apart(gradient(encoder), 2 * once) < 1e-6
 
 
+def test_layers_computed_again_give_the_same_gradient_with_dropout_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trainables.contrastive.FORWARD_TOKENS", {"cpu": 64})
+    encoder, again = tiny(dropout=0.3), tiny(dropout=0.3)
+    again.recompute_layers()
+    runs = []
+    for layer in again.model.encoder.layer:  # type: ignore[union-attr]
+        layer.attention.register_forward_pre_hook(lambda *_: runs.append(torch.is_grad_enabled()))
+    queries, passages = random_tokens(24, 12, 1), random_tokens(24, 60, 2)
+    for budget in (None, 200):
+        runs.clear()
+        value, expected, after = step(encoder, queries, passages, budget)
+        found, grad, next_number = step(again, queries, passages, budget)
+        assert found == value
+        assert apart(grad, expected) < 1e-6
+        assert torch.equal(next_number, after)
+        assert sum(runs) == 2 * 2 * len(cuts(queries, passages)), "each layer twice with a graph"
+    assert np.array_equal(again.encode(queries), encoder.encode(queries))
+
+
+def cuts(queries: Tokens, passages: Tokens) -> list[NDArray[np.int64]]:
+    return cut([len(row) for row in [*queries, *passages]], 64)
+
+
 def test_bfloat16_gradients_survive_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Autocast keeps cast weights; those made without a graph must not be used with one."""
     monkeypatch.setattr("trainables.contrastive.FORWARD_TOKENS", {"cpu": 64})

@@ -62,9 +62,17 @@ def open_encoder(
         UserError: The checkpoint is not the one that `ref` was made from.
     """
     if is_embedded(ref.name):
-        encoder = embedded.build_embedded(ref, catalog.world(data))
-        encoder.encode_tokens = execution.encode_tokens
-        return encoder.to(execution.device)
+        encoder = embedded.build_embedded(ref, catalog.world(data)).to(execution.device)
+        encoder.encode_tokens, encoder.precision = execution.encode_tokens, execution.precision
+    else:
+        encoder = _load(ref, places, execution)
+    if execution.recompute_layers:
+        encoder.recompute_layers()
+    return encoder
+
+
+def _load(ref: EncoderRef, places: Mapping[str, str], execution: Execution) -> TextEncoder:
+    """Load a checkpoint from its folder."""
     from trainables.encoders.text import TextEncoder
 
     folder = Path(places[ref.digest])
