@@ -148,7 +148,7 @@ class TextEncoder(nn.Module):
         return int(HELD_BYTES.get(self.device.type, HELD_BYTES["cpu"]) // a_token)
 
     def recompute_layers(self) -> None:
-        """Train with a fraction of the memory for a third more time; numbers stay as they are.
+        """Train with less memory for one more forward pass; numbers stay as they are.
 
         Gradient checkpointing (Chen et al. 2016, https://arxiv.org/abs/1604.06174): only the input
         of each layer is kept, and the layer is computed again, with the same dropout, when its
