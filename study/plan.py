@@ -191,7 +191,7 @@ def check_data(plan: Plan, places: Mapping[str, str]) -> None:
         for ref in (spec.test, spec.validation):
             if ref is not None and repr(ref) not in seen:
                 seen.add(repr(ref))
-                catalog.open_benchmark(ref, places)
+                catalog.open_benchmark(ref, places).refuse_if_incomplete()
     largest: dict[str, tuple[DataRef, int]] = {}
     for spec in plan.specs.values():
         if spec.train is not None and spec.batch_size is not None:

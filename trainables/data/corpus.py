@@ -49,6 +49,8 @@ class Benchmark:
             corpus language, so that the union pool is the `multi` setting. Where False, the pool
             is `pool_same_language` and language bias is refused on it.
         dropped: Why items of the source are not here, to how many.
+        refusal: Why this can be counted but not evaluated, such as passages that are not at
+            hand; empty where it can be.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Benchmark:
     qrels: Mapping[str, Mapping[str, float]]
     judged_in_all_languages: bool = True
     dropped: Mapping[str, int] = field(default_factory=dict)
+    refusal: str = ""
 
     def __post_init__(self) -> None:
         """Check what every later step relies on.
@@ -72,13 +75,22 @@ class Benchmark:
             if len({item.id for items in table.values() for item in items}) != total:
                 raise UserError(f"{self.name}: an id is used twice in {role}; make ids unique")
         known = {candidate.id for items in self.corpus.values() for candidate in items}
-        for query, gains in self.qrels.items():
+        for query, gains in self.qrels.items() if not self.refusal else ():
             missing = gains.keys() - known
             if missing:
                 raise UserError(
                     f"{self.name}: qrels of query {query!r} name {min(missing)!r}, "
                     "which no corpus holds; mend the qrels or add the candidate"
                 )
+
+    def refuse_if_incomplete(self) -> None:
+        """Stop where nothing can be evaluated.
+
+        Raises:
+            UserError: `refusal` says why.
+        """
+        if self.refusal:
+            raise UserError(f"{self.name} cannot be evaluated: {self.refusal}")
 
     @property
     def languages(self) -> tuple[str, ...]:

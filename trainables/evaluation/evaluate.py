@@ -207,6 +207,7 @@ def _of(table: Mapping[str, Embeddings], language: str, role: str) -> Embeddings
 
 def _refuse_nothing(benchmark: Benchmark) -> None:
     """Stop before an hour of encoding if nothing could be measured."""
+    benchmark.refuse_if_incomplete()
     asked = (query.id for items in benchmark.queries.values() for query in items)
     if not any(benchmark.qrels.get(identity) for identity in asked):
         raise UserError(

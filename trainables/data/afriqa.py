@@ -1,0 +1,85 @@
+"""AfriQA: questions in African languages about English or French passages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.languages import bcp47
+from trainables.data.pairs import Pair, benchmark_of, training_of
+from trainables.data.reading import choose, find, identity_of, records, refuse_repeat, text_of
+from trainables.data.source import Found, Request
+
+GOLD = r"gold_span_passages\.afriqa\.(?P<language>[a-z]{3})\.(?P<pivot>en|fr)\.(?P<part>\w+)\.json"
+
+Files = dict[str, tuple[Path, str]]
+"""Language to its file and the language of its passages."""
+
+
+def afriqa_files(request: Request) -> Found:
+    """Gold passages of each African language asked for."""
+    files = _files(request)
+    pivots = {pivot for _, pivot in files.values()}
+    return Found(
+        {f"{language}.json": path for language, (path, _) in files.items()},
+        tuple(sorted({*files, *pivots})),
+    )
+
+
+def load_afriqa(request: Request) -> Benchmark:
+    """Each question twice, as asked and as translated, against the passages of its pivot language.
+
+    English and French questions are translations of the African ones; French is the pivot of Fon
+    and Wolof. Corpora are the distinct gold passages of all languages that are loaded.
+
+    Returns:
+        Question ids `{language}-{id}`, the African language's in both; clusters the articles.
+
+    Raises:
+        UserError: Missing or malformed files.
+    """
+    return benchmark_of(_pairs(request), request.name, request.dropped)
+
+
+def train_on_afriqa(request: Request) -> TrainingSet:
+    """The same as rows: queries in two languages, the passage in the pivot language alone."""
+    return training_of(_pairs(request), request.name)
+
+
+def _pairs(request: Request) -> Iterator[Pair]:
+    """The African question first, so that corpora follow the files."""
+    for language, (path, pivot) in _files(request).items():
+        seen: set[str] = set()
+
+        def both(
+            row: Mapping[str, Any],
+            language: str = language,
+            pivot: str = pivot,
+            seen: set[str] = seen,
+        ) -> list[Pair]:
+            passage, title = text_of(row, "context"), str(row.get("title") or "")
+            texts = {language: text_of(row, "question_lang")}
+            texts[pivot] = text_of(row, "question_translated")
+            question = f"{language}-{refuse_repeat(seen, identity_of(row, 'id'))}"
+            cluster = title or question
+            return [Pair(question, la, text, pivot, passage, cluster) for la, text in texts.items()]
+
+        for pairs in records(path, request.name, both, request.skipped):
+            yield from pairs
+
+
+def _files(request: Request) -> Files:
+    """The African languages asked for; a pivot language comes with them, and alone asks for all."""
+    found: Files = {
+        bcp47(groups["language"]): (path, groups["pivot"])
+        for path, groups in find(request.folder, GOLD)
+        if groups["part"] == request.part
+    }
+    pivots = {"en", "fr"} & set(request.languages or ())
+    african = [language for language in request.languages or () if language not in pivots]
+    if pivots and not african:
+        african = [language for language, (_, pivot) in found.items() if pivot in pivots]
+    what = f"gold passages of part {request.part}"
+    return choose(found, african or None, request.name, request.folder, what)

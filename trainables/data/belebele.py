@@ -1,0 +1,83 @@
+"""Belebele: 900 questions about 488 passages, in 122 variants of languages, fully parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainables.data.corpus import Benchmark, Candidate, Query
+from trainables.data.languages import bcp47
+from trainables.data.reading import (
+    BadRowError,
+    choose,
+    find,
+    identity_of,
+    records,
+    refuse_repeat,
+    text_of,
+)
+from trainables.data.source import Found, Request
+
+FILE = r"(?P<language>[a-z]{3}_[A-Z][a-z]{3})\.jsonl(?:\.gz)?"
+
+
+def belebele_files(request: Request) -> Found:
+    """`<language>_<Script>.jsonl` of each language."""
+    files = _files(request)
+    return Found({f"{language}.jsonl": path for language, path in files.items()}, tuple(files))
+
+
+def load_belebele(request: Request) -> Benchmark:
+    """Questions against passages; the answers to choose among are not read.
+
+    Passages and questions are told apart by link and, for questions, number, which are the same
+    in all languages; MTEB too has one passage a link.
+
+    Returns:
+        Query ids `{language}:{link}#{number}`, candidate ids `{language}:{link}`; clusters the
+        links.
+
+    Raises:
+        UserError: Missing or malformed files, or two passages of one link in a language.
+    """
+    queries: dict[str, list[Query]] = {}
+    corpus: dict[str, list[Candidate]] = {}
+    holders: dict[str, dict[str, float]] = {}
+    for language, path in _files(request).items():
+        passages: dict[str, str] = {}
+        seen: set[str] = set()
+
+        def query(
+            row: Mapping[str, Any],
+            language: str = language,
+            passages: dict[str, str] = passages,
+            seen: set[str] = seen,
+        ) -> Query:
+            link, text, asked = text_of(row, "link"), text_of(row, "flores_passage"), None
+            asked = text_of(row, "question")
+            if passages.get(link, text) != text:
+                raise BadRowError(f"link {link!r} has two passages")
+            identity = refuse_repeat(seen, f"{link}#{identity_of(row, 'question_number')}")
+            passages[link] = text
+            return Query(f"{language}:{identity}", asked, identity, link)
+
+        queries[language] = list(records(path, request.name, query, request.skipped))
+        corpus[language] = [
+            Candidate(f"{language}:{link}", text) for link, text in passages.items()
+        ]
+        for link in passages:
+            holders.setdefault(link, {})[f"{language}:{link}"] = 1.0
+    return Benchmark(
+        name=request.name,
+        queries=queries,
+        corpus=corpus,
+        qrels={query.id: holders[query.cluster] for items in queries.values() for query in items},
+        dropped=request.dropped,
+    )
+
+
+def _files(request: Request) -> dict[str, Path]:
+    found = {bcp47(groups["language"]): path for path, groups in find(request.folder, FILE)}
+    what = "Belebele file, such as swh_Latn.jsonl,"
+    return choose(found, request.languages, request.name, request.folder, what)

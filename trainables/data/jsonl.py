@@ -1,0 +1,181 @@
+"""The documented format of people's own data (docs/data.md): JSON lines.
+
+A benchmark is `queries.jsonl`, `corpus.jsonl` and `qrels.jsonl`; training data are `train.jsonl`.
+Parts are folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.languages import bcp47
+from trainables.data.reading import (
+    BadRowError,
+    help_with,
+    identity_of,
+    records,
+    refuse_repeat,
+    text_of,
+)
+from trainables.data.source import Found, Request
+from trainables.errors import UserError
+
+Item = TypeVar("Item", Query, Candidate)
+
+BENCHMARK = ("queries.jsonl", "corpus.jsonl", "qrels.jsonl")
+TRAINING = "train.jsonl"
+
+
+def jsonl_files(request: Request) -> Found:
+    """The three files of a benchmark, or the one of training data."""
+    if (_folder(request) / BENCHMARK[0]).is_file():
+        files = _files(request, BENCHMARK)
+        return Found(files, request.languages or load_jsonl(request).languages)
+    files = _files(request, (TRAINING,))
+    return Found(files, request.languages or train_on_jsonl(request).languages)
+
+
+def load_jsonl(request: Request) -> Benchmark:
+    """A benchmark: parallel if every query is judged in every corpus language, else not.
+
+    Rows: `{"id", "language", "text", "question"?, "article"?}`, `{"id", "language", "text",
+    "title"?}`, `{"query", "candidate", "gain"?}`. Ids are unique in their file. `question` is
+    shared by translations of a query; `article` is the unit that statistics resample.
+
+    Returns:
+        The ids of the files; `judged_in_all_languages` where every judged query has a relevant
+        candidate in every language of the corpus.
+
+    Raises:
+        UserError: Missing or malformed files, ids used twice, or judgements of what is not there.
+    """
+    files = _files(request, BENCHMARK)
+    every_query = _by_language(files["queries.jsonl"], request, _query)
+    every_candidate = _by_language(files["corpus.jsonl"], request, _candidate)
+    language_of = {c.id: language for language, items in every_candidate.items() for c in items}
+    asked = {query.id: language for language, items in every_query.items() for query in items}
+
+    def judgement(row: Mapping[str, Any]) -> tuple[str, str, float]:
+        query, candidate, gain = _judgement(row)
+        for key, identity, known in (
+            ("query", query, asked),
+            ("candidate", candidate, language_of),
+        ):
+            if identity not in known:
+                raise BadRowError(f"{key} {identity!r} is in no file; mend the ids")
+        return query, candidate, gain
+
+    queries, corpus = (_kept(table, request) for table in (every_query, every_candidate))
+    qrels: dict[str, dict[str, float]] = {}
+    for query, candidate, gain in records(
+        files["qrels.jsonl"], request.name, judgement, request.skipped
+    ):
+        if gain > 0 and asked[query] in queries and language_of[candidate] in corpus:
+            qrels.setdefault(query, {})[candidate] = gain
+    everywhere = all(
+        {language_of[candidate] for candidate in gains} == set(corpus) for gains in qrels.values()
+    )
+    return Benchmark(
+        name=request.name,
+        queries=queries,
+        corpus=corpus,
+        qrels=qrels,
+        judged_in_all_languages=everywhere,
+        dropped=request.dropped,
+    )
+
+
+def train_on_jsonl(request: Request) -> TrainingSet:
+    """Rows to train on: `{"id", "queries", "passages", "gold"?, "article"?}`.
+
+    `queries` and `passages` map languages to texts; a language that is missing is a gap. `gold`
+    names the passage where several rows share one.
+
+    Raises:
+        UserError: A missing file or malformed rows, or ids used twice.
+    """
+    [path] = _files(request, (TRAINING,)).values()
+    seen: set[str] = set()
+
+    def row_of(row: Mapping[str, Any]) -> dict[str, Any]:
+        queries, passages = _texts(row, "queries"), _texts(row, "passages")
+        identity = refuse_repeat(seen, identity_of(row, "id"))
+        gold = identity_of(row, "gold") if "gold" in row else identity
+        article = str(row.get("article") or identity)
+        return {"id": identity, "gold": gold, "article": article, "q": queries, "p": passages}
+
+    rows = list(records(path, request.name, row_of, request.skipped))
+    languages = sorted({language for row in rows for language in (*row["q"], *row["p"])})
+    return TrainingSet(
+        name=request.name,
+        questions=[row["id"] for row in rows],
+        golds=[row["gold"] for row in rows],
+        clusters=[row["article"] for row in rows],
+        queries={language: [row["q"].get(language) for row in rows] for language in languages},
+        passages={language: [row["p"].get(language) for row in rows] for language in languages},
+    )
+
+
+def _texts(row: Mapping[str, Any], key: str) -> dict[str, str]:
+    table = row.get(key)
+    if not isinstance(table, dict) or not table:
+        raise BadRowError(f"{key!r} must map languages to texts, such as {{'de': '…'}}")
+    return {bcp47(language): text_of(table, language) for language in table}
+
+
+def _query(row: Mapping[str, Any]) -> Query:
+    identity = identity_of(row, "id")
+    question = identity_of(row, "question") if "question" in row else identity
+    return Query(identity, text_of(row, "text"), question, str(row.get("article") or question))
+
+
+def _candidate(row: Mapping[str, Any]) -> Candidate:
+    text = f"{row.get('title') or ''} {text_of(row, 'text')}".strip()
+    return Candidate(identity_of(row, "id"), text)
+
+
+def _judgement(row: Mapping[str, Any]) -> tuple[str, str, float]:
+    gain = row.get("gain", 1)
+    if not isinstance(gain, (int, float)) or isinstance(gain, bool):
+        raise BadRowError(f"'gain' is {gain!r}, not a number")
+    return identity_of(row, "query"), identity_of(row, "candidate"), float(gain)
+
+
+def _by_language(
+    path: Path, request: Request, convert: Callable[[Mapping[str, Any]], Item]
+) -> dict[str, list[Item]]:
+    """Language to items, ids unique in the file."""
+    seen: set[str] = set()
+
+    def item(row: Mapping[str, Any]) -> tuple[str, Item]:
+        language, found = bcp47(text_of(row, "language")), convert(row)
+        refuse_repeat(seen, found.id)
+        return language, found
+
+    table: dict[str, list[Item]] = {}
+    for language, found in records(path, request.name, item, request.skipped):
+        table.setdefault(language, []).append(found)
+    return {language: table[language] for language in sorted(table)}
+
+
+def _kept(table: dict[str, list[Item]], request: Request) -> dict[str, list[Item]]:
+    """The languages asked for; a corpus or queries may lack one of them, not both."""
+    wanted = request.languages or tuple(table)
+    return {language: items for language, items in table.items() if language in wanted}
+
+
+def _folder(request: Request) -> Path:
+    return request.folder / request.part if request.part else request.folder
+
+
+def _files(request: Request, names: Sequence[str]) -> dict[str, Path]:
+    folder = _folder(request)
+    for name in names:
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{request.name}: no file {name} in {folder}; {help_with(request.name)}"
+            )
+    return {name: folder / name for name in names}

@@ -1,0 +1,160 @@
+"""MKQA: questions of Google's Natural Questions in 26 languages, with short answers only.
+
+There are no passages, so the corpus of a language is its distinct answer strings: what is measured
+is answer retrieval, not passage retrieval.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainables.data.corpus import Benchmark, Candidate, Query
+from trainables.data.languages import bcp47
+from trainables.data.reading import (
+    AGAIN,
+    BadRowError,
+    File,
+    find,
+    help_with,
+    identity_of,
+    need,
+    records,
+    refuse_repeat,
+    text_of,
+)
+from trainables.data.source import Found, Request
+from trainables.errors import UserError
+
+WHOLE = r"mkqa\.jsonl(?:\.gz)?"
+"""MKQA itself: `queries` and `answers` of all languages in one row."""
+ARCHIVE = r"mkqa_dev\.zip"
+BY_LANGUAGE = r"mkqa-(?P<language>[a-z_]+)\.jsonl"
+"""As released for MIA 2022: a file a language, ids `<number>_<language>`."""
+UNANSWERED = "questions without an answer string"
+
+Answers = dict[str, dict[str, tuple[str, list[str]]]]
+"""Language to question to its text and answer strings."""
+
+
+def mkqa_files(request: Request) -> Found:
+    """The one file of MKQA, the archive of MIA 2022, or the files unpacked from it."""
+    files = _files(request)
+    return Found(
+        {path.name: path for path in files}, request.languages or tuple(sorted(_read(request)[0]))
+    )
+
+
+def load_mkqa(request: Request) -> Benchmark:
+    """Questions against the answer strings of a language, parallel by question.
+
+    Returns:
+        Query ids `{language}:{question}`, candidate ids `{language}_{number}` of distinct answer
+        strings in file order; relevant are a question's answers in every language.
+
+    Raises:
+        UserError: Missing or malformed files, or a language that they do not have.
+    """
+    found, unanswered = _read(request)
+    corpus: dict[str, list[Candidate]] = {}
+    relevant: dict[str, dict[str, float]] = {}
+    for language, table in found.items():
+        ids: dict[str, str] = {}
+        for question, (_, answers) in table.items():
+            for answer in answers:
+                identity = ids.setdefault(answer, f"{language}_{len(ids)}")
+                relevant.setdefault(question, {})[identity] = 1.0
+        corpus[language] = [Candidate(identity, text) for text, identity in ids.items()]
+    queries = {
+        language: [Query(f"{language}:{q}", text, q, q) for q, (text, _) in table.items()]
+        for language, table in found.items()
+    }
+    return Benchmark(
+        name=request.name,
+        queries=queries,
+        corpus=corpus,
+        qrels={q.id: relevant[q.question] for items in queries.values() for q in items},
+        dropped=request.dropped | ({UNANSWERED: unanswered} if unanswered else {}),
+    )
+
+
+def _read(request: Request) -> tuple[Answers, int]:
+    """What is asked and answered in each language, and how many questions have no answer."""
+    found: Answers = {}
+    unanswered = 0
+    for file in _members(request):
+        seen: set[str] = set()
+
+        def rows(row: Mapping[str, Any], seen: set[str] = seen) -> list[_Row]:
+            return _rows(row, seen)
+
+        for row in (r for some in records(file, request.name, rows, request.skipped) for r in some):
+            language, question, text, answers = row
+            if request.languages and language not in request.languages:
+                continue
+            if answers:
+                found.setdefault(language, {})[question] = (text, answers)
+            else:
+                unanswered += 1
+    if missing := sorted(set(request.languages or ()) - set(found)):
+        raise UserError(
+            f"{request.name}: no question in {missing[0]!r} in {request.folder}; "
+            f"choose other languages, or add the files: {help_with(request.name)}"
+        )
+    return {language: found[language] for language in sorted(found)}, unanswered
+
+
+_Row = tuple[str, str, str, list[str]]
+
+
+def _rows(row: Mapping[str, Any], seen: set[str]) -> list[_Row]:
+    """A row as (language, question, text, answer strings), one for each language in it."""
+    if "example_id" not in row:
+        language, identity = text_of(row, "lang"), refuse_repeat(seen, identity_of(row, "id"))
+        answers = [str(answer).strip() for answer in need(row, "answers", list)]
+        question = identity.removesuffix(f"_{language}")
+        return [(bcp47(language), question, text_of(row, "question"), _distinct(answers))]
+    question = refuse_repeat(seen, identity_of(row, "example_id"))
+    asked, answered = need(row, "queries", dict), need(row, "answers", dict)
+    if missing := sorted(asked.keys() - answered.keys()):
+        raise BadRowError(f"'answers' lacks language {missing[0]!r}")
+    return [
+        (bcp47(language), question, text_of(asked, language), _strings(answered[language]))
+        for language in asked
+    ]
+
+
+def _strings(answers: Any) -> list[str]:
+    """Texts and aliases of MKQA's answers; unanswerable and long ones have no text."""
+    if not isinstance(answers, list) or not all(isinstance(entry, dict) for entry in answers):
+        raise BadRowError("'answers' of a language is not a list of objects")
+    texts = [t for entry in answers for t in (entry.get("text"), *(entry.get("aliases") or ()))]
+    return _distinct([str(text).strip() for text in texts if text is not None])
+
+
+def _distinct(texts: list[str]) -> list[str]:
+    return [text for text in dict.fromkeys(texts) if text]
+
+
+def _files(request: Request) -> list[Path]:
+    for pattern in (WHOLE, ARCHIVE, BY_LANGUAGE):
+        if found := [path for path, _ in find(request.folder, pattern)]:
+            return found if pattern == BY_LANGUAGE else found[:1]
+    raise UserError(
+        f"{request.name}: {request.folder} holds no mkqa.jsonl.gz, mkqa_dev.zip or "
+        f"mkqa-<language>.jsonl; {help_with(request.name)}"
+    )
+
+
+def _members(request: Request) -> Iterator[File]:
+    for path in _files(request):
+        if path.suffix != ".zip":
+            yield path
+            continue
+        try:
+            members = sorted(zipfile.ZipFile(path).namelist())
+        except (OSError, zipfile.BadZipFile) as error:
+            raise UserError(f"{request.name}: {path}: {error}. {AGAIN}") from None
+        yield from (zipfile.Path(path, name) for name in members if name.endswith(".jsonl"))

@@ -1,0 +1,118 @@
+"""mMARCO: MS MARCO's passages and training queries in 14 languages, with mined hard negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainables.data.corpus import TrainingSet
+from trainables.data.languages import bcp47
+from trainables.data.reading import BadRowError, choose, find, help_with, table
+from trainables.data.source import Found, Request
+from trainables.errors import UserError
+
+TRIPLES = r"triples\.train\.ids\.small\.tsv(?:\.gz)?"
+PASSAGES = r"(?P<language>[a-z]+)_collection\.tsv(?:\.gz)?"
+QUERIES = r"(?P<language>[a-z]+)_queries\.train\.tsv(?:\.gz)?"
+
+Triples = dict[str, tuple[str, list[str]]]
+"""Query id to its passage and the hard negatives of it."""
+
+
+def mmarco_files(request: Request) -> Found:
+    """The triples, and passages and queries of each language."""
+    triples, passages, queries = _files(request)
+    files = {"triples.tsv": triples}
+    files |= {f"{language}.passages": path for language, path in passages.items()}
+    files |= {f"{language}.queries": path for language, path in queries.items()}
+    return Found(files, tuple(passages))
+
+
+def train_on_mmarco(request: Request) -> TrainingSet:
+    """One row a query, with the first passage that the triples give it; ids are MS MARCO's.
+
+    The part `first-N` keeps the first N queries of the triples, in their order; all are 400
+    thousand, and their passages fill some gigabytes a language.
+
+    Raises:
+        UserError: Missing or malformed files, or a text that a triple names and no file has.
+    """
+    path, passages, queries = _files(request)
+    triples = read_triples(path, request, _limit(request))
+    golds = {gold for gold, _ in triples.values()}
+    asked = {la: _texts(path, set(triples), request) for la, path in queries.items()}
+    held = {la: _texts(path, golds, request) for la, path in passages.items()}
+    for role, tables, ids in (("query", asked, set(triples)), ("passage", held, golds)):
+        for language, found in tables.items():
+            if (missing := ids - found.keys()) and request.skipped is None:
+                raise UserError(
+                    f"{request.name}: {role} {min(missing)} of the triples is not in the "
+                    f"{language} file ({len(missing)} missing); get it again from its source"
+                )
+    return TrainingSet(
+        name=request.name,
+        questions=list(triples),
+        golds=[gold for gold, _ in triples.values()],
+        clusters=list(triples),
+        queries={la: [table.get(query) for query in triples] for la, table in asked.items()},
+        passages={
+            la: [table.get(gold) for gold, _ in triples.values()] for la, table in held.items()
+        },
+    )
+
+
+def read_triples(path: Path, request: Request, limit: int | None = None) -> Triples:
+    """Queries in order of first occurrence, each with one passage and its hard negatives.
+
+    A query's triples name further passages too; only those of the first are kept.
+    """
+    found: Triples = {}
+
+    def ids(columns: Sequence[str]) -> Sequence[str]:
+        if not all(column.strip().isdigit() for column in columns):
+            raise BadRowError(f"{columns!r} are not three ids")
+        return columns
+
+    for query, gold, negative in table(
+        path, request.name, "query positive negative", ids, request.skipped
+    ):
+        if query not in found and limit is not None and len(found) == limit:
+            continue
+        first, negatives = found.setdefault(query, (gold, []))
+        if first == gold:
+            negatives.append(negative)
+    return found
+
+
+def _texts(path: Path, wanted: set[str], request: Request) -> dict[str, str]:
+    """Id to text of those wanted; the rest of a collection is read past."""
+    rows = table(path, request.name, "id text", lambda columns: columns, request.skipped)
+    return {identity: text.strip() for identity, text in rows if identity in wanted}
+
+
+def _limit(request: Request) -> int | None:
+    if request.part is None or request.part == "train":
+        return None
+    count = request.part.removeprefix("first-")
+    if count == request.part or not count.isdigit() or not int(count):
+        raise UserError(
+            f"{request.name}: no part {request.part!r}; there is train, and first-N for the first "
+            "N queries, such as first-100000"
+        )
+    return int(count)
+
+
+def _files(request: Request) -> tuple[Path, dict[str, Path], dict[str, Path]]:
+    triples = find(request.folder, TRIPLES)
+    if not triples:
+        raise UserError(
+            f"{request.name}: no triples.train.ids.small.tsv in {request.folder}; "
+            f"{help_with(request.name)}"
+        )
+    tables = []
+    wanted = request.languages
+    for pattern, what in ((PASSAGES, "collection"), (QUERIES, "training queries")):
+        found = {bcp47(groups["language"]): path for path, groups in find(request.folder, pattern)}
+        tables.append(choose(found, wanted, request.name, request.folder, what))
+        wanted = tuple(tables[0])
+    return triples[0][0], tables[0], tables[1]

@@ -1,0 +1,257 @@
+"""TREC's shape as Mr. TyDi and MIRACL have it: topics, judgements and passages in three files.
+
+Relevance is judged in a query's own language only. The passages are millions and come apart from
+the topics; without them the queries and judgements can be counted, but nothing can be evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.languages import bcp47
+from trainables.data.pairs import Pair, training_of
+from trainables.data.reading import (
+    BadRowError,
+    Skipped,
+    choose,
+    find,
+    help_with,
+    identity_of,
+    need,
+    records,
+    refuse_repeat,
+    table,
+    text_of,
+)
+from trainables.data.source import Found, Request
+
+IRRELEVANT = "passages judged as not relevant"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Patterns of a collection's files, each with groups `language` and, for the first two, `part`.
+
+    Attributes:
+        topics: `id<TAB>query`.
+        qrels: `id Q0 passage gain`.
+        passages: JSON lines with docid, title, text; or id, contents.
+    """
+
+    topics: tuple[str, ...]
+    qrels: tuple[str, ...]
+    passages: tuple[str, ...]
+
+
+_FOLDER = r"mrtydi-v1\.1-(?P<language>[a-z]+)/(?:ir-format-data/)?"
+MR_TYDI = Layout(
+    topics=(
+        r"topics\.mrtydi-v1\.1-(?P<language>[a-z]+)\.(?P<part>\w+)\.(?:txt|tsv)(?:\.gz)?",
+        _FOLDER + r"topic\.(?P<part>\w+)\.tsv(?:\.gz)?",
+    ),
+    qrels=(
+        r"qrels\.mrtydi-v1\.1-(?P<language>[a-z]+)\.(?P<part>\w+)\.(?:txt|tsv)(?:\.gz)?",
+        _FOLDER + r"qrels\.(?P<part>\w+)\.txt(?:\.gz)?",
+    ),
+    passages=(r"mrtydi-v1\.1-(?P<language>[a-z]+)/(?:corpus|collection/docs)\.jsonl(?:\.gz)?",),
+)
+MIRACL = Layout(
+    topics=(r"topics\.miracl-v1\.0-(?P<language>[a-z]+)-(?P<part>[\w-]+)\.tsv(?:\.gz)?",),
+    qrels=(r"qrels\.miracl-v1\.0-(?P<language>[a-z]+)-(?P<part>[\w-]+)\.tsv(?:\.gz)?",),
+    passages=(r"miracl-corpus-v1\.0-(?P<language>[a-z]+)/docs-\d+\.jsonl(?:\.gz)?",),
+)
+LAYOUTS = {"mr_tydi": MR_TYDI, "miracl": MIRACL}
+
+MR_TYDI_TRAIN = r"mrtydi-v1\.1-(?P<language>[a-z]+)/train\.jsonl(?:\.gz)?"
+"""Rows with query_id, query, positive_passages and negative_passages, as on the hub."""
+
+
+@dataclass(frozen=True)
+class _Files:
+    topics: Path
+    qrels: Path
+    passages: tuple[Path, ...]
+
+
+def topic_files(request: Request) -> Found:
+    """Topics, judgements and, where they are, passages of each language."""
+    files = _files(request)
+    found = {
+        f"{language}.{role}": path
+        for language, entry in files.items()
+        for role, path in [
+            ("topics", entry.topics),
+            ("qrels", entry.qrels),
+            *((f"passages-{number}", path) for number, path in enumerate(entry.passages)),
+        ]
+    }
+    return Found(found, tuple(files))
+
+
+def load_topics(request: Request) -> Benchmark:
+    """Queries and judgements of each language, and its passages where they are at hand.
+
+    Passages are title and text with a blank between. A query's cluster is the article of its
+    relevant passages where that is one, else the query itself.
+
+    Returns:
+        Query ids `{language}:{id}`, candidate ids `{language}:{passage}`; without passages of
+        every language, `Benchmark.refusal` says why nothing can be evaluated.
+
+    Raises:
+        UserError: Missing or malformed files, or a judgement of a query or passage that is not
+            there.
+    """
+    files = _files(request)
+    queries: dict[str, list[Query]] = {}
+    corpus: dict[str, Sequence[Candidate]] = {}
+    qrels: dict[str, Mapping[str, float]] = {}
+    irrelevant = 0
+    for language, entry in files.items():
+        judged = read_qrels(entry.qrels, request.name, request.skipped)
+        irrelevant += sum(gain <= 0 for gains in judged.values() for gain in gains.values())
+        queries[language] = [
+            Query(f"{language}:{identity}", text, f"{language}:{identity}", cluster)
+            for identity, text in read_topics(entry.topics, request.name, request.skipped).items()
+            for cluster in [f"{language}:{_article(judged.get(identity, {}), identity)}"]
+        ]
+        for identity, gains in judged.items():
+            qrels[f"{language}:{identity}"] = {
+                f"{language}:{passage}": gain for passage, gain in gains.items() if gain > 0
+            }
+        corpus[language] = list(_passages(language, entry.passages, request))
+    without = [language for language, items in corpus.items() if not items]
+    return Benchmark(
+        name=request.name,
+        queries=queries,
+        corpus=corpus,
+        qrels=qrels,
+        judged_in_all_languages=False,
+        dropped=request.dropped | ({IRRELEVANT: irrelevant} if irrelevant else {}),
+        refusal=f"{request.folder} has topics and judgements of {', '.join(without)} but not the "
+        f"passages; {help_with(request.name)}"
+        if without
+        else "",
+    )
+
+
+def read_topics(path: Path, name: str, skipped: Skipped = None) -> dict[str, str]:
+    """Query id to text, in file order.
+
+    Raises:
+        UserError: A missing file or malformed row.
+    """
+    seen: set[str] = set()
+
+    def topic(columns: Sequence[str]) -> tuple[str, str]:
+        if not columns[1].strip():
+            raise BadRowError("the query is blank")
+        return refuse_repeat(seen, columns[0]), columns[1].strip()
+
+    return dict(table(path, name, "id query", topic, skipped))
+
+
+def read_qrels(path: Path, name: str, skipped: Skipped = None) -> dict[str, dict[str, float]]:
+    """Query id to {passage id: gain}, those judged as not relevant with gain 0.
+
+    Raises:
+        UserError: A missing file or malformed row.
+    """
+
+    def judgement(columns: Sequence[str]) -> tuple[str, str, float]:
+        try:
+            return columns[0], columns[2], float(columns[3])
+        except ValueError:
+            raise BadRowError(f"relevance is {columns[3]!r}, not a number") from None
+
+    found: dict[str, dict[str, float]] = {}
+    for query, passage, gain in table(path, name, "query Q0 passage relevance", judgement, skipped):
+        found.setdefault(query, {})[passage] = gain
+    return found
+
+
+def training_files(request: Request) -> Found:
+    """The training rows of each language."""
+    files = _training_files(request)
+    return Found({f"{language}.jsonl": path for language, path in files.items()}, tuple(files))
+
+
+def train_on_rows(request: Request) -> TrainingSet:
+    """Mr. TyDi's training rows: each query with its first positive passage, in its own language."""
+    return training_of(_rows(request), request.name)
+
+
+def _rows(request: Request) -> Iterator[Pair]:
+    for language, path in _training_files(request).items():
+
+        def pair(row: Mapping[str, Any], language: str = language) -> Pair:
+            positives = need(row, "positive_passages", list)
+            if not positives or not isinstance(positives[0], dict):
+                raise BadRowError("'positive_passages' has no passage")
+            passage = positives[0]
+            article = identity_of(passage, "docid").partition("#")[0]
+            identity = f"{language}:{identity_of(row, 'query_id')}"
+            text = _title_and_text(passage)
+            query = text_of(row, "query")
+            return Pair(identity, language, query, language, text, f"{language}:{article}")
+
+        yield from records(path, request.name, pair, request.skipped)
+
+
+def _training_files(request: Request) -> dict[str, Path]:
+    found = {
+        bcp47(groups["language"]): path for path, groups in find(request.folder, MR_TYDI_TRAIN)
+    }
+    what = "mrtydi-v1.1-<language>/train.jsonl"
+    return choose(found, request.languages, request.name, request.folder, what)
+
+
+def _files(request: Request) -> dict[str, _Files]:
+    layout = LAYOUTS[request.name]
+    topics = _by_language(request, layout.topics)
+    qrels = _by_language(request, layout.qrels)
+    passages: dict[str, list[Path]] = {}
+    for pattern in layout.passages:
+        for path, groups in find(request.folder, pattern):
+            passages.setdefault(bcp47(groups["language"]), []).append(path)
+    what = f"topics of part {request.part}"
+    chosen = choose(topics, request.languages, request.name, request.folder, what)
+    what = f"judgements (qrels) of part {request.part}"
+    judged = choose(qrels, tuple(chosen), request.name, request.folder, what)
+    return {
+        language: _Files(path, judged[language], tuple(passages.get(language, ())))
+        for language, path in chosen.items()
+    }
+
+
+def _by_language(request: Request, patterns: Sequence[str]) -> dict[str, Path]:
+    return {
+        bcp47(groups["language"]): path
+        for pattern in patterns
+        for path, groups in find(request.folder, pattern)
+        if groups["part"] == request.part
+    }
+
+
+def _article(gains: Mapping[str, float], identity: str) -> str:
+    articles = {passage.partition("#")[0] for passage, gain in gains.items() if gain > 0}
+    return articles.pop() if len(articles) == 1 else f"query {identity}"
+
+
+def _passages(language: str, paths: Sequence[Path], request: Request) -> Iterator[Candidate]:
+    def candidate(row: Mapping[str, Any]) -> Candidate:
+        key = "docid" if "docid" in row else "id"
+        return Candidate(f"{language}:{identity_of(row, key)}", _title_and_text(row))
+
+    for path in paths:
+        yield from records(path, request.name, candidate, request.skipped)
+
+
+def _title_and_text(row: Mapping[str, Any]) -> str:
+    if "contents" in row:
+        return " ".join(text_of(row, "contents").split("\n\n", 1))
+    return f"{row.get('title') or ''} {text_of(row, 'text')}".strip()

@@ -1,0 +1,80 @@
+"""XOR-Retrieve's own measure: is an answer among the first tokens of the retrieved passages?
+
+The benchmark `xor_tydi` ranks gold paragraphs (`squad_files`). The official measure searches all of
+English Wikipedia and looks for answer strings, so it needs no judgements; it is offered here for
+passages from anywhere (Asai et al. 2021, arXiv:2010.11856; `eval_xor_retrieve.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.data.languages import bcp47
+from trainables.data.reading import BadRowError, identity_of, need, records, text_of
+
+YES_NO = frozenset({"yes", "no"})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question of `xor_dev_retrieve_eng_span_v1_1.jsonl`: its language and English answers."""
+
+    language: str
+    answers: tuple[str, ...]
+
+
+def read_answers(path: Path) -> dict[str, Asked]:
+    """Question id to what counts as an answer.
+
+    Raises:
+        UserError: A missing file or malformed row.
+    """
+
+    def question(row: Mapping[str, Any]) -> tuple[str, Asked]:
+        answers = need(row, "answers", list)
+        if not all(isinstance(answer, str) for answer in answers):
+            raise BadRowError("'answers' holds something that is not a text")
+        return identity_of(row, "id"), Asked(bcp47(text_of(row, "lang")), tuple(answers))
+
+    return dict(records(path, "xor_tydi", question))
+
+
+def answer_recall(
+    passages: Mapping[str, Sequence[str]],
+    questions: Mapping[str, Asked],
+    tokens: int = 2000,
+    tokenize: Callable[[str], Sequence[str]] = str.split,
+) -> dict[str, float]:
+    """R@2kt, or R@5kt with `tokens=5000`, by language, and `macro`, the mean over languages.
+
+    Args:
+        passages: Question id to retrieved English passages, best first; a question that is
+            missing counts as not found.
+        questions: Of `read_answers`; those answered only by yes or no are left out, as officially.
+        tokens: How many of the first tokens are looked at.
+        tokenize: Officially NLTK's `word_tokenize`, which published numbers need; blanks by
+            default, which is close and needs no package.
+    """
+    hits: dict[str, list[bool]] = {}
+    for identity, question in questions.items():
+        wanted = [answer for answer in question.answers if answer not in YES_NO]
+        if wanted:
+            read = " ".join(_first(passages.get(identity, ()), tokens, tokenize))
+            found = any(answer in read for answer in wanted)
+            hits.setdefault(question.language, []).append(found)
+    shares = {language: sum(found) / len(found) for language, found in sorted(hits.items())}
+    return shares | ({"macro": sum(shares.values()) / len(shares)} if shares else {})
+
+
+def _first(
+    passages: Sequence[str], number: int, tokenize: Callable[[str], Sequence[str]]
+) -> list[str]:
+    found: list[str] = []
+    for passage in passages:
+        found.extend(tokenize(passage))
+        if len(found) >= number:
+            break
+    return found[:number]
