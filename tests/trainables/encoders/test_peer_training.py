@@ -15,7 +15,23 @@ from trainables.encoders.text import TextEncoder
 
 ROOT = Path(__file__).resolve().parents[3]
 STEPS, BATCH = 20, 8
-WORDS = ["man", "eating", "food", "quick", "brown", "fox", "jumps", "lazy", "dog", "river", "end", "sea", "Mann", "isst", "Brot"]
+WORDS = [
+    "man",
+    "eating",
+    "food",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "lazy",
+    "dog",
+    "river",
+    "end",
+    "sea",
+    "Mann",
+    "isst",
+    "Brot",
+]
 
 
 def texts(seed: int, longest: int) -> list[str]:
