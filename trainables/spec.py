@@ -18,6 +18,7 @@ Sampling = Literal["X-X", "X-Y", "hybrid", "X-X-mixed", "X-Y-fixed", "row-hybrid
 Pooling = Literal["mean", "cls"]
 CandidateText = Literal["sentence", "sentence+context"]
 Schedule = Literal["linear", "cosine", "constant"]
+Negatives = Literal["in_batch", "hard", "both", "paper_eq1"]
 
 TRAINING_FIELDS = frozenset(
     {
@@ -64,6 +65,7 @@ class DataRef(Frozen):
         languages: BCP-47 codes in ascending order; None for all that the source has.
         part: A named part of the source, such as `train` or `held-out`; None for all of it.
         text: What a candidate's text is, where the source leaves it open.
+        skip_malformed: Whether malformed rows are left out; None refuses them.
     """
 
     name: str
@@ -71,6 +73,7 @@ class DataRef(Frozen):
     languages: tuple[str, ...] | None = None
     part: str | None = None
     text: CandidateText | None = None
+    skip_malformed: bool | None = None
 
 
 class EncoderRef(Frozen):

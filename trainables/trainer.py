@@ -18,6 +18,7 @@ from trainables.data.corpus import TrainingSet
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.failures import TrialFailedError
+from trainables.info_nce import info_nce
 from trainables.spec import Execution, Spec
 from trainables.tokens import Columns
 
@@ -100,7 +101,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(spec, self.step)
         objective = partial(
-            contrastive.info_nce,
+            info_nce,
             temperature=spec.temperature or 1.0,
             symmetric=bool(spec.symmetric),
             question_ids=self.question_ids[batch.rows],

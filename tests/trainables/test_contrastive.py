@@ -1,4 +1,4 @@
-"""The loss against brute force, and its gradient at every layout of the batch."""
+"""The gradient of the loss at every layout of the batch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-from trainables.contrastive import Loss, Tokens, backward, cut, hold, info_nce, padded
+from trainables.contrastive import Tokens, backward, cut, hold, padded
 from trainables.encoders.text import TextEncoder
-from trainables.spec import EncoderRef
+from trainables.info_nce import Loss, info_nce
+from trainables.spec import EncoderRef, Negatives
 
 REF = EncoderRef(
     name="tiny", digest="0", pooling="mean", max_query_tokens=64, max_passage_tokens=64
@@ -95,122 +95,6 @@ def apart(one: Tensor, other: Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
-def brute_force(scores: NDArray[Any], *kinds: NDArray[Any]) -> tuple[float, float]:
-    """Mean loss over queries, one at a time, in float64; and the share of masked negatives."""
-    n, losses, masked = len(scores), [], 0
-    for i in range(n):
-        total = np.exp(scores[i, i])
-        for j in range(n):
-            if j == i:
-                continue
-            if any(ids[j] == ids[i] for ids in kinds):
-                masked += 1
-            else:
-                total += np.exp(scores[i, j])
-        losses.append(np.log(total) - scores[i, i])
-    return float(np.mean(losses)), masked / (n * (n - 1))
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    n=st.integers(2, 9),
-    groups=st.integers(1, 9),
-    symmetric=st.booleans(),
-    temperature=st.sampled_from([0.05, 0.2, 1.0]),
-    seed=st.integers(0, 10**6),
-)
-def test_masked_loss_equals_a_brute_force_over_queries(
-    n: int, groups: int, symmetric: bool, temperature: float, seed: int
-) -> None:
-    random = np.random.default_rng(seed)
-    vectors = random.normal(size=(2, n, 5)).astype(np.float32)
-    questions, golds, texts = random.integers(groups, size=(3, n))
-    loss = info_nce(
-        *torch.from_numpy(vectors),
-        temperature=temperature,
-        symmetric=symmetric,
-        question_ids=torch.from_numpy(questions),
-        gold_ids=torch.from_numpy(golds),
-        text_ids=torch.from_numpy(texts),
-        mask_false_negatives=True,
-    )
-    units = vectors.astype(np.float64)
-    units /= np.linalg.norm(units, axis=-1, keepdims=True)
-    scores = units[0] @ units[1].T / temperature
-    value, masked = brute_force(scores, questions, golds, texts)
-    if symmetric:
-        value = (value + brute_force(scores.T, questions, golds, texts)[0]) / 2
-    assert loss.value.item() == pytest.approx(value, rel=1e-4, abs=1e-5)
-    assert loss.masked_fraction == pytest.approx(masked)
-
-
-def test_without_collisions_the_masked_loss_is_plain_info_nce_to_the_bit() -> None:
-    queries, passages = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(0))
-    ids = torch.arange(12)
-    masked, unmasked = (
-        info_nce(
-            queries,
-            passages,
-            temperature=0.05,
-            symmetric=False,
-            question_ids=ids,
-            gold_ids=ids,
-            mask_false_negatives=mask,
-        )
-        for mask in (True, False)
-    )
-    plain = F.cross_entropy(F.normalize(queries) @ F.normalize(passages).T / 0.05, ids)
-    assert torch.equal(masked.value, plain)
-    assert torch.equal(unmasked.value, plain)
-    assert masked.masked_fraction == 0
-
-
-def test_masking_off_keeps_false_negatives_in_the_denominator() -> None:
-    queries, passages = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
-    ids = torch.arange(6) // 2
-    losses = [
-        info_nce(
-            queries,
-            passages,
-            temperature=0.5,
-            symmetric=False,
-            question_ids=torch.arange(6),
-            gold_ids=ids,
-            mask_false_negatives=mask,
-        )
-        for mask in (True, False)
-    ]
-    assert losses[0].value < losses[1].value
-    assert losses[0].masked_fraction == pytest.approx(6 / 30)
-    assert losses[1].masked_fraction == 0
-
-
-@pytest.mark.parametrize("symmetric", [False, True])
-def test_a_loss_in_blocks_equals_the_loss_in_one(
-    symmetric: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    vectors = torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(0))
-    found = []
-    for block in (1024, 16):
-        monkeypatch.setattr("trainables.contrastive.BLOCK", block)
-        leaf = vectors.clone().requires_grad_()
-        loss = objective(50, symmetric=symmetric)(leaf[0], leaf[1])
-        (gradient,) = torch.autograd.grad(loss.value, leaf)
-        found.append((loss, gradient))
-    assert found[0][0].value.item() == pytest.approx(found[1][0].value.item(), rel=1e-6)
-    assert found[0][0].masked_fraction == found[1][0].masked_fraction > 0
-    assert apart(found[1][1], found[0][1]) < 1e-6
-
-
-def test_scores_are_float32_under_autocast() -> None:
-    queries, passages = torch.randn(2, 8, 16, generator=torch.Generator().manual_seed(0))
-    expected = objective(8)(queries, passages).value
-    with torch.autocast("cpu", torch.bfloat16):
-        found = objective(8)(queries, passages).value
-    assert found.dtype == torch.float32
-    assert torch.equal(found, expected)
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=40),
@@ -242,6 +126,26 @@ def test_sorted_and_cached_gradients_equal_those_of_one_pass(
     found, grad, _ = step(encoder, queries, passages, budget)
     assert found == pytest.approx(value, rel=1e-5)
     assert apart(grad, expected) < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["hard", "both", "paper_eq1"])
+@pytest.mark.parametrize("budget", [None, 400, 8])
+def test_hard_negatives_are_passages_of_any_layout(mode: Negatives, budget: int | None) -> None:
+    encoder = tiny()
+    queries, passages = random_tokens(12, 12, 1), random_tokens(30, 60, 2)
+    owners = torch.arange(18) % 7
+    with_hard = partial(
+        objective(12, symmetric=False), gold_ids=torch.arange(30) % 4, negatives=mode
+    )
+    encoder.train()
+    loss = with_hard(encoder(queries), encoder(passages), owners=owners)
+    loss.value.backward()  # type: ignore[no-untyped-call]
+    expected = gradient(encoder)
+    encoder.zero_grad()
+    found = backward(encoder, queries, passages, partial(with_hard, owners=owners), budget)
+    assert found.value.item() == pytest.approx(loss.value.item(), rel=1e-5)
+    assert found.masked_fraction == loss.masked_fraction > 0
+    assert apart(gradient(encoder), expected) < 1e-5
 
 
 def test_cached_equals_uncached_with_dropout_on(monkeypatch: pytest.MonkeyPatch) -> None:

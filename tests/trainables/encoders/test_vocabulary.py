@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.contrastive import backward, info_nce
+from trainables.contrastive import backward
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import TrimmedEmbedding, restore_vocabulary, trim_vocabulary
+from trainables.info_nce import info_nce
 
 QUERIES = ["A man is eating.", "the river", "the quick fox", "lazy dog"]
 PASSAGES = ["A man is eating food.", "it ends in the sea", "fox jumps", "over the lazy dog"]
