@@ -145,6 +145,7 @@ def test_mlflow_has_a_parent_and_one_child_a_trial(finished: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_runs_from_scratch_agree_to_the_last_digit(finished: Path, tmp_path: Path) -> None:
     done = command(*STUDY, "--root", str(tmp_path), "--workers", "1")
     assert done.returncode == 0
@@ -152,6 +153,7 @@ def test_two_runs_from_scratch_agree_to_the_last_digit(finished: Path, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_an_interrupted_study_resumes_to_the_same_results(tmp_path: Path) -> None:
     longer = [argument.replace("steps=3", "steps=150") for argument in STUDY]
     name = NAME.replace("steps=3", "steps=150")
