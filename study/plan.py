@@ -138,8 +138,9 @@ def make_plan(
     factors = {k: v for k, v in space.factors(tier).items() if k not in overrides}
     settings = build_settings(base, where="--set")
     resolver = Resolver(data_dir)
-    held_out = settings.steps > 0 and training_source(settings)[0] == settings.benchmark
-    held_out = held_out and not catalog.is_embedded(settings.benchmark)
+    source, part = training_source(settings)
+    held_out = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
+    held_out = held_out and catalog.is_divided(source, part)
     count = seeds or space.tiers[tier].seeds or space.seeds
     points = [
         dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())

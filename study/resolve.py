@@ -34,13 +34,14 @@ class Resolver:
             seed: Of the trial.
             held_out: Evaluate only what the training data leave out.
         """
-        part = "held-out" if held_out else None
+        benchmark, part = catalog.split_name(settings.benchmark)
+        part = part or ("held-out" if held_out else None)
         values = settings.model_dump(include=set(Spec.model_fields) - {"encoder", "train"})
         values |= {
             "seed": seed,
             "steps": _steps(settings),
             "learning_rate": _learning_rate(settings),
-            "test": self.data(settings.benchmark, settings, part),
+            "test": self.data(benchmark, settings, part),
             "validation": self.validation(settings),
             "encoder": self.encoder(settings),
         }
@@ -75,20 +76,33 @@ class Resolver:
             if not catalog.is_embedded(settings.benchmark):
                 return None
             return self.data(settings.benchmark, settings, "validation")
-        return self.data(settings.validation, settings, None)
+        name, part = catalog.split_name(settings.validation)
+        return self.data(name, settings, part)
 
     def data(
         self, name: str, settings: Settings, part: str | None, *, training: bool = False
     ) -> DataRef:
-        """The reference of some data; training data keep all languages, to align their rows."""
-        languages = None if training else settings.eval_languages
+        """The reference of some data.
+
+        Parallel training data keep all languages, to align their rows; others have none to align.
+        """
+        languages = settings.eval_languages
+        if training:
+            languages = None if catalog.source(name).parallel else settings.languages
 
         def make() -> DataRef:
             return catalog.reference(
-                name, self.data_dir, languages, part=part, text=settings.candidate_text
+                name,
+                self.data_dir,
+                languages,
+                part=part,
+                text=settings.candidate_text,
+                skip_malformed=bool(settings.skip_malformed),
+                training=training,
             )
 
-        ref: DataRef = self._once(("data", name, part, languages, settings.candidate_text), make)
+        chosen = (name, part, languages, settings.candidate_text, settings.skip_malformed, training)
+        ref: DataRef = self._once(("data", *chosen), make)
         if self.data_dir is not None and not catalog.is_embedded(name):
             self.places[ref.digest] = str(self.data_dir.expanduser().resolve())
         return ref
@@ -103,15 +117,14 @@ class Resolver:
 def training_source(settings: Settings) -> tuple[str, str | None]:
     """Name and part of the training data.
 
-    `own` is the training part of an embedded world, or every second article of a LAReQA file.
+    `own` is the benchmark's own: of an embedded world or a source with a training split that split,
+    else the articles that `held-out` leaves.
     """
-    own_part = "train" if catalog.is_embedded(settings.benchmark) else "articles"
     if settings.train == "own":
-        return settings.benchmark, own_part
-    if catalog.is_embedded(settings.train):
-        return settings.train, "train"
-    name, _, part = settings.train.partition(":")
-    return name, part or None
+        name, _ = catalog.split_name(settings.benchmark)
+        return name, catalog.own_part(name)
+    name, part = catalog.split_name(settings.train)
+    return name, "train" if catalog.is_embedded(name) else part
 
 
 def _steps(settings: Settings) -> int:

@@ -26,6 +26,7 @@ app.command("reproduce")(reproduce.reproduce)
 app.command("export")(export.export)
 app.command("clean")(clean.clean)
 app.command("track")(track.track)
+app.add_typer(data.app, name="data")
 app.command("ui")(ui.ui)
 
 

@@ -21,15 +21,16 @@ class Settings(Frozen):
     """Everything a space, a cell or `--set` may set for a trial; one field a key.
 
     Attributes:
-        benchmark: What is evaluated; see `trainables.data.catalog.names()`.
-        validation: Benchmark that selection may read; `own` for the benchmark's own validation
-            part, if it has one; null for none.
+        benchmark: What is evaluated, as `name` or `name:part`; `data list` shows the names.
+        validation: Benchmark that selection may read, as `name` or `name:part`; `own` for the
+            benchmark's own validation part, if it has one; null for none.
         train: Training data as `name` or `name:part`; `own` for the benchmark's own training part.
             What it shares with the benchmark is left out of the evaluation.
         encoder: `embedded/<rung>`, a checkpoint folder or a hub id.
         languages: Training languages; all that the training data have by default.
         eval_languages: Languages evaluated; all that the benchmark has by default.
         candidate_text: What a candidate's text is, where the source leaves it open.
+        skip_malformed: Leave malformed rows of the sources' files out, and count them.
         sampling: Which languages a batch's queries and passages are in.
         alpha: The mixing ratio of `hybrid` and `row-hybrid`.
         shuffle_pairs: Control: passages are dealt to the wrong questions.
@@ -64,6 +65,7 @@ class Settings(Frozen):
     languages: tuple[str, ...] | None = None
     eval_languages: tuple[str, ...] | None = None
     candidate_text: Literal["sentence", "sentence+context"] | None = None
+    skip_malformed: bool | None = None
     sampling: Sampling = "hybrid"
     alpha: float = Field(0.5, ge=0, le=1)
     shuffle_pairs: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from trainables.data.reading import choose, find, identity_of, records, refuse_r
 from trainables.data.source import Found, Request
 
 GOLD = r"gold_span_passages\.afriqa\.(?P<language>[a-z]{3})\.(?P<pivot>en|fr)\.(?P<part>\w+)\.json"
+
+WITHOUT_PASSAGE = "questions without a passage"
+"""Some rows of every file have the answer alone, and null for the passage."""
 
 Files = dict[str, tuple[Path, str]]
 """Language to its file and the language of its passages."""
@@ -40,16 +44,18 @@ def load_afriqa(request: Request) -> Benchmark:
     Raises:
         UserError: Missing or malformed files.
     """
-    return benchmark_of(_pairs(request), request.name, request.dropped)
+    without = Counter[str]()
+    pairs = list(_pairs(request, without))
+    return benchmark_of(pairs, request.name, request.dropped | without)
 
 
 def train_on_afriqa(request: Request) -> TrainingSet:
     """The same as rows: queries in two languages, the passage in the pivot language alone."""
-    return training_of(_pairs(request), request.name)
+    return training_of(_pairs(request, Counter()), request.name)
 
 
-def _pairs(request: Request) -> Iterator[Pair]:
-    """The African question first, so that corpora follow the files."""
+def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
+    """The African question first; counts rows that have no passage."""
     for language, (path, pivot) in _files(request).items():
         seen: set[str] = set()
 
@@ -59,6 +65,9 @@ def _pairs(request: Request) -> Iterator[Pair]:
             pivot: str = pivot,
             seen: set[str] = seen,
         ) -> list[Pair]:
+            if "context" in row and row["context"] is None:
+                without[WITHOUT_PASSAGE] += 1
+                return []
             passage, title = text_of(row, "context"), str(row.get("title") or "")
             texts = {language: text_of(row, "question_lang")}
             texts[pivot] = text_of(row, "question_translated")

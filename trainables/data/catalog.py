@@ -1,57 +1,81 @@
-"""Names of benchmarks and training data, and the loader of each."""
+"""Names of benchmarks and training data become what they name; the table is in `sources`."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from trainables import storage
-from trainables.data import lareqa, paragraphs, synthetic
+from trainables.data import synthetic
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.source import Found, Request, Source
+from trainables.data.sources import SOURCES
 from trainables.errors import UserError
 from trainables.spec import CandidateText, DataRef
-
-LAREQA_LANGUAGES = {
-    "xquad_r": ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"),
-    "mlqa_r": ("ar", "de", "en", "es", "hi", "vi", "zh"),
-}
-PARAGRAPH_LANGUAGES = {
-    "xquad": LAREQA_LANGUAGES["xquad_r"],
-    "mlqa": LAREQA_LANGUAGES["mlqa_r"],
-}
-"""The same questions against whole paragraphs, as MTEB builds XQuADRetrieval, MLQARetrieval."""
-
-FILE_LANGUAGES = LAREQA_LANGUAGES | PARAGRAPH_LANGUAGES
-
-LAREQA_ARTICLES = 1_000
-"""More than any LAReQA or XQuAD file has."""
-
-LAREQA_PARTS = {
-    "articles": frozenset(range(0, LAREQA_ARTICLES, 2)),
-    "held-out": frozenset(range(1, LAREQA_ARTICLES, 2)),
-}
-"""Every second article for training, the others for evaluation: same domain, no shared text."""
-
-_UNTRAINED = (
-    "mlqa has no training part: its articles differ from language to language and all are "
-    "evaluated; train on other data with --set train=..., for example xquad_r:articles"
-)
 
 
 def names() -> list[str]:
     """All names that `load_benchmark` knows."""
-    return sorted([*FILE_LANGUAGES, *_worlds()])
+    return sorted(name for name, source in table().items() if source.benchmark is not None)
+
+
+@cache
+def table() -> dict[str, Source]:
+    """Every source by name, the embedded worlds first."""
+    worlds = {
+        "synthetic" if name == "standard" else f"synthetic:{name}": value
+        for name, value in synthetic.WORLDS.items()
+    }
+    return {name: _embedded(name, value) for name, value in worlds.items()} | SOURCES
+
+
+def source(name: str) -> Source:
+    """The source of this name.
+
+    Raises:
+        UserError: There is none.
+    """
+    if name not in table():
+        raise UserError(
+            f"unknown benchmark or training data {name!r}; known: {', '.join(sorted(table()))}"
+        )
+    return table()[name]
+
+
+def split_name(text: str) -> tuple[str, str | None]:
+    """`tydiqa:held-out` is the part `held-out` of `tydiqa`; `synthetic:null` is a name."""
+    if text in table():
+        return text, None
+    name, _, part = text.partition(":")
+    return name, part or None
+
+
+def own_part(name: str) -> str | None:
+    """The part of a benchmark that may be trained on where it is evaluated too."""
+    found = source(name)
+    if "train" in found.parts and "held-out" not in found.parts:
+        return "train"
+    return "train" if found.embedded else "articles"
+
+
+def is_divided(name: str, part: str | None) -> bool:
+    """Whether training on this part leaves `held-out` of the same source to evaluate."""
+    return "held-out" in source(name).parts and source(name).check_part(part, training=True) == (
+        "articles"
+    )
 
 
 def is_embedded(name: str) -> bool:
     """Whether the data are made by this project and need no folder."""
-    return name in _worlds()
+    return name in table() and table()[name].embedded
 
 
 def world(name: str) -> synthetic.World:
     """The embedded world behind a name such as `synthetic` or `synthetic:null`."""
-    return _worlds()[name]
+    return synthetic.WORLDS["standard" if name == "synthetic" else name.partition(":")[2]]
 
 
 def load_benchmark(
@@ -61,35 +85,28 @@ def load_benchmark(
     *,
     part: str | None = None,
     text: CandidateText | None = None,
+    skip_malformed: bool = False,
 ) -> Benchmark:
     """Load a benchmark by name.
 
     Args:
         name: One of `names()`.
-        path: The folder with the source's own files; not for the embedded world.
+        path: The folder with the source's own files, or one that holds it under the source's
+            name; not for the embedded world.
         languages: BCP-47 codes to keep; all the source has by default.
-        part: For the embedded world `validation` or `test` (default); for LAReQA files and
-            `xquad` `held-out`, the articles that `articles` leaves out of training; for `mlqa`
-            `test` (default) or `validation`, which MLQA calls dev, or one of MTEB's subsets:
-            `test/de-en` has German questions and English paragraphs.
+        part: One of the source's parts, such as `test` or `held-out`; see `data show NAME`.
         text: For LAReQA files `sentence` or `sentence+context` (default, as in XTREME-R).
+        skip_malformed: Leave malformed rows out and count them in `Benchmark.dropped`.
 
     Raises:
         UserError: An unknown name, language or part, or files that are not as they should be.
     """
-    if is_embedded(name):
-        split: Literal["test", "validation"] = "test" if part in (None, "test") else "validation"
-        _one_of(part, "test", "validation")
-        benchmark = synthetic.synthetic_benchmark(world(name), split)
-        return _keep_languages(benchmark, languages)
-    folder, known = _folder(name, path), _known_languages(name, languages)
-    if name == "mlqa":
-        split, pair = _mlqa_part(part)
-        return paragraphs.load_mlqa_paragraphs(folder, known, split, pair)
-    articles = None if part is None else LAREQA_PARTS[_one_of(part, "held-out", "articles")]
-    if name in PARAGRAPH_LANGUAGES:
-        return paragraphs.load_paragraphs(folder, name, known, articles)
-    return lareqa.load_lareqa(folder, name, known, _text(text), articles)
+    found = source(name)
+    if found.benchmark is None:
+        raise UserError(f"{name} is training data and cannot be evaluated; see `data list`")
+    request = _request(found, path, languages, part, text, skip_malformed)
+    benchmark = found.benchmark(request)
+    return _keep_languages(benchmark, languages) if found.embedded else benchmark
 
 
 def load_training(
@@ -99,24 +116,24 @@ def load_training(
     *,
     part: str | None = None,
     text: CandidateText | None = None,
+    skip_malformed: bool = False,
 ) -> TrainingSet:
     """Load training data by name; arguments and errors as for `load_benchmark`.
 
     The rows kept exist in all of `languages`, so that every arm sees the same questions.
     """
-    if is_embedded(name):
-        training = synthetic.synthetic_training(world(name))
-    else:
-        folder, known = _folder(name, path), _known_languages(name, languages)
-        if name == "mlqa":
-            raise UserError(_UNTRAINED)
-        articles = LAREQA_PARTS[_one_of(part, "articles", "held-out")]
-        training = (
-            paragraphs.paragraph_pairs(folder, name, known, articles)
-            if name in PARAGRAPH_LANGUAGES
-            else lareqa.training_pairs(folder, name, known, _text(text), articles)
+    found = source(name)
+    request = _request(found, path, languages, part, text, skip_malformed, training=True)
+    if found.training is None:
+        raise UserError(_untrained(found))
+    training = found.training(request)
+    chosen = languages or training.languages
+    if len(chosen) > 1 and found.relevance in ("own language", "other language"):
+        raise UserError(
+            f"{name} cannot be trained on in {', '.join(chosen)} at once: no row of it exists in "
+            "two languages as a whole. Train on one with --set languages=..., or on parallel data"
         )
-    return training.restrict(languages or training.languages)
+    return training.restrict(chosen)
 
 
 def reference(
@@ -126,39 +143,42 @@ def reference(
     *,
     part: str | None = None,
     text: CandidateText | None = None,
+    skip_malformed: bool = False,
+    training: bool = False,
 ) -> DataRef:
     """Name data by content; the files are read and hashed, nothing is kept in memory.
+
+    Args:
+        name: Of a source.
+        path: As for `load_benchmark`, like the others.
+        languages: BCP-47 codes.
+        part: A part, or None for the one that is evaluated or trained on by default.
+        text: Candidate text.
+        skip_malformed: Leave malformed rows out.
+        training: Whether it is to be trained on.
 
     Raises:
         UserError: An unknown name or language, or a missing file.
     """
-    if is_embedded(name):
+    found = source(name)
+    if found.embedded:
         return DataRef(
             name=name,
             digest=synthetic.world_digest(world(name)),
             languages=tuple(sorted(languages or world(name).languages)),
             part=part or "test",
         )
-    folder, known = _folder(name, path), _known_languages(name, languages)
-    files = {f"{language}.json": folder / f"{language}.json" for language in known}
-    if name == "mlqa":
-        split, pair = _mlqa_part(part)
-        known = sorted({*pair}) if pair else known
-        found = paragraphs.mlqa_files(folder, known, split)
-        files = {f"{language}.json": path for language, path in found.items()}
-        part = part or split
-    for file in files.values():
-        if not file.is_file():
-            raise UserError(
-                f"{name}: {file} is missing; put the source's own files in one folder and name "
-                f"it with --data-dir, or choose languages with --set eval_languages=..."
-            )
+    if training and found.training is None:
+        raise UserError(_untrained(found))
+    request = _request(found, path, languages, part, text, skip_malformed, training)
+    files: Found = found.find(request)
     return DataRef(
         name=name,
-        digest=storage.tree_digest(files),
-        languages=tuple(known),
-        part=part,
-        text=None if name in PARAGRAPH_LANGUAGES else _text(text),
+        digest=storage.tree_digest(dict(files.files)),
+        languages=tuple(sorted(files.languages)),
+        part=request.part if part is not None or found.names_part else None,
+        text=request.text,
+        skip_malformed=skip_malformed or None,
     )
 
 
@@ -172,29 +192,36 @@ def open_benchmark(ref: DataRef, places: Mapping[str, str]) -> Benchmark:
     Raises:
         UserError: The files are not those that `ref` was made from.
     """
+    folder = _verified(ref, places, training=False)
     return load_benchmark(
-        ref.name, _verified(ref, places), ref.languages, part=ref.part, text=ref.text
+        ref.name,
+        folder,
+        ref.languages,
+        part=ref.part,
+        text=ref.text,
+        skip_malformed=bool(ref.skip_malformed),
     )
 
 
 def open_training(ref: DataRef, places: Mapping[str, str]) -> TrainingSet:
     """Load the very training data that `ref` names; arguments and errors as `open_benchmark`."""
+    folder = _verified(ref, places, training=True)
     return load_training(
-        ref.name, _verified(ref, places), ref.languages, part=ref.part, text=ref.text
+        ref.name,
+        folder,
+        ref.languages,
+        part=ref.part,
+        text=ref.text,
+        skip_malformed=bool(ref.skip_malformed),
     )
 
 
-def _worlds() -> dict[str, synthetic.World]:
-    return {
-        "synthetic" if name == "standard" else f"synthetic:{name}": value
-        for name, value in synthetic.WORLDS.items()
-    }
-
-
-def _verified(ref: DataRef, places: Mapping[str, str]) -> str | None:
+def _verified(ref: DataRef, places: Mapping[str, str], *, training: bool) -> str | None:
     """The folder of `ref`, once its content has been found to be what it names."""
     folder = places.get(ref.digest)
-    now = reference(ref.name, folder, ref.languages, part=ref.part, text=ref.text)
+    now = reference(
+        ref.name, folder, ref.languages, part=ref.part, text=ref.text, training=training
+    )
     if now.digest != ref.digest:
         raise UserError(
             f"{ref.name}: {folder or 'the embedded world'} now has content {now.digest}, "
@@ -204,53 +231,83 @@ def _verified(ref: DataRef, places: Mapping[str, str]) -> str | None:
     return folder
 
 
-def _folder(name: str, path: str | Path | None) -> Path:
-    if name not in FILE_LANGUAGES:
-        raise UserError(f"unknown benchmark or training data {name!r}; known: {', '.join(names())}")
+def _request(
+    found: Source,
+    path: str | Path | None,
+    languages: Sequence[str] | None,
+    part: str | None,
+    text: str | None,
+    skip_malformed: bool,
+    training: bool = False,
+) -> Request:
+    """What is asked for, checked as far as that needs no file."""
+    chosen: CandidateText = "sentence" if text == "sentence" else "sentence+context"
+    if text not in (None, "sentence", "sentence+context"):
+        raise UserError(f"no candidate text {text!r}; there is sentence+context, sentence")
+    return Request(
+        name=found.name,
+        folder=Path() if found.embedded else _folder(found, path),
+        languages=None if found.embedded else found.check_languages(tuple(languages or ()) or None),
+        part=found.check_part(part, training=training),
+        text=chosen if found.has_text else None,
+        skipped=Counter() if skip_malformed else None,
+        training=training,
+    )
+
+
+def _folder(found: Source, path: str | Path | None) -> Path:
     if path is None:
-        raise UserError(f"{name} is read from files: name their folder with --data-dir DIR")
+        raise UserError(
+            f"{found.name} is read from files: name their folder with --data-dir DIR; "
+            f"`python -m study data show {found.name}` says which files and where to get them"
+        )
     folder = Path(path).expanduser().resolve()
     if not folder.is_dir():
         raise UserError(
-            f"--data-dir {path}: no such folder; {name} is read from the source's files"
+            f"--data-dir {path}: no such folder; {found.name} is read from the source's files"
         )
-    return folder
+    inside = folder / found.name
+    return inside if inside.is_dir() else folder
 
 
-def _known_languages(name: str, languages: Sequence[str] | None) -> list[str]:
-    known = FILE_LANGUAGES[name]
-    if unknown := sorted(set(languages or ()) - set(known)):
-        raise UserError(f"{name} has no language {unknown[0]!r}; it has {', '.join(known)}")
-    return sorted(languages or known)
+def _untrained(found: Source) -> str:
+    if found.untrained.startswith(found.name):
+        return found.untrained
+    return f"{found.name} cannot be trained on: {found.untrained}"
 
 
-def _one_of(part: str | None, default: str, *others: str) -> str:
-    if part is not None and part not in (default, *others):
-        raise UserError(f"no part {part!r}; there is {', '.join((default, *others))}")
-    return part or default
+def _embedded(name: str, value: synthetic.World) -> Source:
+    """The entry of an embedded world."""
 
-
-def _mlqa_part(
-    part: str | None,
-) -> tuple[Literal["test", "validation"], tuple[str, str] | None]:
-    """Split, and the languages of questions and paragraphs where only these are asked for."""
-    if part in ("articles", "held-out"):
-        raise UserError(_UNTRAINED)
-    split, _, pair = (part or "test").partition("/")
-    asked, _, answered = pair.partition("-")
-    known = PARAGRAPH_LANGUAGES["mlqa"]
-    if split not in ("test", "validation") or (pair and not {asked, answered} <= {*known}):
-        raise UserError(
-            f"mlqa has no part {part!r}; there is test, validation, and of each the pairs of "
-            f"languages of questions and paragraphs, such as test/de-en, of {', '.join(known)}"
+    def benchmark(request: Request) -> Benchmark:
+        if request.part == "train":
+            raise UserError(f"{name}: part train is trained on; evaluate test or validation")
+        split: Literal["test", "validation"] = (
+            "validation" if request.part == "validation" else "test"
         )
-    chosen: Literal["test", "validation"] = "test" if split == "test" else "validation"
-    return chosen, (asked, answered) if pair else None
+        return synthetic.synthetic_benchmark(value, split)
 
+    def training(_: Request) -> TrainingSet:
+        return synthetic.synthetic_training(value)
 
-def _text(text: str | None) -> CandidateText:
-    chosen = _one_of(text, "sentence+context", "sentence")
-    return "sentence" if chosen == "sentence" else "sentence+context"
+    return Source(
+        name=name,
+        about="An embedded world, made from a seed: languages with shared concepts",
+        licence="of this project",
+        languages=value.languages,
+        sizes="docs/synthetic.md",
+        relevance="all languages",
+        can="Whether a study works, in minutes and offline.",
+        cannot="A toy: no evidence about human languages.",
+        layout=(),
+        find=lambda _: Found({}, value.languages),
+        parts=("test", "validation", "train"),
+        part="test",
+        training_part="train",
+        benchmark=benchmark,
+        training=training,
+        embedded=True,
+    )
 
 
 def _keep_languages(benchmark: Benchmark, languages: Sequence[str] | None) -> Benchmark:

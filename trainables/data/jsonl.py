@@ -31,11 +31,14 @@ TRAINING = "train.jsonl"
 
 def jsonl_files(request: Request) -> Found:
     """The three files of a benchmark, or the one of training data."""
-    if (_folder(request) / BENCHMARK[0]).is_file():
-        files = _files(request, BENCHMARK)
-        return Found(files, request.languages or load_jsonl(request).languages)
-    files = _files(request, (TRAINING,))
-    return Found(files, request.languages or train_on_jsonl(request).languages)
+    if request.training:
+        files = _files(request, (TRAINING,))
+        return Found(files, request.languages or train_on_jsonl(request).languages)
+    files = _files(request, BENCHMARK)
+    if request.languages:
+        return Found(files, request.languages)
+    found = load_jsonl(request)
+    return Found(files, tuple(sorted({*found.queries, *found.corpus})))
 
 
 def load_jsonl(request: Request) -> Benchmark:

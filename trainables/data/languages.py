@@ -22,6 +22,9 @@ yor=yo zho=zh zsm=ms zul=zu
 """Those that have two letters in BCP-47; macrolanguages stand for their standard variety."""
 
 _CODES = dict(pair.split("=") for pair in (_NAMES + _ISO_639_3).split())
+NAMES = {code: name for name, code in (pair.split("=") for pair in _NAMES.split())}
+"""BCP-47 code to the English name that sources use in names of files."""
+
 _WRITTEN_TWICE = frozenset({"ar", "bn", "hi", "ne", "si", "ur"})
 """Languages that Belebele also has in Latin script; the other script is the usual one."""
 

@@ -101,6 +101,25 @@ def load_mlqa_paragraphs(
     return _benchmark(files, name, strip=False, pair=pair, only=both, skipped=skipped)
 
 
+def mlqa_part(
+    part: str | None, known: Sequence[str]
+) -> tuple[Literal["test", "validation"], Pair | None]:
+    """Split, and the languages of questions and paragraphs where only these are asked for.
+
+    Raises:
+        UserError: No such part.
+    """
+    split, _, pair = (part or "test").partition("/")
+    asked, _, answered = pair.partition("-")
+    if split not in ("test", "validation") or (pair and not {asked, answered} <= {*known}):
+        raise UserError(
+            f"mlqa has no part {part!r}; there is test, validation, and of each the pairs of "
+            f"languages of questions and paragraphs, such as test/de-en, of {', '.join(known)}"
+        )
+    chosen: Literal["test", "validation"] = "test" if split == "test" else "validation"
+    return chosen, (asked, answered) if pair else None
+
+
 def mlqa_files(
     folder: Path, languages: Sequence[str] | None, split: str, name: str = "mlqa"
 ) -> dict[str, Path]:

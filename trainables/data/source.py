@@ -27,6 +27,7 @@ class Request:
         part: A part that the source has; None where it has none, or for all of it.
         text: What a candidate's text is, where the source leaves it open.
         skipped: Counts malformed rows, which are left out; None refuses them.
+        training: Whether it is to be trained on, not evaluated.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Request:
     part: str | None = None
     text: CandidateText | None = None
     skipped: Skipped = None
+    training: bool = False
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -48,7 +50,7 @@ class Found:
 
     Attributes:
         files: What each is, whatever it is called here, to where it lies.
-        languages: BCP-47 codes in ascending order; None where only reading tells.
+        languages: BCP-47 codes in ascending order.
     """
 
     files: Mapping[str, Path]
@@ -107,6 +109,7 @@ class Source:
         has_text: Whether it leaves open what a candidate's text is.
         embedded: Whether this project makes it, so that there are no files.
         free_parts: Whether parts beyond `parts` are checked by its own functions.
+        names_part: Whether a spec names the part even where it is the usual one.
         codes: BCP-47 code to the name of the language in the origins' files.
     """
 
@@ -130,6 +133,7 @@ class Source:
     has_text: bool = False
     embedded: bool = False
     free_parts: bool = False
+    names_part: bool = True
     codes: Mapping[str, str] | None = None
 
     @property

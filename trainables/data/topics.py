@@ -77,6 +77,11 @@ class _Files:
     passages: tuple[Path, ...]
 
 
+def topic_or_row_files(request: Request) -> Found:
+    """Topics, judgements and passages to evaluate; Mr. TyDi's rows to train on."""
+    return training_files(request) if request.training else topic_files(request)
+
+
 def topic_files(request: Request) -> Found:
     """Topics, judgements and, where they are, passages of each language."""
     files = _files(request)

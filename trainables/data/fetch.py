@@ -1,0 +1,129 @@
+"""Fetch a source's files, only ever because a person asked for it (`data fetch`)."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainables.data.source import Hub, Source, Web
+from trainables.errors import UserError
+
+NOTE = "fetched.json"
+"""Beside the files: where they came from, and at which commit."""
+
+TIMEOUT = 60.0
+"""Seconds without an answer after which an address counts as not reached."""
+
+
+def fetch(
+    source: Source, folder: Path, languages: Sequence[str] | None, endpoint: str | None = None
+) -> list[str]:
+    """Download the files of a source into `folder` and note where they came from.
+
+    Args:
+        source: With at least one origin.
+        folder: Made if it is not there; files that are there already are not fetched again.
+        languages: BCP-47 codes; all that the source has by default.
+        endpoint: Of the hub, instead of the usual one.
+
+    Returns:
+        What was fetched, a line each.
+
+    Raises:
+        UserError: A source without origins, a language it does not have, or an address that
+            cannot be reached.
+    """
+    if not source.origins:
+        raise UserError(
+            f"{source.name}: there is nothing to fetch; put your own files in a folder and name it "
+            "with --data-dir (docs/data.md shows their format)"
+        )
+    chosen = source.check_languages(tuple(languages or ()) or None) or tuple(source.codes or ())
+    codes = [(source.codes or {}).get(language, language) for language in chosen]
+    folder.mkdir(parents=True, exist_ok=True)
+    said: list[str] = []
+    for origin in source.origins:
+        if isinstance(origin, Hub):
+            said.append(_from_hub(source, origin, folder, codes, endpoint))
+        else:
+            said += _from_web(source, origin, folder, codes)
+    (folder / NOTE).write_text(json.dumps({"source": source.name, "from": said}, indent=2) + "\n")
+    return said
+
+
+def expanded(patterns: Sequence[str], codes: Sequence[str]) -> list[str]:
+    """Patterns with each language put for `{}`."""
+    return [
+        pattern.replace("{}", code)
+        for pattern in patterns
+        for code in (codes if "{}" in pattern else [""])
+    ]
+
+
+def _from_hub(
+    source: Source, origin: Hub, folder: Path, codes: Sequence[str], endpoint: str | None
+) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    api = HfApi(endpoint=endpoint)
+    try:
+        commit = api.dataset_info(origin.id, revision=origin.revision).sha or origin.revision
+        api.snapshot_download(
+            origin.id,
+            repo_type="dataset",
+            revision=commit,
+            local_dir=folder,
+            allow_patterns=expanded(origin.files, codes),
+        )
+    except OfflineModeIsEnabled:
+        raise UserError(
+            f"{source.name}: HF_HUB_OFFLINE is set, so {origin.id} is not fetched; unset it, or "
+            f"fetch the files elsewhere and put them in {folder}"
+        ) from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(_unreached(source, f"data set {origin.id}", folder, error)) from None
+    except Exception as error:
+        # the hub's client raises its transport's own errors, of a package we do not import
+        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore"):
+            raise
+        raise UserError(_unreached(source, f"data set {origin.id}", folder, error)) from None
+    return f"{origin.id}@{commit}: {', '.join(expanded(origin.files, codes))}"
+
+
+def _from_web(source: Source, origin: Web, folder: Path, codes: Sequence[str]) -> list[str]:
+    said = []
+    for url in expanded(origin.urls, codes):
+        path = folder / url.rsplit("/", 1)[1]
+        if not path.exists():
+            _download(source, url, path)
+        if path.name.endswith(".zip") and not any("zip" in layout for layout in source.layout):
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder)
+        said.append(url)
+    return said
+
+
+def _download(source: Source, url: str, path: Path) -> None:
+    """One file, under its name only once it is complete."""
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, partial.open("wb") as file:
+            while block := answer.read(1 << 20):
+                file.write(block)
+    except (urllib.error.URLError, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(_unreached(source, url, path.parent, error)) from None
+    partial.replace(path)
+
+
+def _unreached(source: Source, where: str, folder: Path, error: Exception) -> str:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (
+        f"{source.name}: {where} cannot be fetched ({reason}). Try again, or fetch the files on "
+        f"another machine and put them in {folder}: {'; '.join(source.layout)}"
+    )

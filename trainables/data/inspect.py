@@ -1,0 +1,134 @@
+"""Are the files at hand whole? What can be loaded, how much it is, and what is known of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trainables.data import catalog
+from trainables.data.known_files import KNOWN_COUNTS, KNOWN_FILES
+from trainables.data.source import Source
+from trainables.errors import UserError
+
+State = Literal["whole", "differs", "not known", "not at hand", "malformed"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about a part, or a file, of a source.
+
+    Attributes:
+        subject: `part` of a source or `file` name.
+        state: `whole` where everything known agrees, `differs` where something does not.
+        detail: Counts, or what is wrong, in words.
+    """
+
+    subject: str
+    state: State
+    detail: str
+
+
+def check(source: Source, folder: Path) -> list[Finding]:
+    """Compare files by checksum and parts by counts with what is known of them.
+
+    Args:
+        source: One that is read from files.
+        folder: Holds them.
+    """
+    findings = list(_files(source, folder))
+    for part in source.parts or (None,):
+        findings.append(_part(source, folder, part))
+    return findings
+
+
+def recognised(folder: Path) -> list[Source]:
+    """Sources of which at least one part can be found in a folder."""
+    return [source for source in catalog.table().values() if _holds(source, folder)]
+
+
+def blob_id(path: Path) -> str:
+    """Git's id of a file's content."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _holds(source: Source, folder: Path) -> bool:
+    if source.embedded:
+        return False
+    for part in source.parts or (None,):
+        for training in (False, True):
+            try:
+                catalog.reference(source.name, folder, part=part, training=training)
+            except UserError:
+                continue
+            return True
+    return False
+
+
+def _files(source: Source, folder: Path) -> list[Finding]:
+    known = KNOWN_FILES.get(source.name, {})
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.name in known and path.is_file():
+            size, blob = known[path.name]
+            if path.stat().st_size != size:
+                said = f"{path.stat().st_size} bytes instead of {size}"
+                found.append(Finding(path.name, "differs", said))
+            elif blob_id(path) != blob:
+                found.append(Finding(path.name, "differs", "another content, of equal size"))
+            else:
+                found.append(Finding(path.name, "whole", f"{size} bytes, checksum as published"))
+    return found
+
+
+def _part(source: Source, folder: Path, part: str | None) -> Finding:
+    subject = f"part {part}" if part else "all of it"
+    training = source.benchmark is None
+    try:
+        catalog.reference(source.name, folder, part=part, training=training)
+    except UserError as error:
+        return Finding(subject, "not at hand", str(error))
+    try:
+        if training:
+            rows = catalog.load_training(source.name, folder, part=part)
+            said = f"{len(rows.questions)} rows in {', '.join(rows.languages)}"
+            return Finding(subject, "not known", said)
+        benchmark = catalog.load_benchmark(source.name, folder, part=part)
+    except UserError as error:
+        return Finding(subject, "malformed", str(error))
+    counts = {
+        language: (
+            len(benchmark.queries.get(language, ())),
+            len(benchmark.corpus.get(language, ())),
+        )
+        for language in sorted({*benchmark.queries, *benchmark.corpus})
+    }
+    said = ", ".join(f"{la} {queries}/{held}" for la, (queries, held) in counts.items())
+    said = f"queries/candidates: {said}" + "".join(
+        f"; {number} {reason}" for reason, number in benchmark.dropped.items()
+    )
+    wrong = _unlike(source, part, counts, counted_only=bool(benchmark.refusal))
+    state: State = "not known" if wrong is None else "differs" if wrong else "whole"
+    notes = [*(wrong or ()), *([benchmark.refusal] if benchmark.refusal else ())]
+    return Finding(subject, state, "; ".join([said, *notes]))
+
+
+def _unlike(
+    source: Source, part: str | None, counts: dict[str, tuple[int, int]], counted_only: bool
+) -> list[str] | None:
+    """Where counts differ from those known; None where none is known."""
+    known = KNOWN_COUNTS.get((source.name, part))
+    if known is None:
+        return None
+    wrong = []
+    for language, (queries, held) in counts.items():
+        expected = known.get(language)
+        if expected is None:
+            wrong.append(f"{language} is not known")
+        elif queries != expected[0]:
+            wrong.append(f"{language} should have {expected[0]} queries")
+        elif expected[1] is not None and held != expected[1] and not counted_only:
+            wrong.append(f"{language} should have {expected[1]} candidates")
+    return wrong
