@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.exceptions import TyperException
 
-from study.commands import clean, export, reproduce, run, status, track, ui
+from study.commands import clean, data, export, reproduce, run, status, track, ui
 from trainables.errors import UserError
 
 app = typer.Typer(
