@@ -1,22 +1,27 @@
 """Which rows and languages form batch t: a pure function of (seed, t).
 
-Content, coin and languages come from independent random streams, so all samplings and mixing
-ratios of a seed see the same rows in the same order, and batch t of `hybrid` is batch t of either
-`X-X` or `X-Y`.
+Content, coin and languages come from independent random streams. Where every row exists in every
+language, all samplings and mixing ratios of a seed see the same rows in the same order, and batch
+t of `hybrid` is batch t of either `X-X` or `X-Y`.
+
+Where rows lack languages, a batch of one language or one pair is block t of the order of the rows
+that exist there, and languages drawn row by row are those that the row has. Batch t of `hybrid`
+still is one of the pure arms' own; arms differ in their rows only as far as languages force them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.errors import UserError
+from trainables.orders import Indices, Order, Stream, stream
+from trainables.presence import Flags, Presence
 from trainables.spec import Sampling
 
-Indices = NDArray[np.int64]
+Weights = NDArray[np.float64]
 
 COINS: dict[Sampling, float | None] = {
     "X-X": 1.0,
@@ -29,13 +34,20 @@ COINS: dict[Sampling, float | None] = {
 """The mixing ratio a sampling implies; None where `alpha` says it."""
 
 
-class Stream(IntEnum):
-    """What a random stream decides; each is independent of the others."""
+@dataclass(frozen=True)
+class Laws:
+    """How languages are drawn: in proportion to a power of the rows that exist in them.
 
-    CONTENT = 0
-    COIN = 1
-    SAME = 2
-    PAIR = 3
+    Attributes:
+        language: The power for languages of monolingual rows; 0 is uniform, 1 proportional.
+        pair: The power for ordered pairs of different languages.
+        languages_per_batch: At most so many languages in one batch, a subset drawn uniformly; the
+            laws apply within it. Of no effect on batches of one language or one pair.
+    """
+
+    language: float = 0.0
+    pair: float = 0.0
+    languages_per_batch: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +68,7 @@ class Batch:
 
 
 class Batches:
-    """All batches of a trial, by number.
-
-    Rows follow permutations of all rows, one an epoch, read batch by batch without a gap. Where
-    a batch straddles two epochs, rows of the new permutation that the batch already holds are put
-    off to right after the batch; so no row is twice in a batch and each is once in every epoch.
-    """
+    """All batches of a trial, by number; `Order` says how rows follow one another."""
 
     def __init__(
         self,
@@ -72,20 +79,24 @@ class Batches:
         alpha: float | None,
         batch_size: int,
         seed: int,
+        laws: Laws = Laws(),
+        presence: Presence | None = None,
     ) -> None:
         """Settle what all batches have in common; nothing is drawn yet.
 
         Args:
             rows: Rows of the training set.
             languages: Number of training languages.
-            sampling: How languages are drawn (DESIGN, Words), always uniformly.
+            sampling: Which languages a batch's queries and passages are in (DESIGN, Words).
             alpha: Probability that the coin says monolingual; read by `hybrid` and `row-hybrid`.
             batch_size: Rows in a batch.
             seed: Keys all streams.
+            laws: How languages are drawn.
+            presence: In which languages each row exists; None for all.
 
         Raises:
             UserError: More rows a batch than there are, a sampling across languages with fewer than
-                two of them, or a coin without `alpha`.
+                two of them, a coin without `alpha`, or a language with too few rows for a batch.
         """
         share = alpha if COINS[sampling] is None else COINS[sampling]
         if share is None:
@@ -101,92 +112,129 @@ class Batches:
                 "languages need at least two; add a language or use sampling X-X"
             )
         self.rows, self.languages, self.alpha = rows, languages, share
-        self.sampling, self.batch_size, self.seed = sampling, batch_size, seed
-        self._orders: dict[int, Indices] = {}
+        self.sampling, self.batch_size, self.seed, self.laws = sampling, batch_size, seed, laws
+        self.presence = presence or Presence.full(rows, languages)
+        self._orders: dict[tuple[int, ...], tuple[Indices, Order]] = {}
+        # where every row is everywhere, all laws say the same as uniform draws
+        self._full = self.presence.is_full
+        self._same_weights = _weights(self.presence.same.sum(0), laws.language)
+        self._pair_weights = _weights(self.presence.pair_sizes(), laws.pair)
+        self._refuse_small()
 
     def __getitem__(self, t: int) -> Batch:
         """Return batch t, counted from 0."""
         if t < 0:
             raise IndexError(f"batch {t}: batches are counted from 0")
         same = self._coins(t)
-        mono = self._same_language(t)
-        cross = self._language_pair(t) if not same.all() else np.stack([mono, mono])
-        queries, passages = np.where(same, mono, cross)
         kind = "X-X" if same[0] else "X-Y"
         if self.sampling == "row-hybrid":
             kind = "mixed"
-        return Batch(self._rows(t), queries, passages, kind)
+        if self.sampling == "X-Y-fixed" or (kind == "X-X" and self.sampling != "X-X-mixed"):
+            return self._of_one(t, kind)
+        rows, inside = self._read(t), self._subset(t)
+        languages = np.empty((2, len(rows)), dtype=np.int64)
+        if same.any():
+            languages[:, same] = self._same_language(t, rows, inside)[same]
+        if not same.all():
+            languages[:, ~same] = self._language_pair(t, rows, inside)[:, ~same]
+        return Batch(rows, languages[0], languages[1], kind)
 
-    def _random(self, stream: Stream, t: int) -> np.random.Generator:
-        key = np.random.SeedSequence(self.seed, spawn_key=(int(stream), t))
-        return np.random.Generator(np.random.Philox(key))
+    def _of_one(self, t: int, kind: str) -> Batch:
+        """A batch of one language, or of one ordered pair."""
+        everywhere = np.ones(self.languages, dtype=bool)
+        if kind == "X-X":
+            x = y = int(self._same_language(t, None, everywhere)[0])
+        else:
+            x, y = self._language_pair(t, None, everywhere)[:, 0].tolist()
+        rows = self._read(t, x, y)
+        return Batch(rows, np.full_like(rows, x), np.full_like(rows, y), kind)
 
-    def _coins(self, t: int) -> NDArray[np.bool_]:
+    def _coins(self, t: int) -> Flags:
         """(B,) whether each row is monolingual; the draws are the same for every alpha."""
-        random = self._random(Stream.COIN, t)
+        random = stream(self.seed, Stream.COIN, t)
         draws = random.random(self.batch_size if self.sampling == "row-hybrid" else 1)
         return np.broadcast_to(draws < self.alpha, self.batch_size)
 
-    def _same_language(self, t: int) -> Indices:
-        """(B,) the language of both sides of each row."""
-        size = self.batch_size if self.sampling in ("X-X-mixed", "row-hybrid") else 1
-        languages = self._random(Stream.SAME, t).integers(self.languages, size=size)
-        return np.broadcast_to(languages, self.batch_size)
+    def _subset(self, t: int) -> Flags:
+        """(L,) languages that may occur in the batch."""
+        most = self.laws.languages_per_batch
+        if most is None:
+            return np.ones(self.languages, dtype=bool)
+        chosen = stream(self.seed, Stream.SUBSET, t).permutation(self.languages)[:most]
+        return np.isin(np.arange(self.languages), chosen)
 
-    def _language_pair(self, t: int) -> Indices:
-        """(2, B) different languages of query and passage, uniform over ordered pairs."""
-        size = 1 if self.sampling == "X-Y-fixed" else self.batch_size
-        random = self._random(Stream.PAIR, t)
-        first = random.integers(self.languages, size=size)
-        step = random.integers(1, self.languages, size=size)
-        pair = np.stack([first, (first + step) % self.languages])
-        return np.broadcast_to(pair, (2, self.batch_size))
+    def _same_language(self, t: int, rows: Indices | None, inside: Flags) -> Indices:
+        """(k,) the language of both sides of each row; one for all where `rows` is None."""
+        random, size = stream(self.seed, Stream.SAME, t), 1 if rows is None else len(rows)
+        if self._full and inside.all():
+            return random.integers(self.languages, size=size)
+        weights = np.broadcast_to(self._same_weights * inside, (size, self.languages))
+        return _draw(random, weights if rows is None else weights * self.presence.same[rows])
 
-    def _rows(self, t: int) -> Indices:
-        """(B,) row numbers, from one epoch or, where the batch straddles them, two."""
-        epoch, start = divmod(t * self.batch_size, self.rows)
-        head = self._order(epoch)[start : start + self.batch_size]
-        if len(head) == self.batch_size:
-            return head.copy()
-        return np.concatenate([head, self._order(epoch + 1)[: self.batch_size - len(head)]])
+    def _language_pair(self, t: int, rows: Indices | None, inside: Flags) -> Indices:
+        """(2, k) different languages of query and passage; one pair where `rows` is None."""
+        random, size = stream(self.seed, Stream.PAIR, t), 1 if rows is None else len(rows)
+        if self._full and inside.all():
+            first = random.integers(self.languages, size=size)
+            step = random.integers(1, self.languages, size=size)
+            return np.stack([first, (first + step) % self.languages])
+        every = np.ones((1, self.languages))
+        queries = every if rows is None else self.presence.queries[rows]
+        passages = every if rows is None else self.presence.passages[rows]
+        weights = self._pair_weights * np.outer(inside, inside)
+        first = _draw(random, queries * (passages @ weights.T))
+        return np.stack([first, _draw(random, weights[first] * passages)])
 
-    def _order(self, epoch: int) -> Indices:
-        """(rows,) the order of an epoch: its permutation, the rows held over put off.
+    def _read(self, t: int, *languages: int) -> Indices:
+        """(B,) rows of block t: of one language or pair, or of a batch of several languages."""
+        if languages not in self._orders:
+            rows = np.flatnonzero(self._pool(*languages))
+            key = () if len(rows) == self.rows else languages
+            self._orders[languages] = rows, Order(len(rows), self.batch_size, self.seed, key)
+        rows, order = self._orders[languages]
+        return rows[order.block(t)]
 
-        Putting off moves only the first `batch_size` places. So the end of an epoch, on which the
-        next depends, is settled by its own permutation unless epochs are shorter than two
-        batches; only then must earlier epochs be followed from the first.
+    def _pool(self, *languages: int) -> Flags:
+        """(n,) rows with a query in the first language and a passage in the second.
+
+        Without languages: rows that batches of several languages can read.
         """
-        if epoch not in self._orders:
-            order = self._permutation(epoch)
-            held = epoch * self.rows % self.batch_size
-            if held:
-                long = self.rows >= 2 * self.batch_size
-                before = self._permutation(epoch - 1) if long else self._walk(epoch - 1)
-                order = self._put_off(order, before[self.rows - held :])
-            self._remember(epoch, order)
-        return self._orders[epoch]
+        if languages:
+            query, passage = languages
+            return np.asarray(self.presence.queries[:, query] & self.presence.passages[:, passage])
+        mono, crossed = np.asarray(self.presence.same.any(1)), self.presence.crossed
+        pools = {"X-X-mixed": mono, "row-hybrid": mono & crossed}
+        return pools.get(self.sampling, crossed)
 
-    def _walk(self, epoch: int) -> Indices:
-        """Settle the epochs up to this one in turn, from the last one remembered."""
-        past = [known for known in self._orders if known <= epoch]
-        for number in range(max(past, default=0), epoch):
-            self._order(number)
-        return self._order(epoch)
+    def _refuse_small(self) -> None:
+        """Stop where some batch could not be filled."""
+        same, pairs = self.presence.same.sum(0), self.presence.pair_sizes()
+        sizes = {"X-Y-fixed": pairs, "X-X": same, "hybrid": same}.get(self.sampling)
+        found = [] if sizes is None else [size for size in sizes.flat if size] or [0]
+        if self.sampling not in ("X-X", "X-Y-fixed"):
+            found.append(self._pool().sum())
+        if min(found) < self.batch_size:
+            raise UserError(
+                f"batch_size {self.batch_size}: sampling {self.sampling} reads batches from pools "
+                f"of rows that share languages, and the smallest has {min(found)} rows; choose at "
+                "most that, other languages, or a sampling that mixes languages in a batch"
+            )
+        if self.laws.languages_per_batch is not None and not self._full:
+            raise UserError(
+                f"languages_per_batch {self.laws.languages_per_batch} needs rows that exist in "
+                "all training languages: leave it out, or keep only such rows with rows=in_all"
+            )
 
-    def _remember(self, epoch: int, order: Indices) -> None:
-        """Keep the two latest: those that a batch may straddle, and that a walk stands on."""
-        self._orders[epoch] = order
-        for old in list(self._orders)[:-2]:
-            del self._orders[old]
 
-    def _permutation(self, epoch: int) -> Indices:
-        return self._random(Stream.CONTENT, epoch).permutation(self.rows)
+def _weights(sizes: Indices, power: float) -> Weights:
+    """Sizes to a power; what has no row is never drawn."""
+    return np.where(sizes > 0, np.maximum(sizes, 1).astype(np.float64) ** power, 0.0)
 
-    def _put_off(self, permutation: Indices, held: Indices) -> Indices:
-        """Move `held` rows among those that complete the batch to right after it."""
-        window = permutation[: self.batch_size]
-        ready = np.flatnonzero(~np.isin(window, held))[: self.batch_size - len(held)]
-        waiting = np.ones(len(window), dtype=bool)
-        waiting[ready] = False
-        return np.concatenate([window[ready], window[waiting], permutation[len(window) :]])
+
+def _draw(random: np.random.Generator, weights: Weights) -> Indices:
+    """(k,) one column of each of k rows, in proportion to (k, m) weights."""
+    ends = np.cumsum(weights, axis=1)
+    point = random.random(len(weights)) * ends[:, -1]
+    # a product that was rounded up to the end would lie in no column
+    point = np.minimum(point, np.nextafter(ends[:, -1], 0))
+    return np.asarray((ends <= point[:, None]).sum(axis=1), dtype=np.int64)

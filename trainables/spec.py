@@ -19,6 +19,7 @@ Pooling = Literal["mean", "cls"]
 CandidateText = Literal["sentence", "sentence+context"]
 Schedule = Literal["linear", "cosine", "constant"]
 Negatives = Literal["in_batch", "hard", "both", "paper_eq1"]
+Rows = Literal["in_all", "in_two", "in_any"]
 
 TRAINING_FIELDS = frozenset(
     {

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from trainables import contrastive
-from trainables.batching import Batches, Indices
+from trainables.batching import Batches
 from trainables.cache import Cache
 from trainables.data.corpus import TrainingSet
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.failures import TrialFailedError
 from trainables.info_nce import info_nce
+from trainables.orders import Indices
 from trainables.spec import Execution, Spec
 from trainables.tokens import Columns
 

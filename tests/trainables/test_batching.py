@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, chi2_contingency, chisquare
 
-from trainables.batching import Batch, Batches
+from trainables.batching import Batch, Batches, Laws
 from trainables.errors import UserError
-from trainables.spec import Sampling
+from trainables.presence import Presence, limited
+from trainables.spec import Rows, Sampling
 
 SAMPLINGS = get_args(Sampling)
 
@@ -20,6 +21,23 @@ SAMPLINGS = get_args(Sampling)
 def make(sampling: Sampling = "hybrid", **changes: object) -> Batches:
     values = {"rows": 50, "languages": 4, "alpha": 0.5, "batch_size": 8, "seed": 3} | changes
     return Batches(sampling=sampling, **values)  # type: ignore[arg-type]
+
+
+def partial(rows: int, languages: int, seed: int, *, sides: bool = False) -> Presence:
+    """Rows that lack some languages, each with two at least; with `sides`, on one side only."""
+    random = np.random.default_rng(seed)
+    tables = []
+    for _ in range(2 if sides else 1):
+        table = random.random((rows, languages)) < np.linspace(0.25, 0.9, languages)
+        table[
+            np.arange(rows)[:, None],
+            random.permuted(np.tile(np.arange(languages), (rows, 1)), axis=1)[:, :2],
+        ] = True
+        tables.append(table)
+    return Presence(tables[0], tables[-1])
+
+
+LACKING = {"rows": 200, "languages": 4, "presence": partial(200, 4, 0)}
 
 
 def equal(one: Batch, other: Batch) -> bool:
@@ -47,12 +65,15 @@ def test_rows_form_epochs_without_a_row_twice_in_a_batch(data: st.DataObject) ->
 @given(st.data())
 def test_a_batch_is_a_pure_function_of_seed_and_number(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 12))
-    arguments = {
+    arguments: dict[str, Any] = {
         "rows": data.draw(st.integers(size, 40)),
         "batch_size": size,
         "sampling": data.draw(st.sampled_from(SAMPLINGS)),
         "seed": data.draw(st.integers(0, 2**31 - 1)),
+        "laws": Laws(languages_per_batch=data.draw(st.sampled_from([None, 2, 3]))),
     }
+    if data.draw(st.booleans()):
+        arguments |= {**LACKING, "batch_size": 8, "laws": Laws(0.5, 2.0)}
     order = data.draw(st.lists(st.integers(0, 60), min_size=1, max_size=8))
     used = make(**arguments)
     for t in order:
@@ -172,7 +193,140 @@ def test_every_row_is_read_in_every_pair_of_languages() -> None:
     assert len(seen) == 10 * 3 * 2
 
 
+@pytest.mark.parametrize("sides", [False, True])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_row_is_read_only_in_languages_that_it_has(sampling: Sampling, sides: bool) -> None:
+    presence = partial(200, 4, 1, sides=sides)
+    batches = make(sampling, rows=200, presence=presence, laws=Laws(0.5, 0.5))
+    read = set()
+    for t in range(3000 if sampling == "X-Y-fixed" else 300):
+        batch = batches[t]
+        assert len(set(batch.rows)) == len(batch.rows) == 8
+        assert presence.queries[batch.rows, batch.query_languages].all()
+        assert presence.passages[batch.rows, batch.passage_languages].all()
+        read |= set(batch.rows)
+        if sampling in ("X-X", "X-Y-fixed") or (sampling == "hybrid" and batch.kind == "X-X"):
+            assert len({*zip(batch.query_languages, batch.passage_languages, strict=True)}) == 1
+    mono, crossed = presence.same.any(1), presence.crossed
+    readable = {
+        "X-X": mono,
+        "X-X-mixed": mono,
+        "row-hybrid": mono & crossed,
+        "hybrid": mono | crossed,
+    }
+    assert read == set(np.flatnonzero(readable.get(sampling, crossed)))
+
+
+def test_batches_of_several_languages_read_the_same_rows_whatever_rows_lack() -> None:
+    """Every row exists in two languages here, so every arm that mixes languages can read it."""
+    arms = [make(sampling, **LACKING) for sampling in ("X-Y", "X-X-mixed", "row-hybrid")]
+    whole = make("X-Y", rows=200)
+    for t in range(60):
+        assert all(np.array_equal(arm[t].rows, whole[t].rows) for arm in arms)
+
+
+def test_a_hybrid_batch_is_one_of_the_pure_arms_where_rows_lack_languages_too() -> None:
+    hybrid, mono, cross = (make(x, **LACKING) for x in ("hybrid", "X-X", "X-Y"))
+    for t in range(100):
+        assert equal(hybrid[t], (mono if hybrid[t].kind == "X-X" else cross)[t])
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_languages_follow_their_law(power: float) -> None:
+    """Batches of one language; each exists in another number of rows."""
+    batches = make("X-X", **LACKING, laws=Laws(language=power))
+    sizes = LACKING["presence"].same.sum(0)  # type: ignore[attr-defined]
+    assert len(set(sizes)) == 4
+    drawn = np.bincount([batches[t].query_languages[0] for t in range(3000)], minlength=4)
+    expected = sizes**power / (sizes**power).sum() * 3000
+    assert chisquare(drawn, expected).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_pairs_follow_their_law(power: float) -> None:
+    presence = partial(200, 3, 2, sides=True)
+    batches = make("X-Y-fixed", rows=200, languages=3, presence=presence, laws=Laws(pair=power))
+    sizes = presence.pair_sizes()
+    drawn = np.zeros((3, 3), dtype=np.int64)
+    for t in range(3000):
+        drawn[batches[t].query_languages[0], batches[t].passage_languages[0]] += 1
+    off = ~np.eye(3, dtype=bool)
+    expected = sizes[off] ** power / (sizes[off] ** power).sum() * 3000
+    assert drawn[~off].sum() == 0
+    assert chisquare(drawn[off], expected).pvalue > 1e-4
+
+
+def test_a_row_draws_its_languages_by_the_law_among_those_that_it_has() -> None:
+    presence = Presence(*2 * [np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1], [1, 0, 1]], dtype=bool)])
+    presence = Presence(*2 * [np.concatenate([presence.queries] * 5 + [presence.queries[:1]] * 9)])
+    mono, cross = (
+        make(x, rows=29, languages=3, presence=presence, laws=Laws(2.0, 2.0), batch_size=29)
+        for x in ("X-X-mixed", "X-Y")
+    )
+    of_row_1 = np.zeros((2, 3, 3), dtype=np.int64)
+    for t in range(3000):
+        for arm, batches in enumerate((mono, cross)):
+            batch = batches[t]
+            [at] = np.flatnonzero(batch.rows == 1)
+            of_row_1[arm, batch.query_languages[at], batch.passage_languages[at]] += 1
+    sizes, pairs = presence.same.sum(0) ** 2.0, presence.pair_sizes() ** 2.0
+    assert chisquare(np.diag(of_row_1[0]), 3000 * sizes / sizes.sum()).pvalue > 1e-4
+    off = ~np.eye(3, dtype=bool)
+    assert chisquare(of_row_1[1][off], (3000 * pairs / pairs.sum())[off]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("sampling", ["X-Y", "X-X-mixed", "row-hybrid", "hybrid"])
+def test_no_more_languages_than_allowed_are_in_a_batch(sampling: Sampling) -> None:
+    batches = make(sampling, rows=200, batch_size=32, laws=Laws(languages_per_batch=2))
+    alone = make(sampling, rows=200, batch_size=32)
+    subsets = np.zeros((4, 4), dtype=np.int64)
+    for t in range(1500):
+        batch = batches[t]
+        found = sorted({*batch.query_languages, *batch.passage_languages})
+        assert np.array_equal(batch.rows, alone[t].rows), "content is drawn by itself"
+        if sampling == "hybrid" and batch.kind == "X-X":
+            assert equal(batch, make("X-X", rows=200, batch_size=32)[t])
+        else:
+            assert len(found) == 2
+            subsets[tuple(found)] += 1
+    assert chisquare(subsets[np.triu_indices(4, 1)]).pvalue > 1e-4
+
+
+def test_with_every_row_in_every_language_all_laws_are_the_uniform_one() -> None:
+    for sampling in SAMPLINGS:
+        uniform, proportional = make(sampling), make(sampling, laws=Laws(1.0, 1.0))
+        assert all(equal(uniform[t], proportional[t]) for t in range(50))
+
+
+def test_a_smaller_training_set_of_a_seed_is_part_of_a_larger_one() -> None:
+    rows = np.arange(0, 100, 2)
+    few, more = (limited(rows, most, seed=1) for most in (10, 30))
+    assert set(few) < set(more) < set(rows)
+    assert list(few) == sorted(few)
+    assert set(few) != set(limited(rows, 10, seed=2))
+    assert np.array_equal(limited(rows, 50, seed=1), rows)
+    assert limited(rows, None, seed=1) is rows
+
+
+def test_rows_are_kept_by_the_languages_that_they_have() -> None:
+    queries = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=bool)
+    passages = np.array([[1, 1, 1], [1, 1, 1], [1, 0, 0], [1, 0, 0], [1, 1, 1]], dtype=bool)
+    presence = Presence(queries, passages)
+    kept = {rule: presence.follow(rule).tolist() for rule in get_args(Rows)}
+    assert kept == {"in_all": [0], "in_two": [0, 1], "in_any": [0, 1, 2, 3]}
+    with pytest.raises(UserError, match="rows=in_two"):
+        presence.keep(np.array([2, 3])).follow("in_two")
+
+
 def test_mistakes_say_what_to_do() -> None:
+    with pytest.raises(UserError, match=r"max_rows 60.*50 rows"):
+        limited(np.arange(50), 60, seed=0)
+    with pytest.raises(UserError, match=r"languages_per_batch 2.*rows=in_all"):
+        make("X-Y", **LACKING, laws=Laws(languages_per_batch=2))
+    with pytest.raises(UserError, match=r"batch_size 199.*smallest has \d+ rows"):
+        make("X-X", **LACKING, batch_size=199)
+    with pytest.raises(UserError, match=r"batch_size 8.*smallest has 0 rows"):
+        make("X-Y", rows=50, presence=Presence(*2 * [np.eye(4, dtype=bool)[np.arange(50) % 4]]))
     with pytest.raises(UserError, match=r"batch_size 51.*50 rows"):
         make(batch_size=51)
     with pytest.raises(UserError, match="at least two"):
