@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -117,23 +118,39 @@ def load_training(
     part: str | None = None,
     text: CandidateText | None = None,
     skip_malformed: bool = False,
+    aligned: bool = True,
+    negatives: bool = False,
 ) -> TrainingSet:
-    """Load training data by name; arguments and errors as for `load_benchmark`.
+    """Load training data by name; other arguments and errors as for `load_benchmark`.
 
-    The rows kept exist in all of `languages`, so that every arm sees the same questions.
+    Args:
+        name: Of a source that can be trained on.
+        path: As for `load_benchmark`, like those that follow.
+        languages: BCP-47 codes.
+        part: A part that may be trained on.
+        text: Candidate text.
+        skip_malformed: Leave malformed rows out.
+        aligned: Keep the rows that exist in all of `languages`, so that every arm sees the same
+            questions; otherwise all rows, with gaps.
+        negatives: Read hard negatives too, which the source must have.
     """
     found = source(name)
     request = _request(found, path, languages, part, text, skip_malformed, training=True)
     if found.training is None:
         raise UserError(_untrained(found))
-    training = found.training(request)
+    if negatives and not found.has_negatives:
+        raise UserError(_without_negatives(name))
+    training = found.training(replace(request, negatives=negatives))
+    if negatives and not any(any(lists) for lists in training.negatives.values()):
+        raise UserError(_without_negatives(name))
     chosen = languages or training.languages
-    if len(chosen) > 1 and found.relevance in ("own language", "other language"):
+    if aligned and len(chosen) > 1 and found.relevance in ("own language", "other language"):
         raise UserError(
             f"{name} cannot be trained on in {', '.join(chosen)} at once: no row of it exists in "
-            "two languages as a whole. Train on one with --set languages=..., or on parallel data"
+            "two languages as a whole. Train on one with --set languages=..., on parallel data, or "
+            "on each row in the languages that it has with --set rows=in_any --set sampling=X-X"
         )
-    return training.restrict(chosen)
+    return training.restrict(chosen, aligned=aligned)
 
 
 def reference(
@@ -203,8 +220,10 @@ def open_benchmark(ref: DataRef, places: Mapping[str, str]) -> Benchmark:
     )
 
 
-def open_training(ref: DataRef, places: Mapping[str, str]) -> TrainingSet:
-    """Load the very training data that `ref` names; arguments and errors as `open_benchmark`."""
+def open_training(
+    ref: DataRef, places: Mapping[str, str], *, aligned: bool = True, negatives: bool = False
+) -> TrainingSet:
+    """Load the very training data that `ref` names; errors and arguments as above."""
     folder = _verified(ref, places, training=True)
     return load_training(
         ref.name,
@@ -213,6 +232,8 @@ def open_training(ref: DataRef, places: Mapping[str, str]) -> TrainingSet:
         part=ref.part,
         text=ref.text,
         skip_malformed=bool(ref.skip_malformed),
+        aligned=aligned,
+        negatives=negatives,
     )
 
 
@@ -276,6 +297,14 @@ def _untrained(found: Source) -> str:
     return f"{found.name} cannot be trained on: {found.untrained}"
 
 
+def _without_negatives(name: str) -> str:
+    known = ", ".join(sorted(each for each, found in table().items() if found.has_negatives))
+    return (
+        f"{name} has no hard negatives to train on; use --set negatives=in_batch, or data that "
+        f"has them: {known}"
+    )
+
+
 def _embedded(name: str, value: synthetic.World) -> Source:
     """The entry of an embedded world."""
 
@@ -287,8 +316,8 @@ def _embedded(name: str, value: synthetic.World) -> Source:
         )
         return synthetic.synthetic_benchmark(value, split)
 
-    def training(_: Request) -> TrainingSet:
-        return synthetic.synthetic_training(value)
+    def training(request: Request) -> TrainingSet:
+        return synthetic.synthetic_training(value, negatives=request.negatives)
 
     return Source(
         name=name,
@@ -304,6 +333,7 @@ def _embedded(name: str, value: synthetic.World) -> Source:
         parts=("test", "validation", "train"),
         part="test",
         training_part="train",
+        has_negatives=True,
         benchmark=benchmark,
         training=training,
         embedded=True,

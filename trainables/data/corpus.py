@@ -110,6 +110,10 @@ class TrainingSet:
         clusters: (n,) articles, for checks of contamination.
         queries: Language to n query texts; None where a row lacks the language.
         passages: Language to n passage texts; None where a row lacks the language.
+        negatives: Language to n lists of hard negatives, the hardest first: candidates that do
+            not answer the row's question, with ids as golds have them, so that a negative that is
+            the gold of another row is known to be. A list may be empty; without any language the
+            source has none, or none were asked for.
     """
 
     name: str
@@ -118,25 +122,30 @@ class TrainingSet:
     clusters: Sequence[str]
     queries: Mapping[str, Sequence[str | None]]
     passages: Mapping[str, Sequence[str | None]]
+    negatives: Mapping[str, Sequence[Sequence[Candidate]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that all columns have the same length and languages."""
         n = len(self.questions)
-        columns = [self.golds, self.clusters, *self.queries.values(), *self.passages.values()]
+        texts = [*self.queries.values(), *self.passages.values(), *self.negatives.values()]
+        columns = [self.golds, self.clusters, *texts]
         if any(len(column) != n for column in columns) or len(set(self.questions)) != n:
             raise UserError(f"{self.name}: columns differ in length, or a question id repeats")
         if self.queries.keys() != self.passages.keys():
             raise UserError(f"{self.name}: queries and passages must have the same languages")
+        if self.negatives and self.negatives.keys() != self.passages.keys():
+            raise UserError(f"{self.name}: negatives and passages must have the same languages")
 
     @property
     def languages(self) -> tuple[str, ...]:
         """Languages in ascending order."""
         return tuple(sorted(self.queries))
 
-    def restrict(self, languages: Sequence[str]) -> TrainingSet:
+    def restrict(self, languages: Sequence[str], *, aligned: bool = True) -> TrainingSet:
         """Keep these languages, and the rows that exist in all of them.
 
-        Every arm of a study then sees the same questions whatever languages it draws.
+        Every arm of a study then sees the same questions whatever languages it draws. Not
+        `aligned`, all rows stay, with what they have in these languages.
 
         Raises:
             UserError: A language the set lacks, or no row left.
@@ -150,7 +159,8 @@ class TrainingSet:
         keep = [
             row
             for row in range(len(self.questions))
-            if all(
+            if not aligned
+            or all(
                 self.queries[language][row] is not None and self.passages[language][row] is not None
                 for language in languages
             )
@@ -168,4 +178,9 @@ class TrainingSet:
             clusters=[self.clusters[row] for row in keep],
             queries={language: pick(self.queries[language]) for language in sorted(languages)},
             passages={language: pick(self.passages[language]) for language in sorted(languages)},
+            negatives={
+                language: [self.negatives[language][row] for row in keep]
+                for language in sorted(languages)
+                if self.negatives
+            },
         )

@@ -46,11 +46,16 @@ def fetch(
     codes = [(source.codes or {}).get(language, language) for language in chosen]
     folder.mkdir(parents=True, exist_ok=True)
     said: list[str] = []
-    for origin in source.origins:
-        if isinstance(origin, Hub):
-            said.append(_from_hub(source, origin, folder, codes, endpoint))
-        else:
-            said += _from_web(source, origin, folder, codes)
+    try:
+        for origin in source.origins:
+            if isinstance(origin, Hub):
+                said.append(_from_hub(source, origin, folder, codes, endpoint))
+            else:
+                said += _from_web(source, origin, folder, codes)
+    finally:
+        # an empty folder of this name would hide files that lie beside it
+        if not any(folder.iterdir()):
+            folder.rmdir()
     (folder / NOTE).write_text(json.dumps({"source": source.name, "from": said}, indent=2) + "\n")
     return said
 
@@ -89,7 +94,7 @@ def _from_hub(
         raise UserError(_unreached(source, f"data set {origin.id}", folder, error)) from None
     except Exception as error:
         # the hub's client raises its transport's own errors, of a package we do not import
-        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore"):
+        if not type(error).__module__.startswith(("httpx", "httpcore")):
             raise
         raise UserError(_unreached(source, f"data set {origin.id}", folder, error)) from None
     return f"{origin.id}@{commit}: {', '.join(expanded(origin.files, codes))}"

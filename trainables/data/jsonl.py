@@ -92,10 +92,11 @@ def load_jsonl(request: Request) -> Benchmark:
 
 
 def train_on_jsonl(request: Request) -> TrainingSet:
-    """Rows to train on: `{"id", "queries", "passages", "gold"?, "article"?}`.
+    """Rows to train on: `{"id", "queries", "passages", "gold"?, "article"?, "negatives"?}`.
 
     `queries` and `passages` map languages to texts; a language that is missing is a gap. `gold`
-    names the passage where several rows share one.
+    names the passage where several rows share one. `negatives` maps languages to lists of
+    `{"id", "text"}`, hardest first; an id is the `gold` of the rows that the passage answers.
 
     Raises:
         UserError: A missing file or malformed rows, or ids used twice.
@@ -108,7 +109,9 @@ def train_on_jsonl(request: Request) -> TrainingSet:
         identity = refuse_repeat(seen, identity_of(row, "id"))
         gold = identity_of(row, "gold") if "gold" in row else identity
         article = str(row.get("article") or identity)
-        return {"id": identity, "gold": gold, "article": article, "q": queries, "p": passages}
+        hard = _hard(row) if request.negatives else {}
+        found = {"id": identity, "gold": gold, "article": article}
+        return found | {"q": queries, "p": passages, "n": hard}
 
     rows = list(records(path, request.name, row_of, request.skipped))
     languages = sorted({language for row in rows for language in (*row["q"], *row["p"])})
@@ -119,7 +122,21 @@ def train_on_jsonl(request: Request) -> TrainingSet:
         clusters=[row["article"] for row in rows],
         queries={language: [row["q"].get(language) for row in rows] for language in languages},
         passages={language: [row["p"].get(language) for row in rows] for language in languages},
+        negatives={
+            language: [row["n"].get(language, []) for row in rows]
+            for language in languages
+            if request.negatives
+        },
     )
+
+
+def _hard(row: Mapping[str, Any]) -> dict[str, list[Candidate]]:
+    lists = row.get("negatives", {})
+    if not isinstance(lists, dict) or not all(isinstance(found, list) for found in lists.values()):
+        raise BadRowError("'negatives' must map languages to lists of {'id', 'text'}")
+    if not all(isinstance(each, dict) for found in lists.values() for each in found):
+        raise BadRowError("'negatives' must hold objects with 'id' and 'text'")
+    return {bcp47(language): [*map(_candidate, found)] for language, found in lists.items()}
 
 
 def _texts(row: Mapping[str, Any], key: str) -> dict[str, str]:

@@ -107,6 +107,7 @@ def training_pairs(
     text: CandidateText = "sentence+context",
     articles: Container[int] | None = None,
     skipped: Skipped = None,
+    negatives: bool = False,
 ) -> TrainingSet:
     """The same questions and target sentences as rows to train on.
 
@@ -114,6 +115,10 @@ def training_pairs(
     id exists there, else the first language that holds it. Translations split paragraphs into
     sentences differently, so a gold named in each language would not be shared; named in one,
     questions with the same gold sentence there share it everywhere.
+
+    With `negatives`, the hard negatives of a row in a language are the other sentences of its
+    paragraph there, those beside the target first. A sentence that is the target of a question is
+    named as that question's gold.
 
     Returns:
         Rows in the order of the reference languages' files; golds
@@ -129,6 +134,11 @@ def training_pairs(
             if target.sentences:
                 reference.setdefault(identity, (language, target))
 
+    golds = {
+        identity: f"{language}_{target.paragraph.number}_{target.sentences[0]}"
+        for identity, (language, target) in reference.items()
+    }
+
     def column(language: str, passage: bool) -> list[str | None]:
         rows = (targets[language].get(identity) for identity in reference)
         return [
@@ -143,11 +153,49 @@ def training_pairs(
     return TrainingSet(
         name=name,
         questions=list(reference),
-        golds=[f"{la}_{t.paragraph.number}_{t.sentences[0]}" for la, t in reference.values()],
+        golds=list(golds.values()),
         clusters=[cluster_of(la, target.paragraph) for la, target in reference.values()],
         queries={language: column(language, passage=False) for language in targets},
         passages={language: column(language, passage=True) for language in targets},
+        negatives={
+            language: _neighbours(language, targets[language], golds, text)
+            for language in targets
+            if negatives
+        },
     )
+
+
+def _neighbours(
+    language: str, targets: Mapping[str, _Target], golds: Mapping[str, str], text: CandidateText
+) -> list[list[Candidate]]:
+    """For each question in `golds`, the sentences around its target in one language.
+
+    Args:
+        language: Which.
+        targets: Question id to its target in this language.
+        golds: Question id to the name of its gold, row by row.
+        text: What a sentence's text is.
+    """
+    named: dict[tuple[int, int], str] = {}
+    for identity, target in targets.items():
+        for position in target.sentences if identity in golds else ():
+            named.setdefault((target.paragraph.number, position), golds[identity])
+
+    def around(identity: str) -> list[Candidate]:
+        target = targets.get(identity)
+        if target is None or not target.sentences:
+            return []
+        paragraph, first = target.paragraph, target.sentences[0]
+        others = set(range(len(paragraph.sentences))) - set(target.sentences)
+        return [
+            Candidate(
+                named.get((paragraph.number, p), f"{language}_{paragraph.number}_{p}"),
+                _text(paragraph, p, text),
+            )
+            for p in sorted(others, key=lambda p: (abs(p - first), p))
+        ]
+
+    return [around(identity) for identity in golds]
 
 
 def _targets(files: Files) -> dict[str, dict[str, _Target]]:

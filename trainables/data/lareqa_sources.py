@@ -88,6 +88,7 @@ def _sentence_rows(request: Request) -> TrainingSet:
         _text(request),
         _articles(request.part),
         request.skipped,
+        request.negatives,
     )
 
 
@@ -137,6 +138,7 @@ SOURCES = (
         benchmark=_sentences,
         training=_sentence_rows,
         has_text=True,
+        has_negatives=True,
         codes={language: language for language in XQUAD},
     ),
     Source(
@@ -157,6 +159,7 @@ SOURCES = (
         benchmark=_sentences,
         training=_sentence_rows,
         has_text=True,
+        has_negatives=True,
         codes={language: language for language in MLQA},
     ),
     Source(

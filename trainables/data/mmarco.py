@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.data.corpus import TrainingSet
+from trainables.data.corpus import Candidate, TrainingSet
 from trainables.data.languages import bcp47
 from trainables.data.reading import BadRowError, choose, find, help_with, table
 from trainables.data.source import Found, Request
@@ -14,6 +14,9 @@ from trainables.errors import UserError
 TRIPLES = r"triples\.train\.ids\.small\.tsv(?:\.gz)?"
 PASSAGES = r"(?P<language>[a-z]+)_collection\.tsv(?:\.gz)?"
 QUERIES = r"(?P<language>[a-z]+)_queries\.train\.tsv(?:\.gz)?"
+
+NEGATIVES = 8
+"""Hard negatives read for each query."""
 
 Triples = dict[str, tuple[str, list[str]]]
 """Query id to its passage and the hard negatives of it."""
@@ -32,7 +35,8 @@ def train_on_mmarco(request: Request) -> TrainingSet:
     """One row a query, with the first passage that the triples give it; ids are MS MARCO's.
 
     The part `first-N` keeps the first N queries of the triples, in their order; all are 400
-    thousand, and their passages fill some gigabytes a language.
+    thousand, and their passages fill some gigabytes a language. Hard negatives are the first
+    `NEGATIVES` that the triples name for the query.
 
     Raises:
         UserError: Missing or malformed files, or a text that a triple names and no file has.
@@ -40,9 +44,12 @@ def train_on_mmarco(request: Request) -> TrainingSet:
     path, passages, queries = _files(request)
     triples = read_triples(path, request, _limit(request))
     golds = {gold for gold, _ in triples.values()}
+    kept = NEGATIVES if request.negatives else 0
+    hard = {query: found[:kept] for query, (_, found) in triples.items()}
+    wanted = golds.union(*hard.values())
     asked = {la: _texts(path, set(triples), request) for la, path in queries.items()}
-    held = {la: _texts(path, golds, request) for la, path in passages.items()}
-    for role, tables, ids in (("query", asked, set(triples)), ("passage", held, golds)):
+    held = {la: _texts(path, wanted, request) for la, path in passages.items()}
+    for role, tables, ids in (("query", asked, set(triples)), ("passage", held, wanted)):
         for language, found in tables.items():
             if (missing := ids - found.keys()) and request.skipped is None:
                 raise UserError(
@@ -57,6 +64,11 @@ def train_on_mmarco(request: Request) -> TrainingSet:
         queries={la: [table.get(query) for query in triples] for la, table in asked.items()},
         passages={
             la: [table.get(gold) for gold, _ in triples.values()] for la, table in held.items()
+        },
+        negatives={
+            la: [[Candidate(id_, table[id_]) for id_ in hard[q] if id_ in table] for q in triples]
+            for la, table in held.items()
+            if request.negatives
         },
     )
 

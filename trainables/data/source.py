@@ -28,6 +28,7 @@ class Request:
         text: What a candidate's text is, where the source leaves it open.
         skipped: Counts malformed rows, which are left out; None refuses them.
         training: Whether it is to be trained on, not evaluated.
+        negatives: Whether training rows are to have their hard negatives.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Request:
     text: CandidateText | None = None
     skipped: Skipped = None
     training: bool = False
+    negatives: bool = False
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -107,6 +109,7 @@ class Source:
         training: Loads it to train on; None where it cannot be.
         untrained: Why it cannot be trained on.
         has_text: Whether it leaves open what a candidate's text is.
+        has_negatives: Whether its training rows can have hard negatives.
         embedded: Whether this project makes it, so that there are no files.
         free_parts: Whether parts beyond `parts` are checked by its own functions.
         names_part: Whether a spec names the part even where it is the usual one.
@@ -131,6 +134,7 @@ class Source:
     training: Callable[[Request], TrainingSet] | None = None
     untrained: str = ""
     has_text: bool = False
+    has_negatives: bool = False
     embedded: bool = False
     free_parts: bool = False
     names_part: bool = True

@@ -249,6 +249,7 @@ MADE_TO_EVALUATE = (
             find=jsonl.jsonl_files,
             benchmark=jsonl.load_jsonl,
             training=jsonl.train_on_jsonl,
+            has_negatives=True,
             free_parts=True,
         )
         for name, about in (
@@ -286,6 +287,7 @@ MADE_TO_TRAIN = (
         parts=("train",),
         training_part="train",
         training=mmarco.train_on_mmarco,
+        has_negatives=True,
         free_parts=True,
         codes=NAMES,
     ),

@@ -8,7 +8,7 @@ encoders are at chance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -31,6 +31,9 @@ __all__ = [
 
 REDRAWS = 100
 """How often the questions of passages that are too alike are drawn anew before giving up."""
+
+NEGATIVES = 8
+"""Hard negatives of each training question."""
 
 Part = Literal["train", "validation", "test"]
 
@@ -105,8 +108,12 @@ def _questions(
             yield f"{passage}-{index}", passage, world.concepts + concepts
 
 
-def synthetic_training(world: World) -> TrainingSet:
-    """The training part: every question with its passage, in all languages of `world`."""
+def synthetic_training(world: World, *, negatives: bool = False) -> TrainingSet:
+    """The training part: every question with its passage, in all languages of `world`.
+
+    With `negatives`, each has `NEGATIVES` hard ones: the passages that hold most of the question's
+    concepts, and of those that hold equally many the most like its own passage.
+    """
     words = lexicon(world)
     meanings = _meanings(world, "train")
     questions = list(_questions(world, "train", meanings))
@@ -129,7 +136,30 @@ def synthetic_training(world: World) -> TrainingSet:
             language: [text for text in texts for _ in range(repeats)]
             for language, texts in passages.items()
         },
+        negatives=_negatives(world, meanings, passages) if negatives else {},
     )
+
+
+def _negatives(
+    world: World, meanings: _Meanings, passages: Mapping[str, Sequence[str]]
+) -> dict[str, list[list[Candidate]]]:
+    """Language to the hard negatives of every question; no other passage answers it."""
+    n, repeats, _ = meanings.questions.shape
+    holds = np.zeros((n, world.concepts), dtype=np.float32)
+    np.put_along_axis(holds, meanings.passages, 1.0, axis=1)
+    named = np.zeros((n * repeats, world.concepts), dtype=np.float32)
+    np.put_along_axis(named, meanings.questions.reshape(n * repeats, -1), 1.0, axis=1)
+    own = np.repeat(np.arange(n), repeats)
+    alike = (named * (world.passage_concepts + 1) + holds[own]) @ holds.T
+    alike[np.arange(n * repeats), own] = -1
+    nearest = np.argsort(-alike, axis=1, kind="stable")[:, :NEGATIVES].tolist()
+    found = {}
+    for language, texts in passages.items():
+        candidates = [
+            Candidate(f"{world.name}-train-{row:05d}", text) for row, text in enumerate(texts)
+        ]
+        found[language] = [[candidates[row] for row in rows] for rows in nearest]
+    return found
 
 
 def synthetic_benchmark(world: World, part: Literal["validation", "test"]) -> Benchmark:
