@@ -71,15 +71,18 @@ def test_mistakes_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_what_has_no_passages_is_refused_before_anything_is_written(
-    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    checkpoints: Callable[[str], Path],  # noqa: F811
 ) -> None:
     root = tmp_path / "root"
     arguments = ["run", "--space", "mixing_ratio", "--benchmark", "mr_tydi", "--set", "steps=0"]
     arguments += ["--data-dir", str(shared / "data" / "mrtydi-dev"), "--root", str(root)]
-    folder = tmp_path / "encoder"
-    folder.mkdir()
-    assert main([*arguments, "--encoder", str(folder)]) == 2
-    capsys.readouterr()
+    assert main([*arguments, "--encoder", str(checkpoints("bert"))]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "mr_tydi cannot be evaluated" in said
+    assert "not the passages" in said
     assert not root.exists()
 
 
@@ -128,7 +131,7 @@ def run(root: Path, encoder: Path, data: Path, *settings: str) -> list[dict[str,
     arguments += ["--encoder", str(encoder), "--data-dir", str(data), *settings]
     done = command(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    return [json.loads(content)["test"] for content in results(root).values()]
+    return [json.loads(content)["metrics"] for content in results(root).values()]
 
 
 @pytest.mark.slow

@@ -60,17 +60,9 @@ def test_tydiqa_train_is_the_published_one(shared: Path) -> None:
     assert not found.judged_in_all_languages
     assert all(len(gains) == 1 for gains in found.qrels.values())
     parts = [load_benchmark("tydiqa", folder, part=part) for part in ("articles", "held-out")]
-    asked, texts, articles = (
-        [
-            {getattr(item, field) for items in table(part).values() for item in items}
-            for part in parts
-        ]
-        for table, field in (
-            (lambda b: b.queries, "question"),
-            (lambda b: b.corpus, "text"),
-            (lambda b: b.queries, "cluster"),
-        )
-    )
+    asked = [{q.question for items in b.queries.values() for q in items} for b in parts]
+    articles = [{q.cluster for items in b.queries.values() for q in items} for b in parts]
+    texts = [{c.text for items in b.corpus.values() for c in items} for b in parts]
     assert len(asked[0] | asked[1]) == 8076
     for trained, held_out in (asked, texts, articles):
         assert trained
