@@ -116,6 +116,7 @@ def test_a_dry_run_touches_no_disk(tmp_path: Path) -> None:
 
 def test_nothing_of_ray_is_left(finished: Path) -> None:
     assert sorted(path.name for path in finished.iterdir()) == [
+        "cache",
         "ledger.db",
         "mlartifacts",
         "mlflow.db",
