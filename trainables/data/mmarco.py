@@ -91,7 +91,7 @@ def read_triples(path: Path, request: Request, limit: int | None = None) -> Trip
         if query not in found and limit is not None and len(found) == limit:
             continue
         first, negatives = found.setdefault(query, (gold, []))
-        if first == gold:
+        if first == gold and len(negatives) < NEGATIVES:
             negatives.append(negative)
     return found
 

@@ -378,6 +378,14 @@ def test_own_training_data(tmp_path: Path) -> None:
     found = load_training("jsonl", tmp_path)
     assert (list(found.questions), list(found.golds)) == (["1"], ["g"])
     assert list(load_training("jsonl", tmp_path, ["de"]).questions) == ["1", "2"]
+    given = {"de": [{"id": "h", "text": "Dies."}, {"id": "g", "text": "Das."}]}
+    write_lines(tmp_path / "train.jsonl", [{"id": "1", **row, "negatives": given}])
+    hard = load_training("jsonl", tmp_path, negatives=True).negatives
+    assert [(c.id, c.text) for c in hard["de"][0]] == [("h", "Dies."), ("g", "Das.")]
+    assert hard["en"] == [[]]
+    write_lines(tmp_path / "train.jsonl", [{"id": "1", **row, "negatives": {"de": "x"}}])
+    with pytest.raises(UserError, match="row 1: 'negatives' must map languages to lists"):
+        load_training("jsonl", tmp_path, negatives=True)
 
 
 def write_mmarco(folder: Path) -> None:
@@ -401,6 +409,9 @@ def test_mmarco(tmp_path: Path) -> None:
     found = load_training("mmarco", tmp_path)
     assert (list(found.questions), list(found.golds)) == (["7", "8", "9"], ["1", "2", "3"])
     assert list(found.passages["de"]) == ["german 1", "german 2", "german 3"]
+    hard = load_training("mmarco", tmp_path, negatives=True).negatives
+    assert [[c.id for c in some] for some in hard["de"]] == [["2", "3"], ["3"], ["1"]]
+    assert hard["en"][0][0].text == "english 2"
     assert list(load_training("mmarco", tmp_path, part="first-2").questions) == ["7", "8"]
     with pytest.raises(UserError, match="no part 'last'; there is train, and first-N"):
         load_training("mmarco", tmp_path, part="last")
