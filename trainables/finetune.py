@@ -159,7 +159,12 @@ class Run:
             execution = Execution(**found["execution"])
         with execution_settings(execution):
             data = open_data(
-                spec.train, spec.test, spec.validation, tuple(sorted(self.places.items()))
+                spec.train,
+                spec.test,
+                spec.validation,
+                tuple(sorted(self.places.items())),
+                aligned=spec.rows is None,
+                negatives=spec.negatives is not None,
             )
             encoder = open_encoder(spec.encoder, spec.test.name, self.places, execution)
             training: dict[str, Any] = {}
@@ -167,7 +172,7 @@ class Run:
                 trainer = Trainer(spec, encoder, data.train, execution, self.cache)
                 if found is not None:
                     trainer.load_state(found)
-                yield from train(trainer, attempt)
+                yield from train(trainer, attempt, data.validation)
                 training = trainer.summary()
                 restore_vocabulary(encoder)
             else:
@@ -219,11 +224,16 @@ def open_data(
     test: DataRef,
     validation: DataRef | None,
     places: tuple[tuple[str, str], ...],
+    *,
+    aligned: bool,
+    negatives: bool,
 ) -> Data:
     """Load and check data once for all trials that an actor runs on them."""
     where = dict(places)
     benchmark = catalog.open_benchmark(test, where)
-    training = None if train is None else catalog.open_training(train, where)
+    training = None
+    if train is not None:
+        training = catalog.open_training(train, where, aligned=aligned, negatives=negatives)
     return Data(
         train=training,
         test=benchmark,
@@ -239,7 +249,7 @@ def zero_shot(spec: Spec, overlap: Contamination | None) -> dict[str, Any]:
     return found.to_json() | {"same_source": same and not catalog.is_embedded(spec.test.name)}
 
 
-def train(trainer: Trainer, attempt: Attempt) -> Iterator[Event]:
+def train(trainer: Trainer, attempt: Attempt, validation: Benchmark | None) -> Iterator[Event]:
     """Take all steps that are left, saving now and then, and when closed."""
     steps, clock, saved, looked = trainer.steps, Clock(), trainer.step, 0.0
     facts: dict[str, str | int] = {"digest": attempt.trial.digest, "attempt": attempt.number}
@@ -259,20 +269,29 @@ def train(trainer: Trainer, attempt: Attempt) -> Iterator[Event]:
                 clock.saved(save_checkpoint(attempt, trainer.state()))
                 saved = trainer.step
 
+    def look() -> None:
+        if validation is not None and trainer.selection.due(trainer.step):
+            trainer.check_finite()
+            metrics = evaluate(validation, trainer.encoder).metrics
+            trainer.selection.note(trainer.step, metrics, trainer.encoder)
+
     yield Event("started", trainer.step, steps)
     try:
-        while trainer.step < steps and not overtaken():
+        look()  # what was saved may not have been evaluated yet
+        while trainer.step < steps and not trainer.selection.stopped and not overtaken():
             loss = trainer.take_step()
             planted = faults.at("step", step=trainer.step, **facts)
             if planted == "nan":
                 trainer.poison()
             if clock.due() or planted == "save":
                 save()
+            look()
             yield Event("stepped", trainer.step, steps, loss)
         trainer.check_finite()
         if clock.elapsed() > LAST_SAVE_SECONDS:
             save()
-        attempt.write_json("history.json", {"points": trainer.history})
+        trainer.selection.restore(trainer.encoder)
+        attempt.write_json("history.json", {"points": trainer.curve()})
         faults.at("history.written", **facts)
         yield Event("evaluating", trainer.step, steps)
     except GeneratorExit:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from trainables.canonical import REQUIRED, canonical, contradictions
 from trainables.errors import UserError
 
 RECIPE = 2
@@ -21,34 +22,7 @@ Schedule = Literal["linear", "cosine", "constant"]
 Negatives = Literal["in_batch", "hard", "both", "paper_eq1"]
 Rows = Literal["in_all", "in_two", "in_any"]
 
-TRAINING_FIELDS = frozenset(
-    {
-        "seed",
-        "train",
-        "languages",
-        "sampling",
-        "alpha",
-        "shuffle_pairs",
-        "batch_size",
-        "steps",
-        "learning_rate",
-        "warmup",
-        "schedule",
-        "weight_decay",
-        "max_grad_norm",
-        "temperature",
-        "symmetric",
-        "mask_false_negatives",
-    }
-)
-"""Fields without effect when nothing is trained."""
-
-
-COIN_ENDS: dict[str, dict[float | None, str]] = {
-    "hybrid": {0: "X-Y", 1: "X-X"},
-    "row-hybrid": {0: "X-Y", 1: "X-X-mixed"},
-}
-"""What a sampling with a coin is when the coin always falls on one side."""
+Select = Literal["last", "best"]
 
 
 class Frozen(BaseModel):
@@ -126,6 +100,24 @@ class Spec(Frozen):
         temperature: Cosine scores are divided by it.
         symmetric: Add the passage-to-query direction to the loss.
         mask_false_negatives: Rows of the same question or gold candidate leave the denominator.
+        negatives: What counts against a query (`info_nce`); None for `in_batch`.
+        hard_negatives: Hard negatives of each row in a batch, drawn from those it has; None for 1.
+        rows: Which rows are trained on: those that exist in all languages of the source (None), in
+            two of the training languages, so that every sampling can read them, or in any, so that
+            samplings may read different rows. Draws are among the languages that a row has.
+        max_rows: So many of them, the first of a permutation that the seed keys; None for all.
+        language_law: Languages of monolingual batches (or rows) are drawn in proportion to this
+            power of the rows that exist in them; None is 0, uniform. Without effect where every
+            row is in every language.
+        pair_law: The same for ordered pairs of different languages.
+        languages_per_batch: At most so many languages in a batch that mixes them, a subset drawn
+            uniformly; None for all training languages.
+        learn_temperature: `temperature` is where training starts; its logarithm is a parameter
+            without decay, kept above 0.01, as CLIP's (Radford et al. 2021).
+        evaluate_every: Steps between evaluations on the validation benchmark; None for none.
+        patience: Training stops once so many of them in a row brought no new best; None never.
+        select: `best` keeps the encoder of the best of them; None is the last.
+        select_metric: What is best: a metric where more is better.
     """
 
     recipe: int = RECIPE
@@ -148,44 +140,37 @@ class Spec(Frozen):
     temperature: float | None = Field(None, gt=0)
     symmetric: bool | None = None
     mask_false_negatives: bool | None = None
+    negatives: Negatives | None = None
+    hard_negatives: int | None = Field(None, ge=1)
+    rows: Rows | None = None
+    max_rows: int | None = Field(None, ge=1)
+    language_law: float | None = Field(None, ge=0, le=4)
+    pair_law: float | None = Field(None, ge=0, le=4)
+    languages_per_batch: int | None = Field(None, ge=1)
+    learn_temperature: bool | None = None
+    evaluate_every: int | None = Field(None, ge=1)
+    patience: int | None = Field(None, ge=1)
+    select: Select | None = None
+    select_metric: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _canonical(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Drop what has no effect, so that equal experiments are equal specs."""
-        values = dict(values)
-        if values.get("steps") == 0:
-            return {key: value for key, value in values.items() if key not in TRAINING_FIELDS} | {
-                "steps": 0
-            }
-        ends = COIN_ENDS.get(values.get("sampling", ""), {})
-        values["sampling"] = ends.get(values.get("alpha"), values.get("sampling"))
-        if values.get("sampling") not in ("hybrid", "row-hybrid") and values.get("sampling"):
-            alpha = values.pop("alpha", None)
-            if alpha is not None and not 0 <= float(alpha) <= 1:
-                raise ValueError(f"alpha {alpha} is not between 0 and 1")
-        if values.get("languages") is not None:
-            values["languages"] = tuple(sorted(set(values["languages"])))
-        return values
+        return canonical(values)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        """A spec that trains says everything about its training."""
+        """A spec that trains says everything about its training, and nothing against it."""
         if self.steps == 0:
             return self
-        optional = {"max_grad_norm", "alpha"}
-        missing = sorted(n for n in TRAINING_FIELDS - optional if getattr(self, n) is None)
+        missing = sorted(name for name in REQUIRED if getattr(self, name) is None)
         if self.sampling in ("hybrid", "row-hybrid") and self.alpha is None:
             missing.append("alpha")
         if missing:
             raise ValueError(f"a spec with steps needs {', '.join(missing)}")
-        assert self.languages is not None
-        if self.sampling not in ("X-X", "X-X-mixed") and len(self.languages) < 2:
-            raise ValueError(
-                f"sampling {self.sampling} pairs different languages and needs at least two; "
-                f"the training languages are {', '.join(self.languages)}. "
-                "Add a language or use --set sampling=X-X"
-            )
+        if wrong := list(contradictions(self)):
+            raise ValueError("\n".join(wrong))
         return self
 
     def canonical(self) -> str:

@@ -56,12 +56,13 @@ class Columns:
     """The texts of one role in every language, tokenised: each different text once.
 
     Attributes:
-        texts: (languages, n) int64, equal where two texts are equal, whatever their languages.
+        texts: (languages, n) int64, equal where two texts are equal, whatever their languages; -1
+            where there is none.
     """
 
     def __init__(
         self,
-        columns: Sequence[Sequence[str]],
+        columns: Sequence[Sequence[str | None]],
         tokenize: Tokenizer,
         tokenizer_digest: str,
         role: str,
@@ -70,7 +71,7 @@ class Columns:
         """Tokenise what no other trial on this machine has tokenised before.
 
         Args:
-            columns: n texts in each language.
+            columns: n texts in each language, None where one is missing.
             tokenize: As for `tokenised`, with the three that follow.
             tokenizer_digest: What decides the token ids, but for the texts.
             role: `query` or `passage`.
@@ -78,14 +79,20 @@ class Columns:
         """
         numbers: dict[str, int] = {}
         self.texts: NDArray[np.int64] = np.array(
-            [[numbers.setdefault(text, len(numbers)) for text in column] for column in columns],
+            [
+                [-1 if text is None else numbers.setdefault(text, len(numbers)) for text in column]
+                for column in columns
+            ],
             dtype=np.int64,
         )
         self._stores: list[Sequence[Row]] = []
         self._places: list[NDArray[np.int64]] = []
-        for column, row in zip(columns, self.texts, strict=True):
+        every = list(numbers)
+        for row in self.texts:
             _, first, place = np.unique(row, return_index=True, return_inverse=True)
-            distinct = [column[number] for number in first]
+            distinct = [every[number] for number in row[first] if number >= 0]
+            # what is missing is numbered -1, so it sorts before all texts
+            place = place - int((row < 0).any())
             self._stores.append(
                 tokenize(distinct)
                 if cache is None
@@ -94,7 +101,13 @@ class Columns:
             self._places.append(place)
 
     def pick(self, languages: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Row]:
-        """Token ids of each row in its language."""
+        """Token ids of each row in its language.
+
+        Raises:
+            IndexError: A row has no text in its language.
+        """
+        if (self.texts[languages, rows] < 0).any():
+            raise IndexError("a row is read in a language that it lacks")
         return [
             self._stores[language][self._places[language][row]]
             for language, row in zip(languages.tolist(), rows.tolist(), strict=True)

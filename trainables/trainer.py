@@ -9,17 +9,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trainables import contrastive
-from trainables.batching import Batches
+from trainables.batching import Batches, Laws
 from trainables.cache import Cache
+from trainables.candidates import Candidates
+from trainables.canonical import COLDEST
 from trainables.data.corpus import TrainingSet
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.failures import TrialFailedError
 from trainables.info_nce import info_nce
+from trainables.optimizer import decay_groups, learning_rate
 from trainables.orders import Indices
+from trainables.presence import Presence, limited
+from trainables.selection import Selection
 from trainables.spec import Execution, Spec
 from trainables.tokens import Columns
 
@@ -49,43 +54,41 @@ class Trainer:
         """
         assert spec.seed is not None
         assert spec.languages is not None
-        assert spec.sampling is not None
-        assert spec.batch_size is not None
         self.spec, self.encoder, self.execution = spec, encoder, execution
         self.seed, self.steps = spec.seed, spec.steps
-        self.rows = len(data.questions)
-        self.batches = Batches(
-            self.rows,
-            len(spec.languages),
-            sampling=spec.sampling,
-            alpha=spec.alpha,
-            batch_size=spec.batch_size,
-            seed=spec.seed,
-        )
+        self.kept, self.batches = readable(spec, data)
+        self.rows = len(self.kept)
         ref = spec.encoder
         self.queries = Columns(
-            [_present(data.queries[x]) for x in spec.languages],
+            [data.queries[x] for x in spec.languages],
             encoder.tokenize_queries,
             f"{ref.digest} {ref.max_query_tokens} {ref.query_prefix}",
             "query",
             cache,
         )
-        self.passages = Columns(
-            [_present(data.passages[x]) for x in spec.languages],
+        self.passages = Candidates(
+            data,
+            spec.languages,
+            0 if spec.negatives is None else spec.hard_negatives or 1,
+            spec.seed,
             encoder.tokenize_passages,
             f"{ref.digest} {ref.max_passage_tokens} {ref.passage_prefix}",
-            "passage",
             cache,
         )
-        trim_vocabulary(encoder, [*self.queries, *self.passages])
+        trim_vocabulary(encoder, [*self.queries, *self.passages.columns])
         self.question_ids = torch.from_numpy(_numbered(data.questions))
-        self.gold_ids = torch.from_numpy(_numbered(data.golds))
-        self.dealt = np.arange(self.rows)
+        self.dealt = self.kept
         if spec.shuffle_pairs:
-            self.dealt = np.random.default_rng((spec.seed, 0x5F)).permutation(self.rows)
+            dealt = np.random.default_rng((spec.seed, 0x5F)).permutation(self.rows)
+            self.dealt = self.kept[dealt]
+        start = torch.tensor(-math.log(spec.temperature or 1.0), device=encoder.device)
+        self.log_scale = nn.Parameter(start, requires_grad=bool(spec.learn_temperature))
         self.optimizer = torch.optim.AdamW(
-            _decay_groups(encoder, spec.weight_decay or 0.0), lr=spec.learning_rate or 0, fused=True
+            decay_groups(encoder, self.log_scale, spec.weight_decay or 0.0),
+            lr=spec.learning_rate or 0,
+            fused=True,
         )
+        self.selection = Selection(spec)
         self.step = 0
         self.history: list[dict[str, float]] = []
         self._recent: list[tuple[float, float]] = []
@@ -97,25 +100,29 @@ class Trainer:
             TrialFailedError: The loss is NaN or infinite.
         """
         spec, batch = self.spec, self.batches[self.step]
-        passages = self.dealt[batch.rows]
+        rows, dealt = self.kept[batch.rows], self.dealt[batch.rows]
+        passages = self.passages.of(self.step, batch.passage_languages, dealt)
+        learnt = torch.exp(-self.log_scale) if spec.learn_temperature else None
         torch.manual_seed(int(np.random.SeedSequence((self.seed, self.step)).generate_state(1)[0]))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(spec, self.step)
         objective = partial(
             info_nce,
-            temperature=spec.temperature or 1.0,
+            temperature=(spec.temperature or 1.0) if learnt is None else learnt,
             symmetric=bool(spec.symmetric),
-            question_ids=self.question_ids[batch.rows],
-            gold_ids=self.gold_ids[passages],
-            text_ids=torch.from_numpy(self.passages.texts[batch.passage_languages, passages]),
+            question_ids=self.question_ids[rows],
+            gold_ids=torch.from_numpy(passages.golds),
+            text_ids=torch.from_numpy(passages.texts),
             mask_false_negatives=bool(spec.mask_false_negatives),
+            negatives=spec.negatives or "in_batch",
+            owners=torch.from_numpy(passages.owners),
         )
         self.encoder.train()
         self.optimizer.zero_grad(set_to_none=True)
         outcome = contrastive.backward(
             self.encoder,
-            self.queries.pick(batch.query_languages, batch.rows),
-            self.passages.pick(batch.passage_languages, passages),
+            self.queries.pick(batch.query_languages, rows),
+            passages.tokens,
             objective,
             self.execution.micro_batch_tokens or self.encoder.held_tokens,
         )
@@ -125,6 +132,9 @@ class Trainer:
         if spec.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.encoder.parameters(), spec.max_grad_norm)
         self.optimizer.step()
+        if spec.learn_temperature:
+            with torch.no_grad():
+                self.log_scale.clamp_(max=-math.log(COLDEST))
         self.encoder.eval()
         self.step += 1
         self._note(loss, outcome.masked_fraction)
@@ -135,6 +145,11 @@ class Trainer:
         self._recent.append((loss, masked))
         stretch = max(1, self.steps // HISTORY_POINTS)
         if self.step % stretch == 0 or self.step == self.steps:
+            self._point()
+
+    def _point(self) -> None:
+        """Close the stretch of steps that is under way."""
+        if self._recent:
             means = np.mean(self._recent, axis=0)
             self.history.append(
                 {"step": self.step, "train/loss": float(means[0]), "train/masked": float(means[1])}
@@ -149,6 +164,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
             "recent": self._recent,
+            "log_scale": self.log_scale.item(),
+            "selection": self.selection.state(),
             "execution": self.execution.to_json(),
         }
 
@@ -158,11 +175,20 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.history = state["step"], list(state["history"])
         self._recent = [tuple(pair) for pair in state["recent"]]
+        # a checkpoint of before has neither
+        self.log_scale.data.fill_(state.get("log_scale", self.log_scale.item()))
+        if "selection" in state:
+            self.selection.load_state(state["selection"])
 
     def poison(self) -> None:
         """Make a parameter NaN, as a diverging optimizer would (for planted faults)."""
         with torch.no_grad():
             next(self.encoder.parameters()).fill_(math.nan)
+
+    def curve(self) -> list[dict[str, float]]:
+        """Points of training and validation by step, once training has ended."""
+        self._point()
+        return sorted([*self.history, *self.selection.points], key=lambda point: point["step"])
 
     def check_finite(self) -> None:
         """Make sure that the last step left an encoder that can be evaluated.
@@ -170,12 +196,14 @@ class Trainer:
         Raises:
             TrialFailedError: A parameter is NaN or infinite.
         """
-        for name, parameter in self.encoder.named_parameters():
+        learnt = [("the temperature", self.log_scale)]
+        for name, parameter in [*self.encoder.named_parameters(), *learnt]:
             if not torch.isfinite(parameter).all():
                 raise TrialFailedError("nan", f"{name} is not finite after step {self.step}")
 
     def summary(self) -> dict[str, Any]:
         """What the result says of the training."""
+        temperature = {"temperature": math.exp(-self.log_scale.item())}
         return {
             "steps": self.step,
             "examples": self.step * (self.spec.batch_size or 0),
@@ -183,45 +211,36 @@ class Trainer:
             "epochs": self.step * (self.spec.batch_size or 0) / self.rows,
             "final_loss": self.history[-1]["train/loss"],
             "masked_fraction": float(np.mean([p["train/masked"] for p in self.history])),
+            **(temperature if self.spec.learn_temperature else {}),
+            **self.selection.summary(self.step),
         }
 
 
-def learning_rate(spec: Spec, step: int) -> float:
-    """The rate of the step numbered `step` from 0: linear warm-up, then the spec's schedule."""
-    peak, warmup = spec.learning_rate or 0.0, round((spec.warmup or 0.0) * spec.steps)
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    done = (step - warmup) / max(1, spec.steps - warmup)
-    if spec.schedule == "linear":
-        return peak * (1 - done)
-    if spec.schedule == "cosine":
-        return peak * (1 + math.cos(math.pi * done)) / 2
-    return peak
+def readable(spec: Spec, data: TrainingSet) -> tuple[Indices, Batches]:
+    """Which rows of the training data a trial reads, and its batches of their numbers.
 
-
-def _present(column: Sequence[str | None]) -> list[str]:
-    """A column that lacks no row."""
-    return [text for text in column if text is not None]
+    Raises:
+        UserError: No or too few rows for what the spec asks.
+    """
+    assert spec.seed is not None
+    assert spec.languages is not None
+    assert spec.sampling is not None
+    assert spec.batch_size is not None
+    presence = Presence.of(data, spec.languages)
+    kept = limited(presence.follow(spec.rows or "in_all"), spec.max_rows, spec.seed)
+    batches = Batches(
+        len(kept),
+        len(spec.languages),
+        sampling=spec.sampling,
+        alpha=spec.alpha,
+        batch_size=spec.batch_size,
+        seed=spec.seed,
+        laws=Laws(spec.language_law or 0.0, spec.pair_law or 0.0, spec.languages_per_batch),
+        presence=presence.keep(kept),
+    )
+    return kept, batches
 
 
 def _numbered(names: Sequence[str]) -> Indices:
     """Equal names get equal numbers."""
     return np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64)
-
-
-def _decay_groups(encoder: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Decay the matrices of linear layers; spare embeddings, biases and norms."""
-    spared = {
-        id(parameter)
-        for module in encoder.modules()
-        if isinstance(module, nn.Embedding)
-        for parameter in module.parameters()
-    }
-    groups: dict[bool, list[Tensor]] = {True: [], False: []}
-    for parameter in encoder.parameters():
-        if parameter.requires_grad:
-            groups[parameter.ndim >= 2 and id(parameter) not in spared].append(parameter)
-    return [
-        {"params": groups[True], "weight_decay": decay},
-        {"params": groups[False], "weight_decay": 0.0},
-    ]

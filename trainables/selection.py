@@ -1,0 +1,97 @@
+"""Which encoder of a training run is kept, by the validation benchmark alone (law 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainables.failures import TrialFailedError
+from trainables.spec import Spec
+
+OVERALL_PARTS = 2
+"""Parts of the name of a mean over languages, such as `map/cross`."""
+
+
+class Selection:
+    """The validation curve, the best encoder on it, and whether training goes on.
+
+    Attributes:
+        points: One an evaluation: its step, and the means over languages as `validation/...`.
+        best: Step and value of the best so far, the first of equals; None while nothing is chosen.
+        weights: The encoder then, where `select` is `best`.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        """Take what the spec says; with `evaluate_every` None nothing is ever due."""
+        self.spec = spec
+        self.points: list[dict[str, float]] = []
+        self.best: tuple[int, float] | None = None
+        self.weights: dict[str, torch.Tensor] | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether the encoder after `step` steps is still to be evaluated."""
+        every = self.spec.evaluate_every
+        seen = self.points[-1]["step"] if self.points else 0
+        return every is not None and step > seen and (not step % every or step == self.spec.steps)
+
+    def note(self, step: int, metrics: Mapping[str, float], encoder: nn.Module) -> None:
+        """Take in an evaluation on the validation benchmark.
+
+        Raises:
+            TrialFailedError: It has no such metric as the spec selects by.
+        """
+        means = {name: v for name, v in metrics.items() if len(name.split("/")) <= OVERALL_PARTS}
+        metric = self.spec.select_metric
+        if metric is not None and metric not in metrics:
+            raise TrialFailedError(
+                "error",
+                f"select_metric {metric}: the validation benchmark has no such metric; "
+                f"it has {', '.join(sorted(means))}",
+            )
+        self.points.append(
+            {"step": step} | {f"validation/{name}": value for name, value in means.items()}
+        )
+        if metric is None or (self.best is not None and metrics[metric] <= self.best[1]):
+            return
+        self.best = step, metrics[metric]
+        if self.spec.select == "best":
+            state = encoder.state_dict()
+            self.weights = {name: value.detach().cpu().clone() for name, value in state.items()}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the patience is used up."""
+        if self.spec.patience is None or self.best is None:
+            return False
+        since = sum(point["step"] > self.best[0] for point in self.points)
+        return since >= self.spec.patience
+
+    def restore(self, encoder: nn.Module) -> None:
+        """Give the encoder its best weights, where they are what the spec selects."""
+        if self.weights is not None:
+            encoder.load_state_dict(self.weights)
+
+    def summary(self, step: int) -> dict[str, Any]:
+        """What the result says of it, after training ended at `step`."""
+        if self.best is None:
+            return {}
+        chosen = self.best[0] if self.spec.select == "best" else step
+        return {
+            "selected_by": self.spec.select_metric,
+            "best_step": self.best[0],
+            "best_value": self.best[1],
+            "chosen_step": chosen,
+            "stopped_early": self.stopped and step < self.spec.steps,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Everything a later attempt needs to go on as if nothing had happened."""
+        return {"points": self.points, "best": self.best, "weights": self.weights}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.points, self.weights = list(state["points"]), state["weights"]
+        self.best = None if state["best"] is None else tuple(state["best"])
