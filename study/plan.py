@@ -13,8 +13,10 @@ from typing import Any
 from study.resolve import Resolver, training_source
 from study.spaces.schema import Space, Tier, build_settings
 from trainables.data import catalog
+from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.errors import UserError
-from trainables.spec import DataRef, Frozen, Spec
+from trainables.readable import readable
+from trainables.spec import Frozen, Spec
 
 ENCODING_FIELDS = (
     "benchmark",
@@ -137,7 +139,7 @@ def make_plan(
     base = space.settings(tier) | dict(overrides)
     factors = {k: v for k, v in space.factors(tier).items() if k not in overrides}
     settings = build_settings(base, where="--set")
-    resolver = Resolver(data_dir)
+    resolver = Resolver(data_dir, space.primary)
     source, part = training_source(settings)
     held_out = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
     held_out = held_out and catalog.is_divided(source, part)
@@ -185,26 +187,46 @@ def check_data(plan: Plan, places: Mapping[str, str]) -> None:
     """Read everything that the plan names once, before anything is written.
 
     Raises:
-        UserError: A file that cannot be read, or a batch larger than the training data.
+        UserError: A file that cannot be read, or data that cannot give what a spec asks of them.
     """
-    seen: set[str] = set()
+    benchmarks: dict[str, Benchmark] = {}
     for spec in plan.specs.values():
         for ref in (spec.test, spec.validation):
-            if ref is not None and repr(ref) not in seen:
-                seen.add(repr(ref))
-                catalog.open_benchmark(ref, places).refuse_if_incomplete()
-    largest: dict[str, tuple[DataRef, int]] = {}
-    for spec in plan.specs.values():
-        if spec.train is not None and spec.batch_size is not None:
-            _, before = largest.get(repr(spec.train), (None, 0))
-            largest[repr(spec.train)] = (spec.train, max(before, spec.batch_size))
-    for ref, batch_size in largest.values():
-        rows = len(catalog.open_training(ref, places).questions)
-        if batch_size > rows:
-            raise UserError(
-                f"batch_size {batch_size} is larger than the training data: {ref.name} has "
-                f"{rows} questions; choose at most {rows}"
+            if ref is not None and repr(ref) not in benchmarks:
+                benchmarks[repr(ref)] = catalog.open_benchmark(ref, places)
+                benchmarks[repr(ref)].refuse_if_incomplete()
+        if spec.select_metric is not None:
+            _check_metric(spec.select_metric, benchmarks[repr(spec.validation)])
+    trained = {_reading(spec): spec for spec in plan.specs.values() if spec.train is not None}
+    opened: dict[str, TrainingSet] = {}
+    for spec in trained.values():
+        assert spec.train is not None
+        aligned, negatives = spec.rows is None, spec.negatives is not None
+        key = repr((spec.train, aligned, negatives))
+        if key not in opened:
+            opened[key] = catalog.open_training(
+                spec.train, places, aligned=aligned, negatives=negatives
             )
+        readable(spec, opened[key])
+
+
+def _reading(spec: Spec) -> str:
+    """What decides whether the training data suffice: all of the spec but what leaves them be."""
+    kept = {"train", "negatives", "batch_size", "sampling", "alpha", "languages", "rows"}
+    kept |= {"max_rows", "language_law", "pair_law", "languages_per_batch"}
+    return spec.model_dump_json(include=kept)
+
+
+def _check_metric(metric: str, validation: Benchmark) -> None:
+    """Refuse to select by what the validation benchmark does not have."""
+    several = len(validation.languages) > 1
+    pool = "multi" if validation.judged_in_all_languages else "pool_same_language"
+    kinds = ["mono", *(["cross", pool] if several else [])]
+    if metric.split("/")[1].removesuffix("_micro") not in kinds:
+        raise UserError(
+            f"select_metric {metric}: the validation benchmark {validation.name} has the settings "
+            f"{', '.join(kinds)}; choose one with --set select_metric=map/{kinds[0]}"
+        )
 
 
 def default_name(

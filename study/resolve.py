@@ -19,10 +19,12 @@ class Resolver:
 
     Attributes:
         data_dir: Folder of the benchmark's own files.
+        primary: The space's primary metric, by which encoders are selected unless told otherwise.
         places: Digest to folder, filled as references are made.
     """
 
     data_dir: Path | None
+    primary: str = "map/multi"
     places: dict[str, str] = field(default_factory=dict)
     _known: dict[str, Any] = field(default_factory=dict)
 
@@ -41,6 +43,7 @@ class Resolver:
             "seed": seed,
             "steps": _steps(settings),
             "learning_rate": _learning_rate(settings),
+            "select_metric": settings.select_metric or self.primary,
             "test": self.data(benchmark, settings, part),
             "validation": self.validation(settings),
             "encoder": self.encoder(settings),
@@ -49,6 +52,7 @@ class Resolver:
             name, train_part = training_source(settings)
             values["train"] = self.data(name, settings, train_part, training=True)
             values["languages"] = settings.languages or values["train"].languages
+            values["max_rows"] = _max_rows(settings, len(values["languages"]))
         return build_spec(values)
 
     def encoder(self, settings: Settings) -> EncoderRef:
@@ -125,6 +129,13 @@ def training_source(settings: Settings) -> tuple[str, str | None]:
         return name, catalog.own_part(name)
     name, part = catalog.split_name(settings.train)
     return name, "train" if catalog.is_embedded(name) else part
+
+
+def _max_rows(settings: Settings, languages: int) -> int | None:
+    """Rows kept of the training data; each is an example in every training language."""
+    if settings.max_examples is None or settings.volume == "equal_per_language":
+        return settings.max_examples
+    return max(1, settings.max_examples // languages)
 
 
 def _steps(settings: Settings) -> int:

@@ -104,7 +104,7 @@ class Batches:
         if not 1 <= batch_size <= rows:
             raise UserError(
                 f"batch_size {batch_size}: the training data have {rows} rows, and no row is twice "
-                f"in a batch; use a batch_size from 1 to {rows} or more data"
+                f"in a batch; choose at most {rows}, or more data"
             )
         if languages < (1 if share == 1 else 2):
             raise UserError(

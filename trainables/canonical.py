@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,10 @@ COIN_ENDS: dict[str, dict[float | None, str]] = {
 
 COLDEST = 0.01
 """A learnt temperature stays above it, as CLIP's logit scale stays below 100."""
+
+
+SELECTING = re.compile(r"(map|mrr|recall|ndcg)(_at_\d+)?/.")
+"""Metrics of which more is better."""
 
 
 def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,8 +167,8 @@ def _of_selection(spec: Spec) -> Iterator[str]:
         )
     if asks and spec.select_metric is None:
         yield f"{asks[0]} {getattr(spec, asks[0])}: say by what: --set select_metric=map/multi"
-    if spec.select_metric is not None and spec.select_metric.startswith("rank_distance"):
+    if spec.select_metric is not None and not SELECTING.match(spec.select_metric):
         yield (
-            f"select_metric {spec.select_metric}: lower is better there; choose a measure of "
-            "retrieval, such as map/multi"
+            f"select_metric {spec.select_metric}: no measure of retrieval, where more is better; "
+            "choose one such as map/multi, map/mono or ndcg_at_10/cross"
         )

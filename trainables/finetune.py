@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -320,6 +321,9 @@ def execution_settings(execution: Execution) -> Iterator[None]:
     """Set threads and determinism for one trial, and put both back after it."""
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     torch.set_num_threads(execution.threads)
+    if execution.device == "cuda":
+        # cuBLAS is deterministic only with a workspace of fixed size
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # As use_deterministic_algorithms(True), which would import the compiler: two seconds
     torch.set_deterministic_debug_mode("error")
     try:

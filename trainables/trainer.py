@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from trainables import contrastive
-from trainables.batching import Batches, Laws
 from trainables.cache import Cache
 from trainables.candidates import Candidates
 from trainables.canonical import COLDEST
@@ -23,7 +22,7 @@ from trainables.failures import TrialFailedError
 from trainables.info_nce import info_nce
 from trainables.optimizer import decay_groups, learning_rate
 from trainables.orders import Indices
-from trainables.presence import Presence, limited
+from trainables.readable import readable
 from trainables.selection import Selection
 from trainables.spec import Execution, Spec
 from trainables.tokens import Columns
@@ -214,31 +213,6 @@ class Trainer:
             **(temperature if self.spec.learn_temperature else {}),
             **self.selection.summary(self.step),
         }
-
-
-def readable(spec: Spec, data: TrainingSet) -> tuple[Indices, Batches]:
-    """Which rows of the training data a trial reads, and its batches of their numbers.
-
-    Raises:
-        UserError: No or too few rows for what the spec asks.
-    """
-    assert spec.seed is not None
-    assert spec.languages is not None
-    assert spec.sampling is not None
-    assert spec.batch_size is not None
-    presence = Presence.of(data, spec.languages)
-    kept = limited(presence.follow(spec.rows or "in_all"), spec.max_rows, spec.seed)
-    batches = Batches(
-        len(kept),
-        len(spec.languages),
-        sampling=spec.sampling,
-        alpha=spec.alpha,
-        batch_size=spec.batch_size,
-        seed=spec.seed,
-        laws=Laws(spec.language_law or 0.0, spec.pair_law or 0.0, spec.languages_per_batch),
-        presence=presence.keep(kept),
-    )
-    return kept, batches
 
 
 def _numbered(names: Sequence[str]) -> Indices:

@@ -16,6 +16,7 @@ from study import ledger_file
 from study.answer.results import by_cell
 from study.answer.table import comparison
 from study.commands.console import console as open_console
+from study.commands.devices import choose_device
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.remarks import remarks
 from study.extension import extended, mark
@@ -60,6 +61,7 @@ def run(
     seeds: Annotated[int | None, typer.Option(min=1, help="Trials of each cell.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Trials at once.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each trial.")] = 1,
+    device: Annotated[str, typer.Option(help="Where trials compute: cpu, cuda or auto.")] = "auto",
     name: Annotated[str | None, typer.Option(help="Instead of the default name.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, write nothing.")
@@ -93,6 +95,7 @@ def run(
         raise UserError(f"--retry {retry}: the only choice is failed")
     if keep not in KEEP:
         raise UserError(f"--keep {keep}: choose {', '.join(KEEP)}")
+    used = choose_device(device, address)
     plan, places = make_plan(
         load_space(space), space, chosen, overrides, data_dir=data_dir, seeds=seeds, name=name
     )
@@ -112,6 +115,8 @@ def run(
     if before is None or extend:
         check_data(plan, places)
     _announce(console, plan, dry_run)
+    if used != "cpu" or device != "auto":
+        console.print(f"Trials compute on {used} (--device {device}).")
     if dry_run:
         return 0
     storage.ensure_writable(home.root, FREE_BYTES)
@@ -127,7 +132,7 @@ def run(
         root=home.root,
         state=home.state,
         places=places,
-        execution=Execution(threads=threads),
+        execution=Execution(threads=threads, device=used),
         workers=workers or max(1, (os.cpu_count() or 1) // threads),
         address=address,
         timeout=trial_timeout,

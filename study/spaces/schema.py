@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,16 @@ import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from trainables.errors import UserError
-from trainables.spec import Frozen, Pooling, Sampling, Schedule, readable
+from trainables.spec import (
+    Frozen,
+    Negatives,
+    Pooling,
+    Rows,
+    Sampling,
+    Schedule,
+    Select,
+    readable,
+)
 
 FOLDER = Path(__file__).parent
 
@@ -49,6 +59,25 @@ class Settings(Frozen):
         temperature: Cosine scores are divided by it.
         symmetric: Add the passage-to-query direction to the loss.
         mask_false_negatives: Rows of the same question or gold leave the denominator.
+        negatives: What counts against a query: the other rows' passages (`in_batch`), hard
+            negatives of its own row (`hard`), both kinds, of all rows (`both`), or the hard
+            negatives of all rows alone, as the paper writes its equation 1 (`paper_eq1`).
+        hard_negatives: Hard negatives of each row in a batch, drawn from those it has.
+        rows: Rows trained on: those in all languages of the source (`in_all`), in two training
+            languages at least (`in_two`), or in any (`in_any`: samplings may read other rows).
+        volume: What `max_examples` counts, in comparisons of how many languages are trained on:
+            rows of each language (`equal_per_language`: more languages are more data), or rows
+            times languages (`equal_total`: more languages are fewer rows of each).
+        max_examples: Keep so many examples; all by default.
+        language_law: How languages are drawn where rows lack some: `uniform`, `proportional` to
+            the rows that exist in them, or a power of that, such as 0.3.
+        pair_law: The same for ordered pairs of different languages.
+        languages_per_batch: At most so many in a batch that mixes languages; all by default.
+        learn_temperature: Let `temperature` be where a learnt one starts.
+        evaluate_every: Steps between evaluations on the validation benchmark; never by default.
+        patience: Stop after so many evaluations in a row without a new best; never by default.
+        select: Keep the encoder of the `last` step, or of the `best` evaluation.
+        select_metric: What is best; the space's primary metric by default.
         pooling: Instead of the encoder family's.
         query_prefix: Instead of the encoder family's.
         passage_prefix: Instead of the encoder family's.
@@ -82,6 +111,19 @@ class Settings(Frozen):
     temperature: float = Field(0.05, gt=0)
     symmetric: bool = False
     mask_false_negatives: bool = True
+    negatives: Negatives = "in_batch"
+    hard_negatives: int = Field(1, ge=1)
+    rows: Rows = "in_all"
+    volume: Literal["equal_per_language", "equal_total"] = "equal_per_language"
+    max_examples: int | None = Field(None, ge=1)
+    language_law: float = Field(0.0, ge=0, le=4)
+    pair_law: float = Field(0.0, ge=0, le=4)
+    languages_per_batch: int | None = Field(None, ge=1)
+    learn_temperature: bool = False
+    evaluate_every: int | None = Field(None, ge=1)
+    patience: int | None = Field(None, ge=1)
+    select: Select = "last"
+    select_metric: str | None = None
     pooling: Pooling | None = None
     query_prefix: str | None = None
     passage_prefix: str | None = None
@@ -95,6 +137,17 @@ class Settings(Frozen):
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
         return value and tuple(sorted(set(value)))
+
+    @field_validator("language_law", "pair_law", mode="before")
+    @classmethod
+    def _power(cls, value: Any) -> Any:
+        """A law's name is a power of the number of rows."""
+        named = {"uniform": 0.0, "proportional": 1.0}
+        if isinstance(value, str) and not re.fullmatch(r"[\d.]+", value):
+            if value not in named:
+                raise ValueError("is not uniform, proportional or a power from 0 to 4")
+            return named[value]
+        return value
 
 
 class Hypothesis(Frozen):
