@@ -498,3 +498,17 @@ def test_files_that_are_broken_or_missing(tmp_path: Path) -> None:
 def test_a_folder_of_the_source_s_name_is_found(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "jsonl")
     assert load_benchmark("jsonl", tmp_path) == load_benchmark("jsonl", tmp_path / "jsonl")
+
+
+def test_the_documentation_names_every_source_and_its_examples_load(tmp_path: Path) -> None:
+    from trainables.data.catalog import table
+
+    text = (Path(__file__).resolve().parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert not [name for name, source in table().items()
+                if not source.embedded and f"| `{name}` |" not in text]  # fmt: skip
+    blocks = [block.partition("```")[0] for block in text.split("```json\n")[1:]]
+    names = ("queries", "corpus", "qrels", "train")
+    for name, block in zip(names, blocks, strict=True):
+        (tmp_path / f"{name}.jsonl").write_text(block, encoding="utf-8")
+    assert sizes(load_benchmark("jsonl", tmp_path)) == {"en": (1, 1), "sw": (1, 1)}
+    assert load_training("jsonl", tmp_path, negatives=True).languages == ("en", "sw")
