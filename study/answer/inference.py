@@ -1,0 +1,129 @@
+"""Inference to new seeds and new clusters: one table of contributions, one variance, one t.
+
+Everything asked of a study is a mean of an S x G table: rows are seeds, columns are clusters
+(articles, else paragraphs, else questions). Functions take tables with any leading dimensions, so
+that thousands of simulated studies are one call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.05
+"""Of tests; intervals cover one minus this."""
+
+NEGLIGIBLE = 1e-12
+"""A standard error this small against the table's largest value is rounding, not variation."""
+
+
+def contributions(sums: Floats, counts: Floats) -> Floats:
+    """What each cluster contributes to a macro mean, by seed: (..., S, G).
+
+    The table's mean is the macro mean over seeds, its row means those of the seeds. A cluster's
+    contribution is the mean plus its influence on it (linearised), so clusters of any size, and
+    settings that hold different questions, need no other treatment.
+
+    Args:
+        sums: (..., S, G, C) sums over queries, of a trial or of a contrast of trials.
+        counts: (G, C) numbers of queries.
+    """
+    totals = counts.sum(0)
+    settings = sums.sum(-2).mean(-2) / totals
+    influence = ((sums - counts * settings[..., None, None, :]) / totals).mean(-1)
+    return np.asarray(settings.mean(-1)[..., None, None] + influence * counts.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A mean over seeds and clusters with its uncertainty; fields have the shape (...).
+
+    Attributes:
+        effect: The mean, in units of the metric.
+        squares: (3, ...) mean squares of seeds, clusters and the residual.
+        seeds: S.
+        clusters: G.
+    """
+
+    effect: Floats
+    squares: Floats
+    seeds: int
+    clusters: int
+
+    @property
+    def error(self) -> Floats:
+        """Standard error: seeds + clusters - residual, and not below the residual.
+
+        The residual is counted in both of the others and taken off once. Both expectations are at
+        least the residual's, so less than the residual alone is chance.
+        """
+        return np.sqrt(_variance(self.squares) / (self.seeds * self.clusters))
+
+    @property
+    def freedom(self) -> Floats:
+        """Satterthwaite's degrees of freedom, not below those of the scarcer of the two."""
+        return _freedom(self.squares, self.seeds, self.clusters)
+
+    def interval(self, level: float = LEVEL) -> tuple[Floats, Floats]:
+        """Bounds that cover the true effect with probability 1 - level."""
+        reach = stats.t.ppf(1 - level / 2, self.freedom) * self.error
+        return np.asarray(self.effect - reach), np.asarray(self.effect + reach)
+
+    def p(self) -> Floats:
+        """Two-sided p of no effect."""
+        return np.asarray(2 * stats.t.sf(abs(self.effect) / self.error, self.freedom))
+
+    def p_equivalent(self, margin: float) -> Floats:
+        """P of two one-sided tests (TOST) of an effect beyond the margin on either side."""
+        return np.asarray(stats.t.sf((margin - abs(self.effect)) / self.error, self.freedom))
+
+    def components(self) -> Floats:
+        """(3, ...) variances of seeds, clusters and the residual; none is negative."""
+        seeds, clusters, residual = self.squares
+        parts = (seeds - residual) / self.clusters, (clusters - residual) / self.seeds, residual
+        return np.maximum(np.stack(parts), 0)
+
+
+def estimate(table: Floats) -> Estimate | None:
+    """The mean of tables with its uncertainty.
+
+    Args:
+        table: (..., S, G), as `contributions` makes it.
+
+    Returns:
+        None where nothing is known of the uncertainty: fewer than two seeds or clusters, or (of a
+        single table) no variation at all.
+    """
+    seeds, clusters = table.shape[-2:]
+    if seeds < 2 or clusters < 2:
+        return None
+    effect = table.mean((-2, -1))
+    rows, columns = table.mean(-1), table.mean(-2)
+    residual = table - rows[..., None] - columns[..., None, :] + effect[..., None, None]
+    squares = np.stack(
+        [
+            clusters * rows.var(-1, ddof=1),
+            seeds * columns.var(-1, ddof=1),
+            (residual**2).sum((-2, -1)) / ((seeds - 1) * (clusters - 1)),
+        ]
+    )
+    found = Estimate(np.asarray(effect), squares, seeds, clusters)
+    if table.ndim == 2 and float(found.error) <= NEGLIGIBLE * float(abs(table).max()):
+        return None
+    return found
+
+
+def _variance(squares: Floats) -> Floats:
+    seeds, clusters, residual = squares
+    return np.asarray(np.maximum(seeds + clusters - residual, residual))
+
+
+def _freedom(squares: Floats, seeds: int, clusters: int) -> Floats:
+    each = np.array([seeds - 1, clusters - 1, (seeds - 1) * (clusters - 1)], dtype=np.float64)
+    spread = (squares**2 / each.reshape(-1, *[1] * (squares.ndim - 1))).sum(0)
+    return np.asarray(np.maximum(_variance(squares) ** 2 / spread, each.min()))

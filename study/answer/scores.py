@@ -1,0 +1,144 @@
+"""Scores of one trial for one metric, by independent unit and setting, from its stored ranks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables import storage
+from trainables.errors import UserError
+from trainables.evaluation.bias import rank_distances
+from trainables.evaluation.metrics import MEASURES, by_query
+from trainables.evaluation.ranks import Ranks, load_ranks
+from trainables.places import Place
+from trainables.trial_folder import TrialFolder
+
+Floats = NDArray[np.float64]
+Values = Mapping[str, tuple[NDArray[np.int64], Floats]]
+
+RANKS = "ranks-test.npz"
+DISTANCES = ("rank_distance", "rank_distance_pair", "rank_distance_normalised")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a metric is made of: sums and counts of queries, by cluster and setting.
+
+    Every metric here is a macro mean: the plain mean over settings (languages, or ordered pairs of
+    them) of the mean over the queries of the setting. Sums and counts by cluster are all that its
+    value, its sampling variance over clusters and its bootstrap need, also where settings do not
+    hold the same questions.
+
+    Attributes:
+        metric: Its name, such as `map/cross`.
+        settings: (C,) names of what is averaged over, such as `cross/de-en`.
+        clusters: (G,) highest units the benchmark knows: article, else paragraph, else question.
+        sums: (G, C) sum of the queries' values.
+        counts: (G, C) number of queries; no column is all zero.
+    """
+
+    metric: str
+    settings: tuple[str, ...]
+    clusters: tuple[str, ...]
+    sums: Floats
+    counts: Floats
+
+    @property
+    def value(self) -> float:
+        """The metric, as the trial's result reports it."""
+        return float((self.sums.sum(0) / self.counts.sum(0)).mean())
+
+    def asks_the_same(self, other: Scores) -> bool:
+        """Whether both hold values of the same questions in the same settings."""
+        return (
+            self.settings == other.settings
+            and self.clusters == other.clusters
+            and np.array_equal(self.counts, other.counts)
+        )
+
+
+def scores(ranks: Ranks, metric: str) -> Scores:
+    """The scores behind a metric.
+
+    Args:
+        ranks: Of one evaluation.
+        metric: A measure and a kind of setting (`map/multi`), one setting (`map/cross/de-en`), the
+            micro mean `map/multi_micro`, or a rank distance (`rank_distance`, `rank_distance/de`).
+
+    Raises:
+        UserError: No such metric, or this evaluation has it not.
+    """
+    values = _values(ranks, metric)
+    if not values:
+        raise UserError(
+            f"{metric}: not a mean over settings that {ranks.name} has; choose one of its kinds "
+            f"such as map/mono, map/cross or map/multi, of {', '.join(MEASURES)}, "
+            f"or {', '.join(DISTANCES)}"
+        )
+    names, unit = np.unique(ranks.clusters, return_inverse=True)
+    sums, counts = np.zeros((2, len(names), len(values)))
+    for column, (queries, value) in enumerate(values.values()):
+        sums[:, column] = np.bincount(unit[queries], value, len(names))
+        counts[:, column] = np.bincount(unit[queries], minlength=len(names))
+    asked = counts.any(1)
+    clusters = tuple(map(str, names[asked]))
+    return Scores(metric, tuple(values), clusters, sums[asked], counts[asked])
+
+
+def stored_scores(root: Place, digest: str, metrics: Iterable[str]) -> dict[str, Scores]:
+    """Scores of a committed trial; a metric that its evaluation has not is left out.
+
+    Raises:
+        NotCommittedError: It has no result that may be believed.
+        UserError: Its file of ranks cannot be read.
+    """
+    path = TrialFolder.of(root, digest).committed() / RANKS
+    ranks = load_ranks(path) if isinstance(path, Path) else _fetched(path)
+    found = {}
+    for metric in metrics:
+        if _values(ranks, metric):
+            found[metric] = scores(ranks, metric)
+    return found
+
+
+def _fetched(path: Place) -> Ranks:
+    with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+        file.write(storage.read(path))
+        file.flush()
+        return load_ranks(Path(file.name))
+
+
+def _values(ranks: Ranks, metric: str) -> Values:
+    """Settings of a metric, with their queries and these queries' values; empty for none."""
+    measure, _, rest = metric.partition("/")
+    if measure in DISTANCES:
+        return _distances(ranks, measure, rest)
+    if measure not in MEASURES or not rest:
+        return {}
+    found = by_query(ranks, measure)
+    if rest == "multi_micro":
+        members = [entry for name, entry in found.items() if name.startswith("multi/")]
+        if not members:
+            return {}
+        queries, values = (np.concatenate(column) for column in zip(*members, strict=True))
+        return {rest: (queries, values)}
+    return {k: entry for k, entry in found.items() if k == rest or k.startswith(f"{rest}/")}
+
+
+def _distances(ranks: Ranks, measure: str, language: str) -> Values:
+    """As `bias_metrics`: by query language, where the pool is judged in all of its languages."""
+    if not len(ranks) or not ranks.judged_in_all_languages or not ranks.pool_is_several:
+        return {}
+    values = rank_distances(ranks)[measure]
+    known = ~np.isnan(values)
+    found = {}
+    for code, name in enumerate(ranks.query_languages):
+        queries = np.flatnonzero(known & (ranks.query_language == code))
+        if len(queries) and language in ("", name):
+            found[name] = (queries, values[queries])
+    return found
