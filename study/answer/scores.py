@@ -90,6 +90,11 @@ def scores(ranks: Ranks, metric: str) -> Scores:
     return Scores(metric, tuple(values), clusters, sums[asked], counts[asked])
 
 
+def lower_is_better(metric: str) -> bool:
+    """Whether less of this metric is an improvement."""
+    return metric.partition("/")[0] in DISTANCES
+
+
 def stored_scores(root: Place, digest: str, metrics: Iterable[str]) -> dict[str, Scores]:
     """Scores of a committed trial; a metric that its evaluation has not is left out.
 

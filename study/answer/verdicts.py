@@ -11,7 +11,7 @@ beyond the margin* (TOST). After the correction, at .05:
 | p < .05    | p < .05     | any       | equivalent   | significant but inside the margin        |
 | p >= .05   | p < .05     | any       | equivalent   |                                          |
 | p >= .05   | p >= .05    | any       | undecided    | interval without 0: not after correction |
-| fewer than five seeds, or no interval    | undecided    | says which                               |
+| fewer than five seeds, no interval  | undecided    | says which                               |
 
 The interval shown is the plain 95 % one. A hypothesis with several comparisons ("better than
 both") is an intersection-union test: it is supported only if each comparison is, so its p is the
@@ -132,8 +132,8 @@ def _judged(
     elif p < LEVEL:
         verdict = "supported" if one.gain > 0 else "contradicted"
         nearest = max(one.low, -one.high)
-        least = "at least as large as matters" if nearest >= margin else "may be smaller than"
-        remark = least if nearest >= margin else f"{least} the margin"
+        large = nearest >= margin
+        remark = "at least as large as matters" if large else "may be smaller than the margin"
     elif max(one.low, -one.high) > 0:
         remark = "the interval excludes 0, but not after correction for the family"
     return Judgement(verdict, p, p_equivalent, decisive, remark)

@@ -1,0 +1,205 @@
+"""The answer of a study: every declared hypothesis with its verdict and its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from study.answer.bootstrap import RESAMPLES
+from study.answer.comparison import Comparison, compare, unknown
+from study.answer.contrasts import ByTrial, chosen, difference, paired
+from study.answer.inference import LEVEL
+from study.answer.scores import Scores, lower_is_better, stored_scores
+from study.answer.verdicts import Evidence, Judgement, Verdict, judge
+from study.plan import Cell, Plan
+from trainables.errors import UserError
+from trainables.places import Place, at_once
+from trainables.trial_folder import NotCommittedError
+
+Stored = Mapping[str, Mapping[str, Scores]]
+"""Digest to metric to scores, of the trials that have a result."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A hypothesis and what the trials say of it.
+
+    Attributes:
+        hypothesis: Its name.
+        metric: Name of the metric.
+        margin: Smallest difference that matters, in its units.
+        why: The margin's justification.
+        comparisons: One, or one for each cell that must be beaten.
+        judgement: The verdict with corrected p.
+    """
+
+    hypothesis: str
+    metric: str
+    margin: float
+    why: str
+    comparisons: tuple[Comparison, ...]
+    judgement: Judgement
+
+    @property
+    def verdict(self) -> Verdict:
+        """Supported, contradicted, equivalent or undecided."""
+        return self.judgement.verdict
+
+    @property
+    def decisive(self) -> Comparison:
+        """The comparison that the p is of."""
+        return self.comparisons[self.judgement.decisive]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study answers.
+
+    Attributes:
+        study: Its name.
+        question: Of its space.
+        findings: One for each declared hypothesis; together they are the corrected family.
+        trials: Trials that the hypotheses need.
+        with_result: Those of them that have a result.
+        fixed: Settings of every trial.
+    """
+
+    study: str
+    question: str
+    findings: tuple[Finding, ...]
+    trials: int
+    with_result: int
+    fixed: Mapping[str, Any]
+
+
+def stored(plan: Plan, root: Place) -> dict[str, dict[str, Scores]]:
+    """Scores of all committed trials that the plan's hypotheses need.
+
+    Raises:
+        UserError: A committed file of ranks that cannot be read.
+    """
+    metrics = list(dict.fromkeys(str(h["metric"]) for h in plan.hypotheses))
+
+    def read(digest: str) -> dict[str, Scores] | None:
+        try:
+            return stored_scores(root, digest, metrics)
+        except NotCommittedError:
+            return None
+
+    digests = needed(plan)
+    found = zip(digests, at_once(root, read, digests), strict=True)
+    return {digest: scores for digest, scores in found if scores is not None}
+
+
+def needed(plan: Plan) -> list[str]:
+    """Digests of the trials that the plan's hypotheses compare."""
+    found: dict[str, None] = {}
+    for hypothesis in plan.hypotheses:
+        for params in (hypothesis["better"], *_others(hypothesis)):
+            try:
+                cells = chosen(plan.cells, params)
+            except UserError:
+                continue
+            found |= dict.fromkeys(t.digest for cell in cells for t in cell.trials)
+    return list(found)
+
+
+def answer(plan: Plan, scores: Stored, resamples: int = RESAMPLES) -> Answer:
+    """The verdicts on a plan's hypotheses.
+
+    Args:
+        plan: With hypotheses as frozen; `than` may be a list of cells, which must all be beaten.
+        scores: As `stored` reads them; trials without a result are absent.
+        resamples: Of the bootstrap.
+    """
+    level = LEVEL / max(1, 2 * len(plan.hypotheses))
+    compared = [
+        [
+            _compared(plan, hypothesis, than, scores, level, resamples)
+            for than in _others(hypothesis)
+        ]
+        for hypothesis in plan.hypotheses
+    ]
+    family = [
+        _evidence(comparisons, lower_is_better(hypothesis["metric"]))
+        for hypothesis, comparisons in zip(plan.hypotheses, compared, strict=True)
+    ]
+    judgements = judge(family, [h["margin"] for h in plan.hypotheses])
+    findings = tuple(
+        Finding(h["name"], h["metric"], h["margin"], h["why"], tuple(comparisons), judgement)
+        for h, comparisons, judgement in zip(plan.hypotheses, compared, judgements, strict=True)
+    )
+    trials = needed(plan)
+    with_result = sum(digest in scores for digest in trials)
+    return Answer(plan.name, plan.question, findings, len(trials), with_result, plan.settings)
+
+
+def _others(hypothesis: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    than = hypothesis["than"]
+    return list(than) if isinstance(than, (list, tuple)) else [than]
+
+
+def _compared(
+    plan: Plan,
+    hypothesis: Mapping[str, Any],
+    than: Mapping[str, Any],
+    scores: Stored,
+    level: float,
+    resamples: int,
+) -> Comparison:
+    metric, better = hypothesis["metric"], hypothesis["better"]
+    labels = _label(better), _label(than)
+    try:
+        coefficients = difference(plan.cells, better, than)
+        cells = [cell for cell in plan.cells if cell.label in coefficients]
+        trials = _by_trial(cells, scores, metric)
+        pairs = paired(trials, coefficients)
+    except UserError as error:
+        return unknown(*labels, str(error))
+    missing = _missing(cells, trials, scores, metric)
+    if pairs is None:
+        return unknown(*labels, f"no seed has a result in both; {missing or 'none is planned'}")
+    return compare(labels, pairs, missing, hypothesis["margin"], level, resamples)
+
+
+def _by_trial(cells: list[Cell], scores: Stored, metric: str) -> ByTrial:
+    return {
+        cell.label: {
+            trial.seed: scores[trial.digest][metric]
+            for trial in cell.trials
+            if metric in scores.get(trial.digest, {})
+        }
+        for cell in cells
+    }
+
+
+def _missing(cells: list[Cell], trials: ByTrial, scores: Stored, metric: str) -> str:
+    """Which trials could not be compared, in words; empty for none."""
+    notes = []
+    for cell in cells:
+        absent = [t for t in cell.trials if t.seed not in trials[cell.label]]
+        lacking = [t for t in absent if t.digest in scores]
+        if lacking:
+            notes.append(f"{cell.label} has no {metric}")
+        elif absent:
+            seeds = ", ".join(str(t.seed) for t in absent if t.seed is not None)
+            notes.append(f"{cell.label} lacks {f'seeds {seeds}' if seeds else 'its result'}")
+    return "; ".join(notes)
+
+
+def _evidence(comparisons: list[Comparison], lower: bool) -> list[Evidence] | None:
+    """The comparisons in the declared direction; None unless all have an interval."""
+    found = []
+    for one in comparisons:
+        if one.effect is None or one.interval is None or one.p is None or one.p_equivalent is None:
+            return None
+        sign = -1 if lower else 1
+        low, high = sorted(sign * bound for bound in one.interval)
+        evidence = Evidence(sign * one.effect, low, high, one.p, one.p_equivalent, len(one.by_seed))
+        found.append(evidence)
+    return found
+
+
+def _label(params: Mapping[str, Any]) -> str:
+    return Cell(params=dict(params), trials=()).label

@@ -1,0 +1,111 @@
+"""One comparison of cells: its effect and everything that can be said of its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from study.answer.bootstrap import bootstrap, percentile_interval
+from study.answer.contrasts import Paired
+from study.answer.inference import Estimate, contributions, estimate
+from study.answer.power import detectable_effect, seeds_needed
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One cell, or mean of cells, against another; None is what cannot be known.
+
+    Attributes:
+        better: Label of what is declared ahead.
+        than: Label of what is declared behind.
+        by_seed: Seed to difference, `better` minus `than`, in units of the metric.
+        effect: Their mean.
+        interval: 95 %, for new seeds and new clusters.
+        bootstrap: 95 %, two-level percentile bootstrap; stands beside, decides nothing.
+        p: Two-sided, of no difference, uncorrected.
+        p_equivalent: Of a difference beyond the margin, uncorrected.
+        clusters: Articles, else paragraphs, else questions.
+        detectable: Effect found with 80 % probability at the family's strictest level.
+        seeds_needed: Seeds that would make `detectable` the margin; None also where more seeds
+            cannot.
+        note: What is missing and why; may be empty.
+    """
+
+    better: str
+    than: str
+    by_seed: Mapping[int, float]
+    effect: float | None
+    interval: Interval | None
+    bootstrap: Interval | None
+    p: float | None
+    p_equivalent: float | None
+    clusters: int
+    detectable: float | None
+    seeds_needed: int | None
+    note: str
+
+
+def compare(
+    labels: tuple[str, str],
+    pairs: Paired,
+    missing: str,
+    margin: float,
+    level: float,
+    resamples: int,
+) -> Comparison:
+    """A contrast with everything that can be said of its uncertainty.
+
+    Args:
+        labels: Of what is declared ahead and behind.
+        pairs: Their trials' differences.
+        missing: What is not among them, for the note.
+        margin: Smallest difference that matters.
+        level: Of the test whose power is stated.
+        resamples: Of the bootstrap.
+    """
+    table = contributions(pairs.sums, pairs.counts)
+    by_seed = dict(zip(pairs.seeds, table.mean(1).tolist(), strict=True))
+    clusters = len(pairs.counts)
+    effect = float(table.mean())
+    found = estimate(table)
+    if found is None:
+        notes = [_why_unknown(len(by_seed), clusters), missing]
+        note = "; ".join(filter(None, notes))
+        return Comparison(
+            *labels, by_seed, effect, None, None, None, None, clusters, None, None, note
+        )
+    return Comparison(
+        *labels,
+        by_seed,
+        effect,
+        _interval(found),
+        percentile_interval(bootstrap(pairs.sums, pairs.counts, resamples)),
+        float(found.p()),
+        float(found.p_equivalent(margin)),
+        clusters,
+        detectable_effect(found, level),
+        seeds_needed(found, margin, level),
+        missing,
+    )
+
+
+def _interval(found: Estimate) -> Interval:
+    low, high = found.interval()
+    return float(low), float(high)
+
+
+def _why_unknown(seeds: int, clusters: int) -> str:
+    if seeds < 2:
+        return "one seed: an effect without uncertainty"
+    if clusters < 2:
+        return "one cluster: an effect without uncertainty"
+    return (
+        "the difference is the same in every seed and cluster, so nothing can be inferred from it"
+    )
+
+
+def unknown(better: str, than: str, note: str) -> Comparison:
+    """A comparison of which only the reason is known why there is none."""
+    return Comparison(better, than, {}, None, None, None, None, None, 0, None, None, note)

@@ -1,0 +1,99 @@
+"""An answer in plain sentences, made from its numbers and nothing else."""
+
+from __future__ import annotations
+
+from study.answer.answer import Answer, Finding
+from study.answer.comparison import Comparison
+from study.answer.scores import lower_is_better
+
+FIXED = (
+    "benchmark",
+    "train",
+    "languages",
+    "steps",
+    "control",
+    "batch_size",
+    "learning_rate",
+    "learning_rate_rule",
+    "temperature",
+    "max_examples",
+    "volume",
+)
+"""Settings that a reader of a comparison asks for first, where the study holds them fixed."""
+
+
+def words(answer: Answer) -> list[str]:
+    """The answer, a sentence or a few to a line; no line says what was not computed."""
+    lines = [f"{answer.study}: {answer.question}"]
+    if answer.with_result < answer.trials:
+        lines.append(
+            f"Of the {answer.trials} trials that the hypotheses need, {answer.with_result} have "
+            "a result."
+        )
+    if not answer.findings:
+        lines.append("No hypothesis was declared, so nothing is decided.")
+    for finding in answer.findings:
+        lines += _finding(finding)
+    fixed = [f"{key}={answer.fixed[key]}" for key in FIXED if answer.fixed.get(key) is not None]
+    lines.append(
+        f"Held fixed: {', '.join([*fixed, 'and the same questions in the same order in a seed'])}."
+    )
+    if len(answer.findings) > 1:
+        lines.append(
+            f"Corrected p are Holm's over {len(answer.findings)} hypotheses with two tests each; "
+            "intervals are not corrected."
+        )
+    return lines
+
+
+def _finding(finding: Finding) -> list[str]:
+    judgement = finding.judgement
+    lines = [
+        f"{finding.hypothesis}: {finding.verdict}{_brackets(judgement.remark)}."
+        f"{_corrected(finding)}"
+    ]
+    for comparison in finding.comparisons:
+        lines.append(f"  {_comparison(finding, comparison)}")
+    return lines
+
+
+def _corrected(finding: Finding) -> str:
+    judgement = finding.judgement
+    if judgement.p is None or judgement.p_equivalent is None:
+        return ""
+    return (
+        f" Corrected {p_in_words(judgement.p)} of no difference, "
+        f"{p_in_words(judgement.p_equivalent)} of one beyond ±{finding.margin:g}."
+    )
+
+
+def _comparison(finding: Finding, one: Comparison) -> str:
+    what = f"{finding.metric}, {one.better} minus {one.than}"
+    if one.effect is None:
+        return f"{what}: not known: {one.note}."
+    digits = 1 if finding.metric.startswith("rank_distance") and abs(one.effect) > 1 else 4
+    seeds = f"{len(one.by_seed)} seed{'s' if len(one.by_seed) > 1 else ''}"
+    facts = [f"{seeds}, {one.clusters} clusters"]
+    if one.interval:
+        low, high = (f"{bound:+.{digits}f}" for bound in one.interval)
+        facts.insert(0, f"95 % interval {low} to {high}")
+    lower = ", lower is better" if lower_is_better(finding.metric) else ""
+    text = f"{what}: {one.effect:+.{digits}f} ({'; '.join(facts)}{lower})."
+    if one.detectable is not None:
+        text += f" Detectable with 80 % power: {one.detectable:.{digits}f}. {_needed(finding, one)}"
+    return f"{text} Note: {one.note}." if one.note else text
+
+
+def _needed(finding: Finding, one: Comparison) -> str:
+    if one.seeds_needed is None:
+        return f"No number of seeds would make that the margin of {finding.margin:g} here."
+    return f"About {one.seeds_needed} seeds would make that the margin of {finding.margin:g}."
+
+
+def p_in_words(p: float) -> str:
+    """`p = 0.043`, or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _brackets(remark: str) -> str:
+    return f" ({remark})" if remark else ""
