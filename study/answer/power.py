@@ -9,6 +9,7 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from study.answer.inference import LEVEL, Estimate
+from study.answer.verdicts import LEAST_SEEDS
 
 POWER = 0.8
 """Probability of finding the minimum detectable effect."""
@@ -47,7 +48,8 @@ def seeds_needed(
 ) -> int | None:
     """Fewest seeds, on the same clusters, whose minimum detectable effect is the margin.
 
-    It rests on the variances as they were estimated: a rough guide from few seeds.
+    It rests on the variances as they were estimated: a rough guide from few seeds. Never below
+    the seeds that a verdict takes.
 
     Returns:
         None where `MOST_SEEDS` do not suffice: more clusters are needed, not more seeds.
@@ -59,7 +61,7 @@ def seeds_needed(
 
     if not suffices(MOST_SEEDS):
         return None
-    return bisect_left(range(MOST_SEEDS), True, lo=2, key=suffices)
+    return bisect_left(range(MOST_SEEDS), True, lo=LEAST_SEEDS, key=suffices)
 
 
 def _planned(found: Estimate, seeds: int) -> Estimate:
