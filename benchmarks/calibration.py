@@ -74,10 +74,10 @@ def _coverages(name: str, world: World, rng: np.random.Generator) -> list[Figure
             share = coverage(studies(world, seeds, variance, SIMULATIONS, rng))
             label = f"coverage: {name}, {seeds} seeds, seed variance x{times:g}"
             found.append(figure(label, share, unit="%"))
-    variance = world.between_questions**2
-    share = coverage(studies(world, 3, variance, SIMULATIONS // 4, rng))
-    label = f"coverage: {name}, 3 seeds, seed variance that of single questions"
-    return [*found, figure(label, share, unit="%")]
+        share = coverage(studies(world, seeds, world.between_questions**2, SIMULATIONS, rng))
+        label = f"coverage: {name}, {seeds} seeds, seed variance that of a single question"
+        found.append(figure(label, share, unit="%"))
+    return found
 
 
 def _conservative(rng: np.random.Generator) -> list[Figure]:
@@ -143,18 +143,17 @@ def family_errors(world: World, number: int, rng: np.random.Generator) -> int:
         Estimate(one.effect + margin * (i >= 2), one.squares, one.seeds, one.clusters)
         for i, one in enumerate(found)
     ]
-    evidence = [list(zip(*_columns(one, margin), strict=True)) for one in tables]
     errors = 0
-    for family in zip(*evidence, strict=True):
-        judged = judge([[Evidence(*values, seeds=5)] for values in family], [margin] * 4)
+    for family in zip(*(_evidence(one, margin) for one in tables), strict=True):
+        judged = judge([[evidence] for evidence in family], [margin] * 4)
         ps = [judged[0].p, judged[1].p, judged[2].p_equivalent, judged[3].p_equivalent]
         errors += any(p is not None and p < LEVEL for p in ps)
     return errors
 
 
-def _columns(found: Estimate, margin: float) -> tuple[list[float], ...]:
+def _evidence(found: Estimate, margin: float) -> list[Evidence]:
     columns = found.effect, *found.interval(), found.p(), found.p_equivalent(margin)
-    return tuple(column.tolist() for column in columns)
+    return [Evidence(*row, found.seeds) for row in np.stack(columns, -1).tolist()]
 
 
 def _family(world: World, rng: np.random.Generator) -> list[Figure]:

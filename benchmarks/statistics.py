@@ -19,7 +19,8 @@ def main() -> None:
     """Measure, print a table, then one JSON object a figure."""
     sys.path.insert(0, str(ROOT))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from benchmarks import answering, calibration
+    import benchmarks.answering as answering
+    import benchmarks.calibration as calibration
     from benchmarks.figures import show
 
     show([*answering.figures(), *calibration.figures()])

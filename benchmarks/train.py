@@ -66,7 +66,11 @@ def main() -> None:
         raise SystemExit(f"no peers at {arguments.peer_python}; run make peers or --peer-python")
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(arguments, Path(name))
-        show([found for which in arguments.figures for found in bench.measure(which)])
+        found: list[Figure] = []
+        for which in arguments.figures:
+            found += bench.measure(which)
+            print(json.dumps(found[-1]), file=sys.stderr, flush=True)
+        show(found)
 
 
 def parse() -> argparse.Namespace:

@@ -20,6 +20,7 @@ from trainables.spec import Frozen, Spec
 
 ENCODING_FIELDS = (
     "benchmark",
+    "also",
     "encoder",
     "eval_languages",
     "candidate_text",
@@ -54,7 +55,11 @@ class Cell(Frozen):
 
 
 class Plan(Frozen):
-    """Everything a study is going to run; written before anything does."""
+    """Everything a study is going to run; written before anything does.
+
+    `tuned` names the parameters that are no question of the study: of the cells that differ only
+    in them, each arm's best on the validation benchmark answers for it.
+    """
 
     format: int = 1
     name: str
@@ -66,6 +71,7 @@ class Plan(Frozen):
     cells: tuple[Cell, ...]
     specs: dict[str, Spec]
     hypotheses: tuple[dict[str, Any], ...]
+    tuned: tuple[str, ...] = ()
 
     @property
     def frozen(self) -> str:
@@ -76,6 +82,12 @@ class Plan(Frozen):
             "seeds": {cell.label: [trial.seed for trial in cell.trials] for cell in self.cells},
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Names of the further benchmarks."""
+        first = next(iter(self.specs.values()), None)
+        return tuple(ref.name for ref in (first.also if first else None) or ())
 
     def differences(self, other: Plan) -> list[str]:
         """What differs in `other`, a line each; empty for the same plan."""
@@ -118,6 +130,7 @@ def make_plan(
     data_dir: Path | None = None,
     seeds: int | None = None,
     name: str | None = None,
+    missing: dict[str, str] | None = None,
 ) -> tuple[Plan, dict[str, str]]:
     """Enumerate the cells and seeds of a space.
 
@@ -129,6 +142,8 @@ def make_plan(
         data_dir: Folder with the source's own files, where the data are not embedded.
         seeds: Instead of the space's number of seeds.
         name: Instead of the default name.
+        missing: Filled with data and checkpoints that are not at hand, and where to get them; the
+            plan then cannot be run. None refuses to plan without them.
 
     Returns:
         The plan, and digest to folder for data and checkpoints that lie in files.
@@ -137,9 +152,10 @@ def make_plan(
         UserError: A setting or file that is not as it should be.
     """
     base = space.settings(tier) | dict(overrides)
-    factors = {k: v for k, v in space.factors(tier).items() if k not in overrides}
+    tuned = space.tuned(tier)
+    factors = {k: v for k, v in (space.factors(tier) | tuned).items() if k not in overrides}
     settings = build_settings(base, where="--set")
-    resolver = Resolver(data_dir, space.primary)
+    resolver = Resolver(data_dir, space.primary_of(tier), tolerant=missing is not None)
     source, part = training_source(settings)
     held_out = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
     held_out = held_out and catalog.is_divided(source, part)
@@ -174,12 +190,15 @@ def make_plan(
         space=space_name,
         tier=tier,
         question=" ".join(space.question.split()),
-        primary=space.primary,
+        primary=space.primary_of(tier),
         settings=settings.model_dump(mode="json", exclude={"encoder", *factors}),
         cells=tuple(cells.values()),
         specs=specs,
-        hypotheses=tuple(h.model_dump(mode="json") for h in space.hypotheses),
+        hypotheses=tuple(space.hypotheses_of(tier)),
+        tuned=tuple(key for key in tuned if key in factors),
     )
+    if missing is not None:
+        missing.update(resolver.missing)
     return plan, resolver.places
 
 
@@ -191,7 +210,7 @@ def check_data(plan: Plan, places: Mapping[str, str]) -> None:
     """
     benchmarks: dict[str, Benchmark] = {}
     for spec in plan.specs.values():
-        for ref in (spec.test, spec.validation):
+        for ref in (spec.test, spec.validation, *(spec.also or ())):
             if ref is not None and repr(ref) not in benchmarks:
                 benchmarks[repr(ref)] = catalog.open_benchmark(ref, places)
                 benchmarks[repr(ref)].refuse_if_incomplete()

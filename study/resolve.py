@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from study.spaces.schema import Settings
+from study.subsets import nested
 from trainables.data import catalog
 from trainables.encoders import catalog as encoders
+from trainables.errors import UserError
 from trainables.spec import DataRef, EncoderRef, Spec, build_spec
 
 
@@ -20,12 +22,16 @@ class Resolver:
     Attributes:
         data_dir: Folder of the benchmark's own files.
         primary: The space's primary metric, by which encoders are selected unless told otherwise.
+        tolerant: Go on without files that are not at hand, to see what a plan needs.
         places: Digest to folder, filled as references are made.
+        missing: Name to why it could not be read and where it is to be had; only if tolerant.
     """
 
     data_dir: Path | None
     primary: str = "map/multi"
+    tolerant: bool = False
     places: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
     _known: dict[str, Any] = field(default_factory=dict)
 
     def spec(self, settings: Settings, seed: int, *, held_out: bool) -> Spec:
@@ -44,14 +50,19 @@ class Resolver:
             "steps": _steps(settings),
             "learning_rate": _learning_rate(settings),
             "select_metric": settings.select_metric or self.primary,
-            "test": self.data(benchmark, settings, part),
+            "test": self.test(benchmark, settings, part),
             "validation": self.validation(settings),
+            "also": self.also(settings),
             "encoder": self.encoder(settings),
         }
         if settings.steps > 0:
             name, train_part = training_source(settings)
             values["train"] = self.data(name, settings, train_part, training=True)
-            values["languages"] = settings.languages or values["train"].languages
+            languages = settings.languages or values["train"].languages
+            values["languages"] = nested(settings, languages)
+            if settings.language_count == 1:
+                # all that one language allows: the reference that more are held against
+                values["sampling"] = "X-X"
             values["max_rows"] = _max_rows(settings, len(values["languages"]))
         return build_spec(values)
 
@@ -64,7 +75,13 @@ class Resolver:
         }
 
         def make() -> tuple[EncoderRef, str | None]:
-            return encoders.reference(settings.encoder, settings.benchmark, chosen)
+            try:
+                return encoders.reference(settings.encoder, settings.benchmark, chosen)
+            except UserError as error:
+                if not self.tolerant or encoders.is_embedded(settings.encoder):
+                    raise
+                self.missing[settings.encoder] = str(error)
+                return encoders.absent(settings.encoder, chosen), None
 
         ref, folder = self._once(("encoder", settings.encoder, settings.benchmark, chosen), make)
         if folder is not None:
@@ -83,6 +100,41 @@ class Resolver:
         name, part = catalog.split_name(settings.validation)
         return self.data(name, settings, part)
 
+    def test(self, name: str, settings: Settings, part: str | None) -> DataRef:
+        """What judges the hypotheses, or what stands in for a benchmark that nobody knows."""
+        if name in catalog.SUBSTITUTES:
+            try:
+                return self.data(name, settings, part)
+            except UserError:
+                if self.data_dir is not None and (self.data_dir / name).is_dir():
+                    raise
+            ref = self.data(catalog.SUBSTITUTES[name], settings, None)
+            return ref.model_copy(update={"instead_of": name})
+        return self.data(name, settings, part)
+
+    def also(self, settings: Settings) -> tuple[DataRef, ...]:
+        """The further benchmarks, each in those of `eval_languages` that it has."""
+        named = [catalog.split_name(text) for text in settings.also or ()]
+        tested = catalog.split_name(settings.benchmark)[0]
+        names = [tested, *(name for name, _ in named)]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(
+                f"also: {repeated[0]} is evaluated already, and its metrics would have the same "
+                "names; name each source once, in benchmark or in also"
+            )
+        found = []
+        for name, part in named:
+            has = catalog.source(name).languages
+            kept = [x for x in settings.eval_languages or () if x in has]
+            if has and settings.eval_languages and not kept:
+                raise UserError(
+                    f"also {name}: it has none of eval_languages "
+                    f"({', '.join(settings.eval_languages)}); it has {', '.join(has)}"
+                )
+            limited = settings.model_copy(update={"eval_languages": tuple(kept) or None})
+            found.append(self.data(name, limited if has else settings, part))
+        return tuple(found)
+
     def data(
         self, name: str, settings: Settings, part: str | None, *, training: bool = False
     ) -> DataRef:
@@ -95,15 +147,21 @@ class Resolver:
             languages = None if catalog.source(name).parallel else settings.languages
 
         def make() -> DataRef:
-            return catalog.reference(
-                name,
-                self.data_dir,
-                languages,
-                part=part,
-                text=settings.candidate_text,
-                skip_malformed=bool(settings.skip_malformed),
-                training=training,
-            )
+            try:
+                return catalog.reference(
+                    name,
+                    self.data_dir,
+                    languages,
+                    part=part,
+                    text=settings.candidate_text,
+                    skip_malformed=bool(settings.skip_malformed),
+                    training=training,
+                )
+            except UserError as error:
+                if not self.tolerant:
+                    raise
+                self.missing[name] = str(error)
+                return catalog.absent(name, languages, part)
 
         chosen = (name, part, languages, settings.candidate_text, settings.skip_malformed, training)
         ref: DataRef = self._once(("data", *chosen), make)

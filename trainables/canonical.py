@@ -68,10 +68,13 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: A value that would be dropped is not allowed.
     """
+    values = dict(values)
+    if not values.get("also"):
+        values.pop("also", None)
     if values.get("steps") == 0:
         kept = {k: v for k, v in values.items() if k not in REQUIRED | OPTIONAL}
         return kept | {"steps": 0}
-    found = dict(values)
+    found = values
     if found.get("languages") is not None:
         found["languages"] = tuple(sorted(set(found["languages"])))
     ends = COIN_ENDS.get(found.get("sampling", ""), {})

@@ -164,6 +164,7 @@ class Run:
                 spec.test,
                 spec.validation,
                 tuple(sorted(self.places.items())),
+                also=spec.also or (),
                 aligned=spec.rows is None,
                 negatives=spec.negatives is not None,
             )
@@ -183,6 +184,7 @@ class Run:
             results = {"test": evaluate(data.test, encoder)}
             if data.validation is not None:
                 results["validation"] = evaluate(data.validation, encoder)
+            results |= {benchmark.name: evaluate(benchmark, encoder) for benchmark, _ in data.also}
         weights = save_weights(attempt, encoder) if self.keep_weights and spec.steps else []
         write_result(
             attempt,
@@ -190,7 +192,7 @@ class Run:
             execution,
             results,
             training,
-            zero_shot(spec, data.overlap),
+            zero_shot(spec, data),
             layout_changed=execution.micro_batch_tokens != self.planned.micro_batch_tokens,
         )
         resumed_at = 0 if found is None else int(found["step"])
@@ -211,12 +213,13 @@ def fits(saved: Execution, wanted: Execution) -> bool:
 
 @dataclass(frozen=True)
 class Data:
-    """What a trial reads, and what training and test were found to share."""
+    """What a trial reads, and what its training was found to share with each benchmark."""
 
     train: TrainingSet | None
     test: Benchmark
     validation: Benchmark | None
     overlap: Contamination | None
+    also: tuple[tuple[Benchmark, Contamination | None], ...]
 
 
 @lru_cache(maxsize=2)
@@ -226,6 +229,7 @@ def open_data(
     validation: DataRef | None,
     places: tuple[tuple[str, str], ...],
     *,
+    also: tuple[DataRef, ...],
     aligned: bool,
     negatives: bool,
 ) -> Data:
@@ -235,19 +239,33 @@ def open_data(
     training = None
     if train is not None:
         training = catalog.open_training(train, where, aligned=aligned, negatives=negatives)
+
+    def shared(judged: Benchmark) -> Contamination | None:
+        return None if training is None else contamination(training, judged)
+
+    further = [catalog.open_benchmark(ref, where) for ref in also]
     return Data(
         train=training,
         test=benchmark,
         validation=None if validation is None else catalog.open_benchmark(validation, where),
-        overlap=None if training is None else contamination(training, benchmark),
+        overlap=shared(benchmark),
+        also=tuple((each, shared(each)) for each in further),
     )
 
 
-def zero_shot(spec: Spec, overlap: Contamination | None) -> dict[str, Any]:
-    """What may be claimed (law 8): of the trial's own training and the encoder's before it."""
-    same = spec.train is not None and spec.train.name == spec.test.name
-    found = with_pretraining(overlap, spec.encoder.name, spec.test.name)
-    return found.to_json() | {"same_source": same and not catalog.is_embedded(spec.test.name)}
+def zero_shot(spec: Spec, data: Data) -> dict[str, Any]:
+    """What may be claimed (law 8): of the trial's own training and the encoder's before it.
+
+    On the test benchmark, and under `also` on each further one.
+    """
+
+    def claim(name: str, overlap: Contamination | None) -> dict[str, Any]:
+        same = spec.train is not None and spec.train.name == name
+        found = with_pretraining(overlap, spec.encoder.name, name)
+        return found.to_json() | {"same_source": same and not catalog.is_embedded(name)}
+
+    further = {each.name: claim(each.name, overlap) for each, overlap in data.also}
+    return claim(spec.test.name, data.overlap) | ({"also": further} if further else {})
 
 
 def train(trainer: Trainer, attempt: Attempt, validation: Benchmark | None) -> Iterator[Event]:

@@ -30,6 +30,9 @@ def write_result(
 ) -> None:
     """Write `result.json` and the ranks that every figure in it was computed from.
 
+    Metrics of further benchmarks are named `tydiqa:map/mono`; `results` has them by name, beside
+    `test` and `validation`.
+
     `layout_changed` says that the micro-batches are not those that were planned: numbers may
     differ in the last digits, and with dropout in more.
     """
@@ -41,7 +44,13 @@ def write_result(
         "result.json",
         {
             "digest": spec.digest,
-            "metrics": results["test"].metrics,
+            "metrics": results["test"].metrics
+            | {
+                f"{role}:{name}": value
+                for role, result in results.items()
+                if role not in ("test", "validation")
+                for name, value in result.metrics.items()
+            },
             "validation": results["validation"].metrics if "validation" in results else {},
             "counts": {role: result.counts for role, result in results.items()},
             "zero_shot": dict(zero_shot),

@@ -16,7 +16,7 @@ RECIPE = 2
 """Raised by every change of code that alters results (golden tests fail until it is)."""
 
 Sampling = Literal["X-X", "X-Y", "hybrid", "X-X-mixed", "X-Y-fixed", "row-hybrid"]
-Pooling = Literal["mean", "cls"]
+Pooling = Literal["mean", "cls", "last"]
 CandidateText = Literal["sentence", "sentence+context"]
 Schedule = Literal["linear", "cosine", "constant"]
 Negatives = Literal["in_batch", "hard", "both", "paper_eq1"]
@@ -41,6 +41,7 @@ class DataRef(Frozen):
         part: A named part of the source, such as `train` or `held-out`; None for all of it.
         text: What a candidate's text is, where the source leaves it open.
         skip_malformed: Whether malformed rows are left out; None refuses them.
+        instead_of: What was asked for and could not be had, a label; None where this was.
     """
 
     name: str
@@ -49,6 +50,7 @@ class DataRef(Frozen):
     part: str | None = None
     text: CandidateText | None = None
     skip_malformed: bool | None = None
+    instead_of: str | None = None
 
 
 class EncoderRef(Frozen):
@@ -84,6 +86,7 @@ class Spec(Frozen):
         encoder: What is fine-tuned.
         test: Judges the hypotheses; never read by selection.
         validation: The only data that selection may read.
+        also: Further benchmarks that the same encoder is evaluated on, in the order of their names.
         seed: Keys the content stream, coins, languages and dropout.
         train: What is trained on.
         languages: Training languages in ascending order.
@@ -124,6 +127,7 @@ class Spec(Frozen):
     encoder: EncoderRef
     test: DataRef
     validation: DataRef | None = None
+    also: tuple[DataRef, ...] | None = None
     seed: int | None = Field(None, ge=0, lt=2**31)
     train: DataRef | None = None
     languages: tuple[str, ...] | None = None
@@ -175,7 +179,8 @@ class Spec(Frozen):
 
     def canonical(self) -> str:
         """The JSON text that is hashed: sorted keys, no blanks, without labels and empty fields."""
-        values = self.model_dump(mode="json", exclude_none=True, exclude={"encoder": {"name"}})
+        labels = {"encoder": {"name"}, "test": {"instead_of"}}
+        values = self.model_dump(mode="json", exclude_none=True, exclude=labels)
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @property

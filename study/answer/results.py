@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from study.answer.groups import Groups, language_groups, metric_of
 from study.plan import Cell, Plan
 from trainables.places import Place, at_once
 from trainables.trial_folder import NotCommittedError, TrialFolder
@@ -19,14 +20,17 @@ class CellResult:
     Attributes:
         cell: Which cell.
         results: `result.json` of each committed trial, in the order of the seeds.
+        groups: Languages that metrics may be asked of together.
     """
 
     cell: Cell
     results: tuple[dict[str, Any], ...]
+    groups: Groups
 
     def values(self, metric: str, of: str = "metrics") -> list[float]:
         """The metric of each trial that has it; `of` is `metrics` (test) or `validation`."""
-        return [result[of][metric] for result in self.results if metric in result[of]]
+        found = (metric_of(result[of], metric, self.groups) for result in self.results)
+        return [value for value in found if value is not None]
 
     def summary(self, metric: str) -> tuple[float, float | None] | None:
         """Mean and standard deviation over seeds; no deviation below two trials."""
@@ -51,8 +55,11 @@ def committed_results(root: Place, digests: Iterable[str]) -> dict[str, dict[str
 
 def by_cell(plan: Plan, results: dict[str, dict[str, Any]]) -> list[CellResult]:
     """The cells of a plan in its order, with the results they have so far."""
+    groups = language_groups(plan)
     return [
-        CellResult(cell, tuple(results[t.digest] for t in cell.trials if t.digest in results))
+        CellResult(
+            cell, tuple(results[t.digest] for t in cell.trials if t.digest in results), groups
+        )
         for cell in plan.cells
     ]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from study.answer.groups import TRAINED_IN_NONE, language_groups
 from study.answer.results import CellResult
 from study.plan import Plan
 
@@ -25,10 +26,46 @@ SHOWN_CELLS = 100
 
 def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
     """The table of all cells; the best mean of each column is bold, and only that is said of it."""
-    columns = [column for column in COLUMNS if any(cell.values(column) for cell in cells)]
+    return _table(
+        plan,
+        cells,
+        COLUMNS,
+        f"{plan.name}: mean ± SD over seeds on the test benchmark — not tested",
+    )
+
+
+def tables(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
+    """The comparison, and what there is beside it: further benchmarks, groups of languages."""
+    further = [
+        _table(plan, cells, [f"{name}:{column}" for column in COLUMNS], f"the same on {name}")
+        for name in plan.also
+    ]
+    return [comparison(plan, cells), *further, *by_group(plan, cells)]
+
+
+def by_group(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
+    """Where arms train on different languages: each group of languages apart, a table a metric."""
+    groups = language_groups(plan)
+    if TRAINED_IN_NONE not in groups:
+        return []
+    return [
+        _table(
+            plan,
+            cells,
+            [f"{metric}/{group}" for group in groups],
+            f"{metric} by the language of the query: "
+            + "; ".join(f"{group} {' '.join(held)}" for group, held in groups.items()),
+        )
+        for metric in dict.fromkeys((plan.primary, "map/mono"))
+    ]
+
+
+def _table(plan: Plan, cells: Sequence[CellResult], wanted: Sequence[str], title: str) -> Table:
+    """One row a cell, one column a metric that some cell has."""
+    columns = [column for column in wanted if any(cell.values(column) for cell in cells)]
     best = {column: _best(column, cells) for column in columns}
     table = Table(
-        title=f"{plan.name}: mean ± SD over seeds on the test benchmark — not tested",
+        title=title,
         title_justify="left",
         header_style="bold",
     )
@@ -49,7 +86,7 @@ def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
 
 
 def _lower_is_better(column: str) -> bool:
-    return column.startswith("rank_distance")
+    return column.rpartition(":")[2].startswith("rank_distance")
 
 
 def _best(column: str, cells: Sequence[CellResult]) -> float | None:

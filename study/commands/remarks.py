@@ -14,7 +14,7 @@ from study.study_folder import StudyFolder
 def remarks(
     plan: Plan, folder: StudyFolder, results: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
-    """Marks of changed plans (law 6), and trials whose memory layout was changed (law 1)."""
+    """Marks of changed plans (law 6), changed memory layouts (law 1), texts and answers cut off."""
     for mark in folder.marks():
         yield f"[yellow]{escape(mark)}[/]"
     changed = [digest for digest, result in results.items() if result.get("layout_changed")]
@@ -25,3 +25,40 @@ def remarks(
             f"[yellow]layout changed:[/] {len(changed)} trials ran with smaller micro-batches "
             f"after they were out of memory, in {escape(', '.join(names))}"
         )
+    yield from _unread(plan, results)
+
+
+def _unread(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What each encoder never reads of the benchmarks, because its texts are limited."""
+    said: set[tuple[str, str]] = set()
+    for digest, result in results.items():
+        spec = plan.specs[digest]
+        for role, counts in result["counts"].items():
+            name = spec.test.name if role == "test" else role
+            if role == "validation" or (spec.encoder.name, name) in said:
+                continue
+            said.add((spec.encoder.name, name))
+            parts = [
+                f"{_share(cut, whole)} of {what}"
+                for what, cut, whole in (
+                    ("passages", *_sums(counts, "truncated/passages/", "encoded/passages/")),
+                    ("answers", *_sums(counts, "answers/cut/", "answers/")),
+                )
+                if cut
+            ]
+            if parts:
+                yield (
+                    f"[yellow]cut off:[/] {escape(spec.encoder.name)} reads "
+                    f"{spec.encoder.max_passage_tokens} tokens of a passage of {name}, and loses "
+                    f"the end of {' and '.join(parts)}"
+                )
+
+
+def _sums(counts: Mapping[str, int], part: str, whole: str) -> tuple[int, int]:
+    """Sums over languages of counts whose names begin so."""
+    cut = {k.removeprefix(part): v for k, v in counts.items() if k.startswith(part)}
+    return sum(cut.values()), sum(counts.get(f"{whole}{language}", 0) for language in cut)
+
+
+def _share(cut: int, whole: int) -> str:
+    return f"{cut / whole:.1%}" if whole else f"{cut}"

@@ -14,7 +14,8 @@ from rich.markup import escape
 
 from study import ledger_file
 from study.answer.results import by_cell
-from study.answer.table import comparison
+from study.answer.table import tables
+from study.commands.announce import announce
 from study.commands.console import console as open_console
 from study.commands.devices import choose_device
 from study.commands.home import ROOT, Home, Root, State
@@ -96,8 +97,16 @@ def run(
     if keep not in KEEP:
         raise UserError(f"--keep {keep}: choose {', '.join(KEEP)}")
     used = choose_device(device, address)
+    missing: dict[str, str] = {}
     plan, places = make_plan(
-        load_space(space), space, chosen, overrides, data_dir=data_dir, seeds=seeds, name=name
+        load_space(space),
+        space,
+        chosen,
+        overrides,
+        data_dir=data_dir,
+        seeds=seeds,
+        name=name,
+        missing=missing if dry_run else None,
     )
     home = Home.open(root, state)
     folder = home.study(plan.name)
@@ -112,12 +121,14 @@ def run(
                 "use --extend to add what is new, or --name to start another study"
             )
         plan = extended(before, plan)
-    if before is None or extend:
+    if (before is None or extend) and not missing:
         check_data(plan, places)
-    _announce(console, plan, dry_run)
+    announce(console, plan, missing)
     if used != "cpu" or device != "auto":
         console.print(f"Trials compute on {used} (--device {device}).")
     if dry_run:
+        for cell in plan.cells:
+            console.print(f"  {cell.label}: {' '.join(trial.digest for trial in cell.trials)}")
         return 0
     storage.ensure_writable(home.root, FREE_BYTES)
     storage.ensure_writable(folder.path, 0)
@@ -226,32 +237,12 @@ def _tier(tier: str | None, overrides: dict[str, Any]) -> Tier:
     return "full" if real else "demo"
 
 
-def _announce(console: Console, plan: Plan, dry_run: bool) -> None:
-    """Say what is going to be compared, on what, and what that can show."""
-    console.print(f"[bold]{plan.name}[/]: {plan.question}")
-    specs = list(plan.specs.values())
-    test = specs[0].test
-    console.print(
-        f"{len(plan.cells)} cells, {len(specs)} trials; tested on {test.name}"
-        + (f" ({test.part})" if test.part else "")
-        + f" with {specs[0].encoder.name}."
-    )
-    if catalog.is_embedded(test.name):
-        console.print("The embedded world is a toy: no evidence about human languages.")
-    sources = {spec.train.name for spec in specs if spec.train is not None}
-    if test.name in sources and not catalog.is_embedded(test.name):
-        console.print(
-            f"[yellow]Not zero-shot:[/] training and test are different articles of {test.name}."
-        )
-    if dry_run:
-        for cell in plan.cells:
-            console.print(f"  {cell.label}: {' '.join(trial.digest for trial in cell.trials)}")
-
-
 def _outcome(console: Console, plan: Plan, folder: StudyFolder, root: str, driver: Driver) -> int:
     """Show the table and say with which exit code the study ends."""
     counts = driver.counts()
-    console.print(comparison(plan, by_cell(plan, driver.results)))
+    cells = by_cell(plan, driver.results)
+    for table in tables(plan, cells):
+        console.print(table)
     for line in remarks(plan, folder, driver.results):
         console.print(line)
     if counts["planned"] or counts["running"]:

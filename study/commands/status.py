@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from study.answer.results import best_cell, by_cell, committed_results
-from study.answer.table import comparison
+from study.answer.table import tables
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.remarks import remarks
@@ -45,7 +45,9 @@ def status(
                 f"  failed {trial['digest']} {trial['params']}: {escape(trial['reason'])}"
             )
     results = committed_results(home.root, plan.specs)
-    console.print(comparison(plan, by_cell(plan, results)))
+    cells = by_cell(plan, results)
+    for table in tables(plan, cells):
+        console.print(table)
     for line in [*report["notes"], *remarks(plan, home.study(name), results)]:
         console.print(line)
     return 0

@@ -34,10 +34,17 @@ class Settings(Frozen):
         benchmark: What is evaluated, as `name` or `name:part`; `data list` shows the names.
         validation: Benchmark that selection may read, as `name` or `name:part`; `own` for the
             benchmark's own validation part, if it has one; null for none.
+        also: Further benchmarks for the same encoders, as `name` or `name:part`; their metrics are
+            named `tydiqa:map/mono`.
         train: Training data as `name` or `name:part`; `own` for the benchmark's own training part.
             What it shares with the benchmark is left out of the evaluation.
         encoder: `embedded/<rung>`, a checkpoint folder or a hub id.
         languages: Training languages; all that the training data have by default.
+        language_count: Train on so many of them: `anchor_languages` first, then others in an
+            order drawn by `subset_seed`, so that more languages contain fewer.
+        subset_seed: Of that order; the same for all counts and seeds.
+        anchor_languages: Trained on at every count.
+        unseen_languages: Trained on at none.
         eval_languages: Languages evaluated; all that the benchmark has by default.
         candidate_text: What a candidate's text is, where the source leaves it open.
         skip_malformed: Leave malformed rows of the sources' files out, and count them.
@@ -89,9 +96,14 @@ class Settings(Frozen):
 
     benchmark: str = "synthetic"
     validation: str | None = "own"
+    also: tuple[str, ...] | None = None
     train: str = "own"
     encoder: str = "embedded/small"
     languages: tuple[str, ...] | None = None
+    language_count: int | None = Field(None, ge=1)
+    subset_seed: int = Field(0, ge=0)
+    anchor_languages: tuple[str, ...] | None = None
+    unseen_languages: tuple[str, ...] | None = None
     eval_languages: tuple[str, ...] | None = None
     candidate_text: Literal["sentence", "sentence+context"] | None = None
     skip_malformed: bool | None = None
@@ -130,7 +142,9 @@ class Settings(Frozen):
     max_query_tokens: int | None = Field(None, ge=3)
     max_passage_tokens: int | None = Field(None, ge=3)
 
-    @field_validator("languages", "eval_languages", mode="before")
+    @field_validator(
+        "languages", "eval_languages", "anchor_languages", "unseen_languages", "also", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         """`de,en` on the command line is a list of two; their order and repetition mean nothing."""
@@ -157,25 +171,29 @@ class Hypothesis(Frozen):
         name: Short and unique in the space.
         metric: Name of a metric in the trials' results.
         better: The cell expected ahead, as some of its parameters.
-        than: The cell expected behind.
+        than: The cell expected behind, or several, each of which must be.
         margin: Smallest difference that matters, in units of the metric.
         why: The margin's justification.
+        tiers: In which it is declared.
     """
 
     name: str
     metric: str
     better: dict[str, Any]
-    than: dict[str, Any]
+    than: dict[str, Any] | list[dict[str, Any]]
     margin: float = Field(gt=0)
     why: str
+    tiers: tuple[Tier, ...] = ("demo", "full")
 
 
 class TierPlan(Frozen):
-    """What a tier sets and searches beyond the space itself."""
+    """What a tier sets and searches beyond the space itself; its `primary` is instead of that."""
 
     fixed: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, list[Any]] = Field(default_factory=dict)
+    tune: dict[str, list[Any]] = Field(default_factory=dict)
     seeds: int | None = Field(None, ge=1)
+    primary: str | None = None
 
 
 class Space(Frozen):
@@ -185,6 +203,9 @@ class Space(Frozen):
         question: As a researcher would ask it.
         fixed: Settings of every trial.
         search: Setting to the values it takes; cells are all combinations.
+        tune: The same, of settings that are no question but must suit each arm, such as the
+            learning rate: every arm runs with each value and seed, and answers with its best on the
+            validation benchmark. Budgets are equal by construction.
         seeds: Trials of each cell.
         primary: The metric that the table is about.
         hypotheses: Declared before anything runs.
@@ -194,6 +215,7 @@ class Space(Frozen):
     question: str
     fixed: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, list[Any]] = Field(default_factory=dict)
+    tune: dict[str, list[Any]] = Field(default_factory=dict)
     seeds: int = Field(3, ge=1)
     primary: str = "map/multi"
     hypotheses: list[Hypothesis] = Field(default_factory=list)
@@ -206,6 +228,19 @@ class Space(Frozen):
     def factors(self, tier: Tier) -> dict[str, list[Any]]:
         """Searched settings of a tier; the tier's values replace the space's."""
         return self.search | self.tiers[tier].search
+
+    def primary_of(self, tier: Tier) -> str:
+        """The metric that the tier's table is about."""
+        return self.tiers[tier].primary or self.primary
+
+    def hypotheses_of(self, tier: Tier) -> list[dict[str, Any]]:
+        """What is declared in a tier, as a plan holds it."""
+        declared = [h for h in self.hypotheses if tier in h.tiers]
+        return [h.model_dump(mode="json", exclude={"tiers"}) for h in declared]
+
+    def tuned(self, tier: Tier) -> dict[str, list[Any]]:
+        """Settings tuned for each arm; the tier's values replace the space's."""
+        return self.tune | self.tiers[tier].tune
 
 
 def space_names() -> list[str]:
@@ -233,7 +268,7 @@ def load_space(name: str) -> Space:
     except ValidationError as error:
         raise UserError(f"{path}: {readable(error)}") from None
     for tier in space.tiers:
-        for key, values in space.factors(tier).items():
+        for key, values in (space.factors(tier) | space.tuned(tier)).items():
             for value in values:
                 build_settings(space.settings(tier) | {key: value}, where=str(path))
         build_settings(space.settings(tier), where=str(path))

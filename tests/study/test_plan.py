@@ -23,8 +23,10 @@ def cell(plan: Plan, label: str) -> list[str]:
 @pytest.mark.parametrize("name", space_names())
 def test_every_space_has_an_untrained_arm_and_three_seeds(name: str) -> None:
     plan = plan_of(name)
-    assert len(cell(plan, "untrained")) == 1
-    assert all(len(c.trials) >= 3 for c in plan.cells if c.label != "untrained")
+    untrained = [c for c in plan.cells if c.label.startswith("untrained")]
+    assert len(untrained) == len({s.encoder.name for s in plan.specs.values()})
+    assert all(len(c.trials) == 1 for c in untrained)
+    assert all(len(c.trials) >= 3 for c in plan.cells if c not in untrained)
     assert {trial.digest for c in plan.cells for trial in c.trials} == plan.specs.keys()
 
 

@@ -17,6 +17,12 @@ from trainables.data.sources import SOURCES
 from trainables.errors import UserError
 from trainables.spec import CandidateText, DataRef
 
+ABSENT = "absent"
+"""What the digest of a thing not at hand starts with: it can be planned with, not run."""
+
+SUBSTITUTES = {"ndqa": "belebele"}
+"""What is evaluated where nobody knows a public benchmark of a name and no own files are given."""
+
 
 def names() -> list[str]:
     """All names that `load_benchmark` knows."""
@@ -197,6 +203,22 @@ def reference(
         text=request.text,
         skip_malformed=skip_malformed or None,
     )
+
+
+def absent(name: str, languages: Sequence[str] | None, part: str | None) -> DataRef:
+    """Name data whose files are not at hand, as far as that can be done without them.
+
+    Raises:
+        UserError: An unknown name, language or part, or a source whose files say its languages.
+    """
+    found = source(name)
+    known = found.check_languages(tuple(languages) if languages else found.languages or None)
+    if not known:
+        raise UserError(
+            f"{name}: its languages are those of its files, which are not at hand; name them with "
+            "--set languages=... and --set eval_languages=..., or give --data-dir"
+        )
+    return DataRef(name=name, digest=ABSENT, languages=known, part=part)
 
 
 def open_benchmark(ref: DataRef, places: Mapping[str, str]) -> Benchmark:

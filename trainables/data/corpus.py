@@ -51,6 +51,8 @@ class Benchmark:
         dropped: Why items of the source are not here, to how many.
         refusal: Why this can be counted but not evaluated, such as passages that are not at
             hand; empty where it can be.
+        answers: Query id to the gold candidate and where the answer ends in its text, in code
+            points; only where the source says.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Benchmark:
     judged_in_all_languages: bool = True
     dropped: Mapping[str, int] = field(default_factory=dict)
     refusal: str = ""
+    answers: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what every later step relies on.

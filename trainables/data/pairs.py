@@ -28,6 +28,7 @@ class Pair:
         passage_language: BCP-47 code of the passage.
         passage: Its text; pairs with equal text share a candidate.
         cluster: The article, where it is known.
+        answer_end: Where the answer ends in the passage, in code points; None where nobody says.
     """
 
     question: str
@@ -36,6 +37,7 @@ class Pair:
     passage_language: str
     passage: str
     cluster: str
+    answer_end: int | None = None
 
 
 def benchmark_of(
@@ -60,6 +62,7 @@ def benchmark_of(
     queries: dict[str, dict[str, Query]] = {}
     corpus: dict[str, dict[str, Candidate]] = {}
     qrels: dict[str, dict[str, float]] = {}
+    answers: dict[str, tuple[str, int]] = {}
     for pair in pairs:
         identity = f"{pair.language}:{pair.question}"
         query = Query(identity, pair.query, pair.question, pair.cluster)
@@ -68,7 +71,10 @@ def benchmark_of(
             raise UserError(f"{name}: question {identity!r} has two texts; make ids unique")
         table = corpus.setdefault(pair.passage_language, {})
         fresh = Candidate(f"{pair.passage_language}_{len(table)}", pair.passage)
-        qrels.setdefault(identity, {})[table.setdefault(pair.passage, fresh).id] = 1.0
+        gold = table.setdefault(pair.passage, fresh).id
+        qrels.setdefault(identity, {})[gold] = 1.0
+        if pair.answer_end is not None:
+            answers.setdefault(identity, (gold, pair.answer_end))
     if not queries:
         raise UserError(f"{name}: no pair of question and passage is left; look at its files")
     return Benchmark(
@@ -78,6 +84,7 @@ def benchmark_of(
         qrels=qrels,
         judged_in_all_languages=False,
         dropped=dict(dropped or {}),
+        answers=answers,
     )
 
 

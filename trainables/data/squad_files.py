@@ -109,7 +109,15 @@ def load_xor_tydi(request: Request) -> Benchmark:
     """
     [path] = xor_files(request).files.values()
     pairs = [
-        Pair(question.id, bcp47(question.language), question.text, "en", paragraph.context, title)
+        Pair(
+            question.id,
+            bcp47(question.language),
+            question.text,
+            "en",
+            paragraph.context,
+            title,
+            question.answer_end,
+        )
         for paragraph in read_paragraphs(path, request.name, False, request.skipped, repeats=True)
         for title in [_xor_title(paragraph.title)]
         for question in paragraph.questions
@@ -128,6 +136,12 @@ def load_xor_tydi(request: Request) -> Benchmark:
         qrels={q.id: whole.qrels[q.id] for items in some.queries.values() for q in items},
         judged_in_all_languages=False,
         dropped=whole.dropped,
+        answers={
+            q.id: whole.answers[q.id]
+            for items in some.queries.values()
+            for q in items
+            if q.id in whole.answers
+        },
     )
 
 
@@ -183,8 +197,12 @@ def _goldp(path: Path, request: Request) -> Iterator[Pair]:
         return
     for paragraph in read_paragraphs(path, request.name, False, request.skipped):
         for question in paragraph.questions:
-            row = {"id": question.id, "question": question.text}
+            row: dict[str, object] = {"id": question.id, "question": question.text}
             row |= {"context": paragraph.context, "title": paragraph.title}
+            row["answers"] = {
+                "answer_start": [question.answer_start],
+                "text": list(question.answers[:1]),
+            }
             try:
                 pair = _goldp_row(row)
             except BadRowError as error:
@@ -199,7 +217,15 @@ def _goldp_row(row: object) -> Pair:
     identity = identity_of(row, "id")
     language, passage = _tydi_language(identity), text_of(row, "context")
     title = need(row, "title", str)
-    return Pair(identity, language, text_of(row, "question"), language, passage, title)
+    question, end = text_of(row, "question"), _answer_end(row.get("answers"))
+    return Pair(identity, language, question, language, passage, title, end)
+
+
+def _answer_end(answers: object) -> int | None:
+    """Where the first of a row's answers ends; None where it has none."""
+    found = answers if isinstance(answers, dict) else {}
+    starts, texts = (list(found.get(key, ())) for key in ("answer_start", "text"))
+    return int(starts[0]) + len(texts[0]) if starts and texts and starts[0] >= 0 else None
 
 
 def _tydi_language(identity: str) -> str:
@@ -212,7 +238,15 @@ def _tydi_language(identity: str) -> str:
 def _amqa_pairs(request: Request) -> list[Pair]:
     [path] = amqa_files(request).files.values()
     return [
-        Pair(question.id, "am", question.text, "am", paragraph.context, article)
+        Pair(
+            question.id,
+            "am",
+            question.text,
+            "am",
+            paragraph.context,
+            article,
+            question.answer_end,
+        )
         for paragraph in read_paragraphs(path, request.name, False, request.skipped)
         for article in [cluster_of("am", paragraph)]
         for question in paragraph.questions

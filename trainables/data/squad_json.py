@@ -34,6 +34,13 @@ class Question:
     answers: tuple[str, ...] = ()
     language: str = ""
 
+    @property
+    def answer_end(self) -> int | None:
+        """One past the first answer's last code point in the context; None without an answer."""
+        if self.answer_start < 0 or not self.answers:
+            return None
+        return self.answer_start + len(self.answers[0])
+
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.data import catalog
 from trainables.encoders import embedded
-from trainables.encoders.families import checkpoint_digest, encoder_ref, find_checkpoint
+from trainables.encoders.families import (
+    checkpoint_digest,
+    encoder_ref,
+    find_checkpoint,
+    named_defaults,
+)
 from trainables.errors import UserError
 from trainables.spec import EncoderRef, Execution
 
@@ -51,6 +56,21 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
         )
         ref, folder = encoder_ref(found, label), str(found.resolve())
     return EncoderRef.model_validate(ref.model_dump() | dict(overrides)), folder
+
+
+def absent(name: str, overrides: Mapping[str, Any]) -> EncoderRef:
+    """Name an encoder whose files are not at hand: its name decides what its files usually say."""
+    defaults = named_defaults(name)
+    values = {
+        "name": name,
+        "digest": f"{catalog.ABSENT} {name}",
+        "pooling": defaults.pooling,
+        "query_prefix": defaults.query_prefix,
+        "passage_prefix": defaults.passage_prefix,
+        "max_query_tokens": defaults.tokens,
+        "max_passage_tokens": defaults.tokens,
+    }
+    return EncoderRef.model_validate(values | dict(overrides))
 
 
 def open_encoder(

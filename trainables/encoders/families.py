@@ -57,8 +57,15 @@ FAMILIES = (
     Family(("granite-embedding",), pooling="cls"),
     Family(("all-minilm",), tokens=256),
     Family(("paraphrase-multilingual",), tokens=128),
+    Family(("clip", "multilingual"), tokens=128),
 )
 """The first whose marks all stand in the name is taken; model cards are the source."""
+
+CLIP = Family((), pooling="last", tokens=77)
+"""CLIP's own text tower (Radford et al. 2021): the vector of the end of the text, projected."""
+
+CLIP_TYPES = {"clip", "clip_text_model"}
+"""Model types whose text tower is projected by a matrix in the same weights."""
 
 RAW = Family((), "Query: ", "Passage: ")
 """A language model never trained to retrieve: mean pooling and the prefixes of the paper
@@ -76,6 +83,7 @@ class EncoderDefaults:
         max_query_tokens: Longer queries are cut, special tokens counted.
         max_passage_tokens: Longer passages are cut, special tokens counted.
         dense: Sub-folder of a dense layer after pooling, as LaBSE has it.
+        projected: Whether the layer after pooling is the projection in CLIP's own weights.
     """
 
     pooling: Pooling
@@ -84,6 +92,7 @@ class EncoderDefaults:
     max_query_tokens: int
     max_passage_tokens: int
     dense: str | None = None
+    projected: bool = False
 
 
 def family_defaults(folder: Path, name: str) -> EncoderDefaults:
@@ -98,9 +107,9 @@ def family_defaults(folder: Path, name: str) -> EncoderDefaults:
     """
     config = read_config(folder, name)
     modules = _modules(folder)
-    lowered = name.lower().replace("_", "-")
-    family = next((f for f in FAMILIES if all(mark in lowered for mark in f.marks)), None)
-    known = family or (Family(()) if modules else RAW)
+    family = _family(name)
+    projected = not modules and config["model_type"] in CLIP_TYPES
+    known = CLIP if projected else family or (Family(()) if modules else RAW)
     prompts = _read(folder / "config_sentence_transformers.json").get("prompts") or {}
     limit = _token_limit(folder, config, known)
     own = _read(folder / OWN_FILE)
@@ -114,7 +123,18 @@ def family_defaults(folder: Path, name: str) -> EncoderDefaults:
         max_query_tokens=own.get("max_query_tokens", limit),
         max_passage_tokens=own.get("max_passage_tokens", limit),
         dense=next((path for kind, path in modules if kind == "Dense"), None),
+        projected=projected,
     )
+
+
+def named_defaults(name: str) -> Family:
+    """What the name alone says, for planning with a checkpoint that is not at hand."""
+    return _family(name) or (CLIP if "clip" in name.lower() else RAW)
+
+
+def _family(name: str) -> Family | None:
+    lowered = name.lower().replace("_", "-")
+    return next((f for f in FAMILIES if all(mark in lowered for mark in f.marks)), None)
 
 
 def encoder_ref(folder: Path, name: str | None = None) -> EncoderRef:
@@ -227,7 +247,7 @@ def _pooling(folder: Path, modules: list[tuple[str, str]]) -> Pooling | None:
         prompt = "" if config.get("include_prompt", True) else " without the prompt's tokens"
         raise UserError(
             f"{folder / path / 'config.json'}: pooling {mode}{prompt} is not supported; "
-            "allowed are mean and cls over all tokens. Choose another checkpoint"
+            "allowed are mean, cls and lasttoken over all tokens. Choose another checkpoint"
         )
     return pooling
 
@@ -237,6 +257,8 @@ POOLINGS: dict[str, Pooling] = {
     "cls": "cls",
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
+    "lasttoken": "last",
+    "pooling_mode_lasttoken": "last",
 }
 """Names of pooling in the files of sentence-transformers, before and since version 5.4."""
 
@@ -247,7 +269,7 @@ def _token_limit(folder: Path, config: dict[str, Any], family: Family) -> int:
     if trained is None:
         said = _read(folder / "tokenizer_config.json").get("model_max_length", family.tokens)
         trained = min(family.tokens, said)
-    table = config.get("max_position_embeddings")
+    table = (config.get("text_config") or config).get("max_position_embeddings")
     if not isinstance(table, int) or table < 1:
         return int(trained)
     if config["model_type"] in OFFSET_POSITIONS:

@@ -107,6 +107,37 @@ def load_transformer(folder: Path) -> nn.Module:
     return loaded
 
 
+def load_clip_text(folder: Path) -> tuple[nn.Module, Dense]:
+    """CLIP's text tower in float32 and the projection after it, from weights that hold both.
+
+    Raises:
+        UserError: The weights lack a part of either, which would be random.
+    """
+    from transformers import AutoConfig, CLIPTextModelWithProjection
+
+    whole: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = getattr(whole, "text_config", whole)
+    config.projection_dim = whole.projection_dim
+    tower: Any = CLIPTextModelWithProjection
+    with quiet():
+        model, found = tower.from_pretrained(
+            folder,
+            config=config,
+            output_loading_info=True,
+            dtype=torch.float32,
+            local_files_only=True,
+        )
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(
+            f"{folder}: the weights lack {missing[0]!r} and {len(missing) - 1} more of CLIP's "
+            "text tower; restore the checkpoint's files"
+        )
+    outputs, inputs = model.text_projection.weight.shape
+    dense = Dense(inputs, outputs, bias=False, tanh=False)
+    dense.linear = model.text_projection
+    return model.text_model.eval(), dense
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the loading reports and progress bars of transformers off the screen."""
@@ -146,6 +177,7 @@ def interchange(ref: EncoderRef, hidden: int, dense: bool) -> dict[str, Any]:
         "word_embedding_dimension": hidden,
         "pooling_mode_cls_token": ref.pooling == "cls",
         "pooling_mode_mean_tokens": ref.pooling == "mean",
+        "pooling_mode_lasttoken": ref.pooling == "last",
     }
     prompts = {"query": ref.query_prefix, "document": ref.passage_prefix}
     longest = max(ref.max_query_tokens, ref.max_passage_tokens)

@@ -21,6 +21,7 @@ from trainables.encoders.families import encoder_ref, family_defaults, find_chec
 from trainables.encoders.formats import (
     Dense,
     interchange,
+    load_clip_text,
     load_tokenizer,
     load_transformer,
     quiet,
@@ -117,9 +118,15 @@ class TextEncoder(nn.Module):
         folder = find_checkpoint(source, download=download)
         name = str(source) if not Path(source).is_dir() else None
         ref = ref or encoder_ref(folder, name)
-        dense = family_defaults(folder, ref.name).dense
+        defaults = family_defaults(folder, ref.name)
         try:
-            model, tokenizer = load_transformer(folder), load_tokenizer(folder)
+            dense: Dense | None
+            if defaults.projected:
+                model, dense = load_clip_text(folder)
+            else:
+                model = load_transformer(folder)
+                dense = Dense.load(folder / defaults.dense) if defaults.dense else None
+            tokenizer = load_tokenizer(folder)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UserError(
                 f"encoder {str(source)!r}: cannot be loaded from {folder}: {error}\n"
@@ -129,7 +136,7 @@ class TextEncoder(nn.Module):
             model,
             tokenizer,
             ref,
-            dense=Dense.load(folder / dense) if dense else None,
+            dense=dense,
             device=device,
             encode_tokens=encode_tokens,
             precision=precision,
@@ -231,6 +238,17 @@ class TextEncoder(nn.Module):
         vectors: Embeddings = np.concatenate(parts)[order][which]
         return vectors
 
+    def passage_reach(self, texts: Sequence[str]) -> list[int]:
+        """Code points of each passage that are read before the limit cuts it."""
+        prefix, limit = self.ref.passage_prefix, self.ref.max_passage_tokens
+        found = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            part = [prefix + text for text in texts[start : start + TEXTS_AT_ONCE]]
+            for encoding in self.tokenizer(part, truncation=True, max_length=limit).encodings:
+                last = max((end for _, end in encoding.offsets), default=0)
+                found.append(max(0, last - len(prefix)))
+        return found
+
     def save(self, folder: str | Path) -> None:
         """Write a folder that transformers, sentence-transformers and `load` read."""
         folder = Path(folder)
@@ -279,8 +297,10 @@ class TextEncoder(nn.Module):
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """(n, d) from (n, tokens, d): the first token's vector, or the mean over real tokens."""
+    """(n, d) from (n, tokens, d): the first or last real token's vector, or the mean over them."""
     if pooling == "cls":
         return states[:, 0]
+    if pooling == "last":
+        return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
     weights = mask.unsqueeze(-1).to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1)

@@ -11,6 +11,7 @@ import numpy as np
 from trainables.data.corpus import Benchmark
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError
+from trainables.evaluation.answers import cut_answers
 from trainables.evaluation.encode import Progress, Texts, check_vectors, encode_benchmark
 from trainables.evaluation.index import Index, top_scorer
 from trainables.evaluation.metrics import (
@@ -34,7 +35,8 @@ class Evaluation:
         counts: Queries of each setting (`queries/mono/de`), those dropped for want of a relevant
             candidate (`dropped/cross/de-en`, `dropped/no relevant candidate`), texts encoded,
             texts of a language that the encoder cut (`truncated/queries/de`, of
-            `encoded/queries/de`), relevant candidates tied with another.
+            `encoded/queries/de`), answers that it never read (`answers/cut/de`, of
+            `answers/de`), relevant candidates tied with another.
         timing: Seconds for `encode queries`, `encode passages`, `rank` and `measure`.
     """
 
@@ -68,7 +70,8 @@ def evaluate(
     _refuse_nothing(benchmark)
     queries, passages, counts, timing = encode_benchmark(benchmark, encoder, progress, store)
     result = _evaluate(benchmark, queries, passages, progress)
-    return Evaluation(result.metrics, result.ranks, counts | result.counts, timing | result.timing)
+    counts |= result.counts | cut_answers(benchmark, encoder)
+    return Evaluation(result.metrics, result.ranks, counts, timing | result.timing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +130,7 @@ def evaluate_top(
         found = {ranks.corpus_languages[number]: recall for number, recall in recalls.items()}
         metrics[f"index/recall_at_{depth}"] = float(np.mean(list(found.values())))
         metrics |= {f"index/recall_at_{depth}/{la}": recall for la, recall in found.items()}
-    counts |= _counts(benchmark, ranks)
+    counts |= _counts(benchmark, ranks) | cut_answers(benchmark, encoder)
     return TopEvaluation(metrics, counts, timing | {"search": time.perf_counter() - start})
 
 

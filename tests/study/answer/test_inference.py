@@ -51,9 +51,10 @@ def test_two_way_variance_by_hand() -> None:
     assert found.effect == 3
     assert found.squares.tolist() == [9, 4, 1]
     assert found.error == pytest.approx(np.sqrt((9 + 4 - 1) / 4))
-    assert found.freedom == pytest.approx(12**2 / (9**2 + 4**2 + 1**2))
-    reach = stats.t.ppf(0.975, 144 / 98) * np.sqrt(3)
-    assert found.interval() == (pytest.approx(3 - reach), pytest.approx(3 + reach))
+    freedom = (18 + 4 - 1) ** 2 / (18**2 + 4**2 + 1**2)  # the seeds' mean square counts twice
+    assert found.freedom == pytest.approx(freedom)
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(3)
+    np.testing.assert_allclose(found.interval(), (3 - reach, 3 + reach))
     assert found.components().tolist() == [4, 1.5, 1]
 
 

@@ -123,8 +123,8 @@ def test_what_cannot_be_computed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"modules\.json.*LSTM.*allowed"):
         family_defaults(tmp_path, "x")
     write(tmp_path, modules=modules("Transformer", "Pooling"))
-    write(tmp_path, **{"1_Pooling__config": {"pooling_mode": "lasttoken"}})
-    with pytest.raises(UserError, match=r"lasttoken.*mean and cls"):
+    write(tmp_path, **{"1_Pooling__config": {"pooling_mode": "max"}})
+    with pytest.raises(UserError, match=r"pooling max.*mean, cls and lasttoken"):
         family_defaults(tmp_path, "x")
     write(tmp_path, **{"1_Pooling__config": {"pooling_mode": "mean", "include_prompt": False}})
     with pytest.raises(UserError, match="without the prompt"):

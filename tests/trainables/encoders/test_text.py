@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
+from tests.checkpoints import DENSE_WIDTH, KINDS, WIDTH
 from trainables.encoders.formats import Dense
 from trainables.encoders.text import TextEncoder, pool
 from trainables.errors import UserError
 
 Checkpoints = Callable[[str], Path]
-KINDS = ("bert", "xlm-roberta")
 TEXTS = [
     "A man is eating food.",
     "",
@@ -38,12 +38,13 @@ def folder(request: pytest.FixtureRequest, checkpoints: Checkpoints) -> Path:
 def test_vectors_have_length_one_and_keep_the_order_of_texts(folder: Path) -> None:
     encoder = TextEncoder.load(folder, encode_tokens=40)
     vectors = encoder.encode_passages(TEXTS, "en")
-    assert vectors.shape == (len(TEXTS), 16)
+    width = WIDTH if encoder.dense is None else DENSE_WIDTH
+    assert vectors.shape == (len(TEXTS), width)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
     alone = np.concatenate([encoder.encode_passages([text], "en") for text in TEXTS])
     np.testing.assert_allclose(vectors, alone, atol=1e-6)
-    assert encoder.encode_passages([], "en").shape == (0, 16)
+    assert encoder.encode_passages([], "en").shape == (0, width)
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -72,7 +73,11 @@ def test_encoding_twice_is_bit_equal_and_leaves_training_mode_alone(folder: Path
     assert np.array_equal(first, encoder.encode_queries(TEXTS, "de"))
 
 
-def test_vectors_equal_those_of_transformers_by_the_book(folder: Path) -> None:
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
+def test_vectors_equal_those_of_transformers_by_the_book(
+    kind: str, checkpoints: Checkpoints
+) -> None:
+    folder = checkpoints(kind)
     encoder = TextEncoder.load(folder)
     model = AutoModel.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -115,6 +120,7 @@ def test_pooling_reads_only_real_tokens() -> None:
     mask = torch.tensor([[1, 1, 0, 0]])
     assert pool(states, mask, "mean").tolist() == [[1.5, 2.5, 3.5]]
     assert pool(states, mask, "cls").tolist() == [[0.0, 1.0, 2.0]]
+    assert pool(states, mask, "last").tolist() == [[3.0, 4.0, 5.0]]
 
 
 def test_a_saved_encoder_loads_with_its_prefixes_and_limits(folder: Path, tmp_path: Path) -> None:
@@ -140,6 +146,31 @@ def test_a_dense_layer_is_kept_with_the_encoder(checkpoints: Checkpoints, tmp_pa
     assert vectors.shape == (len(TEXTS), 5)
     encoder.save(tmp_path)
     assert np.array_equal(TextEncoder.load(tmp_path).encode_passages(TEXTS, "en"), vectors)
+
+
+def test_a_text_of_clip_is_the_projected_end_as_clip_itself_has_it(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    from transformers import CLIPModel
+
+    folder = checkpoints("clip")
+    encoder = TextEncoder.load(folder)
+    ref = encoder.ref
+    assert (ref.pooling, ref.query_prefix, ref.max_passage_tokens) == ("last", "", 77)
+    texts = [*TEXTS, "The river ends in the sea. " * 30]
+    inputs = AutoTokenizer.from_pretrained(folder)(
+        texts, padding=True, truncation=True, max_length=77, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        wanted = CLIPModel.from_pretrained(folder).get_text_features(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+        )
+    wanted = getattr(wanted, "pooler_output", wanted).numpy()
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    vectors = encoder.encode_passages(texts, "en")
+    np.testing.assert_allclose(vectors, wanted, atol=1e-6)
+    encoder.save(tmp_path)
+    assert np.array_equal(TextEncoder.load(tmp_path).encode_passages(texts, "en"), vectors)
 
 
 def test_half_precision_weights_load_as_float32(checkpoints: Checkpoints, tmp_path: Path) -> None:

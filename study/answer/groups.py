@@ -1,0 +1,60 @@
+"""Groups of languages that a study reports apart: by what they have, and by what trained on them.
+
+A metric of a group is the plain mean over the settings whose queries are in one of its languages,
+and is named like one of a language: `map/cross/low-resource`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from study.plan import Plan
+from trainables.data.resources import by_level
+
+Groups = Mapping[str, tuple[str, ...]]
+"""Name to languages, in ascending order."""
+
+TRAINED_IN_ALL, TRAINED_IN_NONE = "trained-in-all", "trained-in-none"
+
+
+def language_groups(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """The groups of the test benchmark's languages; a group that is empty or all of them is none.
+
+    `low-resource` and `high-resource` (`trainables.data.resources`); where arms train on different
+    languages also `trained-in-all` and `trained-in-none`: between them lie those whose figures mix
+    being trained on with everything else.
+    """
+    specs = list(plan.specs.values())
+    languages = specs[0].test.languages or ()
+    found = {f"{level}-resource": members for level, members in by_level(languages).items()}
+    trained = {frozenset(spec.languages) for spec in specs if spec.languages}
+    if len(trained) > 1:
+        everywhere, anywhere = frozenset.intersection(*trained), frozenset.union(*trained)
+        found[TRAINED_IN_ALL] = tuple(x for x in languages if x in everywhere)
+        found[TRAINED_IN_NONE] = tuple(x for x in languages if x not in anywhere)
+    return {name: held for name, held in found.items() if 0 < len(held) < len(languages)}
+
+
+def in_group(setting: str, languages: Iterable[str]) -> bool:
+    """Whether queries of a setting, such as `cross/de-en`, are in one of these languages."""
+    kind, _, rest = setting.partition("/")
+    if kind == "cross":
+        return any(rest.startswith(f"{language}-") for language in languages)
+    return rest in set(languages)
+
+
+def metric_of(metrics: Mapping[str, float], name: str, groups: Groups) -> float | None:
+    """A metric of a benchmark or of a group of its languages; None where there is none."""
+    if name in metrics:
+        return metrics[name]
+    macro, _, group = name.rpartition("/")
+    if group not in groups:
+        return None
+    measure = macro.partition("/")[0]
+    members = [
+        value
+        for setting, value in metrics.items()
+        if setting.startswith(f"{macro}/")
+        and in_group(setting.removeprefix(f"{measure}/"), groups[group])
+    ]
+    return sum(members) / len(members) if members else None

@@ -1,0 +1,54 @@
+"""What a study is about to compare, on what, and what that can and cannot show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rich.console import Console
+from rich.markup import escape
+
+from study.plan import Plan
+from trainables.data import catalog
+
+
+def announce(console: Console, plan: Plan, missing: Mapping[str, str]) -> None:
+    """Say it before anything runs.
+
+    Args:
+        console: Where to.
+        plan: What is going to run.
+        missing: Data and checkpoints that are not at hand, and where to get them.
+    """
+    console.print(f"[bold]{plan.name}[/]: {plan.question}")
+    for line in _lines(plan):
+        console.print(line)
+    for what, why in missing.items():
+        console.print(f"[yellow]not at hand:[/] {escape(what)}: {escape(why)}")
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    specs = list(plan.specs.values())
+    test, also = specs[0].test, specs[0].also or ()
+    encoders = sorted({spec.encoder.name for spec in specs})
+    part = f" ({test.part})" if test.part else ""
+    further = f", and on {', '.join(ref.name for ref in also)}" if also else ""
+    yield (
+        f"{len(plan.cells)} cells, {len(specs)} trials; tested on {test.name}{part}{further} "
+        f"with {', '.join(encoders)}."
+    )
+    if plan.tuned:
+        yield (
+            f"Each arm answers with its best {' and '.join(plan.tuned)} by {plan.primary} on the "
+            "validation benchmark."
+        )
+    if test.instead_of:
+        yield (
+            f"[yellow]{test.name} stands in for {test.instead_of}:[/] no public benchmark of that "
+            f"name is known, and there are no own files of one (docs/data.md)."
+        )
+    for ref in (test, *also):
+        if limits := catalog.source(ref.name).cannot:
+            yield f"{ref.name}: {limits}"
+    sources = {spec.train.name for spec in specs if spec.train is not None}
+    if test.name in sources and not catalog.is_embedded(test.name):
+        yield f"[yellow]Not zero-shot:[/] training and test are different parts of {test.name}."

@@ -1,0 +1,124 @@
+"""Tiny random checkpoints of real architectures, with a tokenizer trained in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SENTENCES = [
+    "A man is eating food.",
+    "The quick brown fox jumps over the lazy dog.",
+    "Query: where does the river end? Passage: it ends in the sea.",
+    "Ein Mann isst Brot. Der Fluss endet im Meer.",
+    "Человек ест хлеб. Река впадает в море.",
+]
+
+
+def tokenizer_of(specials: list[str], order: str = "first pad last unknown") -> Any:
+    """A Unigram tokenizer trained on a few sentences; special tokens get ids in `order`."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    roles = dict(zip(order.split(), specials, strict=True))
+    first, pad, last, unknown = (roles[role] for role in ("first", "pad", "last", "unknown"))
+    trainer = trainers.UnigramTrainer(
+        vocab_size=120, special_tokens=specials, unk_token=unknown, show_progress=False
+    )
+    tokenizer.train_from_iterator(SENTENCES * 4, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}",
+        special_tokens=[(first, specials.index(first)), (last, specials.index(last))],
+    )
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        bos_token=first,
+        cls_token=first,
+        pad_token=pad,
+        eos_token=last,
+        sep_token=last,
+        unk_token=unknown,
+    )
+
+
+KINDS = ("bert", "xlm-roberta", "labse", "clip", "distilbert-clip")
+"""`labse` is a BERT with a dense layer after its first token, `distilbert-clip` the multilingual
+text tower that sentence-transformers publishes for CLIP's images."""
+
+WIDTH, LAYERS, HEADS, INNER = 16, 2, 2, 32
+
+DENSE_WIDTH = 12
+"""Of vectors after a projection or dense layer."""
+
+
+def make_checkpoint(kind: str, folder: Path, seed: int = 0) -> Path:
+    """Write a checkpoint of one of `KINDS` with random weights, as its makers' files are.
+
+    Returns:
+        `folder`.
+    """
+    torch.manual_seed(seed)
+    bert = kind in ("bert", "labse", "distilbert-clip")
+    if kind == "clip":
+        # an end of text with id 2 is transformers' sign of a checkpoint from before it knew better
+        tokenizer = tokenizer_of(["<s>", "<pad>", "<unk>", "</s>"], "first pad unknown last")
+    else:
+        tokenizer = tokenizer_of(
+            ["[CLS]", "[PAD]", "[SEP]", "[UNK]"] if bert else ["<s>", "<pad>", "</s>", "<unk>"]
+        )
+    model = _model(kind, tokenizer)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if kind in ("labse", "distilbert-clip"):
+        _sentence_transformers(folder, "cls" if kind == "labse" else "mean")
+    return folder
+
+
+def _model(kind: str, tokenizer: Any) -> Any:
+    """The transformer, of 40 positions."""
+    import transformers as hf
+
+    size: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    shape: dict[str, Any] = {
+        "hidden_size": WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "intermediate_size": INNER,
+    }
+    if kind in ("bert", "labse"):
+        return hf.BertModel(hf.BertConfig(**shape, **size, max_position_embeddings=40))
+    if kind == "xlm-roberta":
+        return hf.XLMRobertaModel(hf.XLMRobertaConfig(**shape, **size, max_position_embeddings=42))
+    if kind == "distilbert-clip":
+        config = hf.DistilBertConfig(
+            **size, dim=WIDTH, n_layers=LAYERS, n_heads=HEADS, hidden_dim=INNER,
+            max_position_embeddings=40,
+        )  # fmt: skip
+        return hf.DistilBertModel(config)
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    text = shape | size | ends | {"max_position_embeddings": 77}
+    vision = shape | {"image_size": 8, "patch_size": 4}
+    return hf.CLIPModel(
+        hf.CLIPConfig(text_config=text, vision_config=vision, projection_dim=DENSE_WIDTH)
+    )
+
+
+def _sentence_transformers(folder: Path, pooling: str) -> None:
+    """The modules after the transformer: pooling and a dense layer."""
+    from trainables.encoders.formats import Dense
+
+    names = ["Transformer", "Pooling", "Dense"]
+    modules = [
+        {"type": f"sentence_transformers.models.{name}", "path": f"{i}_{name}" if i else ""}
+        for i, name in enumerate(names)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    modes = {f"pooling_mode_{name}": name.startswith(pooling) for name in
+             ("cls_token", "mean_tokens")}  # fmt: skip
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(modes))
+    Dense(WIDTH, DENSE_WIDTH, tanh=pooling == "cls").save(folder / "2_Dense")

@@ -1,0 +1,89 @@
+"""Every full tier, with data and checkpoints of the real formats in small: planned, and run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study.commands.app import main
+from study.plan import make_plan
+from study.spaces.schema import load_space, space_names
+from tests.study import full_data
+from tests.study.inline import study
+
+SHORT = ["--set", "steps=2", "--seeds", "1", "--keep", "none"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The data directory; the hub's cache holds the checkpoints while tests run."""
+    folder = tmp_path_factory.mktemp("full")
+    hub = full_data.write_hub(folder / "hub")
+    with pytest.MonkeyPatch.context() as patch:
+        import huggingface_hub.constants
+
+        patch.setenv("HF_HUB_CACHE", str(hub))
+        patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(hub))
+        yield full_data.write_data(folder / "data")
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_a_full_tier_is_planned_without_anything_at_hand(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "root"
+    assert main(["run", "--space", name, "--tier", "full", "--dry-run", "--root", str(root)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "not at hand: mmarco" in shown
+    assert "data show mmarco" in shown
+    assert "hf download" in shown
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_a_full_tier_names_seeds_validation_margins_and_what_it_tunes(name: str) -> None:
+    missing: dict[str, str] = {}
+    plan, _ = make_plan(load_space(name), name, "full", {}, missing=missing)
+    trained = [cell for cell in plan.cells if cell.params.get("steps") != 0]
+    assert min(len(cell.trials) for cell in trained) >= 5
+    assert plan.tuned == ("learning_rate",)
+    for spec in plan.specs.values():
+        assert spec.validation is not None
+        assert spec.validation.name not in (spec.test.name, *(r.name for r in spec.also or ()))
+    for hypothesis in plan.hypotheses:
+        assert 0 < hypothesis["margin"] <= 0.003
+        sides = [hypothesis["better"]]
+        than = hypothesis["than"]
+        sides += than if isinstance(than, list) else [than]
+        for side in sides:
+            assert any(side.items() <= cell.params.items() for cell in trained), side
+
+
+def run(files: Path, tmp_path: Path, name: str, *more: str) -> str:
+    """The output of a full tier that ran to its end."""
+    output = tmp_path / "output"
+    arguments = ["--tier", "full", "--data-dir", str(files), *SHORT, *more]
+    assert study(tmp_path / "root", Path(name), *arguments, output=output) == 0
+    return " ".join(output.read_text(encoding="utf-8").split())
+
+
+def test_the_shortest_full_tier_runs_to_its_table(files: Path, tmp_path: Path) -> None:
+    shown = run(files, tmp_path, "mixing_ratio")
+    assert "mlqa_r:map/multi" in shown
+    assert "Each arm answers with its best learning_rate" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in space_names() if name != "mixing_ratio"])
+def test_every_full_tier_runs_to_its_table(name: str, files: Path, tmp_path: Path) -> None:
+    shown = run(files, tmp_path, name)
+    if name == "language_count":
+        assert "belebele stands in for ndqa" in shown
+        assert "map/multi by the language of the query: low-resource" in shown
+        assert "trained-in-none" in shown
+    if name == "batch_size":
+        assert "openai/clip-vit-base-patch32 reads 77 tokens" in shown or "cut off" not in shown
+    assert os.environ.get("HF_HUB_CACHE")
