@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.encoders.embedded import RUNGS, SPECIAL_TOKENS, VOCABULARY
-from trainables.encoders.families import read_config
+from trainables.encoders.families import CLIP_TYPES, read_config
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Shape:
         words: Rows of the table of word embeddings.
         positions: Rows of the table of positions.
         types: Rows of the table of token types.
-        outputs: Length of a text's vector where a dense layer follows pooling; 0 without one.
+        outputs: Length of a text's vector where a dense layer follows pooling, with a bias except
+            in CLIP; 0 without one.
     """
 
     kind: str
@@ -60,7 +61,8 @@ class Shape:
     @property
     def without_embeddings(self) -> int:
         """Parameters of layers, of the norm that precedes or follows them, and of the dense one."""
-        return self.layers * self.layer + 2 * self.hidden + (self.hidden + 1) * self.outputs
+        bias = self.kind != "clip_text_model"
+        return self.layers * self.layer + 2 * self.hidden + (self.hidden + bias) * self.outputs
 
     @property
     def parameters(self) -> int:
@@ -76,7 +78,7 @@ class Shape:
         """The configuration of such a transformer; `changes` replace values of it."""
         from transformers import AutoConfig
 
-        sizes = {
+        sizes: dict[str, Any] = {
             "hidden_size": self.hidden,
             "num_hidden_layers": self.layers,
             "num_attention_heads": self.heads,
@@ -101,14 +103,11 @@ NAMES = {
 }
 """What configurations of a kind call their sizes, where they have names of their own."""
 
-KINDS = ("bert", "xlm-roberta", "roberta", "camembert", "distilbert", "clip_text_model")
-"""Whose parameters `Shape` counts exactly."""
-
 _LARGE = Shape("xlm-roberta", 1024, 24, 16, 4096, 250_002, 514, 1)
 _BASE = Shape("xlm-roberta", 768, 12, 12, 3072, 250_002, 514, 1)
 _MINI = Shape("bert", 384, 12, 12, 1536, 250_037, 512, 2)
 _LABSE = Shape("bert", 768, 12, 12, 3072, 501_153, 512, 2, outputs=768)
-_CLIP = Shape("clip_text_model", 512, 12, 8, 2048, 49_408, 77)
+_CLIP = Shape("clip_text_model", 512, 12, 8, 2048, 49_408, 77, outputs=512)
 
 KNOWN = {
     "FacebookAI/xlm-roberta-base": _BASE,
@@ -131,7 +130,9 @@ KNOWN = {
     "sentence-transformers/paraphrase-multilingual-mpnet-base-v2": _BASE,
     "openai/clip-vit-base-patch32": _CLIP,
     "openai/clip-vit-base-patch16": _CLIP,
-    "openai/clip-vit-large-patch14": Shape("clip_text_model", 768, 12, 12, 3072, 49_408, 77),
+    "openai/clip-vit-large-patch14": Shape(
+        "clip_text_model", 768, 12, 12, 3072, 49_408, 77, outputs=768
+    ),
     "sentence-transformers/clip-ViT-B-32-multilingual-v1": Shape(
         "distilbert", 768, 6, 12, 3072, 119_547, 512, outputs=512
     ),
@@ -143,7 +144,7 @@ KNOWN = {
     ),
     "M-CLIP/LABSE-Vit-L-14": _LABSE,
 }
-"""Text encoders of the hub by id: of CLIP's checkpoints the text tower, without its projection."""
+"""Text encoders of the hub by id: of CLIP's checkpoints the text tower and its projection."""
 
 
 def embedded_shape(name: str) -> Shape:
@@ -175,25 +176,30 @@ def known_shape(name: str) -> Shape:
 
 
 def folder_shape(folder: Path, name: str) -> Shape:
-    """The shape that a checkpoint's `config.json` gives.
+    """The shape that a checkpoint's `config.json` gives: of CLIP, its text tower's.
 
     Raises:
         UserError: No checkpoint, or an architecture whose sizes have other names.
     """
-    config = read_config(folder, name)
-    kind = str(config["model_type"])
-    if kind == "clip":
-        kind, config = "clip_text_model", config["text_config"]
-    names = NAMES.get(kind, {})
+    from transformers import AutoConfig
+
+    read_config(folder, name)
+    whole = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = getattr(whole, "text_config", whole)
+    clip = config.model_type in CLIP_TYPES
+    names = NAMES.get(config.model_type, {})
 
     def size(key: str, default: int | None = None) -> int:
-        value = config.get(names.get(key, key), default)
+        value = getattr(config, names.get(key, key), default)
         if not isinstance(value, int):
-            raise UserError(f"encoder {name!r}: {folder}/config.json has no {key}; cost unknown")
+            raise UserError(
+                f"encoder {name!r}: config.json of a {config.model_type} says no {key}, so its "
+                "cost is not known; run without --dry-run"
+            )
         return value
 
     return Shape(
-        kind=kind,
+        kind=str(config.model_type),
         hidden=size("hidden_size"),
         layers=size("num_hidden_layers"),
         heads=size("num_attention_heads"),
@@ -201,7 +207,7 @@ def folder_shape(folder: Path, name: str) -> Shape:
         words=size("vocab_size"),
         positions=size("max_position_embeddings", 0),
         types=size("type_vocab_size", 0),
-        outputs=_dense(folder),
+        outputs=int(whole.projection_dim) if clip else _dense(folder),
     )
 
 
