@@ -20,7 +20,7 @@ Scale = Literal["linear", "log2"]
 Coefficients = dict[str, float]
 """Label of a cell to its weight; the contrast is the weighted sum of the cells' metrics."""
 
-ByTrial = Mapping[str, Mapping[Any, Scores]]
+ByTrial = Mapping[str, Mapping[int | None, Scores]]
 """Label of a cell to the scores of its trials, by seed; None for the untrained cell's."""
 
 

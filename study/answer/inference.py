@@ -22,7 +22,7 @@ CAUTION = 2.0
 """How often the seeds' mean square counts in the degrees of freedom (not in the variance).
 
 Of few seeds it is often far too small, and Satterthwaite's formula then takes the variance for
-well known: 92.3 % coverage at worst with 3 seeds. Counted twice it is 93.9 (docs/statistics.md).
+well known and the interval covers too seldom (docs/statistics.md).
 """
 
 NEGLIGIBLE = 1e-12
@@ -74,7 +74,7 @@ class Estimate:
     @property
     def freedom(self) -> Floats:
         """Satterthwaite's degrees of freedom, with `CAUTION`; at least the scarcer unit's."""
-        return _freedom(self.squares, self.seeds, self.clusters)
+        return freedom(self.squares, self.seeds, self.clusters)
 
     def interval(self, level: float = LEVEL) -> tuple[Floats, Floats]:
         """Bounds that cover the true effect with probability 1 - level."""
@@ -93,7 +93,7 @@ class Estimate:
         """(3, ...) variances of seeds, clusters and the residual; none is negative."""
         seeds, clusters, residual = self.squares
         parts = (seeds - residual) / self.clusters, (clusters - residual) / self.seeds, residual
-        return np.maximum(np.stack(parts), 0)
+        return np.asarray(np.maximum(np.stack(parts), 0))
 
 
 def estimate(table: Floats) -> Estimate | None:
@@ -130,9 +130,10 @@ def _variance(squares: Floats) -> Floats:
     return np.asarray(np.maximum(seeds + clusters - residual, residual))
 
 
-def _freedom(squares: Floats, seeds: int, clusters: int) -> Floats:
+def freedom(squares: Floats, seeds: int, clusters: int, caution: float = CAUTION) -> Floats:
+    """Degrees of freedom of a variance from (3, ...) mean squares; `caution` 1 is Satterthwaite."""
     each = np.array([seeds - 1, clusters - 1, (seeds - 1) * (clusters - 1)], dtype=np.float64)
     shape = -1, *[1] * (squares.ndim - 1)
-    counted = squares * np.array([CAUTION, 1, 1]).reshape(shape)
+    counted = squares * np.array([caution, 1, 1]).reshape(shape)
     spread = (counted**2 / each.reshape(shape)).sum(0)
     return np.asarray(np.maximum(_variance(counted) ** 2 / spread, each.min()))

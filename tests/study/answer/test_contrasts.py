@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from study.answer.contrasts import (
+    ByTrial,
     Coefficients,
     chosen,
     difference,
@@ -15,6 +16,7 @@ from study.answer.contrasts import (
     slope,
 )
 from study.answer.inference import contributions, estimate
+from study.answer.scores import Scores
 from study.plan import Cell, PlannedTrial
 from tests.study.answer.planned import cell, scores_of
 from trainables.errors import UserError
@@ -99,7 +101,7 @@ def test_a_hole_in_the_grid_has_no_interaction() -> None:
 
 def test_trials_of_a_seed_are_paired_and_others_left_out() -> None:
     one, two = np.array([1.0, 2.0]), np.array([5.0, 9.0])
-    trials = {
+    trials: ByTrial = {
         "alpha=1": {0: scores_of(one), 2: scores_of(two), 3: scores_of(one)},
         "alpha=0": {1: scores_of(one), 2: scores_of(one), 3: scores_of(two)},
     }
@@ -110,8 +112,8 @@ def test_trials_of_a_seed_are_paired_and_others_left_out() -> None:
 
 
 def test_an_untrained_encoder_is_paired_with_every_seed() -> None:
-    trained = {seed: scores_of(np.array([seed, 1.0])) for seed in (0, 1)}
-    trials = {"alpha=1": trained, "untrained": {None: scores_of(np.array([1.0, 1.0]))}}
+    trained: dict[int | None, Scores] = {seed: scores_of(np.array([seed, 1.0])) for seed in (0, 1)}
+    trials: ByTrial = {"alpha=1": trained, "untrained": {None: scores_of(np.array([1.0, 1.0]))}}
     found = paired(trials, {"alpha=1": 1.0, "untrained": -1.0})
     assert found is not None
     assert found.sums[..., 0].tolist() == [[-1, 0], [0, 0]]
@@ -136,7 +138,7 @@ def test_the_slope_of_planted_values_is_estimated() -> None:
     rng = np.random.default_rng(0)
     sizes, seeds = (8, 16, 32), range(5)
     steady = rng.normal(size=40)
-    trials = {
+    trials: ByTrial = {
         f"batch_size={size}": {
             seed: scores_of(steady + 0.1 * np.log2(size) + rng.normal(0, 0.02, 40))
             for seed in seeds
