@@ -183,8 +183,9 @@ def _missing(cells: list[Cell], trials: ByTrial, scores: Stored, metric: str) ->
         if lacking:
             notes.append(f"{cell.label} has no {metric}")
         elif absent:
-            seeds = ", ".join(str(t.seed) for t in absent if t.seed is not None)
-            notes.append(f"{cell.label} lacks {f'seeds {seeds}' if seeds else 'its result'}")
+            seeds = [str(t.seed) for t in absent if t.seed is not None]
+            which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+            notes.append(f"{cell.label} lacks {which if seeds else 'its result'}")
     return "; ".join(notes)
 
 

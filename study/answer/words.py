@@ -27,8 +27,8 @@ def words(answer: Answer) -> list[str]:
     lines = [f"{answer.study}: {answer.question}"]
     if answer.with_result < answer.trials:
         lines.append(
-            f"Of the {answer.trials} trials that the hypotheses need, {answer.with_result} have "
-            "a result."
+            f"Trials that the hypotheses need: {answer.trials}; with a result: "
+            f"{answer.with_result}."
         )
     if not answer.findings:
         lines.append("No hypothesis was declared, so nothing is decided.")
@@ -36,7 +36,7 @@ def words(answer: Answer) -> list[str]:
         lines += _finding(finding)
     fixed = [f"{key}={answer.fixed[key]}" for key in FIXED if answer.fixed.get(key) is not None]
     lines.append(
-        f"Held fixed: {', '.join([*fixed, 'and the same questions in the same order in a seed'])}."
+        f"Held fixed: {', '.join([*fixed, 'and in a seed the questions and their order'])}."
     )
     if len(answer.findings) > 1:
         lines.append(
@@ -87,12 +87,14 @@ def _comparison(finding: Finding, one: Comparison) -> str:
 def _needed(finding: Finding, one: Comparison) -> str:
     if one.seeds_needed is None:
         return f"No number of seeds would make that the margin of {finding.margin:g} here."
+    if one.detectable is not None and one.detectable <= finding.margin:
+        return f"That is within the margin of {finding.margin:g}."
     return f"About {one.seeds_needed} seeds would make that the margin of {finding.margin:g}."
 
 
 def p_in_words(p: float) -> str:
     """`p = 0.043`, or `p < 0.001`."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"
 
 
 def _brackets(remark: str) -> str:

@@ -99,7 +99,7 @@ def test_one_trial() -> None:
     assert found.findings[0].verdict == "undecided"
     assert found.findings[0].decisive.effect is None
     assert (found.trials, found.with_result) == (2, 1)
-    assert "no seed has a result in both; alpha=0 lacks seeds 0" in text
+    assert "no seed has a result in both; alpha=0 lacks seed 0" in text
 
 
 def test_one_seed() -> None:
@@ -115,7 +115,7 @@ def test_one_seed() -> None:
 def test_all_failed() -> None:
     found, text = told(two_arms(5), {})
     assert found.findings[0].verdict == "undecided"
-    assert "Of the 10 trials that the hypotheses need, 0 have a result." in text
+    assert "Trials that the hypotheses need: 10; with a result: 0." in text
 
 
 def test_all_equal() -> None:
