@@ -70,6 +70,7 @@ def planned(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str], str]:
             "batch_size=32",
             "candidate_text=sentence",
             "validation=null",
+            "also=null",
             "train=own",
             "benchmark=xquad_r",
             "eval_languages=en,de",
