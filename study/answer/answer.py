@@ -9,8 +9,10 @@ from typing import Any
 from study.answer.bootstrap import RESAMPLES
 from study.answer.comparison import Comparison, compare, unknown
 from study.answer.contrasts import ByTrial, chosen, difference, paired
+from study.answer.groups import language_groups
 from study.answer.inference import LEVEL
-from study.answer.scores import Scores, lower_is_better, stored_scores
+from study.answer.names import lower_is_better
+from study.answer.scores import Scores, stored_scores
 from study.answer.verdicts import Evidence, Judgement, Verdict, judge
 from study.plan import Cell, Plan
 from trainables.errors import UserError
@@ -80,10 +82,11 @@ def stored(plan: Plan, root: Place) -> dict[str, dict[str, Scores]]:
         UserError: A committed file of ranks that cannot be read.
     """
     metrics = list(dict.fromkeys(str(h["metric"]) for h in plan.hypotheses))
+    groups = language_groups(plan)
 
     def read(digest: str) -> dict[str, Scores] | None:
         try:
-            return stored_scores(root, digest, metrics)
+            return stored_scores(root, digest, metrics, groups)
         except NotCommittedError:
             return None
 

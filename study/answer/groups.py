@@ -25,7 +25,7 @@ def language_groups(plan: Plan) -> dict[str, tuple[str, ...]]:
     being trained on with everything else.
     """
     specs = list(plan.specs.values())
-    languages = specs[0].test.languages or ()
+    languages = (specs[0].test.languages or ()) if specs else ()
     found = {f"{level}-resource": members for level, members in by_level(languages).items()}
     trained = {frozenset(spec.languages) for spec in specs if spec.languages}
     if len(trained) > 1:
@@ -36,8 +36,8 @@ def language_groups(plan: Plan) -> dict[str, tuple[str, ...]]:
 
 
 def in_group(setting: str, languages: Iterable[str]) -> bool:
-    """Whether queries of a setting, such as `cross/de-en`, are in one of these languages."""
-    kind, _, rest = setting.partition("/")
+    """Whether queries of a setting, `cross/de-en` or `de`, are in one of these languages."""
+    kind, _, rest = setting.rpartition("/")
     if kind == "cross":
         return any(rest.startswith(f"{language}-") for language in languages)
     return rest in set(languages)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from study.answer.groups import Groups, in_group
+from study.answer.names import DISTANCES
 from trainables import storage
 from trainables.errors import UserError
 from trainables.evaluation.bias import rank_distances
@@ -20,9 +22,6 @@ from trainables.trial_folder import TrialFolder
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, tuple[NDArray[np.int64], Floats]]
-
-RANKS = "ranks-test.npz"
-DISTANCES = ("rank_distance", "rank_distance_pair", "rank_distance_normalised")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +61,19 @@ class Scores:
         )
 
 
-def scores(ranks: Ranks, metric: str) -> Scores:
+def scores(ranks: Ranks, metric: str, groups: Groups | None = None) -> Scores:
     """The scores behind a metric.
 
     Args:
         ranks: Of one evaluation.
         metric: A measure and a kind of setting (`map/multi`), one setting (`map/cross/de-en`), the
             micro mean `map/multi_micro`, or a rank distance (`rank_distance`, `rank_distance/de`).
+        groups: As for `stored_scores`.
 
     Raises:
         UserError: No such metric, or this evaluation has it not.
     """
-    values = _values(ranks, metric)
+    values = _values(ranks, metric, groups or {})
     if not values:
         raise UserError(
             f"{metric}: not a mean over settings that {ranks.name} has; choose one of its kinds "
@@ -90,25 +90,38 @@ def scores(ranks: Ranks, metric: str) -> Scores:
     return Scores(metric, tuple(values), clusters, sums[asked], counts[asked])
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether less of this metric is an improvement."""
-    return metric.partition("/")[0] in DISTANCES
-
-
-def stored_scores(root: Place, digest: str, metrics: Iterable[str]) -> dict[str, Scores]:
+def stored_scores(
+    root: Place, digest: str, metrics: Iterable[str], groups: Groups | None = None
+) -> dict[str, Scores]:
     """Scores of a committed trial; a metric that its evaluation has not is left out.
+
+    Args:
+        root: Of the trial folders.
+        digest: Of the trial.
+        metrics: Names; `tydiqa:map/mono` is one of a further benchmark.
+        groups: Languages by name, whose metrics are asked for like one of a language.
 
     Raises:
         NotCommittedError: It has no result that may be believed.
         UserError: Its file of ranks cannot be read.
     """
-    path = TrialFolder.of(root, digest).committed() / RANKS
-    ranks = load_ranks(path) if isinstance(path, Path) else _fetched(path)
+    folder, held = TrialFolder.of(root, digest).committed(), {}
     found = {}
     for metric in metrics:
-        if _values(ranks, metric):
-            found[metric] = scores(ranks, metric)
+        role, _, name = metric.rpartition(":")
+        if role not in held:
+            path = folder / f"ranks-{role or 'test'}.npz"
+            held[role] = _read(path)
+        if (ranks := held[role]) is not None and _values(ranks, name, groups or {}):
+            found[metric] = scores(ranks, name, groups)
     return found
+
+
+def _read(path: Place) -> Ranks | None:
+    """Ranks of one benchmark; None where the trial was not evaluated on it."""
+    if isinstance(path, Path):
+        return load_ranks(path) if path.exists() else None
+    return _fetched(path) if path.exists() else None
 
 
 def _fetched(path: Place) -> Ranks:
@@ -118,8 +131,12 @@ def _fetched(path: Place) -> Ranks:
         return load_ranks(Path(file.name))
 
 
-def _values(ranks: Ranks, metric: str) -> Values:
+def _values(ranks: Ranks, metric: str, groups: Groups) -> Values:
     """Settings of a metric, with their queries and these queries' values; empty for none."""
+    whole, _, group = metric.rpartition("/")
+    if group in groups:
+        every = _values(ranks, whole, {})
+        return {name: held for name, held in every.items() if in_group(name, groups[group])}
     measure, _, rest = metric.partition("/")
     if measure in DISTANCES:
         return _distances(ranks, measure, rest)

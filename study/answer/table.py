@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from study.answer.groups import TRAINED_IN_NONE, language_groups
+from study.answer.names import lower_is_better
 from study.answer.results import CellResult
 from study.plan import Plan
 
@@ -73,7 +74,7 @@ def _table(plan: Plan, cells: Sequence[CellResult], wanted: Sequence[str], title
     table.add_column("n", justify="right")
     for column in columns:
         table.add_column(
-            f"{column} {'↓' if _lower_is_better(column) else '↑'}", justify="right", no_wrap=True
+            f"{column} {'↓' if lower_is_better(column) else '↑'}", justify="right", no_wrap=True
         )
     if len(cells) > SHOWN_CELLS:
         table.caption = (
@@ -85,22 +86,18 @@ def _table(plan: Plan, cells: Sequence[CellResult], wanted: Sequence[str], title
     return table
 
 
-def _lower_is_better(column: str) -> bool:
-    return column.rpartition(":")[2].startswith("rank_distance")
-
-
 def _best(column: str, cells: Sequence[CellResult]) -> float | None:
     means = [statistics.fmean(values) for cell in cells if (values := cell.values(column))]
     if not means:
         return None
-    return min(means) if _lower_is_better(column) else max(means)
+    return min(means) if lower_is_better(column) else max(means)
 
 
 def _shown(summary: tuple[float, float | None] | None, column: str, best: float | None) -> str:
     if summary is None:
         return "-"
     mean, deviation = summary
-    digits = 1 if _lower_is_better(column) else 4
+    digits = 1 if lower_is_better(column) else 4
     text = f"{mean:.{digits}f}"
     text = f"[bold]{text}[/]" if mean == best else text
     return text if deviation is None else f"{text} ± {deviation:.{digits}f}"

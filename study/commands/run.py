@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from study import ledger_file
+from study.answer.conclusion import conclude
 from study.answer.results import by_cell
 from study.answer.table import tables
 from study.commands.announce import announce
@@ -243,6 +244,8 @@ def _outcome(console: Console, plan: Plan, folder: StudyFolder, root: str, drive
     cells = by_cell(plan, driver.results)
     for table in tables(plan, cells):
         console.print(table)
+    for line in conclude(plan, driver.root, driver.results):
+        console.print(escape(line))
     for line in remarks(plan, folder, driver.results):
         console.print(line)
     if counts["planned"] or counts["running"]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from study.answer.conclusion import conclude
 from study.answer.results import best_cell, by_cell, committed_results
 from study.answer.table import tables
 from study.commands.console import console as open_console
@@ -48,6 +49,8 @@ def status(
     cells = by_cell(plan, results)
     for table in tables(plan, cells):
         console.print(table)
+    for line in conclude(plan, home.root, results):
+        console.print(escape(line))
     for line in [*report["notes"], *remarks(plan, home.study(name), results)]:
         console.print(line)
     return 0

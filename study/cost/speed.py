@@ -32,7 +32,7 @@ PROBE_OPERATIONS = 2e10
 PROBE_ROWS = 64
 """Of a probe's batch, at most."""
 
-PROBE_SECONDS, PROBE_TIMES = 0.2, 2
+PROBE_SECONDS, PROBE_TIMES = 0.5, 2
 """A probe is repeated for so long, and so many times at least."""
 
 PROBE_PARAMETERS = 8_000_000
@@ -189,14 +189,14 @@ def _random(lengths: Lengths, shape: Shape) -> list[NDArray[np.int32]]:
 
 
 def _seconds(action: Callable[[], object]) -> float:
-    """Median of several times after a first one."""
+    """Mean of several times after a first one: what else the machine does is part of it."""
     action()
     took: list[float] = []
     while len(took) < PROBE_TIMES or sum(took) < PROBE_SECONDS:
         start = time.perf_counter()
         action()
         took.append(time.perf_counter() - start)
-    return statistics.median(took)
+    return statistics.fmean(took)
 
 
 def _lookup_seconds() -> float:

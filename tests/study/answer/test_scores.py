@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from study.answer.scores import RANKS, scores, stored_scores
+from study.answer.scores import scores, stored_scores
 from tests.trainables.evaluation.toys import TableEncoder, benchmark, parallel, vectors_for
 from trainables.data.corpus import Benchmark
 from trainables.errors import UserError
@@ -123,7 +123,7 @@ def test_changed_ranks_are_not_believed(tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / "format-2", tmp_path, dirs_exist_ok=True)
     [path] = (tmp_path / "trials").iterdir()
     manifest = json.loads((path / "manifest.json").read_bytes())
-    file = path / "attempts" / f"{manifest['attempt']:03d}" / RANKS
+    file = path / "attempts" / f"{manifest['attempt']:03d}" / "ranks-test.npz"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(NotCommittedError, match="not as it was committed"):
         stored_scores(tmp_path, path.name, ["map/mono"])

@@ -1,0 +1,103 @@
+"""The answer of a study, kept beside its results and made again only when they change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from study.answer.results import by_cell
+from study.answer.tuning import answering
+from study.plan import Cell, Plan
+from trainables import storage
+from trainables.places import Place
+
+if TYPE_CHECKING:
+    from study.answer.answer import Answer
+
+FORMAT = 1
+"""Of `answer.json`; another one is made again."""
+
+
+def conclude(plan: Plan, root: Place, results: Mapping[str, dict[str, Any]]) -> list[str]:
+    """The answer in words, and every number of it in `reports/<study>/answer.json`.
+
+    Args:
+        plan: Of the study.
+        root: Of trial folders and reports.
+        results: `result.json` by digest, of the trials that have one.
+
+    Returns:
+        Lines; none where no hypothesis is declared or nothing has a result yet.
+
+    Raises:
+        UserError: A committed file of ranks that cannot be read.
+    """
+    if not plan.hypotheses or not results:
+        return []
+    folder = root / "reports" / plan.name
+    path, key = folder / "answer.json", _key(plan, results)
+    if (known := _known(path)) is not None and known["of"] == key:
+        return list(known["words"])
+    # scipy takes seconds to import, and a study that has ended says the same every time
+    from study.answer.answer import answer, stored
+    from study.answer.words import words
+
+    cells = answering(plan, by_cell(plan, dict(results)))
+    asked = plan.model_copy(update={"cells": tuple(cells)})
+    found = answer(asked, stored(asked, root))
+    lines = [*_selected(plan, cells), *words(found)]
+    folder.mkdir(parents=True, exist_ok=True)
+    storage.write_json(path, {"format": FORMAT, "of": key, "words": lines, **_numbers(found)})
+    storage.write(folder / "answer.md", _page(plan, lines).encode())
+    return lines
+
+
+def _key(plan: Plan, results: Mapping[str, Any]) -> str:
+    """What the answer is made from: results never change under their digest."""
+    text = "\n".join([plan.frozen, *plan.tuned, *sorted(results.keys() & plan.specs.keys())])
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _known(path: Place) -> dict[str, Any] | None:
+    """The answer that was kept; None where there is none that this code wrote."""
+    import json
+
+    try:
+        found = json.loads(storage.read(path))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+
+
+def _selected(plan: Plan, cells: Sequence[Cell]) -> list[str]:
+    """Which value of what was tuned each arm answers with."""
+    trained = [cell for cell in cells if cell.params.get("steps") != 0]
+    if not plan.tuned or not trained:
+        return []
+    each = []
+    for cell in trained:
+        arm = {key: value for key, value in cell.params.items() if key not in plan.tuned}
+        tuned = ", ".join(f"{key}={cell.params[key]}" for key in plan.tuned)
+        each.append(f"{Cell(params=arm, trials=()).label}: {tuned}")
+    return [f"Selected by {plan.primary} on the validation benchmark: {'; '.join(each)}."]
+
+
+def _numbers(answer: Answer) -> dict[str, Any]:
+    """Every number of the answer, as plain values."""
+    return {
+        "study": answer.study,
+        "question": answer.question,
+        "trials": answer.trials,
+        "with_result": answer.with_result,
+        "fixed": dict(answer.fixed),
+        "findings": [asdict(finding) | {"verdict": finding.verdict} for finding in answer.findings],
+    }
+
+
+def _page(plan: Plan, lines: Sequence[str]) -> str:
+    body = "\n".join(
+        f"- {line.strip()}" if line.startswith("  ") else f"\n{line}" for line in lines
+    )
+    return f"# {plan.name}\n{body}\n"

@@ -1,0 +1,35 @@
+"""Which cell answers for an arm that ran with several values of what is no question here."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from study.answer.names import lower_is_better
+from study.answer.results import CellResult
+from study.plan import Cell, Plan
+
+
+def answering(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
+    """Of the cells that differ only in tuned parameters, the best on the validation benchmark.
+
+    By the mean of the primary metric over seeds, of cells that have all of them; the first of
+    equals. Every arm has the same number of candidates, and the test is not looked at (law 5). An
+    arm with a candidate that lacks a trial has none yet: what is missing could be the best.
+    """
+    if not plan.tuned:
+        return [cell.cell for cell in cells]
+    arms: dict[str, list[CellResult]] = {}
+    for cell in cells:
+        rest = {key: value for key, value in cell.cell.params.items() if key not in plan.tuned}
+        arms.setdefault(repr(rest), []).append(cell)
+    found = []
+    for candidates in arms.values():
+        values = [cell.values(plan.primary, "validation") for cell in candidates]
+        if len(candidates) == 1:
+            found.append(candidates[0].cell)
+        elif all(len(v) == len(c.cell.trials) for v, c in zip(values, candidates, strict=True)):
+            means = [statistics.fmean(v) for v in values]
+            best = min(means) if lower_is_better(plan.primary) else max(means)
+            found.append(candidates[means.index(best)].cell)
+    return found
