@@ -66,8 +66,11 @@ def run(
     device: Annotated[str, typer.Option(help="Where trials compute: cpu, cuda or auto.")] = "auto",
     name: Annotated[str | None, typer.Option(help="Instead of the default name.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan, write nothing.")
+        bool, typer.Option("--dry-run", help="Show the plan and its cost, write nothing.")
     ] = False,
+    accelerator: Annotated[
+        str | None, typer.Option(help="With --dry-run: what to estimate for, such as A100.")
+    ] = None,
     extend: Annotated[bool, typer.Option("--extend", help="Add to a plan that changed.")] = False,
     retry: Annotated[str | None, typer.Option(help="failed: run failed trials again.")] = None,
     trial_timeout: Annotated[
@@ -97,6 +100,8 @@ def run(
         raise UserError(f"--retry {retry}: the only choice is failed")
     if keep not in KEEP:
         raise UserError(f"--keep {keep}: choose {', '.join(KEEP)}")
+    if accelerator and not dry_run:
+        raise UserError(f"--accelerator {accelerator}: it is for the estimate of --dry-run only")
     used = choose_device(device, address)
     missing: dict[str, str] = {}
     plan, places = make_plan(
@@ -130,6 +135,11 @@ def run(
     if dry_run:
         for cell in plan.cells:
             console.print(f"  {cell.label}: {' '.join(trial.digest for trial in cell.trials)}")
+        from study.cost.show import forecast
+
+        execution = Execution(threads=threads, device=used)
+        for line in forecast(plan, places, execution, workers, accelerator):
+            console.print(escape(line))
         return 0
     storage.ensure_writable(home.root, FREE_BYTES)
     storage.ensure_writable(folder.path, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from study.plan import Plan
 from trainables.spec import Spec
@@ -13,7 +14,6 @@ COSTLY = {
     "also",
     "validation",
     "train",
-    "languages",
     "batch_size",
     "steps",
     "hard_negatives",
@@ -21,7 +21,8 @@ COSTLY = {
     "evaluate_every",
     "select",
 }
-"""Fields of a spec that decide its cost; samplings, ratios, rates and seeds do not."""
+"""Fields of a spec that decide its cost, with the number of training languages; samplings, ratios,
+rates and seeds do not, and which languages they are hardly does."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def rungs(plan: Plan) -> tuple[Rung, ...]:
     for cell in plan.cells:
         for trial in cell.trials:
             spec = plan.specs[trial.digest]
-            key = spec.model_dump_json(include=COSTLY)
+            key = repr(_costly(spec))
             specs.setdefault(key, spec)
             digests.setdefault(key, set()).add(trial.digest)
             counts = cells.setdefault(key, {})
@@ -69,10 +70,16 @@ def rungs(plan: Plan) -> tuple[Rung, ...]:
     )
 
 
+def _costly(spec: Spec) -> dict[str, Any]:
+    """What decides the cost of a trial."""
+    return spec.model_dump(include=COSTLY) | {"languages": len(spec.languages or ())}
+
+
 def _differing(specs: list[Spec]) -> set[str]:
     """Fields in which the specs that train differ, of those that the label may name."""
-    trained = [spec.model_dump(include=COSTLY) for spec in specs if spec.steps]
-    return {key for key in COSTLY if len({repr(spec.get(key)) for spec in trained}) > 1}
+    trained = [_costly(spec) for spec in specs if spec.steps]
+    keys = trained[0] if trained else ()
+    return {key for key in keys if len({repr(spec[key]) for spec in trained}) > 1}
 
 
 def _label(spec: Spec, differing: set[str]) -> str:

@@ -2,49 +2,77 @@
 
 from __future__ import annotations
 
-from study.cost.accelerators import DRIVER_BYTES
-from study.cost.estimate import Estimate
+import os
+from collections.abc import Mapping
+
+from study.cost.accelerators import ACCELERATORS, DRIVER_BYTES
+from study.cost.estimate import Estimate, estimate
 from study.cost.rungs import Rung
 from study.cost.trial import Cost
+from study.plan import Plan
+from trainables.spec import Execution
+
+LONG = 24 * 3600
+"""Seconds on the CPU from which accelerators are pointed out."""
 
 
-def describe(estimate: Estimate) -> list[str]:
-    """The estimate: one line a rung, then what a run needs, then what all this rests on."""
+def forecast(
+    plan: Plan,
+    places: Mapping[str, str],
+    execution: Execution,
+    workers: int | None,
+    accelerator: str | None,
+) -> list[str]:
+    """What `run --dry-run` says of cost: `estimate`, described; `workers` as many as fit if None.
+
+    Raises:
+        UserError: As `estimate`.
+    """
+    if workers is None and accelerator is None and execution.device == "cpu":
+        workers = max(1, (os.cpu_count() or 1) // execution.threads)
+    return describe(estimate(plan, places, execution, workers or 1, accelerator))
+
+
+def describe(found: Estimate) -> list[str]:
+    """The estimate: three lines a rung, then what a run needs, then what all this rests on."""
     lines = ["Estimated cost:"]
-    for rung, cost in zip(estimate.rungs, estimate.costs, strict=True):
-        lines += [f"  {line}" for line in _rung(estimate, rung, cost)]
-    device = estimate.accelerator or "CPU"
+    for rung, cost in zip(found.rungs, found.costs, strict=True):
+        lines += [f"  {line}" for line in _rung(found, rung, cost)]
+    device = found.accelerator or "CPU"
     lines.append(
-        f"  all {estimate.trials} trials: {hours(estimate.seconds)} of {device}, "
-        f"{hours(estimate.wall)} with {estimate.workers} at once "
-        f"(of it {estimate.start:.0f} s to start each worker)"
+        f"  all {found.trials} trials: {hours(found.seconds)} of {device}, "
+        f"{hours(found.wall)} with {found.workers} at once "
+        f"(of it {found.start:.0f} s to start each worker)"
     )
+    if found.accelerator is None and found.seconds > LONG:
+        lines.append(f"  on an accelerator: add --accelerator {', '.join(ACCELERATORS)}")
     lines.append("Needed:")
-    lines += [f"  {need}" for need in estimate.needs]
+    lines += [f"  {need}" for need in found.needs]
     lines.append("Based on:")
-    said = [line for cost in estimate.costs for line in cost.basis]
+    said = [line for cost in found.costs for line in cost.basis]
     return lines + [f"  {line}" for line in dict.fromkeys(said)]
 
 
-def _rung(estimate: Estimate, rung: Rung, cost: Cost) -> list[str]:
+def _rung(found: Estimate, rung: Rung, cost: Cost) -> list[str]:
     """What the trials of a rung take, and a warning where they do not fit."""
-    number = f"{rung.cells} cells x {rung.seeds} seeds = {rung.trials} trials"
-    if rung.cells * rung.seeds != rung.trials:
-        number = f"{rung.cells} cells, up to {rung.seeds} seeds, {rung.trials} different trials"
-    times = f"{duration(cost.train)} training + {duration(cost.evaluate)} evaluation"
-    parts = [number, f"{times} each", f"{hours(rung.trials * cost.seconds)} in all"]
-    memory, limit = estimate.peak(cost), estimate.limit
-    if limit is None:
-        parts.append(f"memory {size(memory)}")
+    number = f"cells: {rung.cells}, seeds: {rung.seeds}, different trials: {rung.trials}"
+    each = f"each {duration(cost.train)} training + {duration(cost.evaluate)} evaluation"
+    memory, limit = found.peak(cost), found.limit
+    if limit is not None:
+        memory += DRIVER_BYTES
+        sizes = [f"memory {size(memory)} of {size(limit)}, {size(cost.memory.host)} of the host"]
     else:
-        parts.append(f"memory {size(memory + DRIVER_BYTES)} of {size(limit)}")
-        parts.append(f"host memory {size(cost.memory.host)}")
+        sizes = [f"memory {size(memory)}"]
     if cost.memory.checkpoint:
-        parts.append(f"checkpoint {size(cost.memory.checkpoint)}")
-        parts.append(f"{cost.step.tokens:.0f} tokens a step")
-    lines = [f"{rung.label}: {'; '.join(parts)}"]
-    if limit is not None and memory + DRIVER_BYTES > limit:
-        lines.append(f"  DOES NOT FIT in {estimate.accelerator}: choose one with more memory")
+        sizes.append(f"checkpoint {size(cost.memory.checkpoint)}")
+        sizes.append(f"{cost.step.tokens:.0f} tokens a step")
+    lines = [
+        rung.label,
+        f"  {number}; {each}; together {hours(rung.trials * cost.seconds)}",
+        f"  {'; '.join(sizes)}",
+    ]
+    if limit is not None and memory > limit:
+        lines.append(f"  DOES NOT FIT in {found.accelerator}: choose one with more memory")
     return lines
 
 

@@ -57,6 +57,9 @@ class Typical:
 TYPICAL: Mapping[str, Typical] = {
     "xquad_r": Typical(58, 1043, 13_090, 13_014),
     "xquad": Typical(58, 780, 13_090, 2_640),
+    "mlqa": Typical(55, 850, 4_199, 4_000),
+    "mlqa_r": Typical(55, 850, 4_199, 20_534),
+    "xor_tydi": Typical(45, 600, 2_110, 2_110),
     "tydiqa": Typical(36, 472, 5_077, 4_488, 49_881),
     "mr_tydi": Typical(40, 500, 12_317, 58_000_000, 48_700),
     "miracl": Typical(40, 500, 13_071, 90_000_000),
@@ -183,10 +186,12 @@ class Reader:
         words = _vocabulary([*asked, *read, *other], count) if self.tokenizer else None
         return Trained(queries, passages, negatives, words, self.basis)
 
-    def typical_training(self, name: str, languages: int, *, negatives: bool) -> Trained:
-        """Texts of training data that are not at hand."""
-        facts = TYPICAL.get(name, UNKNOWN)
-        count = facts.rows * (languages if catalog.source(name).parallel else 1)
+    def typical_training(self, ref: DataRef, languages: int, *, negatives: bool) -> Trained:
+        """Texts of training data that are not at hand; part `first-N` has N rows."""
+        facts = TYPICAL.get(ref.name, UNKNOWN)
+        first = (ref.part or "").removeprefix("first-")
+        rows = int(first) if first.isdecimal() else facts.rows
+        count = rows * (languages if catalog.source(ref.name).parallel else 1)
         passages = Texts.assumed(count, facts.passage, self.ref.max_passage_tokens)
         queries = Texts.assumed(count, facts.query, self.ref.max_query_tokens)
         none = Texts(0, np.empty(0, np.int64))

@@ -173,7 +173,7 @@ class Estimator:
         reader, languages = self._reader(spec), spec.languages or ()
         if not self._at_hand(ref):
             hard = spec.negatives is not None
-            return reader.typical_training(ref.name, len(languages), negatives=hard)
+            return reader.typical_training(ref, len(languages), negatives=hard)
         options = {"aligned": spec.rows is None, "negatives": spec.negatives is not None}
         data = self._once(
             f"open {ref!r} {options}",
