@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
@@ -30,7 +30,7 @@ def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
     return _table(
         plan,
         cells,
-        COLUMNS,
+        {column: column for column in COLUMNS},
         f"{plan.name}: mean ± SD over seeds on the test benchmark — not tested",
     )
 
@@ -38,7 +38,12 @@ def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
 def tables(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
     """The comparison, and what there is beside it: further benchmarks, groups of languages."""
     further = [
-        _table(plan, cells, [f"{name}:{column}" for column in COLUMNS], f"the same on {name}")
+        _table(
+            plan,
+            cells,
+            {f"{name}:{column}": column for column in COLUMNS},
+            f"the same on {name}, as {name}:{COLUMNS[0]}",
+        )
         for name in plan.also
     ]
     return [comparison(plan, cells), *further, *by_group(plan, cells)]
@@ -53,7 +58,7 @@ def by_group(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
         _table(
             plan,
             cells,
-            [f"{metric}/{group}" for group in groups],
+            {f"{metric}/{group}": group for group in groups},
             f"{metric} by the language of the query: "
             + "; ".join(f"{group} {' '.join(held)}" for group, held in groups.items()),
         )
@@ -61,21 +66,22 @@ def by_group(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
     ]
 
 
-def _table(plan: Plan, cells: Sequence[CellResult], wanted: Sequence[str], title: str) -> Table:
-    """One row a cell, one column a metric that some cell has."""
-    columns = [column for column in wanted if any(cell.values(column) for cell in cells)]
+def _table(
+    plan: Plan, cells: Sequence[CellResult], headers: Mapping[str, str], title: str
+) -> Table:
+    """One row a cell, one column a metric that some cell has, under its header."""
+    columns = [column for column in headers if any(cell.values(column) for cell in cells)]
     best = {column: _best(column, cells) for column in columns}
     table = Table(
         title=title,
         title_justify="left",
         header_style="bold",
     )
-    table.add_column("cell", overflow="fold")
+    table.add_column("cell", overflow="fold", min_width=30)
     table.add_column("n", justify="right")
     for column in columns:
-        table.add_column(
-            f"{column} {'↓' if lower_is_better(column) else '↑'}", justify="right", no_wrap=True
-        )
+        arrow = "↓" if lower_is_better(column) else "↑"
+        table.add_column(f"{headers[column]} {arrow}", justify="right", no_wrap=True)
     if len(cells) > SHOWN_CELLS:
         table.caption = (
             f"{len(cells) - SHOWN_CELLS} more cells: python -m study status {plan.name} --json"

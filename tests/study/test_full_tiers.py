@@ -71,7 +71,9 @@ def run(files: Path, tmp_path: Path, name: str, *more: str) -> str:
 
 def test_the_shortest_full_tier_runs_to_its_table(files: Path, tmp_path: Path) -> None:
     shown = run(files, tmp_path, "mixing_ratio")
-    assert "mlqa_r:map/multi" in shown
+    assert "the same on mlqa_r, as mlqa_r:map/mono" in shown
+    assert "hybrid beats X-X in multilingual retrieval: undecided" in shown
+    assert "Selected by map/multi on the validation benchmark: alpha=0:" in shown
     assert "Each arm answers with its best learning_rate" in shown
 
 
@@ -83,6 +85,7 @@ def test_every_full_tier_runs_to_its_table(name: str, files: Path, tmp_path: Pat
     if name == "language_count":
         assert "belebele stands in for ndqa" in shown
         assert "map/multi by the language of the query: low-resource" in shown
+        assert "map/multi/low-resource, language_count=12 volume=equal_total" in shown
         assert "trained-in-none" in shown
     if name == "batch_size":
         assert "openai/clip-vit-base-patch32 reads 77 tokens" in shown or "cut off" not in shown
