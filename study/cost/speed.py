@@ -26,13 +26,13 @@ from trainables.finetune import execution_settings
 from trainables.info_nce import info_nce
 from trainables.spec import EncoderRef, Execution
 
-PROBE_OPERATIONS = 1e10
-"""Of one probe of training; one of encoding has four times as many. Fractions of a second."""
+PROBE_OPERATIONS = 2e10
+"""Of one probe of training; one of encoding has twice as many. Fractions of a second."""
 
 PROBE_ROWS = 64
 """Of a probe's batch, at most."""
 
-PROBE_SECONDS, PROBE_TIMES = 0.3, 2
+PROBE_SECONDS, PROBE_TIMES = 0.3, 3
 """A probe is repeated for so long, and so many times at least."""
 
 PROBE_PARAMETERS = 8_000_000
@@ -179,7 +179,7 @@ def _part(shape: Shape, batch: tuple[Lengths, int], execution: Execution) -> tup
 def _limited(shape: Shape, texts: Lengths, execution: Execution) -> Lengths:
     """As many texts as a probe has time for."""
     whole = encoding(shape, texts, execution)
-    return texts[: max(1, min(len(texts), int(len(texts) * 4 * PROBE_OPERATIONS / whole)))]
+    return texts[: max(1, min(len(texts), int(len(texts) * 2 * PROBE_OPERATIONS / whole)))]
 
 
 def _random(lengths: Lengths, shape: Shape) -> list[NDArray[np.int32]]:
