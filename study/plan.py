@@ -6,12 +6,12 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from study.resolve import Resolver, training_source
-from study.spaces.schema import Space, Tier, build_settings
+from study.spaces.schema import Settings, Space, Tier, build_settings
 from trainables.data import catalog
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.errors import UserError
@@ -31,6 +31,10 @@ ENCODING_FIELDS = (
     "max_passage_tokens",
 )
 """Settings that change an evaluation without training."""
+
+
+DATA_FIELDS = ("also", "train", "validation")
+"""Settings of a tier that were chosen to go with its benchmark."""
 
 
 class PlannedTrial(Frozen):
@@ -152,9 +156,16 @@ def make_plan(
         UserError: A setting or file that is not as it should be.
     """
     base = space.settings(tier) | dict(overrides)
+    if "benchmark" in overrides:
+        # a tier's data go together: beside another benchmark, its own serve unless others are named
+        base = {k: v for k, v in base.items() if k not in DATA_FIELDS or k in overrides}
     tuned = space.tuned(tier)
+    if "benchmark" in overrides and not _selects(build_settings(base, where="--set")):
+        tuned = {}
     factors = {k: v for k, v in (space.factors(tier) | tuned).items() if k not in overrides}
     settings = build_settings(base, where="--set")
+    if (asked := [key for key in tuned if key in factors]) and settings.steps > 0:
+        _refuse_unselected(settings, asked)
     resolver = Resolver(data_dir, space.primary_of(tier), tolerant=missing is not None)
     source, part = training_source(settings)
     held_out = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
@@ -200,6 +211,23 @@ def make_plan(
     if missing is not None:
         missing.update(resolver.missing)
     return plan, resolver.places
+
+
+def _selects(settings: Settings) -> bool:
+    """Whether there is a validation benchmark to select by (law 5)."""
+    if settings.validation == "own":
+        return catalog.is_embedded(settings.benchmark)
+    return settings.validation is not None
+
+
+def _refuse_unselected(settings: Settings, tuned: Sequence[str]) -> None:
+    if not _selects(settings):
+        given = " ".join(f"--set {key}=VALUE" for key in tuned)
+        raise UserError(
+            f"validation {settings.validation}: {', '.join(tuned)} is tuned for each arm by a "
+            f"validation benchmark, and the test must not be read; name one with --set "
+            f"validation=NAME:PART, or fix what is tuned: {given}"
+        )
 
 
 def check_data(plan: Plan, places: Mapping[str, str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,8 @@ class Resolver:
         }
         if settings.steps > 0:
             name, train_part = training_source(settings)
-            values["train"] = self.data(name, settings, train_part, training=True)
+            with needed_as("training data", "train"):
+                values["train"] = self.data(name, settings, train_part, training=True)
             languages = settings.languages or values["train"].languages
             values["languages"] = nested(settings, languages)
             if settings.language_count == 1:
@@ -98,7 +101,8 @@ class Resolver:
                 return None
             return self.data(settings.benchmark, settings, "validation")
         name, part = catalog.split_name(settings.validation)
-        return self.data(name, settings, part)
+        with needed_as("the validation benchmark", "validation"):
+            return self.data(name, settings, part)
 
     def test(self, name: str, settings: Settings, part: str | None) -> DataRef:
         """What judges the hypotheses, or what stands in for a benchmark that nobody knows."""
@@ -132,7 +136,8 @@ class Resolver:
                     f"({', '.join(settings.eval_languages)}); it has {', '.join(has)}"
                 )
             limited = settings.model_copy(update={"eval_languages": tuple(kept) or None})
-            found.append(self.data(name, limited if has else settings, part))
+            with needed_as("a further benchmark", "also"):
+                found.append(self.data(name, limited if has else settings, part))
         return tuple(found)
 
     def data(
@@ -174,6 +179,19 @@ class Resolver:
         if text not in self._known:
             self._known[text] = make()
         return self._known[text]
+
+
+@contextmanager
+def needed_as(role: str, key: str) -> Iterator[None]:
+    """Say what data were wanted for, and that other data would do."""
+    try:
+        yield
+    except UserError as error:
+        other = "none" if key != "train" else "own"
+        raise UserError(
+            f"{error}\nIt is {role} of this study; choose other data with --set {key}=NAME, or "
+            f"--set {key}={other}"
+        ) from None
 
 
 def training_source(settings: Settings) -> tuple[str, str | None]:
