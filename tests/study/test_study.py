@@ -121,6 +121,7 @@ def test_nothing_of_ray_is_left(finished: Path) -> None:
         "mlartifacts",
         "mlflow.db",
         "ray.token",
+        "reports",
         "studies",
         "trials",
     ]

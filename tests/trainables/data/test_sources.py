@@ -165,11 +165,13 @@ def test_tydiqa_of_the_hub_and_the_official_file_agree(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(
         pyarrow.Table.from_pylist(columns), hub / "validation-00000-of-00001.parquet"
     )
-    document = squad(*((title, text, [(i, q)]) for i, title, text, q in rows))
+    answer = {"text": "x", "answer_start": 0}
+    document = squad(*((title, text, [(i, q)]) for i, title, text, q in rows), answers=[answer])
     (official / "tydiqa-goldp-v1.1-dev.json").write_text(document, encoding="utf-8")
     found = load_benchmark("tydiqa", official)
     assert sizes(found) == {"fi": (1, 1), "sw": (2, 1)}
     assert load_benchmark("tydiqa", hub.parent) == found
+    assert found.answers["fi:finnish-3-0"] == ("fi_0", 1)
     assert found.queries["sw"][1].cluster == "Chungwa"
     ref = reference("tydiqa", official)
     assert (ref.part, ref.languages) == ("dev", ("fi", "sw"))
