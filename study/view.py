@@ -70,6 +70,9 @@ class View:
         self.labels = {
             trial.digest: cell.label for cell in reversed(plan.cells) for trial in cell.trials
         }
+        self.params = {
+            trial.digest: cell.params for cell in reversed(plan.cells) for trial in cell.trials
+        }
         self._folder = StudyFolder.of(root, plan.name, state)
         self._tracker: Tracker | None = None
 
@@ -139,6 +142,11 @@ class View:
             "cell": label,
             "encoder": spec.encoder.name,
             "test": spec.test.name,
+        }
+        params |= {
+            key: value
+            for key, value in self.params[row.digest].items()
+            if isinstance(value, (str, float, int, bool)) and key not in ("seed", "steps")
         }
         params |= shown
         params["seed"] = row.seed
