@@ -33,6 +33,9 @@ ENCODING_FIELDS = (
 """Settings that change an evaluation without training."""
 
 
+SHARED_BY_CHANCE = 0.01
+"""Share of a validation benchmark's questions that may read like one of the test's."""
+
 DATA_FIELDS = ("also", "train", "validation")
 """Settings of a tier that were chosen to go with its benchmark."""
 
@@ -237,13 +240,19 @@ def check_data(plan: Plan, places: Mapping[str, str]) -> None:
         UserError: A file that cannot be read, or data that cannot give what a spec asks of them.
     """
     benchmarks: dict[str, Benchmark] = {}
+    selecting: set[tuple[str, str]] = set()
     for spec in plan.specs.values():
         for ref in (spec.test, spec.validation, *(spec.also or ())):
             if ref is not None and repr(ref) not in benchmarks:
                 benchmarks[repr(ref)] = catalog.open_benchmark(ref, places)
                 benchmarks[repr(ref)].refuse_if_incomplete()
+        if spec.validation is not None:
+            judging = (spec.test, *(spec.also or ()))
+            selecting |= {(repr(spec.validation), repr(ref)) for ref in judging}
         if spec.select_metric is not None:
             _check_metric(spec.select_metric, benchmarks[repr(spec.validation)])
+    for validation, test in selecting:
+        _refuse_shared(benchmarks[validation], benchmarks[test])
     trained = {_reading(spec): spec for spec in plan.specs.values() if spec.train is not None}
     opened: dict[str, TrainingSet] = {}
     for spec in trained.values():
@@ -255,6 +264,27 @@ def check_data(plan: Plan, places: Mapping[str, str]) -> None:
                 spec.train, places, aligned=aligned, negatives=negatives
             )
         readable(spec, opened[key])
+
+
+def _questions(benchmark: Benchmark) -> frozenset[tuple[str, str]]:
+    """Language and text of every query, case and blanks aside."""
+    return frozenset(
+        (language, " ".join(query.text.casefold().split()))
+        for language, queries in benchmark.queries.items()
+        for query in queries
+    )
+
+
+def _refuse_shared(validation: Benchmark, test: Benchmark) -> None:
+    """Selection must not read the test (law 5), nor the same questions under another name."""
+    asked = _questions(validation)
+    shared = len(asked & _questions(test))
+    if shared > SHARED_BY_CHANCE * len(asked):
+        raise UserError(
+            f"validation {validation.name}: {shared} of its {len(asked)} questions are those of "
+            f"{test.name}, which judges the hypotheses; name another with --set "
+            "validation=NAME:PART"
+        )
 
 
 def _reading(spec: Spec) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from study.plan import Plan
-from trainables.data.resources import by_level
+from trainables.data.resources import by_level, by_pretraining
 
 Groups = Mapping[str, tuple[str, ...]]
 """Name to languages, in ascending order."""
@@ -20,13 +20,15 @@ TRAINED_IN_ALL, TRAINED_IN_NONE = "trained-in-all", "trained-in-none"
 def language_groups(plan: Plan) -> dict[str, tuple[str, ...]]:
     """The groups of the test benchmark's languages; a group that is empty or all of them is none.
 
-    `low-resource` and `high-resource` (`trainables.data.resources`); where arms train on different
-    languages also `trained-in-all` and `trained-in-none`: between them lie those whose figures mix
-    being trained on with everything else.
+    `low-resource` and `high-resource` by Joshi's classes, `xlm-r-read-little` and `-much` by text
+    in pre-training (`trainables.data.resources`); where arms train on different languages also
+    `trained-in-all` and `trained-in-none`: between them lie those whose figures mix being trained
+    on with everything else.
     """
     specs = list(plan.specs.values())
     languages = (specs[0].test.languages or ()) if specs else ()
     found = {f"{level}-resource": members for level, members in by_level(languages).items()}
+    found |= by_pretraining(languages)
     trained = {frozenset(spec.languages) for spec in specs if spec.languages}
     if len(trained) > 1:
         everywhere, anywhere = frozenset.intersection(*trained), frozenset.union(*trained)

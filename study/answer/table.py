@@ -21,6 +21,9 @@ COLUMNS = (
 )
 """Macro means that the table shows, where the trials have them."""
 
+GROUPS_AT_ONCE = 4
+"""Groups of languages in a table, so that it fits a screen."""
+
 SHOWN_CELLS = 100
 """Rows of the table; a caption says how many more there are and where."""
 
@@ -54,15 +57,19 @@ def by_group(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
     groups = language_groups(plan)
     if TRAINED_IN_NONE not in groups:
         return []
+    named = list(groups.items())
+    starts = range(0, len(named), GROUPS_AT_ONCE)
+    some = [dict(named[start : start + GROUPS_AT_ONCE]) for start in starts]
     return [
         _table(
             plan,
             cells,
-            {f"{metric}/{group}": group for group in groups},
+            {f"{metric}/{group}": group for group in part},
             f"{metric} by the language of the query: "
-            + "; ".join(f"{group} {' '.join(held)}" for group, held in groups.items()),
+            + "; ".join(f"{group} {' '.join(held)}" for group, held in part.items()),
         )
         for metric in dict.fromkeys((plan.primary, "map/mono"))
+        for part in some
     ]
 
 

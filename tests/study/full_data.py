@@ -64,8 +64,9 @@ def write_data(folder: Path) -> Path:
     for name, languages in (("xquad_r", XQUAD), ("mlqa_r", MLQA)):
         _lareqa(folder / name, languages, draw)
     for language in MLQA:
-        path = folder / "mlqa" / "dev" / f"dev-context-{language}-question-{language}.json"
-        _write(path, _articles(draw, language, 6))
+        for part in ("dev", "test"):
+            name = f"{part}-context-{language}-question-{language}.json"
+            _write(folder / "mlqa" / part / name, _articles(draw, language, 6))
     for name, language in TYDI.items():
         path = folder / "tydiqa" / f"tydiqa-goldp-dev-{name}.json"
         _write(path, _articles(draw, language, 3, name + "-"))

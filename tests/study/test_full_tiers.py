@@ -89,3 +89,20 @@ def test_every_full_tier_runs_to_its_table(name: str, files: Path, tmp_path: Pat
         assert "trained-in-none" in shown
     if name == "batch_size":
         assert "openai/clip-vit-base-patch32 reads 77 tokens" in shown or "cut off" not in shown
+
+
+def test_a_validation_benchmark_of_the_test_s_questions_is_refused(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MLQA-R is made from MLQA's validation part: the same questions under another name."""
+    for source in (files / "mlqa_r").glob("*.json"):
+        target = f"dev-context-{source.stem}-question-{source.stem}.json"
+        (tmp_path / "data" / "mlqa").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / "mlqa" / target).write_bytes(source.read_bytes())
+    for name in ("mlqa_r", "mmarco", "xquad_r"):
+        (tmp_path / "data" / name).symlink_to(files / name)
+    arguments = ["--space", "mixing_ratio", "--tier", "full", "--data-dir", str(tmp_path / "data")]
+    arguments += ["--set", "validation=mlqa:validation", "--root", str(tmp_path / "root")]
+    assert main(["run", *arguments]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "validation mlqa: 42 of its 42 questions are those of mlqa_r" in said

@@ -15,6 +15,9 @@ from trainables.data.worlds import WORLDS
 LOW_CLASSES = frozenset({0, 1, 2})
 """Joshi's classes that count as low-resource here; 3 to 5 count as high."""
 
+LITTLE_GIB = 1.0
+"""GiB of pre-training text below which a language counts as little read."""
+
 LOW_SHARE = 0.5
 """Share of an embedded world's text below which its languages count as low-resource."""
 
@@ -110,6 +113,19 @@ def _shares() -> dict[str, float]:
     """Of the languages of the standard world, whose codes all worlds share."""
     world = WORLDS["standard"]
     return dict(zip(world.languages, world.resources, strict=True))
+
+
+def by_pretraining(languages: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Human languages of which XLM-R has read less than `LITTLE_GIB`, and the others.
+
+    Joshi's classes count research; this counts what an encoder of that family has seen.
+    """
+    human = [language for language in languages if language not in _shares()]
+    little = tuple(x for x in human if read_by_xlm_r(x) < LITTLE_GIB)
+    return {
+        "xlm-r-read-little": little,
+        "xlm-r-read-much": tuple(x for x in human if x not in little),
+    }
 
 
 def by_level(languages: Iterable[str]) -> dict[Level, tuple[str, ...]]:

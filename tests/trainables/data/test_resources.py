@@ -1,7 +1,15 @@
 from __future__ import annotations
 
 from trainables.data.languages import BELEBELE, bcp47
-from trainables.data.resources import CC100, JOSHI, by_level, joshi_class, level, read_by_xlm_r
+from trainables.data.resources import (
+    CC100,
+    JOSHI,
+    by_level,
+    by_pretraining,
+    joshi_class,
+    level,
+    read_by_xlm_r,
+)
 
 
 def test_classes_and_sizes_are_the_published_ones() -> None:
@@ -26,3 +34,9 @@ def test_low_and_high_are_apart_and_the_unlisted_in_neither() -> None:
 def test_languages_of_the_embedded_world_follow_their_share_of_text() -> None:
     assert by_level(["qaa", "qab", "qac", "qad"]) == {"low": ("qab", "qac"), "high": ("qaa", "qad")}
     assert level("qaf") == "low"
+
+
+def test_what_xlm_r_has_read_is_another_division() -> None:
+    found = by_pretraining(["qaa", "en", "sw", "yo", "eu", "ha"])
+    assert found == {"xlm-r-read-little": ("yo", "ha"), "xlm-r-read-much": ("en", "sw", "eu")}
+    assert by_level(["eu", "sw"]) == {"low": ("sw",), "high": ("eu",)}
