@@ -127,7 +127,12 @@ def write_trial(root: Place, spec: Spec) -> None:
     metrics |= {"map/mono": 0.5, "map/cross": 0.5, "map/multi": 0.5, "rank_distance": 10.0}
     attempt.write_json(
         "result.json",
-        {"metrics": metrics, "validation": metrics, "zero_shot": {"verdict": "not checkable"}},
+        {
+            "metrics": metrics,
+            "validation": metrics,
+            "counts": {"test": {}, "validation": {}},
+            "zero_shot": {"verdict": "not checkable"},
+        },
     )
     attempt.write_json("history.json", {"points": [{"step": 3, "train/loss": 1.0}]})
     attempt.write_json("environment.json", {"began": 0.0, "seconds": 1.0})

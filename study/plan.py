@@ -185,13 +185,14 @@ def make_plan(
         if label in cells:
             return
         chosen = build_settings(base | values, where=f"space {space_name}")
-        trials: dict[str, PlannedTrial] = {}
-        for seed in range(seeds):
-            spec = resolver.spec(chosen, seed, held_out=held_out)
+        first = resolver.spec(chosen, 0, held_out=held_out)
+        drawn = range(1, seeds) if first.seed is not None else ()
+        trials = []
+        for spec in (first, *(first.model_copy(update={"seed": seed}) for seed in drawn)):
             digest = spec.digest
             specs[digest] = spec
-            trials[digest] = PlannedTrial(digest=digest, seed=spec.seed)
-        cells[label] = Cell(params=params, trials=tuple(trials.values()))
+            trials.append(PlannedTrial(digest=digest, seed=spec.seed))
+        cells[label] = Cell(params=params, trials=tuple(trials))
 
     for point in points:
         encoding = {k: v for k, v in point.items() if k in ENCODING_FIELDS}
