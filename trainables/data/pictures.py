@@ -1,4 +1,4 @@
-"""Pictures with captions in several languages, and the two directions in which they are searched."""
+"""Pictures with captions in several languages, and the two directions they are searched in."""
 
 from __future__ import annotations
 
