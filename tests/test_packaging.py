@@ -20,7 +20,12 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
-IMPORT_NAMES = {"faiss": "faiss-cpu", "upath": "universal-pathlib", "yaml": "pyyaml"}
+IMPORT_NAMES = {
+    "PIL": "pillow",
+    "faiss": "faiss-cpu",
+    "upath": "universal-pathlib",
+    "yaml": "pyyaml",
+}
 
 
 def load(name: str) -> ModuleType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -65,8 +65,8 @@ class PictureBenchmark:
         name: As in the catalog.
         pictures: In file order, which breaks ties.
         captions: Language to its captions, in file order; languages in ascending order.
-        parallel: Whether every picture's captions are translations of each other, one a language:
-            rank distance means something only there.
+        parallel: Whether every picture has one caption in each language, all of the same: rank
+            distance means something only there.
         dropped: Why items of the source are not here, to how many.
         refusal: Why this can be counted but not evaluated; empty where it can be.
     """
@@ -101,6 +101,20 @@ class PictureBenchmark:
     def languages(self) -> tuple[str, ...]:
         """Languages of the captions."""
         return tuple(self.captions)
+
+    @property
+    def repeated(self) -> Mapping[str, int]:
+        """Language to how many of its captions another picture has too, word for word.
+
+        No encoder can find the one picture that counts for such a caption.
+        """
+        found = {}
+        for language, captions in self.captions.items():
+            shown: dict[str, set[str]] = {}
+            for caption in captions:
+                shown.setdefault(caption.text, set()).add(caption.picture)
+            found[language] = sum(len(shown[caption.text]) > 1 for caption in captions)
+        return found
 
     def benchmark(self, kind: Kind) -> Benchmark:
         """One direction, as every evaluation reads it; a picture's text there is its id.
@@ -146,6 +160,8 @@ class PictureTraining:
         rows: (n,) unique ids.
         clusters: (n,) units of dependence, for checks of contamination.
         captions: Language to n texts; None where a row lacks the language.
+        dropped: Why items of the source are not here, to how many.
+        refusal: Why this can be counted but not trained on; empty where it can be.
     """
 
     name: str
@@ -153,6 +169,8 @@ class PictureTraining:
     rows: Sequence[str]
     clusters: Sequence[str]
     captions: Mapping[str, Sequence[str | None]]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    refusal: str = ""
 
     def __post_init__(self) -> None:
         """Check that all columns have the same length."""
@@ -165,3 +183,46 @@ class PictureTraining:
     def languages(self) -> tuple[str, ...]:
         """Languages in ascending order."""
         return tuple(sorted(self.captions))
+
+    def refuse_if_incomplete(self) -> None:
+        """Stop where nothing can be trained on.
+
+        Raises:
+            UserError: `refusal` says why.
+        """
+        if self.refusal:
+            raise UserError(f"{self.name} cannot be trained on: {self.refusal}")
+
+    def restrict(self, languages: Sequence[str], *, aligned: bool = True) -> PictureTraining:
+        """The same rows in fewer languages.
+
+        Args:
+            languages: BCP-47 codes, each one of `languages`.
+            aligned: Keep the rows that have all of them, else those that have any.
+
+        Raises:
+            UserError: A language that is not there, or no row is left.
+        """
+        if unknown := sorted(set(languages) - set(self.captions)):
+            raise UserError(
+                f"{self.name} has no captions in {unknown[0]!r}; it has {', '.join(self.languages)}"
+            )
+        chosen = {language: self.captions[language] for language in sorted(set(languages))}
+        enough = all if aligned else any
+        kept = [
+            row
+            for row in range(len(self.rows))
+            if enough(texts[row] is not None for texts in chosen.values())
+        ]
+        if not kept:
+            raise UserError(
+                f"{self.name}: no picture has captions in all of {', '.join(chosen)}; choose fewer "
+                "languages"
+            )
+        return replace(
+            self,
+            pictures=[self.pictures[row] for row in kept],
+            rows=[self.rows[row] for row in kept],
+            clusters=[self.clusters[row] for row in kept],
+            captions={la: [texts[row] for row in kept] for la, texts in chosen.items()},
+        )
