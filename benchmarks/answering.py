@@ -109,7 +109,7 @@ def planned() -> Plan:
         settings={},
         cells=cells,
         specs={},
-        hypotheses=tuple(h.model_dump() for h in space.hypotheses),
+        hypotheses=tuple(h.declared(space.search) for h in space.hypotheses),
     )
 
 

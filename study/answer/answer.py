@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from study.answer.asked import Asked, asked, expects_less
 from study.answer.bootstrap import RESAMPLES
 from study.answer.comparison import Comparison, compare, unknown
-from study.answer.contrasts import ByTrial, chosen, difference, paired
+from study.answer.contrasts import ByTrial, paired
 from study.answer.groups import language_groups
 from study.answer.inference import LEVEL
-from study.answer.names import lower_is_better
 from study.answer.scores import Scores, stored_scores
 from study.answer.verdicts import Evidence, Judgement, Verdict, judge
 from study.plan import Cell, Plan
@@ -97,35 +97,30 @@ def stored(plan: Plan, root: Place) -> dict[str, dict[str, Scores]]:
 
 def needed(plan: Plan) -> list[str]:
     """Digests of the trials that the plan's hypotheses compare."""
-    found: dict[str, None] = {}
-    for hypothesis in plan.hypotheses:
-        for params in (hypothesis["better"], *_others(hypothesis)):
-            try:
-                cells = chosen(plan.cells, params)
-            except UserError:
-                continue
-            found |= dict.fromkeys(t.digest for cell in cells for t in cell.trials)
-    return list(found)
+    asking = (one for hypothesis in plan.hypotheses for one in asked(plan, hypothesis))
+    labels = {label for one in asking for label in one.coefficients}
+    found = (t.digest for cell in plan.cells if cell.label in labels for t in cell.trials)
+    return list(dict.fromkeys(found))
 
 
 def answer(plan: Plan, scores: Stored, resamples: int = RESAMPLES) -> Answer:
     """The verdicts on a plan's hypotheses.
 
     Args:
-        plan: With hypotheses as frozen; `than` may be a list of cells, which must all be beaten.
+        plan: With hypotheses as frozen; its cells are those that answer.
         scores: As `stored` reads them; trials without a result are absent.
         resamples: Of the bootstrap.
     """
     level = LEVEL / max(1, 2 * len(plan.hypotheses))
     compared = [
         [
-            _compared(plan, hypothesis, than, scores, level, resamples)
-            for than in _others(hypothesis)
+            _compared(plan, hypothesis, one, scores, level, resamples)
+            for one in asked(plan, hypothesis)
         ]
         for hypothesis in plan.hypotheses
     ]
     family = [
-        _evidence(comparisons, lower_is_better(hypothesis["metric"]))
+        _evidence(comparisons, expects_less(hypothesis))
         for hypothesis, comparisons in zip(plan.hypotheses, compared, strict=True)
     ]
     judgements = judge(family, [h["margin"] for h in plan.hypotheses])
@@ -138,32 +133,28 @@ def answer(plan: Plan, scores: Stored, resamples: int = RESAMPLES) -> Answer:
     return Answer(plan.name, plan.question, findings, len(trials), with_result, plan.settings)
 
 
-def _others(hypothesis: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    than = hypothesis["than"]
-    return list(than) if isinstance(than, (list, tuple)) else [than]
-
-
 def _compared(
     plan: Plan,
     hypothesis: Mapping[str, Any],
-    than: Mapping[str, Any],
+    one: Asked,
     scores: Stored,
     level: float,
     resamples: int,
 ) -> Comparison:
-    metric, better = hypothesis["metric"], hypothesis["better"]
-    labels = _label(better), _label(than)
+    metric = hypothesis["metric"]
+    if one.problem:
+        return unknown(one.what, one.problem)
+    cells = [cell for cell in plan.cells if cell.label in one.coefficients]
+    trials = _by_trial(cells, scores, metric)
     try:
-        coefficients = difference(plan.cells, better, than)
-        cells = [cell for cell in plan.cells if cell.label in coefficients]
-        trials = _by_trial(cells, scores, metric)
-        pairs = paired(trials, coefficients)
+        pairs = paired(trials, one.coefficients)
     except UserError as error:
-        return unknown(*labels, str(error))
+        return unknown(one.what, str(error))
     missing = _missing(cells, trials, scores, metric)
     if pairs is None:
-        return unknown(*labels, f"no seed has a result in both; {missing or 'none is planned'}")
-    return compare(labels, pairs, missing, hypothesis["margin"], level, resamples)
+        why = missing or "none is planned"
+        return unknown(one.what, f"no seed has a result in all of its cells; {why}")
+    return compare(one.what, pairs, missing, hypothesis["margin"], level, resamples)
 
 
 def _by_trial(cells: list[Cell], scores: Stored, metric: str) -> ByTrial:
@@ -192,18 +183,14 @@ def _missing(cells: list[Cell], trials: ByTrial, scores: Stored, metric: str) ->
     return "; ".join(notes)
 
 
-def _evidence(comparisons: list[Comparison], lower: bool) -> list[Evidence] | None:
+def _evidence(comparisons: list[Comparison], less: bool) -> list[Evidence] | None:
     """The comparisons in the declared direction; None unless all have an interval."""
     found = []
     for one in comparisons:
         if one.effect is None or one.interval is None or one.p is None or one.p_equivalent is None:
             return None
-        sign = -1 if lower else 1
+        sign = -1 if less else 1
         low, high = sorted(sign * bound for bound in one.interval)
         evidence = Evidence(sign * one.effect, low, high, one.p, one.p_equivalent, len(one.by_seed))
         found.append(evidence)
     return found
-
-
-def _label(params: Mapping[str, Any]) -> str:
-    return Cell(params=dict(params), trials=()).label

@@ -15,12 +15,11 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One cell, or mean of cells, against another; None is what cannot be known.
+    """One contrast of cells; None is what cannot be known.
 
     Attributes:
-        better: Label of what is declared ahead.
-        than: Label of what is declared behind.
-        by_seed: Seed to difference, `better` minus `than`, in units of the metric.
+        what: The contrast in words, such as `alpha=1 minus alpha=0`.
+        by_seed: Seed to its contrast, in units of the metric (of a slope: per unit).
         effect: Their mean.
         interval: 95 %, for new seeds and new clusters.
         bootstrap: 95 %, two-level percentile bootstrap; stands beside, decides nothing.
@@ -33,8 +32,7 @@ class Comparison:
         note: What is missing and why; may be empty.
     """
 
-    better: str
-    than: str
+    what: str
     by_seed: Mapping[int, float]
     effect: float | None
     interval: Interval | None
@@ -48,7 +46,7 @@ class Comparison:
 
 
 def compare(
-    labels: tuple[str, str],
+    what: str,
     pairs: Paired,
     missing: str,
     margin: float,
@@ -58,8 +56,8 @@ def compare(
     """A contrast with everything that can be said of its uncertainty.
 
     Args:
-        labels: Of what is declared ahead and behind.
-        pairs: Their trials' differences.
+        what: The contrast in words.
+        pairs: The contrast within each seed.
         missing: What is not among them, for the note.
         margin: Smallest difference that matters.
         level: Of the test whose power is stated.
@@ -73,11 +71,9 @@ def compare(
     if found is None:
         notes = [_why_unknown(len(by_seed), clusters), missing]
         note = "; ".join(filter(None, notes))
-        return Comparison(
-            *labels, by_seed, effect, None, None, None, None, clusters, None, None, note
-        )
+        return Comparison(what, by_seed, effect, None, None, None, None, clusters, None, None, note)
     return Comparison(
-        *labels,
+        what,
         by_seed,
         effect,
         _interval(found),
@@ -106,6 +102,6 @@ def _why_unknown(seeds: int, clusters: int) -> str:
     )
 
 
-def unknown(better: str, than: str, note: str) -> Comparison:
+def unknown(what: str, note: str) -> Comparison:
     """A comparison of which only the reason is known why there is none."""
-    return Comparison(better, than, {}, None, None, None, None, None, 0, None, None, note)
+    return Comparison(what, {}, None, None, None, None, None, 0, None, None, note)

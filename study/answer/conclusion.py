@@ -16,7 +16,7 @@ from trainables.places import Place
 if TYPE_CHECKING:
     from study.answer.answer import Answer
 
-FORMAT = 1
+FORMAT = 2
 """Of `answer.json`; another one is made again."""
 
 

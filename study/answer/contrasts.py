@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from study.answer.scores import Scores
 from study.plan import Cell
+from study.spaces.hypothesis import Slope
 from trainables.errors import UserError
 
 Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
-Scale = Literal["linear", "log2"]
 Coefficients = dict[str, float]
 """Label of a cell to its weight; the contrast is the weighted sum of the cells' metrics."""
 
@@ -67,38 +67,45 @@ def difference(cells: Sequence[Cell], better: Params, than: Params) -> Coefficie
     """
     found: Coefficients = {}
     for sign, params in ((1.0, better), (-1.0, than)):
-        matching = chosen(cells, params)
-        for cell in matching:
-            found[cell.label] = found.get(cell.label, 0.0) + sign / len(matching)
+        for label, share in _mean(chosen(cells, params)).items():
+            found[label] = found.get(label, 0.0) + sign * share
     return found
 
 
-def slope(cells: Sequence[Cell], factor: str, scale: Scale = "linear") -> Coefficients:
-    """Least squares slope over the levels of an ordered factor, the others averaged over.
+def slope(
+    cells: Sequence[Cell],
+    over: Slope,
+    sides: tuple[Params, Params] | None = None,
+    apart: Collection[str] = (),
+) -> Coefficients:
+    """Least squares slope over the levels of an ordered factor, other factors averaged over.
 
     Args:
         cells: Of a plan; every level with the same levels of all other factors.
-        factor: A parameter whose values are numbers.
-        scale: `log2` for the change a doubling.
+        over: The factor, its levels and the unit of the slope.
+        sides: Of the difference whose slope is meant (an interaction): ahead and behind. With two
+            levels a unit apart it is the difference of differences. None for the metric's own.
+        apart: Parameters that may differ between levels: what was tuned.
 
     Raises:
-        UserError: Fewer than two levels, values that are no (positive) numbers, or a hole in the
-            grid.
+        UserError: Fewer than two levels, values that are no (positive) numbers, no such cell, or
+            a hole in the grid.
     """
-    return _product(cells, {factor: scale})
-
-
-def interaction(
-    cells: Sequence[Cell], factors: tuple[str, str], scales: tuple[Scale, Scale]
-) -> Coefficients:
-    """How much the slope over one factor changes with each unit of the other.
-
-    With two levels of each, a unit apart, it is the difference of differences.
-
-    Raises:
-        UserError: As `slope`.
-    """
-    return _product(cells, dict(zip(factors, scales, strict=True)))
+    grid = chosen(cells, over.where)
+    found: Coefficients = {}
+    rests: list[set[str]] = []
+    for level, weight in _weights(over):
+        at = chosen(grid, {over.factor: level})
+        rests.append({_rest(cell, {over.factor, *apart}) for cell in at})
+        means = difference(at, *sides) if sides else _mean(at)
+        for label, share in means.items():
+            found[label] = found.get(label, 0.0) + weight * share
+    if any(rest != rests[0] for rest in rests):
+        raise UserError(
+            f"{over.factor}: the study lacks cells of this grid, so that its levels do not differ "
+            "in it alone"
+        )
+    return found
 
 
 def paired(scores: ByTrial, coefficients: Coefficients) -> Paired | None:
@@ -127,39 +134,26 @@ def paired(scores: ByTrial, coefficients: Coefficients) -> Paired | None:
     return Paired(tuple(seeds), table, held[0].counts)
 
 
-def _product(cells: Sequence[Cell], factors: Mapping[str, Scale]) -> Coefficients:
-    """The product of the factors' slope weights on a complete grid."""
-    grid = [c for c in cells if c.params.get("steps") != 0 and set(factors) <= set(c.params)]
-    weights = {factor: _weights(grid, factor, scale) for factor, scale in factors.items()}
-    points: dict[tuple[str, ...], set[str]] = {}
-    for cell in grid:
-        rest = {key: value for key, value in cell.params.items() if key not in factors}
-        point = tuple(str(cell.params[factor]) for factor in factors)
-        points.setdefault(point, set()).add(repr(sorted(rest.items())))
-    others = set().union(*points.values())
-    if len(points) != math.prod(map(len, weights.values())) or any(
-        held != others for held in points.values()
-    ):
-        raise UserError(f"{', '.join(factors)}: the study lacks cells of this grid")
-    return {
-        cell.label: math.prod(weights[factor][str(cell.params[factor])] for factor in factors)
-        / len(others)
-        for cell in grid
-    }
+def _mean(cells: Sequence[Cell]) -> Coefficients:
+    return {cell.label: 1 / len(cells) for cell in cells}
 
 
-def _weights(cells: Sequence[Cell], factor: str, scale: Scale) -> dict[str, float]:
-    """Weight of each level such that the weighted sum is the least squares slope."""
-    levels = {str(cell.params[factor]): cell.params[factor] for cell in cells}
-    numbers = [
-        v for v in levels.values() if isinstance(v, (int, float)) and not isinstance(v, bool)
-    ]
-    low = 0 if scale == "log2" else -math.inf
-    if len(levels) < 2 or len(numbers) < len(levels) or min(numbers) <= low:
+def _rest(cell: Cell, factors: Collection[str]) -> str:
+    return repr(sorted((k, v) for k, v in cell.params.items() if k not in factors))
+
+
+def _weights(over: Slope) -> list[tuple[Any, float]]:
+    """Levels, each with its weight: the weighted sum of a metric is the least squares slope."""
+    levels = over.levels
+    at = list(range(len(levels))) if over.scale == "order" else levels
+    numbers = [v for v in at if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    low = 0 if over.scale == "log2" else -math.inf
+    if len(set(levels)) < 2 or len(numbers) < len(levels) or min(numbers) <= low:
         raise UserError(
-            f"{factor}: a slope needs two levels or more that are numbers"
-            f"{' above 0' if scale == 'log2' else ''}; this study has {', '.join(levels) or 'none'}"
+            f"{over.factor}: a slope needs two levels or more that are numbers"
+            f"{' above 0' if over.scale == 'log2' else ''}; this study has "
+            f"{', '.join(map(str, levels)) or 'none'}"
         )
-    at = np.array([math.log2(value) if scale == "log2" else value for value in numbers])
-    centred = at - at.mean()
-    return dict(zip(levels, (centred / (centred**2).sum()).tolist(), strict=True))
+    places = np.array([math.log2(value) if over.scale == "log2" else value for value in numbers])
+    centred = places - places.mean()
+    return list(zip(levels, (centred / (centred**2).sum()).tolist(), strict=True))

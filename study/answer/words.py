@@ -68,7 +68,7 @@ def _corrected(finding: Finding) -> str:
 
 
 def _comparison(finding: Finding, one: Comparison) -> str:
-    what = f"{finding.metric}, {one.better} minus {one.than}"
+    what = f"{finding.metric}, {one.what}"
     if one.effect is None:
         return f"{what}: not known: {one.note}."
     digits = 1 if finding.metric.startswith("rank_distance") and abs(one.effect) > 1 else 4

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from study.spaces.hypothesis import Hypothesis
+from study.spaces.hypothesis import Tier as Tier
 from trainables.errors import UserError
 from trainables.spec import (
     Frozen,
@@ -23,8 +25,6 @@ from trainables.spec import (
 )
 
 FOLDER = Path(__file__).parent
-
-Tier = Literal["demo", "full"]
 
 
 class Settings(Frozen):
@@ -164,28 +164,6 @@ class Settings(Frozen):
         return value
 
 
-class Hypothesis(Frozen):
-    """One declared expectation, frozen when a study is first planned.
-
-    Attributes:
-        name: Short and unique in the space.
-        metric: Name of a metric in the trials' results.
-        better: The cell expected ahead, as some of its parameters.
-        than: The cell expected behind, or several, each of which must be.
-        margin: Smallest difference that matters, in units of the metric.
-        why: The margin's justification.
-        tiers: In which it is declared.
-    """
-
-    name: str
-    metric: str
-    better: dict[str, Any]
-    than: dict[str, Any] | list[dict[str, Any]]
-    margin: float = Field(gt=0)
-    why: str
-    tiers: tuple[Tier, ...] = ("demo", "full")
-
-
 class TierPlan(Frozen):
     """What a tier sets and searches beyond the space itself; its `primary` is instead of that."""
 
@@ -235,8 +213,8 @@ class Space(Frozen):
 
     def hypotheses_of(self, tier: Tier) -> list[dict[str, Any]]:
         """What is declared in a tier, as a plan holds it."""
-        declared = [h for h in self.hypotheses if tier in h.tiers]
-        return [h.model_dump(mode="json", exclude={"tiers"}) for h in declared]
+        factors = self.factors(tier)
+        return [h.declared(factors) for h in self.hypotheses if tier in h.tiers]
 
     def tuned(self, tier: Tier) -> dict[str, list[Any]]:
         """Settings tuned for each arm; the tier's values replace the space's."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from study.answer.asked import asked
 from study.commands.app import main
 from study.plan import make_plan
 from study.spaces.schema import load_space, space_names
@@ -54,11 +55,8 @@ def test_a_full_tier_names_seeds_validation_margins_and_what_it_tunes(name: str)
         assert spec.validation.name not in (spec.test.name, *(r.name for r in spec.also or ()))
     for hypothesis in plan.hypotheses:
         assert 0 < hypothesis["margin"] <= 0.003
-        sides = [hypothesis["better"]]
-        than = hypothesis["than"]
-        sides += than if isinstance(than, list) else [than]
-        for side in sides:
-            assert any(side.items() <= cell.params.items() for cell in trained), side
+        for one in asked(plan.model_copy(update={"cells": tuple(trained)}), hypothesis):
+            assert one.coefficients, one.problem
 
 
 def run(files: Path, tmp_path: Path, name: str, *more: str) -> str:

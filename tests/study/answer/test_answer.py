@@ -12,6 +12,7 @@ from study.answer.answer import Answer, Stored, answer, stored
 from study.answer.scores import Scores
 from study.answer.words import words
 from study.plan import Plan
+from study.spaces.hypothesis import Hypothesis
 from tests.study.answer.planned import cell, hypothesis, plan_of, scores_of
 from trainables.trial_folder import TrialFolder
 
@@ -99,7 +100,7 @@ def test_one_trial() -> None:
     assert found.findings[0].verdict == "undecided"
     assert found.findings[0].decisive.effect is None
     assert (found.trials, found.with_result) == (2, 1)
-    assert "no seed has a result in both; alpha=0 lacks seed 0" in text
+    assert "no seed has a result in all of its cells; alpha=0 lacks seed 0" in text
 
 
 def test_one_seed() -> None:
@@ -169,6 +170,87 @@ def test_better_than_both(middle: float, verdict: str) -> None:
     assert len(finding.comparisons) == 2
     assert "alpha=0.5 minus alpha=1" in text
     assert found.trials == 15
+
+
+def grown(plan: Plan, gain: float) -> dict[str, dict[str, Scores]]:
+    """Scores of alpha by batch size: hybrid gains so much over X-X at each doubling."""
+    shift = {8: 0, 16: 1, 32: 2}
+    return {
+        trial.digest: {
+            "map/multi": scores_of(
+                STEADY
+                + 0.02 * shift[one.params["batch_size"]]
+                + gain * shift[one.params["batch_size"]] * (one.params["alpha"] == 0.5)
+                + np.random.default_rng([trial.seed or 0, place]).normal(0, 0.002, CLUSTERS)
+            )
+        }
+        for place, one in enumerate(plan.cells)
+        for trial in one.trials
+    }
+
+
+def crossed(**declared: Any) -> Plan:
+    """Alpha by batch size, and one hypothesis of it as a space would declare it."""
+    cells = [cell(5, alpha=a, batch_size=b) for a in (0.5, 1) for b in (8, 16, 32)]
+    usual = {"name": "h", "metric": "map/multi", "margin": 0.005, "why": "test"}
+    found = Hypothesis.model_validate(usual | declared)
+    return plan_of(cells, [found.declared({"batch_size": [8, 16, 32], "alpha": [0.5, 1]})])
+
+
+@pytest.mark.parametrize(
+    ("gain", "expected", "verdict"),
+    [(0.02, "better", "supported"), (0.02, "worse", "contradicted"), (0.0, "better", "equivalent")],
+)
+def test_a_declared_interaction_is_answered(gain: float, expected: str, verdict: str) -> None:
+    plan = crossed(
+        better={"alpha": 0.5}, than={"alpha": 1}, slope={"factor": "batch_size"}, expected=expected
+    )
+    found, text = told(plan, grown(plan, gain))
+    [finding] = found.findings
+    one = finding.decisive
+    assert finding.verdict == verdict
+    assert one.interval is not None
+    assert one.interval[0] < gain < one.interval[1]
+    assert one.detectable is not None
+    assert (
+        "map/multi, alpha=0.5 minus alpha=1, change per doubling of batch_size (8 to 32): " in text
+    )
+    assert found.trials == 30
+
+
+def test_a_declared_slope_is_answered() -> None:
+    plan = crossed(slope={"factor": "batch_size", "where": {"alpha": 0.5}})
+    found, text = told(plan, grown(plan, 0.03))
+    assert found.findings[0].verdict == "supported"
+    assert found.findings[0].decisive.effect == pytest.approx(0.05, abs=0.002)
+    assert "map/multi, change per doubling of batch_size (8 to 32) at alpha=0.5: " in text
+    assert found.trials == 15
+
+
+def test_a_slope_that_lacks_a_level_is_not_taken_over_the_others() -> None:
+    plan = crossed(slope={"factor": "batch_size"})
+    fewer = plan.model_copy(update={"cells": plan.cells[1:]})
+    found, text = told(fewer, grown(fewer, 0.0))
+    assert found.findings[0].decisive.effect is None
+    assert "batch_size: the study lacks cells of this grid" in text
+
+
+def test_a_slope_leaves_tuned_settings_apart() -> None:
+    arms = [cell(5, encoder=e, learning_rate=r) for e, r in (("s", 0.1), ("m", 0.3), ("l", 0.1))]
+    slope = {"factor": "encoder", "scale": "order", "levels": ["s", "m", "l"], "where": {}}
+    declared = {"name": "h", "metric": "map/multi", "slope": slope, "margin": 0.01, "why": "test"}
+    plan = plan_of(arms, [declared]).model_copy(update={"tuned": ("learning_rate",)})
+    scores = {
+        trial.digest: {"map/multi": scores_of(STEADY + 0.1 * place + NOISE[place, trial.seed])}
+        for place, one in enumerate(arms)
+        for trial in one.trials
+    }
+    found, text = told(plan, scores)
+    assert found.findings[0].verdict == "supported"
+    assert found.findings[0].decisive.effect == pytest.approx(0.1, abs=0.01)
+    assert "per step of encoder (s to l)" in text
+    untuned = plan.model_copy(update={"tuned": ()})
+    assert "lacks cells of this grid" in told(untuned, scores)[1]
 
 
 def test_from_committed_folders() -> None:

@@ -11,13 +11,13 @@ from study.answer.contrasts import (
     Coefficients,
     chosen,
     difference,
-    interaction,
     paired,
     slope,
 )
 from study.answer.inference import contributions, estimate
 from study.answer.scores import Scores
 from study.plan import Cell, PlannedTrial
+from study.spaces.hypothesis import Slope
 from tests.study.answer.planned import cell, scores_of
 from trainables.errors import UserError
 
@@ -50,9 +50,15 @@ def test_untrained_cells_are_compared_only_by_name() -> None:
         difference(cells, {"alpha": 0.3}, {"alpha": 0})
 
 
+def over(factor: str, *levels: Any, scale: str = "linear", **where: Any) -> Slope:
+    return Slope.model_validate(
+        {"factor": factor, "scale": scale, "levels": levels, "where": where}
+    )
+
+
 def test_the_slope_of_a_line_is_its_slope() -> None:
     cells = grid(alpha=[0, 0.25, 1], batch_size=[8, 32])
-    found = slope(cells, "alpha")
+    found = slope(cells, over("alpha", 0, 0.25, 1))
     assert applied(found, cells, lambda alpha, batch_size: 3 * alpha + batch_size) == pytest.approx(
         3
     )
@@ -61,14 +67,27 @@ def test_the_slope_of_a_line_is_its_slope() -> None:
 def test_the_slope_is_least_squares() -> None:
     cells = [cell(1, batch_size=size) for size in (2, 8, 16, 128)]
     value = {2: 0.3, 8: 0.1, 16: 0.9, 128: 0.7}
-    found = slope(cells, "batch_size", "log2")
+    found = slope(cells, over("batch_size", *value, scale="log2"))
     expected = np.polyfit([1, 3, 4, 7], list(value.values()), 1)[0]
     assert applied(found, cells, lambda batch_size: value[batch_size]) == pytest.approx(expected)
 
 
+def test_a_slope_over_names_is_per_step() -> None:
+    cells = [cell(1, encoder=name) for name in ("large", "small", "base")]
+    found = slope(cells, over("encoder", "small", "base", "large", scale="order"))
+    value = {"small": 1.0, "base": 5.0, "large": 5.0}
+    assert applied(found, cells, lambda encoder: value[encoder]) == pytest.approx(2)
+
+
+def test_a_slope_reads_only_the_cells_that_are_meant() -> None:
+    cells = grid(alpha=[0, 1], batch_size=[8, 16])
+    found = slope(cells, over("batch_size", 8, 16, scale="log2", alpha=1))
+    assert found == {"alpha=1 batch_size=8": -1, "alpha=1 batch_size=16": 1}
+
+
 def test_an_interaction_is_a_difference_of_differences() -> None:
     cells = grid(alpha=[0, 1], batch_size=[8, 16])
-    found = interaction(cells, ("alpha", "batch_size"), ("linear", "log2"))
+    found = slope(cells, over("batch_size", 8, 16, scale="log2"), ({"alpha": 1}, {"alpha": 0}))
     assert {label: round(w) for label, w in found.items()} == {
         "alpha=0 batch_size=8": 1,
         "alpha=0 batch_size=16": -1,
@@ -80,23 +99,26 @@ def test_an_interaction_is_a_difference_of_differences() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "said"),
+    ("cells", "levels", "said"),
     [
-        ([cell(1, x=0), cell(1, x=4)], "numbers above 0"),
-        ([cell(1, x="a"), cell(1, x="b")], "numbers"),
-        ([cell(1, x=2)], "two levels or more"),
-        ([cell(1, y=2)], "none"),
-        ([cell(1, x=2, y=1), cell(1, x=4, y=1), cell(1, x=4, y=2)], "lacks cells of this grid"),
+        ([cell(1, x=0), cell(1, x=4)], (0, 4), "numbers above 0"),
+        ([cell(1, x="a"), cell(1, x="b")], ("a", "b"), "numbers"),
+        ([cell(1, x=2)], (2,), "two levels or more"),
+        ([cell(1, y=2)], (), "none"),
+        ([cell(1, x=2)], (2, 4), "x=4: no cell of this study"),
+        ([cell(1, x=2, y=1), cell(1, x=4, y=1), cell(1, x=4, y=2)], (2, 4), "lacks cells of this"),
     ],
 )
-def test_what_has_no_slope_is_refused(cells: list[Cell], said: str) -> None:
+def test_what_has_no_slope_is_refused(
+    cells: list[Cell], levels: tuple[Any, ...], said: str
+) -> None:
     with pytest.raises(UserError, match=said):
-        slope(cells, "x", "log2")
+        slope(cells, over("x", *levels, scale="log2"))
 
 
 def test_a_hole_in_the_grid_has_no_interaction() -> None:
-    with pytest.raises(UserError, match="lacks cells of this grid"):
-        interaction(grid(a=[0, 1], b=[0, 1])[:-1], ("a", "b"), ("linear", "linear"))
+    with pytest.raises(UserError, match="no cell of this study"):
+        slope(grid(a=[0, 1], b=[0, 1])[:-1], over("b", 0, 1), ({"a": 1}, {"a": 0}))
 
 
 def test_trials_of_a_seed_are_paired_and_others_left_out() -> None:
@@ -145,7 +167,8 @@ def test_the_slope_of_planted_values_is_estimated() -> None:
         }
         for size in sizes
     }
-    pairs = paired(trials, slope([cell(5, batch_size=s) for s in sizes], "batch_size", "log2"))
+    cells = [cell(5, batch_size=size) for size in sizes]
+    pairs = paired(trials, slope(cells, over("batch_size", *sizes, scale="log2")))
     assert pairs is not None
     found = estimate(contributions(pairs.sums, pairs.counts))
     assert found is not None

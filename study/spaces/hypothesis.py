@@ -1,0 +1,88 @@
+"""What a space may declare before anything runs: differences, slopes, and how differences grow."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from trainables.spec import Frozen
+
+Tier = Literal["demo", "full"]
+
+Scale = Literal["linear", "log2", "order"]
+
+DOUBLED = ("batch_size", "language_count")
+"""Factors whose slopes are per doubling, unless the space says otherwise."""
+
+
+class Slope(Frozen):
+    """A least squares slope over an ordered factor; factors that are not named are averaged over.
+
+    Attributes:
+        factor: What is searched, in ascending order.
+        scale: The slope is per unit of the factor (`linear`), per doubling (`log2`), or per step
+            from one level to the next (`order`, for levels that are no numbers).
+        levels: Of the factor; all that the tier searches by default.
+        where: Other parameters of the cells that it is of.
+    """
+
+    factor: str
+    scale: Scale | None = None
+    levels: tuple[Any, ...] = ()
+    where: dict[str, Any] = Field(default_factory=dict)
+
+    def within(self, factors: dict[str, list[Any]]) -> Slope:
+        """The same with scale and levels spelled out, as a plan holds it."""
+        scale: Scale = "log2" if self.factor in DOUBLED else "linear"
+        levels = self.levels or tuple(factors.get(self.factor, ()))
+        return self.model_copy(update={"scale": self.scale or scale, "levels": levels})
+
+
+class Hypothesis(Frozen):
+    """One declared expectation, frozen when a study is first planned.
+
+    With `better` and `than` it is about a difference, with `slope` about a slope, and with all
+    three about an interaction: the slope of the difference, so that with two levels it is the
+    difference of differences.
+
+    Attributes:
+        name: Short and unique in the space.
+        metric: Name of a metric in the trials' results.
+        better: The cell expected ahead, as some of its parameters.
+        than: The cell expected behind, or several, each of which must be.
+        slope: Over which factor the metric, or the difference, is expected to change.
+        expected: What more of that factor does to the metric or the difference.
+        margin: Smallest effect that matters, in units of the metric (per unit of the slope).
+        why: The margin's justification.
+        tiers: In which it is declared.
+    """
+
+    name: str
+    metric: str
+    better: dict[str, Any] | None = None
+    than: dict[str, Any] | list[dict[str, Any]] | None = None
+    slope: Slope | None = None
+    expected: Literal["better", "worse"] | None = None
+    margin: float = Field(gt=0)
+    why: str
+    tiers: tuple[Tier, ...] = ("demo", "full")
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if (self.better is None) != (self.than is None):
+            raise ValueError("better and than belong together")
+        if self.better is None and self.slope is None:
+            raise ValueError("name better and than (a difference), slope, or all three")
+        if self.expected and not self.slope:
+            raise ValueError("expected is of a slope; a difference expects better ahead of than")
+        return self
+
+    def declared(self, factors: dict[str, list[Any]]) -> dict[str, Any]:
+        """As a plan holds it, with nothing left to a default that may change."""
+        found = self
+        if self.slope:
+            changes = {"slope": self.slope.within(factors), "expected": self.expected or "better"}
+            found = self.model_copy(update=changes)
+        content = found.model_dump(mode="json", exclude={"tiers"})
+        return {key: value for key, value in content.items() if value is not None}
