@@ -12,7 +12,7 @@ import torch
 
 from trainables import faults
 from trainables.evaluation.evaluate import Evaluation
-from trainables.evaluation.ranks import save_ranks
+from trainables.evaluation.ranks import ranks_file, save_ranks
 from trainables.places import drafting
 from trainables.spec import Execution, Spec
 from trainables.trial_folder import Attempt
@@ -38,7 +38,9 @@ def write_result(
     """
     with drafting(attempt.path) as folder:
         for role, result in results.items():
-            save_ranks(result.ranks, folder / f"ranks-{role}.npz")
+            for ranks in (result.ranks, result.i2t):
+                if ranks is not None:
+                    save_ranks(ranks, folder / ranks_file(role, ranks.direction))
     faults.at("ranks.written", digest=spec.digest, attempt=attempt.number)
     attempt.write_json(
         "result.json",

@@ -15,8 +15,8 @@ from study.answer.names import DISTANCES
 from trainables import storage
 from trainables.errors import UserError
 from trainables.evaluation.bias import rank_distances
-from trainables.evaluation.metrics import MEASURES, by_query
-from trainables.evaluation.ranks import Ranks, load_ranks
+from trainables.evaluation.metrics import MEASURES, PICTURE_MEASURES, by_query
+from trainables.evaluation.ranks import Ranks, load_ranks, ranks_file
 from trainables.places import Place
 from trainables.trial_folder import TrialFolder
 
@@ -77,7 +77,8 @@ def scores(ranks: Ranks, metric: str, groups: Groups | None = None) -> Scores:
     if not values:
         raise UserError(
             f"{metric}: not a mean over settings that {ranks.name} has; choose one of its kinds "
-            f"such as map/mono, map/cross or map/multi, of {', '.join(MEASURES)}, "
+            f"such as map/mono, map/cross or map/multi (of pictures map/t2i, map/i2t or "
+            f"map/i2t_multi), of {', '.join(MEASURES)}, "
             f"or {', '.join(DISTANCES)}"
         )
     names, unit = np.unique(ranks.clusters, return_inverse=True)
@@ -110,11 +111,20 @@ def stored_scores(
     for metric in metrics:
         role, _, name = metric.rpartition(":")
         if role not in held:
-            path = folder / f"ranks-{role or 'test'}.npz"
-            held[role] = _read(path)
-        if (ranks := held[role]) is not None and _values(ranks, name, groups or {}):
-            found[metric] = scores(ranks, name, groups)
+            held[role] = _both(folder, role or "test")
+        for ranks in held[role]:
+            if _values(ranks, name, groups or {}):
+                found[metric] = scores(ranks, name, groups)
     return found
+
+
+def _both(folder: Place, role: str) -> list[Ranks]:
+    """Ranks of one benchmark, of pictures in both directions; none where it was not evaluated."""
+    first = _read(folder / ranks_file(role))
+    if first is None or first.direction != "t2i":
+        return [] if first is None else [first]
+    second = _read(folder / ranks_file(role, "i2t"))
+    return [first] if second is None else [first, second]
 
 
 def _read(path: Place) -> Ranks | None:
@@ -140,7 +150,7 @@ def _values(ranks: Ranks, metric: str, groups: Groups) -> Values:
     measure, _, rest = metric.partition("/")
     if measure in DISTANCES:
         return _distances(ranks, measure, rest)
-    if measure not in MEASURES or not rest:
+    if measure not in (PICTURE_MEASURES if ranks.direction else MEASURES) or not rest:
         return {}
     found = by_query(ranks, measure)
     if rest == "multi_micro":

@@ -15,7 +15,7 @@ from trainables.errors import UserError
 if TYPE_CHECKING:
     from trainables.evaluation.store import VectorStore
 
-Role = Literal["queries", "passages"]
+Role = Literal["queries", "passages", "pictures"]
 Progress = Callable[[str, int, int], None]
 """Told the stage, such as `passages de`, how much is done, and of how much."""
 
@@ -64,16 +64,16 @@ def encode_benchmark(
         language: [query.text for query in queries if benchmark.qrels.get(query.id)]
         for language, queries in benchmark.queries.items()
     }
-    queries, query_counts = _encode(encoder, asked, "queries", progress, None)
+    queries, query_counts = encode_texts(encoder, asked, "queries", progress, None)
     middle = time.perf_counter()
     candidates = {language: Texts(corpus) for language, corpus in benchmark.corpus.items()}
-    passages, passage_counts = _encode(encoder, candidates, "passages", progress, store)
+    passages, passage_counts = encode_texts(encoder, candidates, "passages", progress, store)
     end = time.perf_counter()
     timing = {"encode queries": middle - start, "encode passages": end - middle}
     return queries, passages, query_counts | passage_counts, timing
 
 
-def _encode(
+def encode_texts(
     encoder: Encoder,
     texts: Mapping[str, Sequence[str]],
     role: Role,
@@ -144,8 +144,9 @@ def check_vectors(vectors: object, texts: Sequence[str], language: str, role: Ro
     """Refuse what would give silent nonsense.
 
     Raises:
-        UserError: Not an array of float32, not of shape (len(texts), d), or a vector that is
-            zero, infinite or not a number; the message names the first such text.
+        UserError: Not an array of float32, not of shape (len(texts), d), or (len(texts), k, d) for
+            several vectors each, or a vector that is zero, infinite or not a number; the message
+            names the first such text.
     """
     where = f"{role} in {language}"
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
@@ -154,16 +155,16 @@ def check_vectors(vectors: object, texts: Sequence[str], language: str, role: Ro
             f"{where}: the encoder returned {found}; a numpy array of float32 is needed, because "
             "coarser scores tie by the thousand. Convert with .float().cpu().numpy()"
         )
-    if vectors.ndim != 2 or len(vectors) != len(texts) or not vectors.shape[1]:
+    if vectors.ndim not in (2, 3) or len(vectors) != len(texts) or not all(vectors.shape[1:]):
         raise UserError(
             f"{where}: the encoder returned shape {vectors.shape} for {len(texts)} texts; "
             f"({len(texts)}, d) is needed"
         )
     # One pass: a sum of squares is not finite if any part is not, and zero only if all are.
-    norms = np.einsum("ij,ij->i", vectors, vectors)
+    norms = np.einsum("...j,...j->...", vectors, vectors).reshape(len(vectors), -1)
     for bad, what in (
-        (~np.isfinite(norms), "a vector with NaN or infinity (or too long to square)"),
-        (norms == 0, "a zero vector"),
+        (~np.isfinite(norms).all(1), "a vector with NaN or infinity (or too long to square)"),
+        ((norms == 0).any(1), "a zero vector"),
     ):
         if bad.any():
             first = int(np.argmax(bad))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.data.corpus import Benchmark
+from trainables.data.pictures import PictureBenchmark
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError
 from trainables.evaluation.answers import cut_answers
@@ -20,6 +21,7 @@ from trainables.evaluation.metrics import (
     retrieval_metrics,
     setting_counts,
 )
+from trainables.evaluation.pictures import KINDS, PictureStore, encode_pictures
 from trainables.evaluation.ranking import rank
 from trainables.evaluation.ranks import Ranks
 from trainables.evaluation.store import VectorStore
@@ -31,7 +33,9 @@ class Evaluation:
 
     Attributes:
         metrics: By name (DESIGN, "The command"); `metrics_from_ranks(ranks)` gives the same.
-        ranks: From which everything else can be computed later.
+        ranks: From which everything else can be computed later; of pictures, those searched by
+            captions (`t2i`).
+        i2t: Of pictures also the ranks of captions; None where there are none.
         counts: Queries of each setting (`queries/mono/de`), those dropped for want of a relevant
             candidate (`dropped/cross/de-en`, `dropped/no relevant candidate`), texts encoded,
             texts of a language that the encoder cut (`truncated/queries/de`, of
@@ -44,29 +48,37 @@ class Evaluation:
     ranks: Ranks
     counts: dict[str, int]
     timing: dict[str, float]
+    i2t: Ranks | None = None
 
 
 def evaluate(
-    benchmark: Benchmark,
+    benchmark: Benchmark | PictureBenchmark,
     encoder: Encoder,
     *,
     progress: Progress | None = None,
     store: VectorStore | None = None,
+    pictures: PictureStore | None = None,
 ) -> Evaluation:
-    """Encode each unique text once, rank every relevant candidate exactly, and measure.
+    """Encode each unique text and picture once, rank every relevant candidate exactly, and measure.
 
     Args:
-        benchmark: Queries, corpora and judgements.
+        benchmark: Queries, corpora and judgements; or pictures with captions, of which both
+            directions are evaluated.
         encoder: Any object with `encode_queries(texts, language)` and
-            `encode_passages(texts, language)` that return float32 vectors (len(texts), d).
+            `encode_passages(texts, language)` that return float32 vectors (len(texts), d). For
+            pictures one with `encode_images(pictures)` too; captions are its queries.
         progress: Told the stage, how much is done, and of how much.
         store: Where the passages' vectors are kept and memory-mapped, for corpora that do not fit
             in memory or are evaluated again; by default they stay in memory.
+        pictures: Where decoded pictures and the vectors of frozen image towers are kept for other
+            evaluations; by default every call decodes.
 
     Raises:
-        UserError: Vectors that are not float32, finite and non-zero or differ in dimension; or no
-            query has a relevant candidate.
+        UserError: Vectors that are not float32, finite and non-zero or differ in dimension; no
+            query has a relevant candidate; or an encoder that cannot see pictures.
     """
+    if isinstance(benchmark, PictureBenchmark):
+        return _evaluate_pictures(benchmark, encoder, progress, pictures)
     _refuse_nothing(benchmark)
     queries, passages, counts, timing = encode_benchmark(benchmark, encoder, progress, store)
     result = _evaluate(benchmark, queries, passages, progress)
@@ -166,6 +178,29 @@ def evaluate_embeddings(
             corpora[language] = _of(passages, language, "passages")
             check_vectors(corpora[language], Texts(candidates), language, "passages")
     return _evaluate(benchmark, kept, corpora, progress)
+
+
+def _evaluate_pictures(
+    benchmark: PictureBenchmark,
+    encoder: Encoder,
+    progress: Progress | None,
+    store: PictureStore | None,
+) -> Evaluation:
+    """Both directions, from one encoding of every caption and picture."""
+    directions = {kind: benchmark.benchmark(kind) for kind in KINDS}
+    for one in directions.values():
+        _refuse_nothing(one)
+    captions, shown, counts, timing = encode_pictures(benchmark, encoder, progress, store)
+    t2i = evaluate_embeddings(directions["t2i"], captions, shown, progress=progress)
+    i2t = evaluate_embeddings(directions["i2t"], shown, captions, progress=progress)
+    for kind, result in zip(KINDS, (t2i, i2t), strict=True):
+        plain = "queries/", "source/", f"dropped/{kind}"
+        counts |= {
+            name if name.startswith(plain) else f"{name}/{kind}": count
+            for name, count in result.counts.items()
+        }
+        timing |= {f"{stage} {kind}": seconds for stage, seconds in result.timing.items()}
+    return Evaluation(t2i.metrics | i2t.metrics, t2i.ranks, counts, timing, i2t.ranks)
 
 
 def _evaluate(

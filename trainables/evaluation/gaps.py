@@ -13,8 +13,8 @@ def gaps(
     """Gap (max - min), spread (standard deviation) and worst of mAP over languages.
 
     `map_gap/mono`, `map_gap/cross_by_query` and `map_gap/cross_by_corpus` (means over the other
-    side), `map_gap/multi`, the same with `map_spread` and `map_worst`; `map_gap/mono_cross` is the
-    mean of mono minus the mean of cross.
+    side), `map_gap/multi`, of pictures `map_gap/t2i` and `map_gap/i2t`; the same with `map_spread`
+    and `map_worst`; `map_gap/mono_cross` is the mean of mono minus the mean of cross.
 
     Args:
         metrics: With `map/<setting>` for every setting.
@@ -29,6 +29,8 @@ def gaps(
         "cross_by_query": _means(cross),
         "cross_by_corpus": _means(cross.T),
         "multi": _known([metrics.get(f"map/multi/{language}", np.nan) for language in queries]),
+        "t2i": _known([metrics.get(f"map/t2i/{language}", np.nan) for language in queries]),
+        "i2t": _known([metrics.get(f"map/i2t/{language}", np.nan) for language in corpora]),
     }
     found: dict[str, float] = {}
     for kind, values in tables.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.pictures import IMAGE
 from trainables.evaluation.bias import bias_metrics
 from trainables.evaluation.gaps import gaps
 from trainables.evaluation.ranks import Ranks
@@ -82,6 +83,18 @@ def recall_at(depth: int) -> Measure:
     return measure
 
 
+def hit_at(depth: int) -> Measure:
+    """1 where any relevant candidate is among the first `depth`, else 0.
+
+    What papers on images and captions call recall@k: of a picture's five captions one suffices.
+    """
+
+    def measure(lists: Lists) -> Floats:
+        return (lists.rank[lists.starts[:-1]] <= depth).astype(np.float64)
+
+    return measure
+
+
 def ndcg_at(depth: int) -> Measure:
     """Discounted gain over its best, linear in the gain and with log2(rank + 1), as trec_eval."""
 
@@ -106,6 +119,14 @@ MEASURES: Mapping[str, Measure] = {
 }
 """Every measure of retrieval by the name it has in metrics."""
 
+PICTURE_MEASURES: Mapping[str, Measure] = {
+    **MEASURES,
+    "hit_at_1": hit_at(1),
+    "hit_at_5": hit_at(5),
+    "hit_at_10": hit_at(10),
+}
+"""Those of pictures, where one of several captions may be enough: `recall_at_…` is a share."""
+
 CUT_OFFS: Mapping[str, int] = {
     "recall_at_1": 1,
     "recall_at_10": 10,
@@ -120,8 +141,11 @@ def settings(ranks: Ranks) -> dict[str, Lists]:
 
     A setting exists if at least one query has a relevant candidate in its corpus. The union of
     all corpora is `multi`, or `pool_same_language` where relevance is not judged in all of them;
-    with a single corpus there is none.
+    with a single corpus there is none. Of pictures there is `t2i/de` where captions search them;
+    where they search captions, `i2t/de` and, over the captions of all languages, `i2t_multi`.
     """
+    if ranks.direction:
+        return _pictured(ranks)
     own = _lists(ranks, ranks.language, ranks.own_rank)
     found: dict[str, Lists] = {}
     for code, query in enumerate(ranks.query_languages):
@@ -143,14 +167,27 @@ def settings(ranks: Ranks) -> dict[str, Lists]:
     }
 
 
+def _pictured(ranks: Ranks) -> dict[str, Lists]:
+    """Settings of one direction, of those that have a query."""
+    own = _lists(ranks, ranks.language, ranks.own_rank)
+    if ranks.direction == "t2i":
+        found = {f"t2i/{la}": own(code, 0) for code, la in enumerate(ranks.query_languages)}
+    else:
+        found = {f"i2t/{la}": own(0, code) for code, la in enumerate(ranks.corpus_languages)}
+        if ranks.pool_is_several:
+            pool = _lists(ranks, np.zeros_like(ranks.language), ranks.pool_rank)
+            found["i2t_multi"] = pool(0, 0)
+    return {name: lists for name, lists in found.items() if len(lists.queries)}
+
+
 def by_query(ranks: Ranks, measure: str) -> dict[str, tuple[Indices, Floats]]:
     """For each setting, its queries (indices into the ranks) and their values.
 
     Args:
         ranks: Of one evaluation.
-        measure: One of `MEASURES`.
+        measure: One of `MEASURES`, or of `PICTURE_MEASURES` where there are pictures.
     """
-    function = MEASURES[measure]
+    function = PICTURE_MEASURES[measure]
     return {name: (lists.queries, function(lists)) for name, lists in settings(ranks).items()}
 
 
@@ -158,23 +195,25 @@ def metrics_from_ranks(ranks: Ranks) -> dict[str, float]:
     """Every metric, by the names of DESIGN ("The command"): settings, macro means, language bias.
 
     A macro mean, such as `map/cross`, is the plain mean over the settings of its kind;
-    `map/multi_micro` is the mean over all queries, as LAReQA reports it.
+    `map/multi_micro` is the mean over all queries, as LAReQA reports it. Of pictures there are
+    `hit_at_1` and others beside `recall_at_1`: any relevant candidate found, or the share found.
     """
-    found = retrieval_metrics(ranks, MEASURES)
+    found = retrieval_metrics(ranks, PICTURE_MEASURES if ranks.direction else MEASURES)
     found |= gaps(found, ranks.query_languages, ranks.corpus_languages)
-    return found | bias_metrics(ranks)
+    found |= bias_metrics(ranks)
+    return {name: value for name, value in found.items() if not name.endswith(f"/{IMAGE}")}
 
 
 def retrieval_metrics(ranks: Ranks, measures: Iterable[str]) -> dict[str, float]:
-    """Those of `MEASURES` that are named, for every setting, and their macro means."""
+    """Those of `PICTURE_MEASURES` that are named, for every setting, and their macro means."""
     found: dict[str, float] = {}
     lists = settings(ranks)
     for measure in measures:
-        function = MEASURES[measure]
+        function = PICTURE_MEASURES[measure]
         values = {name: function(entry) for name, entry in lists.items()}
         means = {name: float(value.mean()) for name, value in values.items()}
         for kind in dict.fromkeys(name.split("/")[0] for name in lists):
-            members = [name for name in lists if name.startswith(f"{kind}/")]
+            members = [name for name in lists if name.split("/")[0] == kind]
             found[f"{measure}/{kind}"] = float(np.mean([means[name] for name in members]))
             if kind == "multi":
                 found[f"{measure}/multi_micro"] = float(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,9 +47,8 @@ def rank(
     asked = [query for items in kept.values() for query in items]
     starts, relevant, gain = _judgements(benchmark, asked)
     dimension = _dimension(queries, passages)
-    none = np.empty((0, dimension), np.float32)
-    corpora = [passages.get(language, none) for language in benchmark.corpus]
-    vectors = np.concatenate([queries.get(language, none) for language in kept])
+    corpora = _every(passages, benchmark.corpus, dimension)
+    vectors = np.concatenate(_every(queries, kept, dimension))
     told = (lambda done, total: progress("rank", done, total)) if progress else None
     scored = scorer(vectors, corpora, starts, relevant, told)
     bounds = np.cumsum([0, *map(len, corpora)])
@@ -107,7 +106,7 @@ def _judgements(
 
 def _dimension(queries: Mapping[str, Embeddings], passages: Mapping[str, Embeddings]) -> int:
     found: dict[str, int] = {
-        f"{role} in {language}": vectors.shape[1]
+        f"{role} in {language}": vectors.shape[-1]
         for role, table in (("queries", queries), ("passages", passages))
         for language, vectors in table.items()
     }
@@ -119,6 +118,15 @@ def _dimension(queries: Mapping[str, Embeddings], passages: Mapping[str, Embeddi
                 "one encoder must give one dimension"
             )
     return dimension
+
+
+def _every(
+    table: Mapping[str, Embeddings], languages: Iterable[str], dimension: int
+) -> list[Embeddings]:
+    """Vectors of every language, none where it is left out, with as many axes as the others."""
+    several = next((vectors.shape[1:] for vectors in table.values()), (dimension,))
+    none = np.empty((0, *several), np.float32)
+    return [table.get(language, none) for language in languages]
 
 
 def _ids(benchmark: Benchmark, bounds: Indices, named: Indices) -> list[str]:

@@ -6,11 +6,12 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.pictures import IMAGE
 from trainables.errors import UserError
 
 Ints = NDArray[np.int32]
@@ -101,6 +102,13 @@ class Ranks:
         return self.pool_rank - self.pool_before + self.pool_ties / 2
 
     @property
+    def direction(self) -> Literal["t2i", "i2t", ""]:
+        """Whether captions search pictures, pictures search captions, or there are no pictures."""
+        if self.corpus_languages == (IMAGE,):
+            return "t2i"
+        return "i2t" if self.query_languages == (IMAGE,) else ""
+
+    @property
     def pool_is_several(self) -> bool:
         """Whether the pool unites more than one corpus."""
         return int(np.count_nonzero(self.corpus_sizes)) > 1
@@ -134,6 +142,14 @@ def refuse_unparallel(ranks: Ranks) -> None:
             "is not defined on its pool. Use map/pool_same_language, or a benchmark that is "
             "judged in every language"
         )
+
+
+def ranks_file(role: str, direction: str = "") -> str:
+    """The file that holds the ranks of `test`, `validation` or a further benchmark in a trial.
+
+    Of pictures `t2i` is in `ranks-test.npz` and `i2t` in `ranks-test-i2t.npz`.
+    """
+    return f"ranks-{role}-i2t.npz" if direction == "i2t" else f"ranks-{role}.npz"
 
 
 def save_ranks(ranks: Ranks, path: Path) -> None:

@@ -61,12 +61,13 @@ def score(
 ) -> Scored:
     """Rank relevant candidates by dot product, in their own corpus and in the union of all.
 
-    Candidates whose vectors have equal bytes get exactly equal scores. Corpora may be
-    memory-mapped: they are only read, once for each block of queries.
+    Where one side has several vectors a text or picture, the largest of their dot products counts,
+    as BLIP-2's query tokens are scored. Candidates whose vectors have equal bytes get exactly equal
+    scores. Corpora may be memory-mapped: they are only read, once for each block of queries.
 
     Args:
-        queries: (n, d) float32.
-        corpora: Each (size, d) float32, in pool order.
+        queries: (n, d) float32, or (n, k, d).
+        corpora: Each (size, d) float32, or (size, k, d), in pool order.
         starts: (n + 1,) offsets of each query's pairs.
         relevant: (m,) pool indices of relevant candidates, grouped by query.
         progress: Told the number of queries done, of n.
@@ -112,20 +113,36 @@ def _product(queries: Embeddings, matrices: Sequence[Embeddings], block: Embeddi
     low = 0
     for matrix in matrices:
         high = low + len(matrix)
-        if high > low:
+        if high > low and left.ndim == matrix.ndim == 2:
             torch.mm(left, _tensor(matrix).T, out=out[:, low:high])
+        elif high > low:
+            _largest(left, matrix, out[:, low:high])
         low = high
+
+
+def _largest(left: torch.Tensor, matrix: Embeddings, out: torch.Tensor) -> None:
+    """As `torch.mm`, but the largest product of the vectors of each pair, some columns a time."""
+    several = max(1, left.numel() // (len(left) * left.shape[-1]))
+    each = max(1, matrix[0].size // matrix.shape[-1])
+    step = max(1, _BLOCK // (len(left) * several * each))
+    rows = left.reshape(-1, left.shape[-1])
+    for begin in range(0, len(matrix), step):
+        part = _tensor(np.ascontiguousarray(matrix[begin : begin + step]))
+        products = rows @ part.reshape(-1, part.shape[-1]).T
+        pairs = products.view(len(left), several, len(part), each)
+        out[:, begin : begin + len(part)] = pairs.amax((1, 3))
 
 
 def _equal_vectors(corpora: Sequence[Embeddings], bounds: Indices) -> tuple[Indices, Indices]:
     """Pool indices of vectors that repeat an earlier one byte for byte, and of that one."""
-    dimension = corpora[0].shape[1]
+    dimension = int(np.prod(corpora[0].shape[1:]))
     weights = np.random.default_rng(0).integers(1, 2**63, dimension, dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(bounds[-1], np.uint64)
     step = max(1, _HASHED // (8 * dimension))
     for matrix, offset in zip(corpora, bounds[:-1], strict=True):
         for begin in range(0, len(matrix), step):
-            bits = np.ascontiguousarray(matrix[begin : begin + step]).view(np.uint32)
+            part = np.ascontiguousarray(matrix[begin : begin + step])
+            bits = part.view(np.uint32).reshape(len(part), -1)
             hashed = bits.astype(np.uint64) @ weights
             hashes[offset + begin : offset + begin + len(bits)] = hashed
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
