@@ -39,12 +39,37 @@ def mark(before: Plan | None, frozen: str | None, after: Plan, results: bool) ->
         return ""
     if before is None:
         return f"{POST_HOC}: hypotheses, primary metric or seeds are not those first planned"
+    said = []
     if (before.hypotheses, before.primary) != (after.hypotheses, after.primary):
-        return f"{POST_HOC}: hypotheses, margins or the primary metric changed after results"
+        said.append(f"{POST_HOC}: {_redeclared(before, after)} changed after results")
     ours = {cell.label: cell.trials for cell in before.cells}
     if any(ours.get(cell.label, cell.trials) != cell.trials for cell in after.cells):
-        return f"{INTERIM_LOOK}: seeds were added after results"
-    return f"{POST_HOC}: cells were added after results"
+        said.append(f"{INTERIM_LOOK}: seeds were added after results")
+    if any(cell.label not in ours for cell in after.cells):
+        said.append(f"{POST_HOC}: cells were added after results")
+    return "; ".join(said)
+
+
+def declared_late(before: Plan | None, after: Plan) -> list[str]:
+    """Names of the hypotheses that are not, word for word, among those planned before.
+
+    Where the plan so far cannot be read, none can be shown to be.
+    """
+    known = before.hypotheses if before else ()
+    return [hypothesis["name"] for hypothesis in after.hypotheses if hypothesis not in known]
+
+
+def _redeclared(before: Plan, after: Plan) -> str:
+    """What differs in what was declared, in words."""
+    parts = []
+    if late := declared_late(before, after):
+        parts.append(f"declared or changed: {', '.join(late)}")
+    names = {hypothesis["name"] for hypothesis in after.hypotheses}
+    if gone := [h["name"] for h in before.hypotheses if h["name"] not in names]:
+        parts.append(f"no longer declared: {', '.join(gone)}")
+    if before.primary != after.primary:
+        parts.append(f"primary metric: {before.primary}, now {after.primary}")
+    return f"hypotheses, margins or the primary metric ({'; '.join(parts) or 'their order'})"
 
 
 def _joined(cell: Cell, other: Cell, before: Plan, wanted: Plan) -> Cell:

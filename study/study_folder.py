@@ -123,6 +123,11 @@ class StudyFolder:
         marks = (event.get("mark", "") for event in self.events('"mark"'))
         return list(dict.fromkeys(filter(None, marks)))
 
+    def declared_late(self) -> list[str]:
+        """Names of the hypotheses that were added or changed after results existed (law 6)."""
+        late = (name for e in self.events('"late"') for name in e.get("late", ()))
+        return list(dict.fromkeys(late))
+
     def frozen(self) -> str | None:
         """Hash of what was frozen when the study was last planned; None if it never was."""
         planned = [e["frozen"] for e in self.events('"frozen"') if "frozen" in e]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ class Finding:
         why: The margin's justification.
         comparisons: One, or one for each cell that must be beaten.
         judgement: The verdict with corrected p.
+        post_hoc: It was added or changed after results existed (law 6).
     """
 
     hypothesis: str
@@ -42,6 +43,7 @@ class Finding:
     why: str
     comparisons: tuple[Comparison, ...]
     judgement: Judgement
+    post_hoc: bool
 
     @property
     def verdict(self) -> Verdict:
@@ -65,6 +67,7 @@ class Answer:
         trials: Trials that the hypotheses need.
         with_result: Those of them that have a result.
         fixed: Settings of every trial.
+        marks: What was changed after results existed (law 6), in words.
     """
 
     study: str
@@ -73,6 +76,7 @@ class Answer:
     trials: int
     with_result: int
     fixed: Mapping[str, Any]
+    marks: tuple[str, ...]
 
 
 def stored(plan: Plan, root: Place) -> dict[str, dict[str, Scores]]:
@@ -103,13 +107,21 @@ def needed(plan: Plan) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def answer(plan: Plan, scores: Stored, resamples: int = RESAMPLES) -> Answer:
+def answer(
+    plan: Plan,
+    scores: Stored,
+    resamples: int = RESAMPLES,
+    marks: Sequence[str] = (),
+    late: Collection[str] = (),
+) -> Answer:
     """The verdicts on a plan's hypotheses.
 
     Args:
         plan: With hypotheses as frozen; its cells are those that answer.
         scores: As `stored` reads them; trials without a result are absent.
         resamples: Of the bootstrap.
+        marks: What was changed after results existed, in words.
+        late: Names of the hypotheses that were.
     """
     level = LEVEL / max(1, 2 * len(plan.hypotheses))
     compared = [
@@ -125,12 +137,18 @@ def answer(plan: Plan, scores: Stored, resamples: int = RESAMPLES) -> Answer:
     ]
     judgements = judge(family, [h["margin"] for h in plan.hypotheses])
     findings = tuple(
-        Finding(h["name"], h["metric"], h["margin"], h["why"], tuple(comparisons), judgement)
+        Finding(
+            *(h["name"], h["metric"], h["margin"], h["why"]),
+            tuple(comparisons),
+            judgement,
+            h["name"] in late,
+        )
         for h, comparisons, judgement in zip(plan.hypotheses, compared, judgements, strict=True)
     )
     trials = needed(plan)
     with_result = sum(digest in scores for digest in trials)
-    return Answer(plan.name, plan.question, findings, len(trials), with_result, plan.settings)
+    sizes = len(trials), with_result
+    return Answer(plan.name, plan.question, findings, *sizes, plan.settings, tuple(marks))
 
 
 def _compared(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from study.answer.results import by_cell
 from study.answer.tuning import answering
 from study.plan import Cell, Plan
+from study.study_folder import StudyFolder
 from trainables import storage
 from trainables.places import Place
 
@@ -20,43 +21,51 @@ FORMAT = 2
 """Of `answer.json`; another one is made again."""
 
 
-def conclude(plan: Plan, root: Place, results: Mapping[str, dict[str, Any]]) -> list[str]:
+def conclude(
+    plan: Plan, folder: StudyFolder, root: Place, results: Mapping[str, dict[str, Any]]
+) -> list[str]:
     """The answer in words, and every number of it in `reports/<study>/answer.json`.
 
     Args:
         plan: Of the study.
+        folder: Of the study, which knows what was changed after results existed (law 6).
         root: Of trial folders and reports.
         results: `result.json` by digest, of the trials that have one.
 
     Returns:
-        Lines; none where no hypothesis is declared or nothing has a result yet.
+        Lines; where nothing has a result yet, what was changed and no more.
 
     Raises:
         UserError: A committed file of ranks that cannot be read.
     """
-    if not plan.hypotheses or not results:
-        return []
-    folder = root / "reports" / plan.name
-    path, key = folder / "answer.json", _key(plan, results)
+    marks, late = folder.marks(), folder.declared_late()
+    if not results:
+        return marks
+    reports = root / "reports" / plan.name
+    path, key = reports / "answer.json", _key(plan, results, [*marks, *late])
     if (known := _known(path)) is not None and known["of"] == key:
         return list(known["words"])
     # scipy takes seconds to import, and a study that has ended says the same every time
     from study.answer.answer import answer, stored
+    from study.answer.exploration import exploratory_words, explore
     from study.answer.words import words
 
     cells = answering(plan, by_cell(plan, dict(results)))
     asked = plan.model_copy(update={"cells": tuple(cells)})
-    found = answer(asked, stored(asked, root))
-    lines = [*_selected(plan, cells), *words(found)]
-    folder.mkdir(parents=True, exist_ok=True)
-    storage.write_json(path, {"format": FORMAT, "of": key, "words": lines, **_numbers(found)})
-    storage.write(folder / "answer.md", _page(plan, lines).encode())
+    found = answer(asked, stored(asked, root), marks=marks, late=late)
+    explored = explore(plan, cells, root, results)
+    lines = [*_selected(plan, cells), *words(found), *exploratory_words(explored)]
+    numbers = _numbers(found) | {"exploration": asdict(explored)}
+    reports.mkdir(parents=True, exist_ok=True)
+    storage.write_json(path, {"format": FORMAT, "of": key, "words": lines, **numbers})
+    storage.write(reports / "answer.md", _page(plan, lines).encode())
     return lines
 
 
-def _key(plan: Plan, results: Mapping[str, Any]) -> str:
+def _key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> str:
     """What the answer is made from: results never change under their digest."""
-    text = "\n".join([plan.frozen, *plan.tuned, *sorted(results.keys() & plan.specs.keys())])
+    known = sorted(results.keys() & plan.specs.keys())
+    text = "\n".join([plan.frozen, *plan.tuned, *said, *known])
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -89,6 +98,7 @@ def _numbers(answer: Answer) -> dict[str, Any]:
     return {
         "study": answer.study,
         "question": answer.question,
+        "marks": list(answer.marks),
         "trials": answer.trials,
         "with_result": answer.with_result,
         "fixed": dict(answer.fixed),

@@ -67,7 +67,7 @@ def difference(cells: Sequence[Cell], better: Params, than: Params) -> Coefficie
     """
     found: Coefficients = {}
     for sign, params in ((1.0, better), (-1.0, than)):
-        for label, share in _mean(chosen(cells, params)).items():
+        for label, share in mean(chosen(cells, params)).items():
             found[label] = found.get(label, 0.0) + sign * share
     return found
 
@@ -91,21 +91,37 @@ def slope(
         UserError: Fewer than two levels, values that are no (positive) numbers, no such cell, or
             a hole in the grid.
     """
-    grid = chosen(cells, over.where)
+    weights = _weights(over)
     found: Coefficients = {}
-    rests: list[set[str]] = []
-    for level, weight in _weights(over):
-        at = chosen(grid, {over.factor: level})
-        rests.append({_rest(cell, {over.factor, *apart}) for cell in at})
-        means = difference(at, *sides) if sides else _mean(at)
+    held = by_level(chosen(cells, over.where), over.factor, over.levels, apart)
+    for weight, at in zip(weights, held, strict=True):
+        means = difference(at, *sides) if sides else mean(at)
         for label, share in means.items():
             found[label] = found.get(label, 0.0) + weight * share
+    return found
+
+
+def by_level(
+    cells: Sequence[Cell], factor: str, levels: Sequence[Any], apart: Collection[str] = ()
+) -> list[list[Cell]]:
+    """Trained cells at each level of a factor, which differ in it alone.
+
+    Raises:
+        UserError: A level without cells, or with other ones than the first has.
+    """
+    held = [chosen(cells, {factor: level}) for level in levels]
+    rests = [{_rest(cell, {factor, *apart}) for cell in at} for at in held]
     if any(rest != rests[0] for rest in rests):
         raise UserError(
-            f"{over.factor}: the study lacks cells of this grid, so that its levels do not differ "
+            f"{factor}: the study lacks cells of this grid, so that its levels do not differ "
             "in it alone"
         )
-    return found
+    return held
+
+
+def mean(cells: Sequence[Cell]) -> Coefficients:
+    """The plain mean of some cells."""
+    return {cell.label: 1 / len(cells) for cell in cells}
 
 
 def paired(scores: ByTrial, coefficients: Coefficients) -> Paired | None:
@@ -134,16 +150,12 @@ def paired(scores: ByTrial, coefficients: Coefficients) -> Paired | None:
     return Paired(tuple(seeds), table, held[0].counts)
 
 
-def _mean(cells: Sequence[Cell]) -> Coefficients:
-    return {cell.label: 1 / len(cells) for cell in cells}
-
-
 def _rest(cell: Cell, factors: Collection[str]) -> str:
     return repr(sorted((k, v) for k, v in cell.params.items() if k not in factors))
 
 
-def _weights(over: Slope) -> list[tuple[Any, float]]:
-    """Levels, each with its weight: the weighted sum of a metric is the least squares slope."""
+def _weights(over: Slope) -> list[float]:
+    """Of each level, such that the weighted sum of a metric is the least squares slope."""
     levels = over.levels
     at = list(range(len(levels))) if over.scale == "order" else levels
     numbers = [v for v in at if isinstance(v, (int, float)) and not isinstance(v, bool)]
@@ -156,4 +168,4 @@ def _weights(over: Slope) -> list[tuple[Any, float]]:
         )
     places = np.array([math.log2(value) if over.scale == "log2" else value for value in numbers])
     centred = places - places.mean()
-    return list(zip(levels, (centred / (centred**2).sum()).tolist(), strict=True))
+    return list((centred / (centred**2).sum()).tolist())

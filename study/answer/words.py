@@ -24,7 +24,7 @@ FIXED = (
 
 def words(answer: Answer) -> list[str]:
     """The answer, a sentence or a few to a line; no line says what was not computed."""
-    lines = [f"{answer.study}: {answer.question}"]
+    lines = [f"{answer.study}: {answer.question}", *answer.marks]
     if answer.with_result < answer.trials:
         lines.append(
             f"Trials that the hypotheses need: {answer.trials}; with a result: "
@@ -48,10 +48,8 @@ def words(answer: Answer) -> list[str]:
 
 def _finding(finding: Finding) -> list[str]:
     judgement = finding.judgement
-    lines = [
-        f"{finding.hypothesis}: {finding.verdict}{_brackets(judgement.remark)}."
-        f"{_corrected(finding)}"
-    ]
+    name = f"{finding.hypothesis} [post hoc]" if finding.post_hoc else finding.hypothesis
+    lines = [f"{name}: {finding.verdict}{_brackets(judgement.remark)}.{_corrected(finding)}"]
     for comparison in finding.comparisons:
         lines.append(f"  {_comparison(finding, comparison)}")
     return lines

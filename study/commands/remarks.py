@@ -8,15 +8,10 @@ from typing import Any
 from rich.markup import escape
 
 from study.plan import Plan
-from study.study_folder import StudyFolder
 
 
-def remarks(
-    plan: Plan, folder: StudyFolder, results: Mapping[str, Mapping[str, Any]]
-) -> Iterator[str]:
-    """Marks of changed plans (law 6), changed memory layouts (law 1), texts and answers cut off."""
-    for mark in folder.marks():
-        yield f"[yellow]{escape(mark)}[/]"
+def remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Changed memory layouts (law 1), texts and answers cut off; the answer has law 6's marks."""
     changed = [digest for digest, result in results.items() if result.get("layout_changed")]
     if changed:
         labels = {t.digest: cell.label for cell in plan.cells for t in cell.trials}

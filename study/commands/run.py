@@ -21,7 +21,7 @@ from study.commands.console import console as open_console
 from study.commands.devices import choose_device
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.remarks import remarks
-from study.extension import extended, mark
+from study.extension import declared_late, extended, mark
 from study.launch.launch import Orders
 from study.plan import Plan, check_data, make_plan
 from study.spaces.schema import Tier, load_space, parse_assignments
@@ -178,7 +178,7 @@ def _save_plan(before: Plan | None, plan: Plan, folder: StudyFolder, root: Place
     changed = before is None or before.differences(plan)
     said = mark(before, folder.frozen(), plan, results) if changed else ""
     # the mark first: a plan that was changed must never be seen without it
-    facts = {"mark": said} if said else {}
+    facts = {"mark": said, "late": declared_late(before, plan)} if said else {}
     folder.note("planning", **facts)
     folder.save_plan(plan)
     folder.note("planned", trials=len(plan.specs), frozen=plan.frozen)
@@ -254,9 +254,9 @@ def _outcome(console: Console, plan: Plan, folder: StudyFolder, root: str, drive
     cells = by_cell(plan, driver.results)
     for table in tables(plan, cells):
         console.print(table)
-    for line in conclude(plan, driver.root, driver.results):
+    for line in conclude(plan, folder, driver.root, driver.results):
         console.print(escape(line))
-    for line in remarks(plan, folder, driver.results):
+    for line in remarks(plan, driver.results):
         console.print(line)
     if counts["planned"] or counts["running"]:
         console.print(

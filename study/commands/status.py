@@ -49,9 +49,9 @@ def status(
     cells = by_cell(plan, results)
     for table in tables(plan, cells):
         console.print(table)
-    for line in conclude(plan, home.root, results):
+    for line in conclude(plan, home.study(name), home.root, results):
         console.print(escape(line))
-    for line in [*report["notes"], *remarks(plan, home.study(name), results)]:
+    for line in [*report["notes"], *remarks(plan, results)]:
         console.print(line)
     return 0
 

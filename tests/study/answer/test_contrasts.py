@@ -117,7 +117,7 @@ def test_what_has_no_slope_is_refused(
 
 
 def test_a_hole_in_the_grid_has_no_interaction() -> None:
-    with pytest.raises(UserError, match="no cell of this study"):
+    with pytest.raises(UserError, match="lacks cells of this grid"):
         slope(grid(a=[0, 1], b=[0, 1])[:-1], over("b", 0, 1), ({"a": 1}, {"a": 0}))
 
 
