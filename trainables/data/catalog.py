@@ -7,21 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from trainables import storage
-from trainables.data import synthetic
+from trainables.data import embedded_sources, picture_sources
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.source import Found, Request, Source
 from trainables.data.sources import SOURCES
+from trainables.data.worlds import WORLDS, World
 from trainables.errors import UserError
 from trainables.spec import CandidateText, DataRef
 
 ABSENT = "absent"
 """What the digest of a thing not at hand starts with: it can be planned with, not run."""
 
-SUBSTITUTES = {"ndqa": "belebele"}
-"""What is evaluated where nobody knows a public benchmark of a name and no own files are given."""
+SUBSTITUTES = {"ndqa": "belebele", "flickr30k_x": "xflickrco:flickr30k"}
+"""What, and which part of it, is evaluated where nobody knows a public benchmark of a name and no
+own files are given."""
 
 
 def names() -> list[str]:
@@ -32,11 +33,7 @@ def names() -> list[str]:
 @cache
 def table() -> dict[str, Source]:
     """Every source by name, the embedded worlds first."""
-    worlds = {
-        "synthetic" if name == "standard" else f"synthetic:{name}": value
-        for name, value in synthetic.WORLDS.items()
-    }
-    return {name: _embedded(name, value) for name, value in worlds.items()} | SOURCES
+    return embedded_sources.SOURCES | SOURCES | picture_sources.SOURCES
 
 
 def source(name: str) -> Source:
@@ -63,6 +60,8 @@ def split_name(text: str) -> tuple[str, str | None]:
 def own_part(name: str) -> str | None:
     """The part of a benchmark that may be trained on where it is evaluated too."""
     found = source(name)
+    if found.pictures is not None:
+        return found.training_part
     if "train" in found.parts and "held-out" not in found.parts:
         return "train"
     return "train" if found.embedded else "articles"
@@ -80,9 +79,14 @@ def is_embedded(name: str) -> bool:
     return name in table() and table()[name].embedded
 
 
-def world(name: str) -> synthetic.World:
-    """The embedded world behind a name such as `synthetic` or `synthetic:null`."""
-    return synthetic.WORLDS["standard" if name == "synthetic" else name.partition(":")[2]]
+def has_pictures(name: str) -> bool:
+    """Whether captions search pictures there and pictures captions (`picture_catalog`)."""
+    return source(name).pictures is not None
+
+
+def world(name: str) -> World:
+    """The embedded world behind a name such as `synthetic`, `synthetic:null` or `scenes:null`."""
+    return WORLDS[name.partition(":")[2] or "standard"]
 
 
 def load_benchmark(
@@ -95,6 +99,9 @@ def load_benchmark(
     skip_malformed: bool = False,
 ) -> Benchmark:
     """Load a benchmark by name.
+
+    Of one with pictures this is the direction from captions to pictures, whose corpus has the
+    language `image` and holds their ids; `picture_catalog` loads the pictures too.
 
     Args:
         name: One of `names()`.
@@ -111,9 +118,7 @@ def load_benchmark(
     found = source(name)
     if found.benchmark is None:
         raise UserError(f"{name} is training data and cannot be evaluated; see `data list`")
-    request = _request(found, path, languages, part, text, skip_malformed)
-    benchmark = found.benchmark(request)
-    return _keep_languages(benchmark, languages) if found.embedded else benchmark
+    return found.benchmark(request_for(found, path, languages, part, text, skip_malformed))
 
 
 def load_training(
@@ -141,9 +146,9 @@ def load_training(
         negatives: Read hard negatives too, which the source must have.
     """
     found = source(name)
-    request = _request(found, path, languages, part, text, skip_malformed, training=True)
+    request = request_for(found, path, languages, part, text, skip_malformed, training=True)
     if found.training is None:
-        raise UserError(_untrained(found))
+        raise UserError(untrained(found))
     if negatives and not found.has_negatives:
         raise UserError(_without_negatives(name))
     training = found.training(replace(request, negatives=negatives))
@@ -187,13 +192,13 @@ def reference(
     if found.embedded:
         return DataRef(
             name=name,
-            digest=synthetic.world_digest(world(name)),
-            languages=tuple(sorted(languages or world(name).languages)),
+            digest=found.content,
+            languages=tuple(sorted(languages or found.languages)),
             part=part or "test",
         )
-    if training and found.training is None:
-        raise UserError(_untrained(found))
-    request = _request(found, path, languages, part, text, skip_malformed, training)
+    if training and not found.is_trainable:
+        raise UserError(untrained(found))
+    request = request_for(found, path, languages, part, text, skip_malformed, training)
     files: Found = found.find(request)
     return DataRef(
         name=name,
@@ -231,7 +236,7 @@ def open_benchmark(ref: DataRef, places: Mapping[str, str]) -> Benchmark:
     Raises:
         UserError: The files are not those that `ref` was made from.
     """
-    folder = _verified(ref, places, training=False)
+    folder = verified(ref, places, training=False)
     return load_benchmark(
         ref.name,
         folder,
@@ -246,7 +251,7 @@ def open_training(
     ref: DataRef, places: Mapping[str, str], *, aligned: bool = True, negatives: bool = False
 ) -> TrainingSet:
     """Load the very training data that `ref` names; errors and arguments as above."""
-    folder = _verified(ref, places, training=True)
+    folder = verified(ref, places, training=True)
     return load_training(
         ref.name,
         folder,
@@ -259,11 +264,21 @@ def open_training(
     )
 
 
-def _verified(ref: DataRef, places: Mapping[str, str], *, training: bool) -> str | None:
-    """The folder of `ref`, once its content has been found to be what it names."""
+def verified(ref: DataRef, places: Mapping[str, str], *, training: bool) -> str | None:
+    """The folder of `ref`, once its content has been found to be what it names.
+
+    Raises:
+        UserError: It is not.
+    """
     folder = places.get(ref.digest)
     now = reference(
-        ref.name, folder, ref.languages, part=ref.part, text=ref.text, training=training
+        ref.name,
+        folder,
+        ref.languages,
+        part=ref.part,
+        text=ref.text,
+        skip_malformed=bool(ref.skip_malformed),
+        training=training,
     )
     if now.digest != ref.digest:
         raise UserError(
@@ -274,7 +289,7 @@ def _verified(ref: DataRef, places: Mapping[str, str], *, training: bool) -> str
     return folder
 
 
-def _request(
+def request_for(
     found: Source,
     path: str | Path | None,
     languages: Sequence[str] | None,
@@ -283,14 +298,18 @@ def _request(
     skip_malformed: bool,
     training: bool = False,
 ) -> Request:
-    """What is asked for, checked as far as that needs no file."""
+    """What is asked of a source, checked as far as that needs no file.
+
+    Raises:
+        UserError: An unknown language, part or candidate text, or no such folder.
+    """
     chosen: CandidateText = "sentence" if text == "sentence" else "sentence+context"
     if text not in (None, "sentence", "sentence+context"):
         raise UserError(f"no candidate text {text!r}; there is sentence+context, sentence")
     return Request(
         name=found.name,
         folder=Path() if found.embedded else _folder(found, path),
-        languages=None if found.embedded else found.check_languages(tuple(languages or ()) or None),
+        languages=found.check_languages(tuple(languages or ()) or None),
         part=found.check_part(part, training=training),
         text=chosen if found.has_text else None,
         skipped=Counter() if skip_malformed else None,
@@ -313,7 +332,8 @@ def _folder(found: Source, path: str | Path | None) -> Path:
     return inside if inside.is_dir() else folder
 
 
-def _untrained(found: Source) -> str:
+def untrained(found: Source) -> str:
+    """Why a source cannot be trained on."""
     if found.untrained.startswith(found.name):
         return found.untrained
     return f"{found.name} cannot be trained on: {found.untrained}"
@@ -324,68 +344,4 @@ def _without_negatives(name: str) -> str:
     return (
         f"{name} has no hard negatives to train on; use --set negatives=in_batch, or data that "
         f"has them: {known}"
-    )
-
-
-def _embedded(name: str, value: synthetic.World) -> Source:
-    """The entry of an embedded world."""
-
-    def benchmark(request: Request) -> Benchmark:
-        if request.part == "train":
-            raise UserError(f"{name}: part train is trained on; evaluate test or validation")
-        split: Literal["test", "validation"] = (
-            "validation" if request.part == "validation" else "test"
-        )
-        return synthetic.synthetic_benchmark(value, split)
-
-    def training(request: Request) -> TrainingSet:
-        return synthetic.synthetic_training(value, negatives=request.negatives)
-
-    return Source(
-        name=name,
-        about="An embedded world, made from a seed: languages with shared concepts",
-        licence="of this project",
-        languages=value.languages,
-        sizes="docs/synthetic.md",
-        relevance="all languages",
-        can="Whether a study works, in minutes and offline.",
-        cannot="A toy: no evidence about human languages.",
-        layout=(),
-        find=lambda _: Found({}, value.languages),
-        parts=("test", "validation", "train"),
-        part="test",
-        training_part="train",
-        has_negatives=True,
-        benchmark=benchmark,
-        training=training,
-        embedded=True,
-    )
-
-
-def _keep_languages(benchmark: Benchmark, languages: Sequence[str] | None) -> Benchmark:
-    if languages is None:
-        return benchmark
-    if unknown := sorted(set(languages) - set(benchmark.languages)):
-        raise UserError(
-            f"{benchmark.name} has no language {unknown[0]!r}; "
-            f"it has {', '.join(benchmark.languages)}"
-        )
-    corpus = {language: benchmark.corpus[language] for language in sorted(languages)}
-    kept = {candidate.id for items in corpus.values() for candidate in items}
-    queries = {language: benchmark.queries[language] for language in sorted(languages)}
-    return Benchmark(
-        name=benchmark.name,
-        queries=queries,
-        corpus=corpus,
-        qrels={
-            query.id: {
-                candidate: gain
-                for candidate, gain in benchmark.qrels[query.id].items()
-                if candidate in kept
-            }
-            for items in queries.values()
-            for query in items
-        },
-        judged_in_all_languages=benchmark.judged_in_all_languages,
-        dropped=benchmark.dropped,
     )

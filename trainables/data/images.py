@@ -112,7 +112,7 @@ def _look(picture: Picture) -> str:
     try:
         with _opened(picture) as image:
             if image.format == "PNG":
-                image.verify()  # EXIF data of PNG are found by decoding it, so they are not looked at
+                image.verify()  # no look at its EXIF data, for which PIL decodes it
             else:
                 image.getexif()
                 if image.format != "JPEG" or not _is_ended(picture):

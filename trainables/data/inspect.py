@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from trainables.data import catalog
+from trainables.data.corpus import Benchmark
 from trainables.data.known_files import KNOWN_COUNTS, KNOWN_FILES
+from trainables.data.picture_catalog import load_picture_benchmark
+from trainables.data.pictures import PictureBenchmark
 from trainables.data.source import Source
 from trainables.errors import UserError
 
@@ -60,11 +63,17 @@ def _holds(source: Source, folder: Path) -> bool:
     for part in source.parts or (None,):
         for training in (False, True):
             try:
-                catalog.reference(source.name, folder, part=part, training=training)
+                _name(source, folder, part, training)
             except UserError:
                 continue
             return True
     return False
+
+
+def _name(source: Source, folder: Path, part: str | None, training: bool) -> None:
+    """Fail where a part is not at hand; pictures that are damaged are at hand."""
+    damaged = source.pictures is not None
+    catalog.reference(source.name, folder, part=part, skip_malformed=damaged, training=training)
 
 
 def _files(source: Source, folder: Path) -> list[Finding]:
@@ -87,7 +96,7 @@ def _part(source: Source, folder: Path, part: str | None) -> Finding:
     subject = f"part {part}" if part else "all of it"
     training = source.benchmark is None
     try:
-        catalog.reference(source.name, folder, part=part, training=training)
+        _name(source, folder, part, training)
     except UserError as error:
         return Finding(subject, "not at hand", str(error))
     try:
@@ -95,24 +104,36 @@ def _part(source: Source, folder: Path, part: str | None) -> Finding:
             rows = catalog.load_training(source.name, folder, part=part)
             said = f"{len(rows.questions)} rows in {', '.join(rows.languages)}"
             return Finding(subject, "not known", said)
-        benchmark = catalog.load_benchmark(source.name, folder, part=part)
+        benchmark: Benchmark | PictureBenchmark
+        if source.pictures is not None:
+            benchmark = load_picture_benchmark(source.name, folder, part=part)
+        else:
+            benchmark = catalog.load_benchmark(source.name, folder, part=part)
     except UserError as error:
         return Finding(subject, "malformed", str(error))
-    counts = {
-        language: (
-            len(benchmark.queries.get(language, ())),
-            len(benchmark.corpus.get(language, ())),
-        )
-        for language in sorted({*benchmark.queries, *benchmark.corpus})
-    }
+    counts, what = _counts(benchmark)
     said = ", ".join(f"{la} {queries}/{held}" for la, (queries, held) in counts.items())
-    said = f"queries/candidates: {said}" + "".join(
+    said = f"{what}: {said}" + "".join(
         f"; {number} {reason}" for reason, number in benchmark.dropped.items()
     )
     wrong = _unlike(source, part, counts, counted_only=bool(benchmark.refusal))
     state: State = "not known" if wrong is None else "differs" if wrong else "whole"
     notes = [*(wrong or ()), *([benchmark.refusal] if benchmark.refusal else ())]
     return Finding(subject, state, "; ".join([said, *notes]))
+
+
+def _counts(benchmark: Benchmark | PictureBenchmark) -> tuple[dict[str, tuple[int, int]], str]:
+    """Two numbers for each language, and what they count."""
+    if isinstance(benchmark, PictureBenchmark):
+        shown = {la: {c.picture for c in found} for la, found in benchmark.captions.items()}
+        counts = {la: (len(benchmark.captions[la]), len(shown[la])) for la in shown}
+        same = sum(benchmark.repeated.values())
+        note = f" ({same} captions are of several pictures, word for word)" if same else ""
+        return counts, f"{len(benchmark.pictures)} pictures{note}, captions/pictures"
+    queries, corpus = benchmark.queries, benchmark.corpus
+    languages = sorted({*queries, *corpus})
+    counts = {la: (len(queries.get(la, ())), len(corpus.get(la, ()))) for la in languages}
+    return counts, "queries/candidates"
 
 
 def _unlike(

@@ -6,6 +6,9 @@ is not wrong, only not known.
 
 from __future__ import annotations
 
+from trainables.data.caption_sets import XTD10
+from trainables.data.xflickrco import LANGUAGES as XFLICKRCO
+
 KNOWN_FILES: dict[str, dict[str, tuple[int, str]]] = {
     "xquad_r": {
         "ar.json": (2234875, "b716810493c5af210e20219aba5e281a46176ff6"),
@@ -194,5 +197,26 @@ KNOWN_COUNTS: dict[tuple[str, str | None], dict[str, tuple[int, int | None]]] = 
         "te": (3452, None),
         "th": (2972, None),
     },
+    ("emoji", "all"): dict.fromkeys(
+        "ar de el en es fr hi ru sw th tr vi zh".split(),  # noqa: SIM905
+        (1576, 1576),
+    ),
+    ("multi30k", "train"): dict.fromkeys(("cs", "de", "en", "fr"), (29000, 29000)),
+    ("multi30k", "val"): dict.fromkeys(("cs", "de", "en", "fr"), (1014, 1014)),
+    ("multi30k", "test_2017_flickr"): dict.fromkeys(("de", "en", "fr"), (1000, 1000)),
+    ("multi30k", "val_x5"): dict.fromkeys(("de", "en"), (5070, 1014)),
+    ("xflickrco", "test"): dict.fromkeys(XFLICKRCO, (2000, 2000)),
+    ("xflickrco", "flickr30k"): dict.fromkeys(XFLICKRCO, (1000, 1000)),
+    ("xflickrco", "coco"): dict.fromkeys(XFLICKRCO, (1000, 1000)),
+    ("xflickrco", "train_10"): dict.fromkeys(("es", "id", "ru", "tr", "zh"), (10, 10)),
+    ("xflickrco", "train_100"): dict.fromkeys(
+        ("de", "es", "id", "ja", "ru", "tr", "zh"), (100, 100)
+    ),
+    ("xflickrco", "train_500"): dict.fromkeys(("de", "ja"), (500, 500)),
+    ("xflickrco", "train_1000"): dict.fromkeys(("de", "ja"), (1000, 1000)),
+    ("xflickrco", "train_100x5"): dict.fromkeys(("de", "ja"), (500, 100)),
+    ("xflickrco", "train_200x5"): dict.fromkeys(("de", "ja"), (1000, 200)),
+    ("xtd10", None): dict.fromkeys(XTD10, (1000, 1000)),
 }
-"""Source and part to language to queries and, where known, candidates, as published or counted."""
+"""Source and part to language to queries and, where known, candidates, as published or counted; of
+pictures to captions and pictures."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.pictures import PictureBenchmark, PictureTraining
 from trainables.data.reading import Skipped
 from trainables.errors import UserError
 from trainables.spec import CandidateText
@@ -106,11 +107,15 @@ class Source:
         part: Evaluated unless another is asked for; None for all of it.
         training_part: Trained on unless another is asked for.
         benchmark: Loads it to evaluate on; None where it cannot be.
-        training: Loads it to train on; None where it cannot be.
+        training: Loads it to train on; None where it cannot be, or has pictures.
+        pictures: Loads it with its pictures; None where it has none. `benchmark` is then one
+            direction of it, captions searching pictures.
+        picture_training: Loads its pictures and captions to train on; None where it cannot.
         untrained: Why it cannot be trained on.
         has_text: Whether it leaves open what a candidate's text is.
         has_negatives: Whether its training rows can have hard negatives.
         embedded: Whether this project makes it, so that there are no files.
+        content: What names the content of what this project makes.
         free_parts: Whether parts beyond `parts` are checked by its own functions.
         names_part: Whether a spec names the part even where it is the usual one.
         codes: BCP-47 code to the name of the language in the origins' files.
@@ -132,10 +137,13 @@ class Source:
     training_part: str | None = None
     benchmark: Callable[[Request], Benchmark] | None = None
     training: Callable[[Request], TrainingSet] | None = None
+    pictures: Callable[[Request], PictureBenchmark] | None = None
+    picture_training: Callable[[Request], PictureTraining] | None = None
     untrained: str = ""
     has_text: bool = False
     has_negatives: bool = False
     embedded: bool = False
+    content: str = ""
     free_parts: bool = False
     names_part: bool = True
     codes: Mapping[str, str] | None = None
@@ -145,7 +153,12 @@ class Source:
         """What it can be used for."""
         if self.benchmark is None:
             return "training"
-        return "benchmark" if self.training is None else "both"
+        return "both" if self.is_trainable else "benchmark"
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether it can be trained on, as texts or as pictures."""
+        return self.training is not None or self.picture_training is not None
 
     @property
     def parallel(self) -> bool:
@@ -163,6 +176,12 @@ class Source:
         if part not in self.parts and not self.free_parts:
             there = f"there is {', '.join(self.parts)}" if self.parts else "it has no parts"
             raise UserError(f"{self.name}: no part {part!r}; {there}")
+        trained = [each for each in self.parts if each.startswith("train")]
+        if training and self.picture_training is not None and trained and part not in trained:
+            raise UserError(
+                f"{self.name}: part {part} is evaluated and not trained on; choose "
+                f"{', '.join(trained)}"
+            )
         return part
 
     def check_languages(self, languages: tuple[str, ...] | None) -> tuple[str, ...] | None:

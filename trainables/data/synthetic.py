@@ -42,7 +42,7 @@ STREAMS: dict[Part, int] = {"train": 1, "validation": 2, "test": 3}
 
 
 @dataclass(frozen=True)
-class _Meanings:
+class Meanings:
     """What a part of a world says, before any language.
 
     Attributes:
@@ -55,7 +55,7 @@ class _Meanings:
 
 
 @lru_cache(maxsize=8)
-def _meanings(world: World, part: Part) -> _Meanings:
+def meanings_of(world: World, part: Part) -> Meanings:
     """Draw one part; each has its own stream, so its size moves no other part.
 
     Raises:
@@ -72,7 +72,7 @@ def _meanings(world: World, part: Part) -> _Meanings:
         questions[again] = drawn.reshape(-1, *shape)
         again = again[_answered_elsewhere(rows, questions[again], world.concepts)]
         if not len(again):
-            return _Meanings(rows.astype(np.int64), questions)
+            return Meanings(rows.astype(np.int64), questions)
     raise UserError(
         f"world {world.name}: {len(again)} of {n} {part} passages have a question that another "
         "passage answers as well; use more concepts, or fewer in a passage"
@@ -99,7 +99,7 @@ def _say(words: tuple[str, ...], entries: NDArray[np.int64]) -> str:
 
 
 def _questions(
-    world: World, part: Part, meanings: _Meanings
+    world: World, part: Part, meanings: Meanings
 ) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
     """Question id, passage id and words of all questions of a part, passage by passage."""
     for row, block in enumerate(meanings.questions):
@@ -115,7 +115,7 @@ def synthetic_training(world: World, *, negatives: bool = False) -> TrainingSet:
     concepts, and of those that hold equally many the most like its own passage.
     """
     words = lexicon(world)
-    meanings = _meanings(world, "train")
+    meanings = meanings_of(world, "train")
     questions = list(_questions(world, "train", meanings))
     repeats = world.questions_per_passage
     passages = {
@@ -141,7 +141,7 @@ def synthetic_training(world: World, *, negatives: bool = False) -> TrainingSet:
 
 
 def _negatives(
-    world: World, meanings: _Meanings, passages: Mapping[str, Sequence[str]]
+    world: World, meanings: Meanings, passages: Mapping[str, Sequence[str]]
 ) -> dict[str, list[list[Candidate]]]:
     """Language to the hard negatives of every question; no other passage answers it."""
     n, repeats, _ = meanings.questions.shape
@@ -168,7 +168,7 @@ def synthetic_benchmark(world: World, part: Literal["validation", "test"]) -> Be
     Relevance is judged in all languages: a question's passage is relevant in each of them.
     """
     words = sorted(lexicon(world).items())
-    meanings = _meanings(world, part)
+    meanings = meanings_of(world, part)
     questions = list(_questions(world, part, meanings))
     ids = [f"{world.name}-{part}-{row:05d}" for row in range(len(meanings.passages))]
     return Benchmark(
@@ -197,7 +197,7 @@ def synthetic_benchmark(world: World, part: Literal["validation", "test"]) -> Be
 
 def tokenizer_text(world: World) -> dict[str, list[str]]:
     """Texts that a tokenizer may learn from: training texts, fewer where resources are low."""
-    meanings = _meanings(world, "train")
+    meanings = meanings_of(world, "train")
     texts: dict[str, list[str]] = {}
     for language, share in zip(world.languages, world.resources, strict=True):
         words = lexicon(world)[language]

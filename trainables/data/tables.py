@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trainables.data.pictures import Cell
-from trainables.data.reading import AGAIN, BadRowError, help_with
+from trainables.data.reading import AGAIN, BadRowError, Skipped, help_with, skip_or_refuse
 from trainables.errors import UserError
+
+T = TypeVar("T")
 
 
 def rows_of(
-    file: Path, name: str, columns: Sequence[str], optional: Sequence[str] = ()
-) -> Iterator[Mapping[str, Any]]:
-    """Rows of a table, of some columns alone, in file order.
+    file: Path,
+    name: str,
+    columns: Sequence[str],
+    convert: Callable[[int, Mapping[str, Any]], T],
+    skipped: Skipped = None,
+    optional: Sequence[str] = (),
+) -> Iterator[T]:
+    """Rows of a table, of some columns alone, converted, in file order.
 
     Args:
         file: A Parquet file.
         name: Of the source, for messages.
         columns: Names of those that must be there.
-        optional: Names of those that are read where they are there.
+        convert: Makes what is wanted of a row's index and values, or raises `BadRowError`.
+        skipped: Counts malformed rows, which are left out; None refuses them.
+        optional: Names of those that are read where they are there; `image.path` is `path` of
+            the column `image`.
 
     Raises:
-        UserError: The file is missing or damaged, or lacks a column.
+        UserError: The file is missing or damaged, lacks a column, or has a malformed row.
     """
+    for index, row in enumerate(_rows(file, name, columns, optional)):
+        try:
+            value = convert(index, row)
+        except BadRowError as error:
+            skip_or_refuse(f"{name}: {file}, row {index + 1}: {error}", file.name, skipped)
+        else:
+            yield value
+
+
+def _rows(
+    file: Path, name: str, columns: Sequence[str], optional: Sequence[str]
+) -> Iterator[Mapping[str, Any]]:
     import pyarrow
     import pyarrow.parquet
 
@@ -39,7 +61,8 @@ def rows_of(
                     f"{name}: {file} has no column {missing[0]!r}; it has {', '.join(there)}. "
                     f"{help_with(name)}"
                 )
-            kept = [*columns, *(column for column in optional if column in there)]
+            known = {*there, *_leaves(opened)}
+            kept = [*columns, *(column for column in optional if column in known)]
             for batch in opened.iter_batches(columns=kept):
                 yield from batch.to_pylist()
     except FileNotFoundError:

@@ -1,0 +1,76 @@
+"""The documented format of people's own pictures (docs/data.md): `captions.jsonl` and image files.
+
+Parts are folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainables.data.albums import Album, Entry
+from trainables.data.image_places import file_name, image_files
+from trainables.data.languages import bcp47
+from trainables.data.reading import (
+    BadRowError,
+    help_with,
+    identity_of,
+    records,
+    refuse_repeat,
+    text_of,
+)
+from trainables.data.source import Request
+from trainables.errors import UserError
+
+FILE = "captions.jsonl"
+
+UNNAMED = "image files that no row names"
+
+
+def read_captions(request: Request) -> Album:
+    """Rows `{"id", "image", "captions": {"de": "…" or ["…", …]}, "family"?}`.
+
+    `image` is a file's name, from the folder of `captions.jsonl` on, or its end if it is the only
+    file of that name. `family` is the unit that statistics resample, else the picture.
+
+    Raises:
+        UserError: No such file, malformed rows, ids or images used twice.
+    """
+    folder = request.folder / request.part if request.part else request.folder
+    path = folder / FILE
+    if not path.is_file():
+        raise UserError(f"{request.name}: no file {FILE} in {folder}; {help_with(request.name)}")
+    ids: set[str] = set()
+    images: set[str] = set()
+
+    def entry(row: Mapping[str, Any]) -> Entry:
+        identity = identity_of(row, "id")
+        image = file_name(text_of(row, "image"))
+        captions = _captions(row)
+        if image in images:
+            raise BadRowError(f"image {image!r} is used twice; put its captions in one row")
+        refuse_repeat(ids, identity)
+        images.add(image)
+        return Entry(identity, image, captions, str(row.get("family") or identity))
+
+    entries = list(records(path, request.name, entry, request.skipped))
+    names = {image.rpartition("/")[2] for image in images}
+    unnamed = sum(len(paths) for name, paths in image_files(folder).items() if name not in names)
+    dropped = {UNNAMED: unnamed} if unnamed else {}
+    return Album({FILE: path}, entries, folder, dropped=dropped)
+
+
+def _captions(row: Mapping[str, Any]) -> dict[str, list[str]]:
+    table = row.get("captions")
+    if not isinstance(table, dict) or not table:
+        raise BadRowError(
+            "'captions' must map languages to a text or a list of texts, such as {'de': '…'}; a "
+            "picture without a caption is left out of the file"
+        )
+    found = {}
+    for code, texts in table.items():
+        several = texts if isinstance(texts, list) else [texts]
+        if not several or not all(isinstance(text, str) and text.strip() for text in several):
+            raise BadRowError(f"captions of {code!r} must be texts that are not blank")
+        found[bcp47(code)] = [text.strip() for text in several]
+    return found

@@ -1,0 +1,94 @@
+"""Where image files lie that captions name, and names that lead elsewhere refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from trainables.data.reading import BadRowError
+from trainables.errors import UserError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+"""Names of image files end so, in either case."""
+
+
+def file_name(text: str) -> str:
+    """A name of an image file that leads nowhere else.
+
+    Raises:
+        BadRowError: It is absolute, climbs out of its folder, or is no name at all.
+    """
+    path = PurePosixPath(text.replace("\\", "/"))
+    if not path.name or path.is_absolute() or ".." in path.parts or ":" in text or "\0" in text:
+        raise BadRowError(f"image {text!r} is not the name of a file inside the data folder")
+    return str(path)
+
+
+def find_images(
+    names: Sequence[str], starts: Sequence[Path], roots: Sequence[Path], source: str
+) -> dict[str, Path]:
+    """Where images lie: where their names lead from one of `starts`, else anywhere in a root.
+
+    Args:
+        names: As `file_name` returns them.
+        starts: Folders in which a name may begin, tried in this order.
+        roots: Folders searched to any depth for what is left, in this order; the last holds all.
+        source: Name of the source, for messages.
+
+    Returns:
+        Name to path, of those that are there.
+
+    Raises:
+        UserError: A file that a link leads to lies outside the roots, or two files have the name.
+    """
+    found = {}
+    for name in names:
+        if (path := _direct(name, starts, roots[-1])) is not None:
+            found[name] = path
+    for root in roots:
+        if left := [name for name in names if name not in found]:
+            index = image_files(root)
+            for name in left:
+                if (path := _indexed(name, index, source)) is not None:
+                    found[name] = path
+    return found
+
+
+def image_files(folder: Path) -> dict[str, list[Path]]:
+    """Image files below a folder, hidden ones left out, by the last part of their names."""
+    found: dict[str, list[Path]] = {}
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and PurePosixPath(name).suffix.lower() in SUFFIXES:
+                found.setdefault(name, []).append(Path(place, name))
+    return found
+
+
+def _direct(name: str, starts: Sequence[Path], boundary: Path) -> Path | None:
+    for start in starts:
+        path = start / name
+        if path.is_file():
+            if not path.resolve().is_relative_to(boundary.resolve()):
+                raise UserError(
+                    f"image {path} leads to {path.resolve()}, outside of {boundary}; copy the file "
+                    "there, or name the folder that holds both with --data-dir"
+                )
+            return path
+    return None
+
+
+def _indexed(name: str, index: Mapping[str, Sequence[Path]], source: str) -> Path | None:
+    """The one file whose path ends as `name` does."""
+    parts = PurePosixPath(name).parts
+    found = [
+        path
+        for path in index.get(parts[-1], ())
+        if path.parts[-len(parts) :] == parts and not path.is_symlink()
+    ]
+    if len(found) > 1:
+        raise UserError(
+            f"{source}: image {name} lies in {found[0]} and in {found[1]}; keep the right one"
+        )
+    return found[0] if found else None

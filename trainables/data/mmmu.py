@@ -1,0 +1,169 @@
+"""MMMU and xMMMU: questions of college exams about one picture, as retrieval.
+
+Both are multiple-choice sets. That a question searches its picture among all, and a picture its
+question, is this project's construction, without any published number.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainables.data.albums import Album, Entry, merged
+from trainables.data.image_places import file_name
+from trainables.data.languages import bcp47
+from trainables.data.pictures import Cell
+from trainables.data.reading import BadRowError, choose, find, records, text_of
+from trainables.data.source import Request
+from trainables.data.tables import filled, rows_of
+
+PARTS = ("questions", "questions+options")
+"""What the text is: the question alone, or with its options after it."""
+
+XMMMU = ("ar", "en", "fr", "hi", "id", "ja", "pt")
+
+TABLES = r"(?:[^/]+/)?validation-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
+"""The hub's, one a subject, or one for all."""
+
+BY_LANGUAGE = r"(?P<language>[a-z]{2})-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
+LINES = r"data\.jsonl"
+"""Those of MMMU-Pro's repository, beside a folder `static`."""
+
+IMAGES = tuple(f"image_{number}" for number in range(1, 8))
+SLOT = re.compile(r"<image \d>")
+CLOSED_SLOT = re.compile(r"\s*<image \d>\s*(?=[.,;:?!])")
+
+SEVERAL = "questions with several pictures"
+NONE = "questions without a picture"
+OPTIONS = "questions whose options are pictures"
+BARE = "questions without words"
+
+
+def read_mmmu(request: Request) -> Album:
+    """Single-picture questions of MMMU's validation part, or of MMMU-Pro's sample, in English.
+
+    Raises:
+        UserError: Missing or malformed files.
+    """
+    dropped: Counter[str] = Counter()
+    found = [path for path, _ in find(request.folder, TABLES)]
+    found = found or [path for path, _ in find(request.folder, LINES)][:1]
+    paths = choose(
+        {"en": found} if found else {}, request.languages, request.name, request.folder,
+        "<subject>/validation-*.parquet or data.jsonl",
+    )["en"]  # fmt: skip
+    asked = [e for path in paths for e in _entries(path, "en", request, dropped)]
+    files = {path.relative_to(request.folder).as_posix(): path for path in paths}
+    static = paths[0].parent / "static"
+    entries = merged({"en": asked}, request.name)
+    return Album(files, entries, static if static.is_dir() else None, dropped=dropped)
+
+
+def read_xmmmu(request: Request) -> Album:
+    """Single-picture questions of xMMMU; a question's picture is that of its first language.
+
+    Raises:
+        UserError: Missing or malformed files, or a language that they lack.
+    """
+    dropped: Counter[str] = Counter()
+    files: dict[str, list[Path]] = {}
+    for path, groups in find(request.folder, BY_LANGUAGE):
+        files.setdefault(bcp47(groups["language"]), []).append(path)
+    what = "<language>-*.parquet"
+    chosen = choose(files, request.languages, request.name, request.folder, what)
+    columns = {
+        language: [e for path in paths for e in _entries(path, language, request, dropped)]
+        for language, paths in chosen.items()
+    }
+    named = {f"{la}.{n}": path for la, paths in chosen.items() for n, path in enumerate(paths)}
+    return Album(named, merged(columns, request.name), dropped=dropped)
+
+
+def question_text(question: str, options: Sequence[str] = ()) -> str:
+    """A question without the mark of its picture, in one line, with its options if there are any.
+
+    Options follow as `(A) … (B) …`, as MMMU's own prompts letter them.
+    """
+    letters = [f"({chr(ord('A') + number)}) {option}" for number, option in enumerate(options)]
+    bare = SLOT.sub(" ", CLOSED_SLOT.sub("", question))
+    return " ".join(" ".join([bare, *letters]).split())
+
+
+def _entries(path: Path, language: str, request: Request, dropped: Counter[str]) -> Iterator[Entry]:
+    """Entries of one file; what is no question about one picture is counted in `dropped`."""
+    with_options = request.part == "questions+options"
+
+    def entry(row: Mapping[str, Any], images: Sequence[str], image: str | Cell | None) -> Entry:
+        question, options = text_of(row, "question"), _options(row)
+        reason = _unfit(question, options, images)
+        if reason or image is None:
+            dropped[reason] += 1
+            return Entry("", "", {}, "")
+        identity = _identity(row, image)
+        text = question_text(question, options if with_options else ())
+        return Entry(identity, image, {language: [text]}, subject_of(identity))
+
+    def of_line(row: Mapping[str, Any]) -> Entry:
+        images = [column for column in IMAGES if row.get(column)]
+        image = file_name(text_of(row, images[0])) if images else None
+        return entry(row, images, image)
+
+    if path.suffix != ".parquet":
+        found = records(path, request.name, of_line, request.skipped)
+    else:
+        full = filled(path, request.name, IMAGES)
+
+        def of_row(number: int, row: Mapping[str, Any]) -> Entry:
+            images = full[number]
+            return entry(row, images, Cell(path, images[0], number) if images else None)
+
+        columns = ["id", "question", "options"]
+        found = rows_of(path, request.name, columns, of_row, request.skipped)
+    return (each for each in found if each.captions)
+
+
+def _unfit(question: str, options: Sequence[str], images: Sequence[str]) -> str:
+    """Why a row is no question about one picture; empty where it is."""
+    if not images:
+        return NONE
+    if len(images) > 1:
+        return SEVERAL
+    if any(SLOT.search(option) for option in options):
+        return OPTIONS
+    return "" if question_text(question) else BARE
+
+
+def subject_of(identity: str) -> str:
+    """The subject of a question, which is what statistics resample.
+
+    `validation_Energy_and_Power_2` is of `Energy_and_Power`; other ids are taken up to their first
+    underscore.
+    """
+    match = re.fullmatch(r"(?:dev|validation|test)_(.+)_\d+", identity)
+    return match[1] if match else identity.partition("_")[0]
+
+
+def _identity(row: Mapping[str, Any], image: str | Cell | None) -> str:
+    """MMMU's id; where a row has none, it is in the name of its image."""
+    if "id" in row or not isinstance(image, str):
+        return text_of(row, "id")
+    stem = Path(image).stem
+    match = re.fullmatch(r"((?:dev|validation|test)_.+_\d+)_\d+", stem)
+    return match[1] if match else stem
+
+
+def _options(row: Mapping[str, Any]) -> list[str]:
+    """Options as a list; the hub's tables hold them as Python writes a list."""
+    value = row.get("options") or []
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            raise BadRowError(f"'options' is not a list: {value[:60]!r}") from None
+    if not isinstance(value, list):
+        raise BadRowError(f"'options' is {type(value).__name__}, not list")
+    return [str(option) for option in value]

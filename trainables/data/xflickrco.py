@@ -1,0 +1,109 @@
+"""xFlickr&CO of IGLUE: 2,000 photographs, half Flickr30k's and half COCO's, in eight languages.
+
+One caption a picture and language, written for the picture and not translated. The few-shot parts
+are Flickr30k training pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainables.data.albums import Album, Entry, merged
+from trainables.data.image_places import file_name
+from trainables.data.pictures import Cell
+from trainables.data.reading import BadRowError, choose, find, identity_of, records, text_of
+from trainables.data.source import Request
+from trainables.data.tables import rows_of
+
+LANGUAGES = ("de", "en", "es", "id", "ja", "ru", "tr", "zh")
+
+FEW_SHOT = tuple(
+    f"train_{size}"
+    for size in ("1", "5", "10", "25", "50", "100", "200", "500", "1000", "1500", "100x5", "200x5")
+)
+"""`train_100x5`: 100 pictures with five captions each."""
+
+HALVES = ("flickr30k", "coco")
+"""Of the pictures of `test`."""
+
+PARTS = ("test", *HALVES, *FEW_SHOT)
+
+ROWS = r"(?P<language>[a-z]{{2}})/{part}\.jsonl(\.gz)?"
+TABLES = r"(?P<language>[a-z]{2})-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
+
+
+def read_xflickrco(request: Request) -> Album:
+    """A part, from IGLUE's `annotations/<language>/<split>.jsonl` or the hub's tables of the test.
+
+    Raises:
+        UserError: No files, not all languages, malformed rows, or tables that do not say which
+            half a picture is of.
+    """
+    part = request.part or "test"
+    split = part if part in FEW_SHOT else "test"
+    files = _by_language(request, ROWS.format(part=split))
+    if not files and split == "test":
+        files = _by_language(request, TABLES)
+    what = f"{split}.jsonl" + (" or table" if split == "test" else "")
+    chosen = choose(files, request.languages, request.name, request.folder, what)
+    half = part if part in HALVES else None
+    columns = {
+        language: [entry for path in paths for entry in _entries(path, language, request, half)]
+        for language, paths in chosen.items()
+    }
+    named = {f"{la}.{n}": path for la, paths in chosen.items() for n, path in enumerate(paths)}
+    return Album(named, merged(columns, request.name), beside=True)
+
+
+def half_of(image: str) -> str:
+    """`coco` or `flickr30k`, told by the name of the image file, which COCO's begin with COCO.
+
+    Raises:
+        BadRowError: The image has no name.
+    """
+    if not image:
+        raise BadRowError(
+            "the image has no name, so nobody can tell Flickr30k's half from COCO's; evaluate the "
+            "part test, or get IGLUE's files"
+        )
+    return "coco" if image.rpartition("/")[2].startswith("COCO_") else "flickr30k"
+
+
+def _by_language(request: Request, pattern: str) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path, groups in find(request.folder, pattern):
+        found.setdefault(groups["language"], []).append(path)
+    return found
+
+
+def _entries(path: Path, language: str, request: Request, half: str | None) -> list[Entry]:
+    """Entries of a file, of one half where one is asked for."""
+
+    def row_of(row: Mapping[str, Any]) -> tuple[str, Entry]:
+        image, identity = file_name(text_of(row, "img_path")), identity_of(row, "id")
+        return half_of(image), Entry(identity, image, {language: _sentences(row)}, identity)
+
+    def cell_of(number: int, row: Mapping[str, Any]) -> tuple[str, Entry]:
+        identity = identity_of(row, "id")
+        cell = Cell(path, "image", number)
+        image = str((row.get("image") or {}).get("path") or "")
+        return half_of(image) if half else "", Entry(
+            identity, cell, {language: _sentences(row)}, identity
+        )
+
+    if path.suffix == ".parquet":
+        columns = ["id", "sentences"]
+        found = rows_of(path, request.name, columns, cell_of, request.skipped, ["image.path"])
+    else:
+        found = records(path, request.name, row_of, request.skipped)
+    return [entry for own_half, entry in found if half in (None, own_half)]
+
+
+def _sentences(row: Mapping[str, Any]) -> list[str]:
+    texts = row.get("sentences")
+    several = [texts] if isinstance(texts, str) else list(texts or ())
+    if not several or not all(isinstance(text, str) and text.strip() for text in several):
+        raise BadRowError("'sentences' must be a list of texts that are not blank")
+    return [text.strip() for text in several]
