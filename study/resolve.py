@@ -112,7 +112,8 @@ class Resolver:
             except UserError:
                 if self.data_dir is not None and (self.data_dir / name).is_dir():
                     raise
-            ref = self.data(catalog.SUBSTITUTES[name], settings, None)
+            other, of_it = catalog.split_name(catalog.SUBSTITUTES[name])
+            ref = self.data(other, settings, of_it)
             return ref.model_copy(update={"instead_of": name})
         return self.data(name, settings, part)
 
