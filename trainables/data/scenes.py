@@ -139,7 +139,7 @@ def _mask(shape: int) -> NDArray[np.bool_]:
     far, near = np.maximum(across, down), np.minimum(across, down)
     square = x * x + y * y
     shapes: list[NDArray[np.bool_]] = [
-        square <= 66,  # disc
+        (np.abs(across - 6) <= 2) & (down <= 9),  # two upright bars
         (square <= 100) & (square >= 36),  # ring
         far <= 9,  # square
         (far <= 11) & (far >= 8),  # frame
@@ -148,7 +148,7 @@ def _mask(shape: int) -> NDArray[np.bool_]:
         (np.abs(across - down) <= 2) & (far <= 9),  # cross
         (2 * across <= y + 9) & (y <= 7),  # triangle, point up
         (2 * across <= 9 - y) & (y >= -7),  # triangle, point down
-        (np.abs(down - 6) <= 2) & (across <= 9),  # two bars
+        (np.abs(down - 6) <= 2) & (across <= 9),  # two level bars
     ]
     return shapes[shape]
 
