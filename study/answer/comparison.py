@@ -69,7 +69,7 @@ def compare(
     effect = float(table.mean())
     found = estimate(table)
     if found is None:
-        notes = [_why_unknown(len(by_seed), clusters), missing]
+        notes = [why_unknown(len(by_seed), clusters), missing]
         note = "; ".join(filter(None, notes))
         return Comparison(what, by_seed, effect, None, None, None, None, clusters, None, None, note)
     return Comparison(
@@ -92,7 +92,8 @@ def _interval(found: Estimate) -> Interval:
     return float(low), float(high)
 
 
-def _why_unknown(seeds: int, clusters: int) -> str:
+def why_unknown(seeds: int, clusters: int) -> str:
+    """Why an effect of so many seeds and clusters has no interval."""
     if seeds < 2:
         return "one seed: an effect without uncertainty"
     if clusters < 2:

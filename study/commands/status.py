@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from typing import Annotated, Any
 
@@ -64,8 +65,13 @@ def open_plan(home: Home, name: str) -> Plan:
     """
     plan = home.study(name).plan()
     if plan is None:
-        known = ", ".join(study_names(home.root)) or "none yet"
-        raise UserError(f"no study {name!r} under {home.root}; there is {known} (--root chooses)")
+        names = study_names(home.root)
+        near = difflib.get_close_matches(name, names, 1)
+        guess = f"did you mean {near[0]}? " if near else ""
+        known = ", ".join(names) or "none yet"
+        raise UserError(
+            f"no study {name!r} under {home.root}; {guess}there is {known} (--root chooses)"
+        )
     return plan
 
 

@@ -1,0 +1,204 @@
+"""Two arms side by side, of one study or of two: nothing of it was declared, so no verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from study.answer.bootstrap import RESAMPLES, bootstrap, percentile_interval
+from study.answer.comparison import Interval, why_unknown
+from study.answer.contrasts import ByTrial, Coefficients, Paired, mean, paired
+from study.answer.inference import LEVEL, contributions, estimate
+from study.answer.power import detectable_effect
+from study.answer.scores import Scores
+from study.answer.verdicts import holm
+from study.plan import Cell
+from trainables.errors import UserError
+
+OTHER_QUESTIONS = "not asked the same questions, so a difference would be of those as well"
+
+Stored = Mapping[str, Mapping[str, Scores]]
+"""Digest to metric to scores, of the trials that have a result."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Cells of one study that are averaged.
+
+    Attributes:
+        name: What to call them.
+        cells: Of one study.
+        asked: What each benchmark is, by its role: `test`, or the name of a further one.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    asked: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of two arms; None is what cannot be known.
+
+    Attributes:
+        arm: What is compared, as a person named it.
+        metric: Its name.
+        first: Mean over the first arm's trials that are compared, in units of the metric.
+        second: The same of the second.
+        difference: `first` minus `second`.
+        interval: 95 %, for new seeds and new clusters.
+        bootstrap: 95 %, two-level percentile bootstrap.
+        p: Two-sided, of no difference, uncorrected.
+        corrected: Holm's, over all rows that are shown.
+        detectable: Difference found with 80 % probability at the strictest level of them.
+        seeds: Pairs of trials.
+        clusters: Articles, else paragraphs, else questions.
+        note: How trials were paired if not by seed, or why something is not known.
+    """
+
+    arm: str
+    metric: str
+    first: float | None
+    second: float | None
+    difference: float | None = None
+    interval: Interval | None = None
+    bootstrap: Interval | None = None
+    p: float | None = None
+    corrected: float | None = None
+    detectable: float | None = None
+    seeds: int = 0
+    clusters: int = 0
+    note: str = ""
+
+
+def side_by_side(
+    arms: Sequence[tuple[str, Arm, Arm]], metrics: Sequence[str], scores: Stored
+) -> list[Row]:
+    """Every pair of arms in every metric, corrected for their number.
+
+    Args:
+        arms: What each pair is called, and its two arms.
+        metrics: Names.
+        scores: Of all trials of the arms that have a result.
+    """
+    level = LEVEL / (len(arms) * len(metrics))
+    rows = [
+        _row(name, metric, first, second, scores, level)
+        for name, first, second in arms
+        for metric in metrics
+    ]
+    known = [row.p for row in rows if row.p is not None]
+    corrected = iter(holm(known))
+    return [row if row.p is None else replace(row, corrected=next(corrected)) for row in rows]
+
+
+def _row(name: str, metric: str, first: Arm, second: Arm, scores: Stored, level: float) -> Row:
+    sides = [_by_seed(arm, metric, scores) for arm in (first, second)]
+    empty = Row(name, metric, _mean(sides[0]), _mean(sides[1]))
+    lacking = "; ".join(filter(None, map(_lacking, (first, second), sides)))
+    if not all(trials for side in sides for trials in side.values()):
+        return replace(empty, note=lacking)
+    sides, unshared = _matched(sides)
+    note = "; ".join(filter(None, [unshared, lacking]))
+    role = metric.rpartition(":")[0] or "test"
+    if first.asked.get(role) != second.asked.get(role):
+        return replace(empty, note=OTHER_QUESTIONS)
+    weights: Coefficients = {}
+    for sign, place, arm in ((1.0, "A", first), (-1.0, "B", second)):
+        weights |= {f"{place} {label}": sign * w for label, w in mean(arm.cells).items()}
+    trials: ByTrial = {
+        f"{place} {label}": held
+        for place, side in zip("AB", sides, strict=True)
+        for label, held in side.items()
+    }
+    try:
+        pairs = paired(trials, weights)
+    except UserError:
+        return replace(empty, note=OTHER_QUESTIONS)
+    if pairs is None:
+        return replace(empty, note="no seed has a result in every cell")
+    shown = [_mean({k: _only(v, pairs.seeds) for k, v in side.items()}) for side in sides]
+    return _tested(replace(empty, first=shown[0], second=shown[1], note=note), pairs, level)
+
+
+def _tested(row: Row, pairs: Paired, level: float) -> Row:
+    table = contributions(pairs.sums, pairs.counts)
+    sizes = len(pairs.seeds), len(pairs.counts)
+    row = replace(row, difference=float(table.mean()), seeds=sizes[0], clusters=sizes[1])
+    found = estimate(table)
+    if found is None:
+        return replace(row, note="; ".join(filter(None, [row.note, why_unknown(*sizes)])))
+    low, high = found.interval()
+    return replace(
+        row,
+        interval=(float(low), float(high)),
+        bootstrap=percentile_interval(bootstrap(pairs.sums, pairs.counts, RESAMPLES)),
+        p=float(found.p()),
+        detectable=detectable_effect(found, level),
+    )
+
+
+BySeed = dict[str, dict[int | None, Scores]]
+
+
+def _by_seed(arm: Arm, metric: str, scores: Stored) -> BySeed:
+    """Label to seed to scores, of the trials that have the metric."""
+    return {
+        cell.label: {
+            trial.seed: scores[trial.digest][metric]
+            for trial in cell.trials
+            if metric in scores.get(trial.digest, {})
+        }
+        for cell in arm.cells
+    }
+
+
+def _lacking(arm: Arm, side: BySeed) -> str:
+    """Which of an arm's trials could not be read, in words; empty for none."""
+    notes = []
+    for cell in arm.cells:
+        absent = [t.seed for t in cell.trials if t.seed not in side[cell.label]]
+        if absent and len(absent) == len(cell.trials):
+            notes.append(f"{arm.name} has no trial with this metric in {cell.label}")
+        elif absent:
+            seeds = ", ".join(map(str, absent))
+            notes.append(f"{arm.name} lacks seed{'s' if len(absent) > 1 else ''} {seeds}")
+    return "; ".join(dict.fromkeys(notes))
+
+
+def _matched(sides: Sequence[BySeed]) -> tuple[list[BySeed], str]:
+    """The sides as they are where a seed is in both, else with seeds numbered in their order.
+
+    Seeds are independent draws: where none is shared, any pairing made without looking at the
+    results is a fair one. It gains nothing from the pairing, and costs the seeds beyond the fewer.
+    """
+    held = [_common(side) for side in sides]
+    if not all(held) or set(held[0]) & set(held[1]):
+        return list(sides), ""
+    renumbered: list[BySeed] = [
+        {
+            label: {number: trials[seed] for number, seed in enumerate(seeds)}
+            for label, trials in side.items()
+        }
+        for side, seeds in zip(sides, held, strict=True)
+    ]
+    return renumbered, "no seed in common, so trials were paired in the order of their seeds"
+
+
+def _common(side: BySeed) -> list[int]:
+    """Seeds that all trained cells of a side have."""
+    trained = [set(trials) for trials in side.values() if None not in trials]
+    common = set.intersection(*trained) if trained else set()
+    return sorted(seed for seed in common if seed is not None)
+
+
+def _only(trials: Mapping[int | None, Scores], seeds: Sequence[int]) -> dict[int | None, Scores]:
+    return {seed: one for seed, one in trials.items() if seed is None or seed in seeds}
+
+
+def _mean(side: BySeed) -> float | None:
+    """Mean over cells of the mean over their trials; None where a cell has none."""
+    values = [[one.value for one in trials.values()] for trials in side.values()]
+    return float(np.mean([np.mean(v) for v in values])) if values and all(values) else None
