@@ -33,7 +33,7 @@ def find_images(
     Args:
         names: As `file_name` returns them.
         starts: Folders in which a name may begin, tried in this order.
-        roots: Folders searched to any depth for what is left, in this order; the last holds all.
+        roots: Folders searched to any depth for what is left, in this order.
         source: Name of the source, for messages.
 
     Returns:
@@ -44,7 +44,7 @@ def find_images(
     """
     found = {}
     for name in names:
-        if (path := _direct(name, starts, roots[-1])) is not None:
+        if (path := _direct(name, starts, roots)) is not None:
             found[name] = path
     for root in roots:
         if left := [name for name in names if name not in found]:
@@ -66,17 +66,18 @@ def image_files(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _direct(name: str, starts: Sequence[Path], boundary: Path) -> Path | None:
-    for start in starts:
-        path = start / name
-        if path.is_file():
-            if not path.resolve().is_relative_to(boundary.resolve()):
-                raise UserError(
-                    f"image {path} leads to {path.resolve()}, outside of {boundary}; copy the file "
-                    "there, or name the folder that holds both with --data-dir"
-                )
-            return path
-    return None
+def _direct(name: str, starts: Sequence[Path], roots: Sequence[Path]) -> Path | None:
+    """The file that a name leads to from the first of `starts` that has it."""
+    path = next((start / name for start in starts if (start / name).is_file()), None)
+    if path is None:
+        return None
+    there = path.resolve()
+    if not any(there.is_relative_to(root.resolve()) for root in roots):
+        raise UserError(
+            f"image {path} leads to {there}, outside of {roots[-1]}; copy the file there, or name "
+            "the folder that holds both with --data-dir"
+        )
+    return path
 
 
 def _indexed(name: str, index: Mapping[str, Sequence[Path]], source: str) -> Path | None:

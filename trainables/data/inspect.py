@@ -143,13 +143,14 @@ def _unlike(
     known = KNOWN_COUNTS.get((source.name, part))
     if known is None:
         return None
+    first, second = ("captions", "pictures") if source.pictures else ("queries", "candidates")
     wrong = []
     for language, (queries, held) in counts.items():
         expected = known.get(language)
         if expected is None:
             wrong.append(f"{language} is not known")
         elif queries != expected[0]:
-            wrong.append(f"{language} should have {expected[0]} queries")
+            wrong.append(f"{language} should have {expected[0]} {first}")
         elif expected[1] is not None and held != expected[1] and not counted_only:
-            wrong.append(f"{language} should have {expected[1]} candidates")
+            wrong.append(f"{language} should have {expected[1]} {second}")
     return wrong

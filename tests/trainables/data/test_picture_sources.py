@@ -271,6 +271,19 @@ def test_pictures_may_lie_beside_the_folders_of_several_sources(tmp_path: Path) 
     assert not load_picture_training("multi30k", tmp_path).refusal
 
 
+def test_the_folder_of_a_source_may_be_a_link(tmp_path: Path) -> None:
+    write_xflickrco(tmp_path / "disk")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "xflickrco").symlink_to(tmp_path / "disk")
+    found = load_picture_benchmark("xflickrco", tmp_path / "data", part="flickr30k")
+    assert not found.refusal
+    for language in ("de", "en"):
+        path = tmp_path / "disk" / "annotations" / language / "test.jsonl"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace('h": "1', 'h": "flickr30k-images/1'), encoding="utf-8")
+    assert not load_picture_benchmark("xflickrco", tmp_path / "data", part="flickr30k").refusal
+
+
 def test_crossmodal_3600(tmp_path: Path) -> None:
     keys = ["0068deb3", "0b1d3a9a"]
     rows = [
