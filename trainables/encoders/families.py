@@ -64,8 +64,31 @@ FAMILIES = (
 CLIP = Family((), pooling="last", tokens=77)
 """CLIP's own text tower (Radford et al. 2021): the vector of the end of the text, projected."""
 
-CLIP_TYPES = {"clip", "clip_text_model"}
-"""Model types whose text tower is projected by a matrix in the same weights."""
+SIGLIP = Family((), pooling="last", tokens=64)
+"""SigLIP's text tower (Zhai et al. 2023): the last of 64 tokens, padding read like text."""
+
+BLIP2 = Family((), pooling="cls", tokens=32)
+"""BLIP-2's querying transformer (Li et al. 2023) as it reads text, in training 32 tokens of it."""
+
+M_CLIP = Family((), pooling="mean", tokens=512)
+"""A multilingual transformer taught to say what CLIP's text tower says (Carlsson et al. 2022)."""
+
+SEEING = {
+    "clip": CLIP,
+    "clip_text_model": CLIP,
+    "metaclip_2": CLIP,
+    "metaclip_2_text_model": CLIP,
+    "siglip": SIGLIP,
+    "siglip_text_model": SIGLIP,
+    "siglip2": SIGLIP,
+    "siglip2_text_model": SIGLIP,
+    "blip-2": BLIP2,
+    "M-CLIP": M_CLIP,
+}
+"""Model types whose text tower was trained with pictures, its projection in the same weights."""
+
+IMAGES = "image_tower"
+"""Where a saved encoder keeps its image tower."""
 
 RAW = Family((), "Query: ", "Passage: ")
 """A language model never trained to retrieve: mean pooling and the prefixes of the paper
@@ -83,7 +106,8 @@ class EncoderDefaults:
         max_query_tokens: Longer queries are cut, special tokens counted.
         max_passage_tokens: Longer passages are cut, special tokens counted.
         dense: Sub-folder of a dense layer after pooling, as LaBSE has it.
-        projected: Whether the layer after pooling is the projection in CLIP's own weights.
+        projected: Whether the transformer was trained with pictures (`SEEING`).
+        padded: Whether every text is padded to the limit, and the padding read like text.
     """
 
     pooling: Pooling
@@ -93,6 +117,7 @@ class EncoderDefaults:
     max_passage_tokens: int
     dense: str | None = None
     projected: bool = False
+    padded: bool = False
 
 
 def family_defaults(folder: Path, name: str) -> EncoderDefaults:
@@ -108,8 +133,8 @@ def family_defaults(folder: Path, name: str) -> EncoderDefaults:
     config = read_config(folder, name)
     modules = _modules(folder)
     family = _family(name)
-    projected = not modules and config["model_type"] in CLIP_TYPES
-    known = CLIP if projected else family or (Family(()) if modules else RAW)
+    seeing = SEEING.get(config["model_type"])
+    known = seeing if seeing and not modules else family or (Family(()) if modules else RAW)
     prompts = _read(folder / "config_sentence_transformers.json").get("prompts") or {}
     limit = _token_limit(folder, config, known)
     own = _read(folder / OWN_FILE)
@@ -123,7 +148,8 @@ def family_defaults(folder: Path, name: str) -> EncoderDefaults:
         max_query_tokens=own.get("max_query_tokens", limit),
         max_passage_tokens=own.get("max_passage_tokens", limit),
         dense=next((path for kind, path in modules if kind == "Dense"), None),
-        projected=projected,
+        projected=seeing is not None,
+        padded=seeing is SIGLIP,
     )
 
 
@@ -269,7 +295,8 @@ def _token_limit(folder: Path, config: dict[str, Any], family: Family) -> int:
     if trained is None:
         said = _read(folder / "tokenizer_config.json").get("model_max_length", family.tokens)
         trained = min(family.tokens, said)
-    table = (config.get("text_config") or config).get("max_position_embeddings")
+    part = "qformer_config" if config["model_type"] == "blip-2" else "text_config"
+    table = (config.get(part) or config).get("max_position_embeddings")
     if not isinstance(table, int) or table < 1:
         return int(trained)
     if config["model_type"] in OFFSET_POSITIONS:

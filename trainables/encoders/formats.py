@@ -48,7 +48,7 @@ class Dense(nn.Module):
             )
         sizes = config["in_features"], config["out_features"]
         layer = cls(*sizes, bias=config.get("bias", True), tanh=kind == "Tanh")
-        layer.load_state_dict(_read_weights(folder))
+        layer.load_state_dict(read_weights(folder))
         return layer.float()
 
     def save(self, folder: Path) -> None:
@@ -68,7 +68,12 @@ class Dense(nn.Module):
         save_file(state, folder / "model.safetensors")
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Tensors by name.
+
+    Raises:
+        UserError: There is no file of them.
+    """
     from safetensors.torch import load_file
 
     if (folder / "model.safetensors").is_file():
@@ -107,20 +112,26 @@ def load_transformer(folder: Path) -> nn.Module:
     return loaded
 
 
-def load_clip_text(folder: Path) -> tuple[nn.Module, Dense]:
-    """CLIP's text tower in float32 and the projection after it, from weights that hold both.
+def load_part(folder: Path, kind: str, part: str) -> Any:
+    """One tower in float32, from weights that may hold another too.
+
+    Args:
+        folder: The checkpoint.
+        kind: Class of transformers.
+        part: Where its configuration stands in that of a model with two towers; the configuration
+            as a whole is taken for models that want that, and where there is no such part.
 
     Raises:
-        UserError: The weights lack a part of either, which would be random.
+        UserError: The weights lack a part of the tower, which would be random.
     """
-    from transformers import AutoConfig, CLIPTextModelWithProjection
+    import transformers
 
-    whole: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
-    config = getattr(whole, "text_config", whole)
-    config.projection_dim = whole.projection_dim
-    tower: Any = CLIPTextModelWithProjection
+    whole: Any = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = whole if whole.model_type == "blip-2" else getattr(whole, part, whole)
+    if hasattr(whole, "projection_dim"):
+        config.projection_dim = whole.projection_dim
     with quiet():
-        model, found = tower.from_pretrained(
+        model, found = getattr(transformers, kind).from_pretrained(
             folder,
             config=config,
             output_loading_info=True,
@@ -129,13 +140,10 @@ def load_clip_text(folder: Path) -> tuple[nn.Module, Dense]:
         )
     if missing := sorted(found["missing_keys"]):
         raise UserError(
-            f"{folder}: the weights lack {missing[0]!r} and {len(missing) - 1} more of CLIP's "
-            "text tower; restore the checkpoint's files"
+            f"{folder}: the weights lack {missing[0]!r} and {len(missing) - 1} more of a {kind}; "
+            "restore the checkpoint's files"
         )
-    outputs, inputs = model.text_projection.weight.shape
-    dense = Dense(inputs, outputs, bias=False, tanh=False)
-    dense.linear = model.text_projection
-    return model.text_model.eval(), dense
+    return model.eval()
 
 
 @contextmanager
@@ -158,7 +166,8 @@ def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a checkpoint."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    with quiet():  # of model types that transformers does not know, such as M-CLIP
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def interchange(ref: EncoderRef, hidden: int, dense: bool) -> dict[str, Any]:

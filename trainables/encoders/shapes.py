@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.encoders.embedded import RUNGS, SPECIAL_TOKENS, VOCABULARY
-from trainables.encoders.families import CLIP_TYPES, read_config
+from trainables.encoders.families import SEEING, read_config
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ def folder_shape(folder: Path, name: str) -> Shape:
 
     read_config(folder, name)
     whole = AutoConfig.from_pretrained(folder, local_files_only=True)
-    config = getattr(whole, "text_config", whole)
-    clip = config.model_type in CLIP_TYPES
+    part = "qformer_config" if whole.model_type == "blip-2" else "text_config"
+    config = getattr(whole, part, whole)
     names = NAMES.get(config.model_type, {})
 
     def size(key: str, default: int | None = None) -> int:
@@ -207,8 +207,19 @@ def folder_shape(folder: Path, name: str) -> Shape:
         words=size("vocab_size"),
         positions=size("max_position_embeddings", 0),
         types=size("type_vocab_size", 0),
-        outputs=int(whole.projection_dim) if clip else _dense(folder),
+        outputs=_dense(folder) or (_projection(whole) if whole.model_type in SEEING else 0),
     )
+
+
+def _projection(config: Any) -> int:
+    """Length of a text's vector where pictures have vectors of the same length."""
+    text = getattr(config, "text_config", config)
+    said = (
+        getattr(config, "image_text_hidden_size", None),
+        getattr(config, "projection_dim", None),
+        getattr(text, "projection_size", None),
+    )
+    return next((int(size) for size in said if isinstance(size, int)), 0)
 
 
 def _dense(folder: Path) -> int:

@@ -21,11 +21,11 @@ from trainables.encoders.families import encoder_ref, family_defaults, find_chec
 from trainables.encoders.formats import (
     Dense,
     interchange,
-    load_clip_text,
     load_tokenizer,
     load_transformer,
     quiet,
 )
+from trainables.encoders.text_tower import load_text_tower
 from trainables.encoders.vocabulary import whole_vocabulary
 from trainables.errors import UserError
 from trainables.spec import EncoderRef
@@ -51,6 +51,7 @@ class TextEncoder(nn.Module):
         tokenizer: Its fast tokenizer.
         ref: Prefixes, limits and pooling, by content.
         dense: Applied after pooling (LaBSE), or None.
+        padded: Whether every text is padded to its limit, and the padding read (SigLIP).
         truncated: Role (`query`, `passage`) to texts cut so far.
     """
 
@@ -61,6 +62,7 @@ class TextEncoder(nn.Module):
         ref: EncoderRef,
         *,
         dense: Dense | None = None,
+        padded: bool = False,
         device: str | torch.device = "cpu",
         encode_tokens: int = 8192,
         precision: str = "float32",
@@ -72,6 +74,7 @@ class TextEncoder(nn.Module):
             tokenizer: A fast tokenizer of transformers, with a padding token.
             ref: Prefixes, limits and pooling.
             dense: A module after pooling, as LaBSE has it.
+            padded: Pad every text to its limit and read the padding like text, as SigLIP does.
             device: Where the model computes.
             encode_tokens: Padded tokens in one forward pass of `encode_*`.
             precision: `float32`, or `bfloat16` autocast of the transformer; pooling,
@@ -87,7 +90,7 @@ class TextEncoder(nn.Module):
                 "set one in tokenizer_config.json (pad_token)"
             )
         self.model, self.dense = model.to(device), dense.to(device) if dense else None
-        self.tokenizer, self.ref = tokenizer, ref
+        self.tokenizer, self.ref, self.padded = tokenizer, ref, padded
         self.encode_tokens, self.precision = encode_tokens, precision
         self.truncated = {"query": 0, "passage": 0}
 
@@ -121,11 +124,11 @@ class TextEncoder(nn.Module):
         defaults = family_defaults(folder, ref.name)
         try:
             dense: Dense | None
+            layer = folder / defaults.dense if defaults.dense else None
             if defaults.projected:
-                model, dense = load_clip_text(folder)
+                model, dense = load_text_tower(folder, layer)
             else:
-                model = load_transformer(folder)
-                dense = Dense.load(folder / defaults.dense) if defaults.dense else None
+                model, dense = load_transformer(folder), Dense.load(layer) if layer else None
             tokenizer = load_tokenizer(folder)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UserError(
@@ -137,6 +140,7 @@ class TextEncoder(nn.Module):
             tokenizer,
             ref,
             dense=dense,
+            padded=defaults.padded,
             device=device,
             encode_tokens=encode_tokens,
             precision=precision,
@@ -176,7 +180,8 @@ class TextEncoder(nn.Module):
 
     def tokenizer_digest(self) -> str:
         """Hash of everything that turns a text into token ids."""
-        state = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        state = json.loads(fast.to_str()) if fast else self.tokenizer.get_vocab()
         rules = {key: state[key] for key in state if key not in ("truncation", "padding")}
         prefixes = [self.ref.query_prefix, self.ref.passage_prefix]
         limits = [self.ref.max_query_tokens, self.ref.max_passage_tokens]
@@ -253,8 +258,9 @@ class TextEncoder(nn.Module):
         """Write a folder that transformers, sentence-transformers and `load` read."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.backend_tokenizer.no_truncation()
-        self.tokenizer.backend_tokenizer.no_padding()
+        if fast := getattr(self.tokenizer, "backend_tokenizer", None):
+            fast.no_truncation()
+            fast.no_padding()
         with quiet(), whole_vocabulary(self.model):
             self.model.save_pretrained(folder)  # type: ignore[operator]
         self.tokenizer.save_pretrained(folder)
@@ -271,9 +277,14 @@ class TextEncoder(nn.Module):
         rows: list[NDArray[np.int32]] = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             part = [prefix + text for text in texts[start : start + TEXTS_AT_ONCE]]
-            encodings = self.tokenizer(part, truncation=True, max_length=limit).encodings
-            rows += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
-            self.truncated[role] += sum(bool(encoding.overflowing) for encoding in encodings)
+            padding = "max_length" if self.padded else False
+            made = self.tokenizer(part, truncation=True, max_length=limit, padding=padding)
+            rows += [np.array(ids, dtype=np.int32) for ids in made["input_ids"]]
+            if made.encodings is not None:
+                cut_short = sum(bool(encoding.overflowing) for encoding in made.encodings)
+            else:  # of SentencePiece, as SigLIP's: it does not say what it cut
+                cut_short = sum(len(ids) > limit for ids in self.tokenizer(part)["input_ids"])
+            self.truncated[role] += cut_short
         return rows
 
     def _pad(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
