@@ -53,7 +53,7 @@ def test_captions_without_any_picture_are_counted(
 
 def test_flickr30k_x_is_own_files_or_the_half_of_xflickrco(tmp_path: Path) -> None:
     write_photographs(tmp_path / "xflickrco")
-    settings = Settings(benchmark="flickr30k_x")
+    settings = Settings.model_validate({"benchmark": "flickr30k_x"})
     ref = Resolver(tmp_path).test("flickr30k_x", settings, None)
     assert (ref.name, ref.part, ref.instead_of) == ("xflickrco", "flickr30k", "flickr30k_x")
     rows = [{"id": "1", "image": "1007129816.jpg", "captions": {"fr": "un", "de": "eins"}}]

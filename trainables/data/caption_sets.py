@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.albums import Album, Entry, merged
-from trainables.data.image_places import file_name
+from trainables.data.image_places import file_name, photograph
 from trainables.data.languages import bcp47
 from trainables.data.pictures import Cell
 from trainables.data.reading import (
@@ -114,7 +114,7 @@ def read_xtd10(request: Request) -> Album:
                 f"nobody knows which is of which. {AGAIN}"
             )
         columns[language] = [
-            Entry(image, image, {language: [text]}, image)
+            Entry(image, image, {language: [text]}, photograph(image))
             for image, text in zip(images, texts, strict=True)
         ]
     files = {**chosen, "images": listed[0][0]}

@@ -25,6 +25,18 @@ def file_name(text: str) -> str:
     return str(path)
 
 
+def photograph(name: str) -> str:
+    """What an image file of Flickr30k or COCO is called in every source that has it.
+
+    `COCO_val2014_000000184386.jpg` is `coco:184386`, `1007129816.jpg` is `flickr:1007129816`.
+    """
+    stem = PurePosixPath(name).stem
+    number = stem.rpartition("_")[2]
+    if stem.startswith("COCO_") and number.isdigit():
+        return f"coco:{int(number)}"
+    return f"flickr:{stem}"
+
+
 def find_images(
     names: Sequence[str], starts: Sequence[Path], roots: Sequence[Path], source: str
 ) -> dict[str, Path]:

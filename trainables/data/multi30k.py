@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainables.data.albums import Album, Entry, merged
-from trainables.data.image_places import file_name
+from trainables.data.image_places import file_name, photograph
 from trainables.data.reading import AGAIN, BadRowError, choose, find, help_with, lines
 from trainables.data.source import Request
 from trainables.errors import UserError
@@ -47,7 +47,7 @@ def read_multi30k(request: Request) -> Album:
     images = _images(lists[0][0], request.name)
     columns = {
         language: [
-            Entry(image, image, {language: [text]}, image)
+            Entry(image, image, {language: [text]}, photograph(image))
             for path in paths
             for image, text in zip(images, _captions(path, len(images), request), strict=True)
         ]

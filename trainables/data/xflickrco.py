@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.albums import Album, Entry, merged
-from trainables.data.image_places import file_name
+from trainables.data.image_places import file_name, photograph
 from trainables.data.pictures import Cell
 from trainables.data.reading import BadRowError, choose, find, identity_of, records, text_of
 from trainables.data.source import Request
@@ -83,7 +83,8 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
 
     def row_of(row: Mapping[str, Any]) -> tuple[str, Entry]:
         image, identity = file_name(text_of(row, "img_path")), identity_of(row, "id")
-        return half_of(image), Entry(identity, image, {language: _sentences(row)}, identity)
+        captions = {language: _sentences(row)}
+        return half_of(image), Entry(identity, image, captions, photograph(image))
 
     def cell_of(number: int, row: Mapping[str, Any]) -> tuple[str, Entry]:
         identity = identity_of(row, "id")

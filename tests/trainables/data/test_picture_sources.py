@@ -140,7 +140,7 @@ def test_multi30k_is_the_published_one(shared: Path) -> None:
     few_shot = shared / "data" / "xflickrco-fewshot"
     shown = load_picture_benchmark("xflickrco", few_shot, part="train_1000").pictures
     trained = load_picture_training("multi30k", folder, ["de"]).pictures
-    assert {p.id for p in shown} <= {p.id.removesuffix(".jpg") for p in trained}
+    assert {p.cluster for p in shown} <= {p.cluster for p in trained}
 
 
 def test_the_sample_of_mmmu_pro_is_the_published_one(shared: Path) -> None:
@@ -186,6 +186,7 @@ def test_xflickrco_and_its_halves(tmp_path: Path) -> None:
     found = load_picture_benchmark("xflickrco", tmp_path)
     assert counted(found) == dict.fromkeys(["de", "en"], (3, 3))
     assert found.captions["de"][2].id == "de:184386"
+    assert [p.cluster for p in found.pictures][1:] == ["flickr:10287332", "coco:184386"]
     assert found.captions["de"][2].text == "de COCO_val2014_000000184386.jpg"
     assert [open_picture(p).getpixel((0, 0)) for p in found.pictures] == [
         (0, 0, 0), (80, 80, 80), (160, 160, 160)
@@ -326,6 +327,7 @@ def test_xtd10(tmp_path: Path) -> None:
     found = load_picture_benchmark("xtd10", tmp_path)
     assert counted(found) == dict.fromkeys(["de", "ja", "ko"], (2, 2))
     assert found.captions["ja"][1].text == "jp two"
+    assert found.pictures[1].cluster == "coco:61849"
     assert found.parallel
     with pytest.raises(UserError, match="cannot be trained on: it is evaluated whole"):
         load_picture_training("xtd10", tmp_path)
