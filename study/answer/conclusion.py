@@ -17,7 +17,7 @@ from trainables.places import Place
 if TYPE_CHECKING:
     from study.answer.answer import Answer
 
-FORMAT = 2
+FORMAT = 3
 """Of `answer.json`; another one is made again."""
 
 
@@ -38,13 +38,28 @@ def conclude(
     Raises:
         UserError: A committed file of ranks that cannot be read.
     """
+    return list(concluded(plan, folder, root, results)["words"]) if results else folder.marks()
+
+
+def concluded(
+    plan: Plan, folder: StudyFolder, root: Place, results: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """What `answer.json` holds: made now, or kept from when it was made of the same.
+
+    Args:
+        plan: Of the study.
+        folder: Of the study.
+        root: Of trial folders and reports.
+        results: As for `conclude`; with none, every hypothesis is undecided.
+
+    Raises:
+        UserError: A committed file of ranks that cannot be read.
+    """
     marks, late = folder.marks(), folder.declared_late()
-    if not results:
-        return marks
     reports = root / "reports" / plan.name
-    path, key = reports / "answer.json", _key(plan, results, [*marks, *late])
+    path, key = reports / "answer.json", answer_key(plan, results, [*marks, *late])
     if (known := _known(path)) is not None and known["of"] == key:
-        return list(known["words"])
+        return known
     # scipy takes seconds to import, and a study that has ended says the same every time
     from study.answer.answer import answer, stored
     from study.answer.exploration import exploratory_words, explore
@@ -54,15 +69,16 @@ def conclude(
     asked = plan.model_copy(update={"cells": tuple(cells)})
     found = answer(asked, stored(asked, root), marks=marks, late=late)
     explored = explore(plan, cells, root, results)
-    lines = [*_selected(plan, cells), *words(found), *exploratory_words(explored)]
-    numbers = _numbers(found) | {"exploration": asdict(explored)}
+    selected = _selected(plan, cells)
+    lines = [*selected, *words(found), *exploratory_words(explored)]
+    numbers = _numbers(found) | {"exploration": asdict(explored), "selected": selected}
     reports.mkdir(parents=True, exist_ok=True)
     storage.write_json(path, {"format": FORMAT, "of": key, "words": lines, **numbers})
     storage.write(reports / "answer.md", _page(plan, lines).encode())
-    return lines
+    return _known(path) or {}
 
 
-def _key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> str:
+def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> str:
     """What the answer is made from: results never change under their digest."""
     known = sorted(results.keys() & plan.specs.keys())
     text = "\n".join([plan.frozen, *plan.tuned, *said, *known])
@@ -95,6 +111,8 @@ def _selected(plan: Plan, cells: Sequence[Cell]) -> list[str]:
 
 def _numbers(answer: Answer) -> dict[str, Any]:
     """Every number of the answer, as plain values."""
+    from study.answer.words import finding_words
+
     return {
         "study": answer.study,
         "question": answer.question,
@@ -102,7 +120,10 @@ def _numbers(answer: Answer) -> dict[str, Any]:
         "trials": answer.trials,
         "with_result": answer.with_result,
         "fixed": dict(answer.fixed),
-        "findings": [asdict(finding) | {"verdict": finding.verdict} for finding in answer.findings],
+        "findings": [
+            asdict(finding) | {"verdict": finding.verdict, "words": finding_words(finding)}
+            for finding in answer.findings
+        ],
     }
 
 

@@ -120,15 +120,15 @@ def stored_scores(
 
 def _both(folder: Place, role: str) -> list[Ranks]:
     """Ranks of one benchmark, of pictures in both directions; none where it was not evaluated."""
-    first = _read(folder / ranks_file(role))
+    first = read_ranks(folder / ranks_file(role))
     if first is None or first.direction != "t2i":
         return [] if first is None else [first]
-    second = _read(folder / ranks_file(role, "i2t"))
+    second = read_ranks(folder / ranks_file(role, "i2t"))
     return [first] if second is None else [first, second]
 
 
-def _read(path: Place) -> Ranks | None:
-    """Ranks of one benchmark; None where the trial was not evaluated on it."""
+def read_ranks(path: Place) -> Ranks | None:
+    """Ranks of one benchmark, from a disk or a store; None where there are none."""
     if isinstance(path, Path):
         return load_ranks(path) if path.exists() else None
     return _fetched(path) if path.exists() else None

@@ -33,7 +33,7 @@ def words(answer: Answer) -> list[str]:
     if not answer.findings:
         lines.append("No hypothesis was declared, so nothing is decided.")
     for finding in answer.findings:
-        lines += _finding(finding)
+        lines += finding_words(finding)
     fixed = [f"{key}={answer.fixed[key]}" for key in FIXED if answer.fixed.get(key) is not None]
     lines.append(
         f"Held fixed: {', '.join([*fixed, 'and in a seed the questions and their order'])}."
@@ -46,7 +46,8 @@ def words(answer: Answer) -> list[str]:
     return lines
 
 
-def _finding(finding: Finding) -> list[str]:
+def finding_words(finding: Finding) -> list[str]:
+    """A hypothesis in sentences: its verdict, then a line a comparison."""
     judgement = finding.judgement
     name = f"{finding.hypothesis} [post hoc]" if finding.post_hoc else finding.hypothesis
     lines = [f"{name}: {finding.verdict}{_brackets(judgement.remark)}.{_corrected(finding)}"]

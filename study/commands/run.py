@@ -24,6 +24,7 @@ from study.commands.remarks import remarks
 from study.extension import declared_late, extended, mark
 from study.launch.launch import Orders
 from study.plan import Plan, check_data, make_plan
+from study.report.written import write_report
 from study.spaces.schema import Tier, load_space, parse_assignments
 from study.study_folder import StudyFolder
 from trainables import faults, storage
@@ -258,6 +259,9 @@ def _outcome(console: Console, plan: Plan, folder: StudyFolder, root: str, drive
         console.print(escape(line))
     for line in remarks(plan, driver.results):
         console.print(line)
+    if driver.results:
+        place = write_report(plan, folder, driver.root, driver.results)
+        console.print(f"Report: {place / 'report.html'}", soft_wrap=True)
     if counts["planned"] or counts["running"]:
         console.print(
             f"interrupted with {counts['planned'] + counts['running']} trials left; resume with\n"

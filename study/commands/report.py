@@ -1,0 +1,28 @@
+"""`report`: one page with the answer of a study and everything behind it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from study.answer.results import committed_results
+from study.commands.console import console as open_console
+from study.commands.home import ROOT, Home, Root, State
+from study.commands.status import open_plan
+from study.report.written import write_report
+
+
+def report(
+    name: Annotated[str, typer.Argument(help="Name of a study.")],
+    root: Root = ROOT,
+    state: State = None,
+) -> int:
+    """Write the report of a study: HTML, Markdown, JSON, and a CSV of every number."""
+    home = Home.open(root, state)
+    plan = open_plan(home, name)
+    results = committed_results(home.root, plan.specs)
+    place = write_report(plan, home.study(name), home.root, results)
+    for file in ("report.html", "report.md", "report.json", "report.csv"):
+        open_console().print(str(place / file), soft_wrap=True)
+    return 0

@@ -1,0 +1,184 @@
+"""Everything a report is made from, read once: answer, committed results, environments, ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from study.answer.groups import language_groups
+from study.answer.names import lower_is_better
+from study.answer.results import CellResult, by_cell
+from study.answer.scores import read_ranks
+from study.answer.table import COLUMNS
+from study.answer.tuning import answering
+from study.plan import Cell, Plan
+from study.report.document import Spread, finite
+from trainables.evaluation.ranks import Ranks, ranks_file
+from trainables.places import Place, at_once
+from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
+
+Pairs = Mapping[tuple[str, str], float]
+
+MOST_READ = 1000
+"""Trials whose environments and ranks are read again; a report of more goes without."""
+
+MOST_LANGUAGES = 12
+"""Languages in a drawing; of more, those with the lowest and the highest figures are shown."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report is made from.
+
+    Attributes:
+        plan: Of the study.
+        root: Of everything, as it is typed after `--root`.
+        answer: As `answer.json`.
+        cells: All cells, with the results they have.
+        arms: Trained cells that answer for themselves or their arm.
+        results: `result.json` by digest.
+        environments: `environment.json` by digest, of at most `MOST_READ` trials.
+        ranks: Mean rank in the pool of all languages, by query and corpus language, by digest.
+        failures: Why trials have no result, by digest.
+    """
+
+    plan: Plan
+    root: str
+    answer: Mapping[str, Any]
+    cells: tuple[CellResult, ...]
+    arms: tuple[CellResult, ...]
+    results: Mapping[str, Mapping[str, Any]]
+    environments: Mapping[str, Mapping[str, Any]]
+    ranks: Mapping[str, Pairs]
+    failures: Mapping[str, str]
+
+    def name(self, cell: Cell) -> str:
+        """The label of a cell, without what was only tuned."""
+        held = {key: value for key, value in cell.params.items() if key not in self.plan.tuned}
+        return Cell(params=held, trials=()).label
+
+    def metrics(self) -> list[str]:
+        """The macro means that trials have, in the order of the comparison table."""
+        return [name for name in COLUMNS if any(cell.values(name) for cell in self.cells)]
+
+    def languages(self) -> list[str]:
+        """Languages of the test benchmark, by what the results name."""
+        names = {
+            name.split("/")[2]
+            for result in self.results.values()
+            for name in result["metrics"]
+            if name.startswith(("map/mono/", "map/multi/", "map/pool_same_language/"))
+        }
+        return sorted(names)
+
+    def mean(self, cell: CellResult, metric: str) -> float | None:
+        """The mean of a metric over a cell's seeds; None where no trial has it."""
+        summary = cell.summary(metric)
+        return finite(summary[0]) if summary else None
+
+    def spread(self, cell: CellResult, metric: str) -> Spread | None:
+        """Mean and standard deviation over seeds."""
+        summary = cell.summary(metric)
+        return Spread(*summary, len(cell.values(metric))) if summary else None
+
+    def pairs(self, cell: CellResult) -> dict[tuple[str, str], float]:
+        """MAP by query and corpus language: mono on the diagonal, cross elsewhere."""
+        found = {}
+        for query in (languages := self.languages()):
+            for corpus in languages:
+                kind = f"mono/{query}" if query == corpus else f"cross/{query}-{corpus}"
+                if (value := self.mean(cell, f"map/{kind}")) is not None:
+                    found[query, corpus] = value
+        return found
+
+    def mean_ranks(self, cell: CellResult) -> dict[tuple[str, str], float]:
+        """Mean rank by query and corpus language, over a cell's seeds."""
+        held = [self.ranks[t.digest] for t in cell.cell.trials if self.ranks.get(t.digest)]
+        return {pair: float(np.mean([one[pair] for one in held])) for pair in (held or [{}])[0]}
+
+
+def gather(
+    plan: Plan,
+    root: Place,
+    answer: Mapping[str, Any],
+    results: dict[str, dict[str, Any]],
+    failures: Mapping[str, str],
+) -> Material:
+    """Read what a report needs beside the answer and the results.
+
+    Args:
+        plan: Of the study.
+        root: Of the trial folders.
+        answer: As `answer.json`.
+        results: By digest, of the trials that have one.
+        failures: Why others have none.
+    """
+    cells = by_cell(plan, results)
+    labels = {cell.label for cell in answering(plan, cells) if cell.params.get("steps") != 0}
+    arms = tuple(cell for cell in cells if cell.cell.label in labels)
+    read = list(results) if len(results) <= MOST_READ else []
+    of_arms = {t.digest for arm in arms for t in arm.cell.trials}
+    return Material(
+        plan,
+        str(root),
+        answer,
+        tuple(cells),
+        arms,
+        results,
+        _each(root, read, lambda folder: read_json(folder / "environment.json")),
+        _each(root, [d for d in read if d in of_arms], mean_ranks_of),
+        {digest: why for digest, why in failures.items() if digest not in results},
+    )
+
+
+def mean_ranks_of(folder: Place) -> Pairs:
+    """Mean rank of the relevant candidates of one committed trial; tied ones share their ranks."""
+    ranks = read_ranks(folder / ranks_file("test"))
+    return {} if ranks is None else mean_ranks(ranks)
+
+
+def mean_ranks(ranks: Ranks) -> Pairs:
+    """Mean rank in the pool by query and corpus language; empty where it would mislead."""
+    if ranks.direction or not ranks.judged_in_all_languages or not ranks.pool_is_several:
+        return {}
+    query = ranks.query_language[ranks.pair_query]
+    found = {}
+    for q, spoken in enumerate(ranks.query_languages):
+        for c, language in enumerate(ranks.corpus_languages):
+            if (held := ranks.pool_midrank[(query == q) & (ranks.language == c)]).size:
+                found[spoken, language] = float(held.mean())
+    return found
+
+
+def _each(root: Place, digests: Sequence[str], read: Any) -> dict[str, Any]:
+    """What `read` finds in the committed folder of each trial."""
+
+    def one(digest: str) -> Any:
+        try:
+            return read(TrialFolder.of(root, digest).committed())
+        except NotCommittedError:
+            return None
+
+    pairs = zip(digests, at_once(root, one, digests), strict=True)
+    return {digest: value for digest, value in pairs if value is not None}
+
+
+def some_languages(values: Iterable[tuple[str, float]]) -> list[str]:
+    """Languages to draw: all, or of many those with the lowest and the highest values, in order."""
+    ordered = [language for language, _ in sorted(values, key=lambda pair: pair[1])]
+    half = MOST_LANGUAGES // 2
+    kept = ordered if len(ordered) <= MOST_LANGUAGES else ordered[:half] + ordered[-half:]
+    return sorted(kept)
+
+
+def better_is(metric: str) -> str:
+    """Which of a column is best."""
+    return "least" if lower_is_better(metric) else "greatest"
+
+
+def groups_of(plan: Plan) -> Mapping[str, tuple[str, ...]]:
+    """Groups of languages that the study reports apart."""
+    return language_groups(plan)

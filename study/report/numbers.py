@@ -1,0 +1,101 @@
+"""Every number of a study as lines of CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from study.report.material import Material
+
+HEADER = (
+    *("kind", "name", "digest", "seed", "benchmark", "part"),
+    *("metric", "setting", "language", "statistic", "value"),
+)
+
+MOST_LINES = 500_000
+"""From here on trials give their means over languages only; `result.json` of each has all."""
+
+KINDS = (
+    *("mono", "cross", "multi", "multi_micro", "pool_same_language"),
+    *("t2i", "i2t", "i2t_multi"),
+)
+
+Line = tuple[Any, ...]
+
+
+def to_csv(material: Material) -> str:
+    """All of it: hypotheses first, then every trial's metrics, counts, training and execution."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(HEADER)
+    for line in [*_hypotheses(material.answer), *_trials(material)]:
+        value = line[-1]
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            writer.writerow(line)
+    return file.getvalue()
+
+
+def named(metric: str) -> tuple[str, str, str, str]:
+    """Benchmark (empty for the test's own), measure, setting and language of a metric's name."""
+    benchmark, _, rest = metric.rpartition(":")
+    measure, *parts = rest.split("/")
+    if not parts:
+        return benchmark, measure, "", ""
+    if parts[0] in KINDS or measure.startswith("map_"):
+        return benchmark, measure, parts[0], "/".join(parts[1:])
+    return benchmark, measure, "", "/".join(parts)
+
+
+def _hypotheses(answer: Mapping[str, Any]) -> Iterator[Line]:
+    for finding in answer["findings"]:
+        _, measure, setting, language = named(finding["metric"])
+        judgement = finding["judgement"]
+        for one in finding["comparisons"]:
+            low, high = one["interval"] or (None, None)
+            first, last = one["bootstrap"] or (None, None)
+            facts = {
+                "effect": one["effect"],
+                "interval low": low,
+                "interval high": high,
+                "bootstrap low": first,
+                "bootstrap high": last,
+                "p": one["p"],
+                "p of a difference beyond the margin": one["p_equivalent"],
+                "corrected p": judgement["p"],
+                "corrected p of a difference beyond the margin": judgement["p_equivalent"],
+                "margin": finding["margin"],
+                "clusters": one["clusters"],
+                "detectable": one["detectable"],
+                "seeds needed": one["seeds_needed"],
+            }
+            name = f"{finding['hypothesis']}: {one['what']}"
+            place = ("hypothesis", name, "", "", "", "", measure, setting, language)
+            yield from ((*place, key, value) for key, value in facts.items())
+            for seed, value in one["by_seed"].items():
+                yield "hypothesis", name, "", seed, *place[4:], "effect of the seed", value
+
+
+def _trials(material: Material) -> Iterator[Line]:
+    brief = sum(len(r["metrics"]) for r in material.results.values()) > MOST_LINES
+    for cell in material.plan.cells:
+        for trial in cell.trials:
+            if (result := material.results.get(trial.digest)) is None:
+                continue
+            head = "trial", cell.label, trial.digest, trial.seed
+            test = material.plan.specs[trial.digest].test.name
+            for part in ("metrics", "validation"):
+                for metric, value in result[part].items():
+                    benchmark, *rest = named(metric)
+                    if not (brief and rest[2]):
+                        role = "test" if part == "metrics" else part
+                        yield *head, benchmark or test, role, *rest, "mean", value
+            for role, counts in ({} if brief else result["counts"]).items():
+                for key, value in counts.items():
+                    yield *head, test if role == "test" else role, "counts", key, "", "", "n", value
+            environment = material.environments.get(trial.digest, {})
+            costs = {"seconds": environment.get("seconds")} | dict(result["training"])
+            for key, value in costs.items():
+                yield *head, "", "training", key, "", "", "value", value

@@ -1,0 +1,140 @@
+"""The report in `reports/<study>/`: written again only when what it is made of changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from study.answer.conclusion import answer_key, concluded
+from study.plan import Plan
+from study.study_folder import StudyFolder
+from trainables import storage
+from trainables.places import Place
+
+if TYPE_CHECKING:
+    from study.report.document import Document, Table
+    from study.report.material import Material
+
+FORMAT = 1
+"""Of the report; raised by every change of what it shows, so that it is written again."""
+
+MADE = "made.json"
+"""Written last: what the files beside it were made of."""
+
+
+def write_report(
+    plan: Plan, folder: StudyFolder, root: Place, results: dict[str, dict[str, Any]]
+) -> Place:
+    """Write `report.html`, `.md`, `.json` and `.csv`, unless they are there and say the same.
+
+    Args:
+        plan: Of the study.
+        folder: Of the study: what failed, and what was changed late.
+        root: Of trial folders and reports.
+        results: `result.json` by digest, of the trials that have one.
+
+    Returns:
+        The folder with the report.
+
+    Raises:
+        UserError: A committed file of ranks that cannot be read.
+    """
+    place = root / "reports" / plan.name
+    failures = folder.failures() if len(results) < len(plan.specs) else {}
+    said = [*folder.marks(), *folder.declared_late(), *map(":".join, sorted(failures.items()))]
+    made = {"format": FORMAT, "of": _key(plan, results, said)}
+    if _known(place / MADE) == made and (place / "report.html").exists():
+        return place
+    # what draws and infers is imported only where there is something to draw
+    from study.report.html import to_html
+    from study.report.markdown import to_markdown
+    from study.report.material import gather
+    from study.report.numbers import to_csv
+
+    answer = concluded(plan, folder, root, results)
+    material = gather(plan, root, answer, results, failures)
+    document = compose(material)
+    place.mkdir(parents=True, exist_ok=True)
+    storage.write(place / "report.html", to_html(document).encode())
+    storage.write(place / "report.md", to_markdown(document).encode())
+    storage.write(place / "report.csv", to_csv(material).encode())
+    storage.write_json(place / "report.json", to_values(document, answer))
+    storage.write_json(place / MADE, made)
+    return place
+
+
+def compose(material: Material) -> Document:
+    """The report's content, the answer first."""
+    from study.report import answered, compared, languages, published, tradeoffs, validity
+    from study.report.document import Document
+
+    plan = material.plan
+    specs = list(plan.specs.values())
+    encoders = ", ".join(sorted({spec.encoder.name for spec in specs}))
+    tests = ", ".join(dict.fromkeys([*(spec.test.name for spec in specs), *plan.also]))
+    facts = (
+        f"Space {plan.space}, tier {plan.tier}; {len(plan.cells)} cells, {len(specs)} trials; "
+        f"tested on {tests} with {encoders}."
+    )
+    sections = (
+        answered.answered(material),
+        compared.compared(material),
+        compared.responses(material),
+        languages.pairs_of_languages(material),
+        languages.bias(material),
+        tradeoffs.tradeoffs(material),
+        tradeoffs.cost(material),
+        tradeoffs.everything(material),
+        answered.explored(material),
+        validity.validity(material),
+        published.published(material),
+        validity.reproduction(material),
+    )
+    there = tuple(section for section in sections if section is not None)
+    return Document(plan.name, plan.question, facts, there)
+
+
+def to_values(document: Document, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The report as plain values: the answer, and every table with unrounded figures."""
+    return {
+        "format": FORMAT,
+        "study": document.title,
+        "question": document.question,
+        "facts": document.facts,
+        "answer": {key: value for key, value in answer.items() if key not in ("of", "format")},
+        "tables": {table.name: _plain(table) for table in document.tables()},
+    }
+
+
+def _plain(table: Table) -> dict[str, Any]:
+    from study.report.document import Spread, finite
+
+    def value(one: Any) -> Any:
+        if isinstance(one, Spread):
+            mean, deviation = finite(one.mean), finite(one.deviation)
+            return {"mean": mean, "deviation": deviation, "count": one.count}
+        return finite(one) if isinstance(one, float) else one
+
+    return {
+        "caption": table.caption,
+        "columns": [column.title for column in table.columns],
+        "rows": [[value(one) for one in row] for row in table.rows],
+        "note": table.note,
+    }
+
+
+def _key(plan: Plan, results: Mapping[str, Any], said: list[str]) -> str:
+    """What the report is made from, the answer included."""
+    labels = "\n".join(cell.label for cell in plan.cells)
+    text = "\n".join([answer_key(plan, results, said), plan.question, labels])
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _known(path: Place) -> Any:
+    """What was written last; None where there is nothing that can be read."""
+    try:
+        return json.loads(storage.read(path))
+    except (OSError, ValueError):
+        return None
