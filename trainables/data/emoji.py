@@ -56,21 +56,14 @@ def read_emoji(request: Request) -> Album:
     """
     part = request.part or "test"
     names, files = _names(request)
-    pictures = {
-        tuple(int(point, 16) for point in groups["points"].split("_")): path
-        for path, groups in find(request.folder, IMAGES)
-    }
-    if not pictures:
-        raise UserError(
-            f"{request.name}: no emoji_u….png in {request.folder}; {help_with(request.name)}"
-        )
+    pictures = _pictures(request)
     english = {points: name for points, name in names["en"].items() if points in pictures}
     families = families_of(english)
     wanted = request.languages or tuple(names)
     entries = [
         Entry(
             path.stem,
-            path.name,
+            path.relative_to(request.folder).as_posix(),
             {la: [names[la][points]] for la in wanted if points in names[la]},
             families[points],
         )
@@ -116,6 +109,20 @@ def part_of(family: str) -> str:
 def _without_gender(name: str) -> str:
     words = [word for word in re.findall(r"\w+", name.lower()) if word not in GENDER_WORDS]
     return "words " + " ".join(words)
+
+
+def _pictures(request: Request) -> dict[Points, Path]:
+    """Code points to the picture; of several sizes, as Noto's repository has them, that of 72."""
+    found: dict[Points, Path] = {}
+    for path, groups in find(request.folder, IMAGES):
+        points = tuple(int(point, 16) for point in groups["points"].split("_"))
+        if points not in found or path.parent.name == "72":
+            found[points] = path
+    if not found:
+        raise UserError(
+            f"{request.name}: no emoji_u….png in {request.folder}; {help_with(request.name)}"
+        )
+    return found
 
 
 def _names(request: Request) -> tuple[dict[str, dict[Points, str]], dict[str, Path]]:

@@ -413,6 +413,36 @@ def test_variants_of_an_emoji_are_one_family() -> None:
     assert "woman" in GENDER_WORDS
 
 
+def test_emoji_of_a_clone_of_their_repositories(tmp_path: Path) -> None:
+    names = {"😀": "grinning face", "👩‍🚀": "woman astronaut", "🚀": "rocket", "☠️": "skull"}
+    for language in ("en", "sw"):
+        held = {e: {"default": ["x"], "tts": [f"{language} {n}"]} for e, n in names.items()}
+        held["→"] = {"default": ["arrow"], "tts": [f"{language} arrow"]}
+        write_lines(
+            tmp_path / "annotations" / language / "annotations.json.gz",
+            [{"annotations": {"annotations": held}}],
+        )
+    for size, shade in (("32", 1), ("72", 2), ("128", 3)):
+        for code in ("1f600", "1f469_200d_1f680", "1f680", "2620", "1f9ff"):
+            put(tmp_path / "png" / size / f"emoji_u{code}.png", shade)
+    found = load_picture_benchmark("emoji", tmp_path, ["sw"], part="all")
+    assert {(c.picture, c.text) for c in found.captions["sw"]} == {
+        ("emoji_u1f600", "sw grinning face"),
+        ("emoji_u1f469_200d_1f680", "sw woman astronaut"),
+        ("emoji_u1f680", "sw rocket"),
+        ("emoji_u2620", "sw skull"),
+    }
+    assert {open_picture(p).getpixel((0, 0)) for p in found.pictures} == {(2, 2, 2)}
+    assert found.dropped == {"pictures without a name": 1}
+    assert len({p.cluster for p in found.pictures}) == 3
+    write_lines(tmp_path / "annotations" / "sw" / "annotations.json.gz", [{"annotations": {}}])
+    with pytest.raises(UserError, match=r"annotations.json.gz has no annotations.annotations"):
+        load_picture_benchmark("emoji", tmp_path, ["sw"])
+    (tmp_path / "annotations" / "en" / "annotations.json.gz").unlink()
+    with pytest.raises(UserError, match=r"no annotations\.json of language 'en'"):
+        load_picture_benchmark("emoji", tmp_path, ["sw"])
+
+
 # ---- people's own pictures
 
 
