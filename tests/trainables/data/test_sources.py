@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -15,6 +16,8 @@ from tests.trainables.data.samples import write_lines, write_text
 from trainables.data.catalog import load_benchmark, load_training, open_benchmark, reference
 from trainables.data.corpus import Benchmark
 from trainables.data.languages import BELEBELE, bcp47
+from trainables.data.picture_catalog import load_picture_benchmark
+from trainables.data.scenes import png
 from trainables.data.topics import read_qrels
 from trainables.data.xor_tydi import answer_recall, read_answers
 from trainables.errors import UserError
@@ -509,8 +512,12 @@ def test_the_documentation_names_every_source_and_its_examples_load(tmp_path: Pa
     assert not [name for name, source in table().items()
                 if not source.embedded and f"| `{name}` |" not in text]  # fmt: skip
     blocks = [block.partition("```")[0] for block in text.split("```json\n")[1:]]
-    names = ("queries", "corpus", "qrels", "train")
+    names = ("queries", "corpus", "qrels", "train", "captions")
     for name, block in zip(names, blocks, strict=True):
         (tmp_path / f"{name}.jsonl").write_text(block, encoding="utf-8")
     assert sizes(load_benchmark("jsonl", tmp_path)) == {"en": (1, 1), "sw": (1, 1)}
     assert load_training("jsonl", tmp_path, negatives=True).languages == ("en", "sw")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "17.jpg").write_bytes(png(np.zeros((2, 2, 3), dtype=np.uint8)))
+    album = load_picture_benchmark("captions", tmp_path)
+    assert {la: len(found) for la, found in album.captions.items()} == {"en": 2, "sw": 1}
