@@ -87,14 +87,16 @@ def files_of(album: Album, request: Request) -> Found:
     """All that decides what is loaded: captions, tables, and the image files they name.
 
     Raises:
-        UserError: As `benchmark_of`.
+        UserError: As `benchmark_of`, or it is to be trained on and no image is there.
     """
     entries = _chosen(album, request)
     files = dict(album.files)
     for entry, source in zip(entries, _sources(album, entries, request), strict=True):
         if isinstance(source, Path):
             files[f"image {entry.id}"] = source
-    _pictures(album, entries, request)
+    _, _, refusal = _pictures(album, entries, request)
+    if refusal and request.training:
+        raise UserError(f"{request.name} cannot be trained on: {refusal}")
     languages = {language for entry in entries for language in entry.captions}
     return Found(files, request.languages or tuple(sorted(languages)))
 

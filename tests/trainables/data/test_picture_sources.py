@@ -121,6 +121,8 @@ def test_xflickrco_few_shot_is_the_published_one(shared: Path) -> None:
     assert len({picture.id for picture in rows.pictures}) == 100
     with pytest.raises(UserError, match=r"xflickrco cannot be trained on: .*none of the 100"):
         rows.refuse_if_incomplete()
+    with pytest.raises(UserError, match=r"xflickrco cannot be trained on: .*none of the 100"):
+        reference("xflickrco", folder, ["de"], part="train_100", training=True)
     with pytest.raises(UserError, match="xflickrco cannot be evaluated: there are captions"):
         load_benchmark("xflickrco", folder, part="train_100").refuse_if_incomplete()
 
