@@ -35,7 +35,8 @@ def answered(material: Material) -> Section:
     blocks += [Text(text) for text in _standing(material)]
     blocks += [_card(finding) for finding in answer["findings"]]
     if answer["findings"]:
-        blocks += [_table(material), _forests(material), Text(_family(material))]
+        blocks += [_forests(material), Text(_family(material))]
+        blocks += [_verdicts(material), _comparisons(material)]
     blocks.append(Text(" ".join(["Held fixed in all compared trials:", _fixed(answer)])))
     return Section("Answer", tuple(blocks))
 
@@ -63,50 +64,53 @@ def _standing(material: Material) -> list[str]:
 
 
 def _card(finding: Mapping[str, Any]) -> Card:
+    """The words of the answer; verdict and remark stand apart from the corrected p."""
     first, *rest = finding["words"]
-    said = first.partition(": ")[2]
     marks = ("post hoc",) if finding["post_hoc"] else ()
+    remark = finding["judgement"]["remark"]
+    said = f"{finding['verdict']} ({remark})" if remark else finding["verdict"]
+    corrected = first.rpartition(f"{said}.")[2].strip()
+    lines = [corrected, *(line.strip() for line in rest)]
     return Card(
-        finding["verdict"],
-        finding["hypothesis"],
-        marks,
-        (said[:1].upper() + said[1:], *(line.strip() for line in rest)),
+        finding["verdict"], finding["hypothesis"], marks, remark, tuple(filter(None, lines))
     )
 
 
-def _table(material: Material) -> Table:
-    columns = ("hypothesis", "verdict", "metric", "contrast", "effect", "95 % from", "to")
-    rest = ("corrected p", "p, equivalent", "margin", "seeds", "clusters", "detectable")
+def _verdicts(material: Material) -> Table:
     rows = []
     for finding in material.answer["findings"]:
         judgement = finding["judgement"]
-        mark = " [post hoc]" if finding["post_hoc"] else ""
-        for one in finding["comparisons"]:
-            low, high = one["interval"] or (None, None)
-            rows.append(
-                (
-                    f"{finding['hypothesis']}{mark}",
-                    finding["verdict"],
-                    finding["metric"],
-                    one["what"],
-                    one["effect"],
-                    low,
-                    high,
-                    judgement["p"],
-                    judgement["p_equivalent"],
-                    float(finding["margin"]),
-                    len(one["by_seed"]),
-                    one["clusters"],
-                    one["detectable"],
-                )
-            )
-    return Table(
-        "hypotheses",
-        "Every comparison, in units of its metric",
-        tuple(map(Column, columns + rest)),
-        tuple(rows),
-        "Detectable: the effect found with 80 % probability. p are corrected, intervals are not.",
+        p = judgement["p"], judgement["p_equivalent"]
+        margin = float(finding["margin"])
+        rows.append((_named(finding), finding["verdict"], *p, margin, finding["why"]))
+    columns = (
+        *map(Column, ("hypothesis", "verdict")),
+        *(Column(name, 3, least=0.001) for name in ("p of no difference", "p beyond the margin")),
+        *map(Column, ("margin", "why this margin")),
     )
+    caption = "Verdicts with corrected p"
+    return Table("verdicts", caption, columns, tuple(rows))
+
+
+def _comparisons(material: Material) -> Table:
+    rows = []
+    for finding in material.answer["findings"]:
+        for one in finding["comparisons"]:
+            effect = one["effect"], *(one["interval"] or (None, None)), one["detectable"]
+            units = len(one["by_seed"]), one["clusters"]
+            rows.append((_named(finding), finding["metric"], one["what"], *effect, *units))
+    names = ("hypothesis", "metric", "contrast", "effect", "95 % from", "to", "detectable")
+    return Table(
+        "comparisons",
+        "Every comparison, in units of its metric",
+        tuple(map(Column, (*names, "seeds", "clusters"))),
+        tuple(rows),
+        "Detectable: the effect that is found with 80 % probability. Intervals are not corrected.",
+    )
+
+
+def _named(finding: Mapping[str, Any]) -> str:
+    return f"{finding['hypothesis']}{' [post hoc]' if finding['post_hoc'] else ''}"
 
 
 def _forests(material: Material) -> Gallery:

@@ -29,11 +29,13 @@ class Column:
         title: Its header.
         digits: Behind the point, of numbers.
         best: Whether the greatest or the least is marked, and nothing more is said of it.
+        least: Smaller numbers are shown as less than this: of p.
     """
 
     title: str
     digits: int = 4
     best: str = ""
+    least: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,12 @@ class Notice:
 
 @dataclass(frozen=True)
 class Card:
-    """A hypothesis: its verdict and the sentences behind it."""
+    """A hypothesis: its verdict with a remark, and the sentences behind it."""
 
     verdict: str
     title: str
     marks: tuple[str, ...]
+    remark: str
     lines: tuple[str, ...]
 
 
@@ -168,13 +171,15 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def shown(value: Value, digits: int = 4) -> str:
+def shown(value: Value, digits: int = 4, least: float = 0.0) -> str:
     """A value of a table as text; NaN and infinity are no values."""
     if isinstance(value, Spread):
         text = shown(value.mean, digits)
         return text if value.deviation is None else f"{text} ± {shown(value.deviation, digits)}"
     if value is None or (isinstance(value, float) and finite(value) is None):
         return MISSING
+    if isinstance(value, float) and 0 <= value < least:
+        return f"< {least:g}"
     if isinstance(value, float):
         return f"{value:.{digits}f}"
     return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else value

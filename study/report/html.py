@@ -112,10 +112,11 @@ def _block(block: Block) -> str:
 def _card(card: Card) -> str:
     marks = [tag("span", escape(mark), class_="mark6") for mark in card.marks]
     verdict = f"{SYMBOLS[card.verdict]} {card.verdict}"
+    remark = tag("span", escape(f"({card.remark})"), class_="remark") if card.remark else ""
     return tag(
         "article",
         tag("h3", escape(card.title), *marks),
-        tag("p", verdict, class_="verdict"),
+        tag("p", tag("span", verdict, class_="verdict"), f" {remark}"),
         *(tag("p", escape(text)) for text in card.lines),
         class_=f"card {card.verdict}",
     )
@@ -147,12 +148,13 @@ def _table(table: Table) -> str:
     rows = [tag("tr", *_row(table, row, kinds, best)) for row in table.rows]
     content = tag(
         "table",
-        tag("caption", escape(table.caption)),
         tag("thead", tag("tr", *header)),
         tag("tbody", *rows) if rows else "",
+        aria_label=table.caption,
     )
+    caption = tag("p", escape(table.caption), class_="caption")
     note = tag("p", escape(table.note), class_="note") if table.note else ""
-    return _region(table.caption, content) + note
+    return caption + _region(table.caption, content) + note
 
 
 def _row(
@@ -160,7 +162,7 @@ def _row(
 ) -> list[str]:
     cells = []
     for index, (value, column) in enumerate(zip(row, table.columns, strict=True)):
-        text = escape(shown(value, column.digits))
+        text = escape(shown(value, column.digits, column.least))
         if best[index] is not None and number(value) == best[index]:
             text = tag("strong", text)
         if index == 0:

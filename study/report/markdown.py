@@ -51,7 +51,8 @@ def _block(block: Block) -> str:
         case Card():
             marks = "".join(f" [{mark}]" for mark in block.marks)
             lines = "\n".join(f"- {_plain(text)}" for text in block.lines)
-            return f"### {_plain(block.title)}{marks}: {block.verdict}\n\n{lines}"
+            remark = f" ({_plain(block.remark)})" if block.remark else ""
+            return f"### {_plain(block.title)}{marks}: {block.verdict}{remark}\n\n{lines}"
 
 
 def _figure(figure: Figure) -> str:
@@ -64,7 +65,7 @@ def _table(table: Table) -> str:
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     for row in table.rows:
         cells = zip(row, table.columns, strict=True)
-        lines.append(f"| {' | '.join(_cell(shown(v, c.digits)) for v, c in cells)} |")
+        lines.append(f"| {' | '.join(_cell(shown(v, c.digits, c.least)) for v, c in cells)} |")
     note = f"\n\n{_plain(table.note)}" if table.note else ""
     return f"*{_plain(table.caption)}*\n\n" + "\n".join(lines) + note
 

@@ -18,10 +18,12 @@ class Axis:
     Attributes:
         title: Its name.
         values: Numbers, or texts of which the different ones are spread evenly.
+        searched: It is a parameter, whose levels are all named.
     """
 
     title: str
     values: tuple[float | str | None, ...]
+    searched: bool = False
 
 
 def parallel(title: str, description: str, axes: Sequence[Axis], shade: Sequence[float]) -> str:
@@ -71,7 +73,7 @@ def _axis(axis: Axis, x: float) -> tuple[str, list[float | None]]:
     if len(numbers) == sum(v is not None for v in axis.values):
         scale = Scale.over(numbers, TOP + PLOT, TOP, 0.04)
         levels = sorted(set(numbers))
-        ticks = [(v, f"{v:g}") for v in levels] if len(levels) <= 6 else scale.ticks(5)
+        ticks = [(v, f"{v:g}") for v in levels] if axis.searched else scale.ticks(5)
         parts += [_tick(x, scale(value), text) for value, text in ticks]
         return "".join(parts), [scale(v) if isinstance(v, float) else None for v in axis.values]
     names = list(dict.fromkeys(str(v) for v in axis.values if v is not None))
@@ -82,4 +84,4 @@ def _axis(axis: Axis, x: float) -> tuple[str, list[float | None]]:
 
 
 def _tick(x: float, y: float, text: str) -> str:
-    return line(x - 3, y, x + 3, y, "rail") + words(x + 6, y + 4, text, "tick halo")
+    return line(x - 3, y, x + 3, y, "rail") + words(x + 5, y - 3, text, "tick halo")

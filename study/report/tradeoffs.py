@@ -66,7 +66,11 @@ def cost(material: Material) -> Section:
         )
         for cell in shown
     )
-    columns = (Column("cell"), *(Column(key, 1) for key in headers), Column(primary))
+    columns = (
+        Column("cell"),
+        *(Column(key, 1 if key == "seconds" else 0) for key in headers),
+        Column(primary),
+    )
     caption = "Means over a cell's trials; seconds are of the attempt that counts, on its machine"
     table = Table("cost", caption, columns, rows)
     spots = [
@@ -99,7 +103,10 @@ def everything(material: Material) -> Section:
     if len(arms) < 2 or not metrics:
         text = "Fewer than two trained cells have a result: there is nothing to draw together."
         return Section("Parameters and metrics", (Text(text),))
-    axes = [Axis(key, tuple(_level(arm.cell.params.get(key)) for arm in arms)) for key in keys]
+    axes = [
+        Axis(key, tuple(_level(arm.cell.params.get(key)) for arm in arms), searched=True)
+        for key in keys
+    ]
     axes += [Axis(name, tuple(material.mean(arm, name) for arm in arms)) for name in metrics]
     primary = [material.mean(arm, material.plan.primary) or 0.0 for arm in arms]
     low, high = min(primary), max(primary)

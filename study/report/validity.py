@@ -80,8 +80,8 @@ def _contamination(material: Material) -> Table:
         *(Column("what was found, what was not seen"), Column("trials")),
     )
     caption = "Contamination: is the evaluation new to the trials?"
-    note = "`none found by these methods` is no proof: translations and paraphrases stay unseen."
-    return Table("contamination", caption, columns, rows, note.replace("`", ""))
+    note = "“None found by these methods” is no proof: translations and paraphrases stay unseen."
+    return Table("contamination", caption, columns, rows, note)
 
 
 def _claim(one: Mapping[str, Any]) -> tuple[str, str]:
@@ -199,7 +199,7 @@ def _environments(material: Material) -> list[Block]:
         execution = material.results[digest]["execution"]
         versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
         computed = f"{execution.get('device')}, {execution.get('precision')}"
-        threads = f"{execution.get('threads')} threads"
+        threads = f"threads {execution.get('threads')}"
         machine = environment.get("platform", "")
         python = f"Python {environment.get('python')}"
         found[f"{python}, {versions}", machine, f"{computed}, {threads}"] += 1
