@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from study.ledger_rows import Row
+from study.pictures import heatmap_page
 from study.plan import Plan
 from study.study_folder import StudyFolder
 from study.tracking import StudyInfo, Tracker, TrialView, default_uri
@@ -20,6 +21,7 @@ from study.tracking.store import sqlite_file
 from study.tracking.values import Value
 from trainables import faults, storage
 from trainables.places import Place, local_state
+from trainables.spec import Spec
 from trainables.trial_folder import TrialFolder, read_json
 
 SPEC_PARAMS = (
@@ -35,6 +37,12 @@ SPEC_PARAMS = (
     "shuffle_pairs",
 )
 """Fields of the spec that MLflow shows as parameters; the rest is in the artifact."""
+
+REPORTS = ("report.html", "report.md", "report.csv", "answer.md", "answer.json")
+"""Files of a study's report that its parent run keeps as artifacts."""
+
+MOST_RANKS_BYTES = 20_000_000
+"""Larger files of ranks stay in the trial folder alone."""
 
 CLOSE_SECONDS = 60.0
 """How long the end of a study waits for MLflow."""
@@ -108,9 +116,12 @@ class View:
                 trial,
                 history=history,
                 tags={
+                    **trial.tags,
                     "zero_shot": result["zero_shot"]["verdict"],
                     "layout_changed": "yes" if result.get("layout_changed") else "",
                 },
+                artifacts=dict(trial.artifacts) | _drawn(trial.name, metrics),
+                files=_ranks(folder),
                 started_ms=round(1000 * times["began"]),
                 ended_ms=round(1000 * (times["began"] + times["seconds"])),
             )
@@ -125,14 +136,21 @@ class View:
         """Wait a little for what is still on its way, and say what did not arrive."""
         if self._tracker is None:
             return
-        if counts:
-            self._tracker.summarize({f"trials/{state}": n for state, n in counts.items()}, {})
+        if counts or self._reports():
+            numbers = {f"trials/{state}": n for state, n in counts.items()}
+            self._tracker.summarize(numbers, self._reports())
         if missing := self._tracker.close(CLOSE_SECONDS):
             why = f" ({escape(self._tracker.problem[:200])})" if self._tracker.problem else ""
             console.print(
                 f"[yellow]MLflow lacks {len(missing)} trials[/]{why}; the study itself is whole. "
                 f"Fill the view with: python -m study track {self.plan.name}"
             )
+
+    def _reports(self) -> dict[str, str]:
+        """The answer and the report, as far as they have been written."""
+        folder = self.root / "reports" / self.plan.name
+        held = {name: folder / name for name in REPORTS if (folder / name).exists()}
+        return {name: storage.read(path).decode() for name, path in held.items()}
 
     def _trial(self, row: Row, state: str, reason: str, metrics: dict[str, float]) -> TrialView:
         spec = self.plan.specs[row.digest]
@@ -159,7 +177,9 @@ class View:
             params=params,
             seed=row.seed,
             metrics=metrics,
+            tags={"arm": label, "seed": "" if row.seed is None else str(row.seed)},
             artifacts={"spec.json": spec.model_dump_json(indent=1, exclude_none=True)},
+            datasets=_datasets(spec),
         )
 
     def _open(self) -> Tracker:
@@ -183,3 +203,27 @@ class View:
         """MLflow has all of a trial (called from the tracker's thread)."""
         self._folder.note_tracked(self.place, trial.digest, trial.state)
         faults.at("view.noted", digest=trial.digest)
+
+
+def _datasets(spec: Spec) -> dict[str, tuple[str, str]]:
+    """What a trial reads, by what it reads it for."""
+    read = {"train": spec.train, "validation": spec.validation, "test": spec.test}
+    read |= {f"test of {ref.name}": ref for ref in spec.also or ()}
+    return {
+        use: (f"{ref.name}:{ref.part}" if ref.part else ref.name, ref.digest)
+        for use, ref in read.items()
+        if ref is not None
+    }
+
+
+def _drawn(title: str, metrics: Mapping[str, float]) -> dict[str, str]:
+    page = heatmap_page(title, metrics)
+    return {} if page is None else {"heatmap.html": page}
+
+
+def _ranks(folder: Place) -> tuple[Path, ...]:
+    """Ranks that lie on this machine and are small enough to be kept twice."""
+    if not isinstance(folder, Path):
+        return ()
+    files = sorted(folder.glob("ranks-*.npz"))
+    return tuple(file for file in files if file.stat().st_size <= MOST_RANKS_BYTES)

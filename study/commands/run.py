@@ -218,7 +218,10 @@ def _drive(
         console.print("Nothing to do: every planned trial has ended.")
     else:
         driver.run(jobs, orders)
-    view.close(console, driver.counts())
+    try:
+        conclude(plan, folder, orders.root, driver.results)  # which the view shows too
+    finally:
+        view.close(console, driver.counts())
     return driver
 
 

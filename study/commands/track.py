@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from study.answer.conclusion import conclude
 from study.answer.results import committed_results
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
@@ -47,6 +48,7 @@ def track(
             elif said := row.reason or failures.get(trial.digest):
                 reason, _, detail = said.partition(": ")
                 view.failed(row, reason, detail)
+    conclude(plan, folder, home.root, results)  # which the view shows too
     console.print(f"{len(results)} committed trials of {name} told to MLflow.")
     view.close(console, {})
     return 0

@@ -11,8 +11,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 from urllib.error import URLError
@@ -42,10 +43,19 @@ def ui(
     state: State = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 5000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    optuna: Annotated[
+        bool, typer.Option("--optuna", help="Optuna's dashboard over the ledger, too.")
+    ] = False,
 ) -> int:
     """Show the studies of a root in MLflow's web pages, until Ctrl-C."""
     folder = Home.open(root, state).state
-    with serving(folder, port, host) as address:
+    with ExitStack() as servers:
+        if optuna:
+            dashboard = servers.enter_context(serving_ledger(folder, host))
+            typer.echo(
+                f"Optuna's dashboard answers at {dashboard}; states only, figures come from folders"
+            )
+        address = servers.enter_context(serving(folder, port, host))
         typer.echo(f"MLflow answers at {address} (stop it with Ctrl-C)")
         for study in links(folder, address):
             typer.echo(f"\n{study.name}\n  charts  {study.charts}\n  runs    {study.runs}")
@@ -71,29 +81,59 @@ def serving(root: Path, port: int, host: str) -> Iterator[str]:
             "name another place with --root DIR"
         )
     port = free_port(host, port)
-    log = root.resolve() / "mlflow-ui.log"
     command = [
         *(sys.executable, "-m", "mlflow", "ui", "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{store}"),
         *("--artifacts-destination", (store.parent / "mlartifacts").as_uri()),
         *("--host", host, "--port", str(port)),
     ]
+    with _answering(command, root.resolve() / "mlflow-ui.log", host, port, "/health") as address:
+        yield address
+
+
+@contextmanager
+def serving_ledger(root: Path, host: str) -> Iterator[str]:
+    """Run Optuna's dashboard on the ledger of `root` and yield its address, at any free port.
+
+    Raises:
+        UserError: It is not installed, there is no ledger, or it does not start.
+    """
+    if find_spec("optuna_dashboard") is None:
+        raise UserError(
+            "--optuna: Optuna's dashboard is not installed: pip install "
+            "'hybrid-batch-study[dashboard]'"
+        )
+    ledger = root.resolve() / "ledger.db"
+    if not ledger.is_file():
+        raise UserError(f"{root}: no ledger (ledger.db) here; name another place with --root DIR")
+    port = free_port(host, 0)
+    command = [
+        *(sys.executable, "-c", "from optuna_dashboard._cli import main; main()"),
+        *(f"sqlite:///{ledger}", "--host", host, "--port", str(port)),
+    ]
+    with _answering(command, root.resolve() / "optuna-ui.log", host, port, "/") as address:
+        yield address
+
+
+@contextmanager
+def _answering(command: list[str], log: Path, host: str, port: int, page: str) -> Iterator[str]:
+    """Run a server and yield its address once this page answers; it ends with the block."""
     with log.open("w") as output:
-        # A group of its own: the server has a child process, which must end with it.
+        # A group of its own: the server may have child processes, which must end with it.
         server = subprocess.Popen(
             command,
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env=os.environ | SERVER_ENVIRONMENT,
-            cwd=store.parent,
+            cwd=log.parent,
             start_new_session=True,
         )
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{'127.0.0.1' if host == '0.0.0.0' else shown}:{port}"
-        wait_for(server, address, log)
+        wait_for(server, f"{address}{page}", log)
         yield address
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -151,8 +191,8 @@ def free_port(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    """Return once the server answers.
+def wait_for(server: subprocess.Popen[bytes], page: str, log: Path) -> None:
+    """Return once the page answers.
 
     Raises:
         UserError: It ended or stayed silent; with the last lines of its log.
@@ -162,12 +202,12 @@ def wait_for(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while server.poll() is None and time.monotonic() < end:
         try:
-            with direct.open(f"{address}/health", timeout=2):
+            with direct.open(page, timeout=2):
                 return
         except (URLError, OSError):
             time.sleep(0.2)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
-    raise UserError(f"MLflow's server did not start; {log} ends with:\n{tail}")
+    raise UserError(f"the server did not start; {log} ends with:\n{tail}")
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:

@@ -24,7 +24,7 @@ from trainables import faults
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import DatasetInput, Metric, Run
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -39,7 +39,7 @@ ENVIRONMENT = {
 STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 """What MLflow calls the states in which a trial can end."""
 
-MAX_PARAM, MAX_TAG = 6000, 8000  # characters; MLflow refuses longer values
+MAX_PARAM, MAX_TAG, MAX_DIGEST = 6000, 8000, 36  # characters; MLflow refuses longer values
 
 
 def default_uri(root: Path) -> str:
@@ -170,12 +170,16 @@ class Store:
         metrics = [Metric(key, value, start + step, step) for key, value, step in points(trial)]
         params = {**trial.params, "seed": trial.seed}
         self._log(run_id, _texts(params), {}, metrics)
+        if trial.datasets:
+            self.client.log_inputs(run_id, _inputs(trial.datasets))
         faults.at("view.logged", digest=trial.digest)
         artifacts = dict(trial.artifacts)
         if pairs := without_pairs(trial.metrics)[1]:
             artifacts["pairs.json"] = json.dumps(pairs, indent=1, sort_keys=True)
         for name, text in artifacts.items():
             self.client.log_text(run_id, text, name)
+        for file in trial.files:
+            self.client.log_artifact(run_id, file)
         faults.at("view.stored", digest=trial.digest)
         self.client.set_terminated(run_id, STATUS[trial.state], end_time=trial.ended_ms)
         faults.at("view.ended", digest=trial.digest)
@@ -257,6 +261,19 @@ def _artifacts(uri: str, study: StudyInfo) -> str | None:
     if study.artifacts is None or uri.startswith(("http:", "https:")):
         return None
     return study.artifacts.resolve().as_uri()
+
+
+def _inputs(datasets: Mapping[str, tuple[str, str]]) -> list[DatasetInput]:
+    """Data as MLflow lists them: by name and hash; nothing says where the files lie."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return [
+        DatasetInput(
+            Dataset(name=name, digest=digest[:MAX_DIGEST], source_type="code", source="{}"),
+            [InputTag("mlflow.data.context", read_for)],
+        )
+        for read_for, (name, digest) in datasets.items()
+    ]
 
 
 def _texts(params: Mapping[str, object]) -> dict[str, str]:

@@ -58,6 +58,8 @@ class TrialView:
         history: Numbers on the way, as (step, {name: value}).
         tags: Words about the trial.
         artifacts: Texts by file name.
+        files: Files of this machine that become artifacts, under their own names.
+        datasets: What was read, by what it was read for: (name, hash).
         started_ms: When it started, in ms since 1970; None for when it was recorded.
         ended_ms: When it ended.
     """
@@ -72,6 +74,8 @@ class TrialView:
     history: Sequence[tuple[int, Mapping[str, float]]] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     artifacts: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[Path] = ()
+    datasets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     started_ms: int | None = None
     ended_ms: int | None = None
 
