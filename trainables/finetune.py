@@ -18,11 +18,14 @@ from trainables.checkpoint import Clock, latest_checkpoint, save_checkpoint
 from trainables.data import catalog
 from trainables.data.contamination import Contamination, contamination
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.picture_catalog import open_picture_benchmark
+from trainables.data.pictures import PictureBenchmark
 from trainables.data.pretraining import with_pretraining
 from trainables.encoders.catalog import open_encoder
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import restore_vocabulary
-from trainables.evaluation.evaluate import evaluate
+from trainables.evaluation.evaluate import Evaluation, evaluate
+from trainables.evaluation.pictures import PictureStore
 from trainables.failures import TrialFailedError, describe
 from trainables.outcome import write_environment, write_result
 from trainables.places import drafting, files_under
@@ -35,6 +38,8 @@ SMALLER_LAYOUT = {"cpu": 512, "cuda": 8192}
 
 UNCOMMITTED_FILES = frozenset({"stacks.txt", "failure.json"})
 """Files of an attempt that are no part of its result."""
+
+Judged = Benchmark | PictureBenchmark
 
 LOOK_SECONDS = 1.0
 """How often training looks whether another attempt was faster: in a store that is a request."""
@@ -181,10 +186,11 @@ class Run:
                 yield Event("evaluating", 0, 0)
             if self.folder.is_committed:
                 return
-            results = {"test": evaluate(data.test, encoder)}
-            if data.validation is not None:
-                results["validation"] = evaluate(data.validation, encoder)
-            results |= {benchmark.name: evaluate(benchmark, encoder) for benchmark, _ in data.also}
+            results = {"test": self._judge(data.test, spec.test, encoder)}
+            if data.validation is not None and spec.validation is not None:
+                results["validation"] = self._judge(data.validation, spec.validation, encoder)
+            for (benchmark, _), ref in zip(data.also, spec.also or (), strict=True):
+                results[benchmark.name] = self._judge(benchmark, ref, encoder)
         weights = save_weights(attempt, encoder) if self.keep_weights and spec.steps else []
         write_result(
             attempt,
@@ -201,6 +207,11 @@ class Run:
         attempt.commit(sorted(here - UNCOMMITTED_FILES), weights)
         faults.at("committed", digest=self.folder.digest, attempt=attempt.number)
 
+    def _judge(self, benchmark: Judged, ref: DataRef, encoder: TextEncoder) -> Evaluation:
+        """Evaluate; what is computed of pictures alone is kept for other trials."""
+        store = None if self.cache is None else PictureStore(self.cache, ref.digest)
+        return evaluate(benchmark, encoder, pictures=store)
+
 
 def fits(saved: Execution, wanted: Execution) -> bool:
     """Whether training saved under one execution goes on in another, keeping its own."""
@@ -216,10 +227,10 @@ class Data:
     """What a trial reads, and what its training was found to share with each benchmark."""
 
     train: TrainingSet | None
-    test: Benchmark
-    validation: Benchmark | None
+    test: Judged
+    validation: Judged | None
     overlap: Contamination | None
-    also: tuple[tuple[Benchmark, Contamination | None], ...]
+    also: tuple[tuple[Judged, Contamination | None], ...]
 
 
 @lru_cache(maxsize=2)
@@ -235,22 +246,31 @@ def open_data(
 ) -> Data:
     """Load and check data once for all trials that an actor runs on them."""
     where = dict(places)
-    benchmark = catalog.open_benchmark(test, where)
+    benchmark = open_judged(test, where)
     training = None
     if train is not None:
         training = catalog.open_training(train, where, aligned=aligned, negatives=negatives)
 
-    def shared(judged: Benchmark) -> Contamination | None:
-        return None if training is None else contamination(training, judged)
+    def shared(judged: Judged) -> Contamination | None:
+        if training is None or isinstance(judged, PictureBenchmark):
+            return None
+        return contamination(training, judged)
 
-    further = [catalog.open_benchmark(ref, where) for ref in also]
+    further = [open_judged(ref, where) for ref in also]
     return Data(
         train=training,
         test=benchmark,
-        validation=None if validation is None else catalog.open_benchmark(validation, where),
+        validation=None if validation is None else open_judged(validation, where),
         overlap=shared(benchmark),
         also=tuple((each, shared(each)) for each in further),
     )
+
+
+def open_judged(ref: DataRef, places: Mapping[str, str]) -> Judged:
+    """The benchmark that `ref` names, with its pictures where it has any."""
+    if catalog.has_pictures(ref.name):
+        return open_picture_benchmark(ref, places)
+    return catalog.open_benchmark(ref, places)
 
 
 def zero_shot(spec: Spec, data: Data) -> dict[str, Any]:
@@ -268,7 +288,7 @@ def zero_shot(spec: Spec, data: Data) -> dict[str, Any]:
     return claim(spec.test.name, data.overlap) | ({"also": further} if further else {})
 
 
-def train(trainer: Trainer, attempt: Attempt, validation: Benchmark | None) -> Iterator[Event]:
+def train(trainer: Trainer, attempt: Attempt, validation: Judged | None) -> Iterator[Event]:
     """Take all steps that are left, saving now and then, and when closed."""
     steps, clock, saved, looked = trainer.steps, Clock(), trainer.step, 0.0
     facts: dict[str, str | int] = {"digest": attempt.trial.digest, "attempt": attempt.number}

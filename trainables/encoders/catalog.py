@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.data import catalog
 from trainables.encoders import embedded
-from trainables.encoders.families import (
-    checkpoint_digest,
-    encoder_ref,
-    find_checkpoint,
-    named_defaults,
-)
+from trainables.encoders.checkpoints import JOINT, pair_digest, pair_ref, parts_of
+from trainables.encoders.families import named_defaults, sees
 from trainables.errors import UserError
 from trainables.spec import EncoderRef, Execution
 
@@ -30,12 +26,15 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
     """Name an encoder by content.
 
     Args:
-        name: `embedded/<rung>`, a checkpoint folder, or a hub id in the hub's local cache.
-        data: Name of the benchmark: an embedded encoder knows only the languages of its world.
+        name: `embedded/<rung>`, a checkpoint folder, or a hub id in the hub's local cache; or two
+            of these joined by `+`, a text tower and a checkpoint with an image tower.
+        data: Name of the benchmark: an embedded encoder knows only the languages of its world, and
+            pictures need an encoder that sees.
         overrides: Fields of `EncoderRef` to set instead of the encoder's own values.
 
     Returns:
-        The reference, and the folder it was read from (None for embedded encoders).
+        The reference, and the folder it was read from (None for embedded encoders), or two of them
+        joined by `+`.
 
     Raises:
         UserError: No such encoder, or one that cannot read these data.
@@ -46,16 +45,32 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
                 f"encoder {name!r} knows only the embedded world, not {data}; "
                 "name a checkpoint folder or a hub id with --encoder"
             )
+        if catalog.has_pictures(data) and name not in embedded.PICTURED:
+            raise UserError(_blind(name, data, ", ".join(embedded.PICTURED)))
         ref, folder = embedded.embedded_ref(name, catalog.world(data)), None
     else:
-        found = find_checkpoint(
-            Path(name).expanduser() if Path(name).expanduser().is_dir() else name
-        )
-        label = (
-            name if not Path(name).expanduser().is_dir() else "/".join(found.resolve().parts[-2:])
-        )
-        ref, folder = encoder_ref(found, label), str(found.resolve())
+        found = parts_of(name)
+        if catalog.has_pictures(data) and not sees(found[-1]):
+            example = "openai/clip-vit-base-patch32"
+            raise UserError(_blind(name, data, f"{example}, or {name}{JOINT}{example}"))
+        ref = pair_ref(found, _label(name, found))
+        folder = JOINT.join(str(part.resolve()) for part in found)
     return EncoderRef.model_validate(ref.model_dump() | dict(overrides)), folder
+
+
+def _label(name: str, found: Sequence[Path]) -> str:
+    """Hub ids as they were asked for, of folders the end of their path."""
+    asked = [name] if len(found) == 1 else name.split(JOINT)
+    return JOINT.join(
+        "/".join(folder.resolve().parts[-2:]) if Path(part).expanduser().is_dir() else part
+        for part, folder in zip(asked, found, strict=True)
+    )
+
+
+def _blind(name: str, data: str, instead: str) -> str:
+    return (
+        f"encoder {name!r} reads only text, and {data} has pictures; name one that sees: {instead}"
+    )
 
 
 def absent(name: str, overrides: Mapping[str, Any]) -> EncoderRef:
@@ -78,6 +93,8 @@ def open_encoder(
 ) -> TextEncoder:
     """Load the very encoder that `ref` names, on the execution's device.
 
+    For data with pictures it is an `ImageTextEncoder`.
+
     Raises:
         UserError: The checkpoint is not the one that `ref` was made from.
     """
@@ -85,24 +102,29 @@ def open_encoder(
         encoder = embedded.build_embedded(ref, catalog.world(data)).to(execution.device)
         encoder.encode_tokens, encoder.precision = execution.encode_tokens, execution.precision
     else:
-        encoder = _load(ref, places, execution)
+        encoder = _load(ref, places, execution, catalog.has_pictures(data))
     if execution.recompute_layers:
         encoder.recompute_layers()
     return encoder
 
 
-def _load(ref: EncoderRef, places: Mapping[str, str], execution: Execution) -> TextEncoder:
-    """Load a checkpoint from its folder."""
+def _load(
+    ref: EncoderRef, places: Mapping[str, str], execution: Execution, pictures: bool
+) -> TextEncoder:
+    """Load a checkpoint from its folder, or two from theirs."""
+    from trainables.encoders.image_text import ImageTextEncoder
     from trainables.encoders.text import TextEncoder
 
-    folder = Path(places[ref.digest])
-    if (digest := checkpoint_digest(folder)) != ref.digest:
+    place = places[ref.digest]
+    folders = parts_of(place)
+    if (digest := pair_digest(folders)) != ref.digest:
         raise UserError(
-            f"encoder {ref.name}: {folder} now has content {digest}, but the study was planned "
+            f"encoder {ref.name}: {place} now has content {digest}, but the study was planned "
             f"with {ref.digest}; restore the files, or start a new study with another --name"
         )
-    return TextEncoder.load(
-        folder,
+    kind = ImageTextEncoder if pictures else TextEncoder
+    return kind.load(
+        place if pictures else folders[0],
         ref,
         device=execution.device,
         encode_tokens=execution.encode_tokens,

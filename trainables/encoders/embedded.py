@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 INITIAL = 1
 """Raised by every change of this file that alters a tokenizer or initial weights."""
 
+CELLS = "cells 1"
+"""The image tower and its `INITIAL`, which no import here can read: that module needs torch."""
+
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """In XLM-R's order: their ids are 0 to 4, and positions start after the padding id."""
 
@@ -66,6 +69,13 @@ RUNGS: dict[str, Rung] = {
 }
 """Names to sizes, smallest first."""
 
+PICTURED: dict[str, str] = {
+    "embedded/clip-small": "embedded/small",
+    "embedded/clip-base": "embedded/base",
+    "embedded/clip-large": "embedded/large",
+}
+"""Encoders that see scenes too, to the size of their text tower; the image tower is `cells`."""
+
 VOCABULARY = 2000
 """Pieces of a world's tokenizer: enough for the whole words of languages with much text, while
 words of those with little fall into one and a half pieces on average."""
@@ -74,14 +84,15 @@ MAX_QUERY_TOKENS = 48
 
 
 def embedded_rung(name: str) -> Rung:
-    """The size behind `embedded/small`, `embedded/base` or `embedded/large`.
+    """The size behind `embedded/small`, or of the text tower of `embedded/clip-small`.
 
     Raises:
         UserError: Another name.
     """
-    if name not in RUNGS:
-        raise UserError(f"unknown embedded encoder {name!r}; there is {', '.join(RUNGS)}")
-    return RUNGS[name]
+    if name not in RUNGS and name not in PICTURED:
+        known = ", ".join([*RUNGS, *PICTURED])
+        raise UserError(f"unknown embedded encoder {name!r}; there is {known}")
+    return RUNGS[PICTURED.get(name, name)]
 
 
 def embedded_ref(name: str, world: World) -> EncoderRef:
@@ -92,6 +103,8 @@ def embedded_ref(name: str, world: World) -> EncoderRef:
     """
     rung = embedded_rung(name)
     parts = [asdict(rung), world_digest(world), VOCABULARY, SPECIAL_TOKENS, INITIAL]
+    if name in PICTURED:
+        parts.append(CELLS)
     return EncoderRef(
         name=name,
         digest=hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
@@ -130,7 +143,9 @@ def tokenizer_json(world: World) -> str:
 
 
 def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
-    """Make an untrained encoder of `world`; every call returns equal weights.
+    """Make an untrained encoder of `world`, which sees scenes if it is one of `PICTURED`.
+
+    Every call returns equal weights.
 
     Args:
         encoder: A name, or a reference whose pooling, prefixes and limits are then kept.
@@ -168,7 +183,13 @@ def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
         cls_token="<s>",
         sep_token="</s>",
     )
-    return TextEncoder(_model(rung, len(tokenizer)), tokenizer, ref)
+    model = _model(rung, len(tokenizer))
+    if ref.name not in PICTURED:
+        return TextEncoder(model, tokenizer, ref)
+    from trainables.encoders.cells import CellTower
+    from trainables.encoders.image_text import ImageTextEncoder
+
+    return ImageTextEncoder(model, tokenizer, ref, images=CellTower(rung.width))
 
 
 def _model(rung: Rung, vocabulary: int) -> nn.Module:

@@ -90,6 +90,19 @@ SEEING = {
 IMAGES = "image_tower"
 """Where a saved encoder keeps its image tower."""
 
+WITH_IMAGES = {
+    "clip": "CLIPVisionModelWithProjection",
+    "clip_vision_model": "CLIPVisionModelWithProjection",
+    "metaclip_2": "MetaClip2VisionModelWithProjection",
+    "metaclip_2_vision_model": "MetaClip2VisionModelWithProjection",
+    "siglip": "SiglipVisionModel",
+    "siglip_vision_model": "SiglipVisionModel",
+    "siglip2": "Siglip2VisionModel",
+    "siglip2_vision_model": "Siglip2VisionModel",
+    "blip-2": "Blip2VisionModelWithProjection",
+}
+"""Model types of checkpoints with an image tower, to the class of transformers that is it."""
+
 RAW = Family((), "Query: ", "Passage: ")
 """A language model never trained to retrieve: mean pooling and the prefixes of the paper
 (Elmahdy et al. 2024, https://arxiv.org/abs/2408.10536; it writes no blank and no pooling)."""
@@ -155,7 +168,11 @@ def family_defaults(folder: Path, name: str) -> EncoderDefaults:
 
 def named_defaults(name: str) -> Family:
     """What the name alone says, for planning with a checkpoint that is not at hand."""
-    return _family(name) or (CLIP if "clip" in name.lower() else RAW)
+    text = name.split("+")[0]  # of two towers the one that reads
+    lowered = text.lower()
+    seeing = (("m-clip", M_CLIP), ("siglip", SIGLIP), ("blip", BLIP2), ("clip", CLIP))
+    found = next((family for mark, family in seeing if mark in lowered), None)
+    return M_CLIP if found is M_CLIP else _family(text) or found or RAW
 
 
 def _family(name: str) -> Family | None:
@@ -231,6 +248,12 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
             "give the folder of a Hugging Face checkpoint (config.json, weights, tokenizer)"
         )
     return config
+
+
+def sees(folder: Path) -> bool:
+    """Whether a checkpoint has an image tower."""
+    kind = read_config(folder, str(folder))["model_type"]
+    return (folder / IMAGES).is_dir() or kind in WITH_IMAGES
 
 
 def _read(path: Path) -> dict[str, Any]:

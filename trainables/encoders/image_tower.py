@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from trainables.data.images import open_picture
 from trainables.data.pictures import Picture
-from trainables.encoders.families import IMAGES, checkpoint_digest, read_config
+from trainables.encoders.families import IMAGES, WITH_IMAGES, checkpoint_digest, read_config
 from trainables.encoders.formats import load_part
 from trainables.errors import UserError
 
@@ -35,18 +35,8 @@ PROCESSORS = {
 """What checkpoints name, to the class that is used: with torchvision installed, transformers would
 choose another, whose pixels differ."""
 
-TOWERS = {
-    "clip": "CLIPVisionModelWithProjection",
-    "clip_vision_model": "CLIPVisionModelWithProjection",
-    "metaclip_2": "MetaClip2VisionModelWithProjection",
-    "metaclip_2_vision_model": "MetaClip2VisionModelWithProjection",
-    "siglip": "SiglipVisionModel",
-    "siglip_vision_model": "SiglipVisionModel",
-    "siglip2": "Siglip2VisionModel",
-    "siglip2_vision_model": "Siglip2VisionModel",
-    "blip-2": "Blip2VisionModelWithProjection",
-}
-"""Model types of checkpoints with an image tower, to the class that is it."""
+EMBEDDED = "embedded-cells"
+"""Model type of the embedded world's image tower (`cells`) as this project saves it."""
 
 
 class ImageTower(nn.Module, ABC):
@@ -158,12 +148,7 @@ class VisionTower(ImageTower):
         return int(config.hidden_size if projected is None else projected.out_features)
 
 
-def sees(folder: Path) -> bool:
-    """Whether a checkpoint has an image tower."""
-    return (folder / IMAGES).is_dir() or read_config(folder, str(folder))["model_type"] in TOWERS
-
-
-def load_image_tower(folder: Path, digest: str | None = None) -> VisionTower:
+def load_image_tower(folder: Path, digest: str | None = None) -> ImageTower:
     """The image tower in float32, from weights that may hold a text tower too.
 
     Args:
@@ -175,13 +160,17 @@ def load_image_tower(folder: Path, digest: str | None = None) -> VisionTower:
     """
     inside = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     kind = read_config(inside, str(folder))["model_type"]
-    if kind not in TOWERS:
-        known = ", ".join(sorted(name for name in TOWERS if "vision" not in name))
+    if kind == EMBEDDED:
+        from trainables.encoders.cells import CellTower
+
+        return CellTower.load(inside, digest or checkpoint_digest(folder))
+    if kind not in WITH_IMAGES:
+        known = ", ".join(sorted(name for name in WITH_IMAGES if "vision" not in name))
         raise UserError(
             f"{folder}: a {kind} has no image tower; choose a checkpoint of {known}, or name a "
             "text tower and the checkpoint whose pictures it knows as TEXT+IMAGES"
         )
-    model = load_part(inside, TOWERS[kind], "vision_config")
+    model = load_part(inside, WITH_IMAGES[kind], "vision_config")
     return VisionTower(model, _processor(inside), digest or checkpoint_digest(folder))
 
 

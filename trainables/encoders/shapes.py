@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.encoders.embedded import RUNGS, SPECIAL_TOKENS, VOCABULARY
+from trainables.encoders.embedded import SPECIAL_TOKENS, VOCABULARY, embedded_rung
 from trainables.encoders.families import SEEING, read_config
 from trainables.errors import UserError
 
@@ -153,9 +153,7 @@ def embedded_shape(name: str) -> Shape:
     Raises:
         UserError: An unknown name.
     """
-    if name not in RUNGS:
-        raise UserError(f"unknown embedded encoder {name!r}; there is {', '.join(RUNGS)}")
-    rung = RUNGS[name]
+    rung = embedded_rung(name)
     positions = rung.tokens + SPECIAL_TOKENS.index("<pad>") + 1
     sizes = rung.width, rung.layers, rung.heads, rung.inner
     return Shape("xlm-roberta", *sizes, VOCABULARY, positions, 1)
@@ -167,6 +165,7 @@ def known_shape(name: str) -> Shape:
     Raises:
         UserError: It is not in the table.
     """
+    name = name.split("+")[0]  # of two towers the one that reads
     if name not in KNOWN:
         raise UserError(
             f"encoder {name!r} is not at hand, and its size is not known; fetch it once with "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainables.cache import Cache
 from trainables.data.pictures import IMAGE, Kind, Picture, PictureBenchmark
@@ -35,13 +35,29 @@ class ImageEncoder(Encoder, Protocol):
         """
 
 
+@runtime_checkable
+class PixelEncoder(Protocol):
+    """An encoder whose decoding and preprocessing of pictures can be kept apart from the rest."""
+
+    @property
+    def pixel_digest(self) -> str:
+        """Of everything that decides what `pixels` returns."""
+
+    def pixels(self, pictures: Sequence[Picture]) -> Mapping[str, NDArray[Any]]:
+        """Arrays by name, each with a row a picture."""
+
+    def encode_pixels(self, pixels: Mapping[str, NDArray[Any]]) -> Embeddings:
+        """Vectors of these rows, as `encode_images` gives them."""
+
+
 @dataclass(frozen=True)
 class PictureStore:
     """What is computed once of the pictures of some data, for all trials on a machine.
 
     Attributes:
         cache: Where it is kept.
-        data: Digest of the data that the pictures are of: with a picture's id it tells its content.
+        data: Digest of the data that the pictures are of: with a picture's place it tells its
+            content.
     """
 
     cache: Cache
@@ -53,14 +69,20 @@ class PictureStore:
         """Memory-mapped vectors of `pictures`, and the number of them encoded by this call.
 
         They are kept where the encoder says what decides them: a frozen image tower has a
-        `picture_digest` of its weights, processor and execution. Others are encoded each time.
+        `picture_digest` of its weights, processor and execution. Of others that have `pixels` it is
+        these that are kept, and encoded each time.
 
         Raises:
             UserError: As `encode_chunks`, or the disk is full.
         """
         digest = getattr(encoder, "picture_digest", None)
         if digest is None:
-            return encode_chunks(encoder, pictures, progress), len(pictures)
+            found = (
+                self._moving(encoder, pictures, progress)
+                if isinstance(encoder, PixelEncoder)
+                else encode_chunks(encoder, pictures, progress)
+            )
+            return found, len(pictures)
         encoded = 0
 
         def build(folder: Path) -> None:
@@ -72,12 +94,55 @@ class PictureStore:
         mapped: Embeddings = np.load(folder / VECTORS, mmap_mode="r")
         return mapped, encoded
 
+    def _moving(
+        self, encoder: PixelEncoder, pictures: Sequence[Picture], progress: Progress | None
+    ) -> Embeddings:
+        """Vectors of an image tower in training, from arrays that are kept."""
+        kept = self.pixels(encoder, pictures, progress)
+
+        def encode(begin: int, end: int) -> Embeddings:
+            return encoder.encode_pixels({name: rows[begin:end] for name, rows in kept.items()})
+
+        return _chunks(encode, pictures, progress)
+
+    def pixels(
+        self, encoder: PixelEncoder, pictures: Sequence[Picture], progress: Progress | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Memory-mapped arrays of preprocessed pictures by name, each with a row a picture.
+
+        Raises:
+            UserError: A picture that cannot be decoded, or the disk is full.
+        """
+
+        def build(folder: Path) -> None:
+            tables: dict[str, NDArray[Any]] = {}
+            for begin in range(0, len(pictures), AT_ONCE):
+                part = encoder.pixels(pictures[begin : begin + AT_ONCE])
+                for name, rows in part.items():
+                    if name not in tables:
+                        shape = len(pictures), *rows.shape[1:]
+                        tables[name] = np.lib.format.open_memmap(
+                            folder / f"{name}.npy", "w+", rows.dtype, shape
+                        )
+                    tables[name][begin : begin + len(rows)] = rows
+                if progress:
+                    progress("decode pictures", begin + len(rows), len(pictures))
+            for table in tables.values():
+                cast(np.memmap, table).flush()
+
+        folder = self.take(f"pixels-{self.name(encoder.pixel_digest, pictures)}", build)
+        return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+
     def name(self, digest: str, pictures: Sequence[Picture]) -> str:
         """20 hexadecimal digits of what is done, the data, and which of their pictures in order."""
-        parts = [digest, self.data, [picture.id for picture in pictures]]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
+        found = hashlib.sha256(f"{digest} {self.data} {len(pictures)}".encode())
+        for picture in pictures:
+            source = picture.source
+            whole = source if isinstance(source, bytes) else str(source).encode()
+            found.update(f"\n{picture.id} {len(whole)} ".encode() + whole)
+        return found.hexdigest()[:20]
 
-    def take(self, name: str, build: Any) -> Path:
+    def take(self, name: str, build: Callable[[Path], None]) -> Path:
         """An entry of the cache.
 
         Raises:
@@ -138,10 +203,21 @@ def encode_chunks(
     Raises:
         UserError: Not finite, non-zero float32 of one shape; or a picture that cannot be decoded.
     """
+    return _chunks(
+        lambda begin, end: encoder.encode_images(pictures[begin:end]), pictures, progress
+    )
+
+
+def _chunks(
+    encode: Callable[[int, int], Embeddings],
+    pictures: Sequence[Picture],
+    progress: Progress | None,
+) -> Embeddings:
+    """Vectors of the pictures from one number to another, until there are all."""
     parts = []
     for begin in range(0, len(pictures), AT_ONCE):
         chunk = pictures[begin : begin + AT_ONCE]
-        part = encoder.encode_images(chunk)
+        part = encode(begin, begin + len(chunk))
         check_vectors(part, [picture.id for picture in chunk], IMAGE, "pictures")
         parts.append(part)
         if progress:
