@@ -7,7 +7,7 @@ the verdict at `not checkable`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from trainables.data.contamination import Contamination, Verdict
@@ -15,6 +15,7 @@ from trainables.data.contamination import Contamination, Verdict
 SQUAD = "SQuAD's training part, from whose development part the benchmark's questions come"
 TYDI = "TyDi QA's questions, on which the benchmark is built"
 FLICKR = "Flickr30k's captions, whose images or captions the benchmark shares"
+COCO = "COCO's training part, from whose other parts the benchmark's photographs come"
 
 SOURCES: Mapping[str, Mapping[str, str]] = {
     "SQuAD": {"xquad": SQUAD, "xquad_r": SQUAD},
@@ -32,6 +33,7 @@ SOURCES: Mapping[str, Mapping[str, str]] = {
     },
     "NQ": {"mkqa": "Natural Questions, of which MKQA translates 10,000"},
     "Flickr30k": dict.fromkeys(("flickr30k_x", "multi30k", "xflickrco"), FLICKR),
+    "COCO": dict.fromkeys(("xflickrco", "xtd10"), COCO),
 }
 """Training sets that contain or neighbour evaluation data: benchmark to how."""
 
@@ -103,6 +105,50 @@ KNOWN = (
         "arXiv:2007.01852, section 3",
     ),
     Pretraining(
+        ("m-clip",),
+        ("COCO",),
+        "captions of GCC and VizWiz in machine translation, what its transformer read, and what "
+        "CLIP, its teacher, saw",
+        "its repository: data of Conceptual Captions, MSCOCO and VizWiz",
+    ),
+    Pretraining(
+        ("blip2", "coco"),
+        ("COCO",),
+        "129 million pictures of the web, fine-tuned on COCO's retrieval",
+        "arXiv:2301.12597, sections 3.4 and 4.4",
+    ),
+    Pretraining(
+        ("blip2",),
+        ("COCO",),
+        "129 million pictures: Visual Genome, CC3M, CC12M, SBU and 115 million of LAION400M",
+        "arXiv:2301.12597, section 3.4",
+    ),
+    Pretraining(
+        ("metaclip-2",),
+        (),
+        "pictures of the web with texts in 300 languages",
+        "arXiv:2507.22062, section 3",
+    ),
+    Pretraining(
+        ("siglip2",),
+        (),
+        "WebLI: 10 billion pictures of the web with texts in 109 languages",
+        "arXiv:2502.14786, section 2",
+    ),
+    Pretraining(
+        ("siglip",),
+        (),
+        "WebLI: pictures of the web with texts in 109 languages",
+        "arXiv:2303.15343, section 4",
+    ),
+    Pretraining(
+        ("clip-vit",),
+        (),
+        "400 million pictures of the web with their texts, a part of YFCC100M, which is Flickr's, "
+        "among them",
+        "arXiv:2103.00020, sections 2.2 and 5",
+    ),
+    Pretraining(
         ("xlm-roberta",),
         (),
         "CC-100: web text in 100 languages",
@@ -136,10 +182,17 @@ def declared(encoder_name: str, benchmark_name: str) -> Declared:
     """Look an encoder up by its name.
 
     Args:
-        encoder_name: Hub id, folder or `embedded/<rung>`. A folder must have kept the family's
-            name, else nothing is known.
+        encoder_name: Hub id, folder or `embedded/<rung>`, or two of them joined by `+`. A folder
+            must have kept the family's name, else nothing is known.
         benchmark_name: As in the catalog.
     """
+    both = [_declared(part, benchmark_name) for part in encoder_name.split("+")]
+    reasons = "; ".join(dict.fromkeys(found.reason for found in both))
+    return Declared(_worst({found.verdict for found in both}), reasons)
+
+
+def _declared(encoder_name: str, benchmark_name: str) -> Declared:
+    """Of one checkpoint."""
     name = encoder_name.lower().replace("_", "-")
     if name.startswith("embedded/"):
         return Declared("none found by these methods", f"{encoder_name} starts from random numbers")
@@ -170,6 +223,11 @@ def declared_overlap(encoder_name: str, benchmark_name: str) -> str | None:
     return found.reason if found.verdict == "overlap" else None
 
 
+def _worst(verdicts: Collection[Verdict]) -> Verdict:
+    order: tuple[Verdict, ...] = ("overlap", "not checkable", "none found by these methods")
+    return next(verdict for verdict in order if verdict in verdicts)
+
+
 def with_pretraining(
     trained: Contamination | None, encoder_name: str, benchmark_name: str
 ) -> Contamination:
@@ -184,9 +242,8 @@ def with_pretraining(
     """
     before = declared(encoder_name, benchmark_name)
     verdicts = {before.verdict} | ({trained.verdict} if trained else set())
-    order: tuple[Verdict, ...] = ("overlap", "not checkable", "none found by these methods")
     return Contamination(
-        verdict=next(verdict for verdict in order if verdict in verdicts),
+        verdict=_worst(verdicts),
         findings=trained.findings if trained else (),
         blind=trained.blind if trained else (),
         pretraining=before.reason,
