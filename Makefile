@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 EXACT := $(if $(filter file,$(origin PYTHON)),,--exact-python)
 INSTALL = $(PYTHON) requirements/install.py
 
-.PHONY: demo test test-slow chaos lint format install install-dev peers real lock clean-env need-python
+.PHONY: demo test test-slow chaos lint format install install-dev peers real axe lock clean-env \
+	need-python
 
 demo: install
 	$(BIN)/python study/run.py --space batch_size
@@ -51,8 +52,13 @@ peers: need-python
 real: install
 	@$(INSTALL) real --into $(VENV) $(EXACT)
 
+# The checker of accessibility that tests of the report use, from npm.
+axe:
+	npm install --prefix .axe --no-save --no-package-lock --ignore-scripts --no-audit --no-fund \
+	axe-core@4.14.1
+
 lock: install-dev
 	$(BIN)/python requirements/lock.py
 
 clean-env:
-	rm -rf $(VENV) .peers
+	rm -rf $(VENV) .peers .axe
