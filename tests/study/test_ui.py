@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from study.commands.ui import MAX_COMPARED, Links, comparison, free_port, links, serving, ui
+from study.pictures import heatmap_page
 from study.tracking import StudyInfo, Tracker, TrialView, default_uri
 from trainables.errors import UserError
 
@@ -49,6 +52,10 @@ def trials() -> Iterator[TrialView]:
                 "rank_distance": distance + draw.gauss(0, 9),
             }
             metrics |= {f"map/mono/{name}": mono + draw.gauss(0, 0.03) for name in LANGUAGES}
+            for one, other in permutations(LANGUAGES, 2):
+                metrics[f"map/cross/{one}-{other}"] = cross + draw.gauss(0, 0.03)
+            page = heatmap_page(f"{sampling} seed={seed}", metrics)
+            assert page is not None
             yield TrialView(
                 digest=f"{number * 3 + seed:020x}",
                 name=f"{sampling} seed={seed}",
@@ -63,6 +70,8 @@ def trials() -> Iterator[TrialView]:
                 },
                 seed=seed,
                 metrics=metrics,
+                artifacts={"heatmap.html": page},
+                datasets={"train": ("toy:train", "ab" * 32), "test": ("toy:test", "ab" * 32)},
                 history=[(n, {"train/loss": 3 / (n + 1)}) for n in range(0, 1001, 100)],
             )
 
@@ -149,6 +158,60 @@ def test_charts_show_the_mean_of_every_cell(served: Links, page: Page, tmp_path:
             assert f"{mean:.2f}" in shown, (sampling, metric, shown)
 
 
+@pytest.mark.slow
+@pytest.mark.ui
+def test_a_study_is_found_by_its_name(served: Links, page: Page, tmp_path: Path) -> None:
+    address = served.runs.partition("/#/")[0]
+    page.goto(f"{address}/#/experiments/1/runs")
+    page.get_by_text("matching runs").wait_for()
+    search = page.get_by_test_id("search-box")
+    search.fill("tags.study = 'mixing_ratio-demo' and params.sampling = 'hybrid'")
+    search.press("Enter")
+    # the three trials, and MLflow adds the study that they belong to
+    page.wait_for_function("document.body.innerText.includes('4 matching runs')")
+    page.get_by_role("link", name="mixing_ratio-demo").wait_for()
+    page.screenshot(path=tmp_path / "filter.png")
+    search.fill("tags.study = 'another'")
+    search.press("Enter")
+    page.wait_for_function("document.body.innerText.includes('0 matching runs')")
+
+
+@pytest.mark.slow
+@pytest.mark.ui
+def test_a_metric_is_charted_against_the_mixing_ratio(
+    served: Links, page: Page, tmp_path: Path
+) -> None:
+    page.goto(served.runs)
+    page.get_by_role("tab", name="Scatter Plot").click()
+    for axis, name in (("X-axis:", "alpha"), ("Y-axis:", "map/cross")):
+        page.get_by_label(axis).click()
+        page.get_by_role("option", name=name, exact=True).click()
+    plot = page.locator(".js-plotly-plot:visible").first
+    plot.locator(".ytitle", has_text="map/cross").wait_for()
+    page.screenshot(path=tmp_path / "scatter.png")
+    assert plot.locator(".xtitle").text_content() == "alpha"
+    points = plot.evaluate("plot => plot.data[0].x.map((x, i) => [+x, +plot.data[0].y[i]])")
+    expected = [(trial.params["alpha"], trial.metrics["map/cross"]) for trial in trials()]
+    drawn = zip(sorted(map(tuple, points)), sorted(expected), strict=True)
+    assert all(one == pytest.approx(other) for one, other in drawn)
+    assert colours(plot.screenshot()) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.ui
+def test_a_heatmap_is_opened(served: Links, page: Page, tmp_path: Path) -> None:
+    address, run = served.runs.partition("/#/")[0], served.runs.split("%22")[1]
+    page.goto(f"{address}/#/experiments/1/runs/{run}/artifacts")
+    page.get_by_text("heatmap.html").first.click()
+    shown = page.frame_locator("iframe")
+    shown.get_by_role("img").wait_for()
+    page.screenshot(path=tmp_path / "heatmap.png")
+    assert shown.locator("rect").count() == len(LANGUAGES) ** 2
+    assert colours(page.locator("iframe").screenshot()) > 20
+    page.goto(f"{address}/#/experiments/1/runs/{run}")
+    page.get_by_text("toy:train").wait_for()
+
+
 def test_a_missing_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no MLflow store .*track NAME.*--root DIR"):
         ui(str(tmp_path), port=0)
@@ -180,6 +243,55 @@ def test_a_broken_store_is_reported_with_the_log(tmp_path: Path) -> None:
         serving(tmp_path, 0, "127.0.0.1"),
     ):
         pass
+
+
+def test_optuna_s_dashboard_is_refused_where_it_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.commands.ui.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"not installed: pip install 'hybrid-batch-study"):
+        ui(str(tmp_path), port=0, optuna=True)
+    monkeypatch.setattr("study.commands.ui.find_spec", lambda name: "found")
+    with pytest.raises(UserError, match=r"no ledger \(ledger.db\) here"):
+        ui(str(tmp_path), port=0, optuna=True)
+
+
+def group(leader: int) -> list[int]:
+    """Processes of the server that this process has started: those of its session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if fields[3] == str(leader):
+                found.append(int(folder.name))
+    return found
+
+
+def megabytes(processes: list[int]) -> float:
+    """What they take of the memory, shared pages counted once."""
+    lines = [(Path("/proc") / str(n) / "smaps_rollup").read_text() for n in processes]
+    return sum(int(text.split("\nPss:")[1].split()[0]) for text in lines) / 1e3
+
+
+@pytest.mark.slow
+def test_the_whole_server_is_small_and_ends(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    launch = subprocess.Popen
+
+    def noted(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(launch(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    with serving(root, 0, "127.0.0.1") as address:
+        links(root, address)
+        processes = group(started[0].pid)
+        assert len(processes) >= 2
+        assert megabytes(processes) < 600
+    end = time.monotonic() + 10
+    while group(started[0].pid):
+        assert time.monotonic() < end, "a process of the server outlived it"
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
