@@ -14,6 +14,7 @@ from study.resolve import Resolver, training_source
 from study.spaces.schema import Settings, Space, Tier, build_settings
 from trainables.data import catalog
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.picture_training import open_rows
 from trainables.errors import UserError
 from trainables.readable import readable
 from trainables.spec import Frozen, Spec
@@ -261,9 +262,7 @@ def check_data(plan: Plan, places: Mapping[str, str]) -> None:
         aligned, negatives = spec.rows is None, spec.negatives is not None
         key = repr((spec.train, aligned, negatives))
         if key not in opened:
-            opened[key] = catalog.open_training(
-                spec.train, places, aligned=aligned, negatives=negatives
-            )
+            opened[key] = open_rows(spec.train, places, aligned=aligned, negatives=negatives)
         readable(spec, opened[key])
 
 
@@ -297,14 +296,20 @@ def _reading(spec: Spec) -> str:
 
 def _check_metric(metric: str, validation: Benchmark) -> None:
     """Refuse to select by what the validation benchmark does not have."""
-    several = len(validation.languages) > 1
-    pool = "multi" if validation.judged_in_all_languages else "pool_same_language"
-    kinds = ["mono", *(["cross", pool] if several else [])]
+    kinds = _kinds(validation)
     if metric.split("/")[1].removesuffix("_micro") not in kinds:
         raise UserError(
             f"select_metric {metric}: the validation benchmark {validation.name} has the settings "
             f"{', '.join(kinds)}; choose one with --set select_metric=map/{kinds[0]}"
         )
+
+
+def _kinds(benchmark: Benchmark) -> list[str]:
+    """Kinds of settings that a benchmark has, its first one always; of pictures in both ways."""
+    if catalog.has_pictures(benchmark.name):
+        return ["t2i", "i2t", *(["i2t_multi"] if len(benchmark.queries) > 1 else [])]
+    pool = "multi" if benchmark.judged_in_all_languages else "pool_same_language"
+    return ["mono", *(["cross", pool] if len(benchmark.languages) > 1 else [])]
 
 
 def default_name(

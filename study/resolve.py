@@ -61,6 +61,13 @@ class Resolver:
             name, train_part = training_source(settings)
             with needed_as("training data", "train"):
                 values["train"] = self.data(name, settings, train_part, training=True)
+            if not catalog.has_pictures(name):
+                values |= {"pairs": None, "image_tower": None}
+            elif not catalog.has_pictures(benchmark):
+                raise UserError(
+                    f"train {settings.train}: it has pictures, and {benchmark} has none to be "
+                    "tested on; choose another --benchmark, or texts to train on"
+                )
             languages = settings.languages or values["train"].languages
             values["languages"] = nested(settings, languages)
             if settings.language_count == 1:

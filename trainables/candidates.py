@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.cache import Cache
-from trainables.contrastive import Tokens
 from trainables.data.corpus import TrainingSet
 from trainables.orders import Indices, Stream, stream
+from trainables.rows import Rows
 from trainables.tokens import Columns, Tokenizer
 
 
@@ -19,13 +19,13 @@ class Chosen:
     """The passages of one batch of B rows with N hard negatives.
 
     Attributes:
-        tokens: B + N arrays, the rows' own passages first.
+        tokens: B + N rows, the rows' own passages first: token ids, or pictures.
         golds: (B + N,) equal for equal candidates, whatever their languages.
         texts: (B + N,) equal for equal texts.
         owners: (N,) the place in the batch of the row that each hard negative belongs to.
     """
 
-    tokens: Tokens
+    tokens: Rows
     golds: Indices
     texts: Indices
     owners: Indices

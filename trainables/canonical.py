@@ -31,6 +31,8 @@ REQUIRED = frozenset(
 OPTIONAL = frozenset(
     {
         "alpha",
+        "pairs",
+        "image_tower",
         "max_grad_norm",
         "negatives",
         "hard_negatives",
@@ -58,7 +60,10 @@ COLDEST = 0.01
 """A learnt temperature stays above it, as CLIP's logit scale stays below 100."""
 
 
-SELECTING = re.compile(r"(map|mrr|recall|ndcg)(_at_\d+)?/.")
+PICTURED: dict[str, str] = {"X-X-mixed": "X-Y", "row-hybrid": "X-Y", "X-Y-fixed": "X-X"}
+"""What a sampling of pictures is where every passage is a picture, which has no language."""
+
+SELECTING = re.compile(r"(map|mrr|recall|hit|ndcg)(_at_\d+)?/.")
 """Metrics of which more is better."""
 
 
@@ -79,6 +84,7 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
         found["languages"] = tuple(sorted(set(found["languages"])))
     ends = COIN_ENDS.get(found.get("sampling", ""), {})
     found["sampling"] = ends.get(found.get("alpha"), found.get("sampling"))
+    _of_pictures(found)
     if found["sampling"] not in ("hybrid", "row-hybrid") and found["sampling"]:
         alpha = found.pop("alpha", None)
         if alpha is not None and not 0 <= float(alpha) <= 1:
@@ -86,6 +92,16 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
     if found["sampling"] == "X-X-mixed" and found.get("languages_per_batch") == 1:
         found["sampling"] = "X-X"
     return {key: value for key, value in found.items() if not _idle(key, value, found)}
+
+
+def _of_pictures(found: dict[str, Any]) -> None:
+    """Say an arm of pictures as the simplest sampling that draws the same batches."""
+    if found.get("pairs") is None:
+        return
+    if found["sampling"] == "X-X-mixed":
+        found["pairs"] = "image"
+    if found["pairs"] == "image":
+        found["sampling"] = PICTURED.get(found["sampling"], found["sampling"])
 
 
 def _idle(key: str, value: Any, found: Mapping[str, Any]) -> bool:
@@ -96,6 +112,10 @@ def _idle(key: str, value: Any, found: Mapping[str, Any]) -> bool:
     one_kind = sampling in ("X-X", "X-Y-fixed")
     chooses = found.get("select") == "best" or found.get("patience") is not None
     match key:
+        case "pairs":
+            return sampling == "X-X"
+        case "image_tower":
+            return bool(value == "frozen")
         case "negatives":
             return bool(value == "in_batch")
         case "hard_negatives":

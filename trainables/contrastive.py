@@ -1,12 +1,13 @@
 """The gradient of a contrastive loss at any batch size.
 
 It is taken through micro-batches of rows of similar length, and cached at the embeddings (Gao et
-al. 2021, https://arxiv.org/abs/2101.06983) where the batch does not fit: both are exact.
+al. 2021, https://arxiv.org/abs/2101.06983) where the batch does not fit: both are exact. Rows are
+texts, pictures, or vectors that are constants (`rows`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainables.info_nce import Loss
+from trainables.rows import Kind, Rows, alike, embed, kind_of, picture_tokens, unlike
 
 Tokens = Sequence[NDArray[np.int32]]
 """One array of token ids a text, special tokens included."""
@@ -27,8 +29,8 @@ busy, and few enough that rows in one pass have nearly the same length."""
 
 def backward(
     encoder: nn.Module,
-    queries: Tokens,
-    passages: Tokens,
+    queries: Rows,
+    passages: Rows,
     loss_fn: Callable[[Tensor, Tensor], Loss],
     micro_batch_tokens: int | None = None,
 ) -> Loss:
@@ -41,42 +43,68 @@ def backward(
     whole batch up to rounding, and equal for every budget of one cut, dropout included.
 
     Args:
-        encoder: Maps a list of n token arrays to (n, d) vectors.
-        queries: B token arrays.
-        passages: B token arrays, and those of N hard negatives if the loss takes them.
-        loss_fn: The loss of (B, d) queries and (B + N, d) passages.
+        encoder: Maps a list of n token arrays to (n, d) vectors, and pictures if there are any.
+        queries: B rows of tokens.
+        passages: B rows, and those of N hard negatives if the loss takes them. A micro-batch holds
+            one kind; pictures come after texts, and vectors are in none.
+        loss_fn: The loss of (B, d) queries and (B + N, d) passages, or (B + N, k, d) where
+            pictures have k vectors.
         micro_batch_tokens: Padded tokens whose activations are held at once; None for all.
 
     Returns:
         The loss, detached.
     """
     device = next(encoder.parameters()).device
-    tokens = [*queries, *passages]
+    rows = [*queries, *passages]
+    kinds = np.array([kind_of(row) for row in rows])
+    picture = range(picture_tokens(encoder)) if "picture" in kinds else range(1)
+    sizes = [row if kind == "tokens" else picture for row, kind in zip(rows, kinds, strict=True)]
     budget = FORWARD_TOKENS.get(device.type, FORWARD_TOKENS["cpu"])
-    cuts = cut([len(row) for row in tokens], min(budget, micro_batch_tokens or budget))
-    held = hold(cuts, tokens, micro_batch_tokens)
+    cuts = cut_kinds(sizes, kinds, min(budget, micro_batch_tokens or budget))
+    held = hold(cuts, sizes, micro_batch_tokens)
     passes: list[tuple[Tensor, RandomState]] = []
-    for number, rows in enumerate(cuts):
+    for number, run in enumerate(cuts):
         state = RandomState.read(device)
         with torch.set_grad_enabled(number >= held):
-            passes.append((encoder([tokens[row] for row in rows]), state))
+            passes.append((embed(encoder, [rows[row] for row in run]), state))
 
+    fixed = np.flatnonzero(kinds == "vector")
+    outs = [out.detach() for out, _ in passes]
+    outs += [embed(encoder, [rows[row] for row in fixed])] if len(fixed) else []
     # One leaf for all embeddings: the loss is differentiated only down to it
-    order = torch.as_tensor(np.argsort(np.concatenate(cuts), kind="stable"), device=device)
-    leaf = torch.cat([out.detach() for out, _ in passes])[order].requires_grad_()
-    loss = loss_fn(leaf[: len(queries)], leaf[len(queries) :])
+    order = torch.as_tensor(
+        np.argsort(np.concatenate([*cuts, fixed]), kind="stable"), device=device
+    )
+    leaf = torch.cat(alike(outs))[order].requires_grad_()
+    asked = leaf[: len(queries)]
+    loss = loss_fn(asked if leaf.ndim == 2 else asked[:, 0], leaf[len(queries) :])
     loss.value.backward()  # type: ignore[no-untyped-call]
     assert leaf.grad is not None
-    gradients = [leaf.grad[torch.as_tensor(rows, device=device)] for rows in cuts]
+    gradients = [
+        unlike(leaf.grad[torch.as_tensor(run, device=device)], out)
+        for run, (out, _) in zip(cuts, passes, strict=True)
+    ]
 
     if held < len(cuts):
-        outs = [out for out, _ in passes[held:]]
-        torch.autograd.backward(outs, gradients[held:])
+        torch.autograd.backward([out for out, _ in passes[held:]], gradients[held:])
     for number in range(held):
         with passes[number][1].replayed(device):
-            again = encoder([tokens[row] for row in cuts[number]])
-        again.backward(gradients[number])
+            again = embed(encoder, [rows[row] for row in cuts[number]])
+        again.backward(gradients[number])  # type: ignore[no-untyped-call]
     return Loss(loss.value.detach(), loss.masked_fraction)
+
+
+def cut_kinds(
+    sizes: Sequence[Sized], kinds: NDArray[np.str_], budget: int
+) -> list[NDArray[np.int64]]:
+    """As `cut`, texts and pictures apart and the texts first; vectors are in no run."""
+    order: tuple[Kind, ...] = ("tokens", "picture")
+    runs = []
+    for kind in order:
+        places = np.flatnonzero(kinds == kind)
+        lengths = [len(sizes[place]) for place in places.tolist()]
+        runs += [places[run] for run in cut(lengths, budget)]
+    return runs
 
 
 def cut(lengths: Sequence[int], budget: int) -> list[NDArray[np.int64]]:
@@ -102,7 +130,7 @@ def cut(lengths: Sequence[int], budget: int) -> list[NDArray[np.int64]]:
     return runs
 
 
-def hold(cuts: list[NDArray[np.int64]], tokens: Tokens, budget: int | None) -> int:
+def hold(cuts: list[NDArray[np.int64]], tokens: Sequence[Sized], budget: int | None) -> int:
     """The number of the first micro-batch from which on all activations fit in the budget."""
     if budget is None:
         return 0
@@ -112,7 +140,7 @@ def hold(cuts: list[NDArray[np.int64]], tokens: Tokens, budget: int | None) -> i
     return held
 
 
-def padded(rows: NDArray[np.int64], tokens: Tokens) -> int:
+def padded(rows: NDArray[np.int64], tokens: Sequence[Sized]) -> int:
     """Tokens of these rows, padded to the longest."""
     return len(rows) * max(len(tokens[row]) for row in rows)
 

@@ -19,6 +19,8 @@ from trainables.data import catalog
 from trainables.data.contamination import Contamination, contamination
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.picture_catalog import open_picture_benchmark
+from trainables.data.picture_contamination import picture_contamination
+from trainables.data.picture_training import open_rows
 from trainables.data.pictures import PictureBenchmark
 from trainables.data.pretraining import with_pretraining
 from trainables.encoders.catalog import open_encoder
@@ -249,11 +251,13 @@ def open_data(
     benchmark = open_judged(test, where)
     training = None
     if train is not None:
-        training = catalog.open_training(train, where, aligned=aligned, negatives=negatives)
+        training = open_rows(train, where, aligned=aligned, negatives=negatives)
 
     def shared(judged: Judged) -> Contamination | None:
-        if training is None or isinstance(judged, PictureBenchmark):
+        if training is None:
             return None
+        if isinstance(judged, PictureBenchmark):
+            return picture_contamination(training, judged)
         return contamination(training, judged)
 
     further = [open_judged(ref, where) for ref in also]

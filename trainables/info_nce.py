@@ -112,7 +112,7 @@ def info_nce(
     Args:
         queries: (B, d) vectors of any length; the cosine is taken here.
         passages: (B + N, d) vectors; row i is the positive of query i, the last N are hard
-            negatives.
+            negatives. Or (B + N, k, d), of which the largest cosine with a query counts.
         temperature: Cosines are divided by it; a scalar tensor gets a gradient.
         symmetric: Average with the passage-to-query direction, over in-batch queries; with
             `in_batch` and `both` only.
@@ -144,15 +144,23 @@ def _one_direction(
 ) -> tuple[Tensor, int]:
     """Mean loss of the queries, and how many pairs are masked."""
     queries = queries / temperature
-    if len(queries) > BLOCK:
+    several = queries.ndim == 3 or passages.ndim == 3
+    if len(queries) > BLOCK and not several:
         found = _InBlocks.apply(queries, passages, denominator)  # type: ignore[no-untyped-call]
         return found[0], int(found[1])
     own = torch.arange(len(queries), device=queries.device)
-    scores = queries @ passages.T
+    scores = _largest(queries, passages) if several else queries @ passages.T
     left_out, masked = denominator.left_out(own, len(own))
     if left_out is not None:
         scores = scores.masked_fill(left_out, -torch.inf)
     return F.cross_entropy(scores, own), int(masked)
+
+
+def _largest(queries: Tensor, passages: Tensor) -> Tensor:
+    """(m, n) the largest dot product of (m, d) with (n, k, d), or of (m, k, d) with (n, d)."""
+    if queries.ndim == 3:
+        return _largest(passages, queries).T
+    return torch.einsum("md,nkd->mnk", queries, passages).amax(-1)
 
 
 class _InBlocks(torch.autograd.Function):

@@ -21,6 +21,8 @@ CandidateText = Literal["sentence", "sentence+context"]
 Schedule = Literal["linear", "cosine", "constant"]
 Negatives = Literal["in_batch", "hard", "both", "paper_eq1"]
 Rows = Literal["in_all", "in_two", "in_any"]
+Pairs = Literal["image", "caption"]
+ImageTower = Literal["frozen", "live"]
 
 Select = Literal["last", "best"]
 
@@ -92,6 +94,11 @@ class Spec(Frozen):
         languages: Training languages in ascending order.
         sampling: Which languages a batch's queries and passages are in (DESIGN, Words).
         alpha: The mixing ratio: probability that a batch (or row) is monolingual.
+        pairs: Of pictures, what an X-Y batch (or row) is: each picture with a caption in a language
+            of its own (`image`), or two captions of one picture in two languages (`caption`). An
+            X-X batch is captions in one language, each with its picture. None for data of texts,
+            and where a sampling has no X-Y.
+        image_tower: Of pictures, `live` trains the image tower too; None leaves it as it is.
         shuffle_pairs: Control: passages are dealt to the wrong questions; nothing can be learned.
         batch_size: Rows in one contrastive batch.
         steps: Optimizer steps; 0 evaluates the encoder as it is.
@@ -133,6 +140,8 @@ class Spec(Frozen):
     languages: tuple[str, ...] | None = None
     sampling: Sampling | None = None
     alpha: float | None = Field(None, ge=0, le=1)
+    pairs: Pairs | None = None
+    image_tower: ImageTower | None = None
     shuffle_pairs: bool | None = None
     batch_size: int | None = Field(None, ge=2)
     steps: int = Field(ge=0)

@@ -22,6 +22,7 @@ from trainables.failures import TrialFailedError
 from trainables.info_nce import info_nce
 from trainables.optimizer import decay_groups, learning_rate
 from trainables.orders import Indices
+from trainables.picture_candidates import PictureCandidates, shown
 from trainables.readable import readable
 from trainables.selection import Selection
 from trainables.spec import Execution, Spec
@@ -65,15 +66,20 @@ class Trainer:
             "query",
             cache,
         )
-        self.passages = Candidates(
-            data,
-            spec.languages,
-            0 if spec.negatives is None else spec.hard_negatives or 1,
-            spec.seed,
-            encoder.tokenize_passages,
-            f"{ref.digest} {ref.max_passage_tokens} {ref.passage_prefix}",
-            cache,
-        )
+        self.passages: Candidates | PictureCandidates
+        if data.pictures:
+            self.passages = PictureCandidates(spec, data, self.queries, encoder, cache)
+        else:
+            self.passages = Candidates(
+                data,
+                spec.languages,
+                0 if spec.negatives is None else spec.hard_negatives or 1,
+                spec.seed,
+                encoder.tokenize_passages,
+                f"{ref.digest} {ref.max_passage_tokens} {ref.passage_prefix}",
+                cache,
+            )
+        self.pictured = bool(data.pictures)
         trim_vocabulary(encoder, [*self.queries, *self.passages.columns])
         self.question_ids = torch.from_numpy(_numbered(data.questions))
         self.dealt = self.kept
@@ -100,7 +106,8 @@ class Trainer:
         """
         spec, batch = self.spec, self.batches[self.step]
         rows, dealt = self.kept[batch.rows], self.dealt[batch.rows]
-        passages = self.passages.of(self.step, batch.passage_languages, dealt)
+        languages = shown(batch, spec.pairs) if self.pictured else batch.passage_languages
+        passages = self.passages.of(self.step, languages, dealt)
         learnt = torch.exp(-self.log_scale) if spec.learn_temperature else None
         torch.manual_seed(int(np.random.SeedSequence((self.seed, self.step)).generate_state(1)[0]))
         for group in self.optimizer.param_groups:

@@ -29,6 +29,7 @@ from study.cost.work import (
 )
 from trainables.data import catalog
 from trainables.data.contamination import contamination
+from trainables.data.picture_training import open_rows
 from trainables.encoders.catalog import is_embedded
 from trainables.encoders.shapes import Shape, embedded_shape, folder_shape, known_shape
 from trainables.spec import DataRef, Execution, Spec
@@ -177,7 +178,7 @@ class Estimator:
         options = {"aligned": spec.rows is None, "negatives": spec.negatives is not None}
         data = self._once(
             f"open {ref!r} {options}",
-            lambda: catalog.open_training(ref, self.places, **options),
+            lambda: open_rows(ref, self.places, **options),
             True,
         )
         if self._at_hand(spec.test):

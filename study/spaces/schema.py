@@ -15,7 +15,9 @@ from study.spaces.hypothesis import Tier as Tier
 from trainables.errors import UserError
 from trainables.spec import (
     Frozen,
+    ImageTower,
     Negatives,
+    Pairs,
     Pooling,
     Rows,
     Sampling,
@@ -50,6 +52,11 @@ class Settings(Frozen):
         skip_malformed: Leave malformed rows of the sources' files out, and count them.
         sampling: Which languages a batch's queries and passages are in.
         alpha: The mixing ratio of `hybrid` and `row-hybrid`.
+        pairs: Of pictures, what an X-Y batch is: each picture with its caption in a language of its
+            own (`image`, languages mixed freely), or two captions of one picture in two languages
+            (`caption`). Without effect on data of texts.
+        image_tower: Of pictures, leave the image tower as it is, its vectors computed once
+            (`frozen`), or train it too (`live`).
         shuffle_pairs: Control: passages are dealt to the wrong questions.
         batch_size: Rows in one contrastive batch.
         control: What comparisons of batch sizes hold fixed. `equal_steps` takes `steps` as it is;
@@ -109,6 +116,8 @@ class Settings(Frozen):
     skip_malformed: bool | None = None
     sampling: Sampling = "hybrid"
     alpha: float = Field(0.5, ge=0, le=1)
+    pairs: Pairs = "image"
+    image_tower: ImageTower = "frozen"
     shuffle_pairs: bool = False
     batch_size: int = Field(32, ge=2)
     control: Literal["equal_steps", "equal_examples"] = "equal_steps"

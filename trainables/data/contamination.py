@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -119,31 +119,38 @@ def contamination(
     findings = (
         _ids(training, _distinct(query.question for query in asked)),
         _articles(training, _distinct(query.cluster for query in asked)),
-        _texts("equal queries", trained_queries, _distinct(query.text for query in asked)),
-        _texts("equal passages", trained_passages, passages),
+        equal_texts("equal queries", trained_queries, _distinct(query.text for query in asked)),
+        equal_texts("equal passages", trained_passages, passages),
         _shingles(trained_passages, passages),
     )
-    return _verdict(training, benchmark, findings, near)
+    return verdict(training, {*benchmark.queries, *benchmark.corpus}, findings, near)
 
 
-def _verdict(
+def verdict(
     training: TrainingSet,
-    benchmark: Benchmark,
+    evaluated: Set[str],
     findings: tuple[Finding, ...],
-    near: Neighbours | None,
+    near: Neighbours | None = None,
 ) -> Contamination:
-    evaluated = {*benchmark.queries, *benchmark.corpus}
+    """What all findings say together.
+
+    Args:
+        training: What was trained on.
+        evaluated: Languages of what is evaluated.
+        findings: Of every method; those that looked for nothing are left out.
+        near: What a multilingual encoder found.
+    """
     unseen = sorted(evaluated - set(training.languages))
     blind = [near.blind if near else "translations and paraphrases"]
     if unseen and not near:
         blind.append(f"texts in {', '.join(unseen)}: no training text is in these languages")
     applied = tuple(f for f in (*findings, *(near.findings if near else ())) if f.of)
-    verdict: Verdict = "none found by these methods"
+    found: Verdict = "none found by these methods"
     if any(finding.found > 2 * finding.chance for finding in applied):
-        verdict = "overlap"
+        found = "overlap"
     elif evaluated <= set(unseen) and not near:
-        verdict = "not checkable"
-    return Contamination(verdict, applied, tuple(blind))
+        found = "not checkable"
+    return Contamination(found, applied, tuple(blind))
 
 
 def normalise(text: str) -> str:
@@ -163,8 +170,13 @@ def _finding(method: str, sought: Mapping[str, str], held: Iterable[str]) -> Fin
 
 
 def _ids(training: TrainingSet, questions: list[str]) -> Finding:
-    sought = {identity: identity for identity in questions if len(identity) >= SHORTEST_ID}
-    return _finding("question ids", sought, training.questions)
+    return equal_ids("question ids", training.questions, questions)
+
+
+def equal_ids(method: str, trained: Iterable[str], evaluated: Iterable[str]) -> Finding:
+    """Ids of evaluation items that training data hold, but for short ones."""
+    sought = {identity: identity for identity in evaluated if len(identity) >= SHORTEST_ID}
+    return _finding(method, sought, trained)
 
 
 def _articles(training: TrainingSet, clusters: list[str]) -> Finding:
@@ -179,7 +191,8 @@ def _articles(training: TrainingSet, clusters: list[str]) -> Finding:
     return _finding("article titles", sought, held)
 
 
-def _texts(method: str, trained: list[str], evaluated: list[str]) -> Finding:
+def equal_texts(method: str, trained: list[str], evaluated: list[str]) -> Finding:
+    """Evaluation texts that training data hold too, after normalisation, but for short ones."""
     normal = {normalise(text): text for text in evaluated}
     sought = {key: text for key, text in normal.items() if len(key.encode()) >= SHORTEST_TEXT}
     return _finding(method, sought, map(normalise, trained))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from trainables.errors import UserError
+
+if TYPE_CHECKING:
+    from trainables.data.pictures import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ class TrainingSet:
             not answer the row's question, with ids as golds have them, so that a negative that is
             the gold of another row is known to be. A list may be empty; without any language the
             source has none, or none were asked for.
+        pictures: (n,) the picture of each row, which is then what its captions, in `queries` and
+            in `passages`, are about; empty for data of texts alone.
     """
 
     name: str
@@ -126,12 +132,13 @@ class TrainingSet:
     queries: Mapping[str, Sequence[str | None]]
     passages: Mapping[str, Sequence[str | None]]
     negatives: Mapping[str, Sequence[Sequence[Candidate]]] = field(default_factory=dict)
+    pictures: Sequence[Picture] = ()
 
     def __post_init__(self) -> None:
         """Check that all columns have the same length and languages."""
         n = len(self.questions)
         texts = [*self.queries.values(), *self.passages.values(), *self.negatives.values()]
-        columns = [self.golds, self.clusters, *texts]
+        columns = [self.golds, self.clusters, self.pictures or self.golds, *texts]
         if any(len(column) != n for column in columns) or len(set(self.questions)) != n:
             raise UserError(f"{self.name}: columns differ in length, or a question id repeats")
         if self.queries.keys() != self.passages.keys():
@@ -186,4 +193,5 @@ class TrainingSet:
                 for language in sorted(languages)
                 if self.negatives
             },
+            pictures=[self.pictures[row] for row in keep] if self.pictures else (),
         )
