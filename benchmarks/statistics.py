@@ -21,9 +21,10 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import benchmarks.answering as answering
     import benchmarks.calibration as calibration
+    import benchmarks.missing as missing
     from benchmarks.figures import show
 
-    show([*answering.figures(), *calibration.figures()])
+    show([*answering.figures(), *missing.figures(), *calibration.figures()])
 
 
 def _give_way() -> None:

@@ -84,7 +84,7 @@ def decompose(
     try:
         table = _table(trained, factors, known)
         missing = int(np.isnan(table).sum())
-        parts = _parts([*factors], _filled(table))
+        parts = parts_of([*factors], fill(table))
     except UserError as error:
         return Decomposition(plan.primary, (), 0, 0, str(error))
     return Decomposition(plan.primary, parts, table.size, missing)
@@ -119,7 +119,7 @@ def _table(
     return table
 
 
-def _filled(table: Floats) -> Floats:
+def fill(table: Floats) -> Floats:
     """The table with the additive model's values where there are none.
 
     Raises:
@@ -141,7 +141,7 @@ def _filled(table: Floats) -> Floats:
     return np.where(absent, additive.reshape(table.shape), table)
 
 
-def _parts(factors: Sequence[str], table: Floats) -> tuple[Part, ...]:
+def parts_of(factors: Sequence[str], table: Floats) -> tuple[Part, ...]:
     """Sums of squares of every subset of the axes, put together under their names.
 
     Raises:
