@@ -121,18 +121,22 @@ class VisionTower(ImageTower):
 
     def forward(self, pixels: Mapping[str, Tensor]) -> Tensor:
         """(n, d) float32 vectors of length 1; of BLIP-2 (n, query tokens, d)."""
+        values = self.scaled(pixels["pixel_values"])
+        others = {k: v.to(values.device) for k, v in pixels.items() if k != "pixel_values"}
+        found = self.model(pixel_values=values, **others)
+        vectors = getattr(found, "image_embeds", None)
+        vectors = found.pooler_output if vectors is None else vectors
+        return F.normalize(vectors.float(), dim=-1)
+
+    def scaled(self, values: Tensor) -> Tensor:
+        """Bytes of pictures or patches as the model was trained on them: float32, same shape."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        values = pixels["pixel_values"].to(mean.device, torch.float32) * self.scale
         if values.ndim == 4:
             mean, std = mean.view(3, 1, 1), std.view(3, 1, 1)
         else:  # patches (n, m, side * side * 3), the colour last
             repeats = values.shape[-1] // 3
             mean, std = mean.repeat(repeats), std.repeat(repeats)
-        others = {k: v.to(values.device) for k, v in pixels.items() if k != "pixel_values"}
-        found = self.model(pixel_values=(values - mean) / std, **others)
-        vectors = getattr(found, "image_embeds", None)
-        vectors = found.pooler_output if vectors is None else vectors
-        return F.normalize(vectors.float(), dim=-1)
+        return (values.to(mean.device, torch.float32) * self.scale - mean) / std
 
     def save(self, folder: Path) -> None:
         """Write weights, config and processor as transformers does."""

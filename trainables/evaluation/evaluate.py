@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.data.corpus import Benchmark
-from trainables.data.pictures import PictureBenchmark
+from trainables.data.pictures import IMAGE, PictureBenchmark
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError
 from trainables.evaluation.answers import cut_answers
@@ -22,8 +22,10 @@ from trainables.evaluation.metrics import (
     setting_counts,
 )
 from trainables.evaluation.pictures import KINDS, PictureStore, encode_pictures
-from trainables.evaluation.ranking import rank
+from trainables.evaluation.ranking import Scorer, rank
 from trainables.evaluation.ranks import Ranks
+from trainables.evaluation.rerank import Rerank
+from trainables.evaluation.scoring import score
 from trainables.evaluation.store import VectorStore
 
 
@@ -58,6 +60,7 @@ def evaluate(
     progress: Progress | None = None,
     store: VectorStore | None = None,
     pictures: PictureStore | None = None,
+    rerank: Rerank | None = None,
 ) -> Evaluation:
     """Encode each unique text and picture once, rank every relevant candidate exactly, and measure.
 
@@ -72,13 +75,15 @@ def evaluate(
             in memory or are evaluated again; by default they stay in memory.
         pictures: Where decoded pictures and the vectors of frozen image towers are kept for other
             evaluations; by default every call decodes.
+        rerank: Looks at each caption together with its first pictures, and the reverse, before
+            they are ranked; by default vectors alone decide.
 
     Raises:
         UserError: Vectors that are not float32, finite and non-zero or differ in dimension; no
             query has a relevant candidate; or an encoder that cannot see pictures.
     """
     if isinstance(benchmark, PictureBenchmark):
-        return _evaluate_pictures(benchmark, encoder, progress, pictures)
+        return _evaluate_pictures(benchmark, encoder, progress, pictures, rerank)
     _refuse_nothing(benchmark)
     queries, passages, counts, timing = encode_benchmark(benchmark, encoder, progress, store)
     result = _evaluate(benchmark, queries, passages, progress)
@@ -185,14 +190,19 @@ def _evaluate_pictures(
     encoder: Encoder,
     progress: Progress | None,
     store: PictureStore | None,
+    rerank: Rerank | None,
 ) -> Evaluation:
     """Both directions, from one encoding of every caption and picture."""
     directions = {kind: benchmark.benchmark(kind) for kind in KINDS}
     for one in directions.values():
         _refuse_nothing(one)
     captions, shown, counts, timing = encode_pictures(benchmark, encoder, progress, store)
-    t2i = evaluate_embeddings(directions["t2i"], captions, shown, progress=progress)
-    i2t = evaluate_embeddings(directions["i2t"], shown, captions, progress=progress)
+    has = {caption.picture for held in benchmark.captions.values() for caption in held}
+    asked = np.array([picture.id in has for picture in benchmark.pictures])
+    by = {kind: rerank.scorer(benchmark, kind) if rerank else score for kind in KINDS}
+    t2i = _evaluate(directions["t2i"], captions, shown, progress, by["t2i"])
+    some = {IMAGE: shown[IMAGE] if asked.all() else shown[IMAGE][asked]}
+    i2t = _evaluate(directions["i2t"], some, captions, progress, by["i2t"])
     for kind, result in zip(KINDS, (t2i, i2t), strict=True):
         plain = "queries/", "source/", f"dropped/{kind}"
         counts |= {
@@ -208,10 +218,11 @@ def _evaluate(
     queries: Mapping[str, Embeddings],
     passages: Mapping[str, Embeddings],
     progress: Progress | None,
+    scorer: Scorer = score,
 ) -> Evaluation:
     """Rank and measure; `queries` holds only those with a relevant candidate."""
     start = time.perf_counter()
-    ranks = rank(benchmark, queries, passages, progress)
+    ranks = rank(benchmark, queries, passages, progress, scorer)
     middle = time.perf_counter()
     metrics = metrics_from_ranks(ranks)
     counts = _counts(benchmark, ranks) | {

@@ -35,6 +35,11 @@ _HASHED = 1 << 24
 Indices = NDArray[np.int64]
 
 
+Adjust = Callable[[int, Embeddings, Indices], None]
+"""Changes in place the scores of some queries, given the number of the first of them, with all
+candidates, given the corpora's bounds."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
     """What `score` finds.
@@ -58,6 +63,7 @@ def score(
     starts: Ints,
     relevant: Indices,
     progress: Callable[[int, int], None] | None = None,
+    adjust: Adjust | None = None,
 ) -> Scored:
     """Rank relevant candidates by dot product, in their own corpus and in the union of all.
 
@@ -71,6 +77,7 @@ def score(
         starts: (n + 1,) offsets of each query's pairs.
         relevant: (m,) pool indices of relevant candidates, grouped by query.
         progress: Told the number of queries done, of n.
+        adjust: Changes blocks of scores before they are ranked.
     """
     bounds = np.cumsum([0, *map(len, corpora)])
     size, n = int(bounds[-1]), len(queries)
@@ -88,6 +95,8 @@ def score(
         _product(queries[begin:end], matrices, block)
         # The same dot product can differ in its last bit from one column to another.
         block[:, copies] = block[:, originals]
+        if adjust:
+            adjust(begin, block, bounds)
         chosen = slice(starts[begin], starts[end])
         owner = np.repeat(np.arange(end - begin), np.diff(starts[begin : end + 1]))
         part = _rank_block(block, bounds, owner, relevant[chosen])
