@@ -128,14 +128,17 @@ def write_trial(root: Place, spec: Spec) -> None:
     attempt.write_json(
         "result.json",
         {
+            "digest": spec.digest,
             "metrics": metrics,
-            "validation": metrics,
-            "counts": {"test": {}, "validation": {}},
+            "validation": {},
+            "counts": {"test": {}},
             "zero_shot": {"verdict": "not checkable"},
+            "training": {},
+            "execution": {},
         },
     )
     attempt.write_json("history.json", {"points": [{"step": 3, "train/loss": 1.0}]})
-    attempt.write_json("environment.json", {"began": 0.0, "seconds": 1.0})
+    attempt.write_json("environment.json", {"seconds": 1.0, "python": "", "versions": {}})
     for role in ("test", "validation"):
         storage.write(attempt.path / f"ranks-{role}.npz", bytes(20_000))
     attempt.commit(sorted(p.name for p in attempt.path.iterdir()))

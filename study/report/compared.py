@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from study.answer.groups import TRAINED_IN_NONE
 from study.answer.names import lower_is_better
@@ -22,6 +22,9 @@ SHOWN_CELLS = 100
 
 SHOWN_ARMS = 40
 """Rows of a dot plot."""
+
+SHOWN_LEVELS = 60
+"""Points of a curve."""
 
 
 def compared(material: Material) -> Section:
@@ -92,16 +95,26 @@ def searched(material: Material) -> list[str]:
 
 def _over(material: Material, factor: str, levels: Sequence[float]) -> Gallery:
     series = _series(material, factor)
+    step = -(-len(levels) // SHOWN_LEVELS)
+    left = f" Every {step}th level is drawn; report.csv has all." if step > 1 else ""
     whole = "; others are averaged over" if len(series) == 1 and len(searched(material)) > 1 else ""
     text = (
         f"Over {factor}{whole}: mean over seeds with its 95 % t interval, every seed a small dot. "
         "Intervals are of means, not of differences: arms of a seed share their questions."
+        f"{left}"
     )
     figures = []
     for metric in material.metrics():
         held = [
-            (name, [p for level in levels if (p := _point(arms, factor, level, metric))])
-            for name, arms in series.items()
+            (
+                name,
+                [
+                    p
+                    for x in levels[::step]
+                    if (p := _point(material, by_level.get(x, []), x, metric))
+                ],
+            )
+            for name, by_level in series.items()
         ]
         held = [(name, points) for name, points in held if points]
         if held:
@@ -109,33 +122,32 @@ def _over(material: Material, factor: str, levels: Sequence[float]) -> Gallery:
     return Gallery(text, tuple(figures))
 
 
-def _series(material: Material, factor: str) -> dict[str, list[CellResult]]:
-    """Arms by their other factors; all together where those would be too many to tell apart."""
+def _series(material: Material, factor: str) -> dict[str, dict[float, list[CellResult]]]:
+    """Arms by their other factors, then by level; all in one where those would be too many."""
     others = [key for key in searched(material) if key != factor]
-    found: dict[str, list[CellResult]] = {}
+    names = {
+        arm.cell.label: " ".join(f"{key}={arm.cell.params.get(key)}" for key in others)
+        for arm in material.arms
+    }
+    several = len(set(names.values())) <= SERIES
+    found: dict[str, dict[float, list[CellResult]]] = {}
     for arm in material.arms:
-        name = " ".join(f"{key}={arm.cell.params.get(key)}" for key in others)
-        found.setdefault(name, []).append(arm)
-    return found if len(found) <= SERIES else {"": list(material.arms)}
+        by_level = found.setdefault(names[arm.cell.label] if several else "", {})
+        by_level.setdefault(arm.cell.params[factor], []).append(arm)
+    return found
 
 
-def _point(arms: Iterable[CellResult], factor: str, level: float, metric: str) -> Point | None:
-    """The level's values by seed, averaged over the arms that have it."""
+def _point(material: Material, at: Sequence[CellResult], level: float, metric: str) -> Point | None:
+    """A level's values by seed, averaged over the arms that are at it."""
     by_seed: dict[int, list[float]] = {}
-    at = [arm for arm in arms if arm.cell.params.get(factor) == level]
     for arm in at:
-        for seed, value in zip(_seeds(arm), arm.values(metric), strict=False):
+        for seed, value in material.by_seed(arm, metric).items():
             by_seed.setdefault(seed, []).append(value)
     # a seed that some arm lacks would shift the mean of the others
     whole = [statistics.fmean(held) for held in by_seed.values() if len(held) == len(at)]
     if not whole:
         return None
     return Point(level, tuple(whole), statistics.fmean(whole), interval(whole))
-
-
-def _seeds(arm: CellResult) -> list[int]:
-    there = {result["digest"] for result in arm.results}
-    return [t.seed for t in arm.cell.trials if t.digest in there and t.seed is not None]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from study.answer.groups import language_groups
+from study.answer.groups import language_groups, metric_of
 from study.answer.names import lower_is_better
 from study.answer.results import CellResult, by_cell
 from study.answer.scores import read_ranks
@@ -83,6 +83,16 @@ class Material:
         """Mean and standard deviation over seeds."""
         summary = cell.summary(metric)
         return Spread(*summary, len(cell.values(metric))) if summary else None
+
+    def by_seed(self, cell: CellResult, metric: str) -> dict[int, float]:
+        """The metric of each trial that has it, by its seed."""
+        found = {}
+        for trial in cell.cell.trials:
+            if trial.seed is not None and trial.digest in self.results:
+                metrics = self.results[trial.digest]["metrics"]
+                if (value := metric_of(metrics, metric, cell.groups)) is not None:
+                    found[trial.seed] = value
+        return found
 
     def pairs(self, cell: CellResult) -> dict[tuple[str, str], float]:
         """MAP by query and corpus language: mono on the diagonal, cross elsewhere."""
