@@ -24,7 +24,7 @@ from study.tracking import StudyInfo, Tracker, TrialView, default_uri
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 LANGUAGES = ("l1", "l2", "l3")
 CHROMIUM_FLAGS = [
@@ -88,8 +88,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    """A page of a headless Chromium that was installed on this machine."""
+def browser() -> Iterator[Browser]:
+    """A headless Chromium that was installed on this machine."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
@@ -97,10 +97,18 @@ def page() -> Iterator[Page]:
 
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 2400})
-        page.set_default_timeout(SHOW_MS)
-        yield page
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that knows nothing of others: MLflow keeps what was last looked at."""
+    context = browser.new_context(viewport={"width": 1500, "height": 2400})
+    page = context.new_page()
+    page.set_default_timeout(SHOW_MS)
+    yield page
+    context.close()
 
 
 def colours(png: bytes) -> int:
