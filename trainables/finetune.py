@@ -29,6 +29,7 @@ from trainables.encoders.vocabulary import restore_vocabulary
 from trainables.evaluation.evaluate import Evaluation, evaluate
 from trainables.evaluation.pictures import PictureStore
 from trainables.failures import TrialFailedError, describe
+from trainables.memory import forget_peak
 from trainables.outcome import write_environment, write_result
 from trainables.places import drafting, files_under
 from trainables.spec import DataRef, Execution, Spec
@@ -158,6 +159,7 @@ class Run:
     def _work(self, attempt: Attempt, execution: Execution) -> Iterator[Event]:
         """Open, train, evaluate and commit."""
         spec, began = self.spec, time.time()
+        forget_peak()
         found = (
             None
             if spec.steps == 0

@@ -13,6 +13,7 @@ import torch
 from trainables import faults
 from trainables.evaluation.evaluate import Evaluation
 from trainables.evaluation.ranks import ranks_file, save_ranks
+from trainables.memory import peak
 from trainables.places import drafting
 from trainables.spec import Execution, Spec
 from trainables.trial_folder import Attempt
@@ -89,6 +90,7 @@ def write_environment(
             "seconds": round(time.time() - began, 3),
             "attempt": attempt.number,
             "resumed_at": resumed_at,
+            **peak(),
             "timing": {role: result.timing for role, result in results.items()},
         },
     )

@@ -30,6 +30,11 @@ def kind_of(row: Row) -> Kind:
     return "vector" if row.dtype == np.float32 else "tokens"
 
 
+def tokens_in(row: Row) -> int:
+    """Tokens of a text, special ones included; pictures and vectors have none."""
+    return len(row) if kind_of(row) == "tokens" else 0
+
+
 def embed(encoder: Any, rows: Rows) -> Tensor:
     """Vectors of rows of one kind.
 

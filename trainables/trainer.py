@@ -24,6 +24,7 @@ from trainables.optimizer import decay_groups, learning_rate
 from trainables.orders import Indices
 from trainables.picture_candidates import PictureCandidates, shown
 from trainables.readable import readable
+from trainables.rows import tokens_in
 from trainables.selection import Selection
 from trainables.spec import Execution, Spec
 from trainables.tokens import Columns
@@ -94,7 +95,7 @@ class Trainer:
             fused=True,
         )
         self.selection = Selection(spec)
-        self.step = 0
+        self.step = self.tokens = 0
         self.history: list[dict[str, float]] = []
         self._recent: list[tuple[float, float]] = []
 
@@ -125,9 +126,10 @@ class Trainer:
         )
         self.encoder.train()
         self.optimizer.zero_grad(set_to_none=True)
+        queries = self.queries.pick(batch.query_languages, rows)
         outcome = contrastive.backward(
             self.encoder,
-            self.queries.pick(batch.query_languages, rows),
+            queries,
             passages.tokens,
             objective,
             self.execution.micro_batch_tokens or self.encoder.held_tokens,
@@ -143,6 +145,7 @@ class Trainer:
                 self.log_scale.clamp_(max=-math.log(COLDEST))
         self.encoder.eval()
         self.step += 1
+        self.tokens += sum(tokens_in(row) for row in [*queries, *passages.tokens])
         self._note(loss, outcome.masked_fraction)
         return loss
 
@@ -166,6 +169,7 @@ class Trainer:
         """Everything a later attempt needs to go on as if nothing had happened."""
         return {
             "step": self.step,
+            "tokens": self.tokens,
             "encoder": self.encoder.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
@@ -181,7 +185,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.history = state["step"], list(state["history"])
         self._recent = [tuple(pair) for pair in state["recent"]]
-        # a checkpoint of before has neither
+        # a checkpoint of before has none of these
+        self.tokens = state.get("tokens", 0)
         self.log_scale.data.fill_(state.get("log_scale", self.log_scale.item()))
         if "selection" in state:
             self.selection.load_state(state["selection"])
@@ -213,6 +218,7 @@ class Trainer:
         return {
             "steps": self.step,
             "examples": self.step * (self.spec.batch_size or 0),
+            "tokens": self.tokens,
             "rows": self.rows,
             "epochs": self.step * (self.spec.batch_size or 0) / self.rows,
             "final_loss": self.history[-1]["train/loss"],

@@ -169,6 +169,7 @@ def costs_of(result: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[
         "training tokens": training.get("tokens"),
         "texts encoded for the test": sum(texts) if texts else None,
         "peak memory, MB": environment.get("peak_memory_mb"),
+        "peak device memory, MB": environment.get("peak_device_memory_mb"),
     }
     return {key: float(value) for key, value in known.items() if value is not None}
 
