@@ -130,6 +130,11 @@ class TextEncoder(nn.Module):
             else:
                 model, dense = load_transformer(folder), Dense.load(layer) if layer else None
             tokenizer = load_tokenizer(folder)
+        except ImportError as error:  # of SigLIP's tokenizer, which is no fast one
+            raise UserError(
+                f"encoder {str(source)!r}: its tokenizer needs a package that is not installed "
+                f"({str(error).strip().splitlines()[0]}). Try `pip install sentencepiece`"
+            ) from None
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UserError(
                 f"encoder {str(source)!r}: cannot be loaded from {folder}: {error}\n"
@@ -249,7 +254,14 @@ class TextEncoder(nn.Module):
         found = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             part = [prefix + text for text in texts[start : start + TEXTS_AT_ONCE]]
-            for encoding in self.tokenizer(part, truncation=True, max_length=limit).encodings:
+            made = self.tokenizer(part, truncation=True, max_length=limit)
+            if made.encodings is None:  # of SentencePiece: what it read, as far as it can be said
+                read = [
+                    self.tokenizer.decode(x, skip_special_tokens=True) for x in made["input_ids"]
+                ]
+                found += [max(0, len(text) - len(prefix)) for text in read]
+                continue
+            for encoding in made.encodings:
                 last = max((end for _, end in encoding.offsets), default=0)
                 found.append(max(0, last - len(prefix)))
         return found

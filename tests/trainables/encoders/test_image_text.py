@@ -23,9 +23,11 @@ from tests.checkpoints import (
     make_seeing,
 )
 from trainables.data.pictures import Picture
+from trainables.encoders.families import named_defaults
 from trainables.encoders.image_text import ImageTextEncoder, scores
 from trainables.encoders.matching import Blip2Matcher
 from trainables.encoders.text import TextEncoder
+from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.errors import UserError
 
 Seeing = Callable[[str], Path]
@@ -314,3 +316,76 @@ def test_the_text_tower_alone_is_a_text_encoder(kind: str, seeing: Seeing) -> No
         TextEncoder.load(seeing(kind)).encode_queries(TEXTS, "en"),
         ImageTextEncoder.load(seeing(kind)).encode_queries(TEXTS, "en"),
     )
+
+
+@pytest.mark.parametrize("kind", SEEING)
+def test_a_trimmed_vocabulary_and_recomputed_layers_change_no_vector(
+    kind: str, seeing: Seeing, tmp_path: Path
+) -> None:
+    encoder, plain = (ImageTextEncoder.load(seeing(kind)) for _ in range(2))
+    tokens = encoder.tokenize_queries(TEXTS[:2])
+    table = plain.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    assert trim_vocabulary(encoder, [tokens]) < table
+    assert encoder.held_tokens > 1000
+    encoder.recompute_layers()
+    vectors = encoder.train()(tokens)
+    (vectors[0] * vectors[1]).sum().backward()
+    words = encoder.model.get_input_embeddings().weight  # type: ignore[operator]
+    assert words.grad.abs().sum() > 0
+    expected = plain.encode_queries(TEXTS, "en")
+    np.testing.assert_allclose(encoder.encode_queries(TEXTS, "en"), expected, atol=1e-6)
+    encoder.save(tmp_path / "saved")
+    again = ImageTextEncoder.load(tmp_path / "saved")
+    np.testing.assert_allclose(again.encode_queries(TEXTS, "en"), expected, atol=1e-6)
+
+
+class Slow:
+    """A tokenizer that says nothing but ids, as SentencePiece's of SigLIP."""
+
+    def __init__(self, fast: Any) -> None:
+        self.fast, self.pad_token_id = fast, fast.pad_token_id
+
+    def __call__(self, texts: list[str], **settings: Any) -> hf.BatchEncoding:
+        return hf.BatchEncoding({"input_ids": self.fast(texts, **settings)["input_ids"]})
+
+    def decode(self, ids: list[int], **settings: Any) -> str:
+        return str(self.fast.decode(ids, **settings))
+
+    def get_vocab(self) -> dict[str, int]:
+        return dict(self.fast.get_vocab())
+
+
+def test_a_tokenizer_that_is_not_fast_gives_the_same(
+    seeing: Seeing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast, slow = (ImageTextEncoder.load(seeing("siglip")) for _ in range(2))
+    slow.tokenizer = Slow(fast.tokenizer)
+    assert np.array_equal(fast.encode_queries(TEXTS, "en"), slow.encode_queries(TEXTS, "en"))
+    assert fast.truncated == slow.truncated == {"query": 1, "passage": 0}
+    assert slow.tokenizer_digest() != fast.tokenizer_digest()
+    whole, cut = slow.passage_reach([TEXTS[0], TEXTS[2] * 3])
+    assert whole >= len(TEXTS[0])
+    assert 0 < cut < len(TEXTS[2] * 3)
+
+    def lacking(*_: object, **__: object) -> None:
+        raise ImportError("\nSiglipTokenizer requires the SentencePiece library")
+
+    monkeypatch.setattr(hf.AutoTokenizer, "from_pretrained", lacking)
+    with pytest.raises(UserError, match=r"SentencePiece library.*pip install sentencepiece"):
+        ImageTextEncoder.load(seeing("siglip"))
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling", "tokens"),
+    [
+        ("M-CLIP/LABSE-Vit-L-14+openai/clip-vit-large-patch14", "mean", 512),
+        ("google/siglip-base-patch16-256-multilingual", "last", 64),
+        ("facebook/metaclip-2-worldwide-s16", "last", 77),
+        ("Salesforce/blip2-itm-vit-g", "cls", 32),
+        ("intfloat/multilingual-e5-base+openai/clip-vit-base-patch32", "mean", 512),
+        ("sentence-transformers/clip-ViT-B-32-multilingual-v1", "mean", 128),
+    ],
+)
+def test_a_plan_knows_encoders_that_are_not_at_hand(name: str, pooling: str, tokens: int) -> None:
+    found = named_defaults(name)
+    assert (found.pooling, found.tokens) == (pooling, tokens)
