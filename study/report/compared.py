@@ -35,17 +35,19 @@ def compared(material: Material) -> Section:
     )
     blocks: list[Block] = [Text(text)]
     blocks.append(_cells(material, "cells", "All cells", {name: name for name in COLUMNS}))
+    further = []
     for also in material.plan.also:
         columns = {f"{also}:{name}": name for name in COLUMNS}
-        blocks.append(_cells(material, f"cells on {also}", f"The same on {also}", columns))
+        further.append(_cells(material, f"cells on {also}", f"The same on {also}", columns))
     groups = groups_of(material.plan)
-    for metric in dict.fromkeys((material.plan.primary, "map/mono")):
+    for metric in dict.fromkeys((material.plan.primary, "map/mono", "map/t2i")):
         columns = {f"{metric}/{group}": group for group in groups}
         held = "; ".join(f"{group}: {' '.join(languages)}" for group, languages in groups.items())
         caption = f"{metric} by the language of the query ({held})"
         if TRAINED_IN_NONE in groups:
-            blocks.append(_cells(material, f"groups {metric}", caption, columns))
-    return Section("Comparison of the cells", tuple(blocks))
+            further.append(_cells(material, f"groups {metric}", caption, columns))
+    figures = [table for table in further if len(table.columns) > 2]
+    return Section("Comparison of the cells", (*blocks, *figures))
 
 
 def _cells(material: Material, name: str, caption: str, headers: Mapping[str, str]) -> Table:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 MISSING = "-"
 """Shown where there is no value."""
 
+LARGE = 10.0
+"""From here on one digit behind the point is enough, whatever a column has."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -181,7 +184,7 @@ def shown(value: Value, digits: int = 4, least: float = 0.0) -> str:
     if isinstance(value, float) and 0 <= value < least:
         return f"< {least:g}"
     if isinstance(value, float):
-        return f"{value:.{digits}f}"
+        return f"{value:.{digits if abs(value) < LARGE else min(digits, 1)}f}"
     return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else value
 
 

@@ -60,6 +60,9 @@ def test_what_was_changed_after_results_is_marked_for_good(root: Path, tmp_path:
     marks, late = told(root)
     assert marks[1:] == [f"{INTERIM_LOOK}: seeds were added after results"]
     assert late == ["new"]
+    page = (root / "reports" / "s" / "report.html").read_text(encoding="utf-8")
+    assert f"{INTERIM_LOOK}: seeds were added" in page.partition("Comparison of the cells</h2>")[0]
+    assert '<span class="mark6">post hoc</span>' in page
     shown = " ".join((tmp_path / "shown").read_text(encoding="utf-8").split())
     assert f"{INTERIM_LOOK}: seeds were added" in shown
     assert shown.count(f"{POST_HOC}: hypotheses") == 1
