@@ -23,7 +23,8 @@ SEEDS, FURTHER = 5, 12
 SHORT: dict[str, Any] = {"steps": 60, "batch_size": 32, "reference_batch_size": 32}
 LANGUAGES = SHORT | {
     "volume": "equal_per_language",
-    "subset_seed": 0,
+    # two languages are qaa and its relative; four have one related to those never trained on
+    "subset_seed": 1,
     "anchor_languages": ["qaa"],
     "unseen_languages": ["qad", "qaf"],
     "max_examples": None,
