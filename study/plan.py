@@ -49,10 +49,14 @@ class PlannedTrial(Frozen):
 
 
 class Cell(Frozen):
-    """One point of the space and its trials, one a seed."""
+    """One point of the space and its trials, one a seed.
+
+    `beside` says that it is no point of the grid, but a reference line or a control beside it.
+    """
 
     params: dict[str, Any]
     trials: tuple[PlannedTrial, ...]
+    beside: bool = False
 
     @property
     def label(self) -> str:
@@ -60,6 +64,11 @@ class Cell(Frozen):
         params = dict(self.params)
         words = ["untrained"] if params.get("steps") == 0 and params.pop("steps") == 0 else []
         return " ".join(words + [f"{key}={value}" for key, value in params.items()]) or "all"
+
+    @property
+    def is_arm(self) -> bool:
+        """Whether it answers the question: a point of the grid that is trained."""
+        return self.params.get("steps") != 0 and not self.beside
 
 
 class Plan(Frozen):
@@ -181,7 +190,9 @@ def make_plan(
     specs: dict[str, Spec] = {}
     cells: dict[str, Cell] = {}
 
-    def add(params: dict[str, Any], values: dict[str, Any], seeds: int) -> None:
+    def add(
+        params: dict[str, Any], values: dict[str, Any], seeds: int, *, beside: bool = False
+    ) -> None:
         label = Cell(params=params, trials=()).label
         if label in cells:
             return
@@ -193,7 +204,7 @@ def make_plan(
             digest = spec.digest
             specs[digest] = spec
             trials.append(PlannedTrial(digest=digest, seed=spec.seed))
-        cells[label] = Cell(params=params, trials=tuple(trials))
+        cells[label] = Cell(params=params, trials=tuple(trials), beside=beside)
 
     for point in points:
         encoding = {k: v for k, v in point.items() if k in ENCODING_FIELDS}
@@ -201,6 +212,10 @@ def make_plan(
     if settings.steps > 0:
         for point in points:
             add(point, point, count)
+    for point in space.besides(tier):
+        kept = {k: v for k, v in point.items() if k not in overrides or k == "steps"}
+        if settings.steps > 0 or kept.get("steps") == 0:
+            add(kept, kept, 1 if kept.get("steps") == 0 else count, beside=True)
     plan = Plan(
         name=name or default_name(space_name, tier, overrides, seeds),
         space=space_name,

@@ -61,9 +61,10 @@ class Resolver:
             name, train_part = training_source(settings)
             with needed_as("training data", "train"):
                 values["train"] = self.data(name, settings, train_part, training=True)
-            if not catalog.has_pictures(name):
-                values |= {"pairs": None, "image_tower": None}
-            elif not catalog.has_pictures(benchmark):
+            pictured = catalog.has_pictures(name)
+            values["pairs"] = (settings.pairs or "image") if pictured else None
+            values["image_tower"] = settings.image_tower if pictured else None
+            if pictured and not catalog.has_pictures(benchmark):
                 raise UserError(
                     f"train {settings.train}: it has pictures, and {benchmark} has none to be "
                     "tested on; choose another --benchmark, or texts to train on"

@@ -91,7 +91,7 @@ def best_levels(
         scores: Of `validation_metric`, by digest.
         resamples: Of seeds and clusters.
     """
-    trained = [cell for cell in cells if cell.params.get("steps") != 0]
+    trained = [cell for cell in cells if cell.is_arm]
     factors = levels_of(trained, plan.tuned)
     trials: ByTrial = {
         cell.label: {t.seed: scores[t.digest] for t in cell.trials if t.digest in scores}

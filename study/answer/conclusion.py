@@ -98,7 +98,7 @@ def _known(path: Place) -> dict[str, Any] | None:
 
 def _selected(plan: Plan, cells: Sequence[Cell]) -> list[str]:
     """Which value of what was tuned each arm answers with."""
-    trained = [cell for cell in cells if cell.params.get("steps") != 0]
+    trained = [cell for cell in cells if cell.is_arm]
     if not plan.tuned or not trained:
         return []
     each = []

@@ -42,6 +42,8 @@ class Paired:
 def chosen(cells: Sequence[Cell], params: Params) -> list[Cell]:
     """Cells with these parameters; untrained ones only where `steps` is asked for.
 
+    What is beside the grid is meant where all that it sets is asked for.
+
     Raises:
         UserError: There is none.
     """
@@ -49,7 +51,10 @@ def chosen(cells: Sequence[Cell], params: Params) -> list[Cell]:
         cell
         for cell in cells
         if all(key in cell.params and cell.params[key] == value for key, value in params.items())
-        and (cell.params.get("steps") != 0 or "steps" in params)
+        and (
+            cell.is_arm
+            or (cell.params.keys() <= params.keys() if cell.beside else "steps" in params)
+        )
     ]
     if not found:
         asked = " ".join(f"{key}={value}" for key, value in params.items())

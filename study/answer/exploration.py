@@ -54,7 +54,7 @@ def explore(
     Raises:
         UserError: A committed file of ranks that cannot be read.
     """
-    trained = [cell for cell in cells if cell.params.get("steps") != 0]
+    trained = [cell for cell in cells if cell.is_arm]
     digests = [t.digest for cell in trained for t in cell.trials if t.digest in results]
     variance = decompose(plan, cells, results)
     if not any(results[digest]["validation"] for digest in digests):

@@ -21,16 +21,16 @@ def language_groups(plan: Plan) -> dict[str, tuple[str, ...]]:
     """The groups of the test benchmark's languages; a group that is empty or all of them is none.
 
     `low-resource` and `high-resource` by Joshi's classes, `xlm-r-read-little` and `-much` by text
-    in pre-training (`trainables.data.resources`); where arms train on different languages also
-    `trained-in-all` and `trained-in-none`: between them lie those whose figures mix being trained
-    on with everything else.
+    in pre-training (`trainables.data.resources`); and `trained-in-all` and `trained-in-none` of the
+    arms: where these train on different languages, between the two lie those whose figures mix
+    being trained on with everything else.
     """
     specs = list(plan.specs.values())
     languages = (specs[0].test.languages or ()) if specs else ()
     found = {f"{level}-resource": members for level, members in by_level(languages).items()}
     found |= by_pretraining(languages)
     trained = {frozenset(spec.languages) for spec in specs if spec.languages}
-    if len(trained) > 1:
+    if trained:
         everywhere, anywhere = frozenset.intersection(*trained), frozenset.union(*trained)
         found[TRAINED_IN_ALL] = tuple(x for x in languages if x in everywhere)
         found[TRAINED_IN_NONE] = tuple(x for x in languages if x not in anywhere)

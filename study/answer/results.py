@@ -72,8 +72,7 @@ def best_cell(plan: Plan, cells: list[CellResult]) -> dict[str, Any] | None:
     scored = [
         (statistics.fmean(values), cell.cell.params)
         for cell in cells
-        if (values := cell.values(plan.primary, "validation"))
-        and cell.cell.params.get("steps") != 0
+        if (values := cell.values(plan.primary, "validation")) and cell.cell.is_arm
     ]
     if not scored:
         return None

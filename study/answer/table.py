@@ -17,6 +17,9 @@ COLUMNS = (
     "map/cross",
     "map/multi",
     "map/pool_same_language",
+    "map/t2i",
+    "map/i2t",
+    "map/i2t_multi",
     "rank_distance",
 )
 """Macro means that the table shows, where the trials have them."""
@@ -53,7 +56,7 @@ def tables(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
 
 
 def by_group(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
-    """Where arms train on different languages: each group of languages apart, a table a metric."""
+    """Where not all languages are trained on: each group of them apart, a table a metric."""
     groups = language_groups(plan)
     if TRAINED_IN_NONE not in groups:
         return []
@@ -68,7 +71,8 @@ def by_group(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
             f"{metric} by the language of the query: "
             + "; ".join(f"{group} {' '.join(held)}" for group, held in part.items()),
         )
-        for metric in dict.fromkeys((plan.primary, "map/mono"))
+        for metric in dict.fromkeys((plan.primary, "map/mono", "map/t2i"))
+        if any(cell.values(metric) for cell in cells)
         for part in some
     ]
 

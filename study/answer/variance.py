@@ -72,7 +72,7 @@ def decompose(
         results: `result.json` by digest, of the trials that have one.
     """
     groups = language_groups(plan)
-    trained = [cell for cell in cells if cell.params.get("steps") != 0]
+    trained = [cell for cell in cells if cell.is_arm]
     values = {
         trial.digest: metric_of(results[trial.digest]["metrics"], plan.primary, groups)
         for cell in trained

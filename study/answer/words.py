@@ -16,6 +16,8 @@ FIXED = (
     "learning_rate",
     "learning_rate_rule",
     "temperature",
+    "pairs",
+    "image_tower",
     "max_examples",
     "volume",
 )

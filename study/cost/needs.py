@@ -44,7 +44,8 @@ def needs(plan: Plan, places: Mapping[str, str]) -> tuple[Need, ...]:
     for spec in plan.specs.values():
         name, digest = spec.encoder.name, spec.encoder.digest
         place = "embedded" if is_embedded(name) else found_in(digest, places)
-        need = Need("checkpoint", name, place, f"`hf download {name}`")
+        fetch = " and ".join(f"`hf download {part}`" for part in name.split("+"))
+        need = Need("checkpoint", name, place, fetch)
         found.setdefault((name, digest), need)
     for spec in plan.specs.values():
         for ref in (spec.train, spec.test, spec.validation, *(spec.also or ())):

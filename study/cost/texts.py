@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from study.cost.work import Lengths
 from trainables.data import catalog
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.encoders.catalog import is_embedded
+from trainables.encoders.checkpoints import parts_of
 from trainables.encoders.embedded import build_embedded
 from trainables.encoders.formats import load_tokenizer
 from trainables.encoders.text import TextEncoder
@@ -54,6 +54,9 @@ class Typical:
     rows: int = 0
 
 
+PICTURE = 0
+"""Characters of a picture: its vector comes from the cache, and computing it is not counted."""
+
 TYPICAL: Mapping[str, Typical] = {
     "xquad_r": Typical(58, 1043, 13_090, 13_014),
     "xquad": Typical(58, 780, 13_090, 2_640),
@@ -69,6 +72,12 @@ TYPICAL: Mapping[str, Typical] = {
     "amqa": Typical(44, 894, 600, 57, 1_723),
     "mmarco": Typical(35, 340, rows=500_000),
     "squad_translated": Typical(60, 780, rows=87_599),
+    "multi30k": Typical(62, PICTURE, 4_056, 1_014, 29_000),
+    "xflickrco": Typical(55, PICTURE, 16_000, 2_000, 700),
+    "xm3600": Typical(50, PICTURE, 261_375, 3_600),
+    "xtd10": Typical(50, PICTURE, 11_000, 1_000),
+    "xmmmu": Typical(180, PICTURE, 2_000, 290),
+    "mmmu": Typical(180, PICTURE, 850, 850),
 }
 """Characters are measured on the files here for xquad_r, tydiqa, afriqa and amqa; the others, and
 counts beyond those of `data show`, are assumed and marked so wherever they are used."""
@@ -143,7 +152,8 @@ class Reader:
         if is_embedded(ref.name):
             self.tokenizer = build_embedded(ref, catalog.world(data))
         elif (folder := found_in(ref.digest, places)) is not None:
-            self.tokenizer = TextEncoder(nn.Identity(), load_tokenizer(Path(folder)), ref)
+            tokenizer = load_tokenizer(parts_of(folder)[0])
+            self.tokenizer = TextEncoder(nn.Identity(), tokenizer, ref)
 
     @property
     def basis(self) -> str:
@@ -180,7 +190,8 @@ class Reader:
         lists = [data.negatives.get(language, []) for language in languages]
         extra = [[item.text for found in rows for item in found] for rows in lists]
         queries, asked = self._texts(columns[0], "query", each=True)
-        passages, read = self._texts(columns[1], "passage", each=True)
+        shown = [] if data.pictures else columns[1]
+        passages, read = self._texts(shown, "passage", each=True)
         negatives, other = self._texts(extra, "passage", each=True)
         count = queries.count + passages.count + negatives.count
         words = _vocabulary([*asked, *read, *other], count) if self.tokenizer else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +30,8 @@ from trainables.data import catalog
 from trainables.data.contamination import contamination
 from trainables.data.picture_training import open_rows
 from trainables.encoders.catalog import is_embedded
+from trainables.encoders.checkpoints import parts_of
+from trainables.encoders.families import SEEING, read_config
 from trainables.encoders.shapes import Shape, embedded_shape, folder_shape, known_shape
 from trainables.spec import DataRef, Execution, Spec
 
@@ -41,6 +42,9 @@ BATCHES = 16
 
 STEP_SECONDS = 0.003
 """Of a step beside the encoder, the loss and AdamW, at 64 rows on the CPU here, measured."""
+
+APART = frozenset(SEEING) - {"clip", "clip_text_model"}
+"""Kinds of text towers that `AutoModel` has no class for: probed as a BERT of their size."""
 
 LOAD_BYTES = 0.5e9
 """Of a checkpoint, hashed and loaded in a second: assumed."""
@@ -119,7 +123,7 @@ class Estimator:
         if is_embedded(name):
             return embedded_shape(name)
         folder = found_in(spec.encoder.digest, self.places)
-        return known_shape(name) if folder is None else folder_shape(Path(folder), name)
+        return known_shape(name) if folder is None else folder_shape(parts_of(folder)[0], name)
 
     def _config(self, spec: Spec, shape: Shape) -> PretrainedConfig:
         """The configuration whose dropout and activation a probe shares."""
@@ -128,7 +132,10 @@ class Estimator:
         folder = found_in(spec.encoder.digest, self.places)
         if folder is None:
             return shape.config()
-        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+        first = parts_of(folder)[0]
+        if read_config(first, str(first))["model_type"] in APART:
+            return replace(shape, kind="bert").config()
+        config: Any = AutoConfig.from_pretrained(first, local_files_only=True)
         text: PretrainedConfig = getattr(config, "text_config", config)
         return text
 

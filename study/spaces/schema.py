@@ -53,10 +53,10 @@ class Settings(Frozen):
         sampling: Which languages a batch's queries and passages are in.
         alpha: The mixing ratio of `hybrid` and `row-hybrid`.
         pairs: Of pictures, what an X-Y batch is: each picture with its caption in a language of its
-            own (`image`, languages mixed freely), or two captions of one picture in two languages
-            (`caption`). Without effect on data of texts.
+            own (`image`, languages mixed freely; the default), or two captions of one picture in
+            two languages (`caption`). Without effect on data of texts.
         image_tower: Of pictures, leave the image tower as it is, its vectors computed once
-            (`frozen`), or train it too (`live`).
+            (`frozen`; the default), or train it too (`live`).
         shuffle_pairs: Control: passages are dealt to the wrong questions.
         batch_size: Rows in one contrastive batch.
         control: What comparisons of batch sizes hold fixed. `equal_steps` takes `steps` as it is;
@@ -116,8 +116,8 @@ class Settings(Frozen):
     skip_malformed: bool | None = None
     sampling: Sampling = "hybrid"
     alpha: float = Field(0.5, ge=0, le=1)
-    pairs: Pairs = "image"
-    image_tower: ImageTower = "frozen"
+    pairs: Pairs | None = None
+    image_tower: ImageTower | None = None
     shuffle_pairs: bool = False
     batch_size: int = Field(32, ge=2)
     control: Literal["equal_steps", "equal_examples"] = "equal_steps"
@@ -174,11 +174,12 @@ class Settings(Frozen):
 
 
 class TierPlan(Frozen):
-    """What a tier sets and searches beyond the space itself; its `primary` is instead of that."""
+    """What a tier has beyond the space itself; its `primary` and `beside` are instead of that."""
 
     fixed: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, list[Any]] = Field(default_factory=dict)
     tune: dict[str, list[Any]] = Field(default_factory=dict)
+    beside: list[dict[str, Any]] | None = None
     seeds: int | None = Field(None, ge=1)
     primary: str | None = None
 
@@ -193,6 +194,9 @@ class Space(Frozen):
         tune: The same, of settings that are no question but must suit each arm, such as the
             learning rate: every arm runs with each value and seed, and answers with its best on the
             validation benchmark. Budgets are equal by construction.
+        beside: Cells beside the grid, by what each sets: encoders as they are (`steps: 0`), which
+            are reference lines, and controls (`shuffle_pairs: true`). No comparison averages over
+            them, nothing is tuned for them, and what `--set` sets they have too.
         seeds: Trials of each cell.
         primary: The metric that the table is about.
         hypotheses: Declared before anything runs.
@@ -203,6 +207,7 @@ class Space(Frozen):
     fixed: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, list[Any]] = Field(default_factory=dict)
     tune: dict[str, list[Any]] = Field(default_factory=dict)
+    beside: list[dict[str, Any]] = Field(default_factory=list)
     seeds: int = Field(3, ge=1)
     primary: str = "map/multi"
     hypotheses: list[Hypothesis] = Field(default_factory=list)
@@ -215,6 +220,11 @@ class Space(Frozen):
     def factors(self, tier: Tier) -> dict[str, list[Any]]:
         """Searched settings of a tier; the tier's values replace the space's."""
         return self.search | self.tiers[tier].search
+
+    def besides(self, tier: Tier) -> list[dict[str, Any]]:
+        """Cells of a tier beside its grid."""
+        own = self.tiers[tier].beside
+        return self.beside if own is None else own
 
     def primary_of(self, tier: Tier) -> str:
         """The metric that the tier's table is about."""
@@ -255,10 +265,11 @@ def load_space(name: str) -> Space:
     except ValidationError as error:
         raise UserError(f"{path}: {readable(error)}") from None
     for tier in space.tiers:
-        for key, values in (space.factors(tier) | space.tuned(tier)).items():
-            for value in values:
+        for key, levels in (space.factors(tier) | space.tuned(tier)).items():
+            for value in levels:
                 build_settings(space.settings(tier) | {key: value}, where=str(path))
-        build_settings(space.settings(tier), where=str(path))
+        for values in ({}, *space.besides(tier)):
+            build_settings(space.settings(tier) | values, where=str(path))
     return space
 
 

@@ -143,6 +143,11 @@ KNOWN = {
         "xlm-roberta", 1024, 24, 16, 4096, 250_002, 514, 1, outputs=768
     ),
     "M-CLIP/LABSE-Vit-L-14": _LABSE,
+    # counted as a BERT of their size, which they are but for a norm
+    "google/siglip2-base-patch16-224": Shape(
+        "bert", 768, 12, 12, 3072, 256_000, 64, 2, outputs=768
+    ),
+    "Salesforce/blip2-itm-vit-g": Shape("bert", 768, 12, 12, 3072, 30_523, 512, 2, outputs=256),
 }
 """Text encoders of the hub by id: of CLIP's checkpoints the text tower and its projection."""
 
@@ -182,7 +187,8 @@ def folder_shape(folder: Path, name: str) -> Shape:
     """
     from transformers import AutoConfig
 
-    read_config(folder, name)
+    if read_config(folder, name)["model_type"] == "M-CLIP":
+        return known_shape(name)  # its file names a transformer and does not describe it
     whole = AutoConfig.from_pretrained(folder, local_files_only=True)
     part = "qformer_config" if whole.model_type == "blip-2" else "text_config"
     config = getattr(whole, part, whole)
