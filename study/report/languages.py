@@ -31,7 +31,7 @@ def pairs_of_languages(material: Material) -> Section:
     """Heatmaps of arms, and of the difference that the first hypothesis asks for."""
     by_arm = {material.name(arm.cell): material.pairs(arm) for arm in drawn(material)}
     by_arm = {name: pairs for name, pairs in by_arm.items() if pairs}
-    if len(material.languages()) < 2 or not by_arm:
+    if len(material.languages) < 2 or not by_arm:
         text = "There are no figures of several query and corpus languages."
         return Section("Pairs of languages", (Text(text),))
     chosen = _chosen(material, by_arm)
@@ -89,7 +89,9 @@ def _named(plan: Plan) -> set[str]:
 
 def _difference(material: Material) -> tuple[str, Pairs] | None:
     """The contrast of the first hypothesis that has one, for every pair of languages."""
-    cells = {arm.cell.label: material.pairs(arm) for arm in material.arms}
+    named = _named(material.plan)
+    asked_for = [arm for arm in material.arms if arm.cell.label in named]
+    cells = {arm.cell.label: material.pairs(arm) for arm in asked_for}
     plan = material.plan.model_copy(update={"cells": tuple(a.cell for a in material.arms)})
     for hypothesis in plan.hypotheses:
         for one in asked(plan, hypothesis):
@@ -103,14 +105,14 @@ def _difference(material: Material) -> tuple[str, Pairs] | None:
 def _chosen(material: Material, by_arm: Mapping[str, Pairs]) -> list[str]:
     """Languages to draw, by their monolingual figures."""
     values = []
-    for language in material.languages():
+    for language in material.languages:
         own = [pairs[language, language] for pairs in by_arm.values() if (language,) * 2 in pairs]
         values.append((language, statistics.fmean(own) if own else 0.0))
     return some_languages(values)
 
 
 def _left_out(material: Material, chosen: Sequence[str]) -> str:
-    every = material.languages()
+    every = material.languages
     if len(chosen) == len(every):
         return ""
     half = len(chosen) // 2

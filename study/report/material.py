@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ class Material:
         """The macro means that trials have, in the order of the comparison table."""
         return [name for name in COLUMNS if any(cell.values(name) for cell in self.cells)]
 
+    @cached_property
     def languages(self) -> list[str]:
         """Languages of the test benchmark, by what the results name."""
         names = {
@@ -97,8 +99,8 @@ class Material:
     def pairs(self, cell: CellResult) -> dict[tuple[str, str], float]:
         """MAP by query and corpus language: mono on the diagonal, cross elsewhere."""
         found = {}
-        for query in (languages := self.languages()):
-            for corpus in languages:
+        for query in self.languages:
+            for corpus in self.languages:
                 kind = f"mono/{query}" if query == corpus else f"cross/{query}-{corpus}"
                 if (value := self.mean(cell, f"map/{kind}")) is not None:
                     found[query, corpus] = value
@@ -127,7 +129,7 @@ def gather(
         failures: Why others have none.
     """
     cells = by_cell(plan, results)
-    labels = {cell.label for cell in answering(plan, cells) if cell.params.get("steps") != 0}
+    labels = {cell.label for cell in answering(plan, cells) if cell.is_arm}
     arms = tuple(cell for cell in cells if cell.cell.label in labels)
     read = list(results) if len(results) <= MOST_READ else []
     of_arms = {t.digest for arm in arms for t in arm.cell.trials}
