@@ -37,7 +37,7 @@ ENCODING_FIELDS = (
 SHARED_BY_CHANCE = 0.01
 """Share of a validation benchmark's questions that may read like one of the test's."""
 
-DATA_FIELDS = ("also", "train", "validation")
+DATA_FIELDS = ("also", "languages", "train", "validation")
 """Settings of a tier that were chosen to go with its benchmark."""
 
 
