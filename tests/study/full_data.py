@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.checkpoints import make_checkpoint
+from tests.study import full_pictures
 from tests.trainables.data.samples import write_lines, write_text
 from trainables.data.languages import BELEBELE, NAMES
 
@@ -47,7 +48,7 @@ CHECKPOINTS = {
     "FacebookAI/xlm-roberta-large": "xlm-roberta",
     "nreimers/mMiniLMv2-L12-H384-distilled-from-XLMR-Large": "xlm-roberta",
     "sentence-transformers/LaBSE": "labse",
-    "openai/clip-vit-base-patch32": "clip",
+    **full_pictures.SEEING,
 }
 """Hub ids of the full tiers, and of what architecture they are."""
 
@@ -79,6 +80,7 @@ def write_data(folder: Path) -> Path:
     for code in BELEBELE:
         rows = [_belebele(code, number, draw) for number in range(2)]
         write_lines(folder / "belebele" / f"{code}.jsonl", rows)
+    full_pictures.write_pictures(folder, draw)
     return folder
 
 
@@ -90,7 +92,10 @@ def write_hub(folder: Path) -> Path:
         (base / "refs" / "main").write_text("0" * 40)
         snapshot = base / "snapshots" / ("0" * 40)
         snapshot.mkdir(parents=True)
-        make_checkpoint(kind, snapshot, seed=len(name))
+        if name in full_pictures.SEEING:
+            full_pictures.make(kind, snapshot, seed=len(name))
+        else:
+            make_checkpoint(kind, snapshot, seed=len(name))
     return folder
 
 

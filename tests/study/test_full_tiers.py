@@ -89,6 +89,14 @@ def test_every_full_tier_runs_to_its_table(name: str, files: Path, tmp_path: Pat
         assert "map/multi by the language of the query: low-resource" in shown
         assert "map/multi/low-resource, language_count=12 volume=equal_total" in shown
         assert "trained-in-none" in shown
+    if name == "contrastive":
+        assert "xflickrco" in shown
+        assert "trained-in-none" in shown
+        assert "map/i2t_multi, sampling=hybrid minus sampling=X-Y" in shown
+    if name == "backbone":
+        assert "the same on mmmu, as mmmu:map/" in shown
+        assert "untrained encoder=Salesforce/blip2-itm-vit-g" in shown
+        assert "hybrid beats X-X from text to image, over backbones: undecided" in shown
     if name == "batch_size":
         assert "openai/clip-vit-base-patch32 reads 77 tokens" in shown or "cut off" not in shown
 
