@@ -42,7 +42,16 @@ class Presence:
 
     @classmethod
     def of(cls, data: TrainingSet, languages: Sequence[str]) -> Presence:
-        """What the training data have in these languages."""
+        """What the training data have in these languages.
+
+        Raises:
+            UserError: They lack one of them altogether.
+        """
+        if unknown := sorted(set(languages) - set(data.languages)):
+            raise UserError(
+                f"languages: {data.name} has no {unknown[0]!r} to train on; it has "
+                f"{', '.join(data.languages)}"
+            )
         tables = (data.queries, data.passages)
         return cls(
             *(

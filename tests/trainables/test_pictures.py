@@ -308,8 +308,9 @@ def test_pictures_that_are_trained_on_and_tested_are_found_by_id_bytes_and_capti
             "settings t2i, i2t, i2t_multi",
         ),
         ({"encoder": "embedded/small"}, "reads only text"),
+        ({"languages": ["qaa", "xx"]}, "scenes has no 'xx' to train on; it has qaa, qab"),
     ],
-    ids=["negatives", "benchmark", "metric", "encoder"],
+    ids=["negatives", "benchmark", "metric", "encoder", "languages"],
 )
 def test_what_cannot_be_trained_on_pictures_is_refused(changes: dict[str, Any], said: str) -> None:
     def plan_and_check() -> None:
