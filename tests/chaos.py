@@ -86,8 +86,8 @@ class Chaos:
         return process.returncode
 
     def output(self, root: Path) -> str:
-        """What a finished study says; the same for the same study."""
-        return self.start(root).communicate()[0]
+        """What a finished study says, but for its place; the same for the same study."""
+        return self.start(root).communicate()[0].replace(str(root), "ROOT")
 
     def check(self, root: Path) -> None:
         assert self.run(root) == 0

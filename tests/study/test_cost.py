@@ -162,8 +162,8 @@ def test_seeds_are_counted_and_samplings_cost_the_same() -> None:
     plan, _ = plan_of("mixing_ratio")
     untrained, trained_ = rungs(plan)
     assert (untrained.cells, untrained.trials) == (1, 1)
-    assert (trained_.cells, trained_.trials) == (5, 15)
-    assert trained_.seeds == 3
+    assert (trained_.cells, trained_.trials) == (5, 25)
+    assert trained_.seeds == 5
 
 
 def test_the_cpus_rate_is_measured_and_the_estimate_is_said() -> None:
