@@ -84,7 +84,7 @@ def test_differences_are_readable() -> None:
     changes = before.differences(after)
     assert "settings.temperature: 0.05 → 0.1" in changes
     assert "temperature: 0.05 → 0.1 (5 of 6 cells)" in changes
-    assert before.differences(plan_of("mixing_ratio", seeds=5)) == ["seeds: 3 → 5 (5 of 6 cells)"]
+    assert before.differences(plan_of("mixing_ratio", seeds=7)) == ["seeds: 5 → 7 (5 of 6 cells)"]
 
 
 def test_a_plan_reads_back_as_it_was_written(tmp_path: Path) -> None:
