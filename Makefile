@@ -9,14 +9,21 @@ BIN := $(VENV)/bin
 EXACT := $(if $(filter file,$(origin PYTHON)),,--exact-python)
 INSTALL = $(PYTHON) requirements/install.py
 
-.PHONY: demo test test-slow chaos lint format install install-dev peers real axe lock clean-env \
-	need-python
+.PHONY: demo test test-study test-trainables test-slow chaos lint format install install-dev \
+	peers real axe lock clean-env need-python
 
 demo: install
 	$(BIN)/python study/run.py --space batch_size
 
+# The two halves share nothing, so that two cores take half the time.
 test: lint
-	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory -j2 test-study test-trainables
+
+test-study:
+	$(BIN)/python -m pytest tests/study
+
+test-trainables:
+	$(BIN)/python -m pytest tests/trainables tests/test_*.py
 
 test-slow: install-dev
 	$(BIN)/python -m pytest -m slow
