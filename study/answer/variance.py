@@ -108,8 +108,6 @@ def _table(
     if not factors:
         raise UserError("all trained cells have the same settings")
     seeds = sorted({t.seed for cell in cells for t in cell.trials if t.seed is not None})
-    if len(seeds) < 2:
-        raise UserError("fewer than two seeds were planned, so chance has no share")
     table = np.full([*map(len, factors.values()), len(seeds)], np.nan)
     if len(cells) != table[..., 0].size or any(factors.keys() - cell.params for cell in cells):
         raise UserError("the cells that answer are no complete grid of the factors")
