@@ -62,6 +62,9 @@ WORKER_POINTS = (
 )
 """Between each two durable writes of a trial; `step` is passed after every optimizer step."""
 
+RUNG_POINTS = ("rung.ranks", "rung.written", "rung.noted", "ledger.pruned", "pruning.noted")
+"""Between each two durable writes of what stops a trial early, of worker and driver."""
+
 ACTS = ("kill", "term", "error", "oom", "hang", "nan", "save")
 
 Condition = str | int
@@ -104,7 +107,7 @@ def parse(text: str) -> tuple[tuple[str, dict[str, str]], ...]:
     for part in filter(None, map(str.strip, text.split(";"))):
         act, *words = part.split()
         conditions = dict(word.split("=", 1) for word in words)
-        known = conditions.get("point") in DRIVER_POINTS + WORKER_POINTS
+        known = conditions.get("point") in DRIVER_POINTS + WORKER_POINTS + RUNG_POINTS
         if act not in ACTS or not known:
             raise ValueError(f"{VARIABLE}: {part!r} is no known act at a known point")
         faults.append((act, conditions))

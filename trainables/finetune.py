@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -32,6 +33,7 @@ from trainables.failures import TrialFailedError, describe
 from trainables.memory import forget_peak
 from trainables.outcome import write_environment, write_result
 from trainables.places import drafting, files_under
+from trainables.rungs import Reached, Rungs, steps_of
 from trainables.spec import DataRef, Execution, Spec
 from trainables.trainer import Trainer
 from trainables.trial_folder import Attempt, NotCommittedError, TrialFolder
@@ -57,18 +59,21 @@ class Event:
 
     Attributes:
         kind: `claimed` before anything is loaded, `started` once everything is, `stepped` after an
-            optimizer step, `evaluating` before the benchmarks are read, `committed` at the end.
+            optimizer step, `rung` at a rung that this or an earlier attempt reached, `evaluating`
+            before the benchmarks are read, `committed` at the end.
         step: Optimizer steps taken.
         steps: Optimizer steps to take.
         loss: Of the last step; None before the first.
         attempt: The number of the attempt, with `claimed`.
+        rung: What the validation benchmark says there, with `rung`.
     """
 
-    kind: Literal["claimed", "started", "stepped", "evaluating", "committed"]
+    kind: Literal["claimed", "started", "stepped", "rung", "evaluating", "committed"]
     step: int
     steps: int
     loss: float | None = None
     attempt: int | None = None
+    rung: Reached | None = None
 
 
 def finetune(
@@ -80,6 +85,7 @@ def finetune(
     holder: Mapping[str, Any] | None = None,
     keep_weights: bool = False,
     cache: Cache | None = None,
+    rungs: Iterable[int] = (),
 ) -> Iterator[Event]:
     """Run one trial, from its last checkpoint if it has one, and commit its result.
 
@@ -95,11 +101,14 @@ def finetune(
         holder: Who runs it, written into the claim.
         keep_weights: Leave the fine-tuned encoder in the folder.
         cache: What trials on this machine share; None keeps it in memory.
+        rungs: Numbers of examples after which to look at the validation benchmark on the way; the
+            result is the same with and without.
 
     Raises:
         TrialFailedError: The trial cannot have a result; it says why.
     """
-    run = Run(spec, folder, places, execution, dict(holder or {}), keep_weights, cache)
+    looks = steps_of(rungs, spec.batch_size or 1, spec.steps if spec.validation else 0)
+    run = Run(spec, folder, places, execution, dict(holder or {}), keep_weights, cache, looks)
     while True:
         used = layout(folder, execution)
         try:
@@ -136,6 +145,7 @@ class Run:
     holder: Mapping[str, Any]
     keep_weights: bool
     cache: Cache | None
+    looks: Mapping[int, int]
 
     def attempt(self, execution: Execution) -> Iterator[Event]:
         """Claim an attempt and bring it to a commit, unless another attempt is faster."""
@@ -183,7 +193,7 @@ class Run:
                 trainer = Trainer(spec, encoder, data.train, execution, self.cache)
                 if found is not None:
                     trainer.load_state(found)
-                yield from train(trainer, attempt, data.validation)
+                yield from train(trainer, attempt, data.validation, self.looks)
                 training = trainer.summary()
                 restore_vocabulary(encoder)
             else:
@@ -294,9 +304,22 @@ def zero_shot(spec: Spec, data: Data) -> dict[str, Any]:
     return claim(spec.test.name, data.overlap) | ({"also": further} if further else {})
 
 
-def train(trainer: Trainer, attempt: Attempt, validation: Judged | None) -> Iterator[Event]:
-    """Take all steps that are left, saving now and then, and when closed."""
+def train(
+    trainer: Trainer,
+    attempt: Attempt,
+    validation: Judged | None,
+    looks: Mapping[int, int] = MappingProxyType({}),
+) -> Iterator[Event]:
+    """Take all steps that are left, saving now and then, and when closed.
+
+    Args:
+        trainer: What moves.
+        attempt: Where it is saved.
+        validation: What is looked at on the way.
+        looks: Step to rung, as `steps_of` gives them.
+    """
     steps, clock, saved, looked = trainer.steps, Clock(), trainer.step, 0.0
+    rungs = Rungs(looks, attempt)
     facts: dict[str, str | int] = {"digest": attempt.trial.digest, "attempt": attempt.number}
 
     def overtaken() -> bool:
@@ -320,9 +343,17 @@ def train(trainer: Trainer, attempt: Attempt, validation: Judged | None) -> Iter
             metrics = evaluate(validation, trainer.encoder).metrics
             trainer.selection.note(trainer.step, metrics, trainer.encoder)
 
+    def judge() -> Evaluation:
+        assert validation is not None
+        trainer.check_finite()
+        return evaluate(validation, trainer.encoder)
+
     yield Event("started", trainer.step, steps)
     try:
         look()  # what was saved may not have been evaluated yet
+        rungs.look(trainer.step, judge)
+        for reached in rungs.behind(trainer.step):
+            yield Event("rung", reached.step, steps, rung=reached)
         while trainer.step < steps and not trainer.selection.stopped and not overtaken():
             loss = trainer.take_step()
             planted = faults.at("step", step=trainer.step, **facts)
@@ -332,6 +363,8 @@ def train(trainer: Trainer, attempt: Attempt, validation: Judged | None) -> Iter
                 save()
             look()
             yield Event("stepped", trainer.step, steps, loss)
+            if (at := rungs.look(trainer.step, judge)) is not None:
+                yield Event("rung", trainer.step, steps, rung=at)
         trainer.check_finite()
         if clock.elapsed() > LAST_SAVE_SECONDS:
             save()

@@ -1,0 +1,73 @@
+"""What a space says of stopping trials early, and which of a trial's examples are its rungs."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from trainables.spec import Frozen, Spec
+
+Kind = Literal["none", "asha", "hyperband", "median", "bootstrap"]
+
+
+class Fidelity(Frozen):
+    """How trials are compared on the way, and which of them are stopped.
+
+    Rungs are counted in examples: rungs in steps would favour large batches. They lie at `first`,
+    `first * factor`, `first * factor ** 2`, … below a trial's end.
+
+    Attributes:
+        kind: `none` looks and stops nothing. `asha` goes on with the best 1/`factor` of those that
+            came to a rung so far (Li et al. 2018, arXiv:1810.05934); `hyperband` deals the trials
+            to `brackets` of it, each of which begins a rung later, for settings that start slowly;
+            `median` stops what is below the median of the others' running means (Golovin et al.
+            2017); `bootstrap` stops an arm only where the paired bootstrap of its queries against
+            the leader's, at the same rung, says that it cannot win.
+        first: Examples of the first rung; at least the largest batch, so that all reach it alike.
+        factor: From a rung to the next.
+        brackets: Of `hyperband`.
+        level: Of `bootstrap`: an arm is stopped where the upper end of its two-sided 1 - `level`
+            interval is below `-slack`.
+        slack: Of `bootstrap`, in units of the metric: how much of the gap to the leader an arm is
+            granted to make up by its end.
+        enough: Of `median`: trials at a rung before any is stopped there.
+    """
+
+    kind: Kind = "none"
+    first: int = Field(ge=2)
+    factor: int = Field(3, ge=2)
+    brackets: int = Field(3, ge=1)
+    level: float = Field(0.05, gt=0, lt=1)
+    slack: float = Field(0.0, ge=0)
+    enough: int = Field(3, ge=1)
+
+    @model_validator(mode="after")
+    def _no_idle_keys(self) -> Self:
+        """A key without effect is a misunderstanding."""
+        owners = {
+            "brackets": "hyperband",
+            "level": "bootstrap",
+            "slack": "bootstrap",
+            "enough": "median",
+        }
+        for key in self.model_fields_set & owners.keys():
+            if self.kind != owners[key]:
+                raise ValueError(
+                    f"{key} is of kind {owners[key]}, not of {self.kind}; leave it out"
+                )
+        return self
+
+    def rungs(self, examples: int) -> tuple[int, ...]:
+        """Rungs of a trial that ends after so many examples."""
+        found, rung = [], self.first
+        while rung < examples:
+            found.append(rung)
+            rung *= self.factor
+        return tuple(found)
+
+    def rungs_of(self, spec: Spec) -> tuple[int, ...]:
+        """Rungs of a trial; none of one that is not trained or has no validation benchmark."""
+        if spec.validation is None:
+            return ()
+        return self.rungs(spec.steps * (spec.batch_size or 0))
