@@ -68,8 +68,9 @@ def main() -> None:
         bench = Bench(arguments, Path(name))
         found: list[Figure] = []
         for which in arguments.figures:
-            found += bench.measure(which)
-            print(json.dumps(found[-1]), file=sys.stderr, flush=True)
+            measured = bench.measure(which)
+            print(*map(json.dumps, measured), sep="\n", file=sys.stderr, flush=True)
+            found += measured
         show(found)
 
 

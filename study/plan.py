@@ -60,15 +60,19 @@ class Cell(Frozen):
 
     @property
     def label(self) -> str:
-        """`alpha=0.5 batch_size=32`, or `untrained`."""
-        params = dict(self.params)
-        words = ["untrained"] if params.get("steps") == 0 and params.pop("steps") == 0 else []
-        return " ".join(words + [f"{key}={value}" for key, value in params.items()]) or "all"
+        """As `label_of` says its parameters."""
+        return label_of(self.params)
 
     @property
     def is_arm(self) -> bool:
         """Whether it answers the question: a point of the grid that is trained."""
         return self.params.get("steps") != 0 and not self.beside
+
+
+def label_of(params: Mapping[str, Any]) -> str:
+    """`alpha=0.5 batch_size=32`, or `untrained`."""
+    words = [f"{k}={v}" for k, v in params.items() if (k, v) != ("steps", 0)]
+    return " ".join(["untrained", *words] if params.get("steps") == 0 else words) or "all"
 
 
 class Plan(Frozen):
@@ -193,7 +197,7 @@ def make_plan(
     def add(
         params: dict[str, Any], values: dict[str, Any], seeds: int, *, beside: bool = False
     ) -> None:
-        label = Cell(params=params, trials=()).label
+        label = label_of(params)
         if label in cells:
             return
         chosen = build_settings(base | values, where=f"space {space_name}")

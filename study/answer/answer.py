@@ -9,18 +9,15 @@ from typing import Any
 from study.answer.asked import Asked, asked, expects_less
 from study.answer.bootstrap import RESAMPLES
 from study.answer.comparison import Comparison, compare, unknown
-from study.answer.contrasts import ByTrial, paired
+from study.answer.contrasts import ByTrial, Stored, by_trial, paired
 from study.answer.groups import language_groups
 from study.answer.inference import LEVEL
+from study.answer.results import each_committed
 from study.answer.scores import Scores, stored_scores
 from study.answer.verdicts import Evidence, Judgement, Verdict, judge
 from study.plan import Cell, Plan
 from trainables.errors import UserError
-from trainables.places import Place, at_once
-from trainables.trial_folder import NotCommittedError
-
-Stored = Mapping[str, Mapping[str, Scores]]
-"""Digest to metric to scores, of the trials that have a result."""
+from trainables.places import Place
 
 
 @dataclass(frozen=True)
@@ -88,15 +85,10 @@ def stored(plan: Plan, root: Place) -> dict[str, dict[str, Scores]]:
     metrics = list(dict.fromkeys(str(h["metric"]) for h in plan.hypotheses))
     groups = language_groups(plan)
 
-    def read(digest: str) -> dict[str, Scores] | None:
-        try:
-            return stored_scores(root, digest, metrics, groups)
-        except NotCommittedError:
-            return None
+    def read(digest: str) -> dict[str, Scores]:
+        return stored_scores(root, digest, metrics, groups)
 
-    digests = needed(plan)
-    found = zip(digests, at_once(root, read, digests), strict=True)
-    return {digest: scores for digest, scores in found if scores is not None}
+    return each_committed(root, needed(plan), read)
 
 
 def needed(plan: Plan) -> list[str]:
@@ -163,7 +155,7 @@ def _compared(
     if one.problem:
         return unknown(one.what, one.problem)
     cells = [cell for cell in plan.cells if cell.label in one.coefficients]
-    trials = _by_trial(cells, scores, metric)
+    trials = by_trial(cells, scores, metric)
     try:
         pairs = paired(trials, one.coefficients)
     except UserError as error:
@@ -173,17 +165,6 @@ def _compared(
         why = missing or "none is planned"
         return unknown(one.what, f"no seed has a result in all of its cells; {why}")
     return compare(one.what, pairs, missing, hypothesis["margin"], level, resamples)
-
-
-def _by_trial(cells: list[Cell], scores: Stored, metric: str) -> ByTrial:
-    return {
-        cell.label: {
-            trial.seed: scores[trial.digest][metric]
-            for trial in cell.trials
-            if metric in scores.get(trial.digest, {})
-        }
-        for cell in cells
-    }
 
 
 def _missing(cells: list[Cell], trials: ByTrial, scores: Stored, metric: str) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from study.answer.side_by_side import Arm
+from study.answer.tuning import arm_label
 from study.answer.variance import levels_of
 from study.plan import Cell, Plan
 from trainables.errors import UserError
@@ -24,11 +25,11 @@ def find_arm(plan: Plan, cells: Sequence[Cell], text: str) -> Arm:
     Raises:
         UserError: No such arm, with the nearest ones.
     """
-    exact = [cell for cell in cells if label(plan, cell) == text.strip()]
+    exact = [cell for cell in cells if arm_label(plan, cell) == text.strip()]
     wanted = [word for word in re.split(r"[,\s]+", text.strip()) if word]
     found = exact or [cell for cell in cells if _matches(cell, wanted)]
     if not found or not wanted:
-        known = [label(plan, cell) for cell in cells]
+        known = [arm_label(plan, cell) for cell in cells]
         words = [f"{k}={v}" for k, levels in levels_of(trained(cells)).items() for v in levels]
         near = difflib.get_close_matches(text, list(dict.fromkeys([*known, *words])), 3)
         guess = f"did you mean {' or '.join(near)}? " if near else ""
@@ -51,12 +52,6 @@ def trained(cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if cell.params.get("steps") != 0]
 
 
-def label(plan: Plan, cell: Cell) -> str:
-    """A cell's label without what was tuned for it."""
-    params = {key: value for key, value in cell.params.items() if key not in plan.tuned}
-    return Cell(params=params, trials=()).label
-
-
 def common_arms(
     first: tuple[Plan, Sequence[Cell]], second: tuple[Plan, Sequence[Cell]]
 ) -> list[tuple[str, Arm, Arm]]:
@@ -66,7 +61,7 @@ def common_arms(
         UserError: They share none, and do not have a single one each.
     """
     sides = (first, second)
-    held = [{label(plan, cell): cell for cell in trained(cells)} for plan, cells in sides]
+    held = [{arm_label(plan, cell): cell for cell in trained(cells)} for plan, cells in sides]
     names = [(name, name) for name in held[0] if name in held[1]]
     if not names and len(held[0]) == len(held[1]) == 1:
         names = list(zip(*held, strict=True))

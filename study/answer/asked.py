@@ -8,7 +8,7 @@ from typing import Any
 
 from study.answer.contrasts import Coefficients, difference, slope
 from study.answer.names import lower_is_better
-from study.plan import Cell, Plan
+from study.plan import Plan, label_of
 from study.spaces.hypothesis import Slope
 from trainables.errors import UserError
 
@@ -46,7 +46,7 @@ def expects_less(hypothesis: Mapping[str, Any]) -> bool:
 def _asked(
     plan: Plan, sides: tuple[Mapping[str, Any], Mapping[str, Any]] | None, over: Slope | None
 ) -> Asked:
-    words = [" minus ".join(map(label, sides))] if sides else []
+    words = [" minus ".join(map(label_of, sides))] if sides else []
     what = ", ".join([*words, _change(over)] if over else words)
     try:
         if over is not None:
@@ -61,10 +61,5 @@ def _change(over: Slope) -> str:
     """`change per doubling of batch_size (16 to 128) at alpha=0.5`."""
     unit = {"log2": "doubling", "order": "step", "linear": "unit", None: "unit"}[over.scale]
     span = f" ({over.levels[0]} to {over.levels[-1]})" if over.levels else ""
-    where = f" at {label(over.where)}" if over.where else ""
+    where = f" at {label_of(over.where)}" if over.where else ""
     return f"change per {unit} of {over.factor}{span}{where}"
-
-
-def label(params: Mapping[str, Any]) -> str:
-    """Parameters as the label of a cell."""
-    return Cell(params=dict(params), trials=()).label

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from study.answer.results import by_cell
-from study.answer.tuning import answering
+from study.answer.tuning import answering, arm_label
 from study.plan import Cell, Plan
 from study.study_folder import StudyFolder
 from trainables import storage
@@ -58,7 +59,8 @@ def concluded(
     marks, late = folder.marks(), folder.declared_late()
     reports = root / "reports" / plan.name
     path, key = reports / "answer.json", answer_key(plan, results, [*marks, *late])
-    if (known := _known(path)) is not None and known["of"] == key:
+    known = kept(path)
+    if known.get("format") == FORMAT and known["of"] == key:
         return known
     # scipy takes seconds to import, and a study that has ended says the same every time
     from study.answer.answer import answer, stored
@@ -75,7 +77,7 @@ def concluded(
     reports.mkdir(parents=True, exist_ok=True)
     storage.write_json(path, {"format": FORMAT, "of": key, "words": lines, **numbers})
     storage.write(reports / "answer.md", _page(plan, lines).encode())
-    return _known(path) or {}
+    return kept(path)
 
 
 def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> str:
@@ -85,15 +87,13 @@ def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> s
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def _known(path: Place) -> dict[str, Any] | None:
-    """The answer that was kept; None where there is none that this code wrote."""
-    import json
-
+def kept(path: Place) -> dict[str, Any]:
+    """The object in a JSON file that can be made again; empty where it cannot be read."""
     try:
         found = json.loads(storage.read(path))
     except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _selected(plan: Plan, cells: Sequence[Cell]) -> list[str]:
@@ -103,9 +103,8 @@ def _selected(plan: Plan, cells: Sequence[Cell]) -> list[str]:
         return []
     each = []
     for cell in trained:
-        arm = {key: value for key, value in cell.params.items() if key not in plan.tuned}
         tuned = ", ".join(f"{key}={cell.params[key]}" for key in plan.tuned)
-        each.append(f"{Cell(params=arm, trials=()).label}: {tuned}")
+        each.append(f"{arm_label(plan, cell)}: {tuned}")
     return [f"Selected by {plan.primary} on the validation benchmark: {'; '.join(each)}."]
 
 

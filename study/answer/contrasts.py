@@ -20,6 +20,11 @@ Params = Mapping[str, Any]
 Coefficients = dict[str, float]
 """Label of a cell to its weight; the contrast is the weighted sum of the cells' metrics."""
 
+Stored = Mapping[str, Mapping[str, Scores]]
+"""Digest to metric to scores, of the trials that have a result."""
+
+BySeed = dict[int | None, Scores]
+
 ByTrial = Mapping[str, Mapping[int | None, Scores]]
 """Label of a cell to the scores of its trials, by seed; None for the untrained cell's."""
 
@@ -127,6 +132,18 @@ def by_level(
 def mean(cells: Sequence[Cell]) -> Coefficients:
     """The plain mean of some cells."""
     return {cell.label: 1 / len(cells) for cell in cells}
+
+
+def by_trial(cells: Sequence[Cell], scores: Stored, metric: str) -> dict[str, BySeed]:
+    """Label to seed to scores, of the trials of these cells that have the metric."""
+    return {
+        cell.label: {
+            trial.seed: scores[trial.digest][metric]
+            for trial in cell.trials
+            if metric in scores.get(trial.digest, {})
+        }
+        for cell in cells
+    }
 
 
 def paired(scores: ByTrial, coefficients: Coefficients) -> Paired | None:

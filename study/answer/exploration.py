@@ -14,12 +14,12 @@ from study.answer.best_level import (
     validation_metric,
 )
 from study.answer.groups import language_groups
+from study.answer.results import each_committed
 from study.answer.scores import Scores, stored_scores
 from study.answer.variance import Decomposition, Part, decompose
 from study.answer.verdicts import LEAST_SEEDS
 from study.plan import Cell, Plan
-from trainables.places import Place, at_once
-from trainables.trial_folder import NotCommittedError
+from trainables.places import Place
 
 SHOWN = 0.01
 """Smallest share of the variance that is named; `answer.json` has the others."""
@@ -71,13 +71,9 @@ def _validation(plan: Plan, root: Place, digests: Sequence[str]) -> dict[str, Sc
     metric, groups = validation_metric(plan), language_groups(plan)
 
     def read(digest: str) -> Scores | None:
-        try:
-            return stored_scores(root, digest, [metric], groups).get(metric)
-        except NotCommittedError:
-            return None
+        return stored_scores(root, digest, [metric], groups).get(metric)
 
-    pairs = zip(digests, at_once(root, read, digests), strict=True)
-    return {digest: found for digest, found in pairs if found is not None}
+    return each_committed(root, digests, read)
 
 
 def exploratory_words(found: Exploration) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from study.answer.groups import Groups, language_groups, metric_of
 from study.plan import Cell, Plan
 from trainables.places import Place, at_once
 from trainables.trial_folder import NotCommittedError, TrialFolder
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,28 @@ class CellResult:
 
 def committed_results(root: Place, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Results by digest, of those trials that have one that may be believed."""
+    return each_committed(root, digests, lambda digest: TrialFolder.of(root, digest).result())
 
-    def result(digest: str) -> dict[str, Any] | None:
+
+def each_committed(
+    root: Place, digests: Iterable[str], read: Callable[[str], T | None]
+) -> dict[str, T]:
+    """What `read` finds of each trial by digest, where it has something that may be believed.
+
+    Args:
+        root: Of the trial folders.
+        digests: Of the trials.
+        read: Given a digest; None or `NotCommittedError` is nothing.
+    """
+
+    def found(digest: str) -> T | None:
         try:
-            return TrialFolder.of(root, digest).result()
+            return read(digest)
         except NotCommittedError:
             return None
 
     digests = list(digests)
-    pairs = zip(digests, at_once(root, result, digests), strict=True)
+    pairs = zip(digests, at_once(root, found, digests), strict=True)
     return {digest: value for digest, value in pairs if value is not None}
 
 

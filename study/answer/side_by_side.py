@@ -9,7 +9,16 @@ import numpy as np
 
 from study.answer.bootstrap import RESAMPLES, bootstrap, percentile_interval
 from study.answer.comparison import Interval, why_unknown
-from study.answer.contrasts import ByTrial, Coefficients, Paired, mean, paired
+from study.answer.contrasts import (
+    BySeed,
+    ByTrial,
+    Coefficients,
+    Paired,
+    Stored,
+    by_trial,
+    mean,
+    paired,
+)
 from study.answer.inference import LEVEL, contributions, estimate
 from study.answer.power import detectable_effect
 from study.answer.scores import Scores
@@ -18,9 +27,6 @@ from study.plan import Cell
 from trainables.errors import UserError
 
 OTHER_QUESTIONS = "not asked the same questions, so a difference would be of those as well"
-
-Stored = Mapping[str, Mapping[str, Scores]]
-"""Digest to metric to scores, of the trials that have a result."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def side_by_side(
 
 
 def _row(name: str, metric: str, first: Arm, second: Arm, scores: Stored, level: float) -> Row:
-    sides = [_by_seed(arm, metric, scores) for arm in (first, second)]
+    sides = [by_trial(arm.cells, scores, metric) for arm in (first, second)]
     empty = Row(name, metric, _mean(sides[0]), _mean(sides[1]))
     lacking = "; ".join(filter(None, map(_lacking, (first, second), sides)))
     if not all(trials for side in sides for trials in side.values()):
@@ -140,22 +146,7 @@ def _tested(row: Row, pairs: Paired, level: float) -> Row:
     )
 
 
-BySeed = dict[str, dict[int | None, Scores]]
-
-
-def _by_seed(arm: Arm, metric: str, scores: Stored) -> BySeed:
-    """Label to seed to scores, of the trials that have the metric."""
-    return {
-        cell.label: {
-            trial.seed: scores[trial.digest][metric]
-            for trial in cell.trials
-            if metric in scores.get(trial.digest, {})
-        }
-        for cell in arm.cells
-    }
-
-
-def _lacking(arm: Arm, side: BySeed) -> str:
+def _lacking(arm: Arm, side: dict[str, BySeed]) -> str:
     """Which of an arm's trials could not be read, in words; empty for none."""
     notes = []
     for cell in arm.cells:
@@ -168,7 +159,7 @@ def _lacking(arm: Arm, side: BySeed) -> str:
     return "; ".join(dict.fromkeys(notes))
 
 
-def _matched(sides: Sequence[BySeed]) -> tuple[list[BySeed], str]:
+def _matched(sides: Sequence[dict[str, BySeed]]) -> tuple[list[dict[str, BySeed]], str]:
     """The sides as they are where a seed is in both, else with seeds numbered in their order.
 
     Seeds are independent draws: where none is shared, any pairing made without looking at the
@@ -177,7 +168,7 @@ def _matched(sides: Sequence[BySeed]) -> tuple[list[BySeed], str]:
     held = [_common(side) for side in sides]
     if not all(held) or set(held[0]) & set(held[1]):
         return list(sides), ""
-    renumbered: list[BySeed] = [
+    renumbered: list[dict[str, BySeed]] = [
         {
             label: {number: trials[seed] for number, seed in enumerate(seeds)}
             for label, trials in side.items()
@@ -187,7 +178,7 @@ def _matched(sides: Sequence[BySeed]) -> tuple[list[BySeed], str]:
     return renumbered, "no seed in common, so trials were paired in the order of their seeds"
 
 
-def _common(side: BySeed) -> list[int]:
+def _common(side: dict[str, BySeed]) -> list[int]:
     """Seeds that all trained cells of a side have."""
     trained = [set(trials) for trials in side.values() if None not in trials]
     common = set.intersection(*trained) if trained else set()
@@ -198,7 +189,7 @@ def _only(trials: Mapping[int | None, Scores], seeds: Sequence[int]) -> dict[int
     return {seed: one for seed, one in trials.items() if seed is None or seed in seeds}
 
 
-def _mean(side: BySeed) -> float | None:
+def _mean(side: dict[str, BySeed]) -> float | None:
     """Mean over cells of the mean over their trials; None where a cell has none."""
     values = [[one.value for one in trials.values()] for trials in side.values()]
     return float(np.mean([np.mean(v) for v in values])) if values and all(values) else None

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 
 from study.answer.names import lower_is_better
 from study.answer.results import CellResult
-from study.plan import Cell, Plan
+from study.plan import Cell, Plan, label_of
+
+
+def arm_label(plan: Plan, cell: Cell) -> str:
+    """The label of a cell's arm: without what was tuned for it."""
+    return label_of({k: v for k, v in cell.params.items() if k not in plan.tuned})
 
 
 def answering(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
@@ -21,8 +26,7 @@ def answering(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
         return [cell.cell for cell in cells]
     arms: dict[str, list[CellResult]] = {}
     for cell in cells:
-        rest = {key: value for key, value in cell.cell.params.items() if key not in plan.tuned}
-        arms.setdefault(repr(rest), []).append(cell)
+        arms.setdefault(arm_label(plan, cell.cell), []).append(cell)
     found = []
     for candidates in arms.values():
         values = [cell.values(plan.primary, "validation") for cell in candidates]

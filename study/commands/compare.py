@@ -15,32 +15,20 @@ from rich.table import Table
 
 from study.answer.groups import language_groups, metric_of
 from study.answer.names import lower_is_better
-from study.answer.results import by_cell, committed_results
+from study.answer.results import by_cell, committed_results, each_committed
+from study.answer.table import COLUMNS
 from study.answer.tuning import answering
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.status import open_plan
 from study.plan import Cell, Plan
 from trainables.errors import UserError
-from trainables.places import at_once
 
 if TYPE_CHECKING:
     from study.answer.scores import Scores
     from study.answer.side_by_side import Arm, Row
 
-METRICS = (
-    "map/mono",
-    "map/cross",
-    "map/multi",
-    "map/pool_same_language",
-    "map/t2i",
-    "map/i2t",
-    "map/i2t_multi",
-    "rank_distance",
-    "recall_at_10/mono",
-    "recall_at_10/cross",
-    "recall_at_10/multi",
-)
+METRICS = (*COLUMNS, "recall_at_10/mono", "recall_at_10/cross", "recall_at_10/multi")
 """What is compared where both sides have it and no --metric is given."""
 
 CHANGES = 12
@@ -166,7 +154,7 @@ def _scores(
         digests = [t.digest for cell in cells.values() for t in cell.trials]
         digests = [digest for digest in digests if digest in side.results]
         read = partial(stored_scores, home.root, metrics=metrics, groups=groups)
-        found |= dict(zip(digests, at_once(home.root, read, digests), strict=True))
+        found |= each_committed(home.root, digests, read)
     return found
 
 

@@ -6,13 +6,13 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from study.answer.groups import TRAINED_IN_NONE
+from study.answer.groups import TRAINED_IN_NONE, language_groups
 from study.answer.names import lower_is_better
 from study.answer.results import CellResult
 from study.answer.table import COLUMNS
 from study.report.curves import Point, curves
 from study.report.document import Block, Column, Figure, Gallery, Section, Table, Text, Value
-from study.report.material import Material, better_is, groups_of
+from study.report.material import Material, better_is
 from study.report.rows import Mark, Row, rows_chart
 from study.report.svg import SERIES
 from study.spaces.schema import Settings
@@ -39,7 +39,7 @@ def compared(material: Material) -> Section:
     for also in material.plan.also:
         columns = {f"{also}:{name}": name for name in COLUMNS}
         further.append(_cells(material, f"cells on {also}", f"The same on {also}", columns))
-    groups = groups_of(material.plan)
+    groups = language_groups(material.plan)
     for metric in dict.fromkeys((material.plan.primary, "map/mono", "map/t2i")):
         columns = {f"{metric}/{group}": group for group in groups}
         held = "; ".join(f"{group}: {' '.join(languages)}" for group, languages in groups.items())

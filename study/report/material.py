@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from study.answer.groups import language_groups, metric_of
+from study.answer.groups import metric_of
 from study.answer.names import lower_is_better
-from study.answer.results import CellResult, by_cell
+from study.answer.results import CellResult, by_cell, each_committed
 from study.answer.scores import read_ranks
 from study.answer.table import COLUMNS
-from study.answer.tuning import answering
+from study.answer.tuning import answering, arm_label
 from study.plan import Cell, Plan
 from study.report.document import Spread, finite
 from trainables.evaluation.ranks import Ranks, ranks_file
-from trainables.places import Place, at_once
-from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
+from trainables.places import Place
+from trainables.trial_folder import TrialFolder, read_json
 
+T = TypeVar("T")
 Pairs = Mapping[tuple[str, str], float]
 
 MOST_READ = 1000
@@ -58,8 +59,7 @@ class Material:
 
     def name(self, cell: Cell) -> str:
         """The label of a cell, without what was only tuned."""
-        held = {key: value for key, value in cell.params.items() if key not in self.plan.tuned}
-        return Cell(params=held, trials=()).label
+        return arm_label(self.plan, cell)
 
     def metrics(self) -> list[str]:
         """The macro means that trials have, in the order of the comparison table."""
@@ -165,17 +165,11 @@ def mean_ranks(ranks: Ranks) -> Pairs:
     return found
 
 
-def _each(root: Place, digests: Sequence[str], read: Any) -> dict[str, Any]:
+def _each(root: Place, digests: Sequence[str], read: Callable[[Place], T]) -> dict[str, T]:
     """What `read` finds in the committed folder of each trial."""
-
-    def one(digest: str) -> Any:
-        try:
-            return read(TrialFolder.of(root, digest).committed())
-        except NotCommittedError:
-            return None
-
-    pairs = zip(digests, at_once(root, one, digests), strict=True)
-    return {digest: value for digest, value in pairs if value is not None}
+    return each_committed(
+        root, digests, lambda digest: read(TrialFolder.of(root, digest).committed())
+    )
 
 
 def some_languages(values: Iterable[tuple[str, float]]) -> list[str]:
@@ -189,8 +183,3 @@ def some_languages(values: Iterable[tuple[str, float]]) -> list[str]:
 def better_is(metric: str) -> str:
     """Which of a column is best."""
     return "least" if lower_is_better(metric) else "greatest"
-
-
-def groups_of(plan: Plan) -> Mapping[str, tuple[str, ...]]:
-    """Groups of languages that the study reports apart."""
-    return language_groups(plan)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from study.answer.conclusion import answer_key, concluded
+from study.answer.conclusion import answer_key, concluded, kept
 from study.plan import Plan
 from study.study_folder import StudyFolder
 from trainables import storage
@@ -45,7 +44,7 @@ def write_report(
     failures = folder.failures() if len(results) < len(plan.specs) else {}
     said = [*folder.marks(), *folder.declared_late(), *map(":".join, sorted(failures.items()))]
     made = {"format": FORMAT, "of": _key(plan, results, said)}
-    if _known(place / MADE) == made and (place / "report.html").exists():
+    if kept(place / MADE) == made and (place / "report.html").exists():
         return place
     # what draws and infers is imported only where there is something to draw
     from study.report.html import to_html
@@ -130,11 +129,3 @@ def _key(plan: Plan, results: Mapping[str, Any], said: list[str]) -> str:
     labels = "\n".join(cell.label for cell in plan.cells)
     text = "\n".join([answer_key(plan, results, said), plan.question, labels])
     return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def _known(path: Place) -> Any:
-    """What was written last; None where there is nothing that can be read."""
-    try:
-        return json.loads(storage.read(path))
-    except (OSError, ValueError):
-        return None
