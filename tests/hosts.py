@@ -1,0 +1,337 @@
+"""Isolated hosts on one machine: what a cluster needs, without a second computer.
+
+Each host has a network, process and mount namespace of its own: an address, its own home, `/tmp`
+and shared memory, a read-only system, one processor core and an SSH server. A laptop holds the
+switch that they are plugged into and the keys to them; nothing of it touches the machine's own
+network. A host's first process reads a pipe of this process, so that all of a host goes when this
+process goes, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+HOME = Path(pwd.getpwuid(0).pw_dir)
+"""Of root, on every host."""
+
+SHARED = Path("/mnt/shared")
+"""Where every host has the folder that all of them share, as over NFS."""
+
+ENVIRONMENT = Path(sys.prefix)
+PATH = f"{ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NETWORK = "10.99.7"
+LAPTOP = f"{NETWORK}.1"
+READY_SECONDS = 30.0
+
+PACKAGES = {
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "rsync": "rsync",
+    "ssh": "openssh-client",
+    "sshd": "openssh-server",
+    "taskset": "util-linux",
+    "unshare": "util-linux",
+}
+"""Programs that are needed, and Debian's packages of them."""
+
+# The first process of a host: arguments are its name, its core or "", the shared folder and the
+# folder of keys; then what must stay visible although a folder above it is covered.
+INIT = f"""
+set -eu
+read -r pid _ < /proc/self/stat
+name=$1 core=$2 shared=$3 keys=$4; shift 4
+if [ -n "$core" ]; then taskset -cp "$core" $$ > /dev/null; fi
+hostname "$name"
+mount -t tmpfs hold /mnt
+mkdir -p {SHARED} /mnt/keys /mnt/keep
+mount --bind "$shared" {SHARED}
+mount --bind "$keys" /mnt/keys
+number=0
+for kept in "$@"; do
+    number=$((number + 1)); mkdir /mnt/keep/$number; mount --rbind "$kept" /mnt/keep/$number
+done
+for covered in /tmp /var/tmp /run /dev/shm "{HOME}"; do mount -t tmpfs own "$covered"; done
+chmod 1777 /tmp /var/tmp /dev/shm
+chmod 700 "{HOME}"
+mount -o remount,bind,ro / || true
+number=0
+for kept in "$@"; do
+    number=$((number + 1)); mkdir -p "$kept" 2> /dev/null || true
+    mount --rbind /mnt/keep/$number "$kept"; mount -o remount,bind,ro "$kept"
+done
+mount -t proc proc /proc
+mkdir -p /run/sshd "{HOME}/.ssh"
+cp /mnt/keys/id_ed25519.pub "{HOME}/.ssh/authorized_keys"
+: > /run/resolv.conf; mount --bind /run/resolv.conf /etc/resolv.conf || true
+mount --bind /mnt/keys/hosts /etc/hosts
+echo 'export PATH={PATH}' | tee "{HOME}/.bashrc" > "{HOME}/.profile"
+ip link set lo up
+echo "$pid"
+while read -r line; do :; done
+"""
+
+SSHD = """
+ListenAddress {address}
+HostKey /mnt/keys/host_ed25519
+PidFile none
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+StrictModes no
+UsePAM no
+UseDNS no
+MaxStartups 100
+MaxSessions 100
+Subsystem sftp internal-sftp
+"""
+
+
+class HostError(Exception):
+    """A host could not be made, or a command on it failed."""
+
+
+def missing() -> str:
+    """Why hosts cannot be made here; empty where they can."""
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        return "isolated hosts need root on Linux"
+    absent = sorted({package for name, package in PACKAGES.items() if not _which(name)})
+    if absent:
+        return f"isolated hosts need Debian's packages: apt-get install {' '.join(absent)}"
+    try:
+        with tempfile.TemporaryDirectory() as name, Hosts(Path(name), {"one": None}) as hosts:
+            hosts["one"].run("true")
+    except HostError as error:
+        return f"isolated hosts cannot be made here: {error}"
+    return ""
+
+
+class Host:
+    """One of them, switched on."""
+
+    def __init__(self, name: str, address: str, core: int | None, folder: Path) -> None:
+        """Start its first process; it is not plugged in yet.
+
+        Args:
+            name: Its host name.
+            address: Its own, in the network of the laptop.
+            core: The only one that its processes run on; None for all.
+            folder: Of keys, and of what is shared by all hosts.
+        """
+        self.name, self.address, self.core = name, address, core
+        self.port = f"to-{name}"[:15]
+        kept = [REPOSITORY, ENVIRONMENT, Path(sys.base_prefix)]
+        flags = ["--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child"]
+        words = [str(folder / "shared"), str(folder / "keys"), *map(str, kept)]
+        self.process = subprocess.Popen(
+            [
+                *("unshare", *flags, "--propagation", "private", "bash", "-c", INIT, "init"),
+                *(name, "" if core is None else str(core), *words),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            text=True,
+        )
+        assert self.process.stdout is not None
+        said = self.process.stdout.readline().strip()
+        if not said.isdigit():
+            _, error = self.process.communicate()
+            raise HostError(f"{name}: {error.strip() or 'its first process ended'}")
+        self.pid = int(said)
+
+    def words(self, *command: str) -> list[str]:
+        """The command as it is typed outside."""
+        pinned = [] if self.core is None else ["taskset", "-c", str(self.core)]
+        flags = ["--net", "--pid", "--mount", "--uts", "--ipc", "--wdns=" + str(HOME)]
+        return ["nsenter", "--target", str(self.pid), *flags, *pinned, *command]
+
+    def start(self, *command: str, log: Path | None = None) -> subprocess.Popen[str]:
+        """Start a command on it; its output goes to the file, or into a pipe."""
+        output = subprocess.PIPE if log is None else log.open("a", encoding="utf-8")
+        return subprocess.Popen(
+            self.words(*command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            text=True,
+        )
+
+    def run(self, *command: str, timeout: float = 300.0, check: bool = True) -> str:
+        """What a command on it says.
+
+        Raises:
+            HostError: It failed, or took longer than `timeout` seconds.
+        """
+        process = self.start(*command)
+        try:
+            said, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said, _ = process.communicate()
+            raise HostError(f"{self.name}: {command} took over {timeout:g} s:\n{said}") from None
+        if check and process.returncode:
+            raise HostError(f"{self.name}: {command} ended with {process.returncode}:\n{said}")
+        return said
+
+    def serve(self) -> None:
+        """Let others in over SSH; returns when they can come."""
+        configuration = SSHD.format(address=self.address)
+        self.run("bash", "-c", 'printf %s "$1" > /run/sshd/config', "bash", configuration)
+        self.run(str(_which("sshd")), "-f", "/run/sshd/config", "-E", "/run/sshd/log")
+
+    def kill(self) -> None:
+        """End every process of it at once."""
+        self.process.kill()  # its first process goes with it, and with that one all others
+        self.process.communicate()
+        until = time.monotonic() + READY_SECONDS
+        while Path(f"/proc/{self.pid}").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+
+
+class Hosts:
+    """A laptop, and hosts plugged into its switch; a context manager that removes them all.
+
+    Attributes:
+        laptop: From where the others are reached; it has the private key.
+        shared: The folder that every host has as `SHARED`, seen from outside.
+    """
+
+    def __init__(self, folder: Path, cores: dict[str, int | None]) -> None:
+        """Say which.
+
+        Args:
+            folder: An empty one, for keys and what is shared; stays when the hosts are gone.
+            cores: The names of the hosts, and on which core each runs.
+        """
+        self.folder, self.cores = folder, cores
+        self.shared = folder / "shared"
+        self._running: dict[str, Host] = {}
+
+    def __enter__(self) -> Hosts:
+        """Make the keys, switch everything on and plug it in."""
+        keys = self.folder / "keys"
+        try:
+            for path in (keys, self.shared):
+                path.mkdir()
+            for name in ("id_ed25519", "host_ed25519"):
+                self._outside("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name))
+            names = ["127.0.0.1 localhost", f"{LAPTOP} laptop", *map(self._line, self.cores)]
+            (keys / "hosts").write_text("\n".join(names) + "\n", encoding="ascii")
+            self.laptop = self._running["laptop"] = Host("laptop", LAPTOP, None, self.folder)
+            script = (
+                "ip link add switch type bridge && ip link set switch up && "
+                f"ip address add {LAPTOP}/24 dev switch && "
+                f"install -m 600 /mnt/keys/id_ed25519 {HOME}/.ssh/id_ed25519"
+            )
+            self.laptop.run("bash", "-c", script)
+            for name in self.cores:
+                self.switch_on(name)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Switch everything off."""
+        for host in self._running.values():
+            host.kill()
+        self._running.clear()
+        # keys of nothing any more
+        shutil.rmtree(self.folder / "keys", ignore_errors=True)
+
+    def __getitem__(self, name: str) -> Host:
+        """A host that is switched on."""
+        return self._running[name]
+
+    def switch_on(self, name: str) -> Host:
+        """A host as it comes from the shop: its disk is empty."""
+        address = self._line(name).split()[0]
+        host = self._running[name] = Host(name, address, self.cores[name], self.folder)
+        laptop = self.laptop.run
+        laptop("bash", "-c", f"ip link delete {host.port} 2> /dev/null || true")
+        # a cable whose other end lies in the host; the laptop sees processes of its own only
+        self._outside(
+            *("nsenter", "--target", str(self.laptop.pid), "--net"),
+            *("ip", "link", "add", host.port, "type", "veth"),
+            *("peer", "name", "eth0", "netns", str(host.pid)),
+        )
+        laptop("ip", "link", "set", host.port, "master", "switch")
+        self.plug(name)
+        host.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
+        host.run("ip", "link", "set", "eth0", "up")
+        # as in any office; it leads to the laptop, which forwards nothing
+        host.run("ip", "route", "add", "default", "via", LAPTOP)
+        host.serve()
+        return host
+
+    def switch_off(self, name: str) -> None:
+        """Take a host's power: nobody hears of it, and its disk is lost."""
+        self.unplug(name)
+        self._running.pop(name).kill()
+
+    def unplug(self, name: str) -> None:
+        """Pull a host's network cable."""
+        self.laptop.run("ip", "link", "set", self._running[name].port, "down")
+
+    def plug(self, name: str) -> None:
+        """Put it back."""
+        self.laptop.run("ip", "link", "set", self._running[name].port, "up")
+
+    @contextmanager
+    def unplugged(self, name: str) -> Iterator[None]:
+        """A host without network for a while."""
+        self.unplug(name)
+        try:
+            yield
+        finally:
+            self.plug(name)
+
+    def ssh(self, name: str, *command: str, timeout: float = 300.0) -> str:
+        """What a command says that is typed on the laptop, in a session on a host."""
+        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-q"]
+        where = f"root@{self[name].address}"
+        return self.laptop.run("ssh", *options, where, *command, timeout=timeout)
+
+    def _line(self, name: str) -> str:
+        """Address and name of a host, as in /etc/hosts."""
+        return f"{NETWORK}.{11 + list(self.cores).index(name)} {name}"
+
+    def _outside(self, *command: str) -> None:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise HostError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def listening(host: Host) -> Sequence[tuple[str, int, int]]:
+    """(address, port, process) of every TCP socket of a host that waits for connections."""
+    found = []
+    for line in host.run(
+        "ss", "--tcp", "--listening", "--numeric", "--processes", "-H"
+    ).splitlines():
+        words = line.split()
+        address, _, port = words[3].rpartition(":")
+        process = 0
+        with suppress(IndexError, ValueError):
+            process = int(line.split("pid=")[1].split(",")[0])
+        found.append((address.strip("[]"), int(port), process))
+    return found
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": PATH, "HOME": str(HOME), "LANG": "C.UTF-8", "USER": "root"}
+
+
+def _which(program: str) -> str | None:
+    return shutil.which(program, path=PATH)
