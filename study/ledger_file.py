@@ -66,12 +66,8 @@ def set_aside(url: str) -> Place | None:
     return moved
 
 
-def refuse_network(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
-    """Refuse a folder for SQLite whose filesystem lies on another machine.
-
-    Raises:
-        UserError: It does; locks there are not those that SQLite needs.
-    """
+def network_kind(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """The kind of a folder's filesystem where that lies on another machine, else empty."""
     kinds: dict[str, str] = {}
     with suppress(OSError):
         for line in mounts.read_text(encoding="utf-8").splitlines():
@@ -79,7 +75,16 @@ def refuse_network(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> No
             kinds[place.replace("\\040", " ")] = kind
     above = (str(path) for path in (folder.resolve(), *folder.resolve().parents))
     kind = next((kinds[path] for path in above if path in kinds), "")
-    if kind in NETWORK:
+    return kind if kind in NETWORK else ""
+
+
+def refuse_network(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
+    """Refuse a folder for SQLite whose filesystem lies on another machine.
+
+    Raises:
+        UserError: It does; locks there are not those that SQLite needs.
+    """
+    if kind := network_kind(folder, mounts):
         raise UserError(
             f"{folder} is on {kind}, a network filesystem, where SQLite loses data; choose a "
             "local folder with --state (trials stay where --root says), or servers with --storage "

@@ -52,7 +52,7 @@ def rungs(plan: Plan) -> tuple[Rung, ...]:
     for cell in plan.cells:
         for trial in cell.trials:
             spec = plan.specs[trial.digest]
-            key = repr(_costly(spec))
+            key = cost_key(spec)
             specs.setdefault(key, spec)
             digests.setdefault(key, set()).add(trial.digest)
             counts = cells.setdefault(key, {})
@@ -68,6 +68,11 @@ def rungs(plan: Plan) -> tuple[Rung, ...]:
         )
         for key, spec in specs.items()
     )
+
+
+def cost_key(spec: Spec) -> str:
+    """The same for trials that cost the same."""
+    return repr(_costly(spec))
 
 
 def _costly(spec: Spec) -> dict[str, Any]:

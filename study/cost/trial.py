@@ -93,17 +93,30 @@ class Estimator:
     opening: float = 0.0
     _known: dict[str, Any] = field(default_factory=dict)
 
+    def memory(self, spec: Spec) -> Memory:
+        """Bytes of one trial; no rate is measured for that."""
+        shape, training = self._shape(spec), self._trained(spec)
+        read = [self._evaluated(spec, ref) for ref, _ in evaluations(spec)]
+        _, step, words = self._steps(spec, shape, training)
+        return self._memory(spec, shape, step, words, read, training)
+
+    def _steps(
+        self, spec: Spec, shape: Shape, training: Trained | None
+    ) -> tuple[list[Lengths], Step, int]:
+        """A few batches, the mean step over them, and how many words are trained."""
+        batches = [] if training is None else drawn(training, spec)
+        rows = spec.batch_size or 0
+        steps = [training_step(shape, batch, rows, self.execution) for batch in batches]
+        step = mean(steps) if steps else Step(0, 0, 0, 0, 0)
+        return batches, step, min(shape.words, (training and training.words) or shape.words)
+
     def cost(self, spec: Spec) -> Cost:
         """Of one trial."""
         shape = self._shape(spec)
         read = [(ref, times, self._evaluated(spec, ref)) for ref, times in evaluations(spec)]
         training = self._trained(spec)
-        batches = [] if training is None else drawn(training, spec)
-        rows = spec.batch_size or 0
-        steps = [training_step(shape, batch, rows, self.execution) for batch in batches]
-        step = mean(steps) if steps else Step(0, 0, 0, 0, 0)
+        batches, step, words = self._steps(spec, shape, training)
         speed = self._speed(spec, shape, batches, read[0][2])
-        words = min(shape.words, (training and training.words) or shape.words)
         sources = [] if training is None or spec.train is None else [(spec.train, training.basis)]
         sources += [(ref, found.basis) for ref, _, found in read]
         return Cost(

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from trainables.errors import UserError
+
 LONGEST_TEMPORARY = 40
 """Characters of Ray's folder: its sockets' full paths must fit the system's 107."""
 
@@ -24,14 +26,18 @@ OBJECT_STORE_BYTES = 100_000_000
 """Trials hand over numbers only."""
 
 
-def set_environment(token_folder: Path) -> None:
+def set_environment(token_folder: Path | None) -> None:
     """Say to Ray, before it is imported, what it reads from the environment.
 
     Its ports listen wider than this machine even for a local start, so every process of it must
     show a token; its usage report, its own loggers and its automatic resizing stay off.
+
+    Args:
+        token_folder: Where the token of a Ray started here lies, or is made; None for a running
+            cluster, whose token is in `~/.ray/auth_token` unless the environment says otherwise.
     """
     os.environ["RAY_AUTH_MODE"] = "token"
-    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+    if token_folder and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         path = token_folder / "ray.token"
         if not path.exists():
             path.touch(mode=0o600)
@@ -59,10 +65,10 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
 
     Args:
         state: A local folder for the token, and for temporary files where its path is short.
-        workers: Trials at once, on a Ray started here.
+        workers: Processors for trials, on a Ray started here.
         address: Of a running cluster; None starts one on this machine.
     """
-    set_environment(state)
+    set_environment(state if address is None else None)
     import ray
 
     temporary, lock = _short_folder(state)
@@ -82,7 +88,7 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
                 _node_ip_address="127.0.0.1",
             )
         else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            _join(address)
         for name in ("ray", "ray.tune", "ray.train", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         yield temporary / "tune"
@@ -92,6 +98,36 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
         lock.close()
         with suppress(OSError):
             (state / "tmp").rmdir()
+
+
+def _join(address: str) -> None:
+    """Connect to a running cluster.
+
+    Raises:
+        UserError: It does not answer, or does not take the token.
+    """
+    import ray
+    from ray.exceptions import AuthenticationError
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except AuthenticationError as error:
+        raise UserError(f"--address {address}: {_first_line(error)}; {TOKEN}") from None
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({_first_line(error)}). On its "
+            f"head use --address auto; `ray status` shows whether it runs. {TOKEN}"
+        ) from None
+
+
+TOKEN = (
+    "The cluster's token must be in ~/.ray/auth_token, or where RAY_AUTH_TOKEN_PATH says, as on "
+    "its other machines"
+)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def remove_dead_sessions(state: Path, dry_run: bool = False) -> list[Path]:

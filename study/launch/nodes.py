@@ -1,0 +1,182 @@
+"""The machines of a running Ray, and a root that all of them must see."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.ledger_file import network_kind
+from trainables.errors import UserError
+from trainables.places import Place
+
+ANSWER_SECONDS = 60.0
+"""How long a machine may take to run a small function; a first worker takes about five."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine that Ray reaches.
+
+    Attributes:
+        id: Ray's name of it.
+        host: Its address, as its own Ray says.
+        cpus: For trials; 0 where it takes none.
+        gpus: For trials.
+        accelerator: What Ray calls its GPUs; None without.
+        here: Whether this process runs on it.
+    """
+
+    id: str
+    host: str
+    cpus: int
+    gpus: int
+    accelerator: str | None
+    here: bool
+
+    @property
+    def takes_trials(self) -> bool:
+        """Whether a trial can be placed on it: each needs a processor."""
+        return self.cpus > 0
+
+
+def alive() -> list[Node]:
+    """The machines of the Ray that this process is connected to, its own first."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    found = [_node(entry, own) for entry in ray.nodes() if entry["Alive"]]
+    return sorted(found, key=lambda node: (not node.here, node.host))
+
+
+def _node(entry: dict[str, Any], own: str) -> Node:
+    resources = entry["Resources"]
+    kinds = [key for key in resources if key.startswith("accelerator_type:")]
+    return Node(
+        id=entry["NodeID"],
+        host=entry["NodeManagerAddress"],
+        cpus=int(resources.get("CPU", 0)),
+        gpus=int(resources.get("GPU", 0)),
+        accelerator=kinds[0].partition(":")[2] if kinds else None,
+        here=entry["NodeID"] == own,
+    )
+
+
+def on_each(
+    nodes: list[Node],
+    function: Callable[..., Any],
+    *arguments: Any,
+    seconds: float = ANSWER_SECONDS,
+) -> dict[str, Any]:
+    """What `function` returns on every machine, by the machine's id; there, where it failed, why.
+
+    Args:
+        nodes: Where to run it; it takes none of their processors.
+        function: Of a module that is installed there too.
+        arguments: Plain values.
+        seconds: How long all of them may take together.
+
+    Returns:
+        Values, or the exception in the place of one.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    started = {
+        node.id: task.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
+        ).remote(*arguments)
+        for node in nodes
+    }
+    ray.wait(list(started.values()), num_returns=len(started), timeout=seconds)
+    found: dict[str, Any] = {}
+    for name, reference in started.items():
+        try:
+            found[name] = ray.get(reference, timeout=0.1)
+        except Exception as error:  # Ray wraps whatever the function raised in its own
+            found[name] = error
+    return found
+
+
+def read_proof(path: str) -> str:
+    """The content of a file as this machine sees it; empty where it is not there."""
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except OSError:
+        return ""
+
+
+@contextmanager
+def shared_root(root: Place, nodes: list[Node]) -> Iterator[str]:
+    """Check that every machine that takes trials sees the same root; an object store is one.
+
+    A file with a secret is written there, and every machine must read it. It stays for as long as
+    the block runs, because machines that join later must see it too (`refuse_another_root`).
+
+    Args:
+        root: Of trial folders.
+        nodes: All machines, this one included.
+
+    Yields:
+        The file, or an empty string where there is nothing to check.
+
+    Raises:
+        UserError: Trials would run on a machine that has another folder under that name.
+    """
+    if not isinstance(root, Path) or all(node.here for node in nodes if node.takes_trials):
+        if isinstance(root, Path) and not any(node.takes_trials for node in nodes):
+            _refuse_unseen(root)
+        yield ""
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    secret = uuid.uuid4().hex
+    proof = root / f".launch-{secret[:8]}"
+    proof.write_text(secret, encoding="ascii")
+    try:
+        others = [node for node in nodes if not node.here]
+        seen = on_each(others, read_proof, str(proof))
+        for node in others:
+            if isinstance(seen[node.id], Exception):
+                raise UserError(
+                    f"{node.host} does not answer ({_said(seen[node.id])}); "
+                    "python -m study doctor --address ADDRESS says more"
+                )
+        blind = [node.host for node in others if seen[node.id] != secret]
+        if blind:
+            raise UserError(
+                f"--root {root}: not the same folder on {', '.join(blind)} as here, and trials "
+                f"there would be lost. With {len(nodes)} machines the root must be an object store "
+                "(--root s3://bucket/prefix) or a folder that all of them mount (NFS)"
+            )
+        yield str(proof)
+    finally:
+        with suppress(OSError):
+            proof.unlink()
+
+
+def refuse_another_root(proof: str) -> None:
+    """Refuse a machine that joined later and does not see the root (called there).
+
+    Raises:
+        UserError: It does not.
+    """
+    if proof and not Path(proof).exists():
+        raise UserError(f"{Path(proof).parent} is not the folder of --root on this machine")
+
+
+def _refuse_unseen(root: Path) -> None:
+    """No machine takes trials yet: those that will come must find the root, and cannot be asked."""
+    if not network_kind(root):
+        raise UserError(
+            f"--root {root}: a folder of this machine, which takes no trials, while the machines "
+            "that will take them have not started; use an object store (--root s3://bucket/prefix) "
+            "or a folder that all of them mount (NFS)"
+        )
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

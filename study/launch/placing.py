@@ -1,0 +1,74 @@
+"""Where the trials of a launch run: how many at once, what each asks for, and if it is safe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from study.launch.nodes import alive, shared_root
+from study.launch.resources import requests, slots, smallest_gpu
+from trainables.places import Place
+from trainables.spec import Execution
+
+
+@dataclass(frozen=True)
+class Placing:
+    """What a launch asks of Ray.
+
+    Attributes:
+        workers: Trials at once.
+        request: Of a trial's configuration, what Ray Tune asks for before it starts the trial.
+        proof: A file that every machine must see; empty where there is nothing to check.
+    """
+
+    workers: int
+    request: partial[Any]
+    proof: str
+
+
+@contextmanager
+def placing(
+    root: Place,
+    execution: Execution,
+    workers: int | None,
+    address: str | None,
+    needs: Mapping[str, float],
+    accelerator: str | None = None,
+) -> Iterator[Placing]:
+    """Look at the Ray that this process is connected to; the block is the launch.
+
+    Args:
+        root: Of trial folders.
+        execution: Of every trial.
+        workers: Trials at once; None for as many as there is room for now.
+        address: Of a running cluster; None where Ray was started here.
+        needs: Bytes of a GPU, by what decides a trial's cost; a whole one where it is not there.
+        accelerator: What GPUs an autoscaler will start, by Ray's name.
+
+    Raises:
+        UserError: Trials would run on a machine that does not see the root.
+    """
+    nodes = alive()
+    workers = workers or slots(nodes, execution)
+    # an autoscaler starts machines for trials that wait; Tune shows it as many as may run
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
+    own = own_gpu() if address is None and execution.device == "cuda" else None
+    memory = smallest_gpu(nodes, accelerator, own)
+    asked = requests(needs, execution, memory)
+    if address is None:
+        yield Placing(workers, asked, "")
+        return
+    with shared_root(root, nodes) as proof:
+        yield Placing(workers, asked, proof)
+
+
+def own_gpu() -> float:
+    """Bytes of memory of the smallest GPU of this machine."""
+    import torch
+
+    count = torch.cuda.device_count()
+    return float(min(torch.cuda.get_device_properties(i).total_memory for i in range(count)))
