@@ -9,6 +9,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,20 +30,25 @@ GRACE_SECONDS = 5.0
 STACKS = "stacks.txt"
 """Where the watchdog writes what a hanging attempt was doing; its content is the evidence."""
 
+FAILED = "failed"
+"""In a report: the trial has no result and is not tried again."""
+
 
 class TrialActor(tune.Trainable):
     """One Ray actor that runs trials, one after the other; it knows nothing of the study.
 
     `config` holds plain values: `spec` (canonical JSON with its labels), `root`, `cache`, `places`,
-    `execution`, `launch` (which launch this is), `timeout` (seconds an attempt may take, or None)
-    and `keep_weights`. A trial that fails of itself reports so and leaves the actor whole; only a
-    lost worker or node is an error to Ray, which starts the trial again from its checkpoint.
+    `execution`, `launch` (which launch this is), `timeout` (seconds an attempt may take, or None),
+    `keep_weights` and `work` (what runs a trial, as `module:function`). A trial that fails of
+    itself reports so, and its process ends with it, so that nothing of it (memory, a broken CUDA
+    context) meets the next trial. A lost worker or node is an error to Ray, which starts the trial
+    again from its checkpoint.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start a trial (called by Ray)."""
-        from trainables.finetune import finetune  # imports torch, in the worker only
-
+        module, _, function = config["work"].partition(":")
+        work = getattr(import_module(module), function)  # imports torch, in the worker only
         spec = Spec.model_validate_json(config["spec"])
         self.digest = spec.digest
         self.folder = TrialFolder.of(as_place(config["root"]), spec.digest)
@@ -52,8 +58,9 @@ class TrialActor(tune.Trainable):
         self.deadline = float("inf")
         self.attempt = 0
         self.stepping = self.ending = False
+        self.failed: TrialFailedError | None = None
         self.given_up = given_up(self.folder, config["launch"])
-        self.events: Iterator[Any] = finetune(
+        self.events: Iterator[Any] = work(
             spec,
             self.folder,
             places=config["places"],
@@ -74,6 +81,8 @@ class TrialActor(tune.Trainable):
         if self.given_up:
             reason, detail = self.given_up
             return report | {"done": True, "reason": reason, "detail": detail}
+        if self.failed:
+            raise self.failed
         self.stepping = True
         until = time.monotonic() + REPORT_SECONDS
         try:
@@ -91,12 +100,12 @@ class TrialActor(tune.Trainable):
                 if event.kind in ("committed", "evaluating"):
                     break
                 if time.monotonic() > self.deadline:
-                    return report | self._timed_out()
+                    return report | self._failed(self._timed_out())
         except TrialFailedError as failure:
-            return report | {"done": True, "reason": failure.reason, "detail": str(failure)}
+            return report | self._failed(failure)
         finally:
             self.stepping = False
-            if report["done"]:
+            if report["done"] or self.failed:
                 self._unwatch()
         return report
 
@@ -131,14 +140,19 @@ class TrialActor(tune.Trainable):
             self.stacks = None
         self.deadline = float("inf")
 
-    def _timed_out(self) -> dict[str, Any]:
+    def _failed(self, failure: TrialFailedError) -> dict[str, Any]:
+        """Tell why; the next step is an error, with which Ray ends this process."""
+        self.failed = failure
+        return {FAILED: True, "reason": failure.reason, "detail": str(failure)}
+
+    def _timed_out(self) -> TrialFailedError:
         """Save and end a trial that is past its limit but not stuck."""
         self.cleanup()
         detail = f"ran longer than {self.timeout:g} s; what it had reached is saved"
         for attempt in self.folder.attempts():
             if attempt.number == self.attempt:
                 attempt.fail({"reason": "timed out", "detail": detail, "trace": []})
-        return {"done": True, "reason": "timed out", "detail": detail}
+        return TrialFailedError("timed out", detail)
 
     def _end(self, *_: Any) -> None:
         """A termination signal or a spot notice: save at once, then go."""

@@ -72,6 +72,7 @@ class Orders:
         address: Of a running Ray cluster; None starts Ray on this machine.
         timeout: Seconds that one attempt at a trial may take; None for no limit.
         keep_weights: Leave fine-tuned encoders in the trial folders.
+        work: What runs a trial in the actor, as `module:function`, called as `finetune` is.
     """
 
     root: Place
@@ -82,6 +83,7 @@ class Orders:
     address: str | None = None
     timeout: float | None = None
     keep_weights: bool = False
+    work: str = "trainables.finetune:finetune"
 
 
 def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
@@ -108,6 +110,7 @@ def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
             "launch": uuid.uuid4().hex,
             "timeout": orders.timeout,
             "keep_weights": orders.keep_weights,
+            "work": orders.work,
             "cache": str(orders.state / "cache"),
         }
         gpus = 1 if orders.execution.device == "cuda" else 0

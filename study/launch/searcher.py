@@ -10,7 +10,7 @@ from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from study.launch.adapter import timed_out
+from study.launch.adapter import FAILED, timed_out
 from study.launch.launch import RETRIES, Job, Listener, Progress
 from study.launch.losses import Losses
 from trainables.failures import Reason
@@ -69,6 +69,7 @@ class Reporter(Unpickled, tune.Callback):
         """Keep whom to tell."""
         self.listener = listener
         self.losses = losses
+        self.failed: dict[str, tuple[str, str, str]] = {}
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
@@ -79,13 +80,19 @@ class Reporter(Unpickled, tune.Callback):
             self.listener.progressed(
                 Progress(result["digest"], result["at"], result["of"], evaluating)
             )
+        if result.get(FAILED):
+            self.failed[trial.trial_id] = (result["digest"], result["reason"], result["detail"])
+            trial.max_failures = 0  # the error that follows is no lost worker
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A worker was lost and its trial is started again (called by Tune)."""
         self.listener.lost(*self._loss(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """A worker was lost, once too often (called by Tune)."""
+        """A trial failed of itself, or lost its worker once too often (called by Tune)."""
+        if told := self.failed.pop(trial.trial_id, None):
+            self.listener.finished(*told)
+            return
         digest, reason, detail = self._loss(trial)
         self.listener.lost(digest, reason, detail)
         retried = f"{detail}; tried {RETRIES + 1} times"

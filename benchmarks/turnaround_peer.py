@@ -1,0 +1,88 @@
+"""The same no-op trials under Ray Tune as it comes, with its OptunaSearch.
+
+    python -m benchmarks.turnaround_peer NOTES TRIALS 0|1
+
+The last word says whether actors are reused. Every worker imports torch and transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+SLOTS = 2
+
+
+class Noop(tune.Trainable):
+    """One step, and the end."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Import what real trials import."""
+        import torch
+        import transformers
+
+        self.modules = (torch.__name__, transformers.__name__)
+        self.x: float = config["x"]
+        self.notes: str = config["notes"]
+
+    def step(self) -> dict[str, Any]:
+        """Note both ends."""
+        self.note("began")
+        value = (self.x - 0.3) ** 2
+        self.note("ended")
+        return {"value": value, "done": True}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another trial in the same process."""
+        self.setup(new_config)
+        return True
+
+    def note(self, what: str) -> None:
+        """Add a line to the benchmark's notes."""
+        line = {"trial": self.trial_id, "what": what, "at": time.time(), "process": os.getpid()}
+        with open(self.notes, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def main() -> None:
+    """Run them."""
+    notes, trials, reuse = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1"
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    ray.init(
+        num_cpus=SLOTS,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=100_000_000,
+        _node_ip_address="127.0.0.1",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        tune.Tuner(
+            tune.with_resources(Noop, {"cpu": 1}),
+            param_space={"x": tune.uniform(0, 1), "notes": notes},
+            tune_config=tune.TuneConfig(
+                search_alg=OptunaSearch(),
+                metric="value",
+                mode="min",
+                num_samples=trials,
+                max_concurrent_trials=SLOTS,
+                reuse_actors=reuse,
+            ),
+            run_config=tune.RunConfig(name="noop", storage_path=folder, verbose=0),
+        ).fit()
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
