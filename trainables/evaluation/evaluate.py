@@ -84,6 +84,7 @@ def evaluate(
     """
     if isinstance(benchmark, PictureBenchmark):
         return _evaluate_pictures(benchmark, encoder, progress, pictures, rerank)
+    _refuse_ids(benchmark)
     _refuse_nothing(benchmark)
     queries, passages, counts, timing = encode_benchmark(benchmark, encoder, progress, store)
     result = _evaluate(benchmark, queries, passages, progress)
@@ -136,6 +137,7 @@ def evaluate_top(
     """
     if depth < 1:
         raise UserError(f"depth {depth}: at least 1 candidate is needed; 100 is usual")
+    _refuse_ids(benchmark)
     _refuse_nothing(benchmark)
     queries, passages, counts, timing = encode_benchmark(benchmark, encoder, progress, store)
     start = time.perf_counter()
@@ -252,6 +254,16 @@ def _of(table: Mapping[str, Embeddings], language: str, role: str) -> Embeddings
             "Give one array for each language of the benchmark"
         )
     return table[language]
+
+
+def _refuse_ids(benchmark: Benchmark) -> None:
+    """Stop before the ids of pictures are encoded as if they were passages."""
+    if IMAGE in benchmark.corpus or IMAGE in benchmark.queries:
+        raise UserError(
+            f"{benchmark.name}: these are the ids of its pictures, not the pictures; load both "
+            "with trainables.data.picture_catalog.load_picture_benchmark, and evaluate an encoder "
+            "that can see"
+        )
 
 
 def _refuse_nothing(benchmark: Benchmark) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.trainables.evaluation.toys import TableEncoder, benchmark, parallel
+from trainables.data.catalog import load_benchmark
 from trainables.data.corpus import Benchmark, Candidate, Query
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
@@ -245,3 +246,8 @@ def test_many_texts_go_to_the_encoder_in_chunks(monkeypatch: pytest.MonkeyPatch)
     assert [number for role, la, number in chunked.asked if la == "de"] == [4, 4, 1, 4, 4, 2]
     monkeypatch.undo()
     assert evaluate(toy, TableEncoder.of(toy)).metrics == whole.metrics
+
+
+def test_ids_of_pictures_are_not_encoded_as_passages() -> None:
+    with pytest.raises(UserError, match=r"ids of its pictures.*load_picture_benchmark"):
+        evaluate(load_benchmark("scenes"), TableEncoder({}, {}))
