@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainables.distributed import Group
 from trainables.info_nce import Loss
 from trainables.rows import Kind, Rows, alike, embed, kind_of, picture_tokens, unlike
 
@@ -33,6 +34,7 @@ def backward(
     passages: Rows,
     loss_fn: Callable[[Tensor, Tensor], Loss],
     micro_batch_tokens: int | None = None,
+    group: Group | None = None,
 ) -> Loss:
     """Add the gradient of the batch's loss to the encoder's parameters.
 
@@ -50,6 +52,9 @@ def backward(
         loss_fn: The loss of (B, d) queries and (B + N, d) passages, or (B + N, k, d) where
             pictures have k vectors.
         micro_batch_tokens: Padded tokens whose activations are held at once; None for all.
+        group: Ranks that embed a share of the rows each; all give the same rows, and each computes
+            the whole loss from all embeddings. The gradient that is added is then of this rank's
+            share: `Group.sum_gradients` adds them up.
 
     Returns:
         The loss, detached.
@@ -60,7 +65,14 @@ def backward(
     picture = range(picture_tokens(encoder)) if "picture" in kinds else range(1)
     sizes = [row if kind == "tokens" else picture for row, kind in zip(rows, kinds, strict=True)]
     budget = FORWARD_TOKENS.get(device.type, FORWARD_TOKENS["cpu"])
-    cuts = cut_kinds(sizes, kinds, min(budget, micro_batch_tokens or budget))
+    budget = min(budget, micro_batch_tokens or budget)
+    sides = longest_first(sizes, kinds)
+    dealt = sides if group is None else [side[group.rank :: group.size] for side in sides]
+    by_kind = [
+        [side[run] for run in cut([len(sizes[row]) for row in side.tolist()], budget)]
+        for side in dealt
+    ]
+    cuts = [run for runs in by_kind for run in runs]
     held = hold(cuts, sizes, micro_batch_tokens)
     passes: list[tuple[Tensor, RandomState]] = []
     for number, run in enumerate(cuts):
@@ -69,11 +81,13 @@ def backward(
             passes.append((embed(encoder, [rows[row] for row in run]), state))
 
     fixed = np.flatnonzero(kinds == "vector")
-    outs = [out.detach() for out, _ in passes]
+    outs, places = [out.detach() for out, _ in passes], cuts
+    if group is not None:
+        outs, places = gathered(outs, by_kind, sides, group), sides
     outs += [embed(encoder, [rows[row] for row in fixed])] if len(fixed) else []
     # One leaf for all embeddings: the loss is differentiated only down to it
     order = torch.as_tensor(
-        np.argsort(np.concatenate([*cuts, fixed]), kind="stable"), device=device
+        np.argsort(np.concatenate([*places, fixed]), kind="stable"), device=device
     )
     leaf = torch.cat(alike(outs))[order].requires_grad_()
     asked = leaf[: len(queries)]
@@ -94,17 +108,36 @@ def backward(
     return Loss(loss.value.detach(), loss.masked_fraction)
 
 
-def cut_kinds(
-    sizes: Sequence[Sized], kinds: NDArray[np.str_], budget: int
-) -> list[NDArray[np.int64]]:
-    """As `cut`, texts and pictures apart and the texts first; vectors are in no run."""
+def longest_first(sizes: Sequence[Sized], kinds: NDArray[np.str_]) -> list[NDArray[np.int64]]:
+    """Rows of texts, then of pictures, each the longest first; vectors are in neither."""
     order: tuple[Kind, ...] = ("tokens", "picture")
-    runs = []
+    sides = []
     for kind in order:
-        places = np.flatnonzero(kinds == kind)
-        lengths = [len(sizes[place]) for place in places.tolist()]
-        runs += [places[run] for run in cut(lengths, budget)]
-    return runs
+        side = np.flatnonzero(kinds == kind)
+        lengths = np.array([len(sizes[row]) for row in side.tolist()], dtype=np.int64)
+        sides.append(side[np.argsort(-lengths, kind="stable")])
+    return [side for side in sides if len(side)]
+
+
+def gathered(
+    outs: Sequence[Tensor],
+    by_kind: Sequence[Sequence[NDArray[np.int64]]],
+    sides: Sequence[NDArray[np.int64]],
+    group: Group,
+) -> list[Tensor]:
+    """Embeddings of all ranks' rows, one tensor a kind, in the order of `sides`.
+
+    Args:
+        outs: Of this rank's micro-batches.
+        by_kind: Which rows those are, a list for each of `sides`.
+        sides: All rows, dealt to the ranks in turn.
+        group: The ranks.
+    """
+    left, found = iter(outs), []
+    for runs, side in zip(by_kind, sides, strict=True):
+        own = [next(left) for _ in runs]
+        found.append(group.gather(torch.cat(own) if own else None, len(side)))
+    return found
 
 
 def cut(lengths: Sequence[int], budget: int) -> list[NDArray[np.int64]]:

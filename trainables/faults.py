@@ -65,6 +65,9 @@ WORKER_POINTS = (
 RUNG_POINTS = ("rung.ranks", "rung.written", "rung.noted", "ledger.pruned", "pruning.noted")
 """Between each two durable writes of what stops a trial early, of worker and driver."""
 
+RANK_POINTS = ("rank.step",)
+"""Passed by ranks other than 0, before they take a step: `rank` says which, `step` which."""
+
 ACTS = ("kill", "term", "error", "oom", "hang", "nan", "save")
 
 Condition = str | int
@@ -107,7 +110,7 @@ def parse(text: str) -> tuple[tuple[str, dict[str, str]], ...]:
     for part in filter(None, map(str.strip, text.split(";"))):
         act, *words = part.split()
         conditions = dict(word.split("=", 1) for word in words)
-        known = conditions.get("point") in DRIVER_POINTS + WORKER_POINTS + RUNG_POINTS
+        known = conditions.get("point") in RANK_POINTS + DRIVER_POINTS + WORKER_POINTS + RUNG_POINTS
         if act not in ACTS or not known:
             raise ValueError(f"{VARIABLE}: {part!r} is no known act at a known point")
         faults.append((act, conditions))

@@ -30,6 +30,7 @@ from trainables.encoders.vocabulary import restore_vocabulary
 from trainables.evaluation.evaluate import Evaluation, evaluate
 from trainables.evaluation.pictures import PictureStore
 from trainables.failures import TrialFailedError, describe
+from trainables.leader import leading
 from trainables.memory import forget_peak
 from trainables.outcome import write_environment, write_result
 from trainables.places import drafting, files_under
@@ -177,7 +178,8 @@ class Run:
         )
         if found is not None:
             execution = Execution(**found["execution"])
-        with execution_settings(execution):
+        everyone = leading(spec, execution, self.places, self.cache)
+        with execution_settings(execution), everyone as leader:
             data = open_data(
                 spec.train,
                 spec.test,
@@ -193,7 +195,9 @@ class Run:
                 trainer = Trainer(spec, encoder, data.train, execution, self.cache)
                 if found is not None:
                     trainer.load_state(found)
+                leader.join(trainer)
                 yield from train(trainer, attempt, data.validation, self.looks)
+                leader.end(trainer)
                 training = trainer.summary()
                 restore_vocabulary(encoder)
             else:
@@ -231,7 +235,8 @@ def fits(saved: Execution, wanted: Execution) -> bool:
     """Whether training saved under one execution goes on in another, keeping its own."""
 
     def kept(execution: Execution) -> tuple[object, ...]:
-        return execution.device, execution.micro_batch_tokens, execution.recompute_layers
+        layout = execution.micro_batch_tokens, execution.recompute_layers, execution.ranks
+        return execution.device, *layout
 
     return kept(saved) == kept(wanted)
 

@@ -211,6 +211,8 @@ class Execution:
             the transformer's shape allows (`TextEncoder.held_tokens`).
         recompute_layers: Keep only what goes into each layer and compute the rest again on the way
             back (gradient checkpointing): a layer's activations at a time instead of all layers'.
+        ranks: Processes, each with a device of its own, that embed a share of every batch. The
+            batch and its loss stay as they are; with dropout, numbers follow the number of ranks.
     """
 
     threads: int = 1
@@ -219,6 +221,7 @@ class Execution:
     encode_tokens: int = 8192
     micro_batch_tokens: int | None = None
     recompute_layers: bool = False
+    ranks: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as stored in a result."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from trainables.cache import Cache
 from trainables.candidates import Candidates
 from trainables.canonical import COLDEST
 from trainables.data.corpus import TrainingSet
+from trainables.distributed import Group, fingerprint
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.failures import TrialFailedError
@@ -95,22 +97,61 @@ class Trainer:
             fused=True,
         )
         self.selection = Selection(spec)
+        self.group: Group | None = None
         self.step = self.tokens = 0
         self.history: list[dict[str, float]] = []
         self._recent: list[tuple[float, float]] = []
 
+    def join(self, group: Group) -> None:
+        """Train with other ranks from here on, all of them in the state that rank 0 is in.
+
+        Raises:
+            TrialFailedError: The ranks do not hold the same data or encoder.
+        """
+        self.group = group
+        buffer = io.BytesIO()
+        if self.step and not group.rank:
+            # followers neither evaluate nor select
+            torch.save({k: v for k, v in self.state().items() if k != "selection"}, buffer)
+        state = group.share(buffer.getvalue())
+        if state and group.rank:
+            self.load_state(torch.load(io.BytesIO(state), weights_only=True, map_location="cpu"))
+        self.check_ranks()
+
+    def check_ranks(self) -> None:
+        """Make sure that all ranks hold the same data, encoder and temperature.
+
+        Raises:
+            TrialFailedError: Some hold others.
+        """
+        assert self.group is not None
+        data = [self.question_ids, *map(torch.from_numpy, (self.kept, self.dealt))]
+        texts = [self.queries.texts]
+        if isinstance(self.passages, Candidates):
+            texts += [self.passages.columns.texts, self.passages.golds]
+        parts = [*data, *map(torch.from_numpy, texts), *self.encoder.parameters(), self.log_scale]
+        if apart := self.group.apart(fingerprint(parts)):
+            raise TrialFailedError(
+                "error",
+                f"after step {self.step} ranks {apart} hold other data or parameters than rank 0",
+            )
+
     def take_step(self) -> float:
         """Take one optimizer step on batch `self.step` and return its loss.
+
+        With a group all ranks take the same step, once rank 0 does.
 
         Raises:
             TrialFailedError: The loss is NaN or infinite.
         """
+        if self.group is not None:
+            self.group.announce("step")
         spec, batch = self.spec, self.batches[self.step]
         rows, dealt = self.kept[batch.rows], self.dealt[batch.rows]
         languages = shown(batch, spec.pairs) if self.pictured else batch.passage_languages
         passages = self.passages.of(self.step, languages, dealt)
         learnt = torch.exp(-self.log_scale) if spec.learn_temperature else None
-        torch.manual_seed(int(np.random.SeedSequence((self.seed, self.step)).generate_state(1)[0]))
+        torch.manual_seed(self._dropout_key())
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(spec, self.step)
         objective = partial(
@@ -133,10 +174,14 @@ class Trainer:
             passages.tokens,
             objective,
             self.execution.micro_batch_tokens or self.encoder.held_tokens,
+            self.group,
         )
         loss = outcome.value.item()
         if not math.isfinite(loss):
             raise TrialFailedError("nan", f"the loss of step {self.step} is {loss}")
+        if self.group is not None:
+            # every rank has computed the whole loss, and with it the temperature's gradient
+            self.group.sum_gradients(self.encoder.parameters(), alike=[self.log_scale])
         if spec.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.encoder.parameters(), spec.max_grad_norm)
         self.optimizer.step()
@@ -148,6 +193,12 @@ class Trainer:
         self.tokens += sum(tokens_in(row) for row in [*queries, *passages.tokens])
         self._note(loss, outcome.masked_fraction)
         return loss
+
+    def _dropout_key(self) -> int:
+        """What keys dropout in this step: ranks embed different rows, and drop differently."""
+        rank = 0 if self.group is None else self.group.rank
+        key = (self.seed, self.step, rank) if rank else (self.seed, self.step)
+        return int(np.random.SeedSequence(key).generate_state(1)[0])
 
     def _note(self, loss: float, masked: float) -> None:
         """Keep means over stretches of steps, about `HISTORY_POINTS` of them in a trial."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayError
 
 from trainables.failures import Reason
-
-CGROUP = Path("/sys/fs/cgroup")
+from trainables.kernel import kernel_kills
 
 MEMORY_MONITOR = ("running low on memory", "memory monitor", "OutOfMemory", "OOM killed")
 """What Ray says of a worker that its memory monitor ended."""
@@ -52,30 +49,3 @@ class Losses:
         if error is None or isinstance(error, (ActorDiedError, RayError)):
             return "killed", "its worker died and nothing says why"
         return "error", f"{type(error).__name__}: {said}"[:500]
-
-
-def kernel_kills() -> int | None:
-    """How often the kernel has killed a process of this group for its memory."""
-    for file in _counters():
-        try:
-            lines = file.read_text(encoding="ascii").splitlines()
-        except OSError:
-            continue
-        counts = dict(line.split() for line in lines)
-        if "oom_kill" in counts:
-            return int(counts["oom_kill"])
-    return None
-
-
-def _counters() -> list[Path]:
-    """Where the count may stand: the group's own file or its mount's, in either version."""
-    files = []
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
-            _, kind, group = line.split(":", 2)
-            for folder in (group.lstrip("/"), ""):
-                if kind == "":
-                    files.append(CGROUP / folder / "memory.events")
-                if "memory" in kind.split(","):
-                    files.append(CGROUP / "memory" / folder / "memory.oom_control")
-    return files

@@ -1,0 +1,98 @@
+"""A rank of a trial that is not rank 0: `python -m trainables.follower`, started by `leader`.
+
+It loads what rank 0 loads, embeds its share of every batch and takes the same steps. It writes
+nothing and evaluates nothing, and ends with rank 0, however that ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+LOOK_SECONDS = 1.0
+"""How often a rank looks whether rank 0 is its parent still."""
+
+
+def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
+    """Read the order, do it, and leave word of a failure.
+
+    Args:
+        work: What to do with order and group; None trains.
+    """
+    order = json.loads(sys.stdin.buffer.raw.readline())  # type: ignore[attr-defined]
+    threading.Thread(target=end_with, args=(order["leader"],), daemon=True).start()
+    # after the watch: these take seconds
+    import torch
+
+    from trainables.distributed import Group, RankLostError
+    from trainables.failures import describe
+    from trainables.leader import FAILED, LOST
+
+    device = torch.device("cpu")
+    if order.get("execution", {}).get("device") == "cuda":
+        device = torch.device("cuda", order["rank"])
+        torch.cuda.set_device(device)
+    patience = order["patience"]
+    group = Group.follow(order["address"], order["rank"], order["size"], device, patience)
+    try:
+        (work or train)(order, group)
+        group.leave()
+    except RankLostError:
+        os._exit(LOST)
+    except Exception as error:
+        group.note("failure", json.dumps(describe(error)))
+        os._exit(FAILED)
+
+
+def train(order: Mapping[str, Any], group: Any) -> None:
+    """Load what the trial trains on, then do what rank 0 says."""
+    from trainables import faults
+    from trainables.cache import Cache
+    from trainables.data.picture_training import open_rows
+    from trainables.encoders.catalog import open_encoder
+    from trainables.finetune import execution_settings
+    from trainables.spec import Execution, Spec
+    from trainables.trainer import Trainer
+
+    spec = Spec.model_validate_json(order["spec"])
+    execution, places = Execution(**order["execution"]), order["places"]
+    cache = None if order["cache"] is None else Cache(Path(order["cache"]))
+    assert spec.train is not None
+    with execution_settings(execution):
+        data = open_rows(
+            spec.train,
+            places,
+            aligned=spec.rows is None,
+            negatives=spec.negatives is not None,
+        )
+        encoder = open_encoder(spec.encoder, spec.test.name, places, execution)
+        trainer = Trainer(spec, encoder, data, execution, cache)
+        group.note("ready", "")
+        for word in group.words():
+            if word == "form":
+                group.form()
+                trainer.join(group)
+            elif word == "step":
+                faults.at("rank.step", rank=group.rank, step=trainer.step + 1)
+                trainer.take_step()
+            elif word == "check":
+                trainer.check_ranks()
+
+
+def end_with(leader: int) -> None:
+    """End this process when rank 0 closes the pipe, or when it is gone and another holds that."""
+    while os.getppid() == leader:
+        readable, _, _ = select.select([sys.stdin], [], [], LOOK_SECONDS)
+        if readable and not os.read(sys.stdin.fileno(), 1):
+            break
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
