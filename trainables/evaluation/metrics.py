@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -108,7 +109,7 @@ def ndcg_at(depth: int) -> Measure:
     return measure
 
 
-MEASURES: Mapping[str, Measure] = {
+MEASURES: dict[str, Measure] = {
     "map": average_precision,
     "map_at_20": average_precision_at(20),
     "mrr": reciprocal_rank,
@@ -119,12 +120,9 @@ MEASURES: Mapping[str, Measure] = {
 }
 """Every measure of retrieval by the name it has in metrics."""
 
-PICTURE_MEASURES: Mapping[str, Measure] = {
-    **MEASURES,
-    "hit_at_1": hit_at(1),
-    "hit_at_5": hit_at(5),
-    "hit_at_10": hit_at(10),
-}
+PICTURE_MEASURES: Mapping[str, Measure] = ChainMap(
+    {"hit_at_1": hit_at(1), "hit_at_5": hit_at(5), "hit_at_10": hit_at(10)}, MEASURES
+)
 """Those of pictures, where one of several captions may be enough: `recall_at_…` is a share."""
 
 CUT_OFFS: Mapping[str, int] = {
