@@ -72,7 +72,9 @@ class TrialActor(tune.Trainable):
             },
             keep_weights=config["keep_weights"],
             cache=shared_cache(Path(config["cache"])),
+            rungs=config["rungs"],
         )
+        self.metric: str = config["metric"]
         signal.signal(signal.SIGTERM, self._end)
 
     def step(self) -> dict[str, Any]:
@@ -97,6 +99,9 @@ class TrialActor(tune.Trainable):
                     self._watch()
                 report |= {"kind": event.kind, "at": event.step, "of": event.steps}
                 report |= {"done": event.kind == "committed"}
+                if event.kind == "rung":
+                    value = event.rung.metrics.get(self.metric)
+                    return report | {"rung": event.rung.examples, "value": value}
                 if event.kind in ("committed", "evaluating"):
                     break
                 if time.monotonic() > self.deadline:

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Protocol
 
 from study.launch.session import ray_session
+from study.search.rungs import Judge, Pruning, Rung
 from trainables import faults
 from trainables.places import Place
 from trainables.spec import Execution, Spec
 
 RETRIES = 2
 """How often a trial whose worker or node was lost is started again, from its last checkpoint."""
+
+
+PRUNED = "pruned"
+"""The reason of a trial that was stopped at a rung."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,17 @@ class Listener(Protocol):
     def progressed(self, progress: Progress) -> None:
         """A trial reported."""
 
+    def reached(self, rung: Rung) -> None:
+        """A trial came to a rung; to be kept before this returns, since then it is acted on."""
+
     def lost(self, digest: str, reason: str, detail: str) -> None:
         """A trial's worker was lost; it is started again from its checkpoint."""
 
     def finished(self, digest: str, reason: str, detail: str) -> None:
-        """A trial ended; an empty reason means that it committed its result."""
+        """A trial ended; an empty reason means that it committed its result.
+
+        `PRUNED` is no failure: it was stopped at a rung, and `detail` says why.
+        """
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,7 @@ class Orders:
         timeout: Seconds that one attempt at a trial may take; None for no limit.
         keep_weights: Leave fine-tuned encoders in the trial folders.
         work: What runs a trial in the actor, as `module:function`, called as `finetune` is.
+        pruning: Where trials are looked at on the way, and which of them are stopped; None nowhere.
     """
 
     root: Place
@@ -84,6 +96,7 @@ class Orders:
     timeout: float | None = None
     keep_weights: bool = False
     work: str = "trainables.finetune:finetune"
+    pruning: Pruning | None = None
 
 
 def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
@@ -100,6 +113,7 @@ def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
 
         from study.launch.adapter import TrialActor
         from study.launch.losses import Losses
+        from study.launch.schedulers import RungScheduler
         from study.launch.searcher import PlanSearcher, Reporter
 
         faults.at("ray.started")
@@ -111,14 +125,17 @@ def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
             "timeout": orders.timeout,
             "keep_weights": orders.keep_weights,
             "work": orders.work,
+            "metric": orders.pruning.metric if orders.pruning else "",
             "cache": str(orders.state / "cache"),
         }
         gpus = 1 if orders.execution.device == "cuda" else 0
         losses = Losses.watch(local=orders.address is None)
+        scheduler = RungScheduler(judge_of(orders, listener))
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, {"cpu": 1, "gpu": gpus}),
             tune_config=tune.TuneConfig(
-                search_alg=PlanSearcher(jobs, common, listener),
+                search_alg=PlanSearcher(jobs, common, listener, orders.pruning, scheduler.stopped),
+                scheduler=scheduler,
                 num_samples=len(jobs),
                 max_concurrent_trials=orders.workers,
                 reuse_actors=True,
@@ -135,3 +152,12 @@ def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
         # to be ended politely is to be interrupted: trials save, the ledger is put in order
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         tuner.fit()
+
+
+def judge_of(orders: Orders, listener: Listener) -> Judge | None:
+    """Who decides at the rungs of a launch; None where nothing is looked at."""
+    from study.launch.schedulers import rule_of  # imports Ray
+
+    if orders.pruning is None:
+        return None
+    return Judge(rule_of(orders.pruning, orders.root), orders.pruning, listener.reached)

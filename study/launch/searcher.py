@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 from ray import cloudpickle, tune
@@ -11,8 +12,9 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from study.launch.adapter import FAILED, timed_out
-from study.launch.launch import RETRIES, Job, Listener, Progress
+from study.launch.launch import PRUNED, RETRIES, Job, Listener, Progress
 from study.launch.losses import Losses
+from study.search.rungs import Pruning
 from trainables.failures import Reason
 from trainables.places import as_place
 from trainables.spec import Spec
@@ -30,9 +32,25 @@ class Unpickled:
 class PlanSearcher(Unpickled, Searcher):
     """Hands out the jobs in their order; keeps no state that anybody would restore."""
 
-    def __init__(self, jobs: Sequence[Job], common: Mapping[str, Any], listener: Listener) -> None:
-        """Keep what every trial's configuration has in common."""
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        common: Mapping[str, Any],
+        listener: Listener,
+        pruning: Pruning | None = None,
+        stopped: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Keep what every trial's configuration has in common.
+
+        Args:
+            jobs: In their order.
+            common: Of every trial's configuration.
+            listener: Told of starts and ends.
+            pruning: Which rungs trials have.
+            stopped: Why the scheduler stopped a trial, by Tune's name of it, as soon as it did.
+        """
         super().__init__()
+        self.pruning, self.stopped = pruning, stopped
         self.waiting = list(jobs)
         self.common = dict(common)
         self.listener = listener
@@ -45,14 +63,18 @@ class PlanSearcher(Unpickled, Searcher):
         job = self.waiting.pop(0)
         self.running[trial_id] = job.digest
         self.listener.started(job.digest)
-        return self.common | {"spec": job.spec.model_dump_json(exclude_none=True)}
+        rungs = self.pruning.fidelity.rungs_of(job.spec) if self.pruning else ()
+        own = {"spec": job.spec.model_dump_json(exclude_none=True), "rungs": list(rungs)}
+        return self.common | own
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the listener, once, how a trial ended (called by Tune, sometimes twice)."""
         digest = self.running.pop(trial_id, None)
-        if digest is not None and not error and result and result.get("done"):
+        if digest is not None and trial_id in self.stopped:
+            self.listener.finished(digest, PRUNED, self.stopped[trial_id])
+        elif digest is not None and not error and result and result.get("done"):
             self.listener.finished(digest, result.get("reason", ""), result.get("detail", ""))
 
     def save(self, checkpoint_path: str) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from trainables.spec import Frozen, Spec
 
-Kind = Literal["none", "asha", "hyperband", "median", "bootstrap"]
+Kind = Literal["none", "look", "asha", "hyperband", "median", "bootstrap"]
 
 
 class Fidelity(Frozen):
@@ -18,12 +18,13 @@ class Fidelity(Frozen):
     `first * factor`, `first * factor ** 2`, … below a trial's end.
 
     Attributes:
-        kind: `none` looks and stops nothing. `asha` goes on with the best 1/`factor` of those that
-            came to a rung so far (Li et al. 2018, arXiv:1810.05934); `hyperband` deals the trials
-            to `brackets` of it, each of which begins a rung later, for settings that start slowly;
-            `median` stops what is below the median of the others' running means (Golovin et al.
-            2017); `bootstrap` stops an arm only where the paired bootstrap of its queries against
-            the leader's, at the same rung, says that it cannot win.
+        kind: `none` has no rungs; `look` looks and stops nothing. `asha` goes on with the best
+            1/`factor` of those that came to a rung so far (Li et al. 2018, arXiv:1810.05934);
+            `hyperband` deals the trials to `brackets` of it, each of which begins a rung later, for
+            settings that start slowly; `median` stops what is below the median of the others'
+            running means (Golovin et al. 2017); `bootstrap` stops an arm only where the paired
+            bootstrap of its queries against the leader's, at the same rung, says that it cannot
+            win.
         first: Examples of the first rung; at least the largest batch, so that all reach it alike.
         factor: From a rung to the next.
         brackets: Of `hyperband`.
@@ -35,7 +36,7 @@ class Fidelity(Frozen):
     """
 
     kind: Kind = "none"
-    first: int = Field(ge=2)
+    first: int = Field(1000, ge=2)
     factor: int = Field(3, ge=2)
     brackets: int = Field(3, ge=1)
     level: float = Field(0.05, gt=0, lt=1)
@@ -68,6 +69,6 @@ class Fidelity(Frozen):
 
     def rungs_of(self, spec: Spec) -> tuple[int, ...]:
         """Rungs of a trial; none of one that is not trained or has no validation benchmark."""
-        if spec.validation is None:
+        if spec.validation is None or self.kind == "none":
             return ()
         return self.rungs(spec.steps * (spec.batch_size or 0))
