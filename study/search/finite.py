@@ -1,0 +1,43 @@
+"""Spaces that have an end: how many points there are, and which are left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from study.spaces.ranges import Point, Range, active
+
+MOST = 200_000
+"""A space of more points is drawn from, never listed."""
+
+
+def points(ranges: Mapping[str, Range]) -> Iterator[Point]:
+    """Every point of a finite space once, the last setting changing fastest."""
+    yield from _from(list(ranges), ranges, {})
+
+
+def _from(keys: list[str], ranges: Mapping[str, Range], point: Point) -> Iterator[Point]:
+    if not keys:
+        yield dict(point)
+        return
+    key, *rest = keys
+    if not active(ranges, point, key):
+        yield from _from(rest, ranges, point)
+        return
+    for value in ranges[key].values():
+        yield from _from(rest, ranges, point | {key: value})
+
+
+def size(ranges: Mapping[str, Range]) -> float:
+    """Number of points; infinite for a continuous space, and for one too large to be listed."""
+    counts = [searched.count for searched in ranges.values()]
+    if None in counts:
+        return math.inf
+    if math.prod(count or 1 for count in counts) > MOST:
+        return math.inf
+    return sum(1 for _ in points(ranges))
+
+
+def endless(ranges: Mapping[str, Range]) -> list[str]:
+    """Settings whose values cannot be listed."""
+    return [key for key, searched in ranges.items() if searched.count is None]

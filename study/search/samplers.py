@@ -1,0 +1,169 @@
+"""Optuna's samplers over a history: a study in memory, made anew for every suggestion."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from study.search.history import STARTUP, Tried
+from study.spaces.optimize import GENETIC, SearchPlan
+from study.spaces.ranges import Choice, Point, Range, active, strip
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+STATES = {
+    "running": TrialState.RUNNING,
+    "complete": TrialState.COMPLETE,
+    "failed": TrialState.FAIL,
+    "pruned": TrialState.PRUNED,
+}
+
+
+class Asked:
+    """One history, which may be asked for several points with different seeds.
+
+    TPE draws a setting only where it has an effect and models those together that occur together.
+    The others want the same settings in every cell: where one has no effect it keeps a silent
+    value, for a genetic sampler one drawn by the cell's number, so that a child may inherit it.
+    """
+
+    def __init__(self, search: SearchPlan, history: Sequence[Tried], generation: int) -> None:
+        """Fill a study in memory with the cells, in their order.
+
+        Args:
+            search: What is searched, and how.
+            history: Cells asked for so far.
+            generation: That the next cell belongs to, of a genetic sampler.
+        """
+        self.search, self.generation = search, generation
+        self.dense = search.sampler != "tpe"
+        self.study = optuna.create_study(directions=[o.direction for o in search.objectives])
+        cells = enumerate(history)
+        self.study.add_trials([self._trial(number, cell) for number, cell in cells])
+        if search.sampler in GENETIC:
+            self._select()
+
+    def point(self, seed: int) -> Point:
+        """The sampler's suggestion with this seed; asking leaves nothing behind."""
+        self.study.sampler = self._sampler(seed)
+        trial = self.study.ask()
+        values: Point = {}
+        for key, searched in self.search.ranges.items():
+            if self.dense or active(self.search.ranges, values, key):
+                values[key] = decoded(searched, _asked(trial, key, distribution(searched)))
+        self.study.tell(trial, state=TrialState.FAIL)
+        return strip(self.search.ranges, values)
+
+    def _sampler(self, seed: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            # some of what is used is called experimental
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return self._made(seed)
+
+    def _made(self, seed: int) -> BaseSampler:
+        size = self.search.population
+        if self.search.sampler == "nsga2":
+            return NSGAIISampler(seed=seed, population_size=size)
+        if self.search.sampler == "nsga3":
+            return NSGAIIISampler(seed=seed, population_size=size)
+        if self.search.sampler == "gp":
+            return GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
+        conditional = any(searched.when for searched in self.search.ranges.values())
+        together = True if conditional else None
+        return TPESampler(
+            seed=seed, n_startup_trials=STARTUP, group=conditional, multivariate=together
+        )
+
+    def _select(self) -> None:
+        """Choose the parents of each generation, once, by a seed of the generation's own.
+
+        NSGA-III breaks ties by chance: all children of a generation have the same parents.
+        """
+        for generation in range(1, self.generation + 1):
+            rng = np.random.default_rng([self.search.seed, generation])
+            sampler = self._sampler(int(rng.integers(2**31)))
+            assert isinstance(sampler, (NSGAIISampler, NSGAIIISampler))
+            sampler.get_parent_population(self.study, generation)
+
+    def _trial(self, number: int, cell: Tried) -> FrozenTrial:
+        """A cell as Optuna wants it."""
+        ranges = self.search.ranges
+        params = dict(cell.params)
+        if self.dense:
+            params = self._silent(number) | params
+        shown = {key: distribution(ranges[key]) for key in ranges if key in params}
+        complete = cell.state == "complete"
+        pruned = cell.state == "pruned" and cell.reached and len(self.search.objectives) == 1
+        state = STATES[cell.state] if cell.state != "pruned" or pruned else TrialState.FAIL
+        attrs = {}
+        if self.search.sampler in GENETIC:
+            name = {"nsga2": NSGAIISampler, "nsga3": NSGAIIISampler}[self.search.sampler].__name__
+            attrs[f"{name}:generation"] = cell.generation or 0
+        names = [f"{place} {c}" for place, c in enumerate(self.search.constraints)]
+        return create_trial(
+            state=state,
+            params={key: encoded(ranges[key], params[key]) for key in shown},
+            distributions=shown,
+            values=list(cell.values) if complete else None,
+            system_attrs=attrs,
+            intermediate_values=dict(cell.reached) if pruned else None,
+            constraints=dict(zip(names, cell.violations, strict=True)) if complete else None,
+        )
+
+    def _silent(self, number: int) -> Point:
+        """Values for settings without an effect."""
+        if self.search.sampler in GENETIC:
+            shares = np.random.default_rng([self.search.seed, number]).random(
+                len(self.search.ranges)
+            )
+        else:
+            shares = np.full(len(self.search.ranges), 0.5)
+        pairs = zip(self.search.ranges.items(), shares, strict=True)
+        return {key: searched.at(float(share)) for (key, searched), share in pairs}
+
+
+def distribution(searched: Range) -> BaseDistribution:
+    """A range as Optuna has it: a choice by the place of its value, ordered or not."""
+    if isinstance(searched, Choice):
+        last = searched.count - 1
+        if searched.ordered:
+            return IntDistribution(0, last)
+        return CategoricalDistribution(range(last + 1))
+    if searched.whole:
+        step = int(searched.step or 1)
+        return IntDistribution(int(searched.low), int(searched.high), searched.log, step)
+    return FloatDistribution(searched.low, searched.high, searched.log, searched.step)
+
+
+def encoded(searched: Range, value: Any) -> int | float:
+    """A value as Optuna's distribution has it."""
+    if isinstance(searched, Choice):
+        return searched.index(value)
+    return int(value) if searched.whole else float(value)
+
+
+def decoded(searched: Range, value: Any) -> Any:
+    """The value that Optuna's stands for."""
+    return searched.choices[int(value)] if isinstance(searched, Choice) else searched.tidy(value)
+
+
+def _asked(trial: Trial, key: str, wanted: BaseDistribution) -> Any:
+    """What Optuna draws for a setting."""
+    if isinstance(wanted, IntDistribution):
+        return trial.suggest_int(key, wanted.low, wanted.high, step=wanted.step, log=wanted.log)
+    if isinstance(wanted, FloatDistribution):
+        return trial.suggest_float(key, wanted.low, wanted.high, step=wanted.step, log=wanted.log)
+    assert isinstance(wanted, CategoricalDistribution)
+    return trial.suggest_categorical(key, wanted.choices)

@@ -1,0 +1,138 @@
+"""The next cell of a search, as a pure function of what was seen so far.
+
+Nothing of Optuna lives between two suggestions: each builds a study in memory from the history and
+asks a sampler that is seeded by how many cells were asked for before. So a search that was killed
+goes on as if it had not been, whatever was lost with the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from study.search import finite
+from study.search.history import STARTUP, Tried, generation_of, named
+from study.spaces.optimize import SearchPlan
+from study.spaces.ranges import Point, fits, strip
+
+REDRAWS = 20
+"""How often a sampler is asked again where it suggests what may not be run."""
+
+CHANCES = 1_000
+"""How often chance is asked after that, in a space that cannot be listed."""
+
+Shares = NDArray[np.float64]
+"""(settings,) from 0 (included) to 1 (excluded)."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A cell to try.
+
+    Attributes:
+        params: Its settings, of those searched that have an effect.
+        generation: Of a genetic sampler.
+    """
+
+    params: Point
+    generation: int | None = None
+
+
+def suggest(
+    search: SearchPlan,
+    history: Sequence[Tried],
+    number: int,
+    taken: Callable[[Point], bool] | None = None,
+) -> Suggestion | None:
+    """The next cell; None where every point has been tried, or none that is left may be run.
+
+    Args:
+        search: What is searched, and how.
+        history: Cells asked for so far, in that order, those of warm starts first.
+        number: How many cells were asked for before, which seeds the draw.
+        taken: Whether a point may not be run: it was tried, perhaps under another name, or does
+            not fit. By default what the history holds may not.
+    """
+    history = [cell for cell in history if fits(search.ranges, cell.params)]
+    held = {named(cell.params) for cell in history}
+    refused: set[str] = set()
+
+    def free(point: Point) -> bool:
+        name = named(point)
+        if name in held or name in refused:
+            return False
+        if taken is not None and taken(point):
+            refused.add(name)
+            return False
+        return True
+
+    for suggestion in _drawn(search, history, number):
+        if free(suggestion.params):
+            return suggestion
+    rng = _rng(search, number, REDRAWS + 1)
+    generation = generation_of(search, history)
+    if finite.size(search.ranges) <= finite.MOST:
+        left = list(finite.points(search.ranges))
+        order = range(len(left)) if search.sampler == "grid" else rng.permutation(len(left))
+        found = next((left[i] for i in order if free(left[i])), None)
+    else:
+        chances = (_point(search, rng.random(len(search.ranges))) for _ in range(CHANCES))
+        found = next(filter(free, chances), None)
+    return None if found is None else Suggestion(found, generation)
+
+
+def _drawn(search: SearchPlan, history: Sequence[Tried], number: int) -> Iterator[Suggestion]:
+    """What is wanted first, then second, and so on."""
+    generation = generation_of(search, history)
+    shares = [_rng(search, number, draw).random(len(search.ranges)) for draw in range(REDRAWS)]
+    for given in search.first_points:
+        if not any(_holds(cell.params, given) for cell in history):
+            filled = (strip(search.ranges, _values(search, drawn) | given) for drawn in shares)
+            yield from (Suggestion(point, generation) for point in filled)
+    if search.sampler == "grid":
+        return
+    complete = sum(cell.state == "complete" for cell in history)
+    early = complete < STARTUP if search.sampler in ("tpe", "gp") else generation == 0
+    if search.sampler == "qmc" or (early and search.sampler != "random"):
+        yield Suggestion(_point(search, _sobol(search, number)), generation)
+    if search.sampler in ("random", "qmc") or early:
+        yield from (Suggestion(_point(search, drawn), generation) for drawn in shares)
+        return
+    from study.search.samplers import Asked
+
+    asked = Asked(search, history, generation or 0)
+    for draw in range(REDRAWS):
+        seed = int(_rng(search, number, draw).integers(2**31))
+        yield Suggestion(asked.point(seed), generation)
+
+
+def _holds(params: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether a cell has all that a point to try first names."""
+    return all(key in params and params[key] == value for key, value in given.items())
+
+
+def _sobol(search: SearchPlan, number: int) -> Shares:
+    """Point `number` of a scrambled Sobol sequence (Owen 1998) over all settings."""
+    sobol = qmc.Sobol(len(search.ranges), scramble=True, rng=np.random.default_rng(search.seed))
+    if number:
+        sobol.fast_forward(number)
+    return sobol.random(1)[0]
+
+
+def _values(search: SearchPlan, shares: Shares) -> Point:
+    """Values of all settings, those without effect included, at these shares of their ranges."""
+    pairs = zip(search.ranges.items(), shares, strict=True)
+    return {key: searched.at(float(share)) for (key, searched), share in pairs}
+
+
+def _point(search: SearchPlan, shares: Shares) -> Point:
+    return strip(search.ranges, _values(search, shares))
+
+
+def _rng(search: SearchPlan, number: int, draw: int) -> np.random.Generator:
+    return np.random.default_rng([search.seed, number, draw])
