@@ -1,10 +1,10 @@
 """Isolated hosts on one machine: what a cluster needs, without a second computer.
 
-Each host has a network, process and mount namespace of its own: an address, its own home, `/tmp`
-and shared memory, a read-only system, one processor core and an SSH server. A laptop holds the
-switch that they are plugged into and the keys to them; nothing of it touches the machine's own
-network. A host's first process reads a pipe of this process, so that all of a host goes when this
-process goes, however it ends.
+Each host has a network, process and mount namespace of its own: an address, its own disk (its
+home), `/tmp` and shared memory, a read-only system, one processor core and an SSH server. A laptop
+holds the switch that they are plugged into and the keys to them; nothing of it touches the
+machine's own network. A host's first process reads a pipe of this process, so that all of a host
+goes when this process goes, however it ends.
 """
 
 from __future__ import annotations
@@ -44,25 +44,26 @@ PACKAGES = {
 }
 """Programs that are needed, and Debian's packages of them."""
 
-# The first process of a host: arguments are its name, its core or "", the shared folder and the
-# folder of keys; then what must stay visible although a folder above it is covered.
+# The first process of a host: arguments are its name, its core or "", the shared folder, the folder
+# of keys and its disk; then what must stay visible although a folder above it is covered.
 INIT = f"""
 set -eu
 read -r pid _ < /proc/self/stat
-name=$1 core=$2 shared=$3 keys=$4; shift 4
+name=$1 core=$2 shared=$3 keys=$4 disk=$5; shift 5
 if [ -n "$core" ]; then taskset -cp "$core" $$ > /dev/null; fi
 hostname "$name"
 mount -t tmpfs hold /mnt
-mkdir -p {SHARED} /mnt/keys /mnt/keep
+mkdir -p {SHARED} /mnt/keys /mnt/disk /mnt/keep
 mount --bind "$shared" {SHARED}
 mount --bind "$keys" /mnt/keys
+mount --bind "$disk" /mnt/disk
 number=0
 for kept in "$@"; do
     number=$((number + 1)); mkdir /mnt/keep/$number; mount --rbind "$kept" /mnt/keep/$number
 done
-for covered in /tmp /var/tmp /run /dev/shm "{HOME}"; do mount -t tmpfs own "$covered"; done
+for covered in /tmp /var/tmp /run /dev/shm; do mount -t tmpfs own "$covered"; done
+mount --bind /mnt/disk "{HOME}"
 chmod 1777 /tmp /var/tmp /dev/shm
-chmod 700 "{HOME}"
 mount -o remount,bind,ro / || true
 number=0
 for kept in "$@"; do
@@ -74,7 +75,7 @@ mkdir -p /run/sshd "{HOME}/.ssh"
 cp /mnt/keys/id_ed25519.pub "{HOME}/.ssh/authorized_keys"
 : > /run/resolv.conf; mount --bind /run/resolv.conf /etc/resolv.conf || true
 mount --bind /mnt/keys/hosts /etc/hosts
-echo 'export PATH={PATH}' | tee "{HOME}/.bashrc" > "{HOME}/.profile"
+[ -e "{HOME}/.bashrc" ] || echo 'export PATH={PATH}' | tee "{HOME}/.bashrc" > "{HOME}/.profile"
 ip link set lo up
 echo "$pid"
 while read -r line; do :; done
@@ -125,13 +126,15 @@ class Host:
             name: Its host name.
             address: Its own, in the network of the laptop.
             core: The only one that its processes run on; None for all.
-            folder: Of keys, and of what is shared by all hosts.
+            folder: Of keys, disks, and of what is shared by all hosts.
         """
+        disk = folder / "disks" / name
+        disk.mkdir(parents=True, mode=0o700, exist_ok=True)
         self.name, self.address, self.core = name, address, core
         self.port = f"to-{name}"[:15]
         kept = [REPOSITORY, ENVIRONMENT, Path(sys.base_prefix)]
         flags = ["--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child"]
-        words = [str(folder / "shared"), str(folder / "keys"), *map(str, kept)]
+        words = [*map(str, (folder / "shared", folder / "keys", disk, *kept))]
         self.process = subprocess.Popen(
             [
                 *("unshare", *flags, "--propagation", "private", "bash", "-c", INIT, "init"),
@@ -244,19 +247,19 @@ class Hosts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Switch everything off."""
+        """Switch everything off; what they shared stays."""
         for host in self._running.values():
             host.kill()
         self._running.clear()
-        # keys of nothing any more
-        shutil.rmtree(self.folder / "keys", ignore_errors=True)
+        for name in ("keys", "disks"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def __getitem__(self, name: str) -> Host:
         """A host that is switched on."""
         return self._running[name]
 
     def switch_on(self, name: str) -> Host:
-        """A host as it comes from the shop: its disk is empty."""
+        """A host with its power on and its cable in; its home is as it was left."""
         address = self._line(name).split()[0]
         host = self._running[name] = Host(name, address, self.cores[name], self.folder)
         laptop = self.laptop.run
@@ -276,10 +279,21 @@ class Hosts:
         host.serve()
         return host
 
-    def switch_off(self, name: str) -> None:
-        """Take a host's power: nobody hears of it, and its disk is lost."""
+    def switch_off(self, name: str, lost: bool = False) -> None:
+        """Take a host's power; nobody hears of it.
+
+        Args:
+            name: Of the host.
+            lost: Whether its disk goes too, so that the next of this name is as from the shop.
+        """
         self.unplug(name)
         self._running.pop(name).kill()
+        if lost:
+            shutil.rmtree(self.folder / "disks" / name)
+
+    def is_on(self, name: str) -> bool:
+        """Whether a host has power."""
+        return name in self._running
 
     def unplug(self, name: str) -> None:
         """Pull a host's network cable."""
