@@ -70,7 +70,8 @@ def run(
         bool, typer.Option("--dry-run", help="Show the plan and its cost, write nothing.")
     ] = False,
     accelerator: Annotated[
-        str | None, typer.Option(help="With --dry-run: what to estimate for, such as A100.")
+        str | None,
+        typer.Option(help="Such as L4: what --dry-run estimates for, or a cluster will start."),
     ] = None,
     extend: Annotated[bool, typer.Option("--extend", help="Add to a plan that changed.")] = False,
     retry: Annotated[str | None, typer.Option(help="failed: run failed trials again.")] = None,
@@ -86,7 +87,9 @@ def run(
     root: Root = ROOT,
     state: State = None,
     storage_url: Storage = None,
-    tracking_uri: Annotated[str | None, typer.Option(help="Any MLflow URI.")] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="Any MLflow URI.", envvar="STUDY_TRACKING_URI")
+    ] = None,
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
 ) -> int:
     """Plan a study, run what is left of it and show the comparison.
@@ -101,8 +104,11 @@ def run(
         raise UserError(f"--retry {retry}: the only choice is failed")
     if keep not in KEEP:
         raise UserError(f"--keep {keep}: choose {', '.join(KEEP)}")
-    if accelerator and not dry_run:
-        raise UserError(f"--accelerator {accelerator}: it is for the estimate of --dry-run only")
+    if accelerator and not dry_run and not address:
+        raise UserError(
+            f"--accelerator {accelerator}: it is for the estimate of --dry-run, and with --address "
+            "says what GPUs a cluster will start; here they are found"
+        )
     used = choose_device(device, address)
     missing: dict[str, str] = {}
     plan, places = make_plan(
@@ -156,10 +162,12 @@ def run(
         state=home.state,
         places=places,
         execution=Execution(threads=threads, device=used),
-        workers=workers or max(1, (os.cpu_count() or 1) // threads),
+        workers=workers if address else workers or max(1, (os.cpu_count() or 1) // threads),
         address=address,
         timeout=trial_timeout,
         keep_weights=keep != "none",
+        needs=gpu_needs(plan, places, used, threads),
+        accelerator=accelerator,
     )
     with folder.lease():
         if before is None or before.differences(plan) or folder.frozen() != plan.frozen:
@@ -223,6 +231,15 @@ def _drive(
     finally:
         view.close(console, driver.counts())
     return driver
+
+
+def gpu_needs(plan: Plan, places: dict[str, str], device: str, threads: int) -> dict[str, float]:
+    """Bytes of a GPU that trials need, so that small ones have one together; none on the CPU."""
+    if device != "cuda":
+        return {}
+    from study.cost.shares import gpu_bytes
+
+    return gpu_bytes(plan, places, Execution(threads=threads, device=device))
 
 
 def drop_all_but_best(driver: Driver) -> None:

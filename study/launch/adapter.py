@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 from ray import tune
 
+from study.launch.nodes import refuse_another_root
+from study.launch.patience import GIVEN_UP
 from trainables.cache import Cache
 from trainables.failures import Reason, TrialFailedError
 from trainables.places import as_place
@@ -49,6 +51,7 @@ class TrialActor(tune.Trainable):
         """Start a trial (called by Ray)."""
         module, _, function = config["work"].partition(":")
         work = getattr(import_module(module), function)  # imports torch, in the worker only
+        refuse_another_root(config["proof"])
         spec = Spec.model_validate_json(config["spec"])
         self.digest = spec.digest
         self.folder = TrialFolder.of(as_place(config["root"]), spec.digest)
@@ -59,7 +62,7 @@ class TrialActor(tune.Trainable):
         self.attempt = 0
         self.stepping = self.ending = False
         self.failed: TrialFailedError | None = None
-        self.given_up = given_up(self.folder, config["launch"])
+        self.given_up = config.get(GIVEN_UP) or given_up(self.folder, config["launch"])
         self.events: Iterator[Any] = work(
             spec,
             self.folder,

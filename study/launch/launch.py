@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import signal
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from study.launch.patience import ALWAYS
+from study.launch.placing import placing
 from study.launch.session import ray_session
 from study.search.rungs import Judge, Pruning, Rung
 from trainables import faults
 from trainables.places import Place
 from trainables.spec import Execution, Spec
-
-RETRIES = 2
-"""How often a trial whose worker or node was lost is started again, from its last checkpoint."""
-
 
 PRUNED = "pruned"
 """The reason of a trial that was stopped at a rung."""
@@ -25,10 +23,46 @@ PRUNED = "pruned"
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to run."""
+    """One trial to run; a `whole` one has no rungs at which it could be stopped."""
 
     digest: str
     spec: Spec
+    whole: bool = False
+
+
+class Wait:
+    """What runs next depends on trials that are running."""
+
+
+@dataclass
+class Jobs:
+    """Where the trials of a launch come from, one at a time.
+
+    Attributes:
+        waiting: Known before, in their order.
+        further: What comes after them, asked whenever there is room for a trial; None for nothing
+            more.
+    """
+
+    waiting: list[Job]
+    further: Callable[[], Job | Wait | None] | None = None
+
+    def next(self) -> Job | Wait | None:
+        """The next trial; None where there is none, now or ever."""
+        if self.waiting:
+            return self.waiting.pop(0)
+        return self.further() if self.further else None
+
+    @property
+    def most(self) -> int:
+        """How many there can be; -1 where that is not known."""
+        return -1 if self.further else len(self.waiting)
+
+    def __iter__(self) -> Iterator[Job]:
+        """One after the other, each after the one before has ended."""
+        while (job := self.next()) is not None:
+            assert isinstance(job, Job), "nothing is running that could be waited for"
+            yield job
 
 
 @dataclass(frozen=True)
@@ -79,27 +113,31 @@ class Orders:
         state: A local folder for Ray's token and temporary files, and for the shared cache.
         places: Digest to folder, for data and checkpoints in files.
         execution: Threads, device and memory layout of every trial.
-        workers: Trials at once.
+        workers: Trials at once; None for what a cluster has room for when the launch begins.
         address: Of a running Ray cluster; None starts Ray on this machine.
         timeout: Seconds that one attempt at a trial may take; None for no limit.
         keep_weights: Leave fine-tuned encoders in the trial folders.
         work: What runs a trial in the actor, as `module:function`, called as `finetune` is.
         pruning: Where trials are looked at on the way, and which of them are stopped; None nowhere.
+        needs: Bytes of a GPU, by what decides a trial's cost; other trials get a whole one.
+        accelerator: GPUs that a cluster will start, where none is there yet.
     """
 
     root: Place
     state: Path
     places: Mapping[str, str]
     execution: Execution
-    workers: int
+    workers: int | None
     address: str | None = None
     timeout: float | None = None
     keep_weights: bool = False
     work: str = "trainables.finetune:finetune"
     pruning: Pruning | None = None
+    needs: Mapping[str, float] = field(default_factory=dict)
+    accelerator: str | None = None
 
 
-def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
+def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> None:
     """Run the jobs, `workers` at a time, and return when all have ended or on an interrupt.
 
     Args:
@@ -107,8 +145,20 @@ def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
         listener: Told of every start, report, loss and end.
         orders: How.
     """
+    source = jobs if isinstance(jobs, Jobs) else Jobs(list(jobs))
     faults.at("ray.starting")
-    with ray_session(orders.state, orders.workers, orders.address) as folder:
+    processors = (orders.workers or 1) * orders.execution.threads
+    with (
+        ray_session(orders.state, processors, orders.address) as folder,
+        placing(
+            orders.root,
+            orders.execution,
+            orders.workers,
+            orders.address,
+            orders.needs,
+            orders.accelerator,
+        ) as placed,
+    ):
         from ray import tune
 
         from study.launch.adapter import TrialActor
@@ -127,17 +177,17 @@ def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
             "work": orders.work,
             "metric": orders.pruning.metric if orders.pruning else "",
             "cache": str(orders.state / "cache"),
+            "proof": placed.proof,
         }
-        gpus = 1 if orders.execution.device == "cuda" else 0
         losses = Losses.watch(local=orders.address is None)
         scheduler = RungScheduler(judge_of(orders, listener))
         tuner = tune.Tuner(
-            tune.with_resources(TrialActor, {"cpu": 1, "gpu": gpus}),
+            tune.with_resources(TrialActor, placed.request),
             tune_config=tune.TuneConfig(
-                search_alg=PlanSearcher(jobs, common, listener, orders.pruning, scheduler.stopped),
+                search_alg=PlanSearcher(source, common, listener, orders.pruning, scheduler.stopped),
                 scheduler=scheduler,
-                num_samples=len(jobs),
-                max_concurrent_trials=orders.workers,
+                num_samples=source.most,
+                max_concurrent_trials=placed.workers,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -145,7 +195,7 @@ def launch(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
                 storage_path=str(folder),
                 verbose=0,
                 callbacks=[Reporter(listener, losses)],
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                failure_config=tune.FailureConfig(max_failures=ALWAYS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
@@ -12,8 +12,9 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from study.launch.adapter import FAILED, timed_out
-from study.launch.launch import PRUNED, RETRIES, Job, Listener, Progress
+from study.launch.launch import PRUNED, Jobs, Listener, Progress, Wait
 from study.launch.losses import Losses
+from study.launch.patience import Patience
 from study.search.rungs import Pruning
 from trainables.failures import Reason
 from trainables.places import as_place
@@ -34,7 +35,7 @@ class PlanSearcher(Unpickled, Searcher):
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Jobs,
         common: Mapping[str, Any],
         listener: Listener,
         pruning: Pruning | None = None,
@@ -43,7 +44,7 @@ class PlanSearcher(Unpickled, Searcher):
         """Keep what every trial's configuration has in common.
 
         Args:
-            jobs: In their order.
+            jobs: Where trials come from.
             common: Of every trial's configuration.
             listener: Told of starts and ends.
             pruning: Which rungs trials have.
@@ -51,19 +52,22 @@ class PlanSearcher(Unpickled, Searcher):
         """
         super().__init__()
         self.pruning, self.stopped = pruning, stopped
-        self.waiting = list(jobs)
+        self.jobs = jobs
         self.common = dict(common)
         self.listener = listener
         self.running: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """The configuration of the next job (called by Tune)."""
-        if not self.waiting:
+        """The configuration of the next job; None where it is not known yet (called by Tune)."""
+        job = self.jobs.next()
+        if job is None:
             return Searcher.FINISHED
-        job = self.waiting.pop(0)
+        if isinstance(job, Wait):
+            return None
         self.running[trial_id] = job.digest
         self.listener.started(job.digest)
-        rungs = self.pruning.fidelity.rungs_of(job.spec) if self.pruning else ()
+        pruning = None if job.whole else self.pruning
+        rungs = pruning.fidelity.rungs_of(job.spec) if pruning else ()
         own = {"spec": job.spec.model_dump_json(exclude_none=True), "rungs": list(rungs)}
         return self.common | own
 
@@ -92,6 +96,7 @@ class Reporter(Unpickled, tune.Callback):
         self.listener = listener
         self.losses = losses
         self.failed: dict[str, tuple[str, str, str]] = {}
+        self.patience = Patience()
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
@@ -108,7 +113,9 @@ class Reporter(Unpickled, tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A worker was lost and its trial is started again (called by Tune)."""
-        self.listener.lost(*self._loss(trial))
+        digest, reason, detail = self._loss(trial)
+        self.listener.lost(digest, reason, detail)
+        self.patience.lost(trial, digest, reason, detail)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial failed of itself, or lost its worker once too often (called by Tune)."""
@@ -117,8 +124,7 @@ class Reporter(Unpickled, tune.Callback):
             return
         digest, reason, detail = self._loss(trial)
         self.listener.lost(digest, reason, detail)
-        retried = f"{detail}; tried {RETRIES + 1} times"
-        self.listener.finished(digest, reason, retried)
+        self.listener.finished(digest, reason, self.patience.told(digest, detail))
 
     def _loss(self, trial: Trial) -> tuple[str, Reason, str]:
         spec = Spec.model_validate_json(trial.config["spec"])
