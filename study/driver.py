@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,11 +11,13 @@ from rich.markup import escape
 
 from study.answer.results import committed_results
 from study.launch import launch as launcher
-from study.launch.launch import Job, Orders, Progress
+from study.launch.launch import PRUNED, Job, Orders, Progress
 from study.ledger import Ledger
 from study.ledger_rows import STATES, Row
 from study.plan import Plan
 from study.progress import StudyProgress
+from study.search.pruning import last_rungs, pruning_of
+from study.search.rungs import Rung
 from study.study_folder import StudyFolder
 from study.view import View
 from trainables import faults
@@ -40,6 +42,7 @@ class Driver:
         console: Where a person looks.
         results: Committed results by digest, as far as they are known.
         ran: Trials that were completed by this driver.
+        rungs: What was decided of trials on the way, by this driver and those before.
     """
 
     plan: Plan
@@ -51,6 +54,7 @@ class Driver:
     rows: dict[str, Row] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)
+    rungs: list[Rung] = field(default_factory=list)
     progress: StudyProgress | None = None
 
     def __post_init__(self) -> None:
@@ -67,6 +71,7 @@ class Driver:
             How many trials were already committed but not known to the ledger.
         """
         self.results = committed_results(self.root, self.plan.specs)
+        self.rungs = self.folder.rungs()
         self._quarantine()
         at_once(self.root, self._ensure_spec, self.results)
         rows = {row.digest: row for row in self.ledger.requeue_stale()}
@@ -87,12 +92,17 @@ class Driver:
         self.ledger.add_all(new, {d: self._objective(r) for d, r in self.results.items()})
         faults.at("ledger.added")
         self.rows = {row.digest: row for row in self.ledger.rows()} if new else rows
-        found = [d for d in self.results if self.rows[d].state not in ("complete", "pruned")]
+        found = [d for d in self.results if self.rows[d].state != "complete"]
         for digest in found:
             # Tidied up first: what the ledger calls complete is not looked at again
             TrialFolder.of(self.root, digest).forget_unfinished()
             self._complete(digest, self.results[digest])
             faults.at("reconcile.completed")
+        for digest, rung in self.folder.pruned().items():
+            # stopped, and the driver ended before the ledger was told; or the ledger is new
+            if digest in self.rows and self.rows[digest].state == "planned":
+                self._prune(digest, rung.why)
+        self._complete_after_all(self.folder.exempt())
         added = [row.digest for row in new if row.state == "complete" and row.digest not in known]
         return len(found) + len(added)
 
@@ -102,9 +112,11 @@ class Driver:
         self._say(*self.view.notes)
         for digest in self.plan.specs:
             row = self.rows[digest]
-            if row.state in ("complete", "failed") and told.get(digest) != row.state:
+            if row.state in ("complete", "failed", "pruned") and told.get(digest) != row.state:
                 if digest in self.results:
                     self.view.completed(row, self.results[digest])
+                elif row.state == "pruned":
+                    self.view.pruned(row, self.rungs)
                 else:
                     self.view.failed(row, *_split(row.reason))
 
@@ -120,6 +132,9 @@ class Driver:
     def run(self, jobs: list[Job], orders: Orders) -> None:
         """Run the jobs; an interrupt returns early with their rows back in the plan."""
         self.folder.note("launch", trials=len(jobs), workers=orders.workers)
+        if (pruning := pruning_of(self.plan)) is not None:
+            pruning = replace(pruning, recorded=tuple(self.rungs), exempt=self.folder.exempt())
+            orders = replace(orders, pruning=pruning)
         faults.at("launch.noted")
         amounts = {job.digest: work(job.spec) for job in jobs}
         with StudyProgress(self.console, amounts) as self.progress:
@@ -148,6 +163,12 @@ class Driver:
             p = progress
             self.progress.stepped(p.digest, p.step, p.steps, p.evaluating)
 
+    def reached(self, rung: Rung) -> None:
+        """A trial came to a rung: what was decided is kept before anything follows from it."""
+        self.folder.note_rung(rung)
+        self.rungs.append(rung)
+        faults.at("rung.noted", digest=rung.trial)
+
     def lost(self, digest: str, reason: str, detail: str) -> None:
         """A trial's worker was lost: say so in the folder of its attempt, since it cannot."""
         self.folder.note("lost", trial=digest, reason=reason, detail=detail)
@@ -167,6 +188,10 @@ class Driver:
             primary = result["metrics"].get(self.plan.primary)
             note = "" if primary is None else f"{self.plan.primary} {primary:.4f}"
             note += " (layout changed)" if result.get("layout_changed") else ""
+        elif reason == PRUNED:
+            self._prune(digest, detail)
+            self.view.pruned(self.rows[digest], self.rungs)
+            note = detail
         else:
             reason = reason or "not committed"
             row = replace(self.rows[digest], reason=f"{reason}: {detail}" if detail else reason)
@@ -175,11 +200,12 @@ class Driver:
             self.view.failed(row, reason, detail)
             note = row.reason
         if self.progress:
-            self.progress.ended(digest, self._label(digest), escape(note), result is None)
+            end = "done" if result else PRUNED if reason == PRUNED else "failed"
+            self.progress.ended(digest, self._label(digest), escape(note), end)
 
     def _complete(self, digest: str, result: dict[str, Any]) -> None:
         row = self.rows[digest]
-        if row.state == "failed":
+        if row.state in ("failed", "pruned"):  # of a trial stopped here and completed elsewhere
             self.ledger.add_all(
                 [replace(row, state="complete", reason="")], {digest: self._objective(result)}
             )
@@ -189,6 +215,21 @@ class Driver:
         faults.at("ledger.completed", digest=digest)
         self.folder.note("complete", trial=digest)
         faults.at("completion.noted", digest=digest)
+
+    def _complete_after_all(self, digests: Collection[str]) -> None:
+        """Plan pruned trials again that were said to be wanted."""
+        again = [r for r in self.rows.values() if r.state == "pruned" and r.digest in digests]
+        if again:
+            self.ledger.retry(again)
+            self.rows = {row.digest: row for row in self.ledger.rows()}
+
+    def _prune(self, digest: str, why: str) -> None:
+        row = replace(self.rows[digest], reason=why)
+        self.ledger.prune(row, last_rungs(self.rungs)[digest])
+        self.rows[digest] = replace(row, state="pruned")
+        faults.at("ledger.pruned", digest=digest)
+        self.folder.note("pruned", trial=digest, reason=why)
+        faults.at("pruning.noted", digest=digest)
 
     def _quarantine(self) -> None:
         """Set aside every commit that cannot be believed, and say why."""

@@ -23,6 +23,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from study import ledger_file
 from study.ledger_rows import STATES, Row, attributes, insert_rows, read_rows
 from study.ledger_server import outlast
+from study.search.rungs import Rung
 from trainables import faults
 from trainables.errors import UserError, redacted
 
@@ -143,8 +144,22 @@ class Ledger:
         self._note(row, "reason", reason)
         self._set(row, TrialState.FAIL)
 
+    def prune(self, row: Row, rung: Rung) -> None:
+        """Mark a row as pruned.
+
+        Args:
+            row: A planned or running row, with its reason.
+            rung: Where it was stopped, which Optuna's tools show.
+        """
+        if row.state == "planned":
+            self.claim(row)
+        self._note(row, "reason", row.reason)
+        reached = row.id, rung.examples, rung.value
+        self._change(partial(self.storage.set_trial_intermediate_value, *reached))
+        self._set(row, TrialState.PRUNED)
+
     def retry(self, rows: Iterable[Row]) -> None:
-        """Plan failed trials again; their old rows stay as they are."""
+        """Plan failed or pruned trials again; their old rows stay as they are."""
         self.add_all([replace(row, state="planned", reason="") for row in rows])
 
     def forget(self) -> None:

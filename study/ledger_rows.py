@@ -38,7 +38,7 @@ class Row:
         id: The storage's own number of the row; 0 before it has one.
         digest: The trial's name.
         state: Where it stands.
-        reason: Why it failed; empty otherwise.
+        reason: Why it failed or was pruned; empty otherwise.
         seed: None for an untrained trial.
         params: Its cell.
     """

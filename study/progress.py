@@ -66,13 +66,13 @@ class StudyProgress:
         self.share[digest] = trained * (1 - EVALUATION_WORK)
         self._refresh()
 
-    def ended(self, digest: str, label: str, note: str, failed: bool) -> None:
-        """A trial ended; say so in one line."""
+    def ended(self, digest: str, label: str, note: str, end: str) -> None:
+        """A trial ended `done`, `pruned` or `failed`; say so in one line."""
         self.share[digest] = 1.0
         self.finished += 1
-        self.failed += failed
+        self.failed += end == "failed"
         self._refresh()
-        mark = "[red]failed[/]" if failed else "done"
+        mark = "[red]failed[/]" if end == "failed" else end
         count = f"{self.finished}/{len(self.work)}"
         self.console.print(f"  {count:>7}  {mark}  {label}  {note}{self._left(', ')}")
 

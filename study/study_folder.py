@@ -8,7 +8,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +17,7 @@ from typing import Any
 
 from study.journal import FileJournal, Journal, journal
 from study.plan import Plan
+from study.search.rungs import Rung, pruned
 from trainables import faults, storage
 from trainables.errors import UserError
 from trainables.places import Place, local_state
@@ -27,9 +28,10 @@ from trainables.trial_folder import NotCommittedError, read_json
 class StudyFolder:
     """`studies/<name>/` under a root.
 
-    `plan.json` says what is to run, `events.jsonl` what happened, a line each, and `driver.lock`
-    who drives the study. `tracked.jsonl`, which trials MLflow has been told of, lies in the local
-    folder, for a local root the same; so does the lock of a remote root.
+    `plan.json` says what is to run, `events.jsonl` what happened, a line each, `rungs.jsonl` what
+    was decided of trials on the way, and `driver.lock` who drives the study. `tracked.jsonl`, which
+    trials MLflow has been told of, lies in the local folder, for a local root the same; so does the
+    lock of a remote root.
     """
 
     path: Place
@@ -118,6 +120,29 @@ class StudyFolder:
                 found.pop(trial, None)
         return found
 
+    def note_rung(self, rung: Rung) -> None:
+        """Keep what was decided of a trial at a rung."""
+        self._rungs.append(rung.to_json())
+
+    def rungs(self) -> list[Rung]:
+        """What was decided at rungs so far, in that order; torn lines are passed over."""
+        lines = (line for line in self._rungs.lines('"examples"') if "value" in line)
+        return [Rung.from_json(line) for line in lines]
+
+    def pruned(self) -> dict[str, Rung]:
+        """Where each trial that is not to be completed was stopped, by digest."""
+        exempt = self.exempt()
+        return {digest: r for digest, r in pruned(self.rungs()).items() if digest not in exempt}
+
+    def exempt_all(self, digests: Iterable[str]) -> None:
+        """Keep that these pruned trials are to be completed after all."""
+        for digest in digests:
+            self._rungs.append({"complete": digest})
+
+    def exempt(self) -> frozenset[str]:
+        """Trials that are to be completed whatever is decided of them."""
+        return frozenset(line["complete"] for line in self._rungs.lines('"complete"'))
+
     def marks(self) -> list[str]:
         """What was changed after results existed (law 6), in words, without repetition."""
         marks = (event.get("mark", "") for event in self.events('"mark"'))
@@ -183,6 +208,10 @@ class StudyFolder:
     @cached_property
     def _journal(self) -> Journal:
         return journal(self.path, "events")
+
+    @cached_property
+    def _rungs(self) -> Journal:
+        return journal(self.path, "rungs")
 
     @cached_property
     def _tracked(self) -> FileJournal:

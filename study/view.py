@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from rich.markup import escape
 from study.ledger_rows import Row
 from study.pictures import heatmap_page
 from study.plan import Plan
+from study.search.rungs import Rung
 from study.study_folder import StudyFolder
 from study.tracking import StudyInfo, Tracker, TrialView, default_uri
 from study.tracking.database import damage
@@ -131,6 +132,18 @@ class View:
         """A trial ended without a result."""
         said = f"{reason}: {detail}" if detail else reason
         self._open().record(self._trial(row, "failed", said, {}))
+
+    def pruned(self, row: Row, rungs: Iterable[Rung]) -> None:
+        """A trial was stopped early: what it had reached, under names of its own.
+
+        `pruned/...` so that no chart or column mixes it with what complete trials have.
+        """
+        mine = sorted((r for r in rungs if r.trial == row.digest), key=lambda rung: rung.examples)
+        history = [(rung.step, {"pruned/value": rung.value}) for rung in mine]
+        found = {"pruned/examples": float(mine[-1].examples)} if mine else {}
+        trial = self._trial(row, "pruned", row.reason, found)
+        fidelity = {"fidelity": str(mine[-1].examples)} if mine else {}
+        self._open().record(replace(trial, history=history, tags={**trial.tags, **fidelity}))
 
     def close(self, console: Console, counts: dict[str, int]) -> None:
         """Wait a little for what is still on its way, and say what did not arrive."""

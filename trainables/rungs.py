@@ -72,6 +72,17 @@ class Rungs:
         return self.reached[step]
 
 
+def rungs_of(trial: TrialFolder) -> dict[int, Reached]:
+    """All rungs that a trial was looked at, by step, whether it has a result or not."""
+    steps = {
+        int(path.name.removeprefix("rung-").removesuffix(".json"))
+        for attempt in trial.attempts()
+        for path in attempt.path.glob("rung-*.json")
+    }
+    found = {step: _found(trial, step) for step in sorted(steps)}
+    return {s: _reached(content["examples"], content) for s, content in found.items() if content}
+
+
 def rung_ranks(trial: TrialFolder, step: int) -> list[Place]:
     """Files of the ranks behind a rung, checked; of pictures two; empty where it was not reached.
 

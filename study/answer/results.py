@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,11 +23,13 @@ class CellResult:
         cell: Which cell.
         results: `result.json` of each committed trial, in the order of the seeds.
         groups: Languages that metrics may be asked of together.
+        pruned: Trials of it that were stopped early: its mean is of those that did well.
     """
 
     cell: Cell
     results: tuple[dict[str, Any], ...]
     groups: Groups
+    pruned: int = 0
 
     def values(self, metric: str, of: str = "metrics") -> list[float]:
         """The metric of each trial that has it; `of` is `metrics` (test) or `validation`."""
@@ -68,12 +70,23 @@ def each_committed(
     return {digest: value for digest, value in pairs if value is not None}
 
 
-def by_cell(plan: Plan, results: dict[str, dict[str, Any]]) -> list[CellResult]:
-    """The cells of a plan in its order, with the results they have so far."""
+def by_cell(
+    plan: Plan, results: dict[str, dict[str, Any]], pruned: Container[str] = ()
+) -> list[CellResult]:
+    """The cells of a plan in its order, with the results they have so far.
+
+    Args:
+        plan: Of the study.
+        results: By digest.
+        pruned: Digests of trials that were stopped early.
+    """
     groups = language_groups(plan)
     return [
         CellResult(
-            cell, tuple(results[t.digest] for t in cell.trials if t.digest in results), groups
+            cell,
+            tuple(results[t.digest] for t in cell.trials if t.digest in results),
+            groups,
+            sum(t.digest in pruned and t.digest not in results for t in cell.trials),
         )
         for cell in plan.cells
     ]
@@ -82,12 +95,15 @@ def by_cell(plan: Plan, results: dict[str, dict[str, Any]]) -> list[CellResult]:
 def best_cell(plan: Plan, cells: list[CellResult]) -> dict[str, Any] | None:
     """The trained cell with the highest mean of the primary metric on the validation benchmark.
 
-    None where the study has no validation benchmark: nothing is selected on the test (law 5).
+    None where the study has no validation benchmark: nothing is selected on the test (law 5). A
+    cell with a pruned trial is passed over: the mean of its other seeds is of those that did well.
     """
     scored = [
         (statistics.fmean(values), cell.cell.params)
         for cell in cells
-        if (values := cell.values(plan.primary, "validation")) and cell.cell.is_arm
+        if (values := cell.values(plan.primary, "validation"))
+        and cell.cell.is_arm
+        and not cell.pruned
     ]
     if not scored:
         return None

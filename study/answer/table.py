@@ -99,12 +99,14 @@ def _table(
         )
     for cell in cells[:SHOWN_CELLS]:
         shown = [_shown(cell.summary(column), column, best[column]) for column in columns]
-        table.add_row(cell.cell.label, str(len(cell.results)), *shown)
+        count = f"{len(cell.results)} ({cell.pruned} pruned)" if cell.pruned else None
+        table.add_row(cell.cell.label, count or str(len(cell.results)), *shown)
     return table
 
 
 def _best(column: str, cells: Sequence[CellResult]) -> float | None:
-    means = [statistics.fmean(values) for cell in cells if (values := cell.values(column))]
+    held = [cell.values(column) for cell in cells if not cell.pruned]
+    means = [statistics.fmean(values) for values in held if values]
     if not means:
         return None
     return min(means) if lower_is_better(column) else max(means)

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -21,6 +21,9 @@ from trainables.failures import TrialFailedError
 from trainables.places import Place, matching
 from trainables.spec import Execution, Spec
 from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
+
+if TYPE_CHECKING:
+    from trainables.rungs import Reached
 
 
 def reproduce(
@@ -39,13 +42,16 @@ def reproduce(
         spec = folder.spec()
     except NotCommittedError as error:
         raise UserError(f"{error}; it cannot be reproduced from this root") from None
-    before = _committed(folder)
+    from trainables.rungs import rungs_of  # imports torch
+
+    before, looked = _committed(folder), rungs_of(folder)
     given = [(spec.encoder.digest, encoder), *((digest, data_dir) for digest in _data(spec))]
     elsewhere = {ref: str(place.expanduser().resolve()) for ref, place in given if place}
     console.print(f"Reproducing {spec.digest}; {spec.steps} steps.")
     scratch = Path(tempfile.mkdtemp(prefix="reproduce-"))
     try:
-        now = _committed(train_again(folder, spec, scratch, elsewhere))
+        again = train_again(folder, spec, scratch, elsewhere)
+        now, looked_again = _committed(again), rungs_of(again)
     except TrialFailedError as failure:
         console.print(f"[red]failed[/] again, {failure.reason}: {escape(str(failure))}")
         return 1
@@ -55,7 +61,12 @@ def reproduce(
     if before is None:
         console.print("It had no committed result to compare with; these are its numbers:")
         console.print_json(json.dumps(now["result"]["metrics"]))
-        return 0
+        lines = other_rungs(looked, looked_again)
+        for line in lines:
+            console.print(line)
+        if looked and not lines:
+            console.print(f"At {len(looked)} rungs it is as it was, to the last digit.")
+        return 1 if lines else 0
     lines = differences(before, now)
     for line in lines:
         console.print(escape(line))
@@ -87,6 +98,7 @@ def train_again(
         TrialFailedError: It failed this time.
     """
     from trainables.finetune import finetune
+    from trainables.rungs import rungs_of
 
     before = _committed(folder)
     execution = Execution(**before["result"]["execution"]) if before else Execution()
@@ -98,6 +110,7 @@ def train_again(
         execution=execution,
         keep_weights=keep_weights,
         cache=cache,
+        rungs=[rung.examples for rung in rungs_of(folder).values()],
     ):
         pass
     return again
@@ -139,6 +152,15 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             if (installed := importlib.metadata.version(name)) != version:
                 lines.append(f"{name} was {version}, is {installed}")
     return lines
+
+
+def other_rungs(before: Mapping[int, Reached], now: Mapping[int, Reached]) -> list[str]:
+    """At which rungs a trial that was stopped early says something else now, a line each."""
+    return [
+        f"after {rung.examples} examples: other numbers on the validation benchmark"
+        for step, rung in before.items()
+        if step not in now or now[step].metrics != rung.metrics
+    ]
 
 
 def _committed(folder: TrialFolder) -> dict[str, Any] | None:

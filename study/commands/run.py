@@ -21,6 +21,7 @@ from study.commands.console import console as open_console
 from study.commands.devices import choose_device
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.remarks import remarks
+from study.commands.stopped import stopped, stopped_lines
 from study.extension import declared_late, extended, mark
 from study.launch.launch import Orders
 from study.plan import Plan, check_data, make_plan
@@ -42,6 +43,9 @@ FREE_BYTES = 200_000_000
 """Room a study needs at its start: databases, results and Ray's own files."""
 
 KEEP = ("best", "all", "none")
+
+RETRIED = ("failed", "pruned")
+"""States of trials that `--retry` plans again."""
 
 Storage = Annotated[
     str | None, typer.Option("--storage", help="Any Optuna URL.", envvar="STUDY_STORAGE")
@@ -74,7 +78,10 @@ def run(
         typer.Option(help="Such as L4: what --dry-run estimates for, or a cluster will start."),
     ] = None,
     extend: Annotated[bool, typer.Option("--extend", help="Add to a plan that changed.")] = False,
-    retry: Annotated[str | None, typer.Option(help="failed: run failed trials again.")] = None,
+    retry: Annotated[
+        str | None,
+        typer.Option(help="failed: run them again; pruned: complete what was stopped early."),
+    ] = None,
     trial_timeout: Annotated[
         float | None, typer.Option(min=1, help="Seconds that one attempt at a trial may take.")
     ] = None,
@@ -100,8 +107,8 @@ def run(
     overrides: dict[str, Any] = parse_assignments(assign or [])
     overrides |= {k: v for k, v in (("benchmark", benchmark), ("encoder", encoder)) if v}
     chosen = _tier(tier, overrides)
-    if retry not in (None, "failed"):
-        raise UserError(f"--retry {retry}: the only choice is failed")
+    if retry not in (None, *RETRIED):
+        raise UserError(f"--retry {retry}: choose {' or '.join(RETRIED)}")
     if keep not in KEEP:
         raise UserError(f"--keep {keep}: choose {', '.join(KEEP)}")
     if accelerator and not dry_run and not address:
@@ -172,7 +179,7 @@ def run(
     with folder.lease():
         if before is None or before.differences(plan) or folder.frozen() != plan.frozen:
             _save_plan(before, plan, folder, home.root)
-        driver = _drive(console, plan, folder, orders, storage_url, tracking_uri, retry == "failed")
+        driver = _drive(console, plan, folder, orders, storage_url, tracking_uri, retry)
         if keep == "best":
             drop_all_but_best(driver)
     return _outcome(console, plan, folder, root, driver)
@@ -201,7 +208,7 @@ def _drive(
     orders: Orders,
     storage_url: str | None,
     tracking_uri: str | None,
-    retry: bool,
+    retry: str | None,
 ) -> Driver:
     """Run what is left; the driver knows what became of it."""
     from study.driver import Driver
@@ -213,7 +220,9 @@ def _drive(
     ledger = Ledger(url, plan.name, owner)
     view = View(plan, orders.root, tracking_uri, folder.marks(), orders.state)
     driver = Driver(plan, orders.root, ledger, folder, view, console)
-    if retry:
+    if retry == "pruned":
+        folder.exempt_all(folder.pruned())
+    if retry == "failed":
         failed = [row for row in ledger.rows() if row.state == "failed"]
         for row in failed:
             folder.note("retry", trial=row.digest)
@@ -272,12 +281,13 @@ def _tier(tier: str | None, overrides: dict[str, Any]) -> Tier:
 def _outcome(console: Console, plan: Plan, folder: StudyFolder, root: str, driver: Driver) -> int:
     """Show the table and say with which exit code the study ends."""
     counts = driver.counts()
-    cells = by_cell(plan, driver.results)
+    early = stopped(plan, folder, driver.results)
+    cells = by_cell(plan, driver.results, early)
     for table in tables(plan, cells):
         console.print(table)
     for line in conclude(plan, folder, driver.root, driver.results):
         console.print(escape(line))
-    for line in remarks(plan, driver.results):
+    for line in [*map(escape, stopped_lines(plan, early)), *remarks(plan, driver.results)]:
         console.print(line)
     if driver.results:
         place = write_report(plan, folder, driver.root, driver.results)

@@ -16,6 +16,7 @@ from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.remarks import remarks
 from study.commands.run import Storage
+from study.commands.stopped import stopped, stopped_lines, where
 from study.plan import Plan
 from study.study_folder import study_names
 from trainables.errors import UserError
@@ -47,10 +48,13 @@ def status(
                 f"  failed {trial['digest']} {trial['params']}: {escape(trial['reason'])}"
             )
     results = committed_results(home.root, plan.specs)
-    cells = by_cell(plan, results)
+    early = stopped(plan, home.study(name), results)
+    cells = by_cell(plan, results, early)
     for table in tables(plan, cells):
         console.print(table)
     for line in conclude(plan, home.study(name), home.root, results):
+        console.print(escape(line))
+    for line in stopped_lines(plan, early):
         console.print(escape(line))
     for line in [*report["notes"], *remarks(plan, results)]:
         console.print(line)
@@ -83,7 +87,7 @@ def describe(plan: Plan, home: Home, storage_url: str | None) -> dict[str, Any]:
     rows = {row.digest: row for row in ledger.rows() if row.digest in plan.specs}
     results = committed_results(home.root, plan.specs)
     folder = home.study(plan.name)
-    failures = folder.failures()
+    failures, early = folder.failures(), stopped(plan, folder, results)
     trials: dict[str, dict[str, Any]] = {}
     for cell in plan.cells:
         for planned in cell.trials:
@@ -91,16 +95,22 @@ def describe(plan: Plan, home: Home, storage_url: str | None) -> dict[str, Any]:
             reason = rows[digest].reason if digest in rows else failures.get(digest, "")
             state = "failed" if reason else "planned"
             state = rows[digest].state if digest in rows else state
+            if digest in early and state in ("planned", "running"):
+                state = "pruned"  # the next run tells the ledger
+            elif state == "pruned" and digest not in early:
+                state = "planned"  # the next run completes it, as --retry pruned asked for
             if digest in results:
                 state = "complete"
             elif state == "complete":
                 state = "planned"  # its folder is damaged or gone: the next run does it again
+            failed = reason if state == "failed" else ""
             trials.setdefault(
                 planned.digest,
                 {
                     "digest": planned.digest,
                     "state": state,
-                    "reason": reason if state == "failed" else "",
+                    "reason": early[digest].why if state == "pruned" else failed,
+                    "fidelity": where(early[digest]) if state == "pruned" else None,
                     "params": cell.params,
                     "seed": planned.seed,
                     "metrics": results.get(planned.digest, {}).get("metrics", {}),
@@ -115,6 +125,6 @@ def describe(plan: Plan, home: Home, storage_url: str | None) -> dict[str, Any]:
         "notes": ledger.notes,
         "planned": len(states),
         **{state: states.count(state) for state in ("complete", "failed", "pruned", "running")},
-        "best": best_cell(plan, by_cell(plan, results)),
+        "best": best_cell(plan, by_cell(plan, results, early)),
         "trials": list(trials.values()),
     }

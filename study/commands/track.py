@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -38,13 +39,16 @@ def track(
     view.told()
     for note in [*ledger.notes, *view.notes]:
         console.print(f"[yellow]note:[/] {escape(note)}")
-    failures = folder.failures()
+    failures, stopped = folder.failures(), folder.pruned()
     for cell in plan.cells:
         for trial in cell.trials:
             row = Row(0, trial.digest, "planned", "", trial.seed, cell.params)
             row = rows.get(trial.digest, row)
             if trial.digest in results:
                 view.completed(row, results[trial.digest])
+            elif trial.digest in stopped:
+                stated = replace(row, state="pruned", reason=stopped[trial.digest].why)
+                view.pruned(stated, folder.rungs())
             elif said := row.reason or failures.get(trial.digest):
                 reason, _, detail = said.partition(": ")
                 view.failed(row, reason, detail)

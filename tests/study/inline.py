@@ -12,13 +12,15 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from study.commands.app import main
 from study.launch import launch as launcher
 from study.launch.launch import Job, Listener, Orders
+from study.search.rungs import Judge
 from trainables import faults
 from trainables.cache import Cache
 from trainables.failures import TrialFailedError
@@ -56,23 +58,38 @@ def launch_inline(jobs: Sequence[Job], listener: Listener, orders: Orders) -> No
 
     faults.at("ray.starting")
     faults.at("ray.started")
+    judge = None if orders.pruning is None else launcher.judge_of(orders, listener)
     for job in jobs:
         listener.started(job.digest)
         folder = TrialFolder.of(orders.root, job.digest)
+        events = finetune(
+            job.spec,
+            folder,
+            places=orders.places,
+            execution=orders.execution,
+            keep_weights=orders.keep_weights,
+            cache=Cache(orders.state / "cache"),
+            rungs=orders.pruning.fidelity.rungs_of(job.spec) if orders.pruning else (),
+        )
         try:
-            for _ in finetune(
-                job.spec,
-                folder,
-                places=orders.places,
-                execution=orders.execution,
-                keep_weights=orders.keep_weights,
-                cache=Cache(orders.state / "cache"),
-            ):
-                pass
+            why = run_inline(job.digest, events, judge, orders)
         except TrialFailedError as failure:
             listener.finished(job.digest, failure.reason, str(failure))
         else:
-            listener.finished(job.digest, "", "")
+            listener.finished(job.digest, launcher.PRUNED if why else "", why)
+
+
+def run_inline(digest: str, events: Iterator[Any], judge: Judge | None, orders: Orders) -> str:
+    """Take a trial to its end, or to the rung where it is stopped; why it was, or empty."""
+    for event in events:
+        if judge is not None and event.rung is not None:
+            assert orders.pruning is not None
+            value = event.rung.metrics.get(orders.pruning.metric)
+            decided = judge.decide(digest, event.rung.examples, event.rung.step, value)
+            if decided is not None and decided.stop:
+                events.close()  # type: ignore[attr-defined]
+                return decided.why
+    return ""
 
 
 def forked(function: Callable[[], int], environment: Mapping[str, str]) -> int:

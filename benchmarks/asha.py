@@ -1,0 +1,351 @@
+"""Stopping early on a whole grid that was really trained: what ASHA costs, and what it misses.
+
+The grid is a part of the demo's joint space (batch size, mixing ratio, learning rate; one small
+encoder, two languages of the embedded world, equal examples). First all of it is trained with its
+rungs kept and nothing stopped, on several seeds: means over seeds are the truth, and the pooled
+standard deviation over them the noise. Then the harness runs ASHA for each seed, really: other
+folders, another order of the arms, Ray, two workers; all seeds in one launch, each with a scheduler
+of its own. Random search at equal cost needs no run: what it would have chosen is an expectation
+over the grid's measured values. All rules are also replayed on the measured rungs with one worker,
+in many orders of the arms, and said to be replayed.
+
+    python benchmarks/asha.py --root FOLDER
+
+The same command again goes on where it ended: trials that are there are not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from benchmarks.figures import Figure, figure, show
+from study.answer.results import committed_results
+from study.launch import launch as launcher
+from study.launch.launch import Job, Orders, Progress
+from study.plan import Plan, make_plan
+from study.search.fidelity import Fidelity, Kind
+from study.search.rungs import Judge, Pruning, Rung, pruned
+from study.spaces.schema import Space
+from trainables.spec import Execution
+from trainables.trial_folder import TrialFolder, read_json
+
+GRID = """
+question: Which training is best, and how early does it show?
+primary: map/multi
+fixed:
+  sampling: hybrid
+  control: equal_examples
+  languages: [qaa, qad]
+  eval_languages: [qaa, qad]
+  reference_batch_size: 32
+search:
+  batch_size: [32, 64]
+  alpha: [0, 0.5, 1]
+  learning_rate: [0.001, 0.0025, 0.006, 0.015]
+tiers:
+  demo: {fixed: {benchmark: synthetic, encoder: embedded/small, steps: 54}}
+  full: {}
+"""
+METRIC = "map/multi"
+FIRST, FACTOR = 192, 3
+"""Rungs at a ninth and a third of each trial's 1,728 examples."""
+
+SHARE = 0.35
+"""Of the grid's examples: what ASHA may take at most."""
+
+ORDERS = 200
+"""Orders of the arms in which a rule is replayed, a seed."""
+
+
+@dataclass
+class Heard:
+    """Keeps what a launch says.
+
+    Attributes:
+        kept: The file of the decisions.
+        rungs: Decisions in their order.
+    """
+
+    kept: Path
+    rungs: list[Rung]
+
+    def started(self, digest: str) -> None:
+        """Nothing to keep."""
+
+    def progressed(self, progress: Progress) -> None:
+        """Nothing to keep."""
+
+    def reached(self, rung: Rung) -> None:
+        """Keep a decision."""
+        self.rungs.append(rung)
+        with self.kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rung.to_json()) + "\n")
+
+    def lost(self, digest: str, reason: str, detail: str) -> None:
+        """Nothing to keep."""
+
+    def finished(self, digest: str, reason: str, detail: str) -> None:
+        """Say how a trial failed: none should."""
+        if reason not in ("", launcher.PRUNED):
+            print(f"{digest}: {reason}: {detail}", flush=True)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What was measured of the whole grid.
+
+    Attributes:
+        plan: Its cells and seeds.
+        values: (cells, seeds) of the metric on the validation benchmark, at the end.
+        rungs: Value at a rung, by digest and examples.
+    """
+
+    plan: Plan
+    values: np.ndarray
+    rungs: Mapping[tuple[str, int], Rung]
+
+    @property
+    def truth(self) -> np.ndarray:
+        """(cells,) means over seeds."""
+        return np.asarray(self.values.mean(1))
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of one seed, pooled over cells."""
+        return float(np.sqrt(self.values.var(1, ddof=1).mean()))
+
+    def regret(self, cell: int) -> float:
+        """By how much the best cell's mean is above another's."""
+        return float(self.truth.max() - self.truth[cell])
+
+    def random(self, seed: int, count: int) -> float:
+        """Expected regret of the best of `count` cells drawn without repetition, at one seed."""
+        cells = len(self.truth)
+        ranked = np.argsort(-self.values[:, seed], kind="stable")
+        chances = [math.comb(cells - 1 - place, count - 1) for place in range(cells)]
+        total = math.comb(cells, count)
+        regrets = [self.regret(int(cell)) for cell in ranked]
+        return sum(r * chance for r, chance in zip(regrets, chances, strict=True)) / total
+
+
+def grid_plan(seeds: int) -> Plan:
+    """The grid's cells and seeds; without the untrained encoder."""
+    space = Space.model_validate(yaml.safe_load(GRID))
+    plan, _ = make_plan(space, "grid", "demo", {}, seeds=seeds)
+    return plan.model_copy(update={"cells": tuple(cell for cell in plan.cells if cell.is_arm)})
+
+
+def examples(plan: Plan, digest: str) -> int:
+    """Of a whole trial."""
+    spec = plan.specs[digest]
+    return spec.steps * (spec.batch_size or 0)
+
+
+class EachSeed:
+    """A rule for each seed, so that one launch runs several searches."""
+
+    def __init__(self, plan: Plan, pruning: Pruning, root: Path) -> None:
+        """Start them all."""
+        from study.launch.schedulers import rule_of  # imports Ray, whose environment is set first
+
+        self.specs = plan.specs
+        seeds = {spec.seed for spec in plan.specs.values()}
+        self.rules = {seed: rule_of(pruning, root) for seed in seeds}
+
+    def reached(self, rung: Rung, score: float) -> str:
+        """Ask the seed's own rule."""
+        return self.rules[self.specs[rung.trial].seed].reached(rung, score)
+
+
+def run(
+    plan: Plan, digests: Sequence[str], root: Path, kind: Kind, workers: int
+) -> tuple[list[Rung], dict[str, float]]:
+    """Launch trials, with `kind` at their rungs; all decisions, and the values of complete ones."""
+    state, kept = root / "state", root / "rungs.jsonl"
+    state.mkdir(parents=True, exist_ok=True)
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
+    heard = Heard(kept, [Rung.from_json(json.loads(line)) for line in lines])
+    fidelity = Fidelity(kind=kind, first=FIRST, factor=FACTOR)
+    pruning = Pruning(fidelity, METRIC, recorded=tuple(heard.rungs))
+    orders = Orders(root, state, {}, Execution(), workers, pruning=pruning)
+    over = committed_results(root, digests).keys() | pruned(heard.rungs).keys()
+    if jobs := [Job(digest, plan.specs[digest]) for digest in digests if digest not in over]:
+        launcher.judge_of = lambda *_: Judge(EachSeed(plan, pruning, root), pruning, heard.reached)
+        launcher.launch(jobs, heard, orders)
+    results = committed_results(root, digests)
+    values = {digest: result["validation"][METRIC] for digest, result in results.items()}
+    return heard.rungs, values
+
+
+def measure_grid(plan: Plan, root: Path, workers: int) -> Grid:
+    """Train all of the grid, seed by seed."""
+    by_seed = list(zip(*(cell.trials for cell in plan.cells), strict=True))
+    digests = [trial.digest for trials in by_seed for trial in trials]
+    _, values = run(plan, digests, root, "look", workers)
+    table = [[values[trial.digest] for trial in cell.trials] for cell in plan.cells]
+    return Grid(plan, np.array(table), recorded(plan, root, digests))
+
+
+def recorded(plan: Plan, root: Path, digests: Sequence[str]) -> dict[tuple[str, int], Rung]:
+    """The rungs that committed trials keep."""
+    found = {}
+    for digest in digests:
+        folder = TrialFolder.of(root, digest).committed()
+        for path in folder.glob("rung-*.json"):
+            said = read_json(path)
+            value = said["metrics"][METRIC]
+            found[digest, said["examples"]] = Rung(digest, said["examples"], said["step"], value)
+    return found
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search took and chose: shares of the grid's examples and regret."""
+
+    cost: float
+    regret: float
+
+
+def asha(grid: Grid, root: Path, workers: int) -> tuple[list[Outcome], int]:
+    """Run ASHA on each seed of the grid, really; also how many values differ from the grid's."""
+    plan, seeds = grid.plan, grid.values.shape[1]
+    searches: list[dict[str, int]] = []
+    for seed in range(seeds):
+        order = np.random.default_rng(seed).permutation(len(plan.cells))
+        searches.append({plan.cells[cell].trials[seed].digest: int(cell) for cell in order})
+    digests = [digest for cells in searches for digest in cells]
+    rungs, values = run(plan, digests, root, "asha", workers)
+    stopped = pruned(rungs)
+    outcomes, different = [], 0
+    for seed, cells in enumerate(searches):
+        taken = {digest: examples(plan, digest) for digest in cells}
+        whole = sum(taken.values())
+        for digest in cells.keys() & stopped.keys():
+            taken[digest] = stopped[digest].step * (plan.specs[digest].batch_size or 0)
+        complete = {digest: values[digest] for digest in cells if digest in values}
+        best = max(complete, key=lambda digest: complete[digest])
+        different += sum(v != grid.values[cells[digest], seed] for digest, v in complete.items())
+        outcomes.append(Outcome(sum(taken.values()) / whole, grid.regret(cells[best])))
+    return outcomes, different
+
+
+def replay(grid: Grid, kind: Kind, root: Path, seed: int, order: np.ndarray) -> Outcome:
+    """What a rule would do with one worker, on the rungs that were measured."""
+    from study.launch.schedulers import rule_of
+
+    plan = grid.plan
+    pruning = Pruning(Fidelity(kind=kind, first=FIRST, factor=FACTOR), METRIC)
+    judge = Judge(rule_of(pruning, root), pruning, lambda rung: None)
+    cost = whole = 0
+    complete: dict[int, float] = {}
+    for cell in map(int, order):
+        digest = plan.cells[cell].trials[seed].digest
+        taken = examples(plan, digest)
+        whole += taken
+        for rung in pruning.fidelity.rungs_of(plan.specs[digest]):
+            at = grid.rungs[digest, rung]
+            decided = judge.decide(digest, rung, at.step, at.value)
+            if decided is not None and decided.stop:
+                taken = at.step * (plan.specs[digest].batch_size or 0)
+                break
+        else:
+            complete[cell] = float(grid.values[cell, seed])
+        cost += taken
+    best = max(complete, key=lambda cell: complete[cell])
+    return Outcome(cost / whole, grid.regret(best))
+
+
+def replays(grid: Grid, kind: Kind, root: Path, times: int) -> Outcome:
+    """Means over seeds and orders."""
+    rng = np.random.default_rng(7)
+    found = [
+        replay(grid, kind, root, seed, rng.permutation(len(grid.truth)))
+        for seed in range(grid.values.shape[1])
+        for _ in range(times)
+    ]
+    return Outcome(*np.mean([(each.cost, each.regret) for each in found], axis=0).tolist())
+
+
+def figures(root: Path, seeds: int, workers: int) -> list[Figure]:
+    """All figures."""
+    plan = grid_plan(seeds)
+    grid = measure_grid(plan, root / "grid", workers)
+    runs, different = asha(grid, root / "asha", workers)
+    # rounded up: random search gets no less than ASHA took
+    even = [math.ceil(each.cost * len(grid.truth)) for each in runs]
+    random = [grid.random(seed, count) for seed, count in enumerate(even)]
+    mean = float(np.mean([each.regret for each in runs]))
+    chance = float(np.mean(random))
+    highest = max(each.cost for each in runs)
+    found = [
+        figure("grid: cells", len(grid.truth), unit="cells"),
+        figure("grid: standard deviation of a seed", grid.noise, unit="mAP"),
+        figure("grid: best mean less median mean", float(np.ptp(_half(grid))), unit="mAP"),
+        figure("ASHA: share of examples, highest", highest, unit="", goal=f"ours <= {SHARE}"),
+        figure("ASHA: mean regret", mean, unit="mAP", goal=f"ours <= {grid.noise:.6g}"),
+        figure(
+            "ASHA: mean regret against random search at equal cost",
+            mean,
+            chance,
+            chance / mean if mean else 1e9,
+            unit="mAP",
+            goal="ratio >= 1",
+        ),
+        figure(
+            "ASHA: complete trials that differ from the grid's",
+            different,
+            unit="trials",
+            goal="ours <= 0",
+        ),
+    ]
+    for kind in KINDS:
+        times = ORDERS if kind != "bootstrap" else 1
+        outcome = replays(grid, kind, root / "grid", times)
+        even = max(1, math.ceil(outcome.cost * len(grid.truth)))
+        chance = float(np.mean([grid.random(seed, even) for seed in range(seeds)]))
+        found += [
+            figure(f"{kind}, replayed: share of examples", outcome.cost, unit=""),
+            figure(
+                f"{kind}, replayed: mean regret, random at equal cost",
+                outcome.regret,
+                chance,
+                chance / outcome.regret if outcome.regret else 1e9,
+                unit="mAP",
+            ),
+        ]
+    return found
+
+
+KINDS: tuple[Kind, ...] = ("asha", "hyperband", "median", "bootstrap")
+
+
+def _half(grid: Grid) -> np.ndarray:
+    return np.array([grid.truth.max(), np.median(grid.truth)])
+
+
+def main() -> None:
+    """Measure and show."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--root", type=Path, help="keeps what was trained")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    chosen = parser.parse_args()
+    if chosen.root is not None:
+        show(figures(chosen.root.resolve(), chosen.seeds, chosen.workers))
+        return
+    with tempfile.TemporaryDirectory(prefix="asha-") as folder:
+        show(figures(Path(folder), chosen.seeds, chosen.workers))
+
+
+if __name__ == "__main__":
+    main()

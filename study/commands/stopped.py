@@ -1,0 +1,36 @@
+"""What is said of trials that were stopped early, apart from all others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from study.plan import Plan
+from study.search.pruning import pruning_of, told
+from study.search.rungs import Rung
+from study.study_folder import StudyFolder
+
+
+def stopped(
+    plan: Plan, folder: StudyFolder, results: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Rung]:
+    """Trials of a plan that were stopped and have no result from elsewhere, by digest."""
+    found = folder.pruned()
+    return {d: rung for d, rung in found.items() if d in plan.specs and d not in results}
+
+
+def stopped_lines(plan: Plan, rungs: Mapping[str, Rung]) -> list[str]:
+    """Lines for people about such trials."""
+    pruning = pruning_of(plan)
+    named = {
+        trial.digest: cell.label if trial.seed is None else f"{cell.label} seed={trial.seed}"
+        for cell in plan.cells
+        for trial in cell.trials
+    }
+    pairs = [(named[digest], rung) for digest, rung in rungs.items() if digest in named]
+    return told(pairs, pruning.metric if pruning else plan.primary)
+
+
+def where(rung: Rung) -> dict[str, float]:
+    """Where a trial was stopped: examples seen, and the objective on the validation benchmark."""
+    return {"examples": rung.examples, "value": rung.value}

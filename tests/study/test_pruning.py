@@ -1,0 +1,160 @@
+"""A study that stops trials early: what is stopped stays so, wherever its driver is killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study import driver
+from study.commands.home import Home
+from study.commands.status import describe, open_plan
+from study.search.fidelity import Fidelity
+from study.search.rungs import Pruning
+from tests.study.inline import SPACE, ledger_rows, mlflow_trials, study, warm, write_space
+from trainables import faults
+from trainables.trial_folder import TrialFolder
+
+POINTS = (*faults.RUNG_POINTS, "trial.ended", "ledger.claimed", "committed", "ledger.completed")
+ALPHAS = "[0, 0.2, 0.4, 0.6, 0.8, 1]"
+
+
+@pytest.fixture(autouse=True)
+def _asha(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rungs after one and two of three steps of eight rows; half of them go on."""
+    fidelity = Fidelity(kind="asha", first=8, factor=2)
+    monkeypatch.setattr(driver, "pruning_of", lambda plan: Pruning(fidelity, plan.primary))
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    text = SPACE.replace("[0, 0.5]", ALPHAS)
+    return write_space(tmp_path_factory.mktemp("space"), text)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, space: Path) -> Path:
+    """A study that nobody disturbed."""
+    warm()
+    root = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        fidelity = Fidelity(kind="asha", first=8, factor=2)
+        patch.setattr(driver, "pruning_of", lambda plan: Pruning(fidelity, plan.primary))
+        assert study(root, space) == 0
+    return root
+
+
+def rungs(root: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (root / "studies/s/rungs.jsonl").read_bytes().splitlines()]
+
+
+def results(root: Path) -> dict[str, bytes]:
+    return {p.parents[2].name: p.read_bytes() for p in root.glob("trials/*/*/*/result.json")}
+
+
+def assert_alike(root: Path, whole: Path) -> None:
+    """The same decisions in the same order, the same ends, the same numbers."""
+    assert rungs(root) == rungs(whole)
+    assert sorted(ledger_rows(root)) == sorted(ledger_rows(whole))
+    assert results(root) == results(whole)
+    status = {digest: state for digest, (state, _) in mlflow_trials(root).items()}
+    assert status == {digest: state for digest, (state, _) in mlflow_trials(whole).items()}
+
+
+def test_stopped_trials_are_pruned_and_have_no_result(whole: Path) -> None:
+    stopped = {line["trial"] for line in rungs(whole) if line["stop"]}
+    rows = dict(ledger_rows(whole))
+    assert {digest for digest, state in rows.items() if state == "PRUNED"} == stopped
+    assert 2 <= len(stopped) <= 5
+    assert results(whole).keys() == rows.keys() - stopped
+    for digest in stopped:
+        assert list((whole / "trials" / digest).glob("attempts/001/checkpoint/step-*.pt"))
+        assert mlflow_trials(whole)[digest][0] == "KILLED"
+    for digest, state in rows.items():
+        if state == "COMPLETE":
+            assert mlflow_trials(whole)[digest][0] == "FINISHED"
+
+
+def test_status_shows_them_apart(whole: Path) -> None:
+    home = Home.open(str(whole))
+    report = describe(open_plan(home, "s"), home, None)
+    stopped = {line["trial"]: line for line in rungs(whole) if line["stop"]}
+    assert report["pruned"] == len(stopped)
+    assert report["complete"] + report["pruned"] == report["planned"]
+    for trial in report["trials"]:
+        line = stopped.get(trial["digest"])
+        assert (trial["state"] == "pruned") == (line is not None)
+        if line is not None:
+            assert trial["metrics"] == {}
+            assert trial["reason"] == line["why"]
+            assert trial["fidelity"] == {"examples": line["examples"], "value": line["value"]}
+    best = [t["params"] for t in report["trials"] if t["digest"] not in stopped]
+    assert report["best"]["params"] in best
+
+
+def test_the_same_command_again_runs_nothing(tmp_path: Path, whole: Path, space: Path) -> None:
+    output = tmp_path / "output"
+    before = {path: path.stat().st_mtime_ns for path in whole.glob("trials/*/*/*/*")}
+    assert study(whole, space, output=output) == 0
+    assert {path: path.stat().st_mtime_ns for path in whole.glob("trials/*/*/*/*")} == before
+    said = output.read_text(encoding="utf-8")
+    assert "every planned trial has ended" in said
+    assert "trials were stopped early" in said
+
+
+def test_a_study_killed_again_and_again_decides_as_if_nothing_had_happened(
+    tmp_path: Path, whole: Path, space: Path
+) -> None:
+    for point in POINTS:
+        assert study(tmp_path, space, fault=f"save point=step; kill point={point}") == -9, point
+    assert study(tmp_path, space) == 0
+    assert_alike(tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hit", [1, 2, 3])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_kill_at_any_point_changes_no_decision(
+    tmp_path: Path, whole: Path, space: Path, point: str, hit: int
+) -> None:
+    assert study(tmp_path, space, fault=f"kill point={point} hit={hit}") in (0, -9)
+    assert study(tmp_path, space) == 0
+    assert_alike(tmp_path, whole)
+
+
+def test_a_lost_ledger_knows_the_pruned_again(tmp_path: Path, space: Path, whole: Path) -> None:
+    assert study(tmp_path, space) == 0
+    (tmp_path / "ledger.db").unlink()
+    assert study(tmp_path, space) == 0
+    assert_alike(tmp_path, whole)
+
+
+def test_another_study_completes_a_pruned_trial_from_its_checkpoint(
+    tmp_path: Path, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert study(tmp_path, space) == 0
+    stopped = {line["trial"]: line for line in rungs(tmp_path) if line["stop"]}
+    monkeypatch.setattr(driver, "pruning_of", lambda plan: None)
+    assert study(tmp_path, space, "--name", "t") == 0
+    assert {state for _, state in ledger_rows(tmp_path, "t")} == {"COMPLETE"}
+    for digest, line in stopped.items():
+        folder = TrialFolder.of(tmp_path, digest).committed()
+        environment = json.loads((folder / "environment.json").read_bytes())
+        assert environment["resumed_at"] == line["step"]
+    monkeypatch.undo()
+    assert study(tmp_path, space) == 0
+    latest = dict(ledger_rows(tmp_path))
+    assert set(latest.values()) == {"COMPLETE"}, "a result is a result, whoever asked for it"
+
+
+def test_pruned_trials_are_completed_on_request(tmp_path: Path, space: Path) -> None:
+    assert study(tmp_path, space) == 0
+    stopped = {line["trial"]: line for line in rungs(tmp_path) if line["stop"]}
+    assert study(tmp_path, space, "--retry", "pruned", fault="kill point=ledger.added") == -9
+    assert study(tmp_path, space) == 0
+    assert set(dict(ledger_rows(tmp_path)).values()) == {"COMPLETE"}
+    assert stopped.keys() <= results(tmp_path).keys()
+    assert study(tmp_path, space) == 0
+    assert set(dict(ledger_rows(tmp_path)).values()) == {"COMPLETE"}
