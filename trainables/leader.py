@@ -76,26 +76,33 @@ class Leader:
         self.kills, self.ending = kernel_kills(), False
 
     def join(self, trainer: Trainer) -> None:
-        """Wait until all ranks are ready and let them go on from this one's state.
+        """Let all ranks go on from this one's state, once they are ready.
 
         Raises:
             RankLostError: A rank ended or is too slow.
             TrialFailedError: The ranks do not hold the same data or encoder.
         """
-        if self.group is None:
-            return
+        if self.group is not None:
+            self.form(self.group)
+            trainer.join(self.group)
+
+    def form(self, group: Group) -> None:
+        """Wait until all ranks are ready, and connect them.
+
+        Raises:
+            RankLostError: A rank ended or is too slow.
+        """
         until = time.monotonic() + OPENING_SECONDS
-        while any(self.group.noted("ready", one.rank) is None for one in self.followers):
+        while any(group.noted("ready", one.rank) is None for one in self.followers):
             if any(one.process.poll() is not None for one in self.followers):
                 raise RankLostError("a rank ended while it was loading")
             if time.monotonic() > until:
                 raise RankLostError(f"a rank took longer than {OPENING_SECONDS:.0f} s to load")
             time.sleep(LOOK_SECONDS)
-        self.group.announce("form")
-        self.group.form()
-        if self.group.device.type == "cuda":
+        group.announce("form")
+        group.form()
+        if group.device.type == "cuda":
             threading.Thread(target=self._watch, daemon=True).start()
-        trainer.join(self.group)
 
     def end(self, trainer: Trainer) -> None:
         """Make sure that all ranks ended training in the same state, and let them go.

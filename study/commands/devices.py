@@ -12,22 +12,27 @@ NODES = ("nvidia[0-9]*", "nvidia-caps", "dxg")
 """What a machine with a GPU has in /dev, WSL2 included."""
 
 
-def choose_device(asked: str, address: str | None) -> str:
+def choose_device(asked: str, address: str | None, ranks: int = 1) -> str:
     """The device of every trial.
 
     Args:
         asked: `cpu`, `cuda`, or `auto` for CUDA where this machine has it.
         address: Of a running cluster, whose nodes are not those of this machine: `auto` is then
             the CPU, and `cuda` asks the cluster for a GPU a trial.
+        ranks: GPUs of each trial, all of one machine.
 
     Raises:
-        UserError: Another word, or no CUDA on the machine that is to run the trials.
+        UserError: Another word, or no CUDA on the machine that is to run the trials, or too few
+            GPUs.
     """
     if asked not in DEVICES:
         raise UserError(f"--device {asked}: choose {', '.join(DEVICES)}")
     if asked == "cpu" or (asked == "auto" and address is not None):
         return "cpu"
-    if address is not None or has_cuda():
+    if address is not None:
+        return "cuda"
+    if has_cuda():
+        _refuse_too_few(ranks)
         return "cuda"
     if asked == "cuda":
         raise UserError(
@@ -35,6 +40,17 @@ def choose_device(asked: str, address: str | None) -> str:
             "torch, or --address of a cluster that has GPUs"
         )
     return "cpu"
+
+
+def _refuse_too_few(ranks: int) -> None:
+    """Stop where a trial would wait for GPUs that will never be there."""
+    import torch
+
+    if (found := torch.cuda.device_count()) < ranks:
+        raise UserError(
+            f"--ranks {ranks}: each rank of a trial needs a GPU of its own, and there are {found} "
+            f"here; use --ranks {found} or less, or --address of a cluster with larger machines"
+        )
 
 
 def has_cuda() -> bool:

@@ -69,6 +69,7 @@ def run(
     workers: Annotated[int | None, typer.Option(min=1, help="Trials at once.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each trial.")] = 1,
     device: Annotated[str, typer.Option(help="Where trials compute: cpu, cuda or auto.")] = "auto",
+    ranks: Annotated[int, typer.Option(min=1, help="GPUs (or processes) of each trial.")] = 1,
     name: Annotated[str | None, typer.Option(help="Instead of the default name.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and its cost, write nothing.")
@@ -116,7 +117,7 @@ def run(
             f"--accelerator {accelerator}: it is for the estimate of --dry-run, and with --address "
             "says what GPUs a cluster will start; here they are found"
         )
-    used = choose_device(device, address)
+    used = choose_device(device, address, ranks)
     missing: dict[str, str] = {}
     plan, places = make_plan(
         load_space(space),
@@ -151,7 +152,7 @@ def run(
             console.print(f"  {cell.label}: {' '.join(trial.digest for trial in cell.trials)}")
         from study.cost.show import forecast
 
-        execution = Execution(threads=threads, device=used)
+        execution = Execution(threads=threads, device=used, ranks=ranks)
         for line in forecast(plan, places, execution, workers, accelerator):
             console.print(escape(line))
         return 0
@@ -168,8 +169,10 @@ def run(
         root=home.root,
         state=home.state,
         places=places,
-        execution=Execution(threads=threads, device=used),
-        workers=workers if address else workers or max(1, (os.cpu_count() or 1) // threads),
+        execution=Execution(threads=threads, device=used, ranks=ranks),
+        workers=workers
+        if address
+        else workers or max(1, (os.cpu_count() or 1) // (threads * ranks)),
         address=address,
         timeout=trial_timeout,
         keep_weights=keep != "none",

@@ -147,7 +147,7 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
     """
     source = jobs if isinstance(jobs, Jobs) else Jobs(list(jobs))
     faults.at("ray.starting")
-    processors = (orders.workers or 1) * orders.execution.threads
+    processors = (orders.workers or 1) * orders.execution.threads * orders.execution.ranks
     with (
         ray_session(orders.state, processors, orders.address) as folder,
         placing(

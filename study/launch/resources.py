@@ -62,8 +62,9 @@ def smallest_gpu(nodes: Sequence[Node], expected: str | None, own: float | None)
 def slots(nodes: Sequence[Node], execution: Execution) -> int:
     """How many trials with a whole GPU, or on the CPU, can run at once; one at least."""
     if execution.device == "cuda":
-        return max(1, sum(node.gpus for node in nodes))
-    return max(1, sum(node.cpus // execution.threads for node in nodes))
+        return max(1, sum(node.gpus // execution.ranks for node in nodes))
+    processors = execution.threads * execution.ranks
+    return max(1, sum(node.cpus // processors for node in nodes))
 
 
 def request(parts: Mapping[str, float], execution: Execution, config: Mapping[str, Any]) -> Any:
@@ -74,8 +75,10 @@ def request(parts: Mapping[str, float], execution: Execution, config: Mapping[st
     """
     from ray import tune
 
-    bundle: dict[str, float] = {"CPU": execution.threads}
-    if execution.device == "cuda":
+    bundle: dict[str, float] = {"CPU": execution.threads * execution.ranks}
+    if execution.ranks > 1 and execution.device == "cuda":
+        bundle["GPU"] = execution.ranks  # all on one machine, where the trial starts its ranks
+    elif execution.device == "cuda":
         from study.cost.rungs import cost_key
 
         bundle["GPU"] = parts.get(cost_key(Spec.model_validate_json(config["spec"])), 1.0)

@@ -9,7 +9,7 @@ import pytest
 from study.plan import make_plan
 from study.spaces.schema import load_space
 from trainables.finetune import finetune
-from trainables.spec import RECIPE
+from trainables.spec import RECIPE, Spec
 from trainables.trial_folder import TrialFolder, read_json
 
 GOLDEN_RECIPE = 2
@@ -34,8 +34,8 @@ KNOWN = {
 """Sampling to the losses of six steps, and mono and cross mAP after them."""
 
 
-@pytest.mark.parametrize("sampling", KNOWN)
-def test_a_known_trial_gives_known_numbers(tmp_path: Path, sampling: str) -> None:
+def known_spec(sampling: str) -> tuple[Spec, dict[str, str]]:
+    """A trial of six steps, and where its data lie."""
     changes = {
         "steps": 6,
         "batch_size": 16,
@@ -47,7 +47,12 @@ def test_a_known_trial_gives_known_numbers(tmp_path: Path, sampling: str) -> Non
         "symmetric": True,
     }
     plan, places = make_plan(load_space("mixing_ratio"), "mixing_ratio", "demo", changes, seeds=1)
-    spec = next(spec for spec in plan.specs.values() if spec.steps)
+    return next(spec for spec in plan.specs.values() if spec.steps), places
+
+
+@pytest.mark.parametrize("sampling", KNOWN)
+def test_a_known_trial_gives_known_numbers(tmp_path: Path, sampling: str) -> None:
+    spec, places = known_spec(sampling)
     folder = TrialFolder.of(tmp_path, spec.digest)
     losses = [e.loss for e in finetune(spec, folder, places=places) if e.kind == "stepped"]
     metrics = folder.result()["metrics"]
