@@ -1,0 +1,205 @@
+"""What the samplers of a search find, on functions with a known optimum; no training.
+
+`python benchmarks/search.py` asks this project's own `suggest`, cell by cell, as a study does. Its
+peers, in the same run: as many random draws, four times as many, and plain Optuna (one sampler as
+it comes, asked and told in a loop) at equal trials. Quality is the distance from the best that
+there is (of two objectives: of the hypervolume), without noise, of what the search takes for best;
+figures are medians over seeds. A p is of a one-sided Mann-Whitney test that ours is worse.
+
+The functions are in `surrogates.py`; those held out served to choose no setting of a sampler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+# this folder's own statistics.py gives way to the standard module
+from scipy import stats  # noqa: E402
+
+from benchmarks.figures import Figure, figure, show  # noqa: E402
+from benchmarks.surrogates import DOUBLE, SINGLE, Surrogate, value  # noqa: E402
+from study.search.history import Tried, named  # noqa: E402
+from study.search.samplers import _asked, decoded, distribution  # noqa: E402
+from study.search.suggest import suggest  # noqa: E402
+from study.spaces.optimize import GENERATIONS, SearchPlan  # noqa: E402
+from study.spaces.ranges import Point, active, strip  # noqa: E402
+
+SEEDS = 20
+TIMES = 4
+TPE_AT = (30, 60, 100)
+GENETIC_AT = 200
+POPULATION = 20
+LEVEL = 0.05
+"""Below this p, worse is worse beyond noise."""
+
+Path_ = list[float]
+"""Quality after each trial."""
+
+
+def main() -> None:
+    """Measure, print a table, then one JSON object a figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--only", default="", help="Names of functions, with commas between.")
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    wanted = [name for name in asked.only.split(",") if name]
+    chosen = [s for s in (*SINGLE, *DOUBLE) if not wanted or s.name in wanted]
+    found: list[Figure] = []
+    for surrogate in chosen:
+        sampler = "tpe" if surrogate.reference is None else "nsga2"
+        found += figures(surrogate, sampler, asked.seeds)
+        if sampler == "tpe":
+            found += figures(surrogate, "nsga2", asked.seeds)
+        else:
+            found += threshold(surrogate, asked.seeds)
+    found += duplicates()
+    show(found)
+
+
+def figures(surrogate: Surrogate, sampler: str, seeds: int) -> Iterator[Figure]:
+    """Ours against random draws and against plain Optuna, at each number of trials."""
+    at = TPE_AT if sampler == "tpe" else (GENETIC_AT,)
+    began = time.process_time()
+    ours = [searched(surrogate, sampler, seed, at[-1]) for seed in range(seeds)]
+    took = time.process_time() - began
+    plain = [peer(surrogate, sampler, seed, at[-1]) for seed in range(seeds)]
+    chance = [drawn(surrogate, seed, TIMES * at[-1]) for seed in range(seeds)]
+    kind = " (held out)" if surrogate.held_out else ""
+    for trials in at:
+        name = f"{sampler} on {surrogate.name}{kind}, {trials} trials"
+        mine = [one[trials - 1] for one in ours]
+        more = [one[TIMES * trials - 1] for one in chance]
+        theirs = [one[trials - 1] for one in plain]
+        yield compared(f"{name}, against {TIMES * trials} random", mine, more, "ratio >= 1")
+        yield compared(f"{name}, against plain Optuna", mine, theirs, "none")
+        worse = float(stats.mannwhitneyu(mine, theirs, alternative="greater").pvalue)
+        label = f"{name}, p that plain Optuna is better"
+        yield figure(label, worse, LEVEL, worse / LEVEL, unit="", goal="ratio >= 1")
+    name = f"{sampler} on {surrogate.name}: one suggestion, mean of {at[-1]}"
+    yield figure(name, took / (seeds * at[-1]), unit="s CPU")
+
+
+def compared(name: str, mine: Sequence[float], theirs: Sequence[float], goal: str) -> Figure:
+    """Medians of distances from the best."""
+    ours, peers = statistics.median(mine), statistics.median(theirs)
+    ratio = peers / ours if ours > 0 else float("inf")
+    return figure(name, ours, peers, min(ratio, 1e6), unit="from best", goal=goal)
+
+
+def threshold(surrogate: Surrogate, seeds: int) -> Iterator[Figure]:
+    """Whether a genetic search of fewer than three generations is any better than chance."""
+    trials = GENERATIONS * POPULATION - 1
+    mine = [searched(surrogate, "nsga2", seed, trials)[-1] for seed in range(seeds)]
+    even = [searched(surrogate, "qmc", seed, trials)[-1] for seed in range(seeds)]
+    name = f"nsga2 on {surrogate.name} below {GENERATIONS} generations ({trials}), against qmc"
+    yield compared(name, mine, even, "none")
+
+
+def duplicates() -> Iterator[Figure]:
+    """500 trials over a small space of choices: none twice, and all of it before the end."""
+    ranges = {name: list(range(8)) for name in ("one", "two", "three")}
+    search = SearchPlan.model_validate({"ranges": ranges, "objectives": ["m"], "sampler": "tpe"})
+    history: list[Tried] = []
+    for number in range(500):
+        asked = suggest(search, history, number)
+        assert asked is not None
+        loss = -sum((v - 3) ** 2 for v in asked.params.values())
+        history.append(Tried(asked.params, "complete", (float(loss),)))
+    twice = len(history) - len({named(cell.params) for cell in history})
+    name = "duplicates in 500 trials over 512 points of choices"
+    yield figure(name, twice, unit="", goal="ours <= 0")
+
+
+def searched(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Path_:
+    """Quality after each trial of this project's search."""
+    search = SearchPlan.model_validate(
+        {
+            "ranges": dict(surrogate.ranges),
+            "objectives": [
+                {"metric": f"loss {n}", "direction": "minimize"}
+                for n in range(1 if surrogate.reference is None else 2)
+            ],
+            "sampler": sampler,
+            "population": POPULATION,
+            "seed": seed,
+        }
+    )
+    rng = np.random.default_rng([seed, 1])
+    history: list[Tried] = []
+    for number in range(trials):
+        asked = suggest(search, history, number)
+        assert asked is not None
+        values = surrogate.seen(asked.params, rng)
+        cell = Tried(asked.params, "complete", values, generation=asked.generation)
+        history.append(cell)
+    return qualities(surrogate, [(cell.params, cell.values) for cell in history])
+
+
+def peer(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Path_:
+    """The same of plain Optuna, its sampler as it comes but for the population."""
+    chosen: Any = optuna.samplers.TPESampler(seed=seed)
+    if sampler == "nsga2":
+        chosen = optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
+    single = surrogate.reference is None
+    directions = ["minimize"] * (1 if single else 2)
+    study = optuna.create_study(directions=directions, sampler=chosen)
+    rng = np.random.default_rng([seed, 2])
+    seen = []
+    for _ in range(trials):
+        trial = study.ask()
+        point: Point = {}
+        for key, searched in surrogate.ranges.items():
+            if active(surrogate.ranges, point, key):
+                point[key] = decoded(searched, _asked(trial, key, distribution(searched)))
+        values = surrogate.seen(point, rng)
+        study.tell(trial, values)
+        seen.append((point, values))
+    return qualities(surrogate, seen)
+
+
+def drawn(surrogate: Surrogate, seed: int, trials: int) -> Path_:
+    """The same of random draws."""
+    rng = np.random.default_rng([seed, 3])
+    seen = []
+    for _ in range(trials):
+        shares = rng.random(len(surrogate.ranges))
+        pairs = zip(surrogate.ranges.items(), shares, strict=True)
+        point = strip(surrogate.ranges, {k: r.at(float(share)) for (k, r), share in pairs})
+        seen.append((point, surrogate.seen(point, rng)))
+    return qualities(surrogate, seen)
+
+
+def qualities(surrogate: Surrogate, seen: Sequence[tuple[Point, tuple[float, ...]]]) -> Path_:
+    """After each trial, the distance from the best of what was then taken for best."""
+    if surrogate.reference is None:
+        found, ahead, true = [], np.inf, np.inf
+        for point, (loss, *_) in seen:
+            if loss < ahead:
+                ahead, true = loss, surrogate.losses(point)[0]
+            found.append(float(true) - surrogate.best)
+        return found
+    losses = np.array([surrogate.losses(point) for point, _ in seen])
+    marks = {n for n in (59, *(TIMES * GENETIC_AT,), GENETIC_AT, len(seen))}
+    at, found = 0.0, []
+    for count in range(1, len(seen) + 1):
+        at = value(surrogate, losses[:count]) if count in marks else at
+        found.append(at)
+    return found
+
+
+if __name__ == "__main__":
+    main()
