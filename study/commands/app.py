@@ -10,7 +10,19 @@ from rich.console import Console
 from rich.markup import escape
 from typer.exceptions import TyperException
 
-from study.commands import clean, compare, data, export, report, reproduce, run, status, track, ui
+from study.commands import (
+    clean,
+    compare,
+    data,
+    doctor,
+    export,
+    report,
+    reproduce,
+    run,
+    status,
+    track,
+    ui,
+)
 from trainables.errors import UserError
 
 app = typer.Typer(
@@ -27,6 +39,7 @@ app.command("compare")(compare.compare)
 app.command("reproduce")(reproduce.reproduce)
 app.command("export")(export.export)
 app.command("clean")(clean.clean)
+app.command("doctor")(doctor.doctor)
 app.command("track")(track.track)
 app.add_typer(data.app, name="data")
 app.command("ui")(ui.ui)

@@ -46,6 +46,10 @@ def set_environment(token_folder: Path | None) -> None:
     os.environ.update(
         {
             "RAY_USAGE_STATS_ENABLED": "0",
+            # servers of figures, which ask for no token: none, or at a port that cannot be opened
+            "RAY_enable_metrics_collection": "0",
+            "AUTOSCALER_METRIC_PORT": "-1",
+            "DASHBOARD_METRIC_PORT": "-1",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             "RAY_DEDUP_LOGS": "1",
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

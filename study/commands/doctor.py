@@ -1,0 +1,97 @@
+"""`doctor`: is this machine, or every machine of a cluster, ready for studies?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from study.commands.console import console as open_console
+from study.commands.home import ROOT, Home, Root, State
+from study.cost.needs import needs
+from study.doctor.finding import Finding
+from study.doctor.visit import visit
+from study.plan import make_plan
+from study.spaces.schema import load_space, parse_assignments
+from trainables.errors import UserError
+from trainables.places import Place
+
+SIGNS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
+
+
+def doctor(
+    space: Annotated[
+        str | None, typer.Option(help="A space whose data and checkpoints are looked for.")
+    ] = None,
+    tier: Annotated[str, typer.Option(help="With --space: demo or full.")] = "full",
+    benchmark: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="As for run.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="As for run.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Findings as one JSON object.")] = False,
+    root: Root = ROOT,
+    state: State = None,
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
+) -> int:
+    """Look for what would make a study fail or leave a door open; exit 1 where something would.
+
+    Versions, storage, clocks, disk, GPU, token, ports, and with --space its data and checkpoints.
+    With --address every machine of that cluster is asked.
+    """
+    if tier not in ("demo", "full"):
+        raise UserError(f"--tier {tier}: choose demo or full")
+    folders: list[str] = []
+    absent: list[str] = []
+    if space is not None:
+        settings = parse_assignments(assign or [])
+        settings |= {k: v for k, v in (("benchmark", benchmark), ("encoder", encoder)) if v}
+        loaded, full = load_space(space), tier == "full"
+        plan, places = make_plan(
+            loaded, space, "full" if full else "demo", settings, data_dir=data_dir, missing={}
+        )
+        wanted = needs(plan, places)
+        folders = [need.place for need in wanted if need.place not in (None, "embedded")]
+        absent = [str(need) for need in wanted if need.place is None]
+    home = Home.open(root, state)
+    made = unmade(home.root)
+    try:
+        findings = visit(home.root, home.state, folders, absent, address)
+    finally:
+        tidy(made)
+    show(findings, as_json)
+    return 1 if any(finding.state == "problem" for finding in findings) else 0
+
+
+def unmade(root: Place) -> list[Path]:
+    """Folders that do not exist yet on the way to a local root, the innermost first."""
+    if not isinstance(root, Path):
+        return []
+    return [folder for folder in (root, *root.parents) if not folder.exists()]
+
+
+def tidy(folders: list[Path]) -> None:
+    """Remove those of these folders that are empty: looking leaves nothing."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def show(findings: list[Finding], as_json: bool) -> None:
+    """A line for each finding, and its remedy below it; or all as JSON."""
+    problems = sum(finding.state == "problem" for finding in findings)
+    if as_json:
+        content = {"problems": problems, "findings": [found.to_json() for found in findings]}
+        typer.echo(json.dumps(content, indent=1))
+        return
+    console = open_console()
+    for found in findings:
+        where = "" if found.where == "all" else f" {found.where}:"
+        line = f"{SIGNS[found.state]} {found.check}:{escape(where)} {escape(found.says)}"
+        console.print(line, soft_wrap=True)
+        if found.remedy:
+            console.print(f"          {escape(found.remedy)}", soft_wrap=True)
+    count = "1 problem" if problems == 1 else f"{problems} problems"
+    console.print(f"[red]{count}[/]" if problems else "[green]Ready.[/]")
