@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 EXACT := $(if $(filter file,$(origin PYTHON)),,--exact-python)
 INSTALL = $(PYTHON) requirements/install.py
 
-.PHONY: demo test test-study test-trainables test-slow chaos lint format install install-dev \
+.PHONY: demo test test-study test-trainables test-slow chaos cluster-test lint format install install-dev \
 	peers real axe lock clean-env need-python
 
 demo: install
@@ -31,6 +31,12 @@ test-slow: install-dev
 # Studies killed at every named point and at random moments; half an hour on two idle cores.
 chaos: install-dev
 	$(BIN)/python -m tests.chaos
+
+# A cluster of two isolated hosts, really launched by `ray up`; ten minutes on two idle cores.
+# Needs root, and Debian's packages of sshd, iproute2 and rsync, which it installs; says why if not.
+cluster-test: install-dev
+	@$(BIN)/python -m tests.hosts
+	$(BIN)/python -m pytest -m slow -rs tests/test_cluster.py
 
 lint: install-dev
 	$(BIN)/ruff check .

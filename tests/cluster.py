@@ -18,10 +18,10 @@ from trainables import faults
 PROJECT = HOME / "hybrid-batch-study"
 """Where `file_mounts` puts the project on every node."""
 
-JOIN_SECONDS = 300.0
+JOIN_SECONDS = 900.0
 """For a node to join, or to go, on a busy machine; half a minute on an idle one."""
 
-STUDY_SECONDS = 1200.0
+STUDY_SECONDS = 1800.0
 """For a study of a test on a busy machine; one minute on an idle one."""
 
 SPACE = """
@@ -161,7 +161,9 @@ class Cluster:
         return Study(self, root, words)
 
     def _laptop(self, command: str) -> str:
-        return self.hosts.laptop.run("bash", "-c", f"cd {REPOSITORY} && {command}", timeout=600)
+        return self.hosts.laptop.run(
+            "bash", "-c", f"cd {REPOSITORY} && {command}", timeout=JOIN_SECONDS
+        )
 
 
 class Study:

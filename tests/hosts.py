@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,8 @@ PATH = f"{ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 NETWORK = "10.99.7"
 LAPTOP = f"{NETWORK}.1"
 READY_SECONDS = 30.0
+LONGEST_COMPLAINT = 4000
+"""Characters of what a command that failed had said; `ray up` tells all that it does."""
 
 PACKAGES = {
     "ip": "iproute2",
@@ -95,6 +98,15 @@ MaxStartups 100
 MaxSessions 100
 Subsystem sftp internal-sftp
 """
+
+
+def install() -> None:
+    """Install what is missing with apt-get, where root may (`python -m tests.hosts`)."""
+    packages = sorted({package for name, package in PACKAGES.items() if not _which(name)})
+    if packages and os.geteuid() == 0 and (apt := _which("apt-get")):
+        silent = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+            subprocess.run([apt, "-qq", *words], env=silent, check=False, timeout=600)
 
 
 class HostError(Exception):
@@ -183,10 +195,13 @@ class Host:
         except subprocess.TimeoutExpired:
             process.kill()
             said, _ = process.communicate()
-            raise HostError(f"{self.name}: {command} took over {timeout:g} s:\n{said}") from None
+            raise HostError(self._told(command, f"took over {timeout:g} s", said)) from None
         if check and process.returncode:
-            raise HostError(f"{self.name}: {command} ended with {process.returncode}:\n{said}")
+            raise HostError(self._told(command, f"ended with {process.returncode}", said))
         return said
+
+    def _told(self, command: tuple[str, ...], what: str, said: str) -> str:
+        return f"{self.name}: {' '.join(command)[-500:]} {what}:\n{said[-LONGEST_COMPLAINT:]}"
 
     def serve(self) -> None:
         """Let others in over SSH; returns when they can come."""
@@ -196,7 +211,8 @@ class Host:
 
     def kill(self) -> None:
         """End every process of it at once."""
-        self.process.kill()  # its first process goes with it, and with that one all others
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)  # with its first process go all others
         self.process.communicate()
         until = time.monotonic() + READY_SECONDS
         while Path(f"/proc/{self.pid}").exists() and time.monotonic() < until:
@@ -260,7 +276,7 @@ class Hosts:
 
     def switch_on(self, name: str) -> Host:
         """A host with its power on and its cable in; its home is as it was left."""
-        address = self._line(name).split()[0]
+        address = self.address(name)
         host = self._running[name] = Host(name, address, self.cores[name], self.folder)
         laptop = self.laptop.run
         laptop("bash", "-c", f"ip link delete {host.port} 2> /dev/null || true")
@@ -268,7 +284,7 @@ class Hosts:
         self._outside(
             *("nsenter", "--target", str(self.laptop.pid), "--net"),
             *("ip", "link", "add", host.port, "type", "veth"),
-            *("peer", "name", "eth0", "netns", str(host.pid)),
+            *("peer", "name", "eth0", "address", self._card(name), "netns", str(host.pid)),
         )
         laptop("ip", "link", "set", host.port, "master", "switch")
         self.plug(name)
@@ -318,9 +334,17 @@ class Hosts:
         where = f"root@{self[name].address}"
         return self.laptop.run("ssh", *options, where, *command, timeout=timeout)
 
+    def address(self, name: str) -> str:
+        """Of a host, whether it is on or off."""
+        return f"{NETWORK}.{11 + list(self.cores).index(name)}"
+
+    def _card(self, name: str) -> str:
+        """Of a host's network card: the same after a restart, or others would look for the old."""
+        return f"02:00:00:00:00:{11 + list(self.cores).index(name):02x}"
+
     def _line(self, name: str) -> str:
         """Address and name of a host, as in /etc/hosts."""
-        return f"{NETWORK}.{11 + list(self.cores).index(name)} {name}"
+        return f"{self.address(name)} {name}"
 
     def _outside(self, *command: str) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -349,3 +373,8 @@ def _environment() -> dict[str, str]:
 
 def _which(program: str) -> str | None:
     return shutil.which(program, path=PATH)
+
+
+if __name__ == "__main__":
+    install()
+    print(missing() or "isolated hosts can be made here")

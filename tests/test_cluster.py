@@ -25,7 +25,7 @@ from tests.cluster import (
     table,
     until,
 )
-from tests.hosts import HOME, REPOSITORY, SHARED, Host, HostError, listening, missing
+from tests.hosts import REPOSITORY, SHARED, Host, listening, missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 
@@ -186,14 +186,3 @@ def test_down_ends_ray_everywhere(cluster: Cluster) -> None:
     ]
     for host in hosts:
         assert open_ports(host) == [SSH]
-
-
-def test_hosts_are_isolated(cluster: Cluster) -> None:
-    head, worker = (cluster.hosts[name] for name in ("head", "worker"))
-    head.run("bash", "-c", f"touch /tmp/mine {HOME}/mine {SHARED}/ours")
-    seen = worker.run("bash", "-c", f"ls /tmp {HOME} {SHARED}")
-    assert "ours" in seen
-    assert "mine" not in seen
-    with pytest.raises(HostError):
-        head.run("touch", f"{REPOSITORY}/mine")
-    assert "worker" not in head.run("hostname")
