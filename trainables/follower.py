@@ -43,6 +43,7 @@ def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
     try:
         (work or train)(order, group)
         group.leave()
+        os._exit(0)  # at once: there is nothing to put away
     except RankLostError:
         os._exit(LOST)
     except Exception as error:

@@ -105,16 +105,9 @@ class Leader:
             threading.Thread(target=self._watch, daemon=True).start()
 
     def end(self, trainer: Trainer) -> None:
-        """Make sure that all ranks ended training in the same state, and let them go.
-
-        Raises:
-            TrialFailedError: They did not.
-        """
-        if self.group is not None:
-            self.group.announce("check")
-            trainer.check_ranks()
-            trainer.group = None
-            self.close()
+        """Let the other ranks go once training has ended: evaluation has the machine alone."""
+        trainer.group = None
+        self.close()
 
     def close(self) -> None:
         """End the other ranks, politely first; nothing is left of them."""
@@ -157,7 +150,9 @@ class Leader:
         if code < 0:
             name = signal.Signals(-code).name
             return TrialFailedError("killed", f"rank {ended[0].rank} was ended by {name}")
-        return TrialFailedError("error", f"rank {ended[0].rank} ended: {ended[0].said()}")
+        return TrialFailedError(
+            "error", f"rank {ended[0].rank} ended with code {code}: {ended[0].said()}"
+        )
 
     def _ended(self) -> list[Follower]:
         """Followers that ended of themselves, or left word that they failed."""

@@ -253,15 +253,18 @@ class Trainer:
         return sorted([*self.history, *self.selection.points], key=lambda point: point["step"])
 
     def check_finite(self) -> None:
-        """Make sure that the last step left an encoder that can be evaluated.
+        """Make sure that the last step left an encoder that can be evaluated, on all ranks one.
 
         Raises:
-            TrialFailedError: A parameter is NaN or infinite.
+            TrialFailedError: A parameter is NaN or infinite, or ranks hold others.
         """
         learnt = [("the temperature", self.log_scale)]
         for name, parameter in [*self.encoder.named_parameters(), *learnt]:
             if not torch.isfinite(parameter).all():
                 raise TrialFailedError("nan", f"{name} is not finite after step {self.step}")
+        if self.group is not None:
+            self.group.announce("check")
+            self.check_ranks()
 
     def summary(self) -> dict[str, Any]:
         """What the result says of the training."""

@@ -200,6 +200,8 @@ def _environments(material: Material) -> list[Block]:
         versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
         computed = f"{execution.get('device')}, {execution.get('precision')}"
         threads = f"threads {execution.get('threads')}"
+        if (ranks := execution.get("ranks", 1)) > 1:
+            threads += f", ranks {ranks}"
         machine = environment.get("platform", "")
         python = f"Python {environment.get('python')}"
         found[f"{python}, {versions}", machine, f"{computed}, {threads}"] += 1

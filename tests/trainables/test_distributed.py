@@ -295,7 +295,7 @@ def test_a_rank_that_fails_fails_the_trial_with_its_reason(
 @pytest.mark.slow
 def test_a_rank_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(TrialFailedError, match="rank 1 ended"):
+    with pytest.raises(TrialFailedError, match="rank 1 ended with code 1"):
         run(spec_of(), tmp_path)
 
 
