@@ -110,17 +110,27 @@ class Cluster:
         script = 'grep -qs STUDY_VENV ~/.bashrc || echo "$1" >> ~/.bashrc'
         self.hosts[name].run("bash", "-c", script, "bash", f"export {' '.join(words)}")
 
-    def up(self) -> str:
-        """`ray up`, and wait until all nodes have joined; what it said."""
+    def up(self) -> None:
+        """`ray up`, and wait until all nodes have joined.
+
+        Raises:
+            HostError: They have not, three times: Ray gives a head half a minute to start, which
+                is not enough on a busy machine.
+        """
         for name in (self.head, *self.workers):
             self.prepare(name)
-        said = self._laptop(f"ray up -y --no-config-cache {self.file} 2>&1")
+        for left in (2, 1, 0):
+            try:
+                self._laptop(f"ray up -y --no-config-cache {self.file} 2>&1")
+                break
+            except HostError:
+                if not left:
+                    raise
         self.wait(self.expected)
-        return said
 
-    def down(self) -> str:
-        """`ray down`; what it said."""
-        return self._laptop(f"ray down -y {self.file} 2>&1")
+    def down(self) -> None:
+        """`ray down`."""
+        self._laptop(f"ray down -y {self.file} 2>&1")
 
     def execute(self, command: str, timeout: float = JOIN_SECONDS) -> str:
         """What a command on the head says, by `ray exec`."""
