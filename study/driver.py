@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,13 +11,16 @@ from rich.markup import escape
 
 from study.answer.results import committed_results
 from study.launch import launch as launcher
-from study.launch.launch import PRUNED, Job, Orders, Progress
+from study.launch.launch import PRUNED, Job, Jobs, Orders, Progress, Wait
 from study.ledger import Ledger
 from study.ledger_rows import STATES, Row
 from study.plan import Plan
 from study.progress import StudyProgress
+from study.search.asked import AskedTrial
+from study.search.budget import Clock
 from study.search.pruning import last_rungs, pruning_of
 from study.search.rungs import Rung
+from study.search.search import Over, Search, Seen, Waiting
 from study.study_folder import StudyFolder
 from study.view import View
 from trainables import faults
@@ -43,6 +46,8 @@ class Driver:
         results: Committed results by digest, as far as they are known.
         ran: Trials that were completed by this driver.
         rungs: What was decided of trials on the way, by this driver and those before.
+        search: What asks for further trials; None where all are planned.
+        over: Why the search asks for no more; empty while it may.
     """
 
     plan: Plan
@@ -56,10 +61,13 @@ class Driver:
     ran: list[str] = field(default_factory=list)
     rungs: list[Rung] = field(default_factory=list)
     progress: StudyProgress | None = None
+    search: Search | None = None
+    over: str = ""
 
     def __post_init__(self) -> None:
-        """Index the cells' labels."""
+        """Index the cells' labels, and count what earlier launches spent."""
         self.labels = self.view.labels
+        self.clock = Clock.after(self.folder.events())
 
     def reconcile(self) -> int:
         """Make the ledger agree with plan, events and folders.
@@ -72,7 +80,7 @@ class Driver:
         """
         self.results = committed_results(self.root, self.plan.specs)
         self.rungs = self.folder.rungs()
-        self._quarantine()
+        self._quarantine(self.plan.specs)
         at_once(self.root, self._ensure_spec, self.results)
         rows = {row.digest: row for row in self.ledger.requeue_stale()}
         self._say(*self.ledger.notes)
@@ -123,22 +131,74 @@ class Driver:
     def jobs(self) -> list[Job]:
         """What is left to run, the longest first, so that no worker idles at the end."""
         waiting = [
-            Job(digest, self.plan.specs[digest])
+            self._job(digest)
             for digest, row in self.rows.items()
             if row.state == "planned" and digest in self.plan.specs
         ]
+        if not waiting and self.search and isinstance(asked := self.further(), Job):
+            waiting = [asked]
         return sorted(waiting, key=lambda job: -work(job.spec))
+
+    def further(self) -> Job | Wait | None:
+        """The next trial that the search asks for and that has no result yet; None at its end."""
+        assert self.search is not None
+        while isinstance(asked := self.search.next(self.plan, self.seen()), AskedTrial):
+            if (job := self._ask(asked)) is not None:
+                return job
+        if isinstance(asked, Over):
+            self.over = asked.reason
+        return Wait() if isinstance(asked, Waiting) else None
+
+    def seen(self) -> Seen:
+        """What the search may see: no more than plan, results, states and what was spent."""
+        ended = {d: row.state for d, row in self.rows.items() if row.state in ("failed", "pruned")}
+        reached: dict[str, dict[int, float]] = {}
+        for rung in self.rungs:
+            reached.setdefault(rung.trial, {})[rung.examples] = rung.value
+        return Seen(self.results, ended, reached, self.clock.spent())
+
+    def _ask(self, asked: AskedTrial) -> Job | None:
+        """Keep and plan a trial; None where it needs no run."""
+        digest = asked.digest
+        faults.at("asked.writing", digest=digest)
+        self.folder.ask(asked)
+        self.plan = self.plan.joined([asked])
+        self.view.learn(self.plan)
+        self.labels = self.view.labels
+        result = committed_results(self.root, [digest]).get(digest)
+        if result is None:
+            self._quarantine([digest])
+        self.ledger.add(digest, asked.seed, asked.params)
+        self.rows = {row.digest: row for row in self.ledger.rows()}
+        faults.at("asked.planned", digest=digest)
+        if result is None:
+            if self.progress:
+                self.progress.added(digest, work(asked.spec))
+            return self._job(digest)
+        self._ensure_spec(digest)
+        TrialFolder.of(self.root, digest).forget_unfinished()
+        self.results[digest] = result
+        self._complete(digest, result)
+        self.view.completed(self.rows[digest], result)
+        return None
+
+    def _job(self, digest: str) -> Job:
+        """A trial to run; only a cell's first one in a search may be stopped early."""
+        trials = (t for cell in self.plan.cells for t in cell.trials if t.digest == digest)
+        first = any(trial.phase == "search" and trial.seed == 0 for trial in trials)
+        return Job(digest, self.plan.specs[digest], whole=not first)
 
     def run(self, jobs: list[Job], orders: Orders) -> None:
         """Run the jobs; an interrupt returns early with their rows back in the plan."""
         self.folder.note("launch", trials=len(jobs), workers=orders.workers)
+        self.clock.begin(orders.workers or 1)
         if (pruning := pruning_of(self.plan)) is not None:
             pruning = replace(pruning, recorded=tuple(self.rungs), exempt=self.folder.exempt())
             orders = replace(orders, pruning=pruning)
         faults.at("launch.noted")
         amounts = {job.digest: work(job.spec) for job in jobs}
         with StudyProgress(self.console, amounts) as self.progress:
-            launcher.launch(jobs, self, orders)
+            launcher.launch(Jobs(jobs, self.further) if self.search else jobs, self, orders)
         faults.at("launch.ended")
         self.rows = {row.digest: row for row in self.ledger.requeue_stale()}
         self.folder.note("end", **self.counts())
@@ -151,9 +211,11 @@ class Driver:
     def started(self, digest: str) -> None:
         """A trial was handed to Ray."""
         self.ledger.claim(self.rows[digest])
+        self.rows[digest] = replace(self.rows[digest], state="running")
         faults.at("ledger.claimed", digest=digest)
         self.folder.note("started", trial=digest)
         faults.at("start.noted", digest=digest)
+        self.clock.started(digest)
         if self.progress:
             self.progress.started(digest)
 
@@ -179,6 +241,7 @@ class Driver:
     def finished(self, digest: str, reason: str, detail: str) -> None:
         """A trial ended; its folder, not Ray, says whether it has a result."""
         faults.at("trial.ended", digest=digest)
+        self.clock.ended(digest)
         result = committed_results(self.root, [digest]).get(digest)
         if result is not None:
             self.results[digest] = result
@@ -231,9 +294,9 @@ class Driver:
         self.folder.note("pruned", trial=digest, reason=why)
         faults.at("pruning.noted", digest=digest)
 
-    def _quarantine(self) -> None:
+    def _quarantine(self, digests: Iterable[str]) -> None:
         """Set aside every commit that cannot be believed, and say why."""
-        missing = [TrialFolder.of(self.root, d) for d in self.plan.specs if d not in self.results]
+        missing = [TrialFolder.of(self.root, d) for d in digests if d not in self.results]
         reasons = at_once(self.root, TrialFolder.quarantine, missing)
         for folder, why in zip(missing, reasons, strict=True):
             if why:

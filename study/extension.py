@@ -42,6 +42,8 @@ def mark(before: Plan | None, frozen: str | None, after: Plan, results: bool) ->
     said = []
     if (before.hypotheses, before.primary) != (after.hypotheses, after.primary):
         said.append(f"{POST_HOC}: {_redeclared(before, after)} changed after results")
+    if before.search and after.search and before.search.lasting != after.search.lasting:
+        said.append(f"{POST_HOC}: what is searched, or how, was changed after results")
     ours = {cell.label: cell.trials for cell in before.cells}
     if any(ours.get(cell.label, cell.trials) != cell.trials for cell in after.cells):
         said.append(f"{INTERIM_LOOK}: seeds were added after results")

@@ -6,11 +6,15 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from study.resolve import Resolver, training_source
+from study.search.asked import Asked, AskedTrial, Phase
+from study.search.planning import search_of
+from study.search.points import Points
+from study.spaces.optimize import Optimize, SearchPlan
 from study.spaces.schema import Settings, Space, Tier, build_settings
 from trainables.data import catalog
 from trainables.data.corpus import Benchmark, TrainingSet
@@ -42,21 +46,24 @@ DATA_FIELDS = ("also", "languages", "train", "validation")
 
 
 class PlannedTrial(Frozen):
-    """A cell with a seed; the untrained cell has none."""
+    """A cell with a seed; the untrained cell has none. `phase` is why a search asked for it."""
 
     digest: str
     seed: int | None = None
+    phase: Phase | None = None
 
 
 class Cell(Frozen):
     """One point of the space and its trials, one a seed.
 
-    `beside` says that it is no point of the grid, but a reference line or a control beside it.
+    `beside` says that it is no point of the grid, but a reference line or a control beside it;
+    `asked`, that a search asked for it.
     """
 
     params: dict[str, Any]
     trials: tuple[PlannedTrial, ...]
     beside: bool = False
+    asked: Asked | None = None
 
     @property
     def label(self) -> str:
@@ -79,7 +86,8 @@ class Plan(Frozen):
     """Everything a study is going to run; written before anything does.
 
     `tuned` names the parameters that are no question of the study: of the cells that differ only
-    in them, each arm's best on the validation benchmark answers for it.
+    in them, each arm's best on the validation benchmark answers for it. With a `search`, the cells
+    that it asked for so far stand behind the planned ones.
     """
 
     format: int = 1
@@ -93,15 +101,22 @@ class Plan(Frozen):
     specs: dict[str, Spec]
     hypotheses: tuple[dict[str, Any], ...]
     tuned: tuple[str, ...] = ()
+    search: SearchPlan | None = None
 
     @property
     def frozen(self) -> str:
-        """Hash of what must not change once results exist: hypotheses, primary metric, seeds."""
-        content = {
+        """Hash of what must not change once results exist: hypotheses, primary metric, seeds.
+
+        Of a search instead of its seeds what it is, but not when it ends.
+        """
+        planned = [cell for cell in self.cells if cell.asked is None]
+        content: dict[str, Any] = {
             "hypotheses": self.hypotheses,
             "primary": self.primary,
-            "seeds": {cell.label: [trial.seed for trial in cell.trials] for cell in self.cells},
+            "seeds": {cell.label: [trial.seed for trial in cell.trials] for cell in planned},
         }
+        if self.search is not None:
+            content["search"] = self.search.lasting
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
     @property
@@ -110,6 +125,30 @@ class Plan(Frozen):
         first = next(iter(self.specs.values()), None)
         return tuple(ref.name for ref in (first.also if first else None) or ())
 
+    @property
+    def planned(self) -> Plan:
+        """Without what a search asked for."""
+        if self.search is None:
+            return self
+        cells = tuple(cell for cell in self.cells if cell.asked is None)
+        held = {trial.digest for cell in cells for trial in cell.trials}
+        specs = {digest: spec for digest, spec in self.specs.items() if digest in held}
+        return self.model_copy(update={"cells": cells, "specs": specs})
+
+    def joined(self, trials: Sequence[AskedTrial]) -> Plan:
+        """With these trials, behind those that it has, in the cells that they are of."""
+        cells = {(cell.label, cell.asked is None): cell for cell in self.cells}
+        specs = dict(self.specs)
+        for trial in trials:
+            specs[trial.digest] = trial.spec
+            key = label_of(trial.params), False
+            cell = cells.get(key) or Cell(params=trial.params, trials=(), asked=trial.asked)
+            planned = PlannedTrial(digest=trial.digest, seed=trial.seed, phase=trial.phase)
+            if planned not in cell.trials:
+                cell = cell.model_copy(update={"trials": (*cell.trials, planned)})
+            cells[key] = cell
+        return self.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
+
     def differences(self, other: Plan) -> list[str]:
         """What differs in `other`, a line each; empty for the same plan."""
         if other is self:
@@ -117,8 +156,10 @@ class Plan(Frozen):
         parts = ("space", "tier", "question", "primary", "settings", "hypotheses")
         mine, theirs = (_flat(p.model_dump(mode="json", include=set(parts))) for p in (self, other))
         lines = _changes(mine, theirs)
-        ours = {cell.label: cell for cell in self.cells}
-        others = {cell.label: cell for cell in other.cells}
+        searches = [plan.search.lasting if plan.search else {} for plan in (self, other)]
+        lines += _changes(*(_flat({"search": search}) for search in searches))
+        ours = {cell.label: cell for cell in self.planned.cells}
+        others = {cell.label: cell for cell in other.planned.cells}
         lines += [f"cell {label}: no longer planned" for label in ours if label not in others]
         lines += [f"cell {label}: new" for label in others if label not in ours]
         fields: dict[str, list[str]] = {}
@@ -152,8 +193,9 @@ def make_plan(
     seeds: int | None = None,
     name: str | None = None,
     missing: dict[str, str] | None = None,
+    optimize: Optimize | None = None,
 ) -> tuple[Plan, dict[str, str]]:
-    """Enumerate the cells and seeds of a space.
+    """Enumerate the cells and seeds of a space, or say how they are searched for.
 
     Args:
         space: The research question.
@@ -165,6 +207,8 @@ def make_plan(
         name: Instead of the default name.
         missing: Filled with data and checkpoints that are not at hand, and where to get them; the
             plan then cannot be run. None refuses to plan without them.
+        optimize: How the space is searched; None for all combinations. No hypothesis is tested
+            on cells that were chosen by their results, so none is declared then.
 
     Returns:
         The plan, and digest to folder for data and checkpoints that lie in files.
@@ -181,7 +225,12 @@ def make_plan(
         tuned = {}
     factors = {k: v for k, v in (space.factors(tier) | tuned).items() if k not in overrides}
     settings = build_settings(base, where="--set")
-    if (asked := [key for key in tuned if key in factors]) and settings.steps > 0:
+    ranges = {k: r for k, r in space.ranges(tier).items() if k not in overrides}
+    if optimize is not None:
+        _refuse_unselected(settings, list(ranges))
+        factors = {k: v for k, v in factors.items() if k in ENCODING_FIELDS}
+        tuned = {}
+    elif (asked := [key for key in tuned if key in factors]) and settings.steps > 0:
         _refuse_unselected(settings, asked)
     resolver = Resolver(data_dir, space.primary_of(tier), tolerant=missing is not None)
     source, part = training_source(settings)
@@ -213,24 +262,36 @@ def make_plan(
     for point in points:
         encoding = {k: v for k, v in point.items() if k in ENCODING_FIELDS}
         add(encoding | {"steps": 0}, point | {"steps": 0}, 1)
-    if settings.steps > 0:
+    if settings.steps > 0 and optimize is None:
         for point in points:
             add(point, point, count)
     for point in space.besides(tier):
         kept = {k: v for k, v in point.items() if k not in overrides or k == "steps"}
         if settings.steps > 0 or kept.get("steps") == 0:
             add(kept, kept, 1 if kept.get("steps") == 0 else count, beside=True)
+    primary = space.primary_of(tier)
+    search = None
+    if optimize is not None:
+        search = search_of(optimize, ranges, settings, primary, held_out=held_out)
+        for spec in Points(search, resolver).probes():  # what is missing or wrong is found now
+            assert spec.digest
+    own = space.optimized(tier)
+    differs = optimize is not None and (own is None or own.sampler != optimize.sampler)
+    changed = dict(overrides) | ({"sampler": optimize.sampler} if optimize and differs else {})
     plan = Plan(
-        name=name or default_name(space_name, tier, overrides, seeds),
+        name=name or default_name(space_name, tier, changed, seeds),
         space=space_name,
         tier=tier,
         question=" ".join(space.question.split()),
-        primary=space.primary_of(tier),
-        settings=settings.model_dump(mode="json", exclude={"encoder", *factors}),
+        primary=primary,
+        settings=settings.model_dump(
+            mode="json", exclude={"encoder", *factors, *(ranges if search else ())}
+        ),
         cells=tuple(cells.values()),
         specs=specs,
-        hypotheses=tuple(space.hypotheses_of(tier)),
+        hypotheses=() if search else tuple(space.hypotheses_of(tier)),
         tuned=tuple(key for key in tuned if key in factors),
+        search=search,
     )
     if missing is not None:
         missing.update(resolver.missing)
@@ -254,15 +315,21 @@ def _refuse_unselected(settings: Settings, tuned: Sequence[str]) -> None:
         )
 
 
-def check_data(plan: Plan, places: Mapping[str, str]) -> None:
+def check_data(plan: Plan, places: Mapping[str, str], further: Iterable[Spec] = ()) -> None:
     """Read everything that the plan names once, before anything is written.
+
+    Args:
+        plan: What is to run.
+        places: Digest to folder of what lies in files.
+        further: Specs of trials that a search may ask for.
 
     Raises:
         UserError: A file that cannot be read, or data that cannot give what a spec asks of them.
     """
     benchmarks: dict[str, Benchmark] = {}
     selecting: set[tuple[str, str]] = set()
-    for spec in plan.specs.values():
+    specs = [*plan.specs.values(), *further]
+    for spec in specs:
         for ref in (spec.test, spec.validation, *(spec.also or ())):
             if ref is not None and repr(ref) not in benchmarks:
                 benchmarks[repr(ref)] = catalog.open_benchmark(ref, places)
@@ -274,7 +341,7 @@ def check_data(plan: Plan, places: Mapping[str, str]) -> None:
             _check_metric(spec.select_metric, benchmarks[repr(spec.validation)])
     for validation, test in selecting:
         _refuse_shared(benchmarks[validation], benchmarks[test])
-    trained = {_reading(spec): spec for spec in plan.specs.values() if spec.train is not None}
+    trained = {_reading(spec): spec for spec in specs if spec.train is not None}
     opened: dict[str, TrainingSet] = {}
     for spec in trained.values():
         assert spec.train is not None

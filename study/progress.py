@@ -56,6 +56,11 @@ class StudyProgress:
         if self.console.is_terminal:
             self.bar.stop()
 
+    def added(self, digest: str, work: float) -> None:
+        """Another trial is going to run."""
+        self.work[digest] = work
+        self.bar.update(self.task, total=sum(self.work.values()))
+
     def started(self, digest: str) -> None:
         """A trial began."""
         self.share.setdefault(digest, 0.0)

@@ -17,6 +17,7 @@ from typing import Any
 
 from study.journal import FileJournal, Journal, journal
 from study.plan import Plan
+from study.search.asked import AskedTrial
 from study.search.rungs import Rung, pruned
 from trainables import faults, storage
 from trainables.errors import UserError
@@ -29,7 +30,8 @@ class StudyFolder:
     """`studies/<name>/` under a root.
 
     `plan.json` says what is to run, `events.jsonl` what happened, a line each, `rungs.jsonl` what
-    was decided of trials on the way, and `driver.lock` who drives the study. `tracked.jsonl`, which
+    was decided of trials on the way, `asked.jsonl` which trials a search asked for, and
+    `driver.lock` who drives the study. `tracked.jsonl`, which
     trials MLflow has been told of, lies in the local folder, for a local root the same; so does the
     lock of a remote root.
     """
@@ -54,7 +56,7 @@ class StudyFolder:
         return self.path / "plan.json"
 
     def plan(self) -> Plan | None:
-        """The plan as it was written; None before the study was first planned.
+        """The plan as it was written, with what its search asked for; None before there is one.
 
         Raises:
             UserError: The file is there but cannot be believed.
@@ -62,7 +64,8 @@ class StudyFolder:
         if not self.plan_path.exists():
             return None
         try:
-            return Plan.model_validate(read_json(self.plan_path))
+            plan = Plan.model_validate(read_json(self.plan_path))
+            return plan if plan.search is None else plan.joined(self.asked())
         except (NotCommittedError, ValueError) as error:
             raise UserError(
                 f"{self.plan_path} is damaged ({str(error).splitlines()[0]}); run the command "
@@ -81,7 +84,7 @@ class StudyFolder:
         """
         try:
             if self.plan_path.exists() and self.plan_path.read_bytes() == _written(wanted):
-                return wanted, ""
+                return wanted if wanted.search is None else wanted.joined(self.asked()), ""
             return self.plan(), ""
         except UserError as error:
             if "has format" in str(error):
@@ -91,9 +94,18 @@ class StudyFolder:
             return None, f"{reason}; it was set aside as {where} and the study is planned anew"
 
     def save_plan(self, plan: Plan) -> None:
-        """Write the plan in one step."""
-        storage.write(self.plan_path, _written(plan))
+        """Write the plan in one step, without what its search asked for."""
+        storage.write(self.plan_path, _written(plan.planned))
         faults.at("plan.written")
+
+    def ask(self, trial: AskedTrial) -> None:
+        """Keep that a search asked for a trial; nothing of it runs before."""
+        self._asked.append(trial.line())
+        faults.at("asked.written", digest=trial.digest)
+
+    def asked(self) -> list[AskedTrial]:
+        """What a search asked for, in that order; lines that cannot be believed are passed over."""
+        return [trial for line in self._asked.lines() if (trial := AskedTrial.read(line))]
 
     def identity(self) -> str:
         """What tells this study from another of its name in a shared storage; it moves along."""
@@ -208,6 +220,10 @@ class StudyFolder:
     @cached_property
     def _journal(self) -> Journal:
         return journal(self.path, "events")
+
+    @cached_property
+    def _asked(self) -> Journal:
+        return journal(self.path, "asked")
 
     @cached_property
     def _rungs(self) -> Journal:

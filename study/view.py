@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -69,21 +71,25 @@ class View:
             marks: What was changed after results existed.
             state: As for `places.local_state`.
         """
-        self.plan = plan
         self.root = root
         self.state = local_state(root, state)
         self.uri = uri or default_uri(self.state)
         self.marks = marks
         self.notes: list[str] = []
         self.place = hashlib.sha256(self.uri.rpartition("@")[2].encode()).hexdigest()[:12]
+        self.learn(plan)
+        self._folder = StudyFolder.of(root, plan.name, state)
+        self._tracker: Tracker | None = None
+
+    def learn(self, plan: Plan) -> None:
+        """The plan has other trials now."""
+        self.plan = plan
         self.labels = {
             trial.digest: cell.label for cell in reversed(plan.cells) for trial in cell.trials
         }
         self.params = {
             trial.digest: cell.params for cell in reversed(plan.cells) for trial in cell.trials
         }
-        self._folder = StudyFolder.of(root, plan.name, state)
-        self._tracker: Tracker | None = None
 
     def told(self) -> dict[str, str]:
         """Digest to state of the trials that MLflow has; a damaged database of ours is set aside.
@@ -150,8 +156,8 @@ class View:
         if self._tracker is None:
             return
         if counts or self._reports():
-            numbers = {f"trials/{state}": n for state, n in counts.items()}
-            self._tracker.summarize(numbers, self._reports())
+            numbers = {f"trials/{state}": float(n) for state, n in counts.items()}
+            self._tracker.summarize(numbers | self._found(), self._reports())
         if missing := self._tracker.close(CLOSE_SECONDS):
             why = f" ({escape(self._tracker.problem[:200])})" if self._tracker.problem else ""
             console.print(
@@ -164,6 +170,23 @@ class View:
         folder = self.root / "reports" / self.plan.name
         held = {name: folder / name for name in REPORTS if (folder / name).exists()}
         return {name: storage.read(path).decode() for name, path in held.items()}
+
+    def _found(self) -> dict[str, float]:
+        """Of a search: the best so far, and what each setting explains, as the report has them."""
+        search = self.plan.search
+        file = self.root / "reports" / self.plan.name / "report.json"
+        if search is None or not file.exists():
+            return {}
+        tables = json.loads(storage.read(file))["tables"]
+        rows = tables.get("Best so far against trials", {}).get("rows", ())
+        best = [row[-1] for row in rows if row[-1] is not None]
+        found = {"search/best": best[-1]} if best else {}
+        for objective in search.objectives:
+            shares = tables.get(f"Importance for {objective.metric}", {}).get("rows", ())
+            for setting, share in shares:
+                name = re.sub(r"[^A-Za-z0-9_. -]", "-", setting)
+                found[f"importance/{objective.metric}/{name}"] = share
+        return found
 
     def _trial(self, row: Row, state: str, reason: str, metrics: dict[str, float]) -> TrialView:
         spec = self.plan.specs[row.digest]
@@ -196,6 +219,7 @@ class View:
         )
 
     def _open(self) -> Tracker:
+        search = self.plan.search
         if self._tracker is None:
             self._tracker = Tracker(
                 self.uri,
@@ -207,6 +231,10 @@ class View:
                     params={"primary": self.plan.primary, "trials": len(self.plan.specs)},
                     tags={"frozen": self.plan.frozen, "marks": "; ".join(self.marks)},
                     artifacts=self.state / "mlartifacts",
+                    searched=tuple(search.ranges) if search else (),
+                    objectives=tuple(f"validation/{o.metric}" for o in search.objectives)
+                    if search
+                    else (),
                 ),
                 self._note,
             )

@@ -47,6 +47,16 @@ DRIVER_POINTS = (
 )
 """Between each two durable writes of the driver."""
 
+SEARCH_POINTS = (
+    "asked.writing",
+    "asked.written",
+    "asked.planned",
+    "rung.noted",
+    "ledger.pruned",
+    "pruning.noted",
+)
+"""Likewise, of a study that searches: before and after a trial is asked for, and at rungs."""
+
 WORKER_POINTS = (
     "spec.written",
     "attempt.claimed",

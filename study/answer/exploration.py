@@ -54,6 +54,11 @@ def explore(
     Raises:
         UserError: A committed file of ranks that cannot be read.
     """
+    if plan.search is not None:
+        why = (
+            "the cells of a search were chosen by their results; its importances are in the report"
+        )
+        return Exploration((), why, Decomposition(plan.primary, (), 0, 0, why))
     trained = [cell for cell in cells if cell.is_arm]
     digests = [t.digest for cell in trained for t in cell.trials if t.digest in results]
     variance = decompose(plan, cells, results)

@@ -42,7 +42,12 @@ def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
 
 
 def tables(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
-    """The comparison, and what there is beside it: further benchmarks, groups of languages."""
+    """The comparison, and what there is beside it: further benchmarks, groups of languages.
+
+    Of a search, the cells beside it and those that were confirmed on fresh seeds: what chose a cell
+    is no figure of it.
+    """
+    cells = [cell for cell in cells if cell.cell.asked is None or cell.fresh]
     further = [
         _table(
             plan,

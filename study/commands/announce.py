@@ -8,6 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from study.plan import Plan
+from study.search.budget import advice
+from study.search.finite import size
+from study.spaces.optimize import SearchPlan
 from trainables.data import catalog
 
 
@@ -36,6 +39,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         f"{len(plan.cells)} cells, {len(specs)} trials; tested on {test.name}{part}{further} "
         f"with {', '.join(encoders)}."
     )
+    if plan.search is not None:
+        yield from searched(plan.search)
     if plan.tuned:
         yield (
             f"Each arm answers with its best {' and '.join(plan.tuned)} by {plan.primary} on the "
@@ -52,3 +57,19 @@ def _lines(plan: Plan) -> Iterator[str]:
     sources = {spec.train.name for spec in specs if spec.train is not None}
     if test.name in sources and not catalog.is_embedded(test.name):
         yield f"[yellow]Not zero-shot:[/] training and test are different parts of {test.name}."
+
+
+def searched(search: SearchPlan) -> Iterator[str]:
+    """What a search is going to do, and what it would better do."""
+    points = size(search.ranges)
+    of = "" if points == float("inf") else f" of {points:g} points"
+    aims = ", ".join(f"{o.direction} {o.metric}" for o in search.objectives)
+    limits = "".join(f", {constraint}" for constraint in search.constraints)
+    confirm = search.confirm
+    then = f"; then the best {confirm.top} on {confirm.seeds} fresh seeds" if confirm.top else ""
+    yield (
+        f"Search by {search.sampler} over {', '.join(search.ranges)}{of}: {aims}{limits} on the "
+        f"validation benchmark, up to {search.trials} trials{then}."
+    )
+    if better := advice(search):
+        yield f"[yellow]advice:[/] {escape(better)}"

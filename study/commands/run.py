@@ -26,6 +26,15 @@ from study.extension import declared_late, extended, mark
 from study.launch.launch import Orders
 from study.plan import Plan, check_data, make_plan
 from study.report.written import write_report
+from study.search import start
+from study.search.history import front
+from study.search.outcome import outcome
+from study.search.planning import wanted
+from study.search.points import Points
+from study.search.search import refuse_impossible
+from study.search.seen import history_of
+from study.search.warm import transferred
+from study.spaces.optimize import SAMPLERS
 from study.spaces.schema import Tier, load_space, parse_assignments
 from study.study_folder import StudyFolder
 from trainables import faults, storage
@@ -78,6 +87,21 @@ def run(
         str | None,
         typer.Option(help="Such as L4: what --dry-run estimates for, or a cluster will start."),
     ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="How cells are chosen: " + ", ".join(SAMPLERS) + ".")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=0, help="Of a search in all, seeds included.")
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="That a search may take in all.")
+    ] = None,
+    accelerator_hours: Annotated[
+        float | None, typer.Option(min=0, help="That its trials may take together.")
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Value of the first objective that is enough.")
+    ] = None,
     extend: Annotated[bool, typer.Option("--extend", help="Add to a plan that changed.")] = False,
     retry: Annotated[
         str | None,
@@ -119,8 +143,12 @@ def run(
         )
     used = choose_device(device, address, ranks)
     missing: dict[str, str] = {}
+    given = {"trials": trials, "hours": hours, "accelerator_hours": accelerator_hours}
+    budget = {k: v for k, v in (given | {"target": target}).items() if v is not None}
+    question = load_space(space)
+    optimize = wanted(question, chosen, sampler, budget, seeds)
     plan, places = make_plan(
-        load_space(space),
+        question,
         space,
         chosen,
         overrides,
@@ -128,6 +156,7 @@ def run(
         seeds=seeds,
         name=name,
         missing=missing if dry_run else None,
+        optimize=optimize,
     )
     home = Home.open(root, state)
     folder = home.study(plan.name)
@@ -142,8 +171,21 @@ def run(
                 "use --extend to add what is new, or --name to start another study"
             )
         plan = extended(before, plan)
+    elif before is not None and before.search is not None and plan.search is not None:
+        plan = before.model_copy(update={"search": before.search.with_budget(dict(plan.search))})
+    elif plan.search is not None and plan.search.warm_start and not dry_run:
+        first = transferred(plan.search, home.root)
+        plan = plan.model_copy(
+            update={"search": plan.search.model_copy(update={"transferred": first})}
+        )
+    execution = Execution(threads=threads, device=used, ranks=ranks)
+    points = None
+    if plan.search is not None:
+        points = start.points_of(plan.search, plan.primary, data_dir, places, execution)
     if (before is None or extend) and not missing:
-        check_data(plan, places)
+        check_data(plan, places, points.probes() if points else ())
+        if points:
+            refuse_impossible(points)
     announce(console, plan, missing)
     if used != "cpu" or device != "auto":
         console.print(f"Trials compute on {used} (--device {device}).")
@@ -152,8 +194,8 @@ def run(
             console.print(f"  {cell.label}: {' '.join(trial.digest for trial in cell.trials)}")
         from study.cost.show import forecast
 
-        execution = Execution(threads=threads, device=used, ranks=ranks)
-        for line in forecast(plan, places, execution, workers, accelerator):
+        foreseen = start.preview(plan, points) if points else plan
+        for line in forecast(foreseen, places, execution, workers, accelerator):
             console.print(escape(line))
         return 0
     storage.ensure_writable(home.root, FREE_BYTES)
@@ -169,23 +211,25 @@ def run(
         root=home.root,
         state=home.state,
         places=places,
-        execution=Execution(threads=threads, device=used, ranks=ranks),
+        execution=execution,
         workers=workers
         if address
         else workers or max(1, (os.cpu_count() or 1) // (threads * ranks)),
         address=address,
         timeout=trial_timeout,
         keep_weights=keep != "none",
-        needs=gpu_needs(plan, places, used, threads),
+        needs=gpu_needs(start.preview(plan, points) if points else plan, places, used, threads),
         accelerator=accelerator,
     )
     with folder.lease():
+        if points:
+            plan = plan.joined(folder.asked())  # another driver may have asked since it was read
         if before is None or before.differences(plan) or folder.frozen() != plan.frozen:
             _save_plan(before, plan, folder, home.root)
-        driver = _drive(console, plan, folder, orders, storage_url, tracking_uri, retry)
+        driver = _drive(console, plan, folder, orders, points, storage_url, tracking_uri, retry)
         if keep == "best":
             drop_all_but_best(driver)
-    return _outcome(console, plan, folder, root, driver)
+    return _outcome(console, driver.plan, folder, root, driver)
 
 
 def _save_plan(before: Plan | None, plan: Plan, folder: StudyFolder, root: Place) -> None:
@@ -209,6 +253,7 @@ def _drive(
     plan: Plan,
     folder: StudyFolder,
     orders: Orders,
+    points: Points | None,
     storage_url: str | None,
     tracking_uri: str | None,
     retry: str | None,
@@ -222,7 +267,8 @@ def _drive(
     url = storage_url or f"sqlite:///{orders.state}/ledger.db"
     ledger = Ledger(url, plan.name, owner)
     view = View(plan, orders.root, tracking_uri, folder.marks(), orders.state)
-    driver = Driver(plan, orders.root, ledger, folder, view, console)
+    search = start.start(points, orders.root) if points else None
+    driver = Driver(plan, orders.root, ledger, folder, view, console, search=search)
     if retry == "pruned":
         folder.exempt_all(folder.pruned())
     if retry == "failed":
@@ -239,7 +285,7 @@ def _drive(
     else:
         driver.run(jobs, orders)
     try:
-        conclude(plan, folder, orders.root, driver.results)  # which the view shows too
+        conclude(driver.plan, folder, orders.root, driver.results)  # which the view shows too
     finally:
         view.close(console, driver.counts())
     return driver
@@ -259,6 +305,9 @@ def drop_all_but_best(driver: Driver) -> None:
 
     Without a validation benchmark nothing may be selected (law 5), and nothing is dropped.
     """
+    if driver.plan.search is not None:
+        _drop_losers(driver)
+        return
     primary = driver.plan.primary
     ahead: tuple[float, str] | None = None
     for digest, result in driver.results.items():
@@ -267,6 +316,18 @@ def drop_all_but_best(driver: Driver) -> None:
             ahead = max(ahead or (value, digest), (value, digest))
     for digest in driver.ran if ahead else ():
         if ahead and digest != ahead[1]:
+            TrialFolder.of(driver.root, digest).drop_weights()
+
+
+def _drop_losers(driver: Driver) -> None:
+    """Of a search, keep the encoders of the cells that it is confirmed with."""
+    plan, seen = driver.plan, driver.seen()
+    assert plan.search is not None
+    best = front(plan.search, history_of(plan, seen.results, seen.ended))
+    kept = [cell.params for cell in best[: max(1, plan.search.confirm.top)]]
+    dropped = {t.digest for cell in plan.cells if cell.params not in kept for t in cell.trials}
+    for digest in driver.ran if kept else ():
+        if digest in dropped:
             TrialFolder.of(driver.root, digest).drop_weights()
 
 
@@ -295,10 +356,15 @@ def _outcome(console: Console, plan: Plan, folder: StudyFolder, root: str, drive
     if driver.results:
         place = write_report(plan, folder, driver.root, driver.results)
         console.print(f"Report: {place / 'report.html'}", soft_wrap=True)
-    if counts["planned"] or counts["running"]:
+    left = counts["planned"] + counts["running"]
+    if plan.search is not None:
+        seen = driver.seen()
+        history = history_of(plan, seen.results, seen.ended, seen.reached)
+        for line in outcome(plan, history, driver.results, driver.over):
+            console.print(escape(line))
+    if left or (plan.search is not None and not driver.over):
         console.print(
-            f"interrupted with {counts['planned'] + counts['running']} trials left; resume with\n"
-            f"  {resume_command()}"
+            f"interrupted with {left or 'further'} trials left; resume with\n  {resume_command()}"
         )
         return 130
     if counts["failed"]:

@@ -100,6 +100,20 @@ class Estimator:
         _, step, words = self._steps(spec, shape, training)
         return self._memory(spec, shape, step, words, read, training)
 
+    def needs(self, spec: Spec) -> tuple[float, float]:
+        """Operations of training and evaluations, and bytes at the peak, without any rate."""
+        shape, training = self._shape(spec), self._trained(spec)
+        _, step, _ = self._steps(spec, shape, training)
+        operations = spec.steps * step.operations
+        for ref, times in evaluations(spec):
+            found = self._evaluated(spec, ref)
+            for texts in (found.queries, found.passages):
+                if len(texts.tokens) and texts.count:
+                    share = times * texts.count / len(texts.tokens)
+                    operations += share * encoding(shape, texts.tokens, self.execution)
+        memory = self.memory(spec)
+        return operations, memory.cpu if self.execution.device == "cpu" else memory.device
+
     def _steps(
         self, spec: Spec, shape: Shape, training: Trained | None
     ) -> tuple[list[Lengths], Step, int]:

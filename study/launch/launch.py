@@ -184,7 +184,9 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, placed.request),
             tune_config=tune.TuneConfig(
-                search_alg=PlanSearcher(source, common, listener, orders.pruning, scheduler.stopped),
+                search_alg=PlanSearcher(
+                    source, common, listener, orders.pruning, scheduler.stopped
+                ),
                 scheduler=scheduler,
                 num_samples=source.most,
                 max_concurrent_trials=placed.workers,

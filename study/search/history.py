@@ -75,7 +75,9 @@ def generation_of(search: SearchPlan, history: Sequence[Tried]) -> int | None:
 def losses(search: SearchPlan, cells: Sequence[Tried]) -> NDArray[np.float64]:
     """(cells, objectives) values of complete cells, signed so that less is better."""
     signs = np.array([objective.sign for objective in search.objectives])
-    return -signs * np.array([cell.values for cell in cells]).reshape(len(cells), len(signs))
+    values = np.array([cell.values for cell in cells], dtype=np.float64)
+    found: NDArray[np.float64] = -signs * values.reshape(len(cells), len(signs))
+    return found
 
 
 def front(search: SearchPlan, cells: Sequence[Tried]) -> list[Tried]:
@@ -87,7 +89,8 @@ def front(search: SearchPlan, cells: Sequence[Tried]) -> list[Tried]:
     if not known:
         return []
     found = losses(search, known)
-    beaten = (found[:, None] >= found[None]).all(2) & (found[:, None] > found[None]).any(2)
-    kept = np.flatnonzero(~beaten.any(1))
+    behind = np.all(found[:, None] >= found[None], axis=2)
+    worse = np.any(found[:, None] > found[None], axis=2)
+    kept = np.flatnonzero(~np.any(behind & worse, axis=1))
     order = sorted(kept, key=lambda i: (found[i].tolist(), i))
     return [known[i] for i in order]

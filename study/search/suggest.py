@@ -121,7 +121,8 @@ def _sobol(search: SearchPlan, number: int) -> Shares:
     sobol = qmc.Sobol(len(search.ranges), scramble=True, rng=np.random.default_rng(search.seed))
     if number:
         sobol.fast_forward(number)
-    return sobol.random(1)[0]
+    found: Shares = sobol.random(1)[0]
+    return found
 
 
 def _values(search: SearchPlan, shares: Shares) -> Point:

@@ -151,11 +151,11 @@ class Optimize(Frozen):
     hours: float | None = Field(None, gt=0)
     accelerator_hours: float | None = Field(None, gt=0)
     target: float | None = None
-    seeds: Seeds = Seeds()
+    seeds: Seeds = Field(default_factory=lambda: Seeds.model_validate({}))
     points: tuple[Point, ...] = ()
     warm_start: tuple[str, ...] = ()
-    confirm: Confirm = Confirm()
-    fidelity: Fidelity = Fidelity()
+    confirm: Confirm = Field(default_factory=lambda: Confirm.model_validate({}))
+    fidelity: Fidelity = Field(default_factory=lambda: Fidelity.model_validate({}))
     population: int = Field(20, ge=2)
     seed: int = Field(0, ge=0)
 

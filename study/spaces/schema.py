@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from study.spaces.hypothesis import Hypothesis
 from study.spaces.hypothesis import Tier as Tier
+from study.spaces.optimize import Optimize
+from study.spaces.ranges import Numbers, Range, Searched, check_ranges
 from trainables.errors import UserError
 from trainables.spec import (
     Frozen,
@@ -174,14 +177,18 @@ class Settings(Frozen):
 
 
 class TierPlan(Frozen):
-    """What a tier has beyond the space itself; its `primary` and `beside` are instead of that."""
+    """What a tier has beyond the space itself; its `primary` and `beside` are instead of that.
+
+    Keys of its `optimize` are instead of the space's.
+    """
 
     fixed: dict[str, Any] = Field(default_factory=dict)
-    search: dict[str, list[Any]] = Field(default_factory=dict)
-    tune: dict[str, list[Any]] = Field(default_factory=dict)
+    search: dict[str, Searched] = Field(default_factory=dict)
+    tune: dict[str, Searched] = Field(default_factory=dict)
     beside: list[dict[str, Any]] | None = None
     seeds: int | None = Field(None, ge=1)
     primary: str | None = None
+    optimize: dict[str, Any] = Field(default_factory=dict)
 
 
 class Space(Frozen):
@@ -190,7 +197,9 @@ class Space(Frozen):
     Attributes:
         question: As a researcher would ask it.
         fixed: Settings of every trial.
-        search: Setting to the values it takes; cells are all combinations.
+        search: Setting to the values it takes; cells are all combinations, or, with `optimize`,
+            those that its sampler asks for. A setting then may be a range of numbers too, or have
+            an effect only where an earlier one has some value (`study.spaces.ranges`).
         tune: The same, of settings that are no question but must suit each arm, such as the
             learning rate: every arm runs with each value and seed, and answers with its best on the
             validation benchmark. Budgets are equal by construction.
@@ -198,6 +207,7 @@ class Space(Frozen):
             are reference lines, and controls (`shuffle_pairs: true`). No comparison averages over
             them, nothing is tuned for them, and what `--set` sets they have too.
         seeds: Trials of each cell.
+        optimize: How the space is searched, if not by all combinations.
         primary: The metric that the table is about.
         hypotheses: Declared before anything runs.
         tiers: `demo` (minutes on two cores, no network) and `full`.
@@ -205,10 +215,11 @@ class Space(Frozen):
 
     question: str
     fixed: dict[str, Any] = Field(default_factory=dict)
-    search: dict[str, list[Any]] = Field(default_factory=dict)
-    tune: dict[str, list[Any]] = Field(default_factory=dict)
+    search: dict[str, Searched] = Field(default_factory=dict)
+    tune: dict[str, Searched] = Field(default_factory=dict)
     beside: list[dict[str, Any]] = Field(default_factory=list)
     seeds: int = Field(3, ge=1)
+    optimize: Optimize | None = None
     primary: str = "map/multi"
     hypotheses: list[Hypothesis] = Field(default_factory=list)
     tiers: dict[Tier, TierPlan]
@@ -218,8 +229,22 @@ class Space(Frozen):
         return self.fixed | self.tiers[tier].fixed
 
     def factors(self, tier: Tier) -> dict[str, list[Any]]:
-        """Searched settings of a tier; the tier's values replace the space's."""
-        return self.search | self.tiers[tier].search
+        """Levels of a tier's grid; the tier's values replace the space's."""
+        return _levels(self.search | self.tiers[tier].search)
+
+    def ranges(self, tier: Tier) -> dict[str, Range]:
+        """All that a tier searches or tunes, where a sampler chooses its cells."""
+        return self.search | self.tiers[tier].search | self.tune | self.tiers[tier].tune
+
+    def optimized(self, tier: Tier) -> Optimize | None:
+        """How a tier is searched; None where its cells are all combinations."""
+        if self.optimize is None:
+            return None
+        given = self.optimize.model_dump(exclude_unset=True) | self.tiers[tier].optimize
+        try:
+            return Optimize.model_validate(given)
+        except ValidationError as error:
+            raise UserError(f"tiers.{tier}.optimize: {readable(error)}") from None
 
     def besides(self, tier: Tier) -> list[dict[str, Any]]:
         """Cells of a tier beside its grid."""
@@ -237,7 +262,12 @@ class Space(Frozen):
 
     def tuned(self, tier: Tier) -> dict[str, list[Any]]:
         """Settings tuned for each arm; the tier's values replace the space's."""
-        return self.tune | self.tiers[tier].tune
+        return _levels(self.tune | self.tiers[tier].tune)
+
+
+def _levels(ranges: Mapping[str, Range]) -> dict[str, list[Any]]:
+    """Values of each range that has an end; those of no end are of no grid."""
+    return {key: list(x.values()) for key, x in ranges.items() if x.count is not None}
 
 
 def space_names() -> list[str]:
@@ -265,12 +295,32 @@ def load_space(name: str) -> Space:
     except ValidationError as error:
         raise UserError(f"{path}: {readable(error)}") from None
     for tier in space.tiers:
-        for key, levels in (space.factors(tier) | space.tuned(tier)).items():
-            for value in levels:
-                build_settings(space.settings(tier) | {key: value}, where=str(path))
-        for values in ({}, *space.besides(tier)):
-            build_settings(space.settings(tier) | values, where=str(path))
+        _check(space, tier, str(path))
     return space
+
+
+def _check(space: Space, tier: Tier, where: str) -> None:
+    """Refuse what a tier cannot be planned with."""
+    ranges = space.ranges(tier)
+    check_ranges(ranges, where)
+    if space.optimized(tier) is None:
+        for key, searched in ranges.items():
+            if searched.count is None or searched.when:
+                raise UserError(
+                    f"{where}: search.{key}: a continuous range, or one with `when`, is no grid; "
+                    "add how it is searched, such as optimize: {sampler: tpe}, or list its values"
+                )
+    elif space.hypotheses:
+        raise UserError(
+            f"{where}: hypotheses: a search chooses its cells by their results, so no claim can be "
+            "tested on them; declare hypotheses in a space without optimize"
+        )
+    for key, searched in ranges.items():
+        ends = (searched.low, searched.high) if isinstance(searched, Numbers) else searched.values()
+        for value in ends:
+            build_settings(space.settings(tier) | {key: value}, where=where)
+    for values in ({}, *space.besides(tier)):
+        build_settings(space.settings(tier) | values, where=where)
 
 
 def build_settings(values: dict[str, Any], where: str) -> Settings:

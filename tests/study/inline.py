@@ -19,7 +19,7 @@ from typing import Any
 
 from study.commands.app import main
 from study.launch import launch as launcher
-from study.launch.launch import Job, Listener, Orders
+from study.launch.launch import Job, Jobs, Listener, Orders
 from study.search.rungs import Judge
 from trainables import faults
 from trainables.cache import Cache
@@ -52,7 +52,7 @@ def write_space(folder: Path, text: str = SPACE) -> Path:
     return path
 
 
-def launch_inline(jobs: Sequence[Job], listener: Listener, orders: Orders) -> None:
+def launch_inline(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> None:
     """What `study.launch.launch.launch` does, without Ray."""
     from trainables.finetune import finetune
 
@@ -62,6 +62,7 @@ def launch_inline(jobs: Sequence[Job], listener: Listener, orders: Orders) -> No
     for job in jobs:
         listener.started(job.digest)
         folder = TrialFolder.of(orders.root, job.digest)
+        pruning = None if job.whole else orders.pruning
         events = finetune(
             job.spec,
             folder,
@@ -69,7 +70,7 @@ def launch_inline(jobs: Sequence[Job], listener: Listener, orders: Orders) -> No
             execution=orders.execution,
             keep_weights=orders.keep_weights,
             cache=Cache(orders.state / "cache"),
-            rungs=orders.pruning.fidelity.rungs_of(job.spec) if orders.pruning else (),
+            rungs=pruning.fidelity.rungs_of(job.spec) if pruning else (),
         )
         try:
             why = run_inline(job.digest, events, judge, orders)

@@ -1,0 +1,61 @@
+"""Trials that a search asked for: a line each in `asked.jsonl`, written before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from trainables.spec import Frozen, Spec
+
+Phase = Literal["warm", "search", "confirm"]
+
+
+class Asked(Frozen):
+    """Why a cell is in the plan: a search asked for it.
+
+    Attributes:
+        number: Its place among the cells that were asked for, from 0.
+        generation: Of a genetic sampler.
+        known: What was known before it ran: `cost/operations`, `cost/memory_gb`.
+    """
+
+    number: int
+    generation: int | None = None
+    known: dict[str, float] = Field(default_factory=dict)
+
+
+class AskedTrial(Frozen):
+    """One trial that was asked for; a line of the journal.
+
+    Attributes:
+        number: From 0; a search asks for one trial at a time.
+        phase: `search`; `confirm` for a winner's fresh seeds; `warm` for another study's trial
+            that is this study's own.
+        params: Of the cell.
+        asked: Of the cell.
+        seed: Of the trial.
+        digest: Of the spec, which a damaged line does not match.
+        spec: Of the trial.
+    """
+
+    number: int
+    phase: Phase
+    params: dict[str, Any]
+    asked: Asked
+    seed: int | None
+    digest: str
+    spec: Spec
+
+    def line(self) -> dict[str, Any]:
+        """Plain values, without any time: the same search leaves the same bytes."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    @classmethod
+    def read(cls, line: dict[str, Any]) -> AskedTrial | None:
+        """What `line` gave; None of a line that cannot be believed."""
+        try:
+            found = cls.model_validate({"seed": None} | line)
+        except ValueError:
+            return None
+        return found if found.spec.digest == found.digest else None

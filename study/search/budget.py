@@ -1,0 +1,197 @@
+"""When a search ends, what it has spent by then, and what more would buy."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from study.search.history import Tried, front, losses
+from study.spaces.optimize import GENERATIONS, GENETIC, SearchPlan
+
+HOUR = 3600.0
+
+LEAST = 8
+"""Cells below which nothing is said of what more would buy."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a study has spent so far, over all launches.
+
+    Attributes:
+        wall: Seconds that a driver was running.
+        busy: Seconds of all trials together, those that were lost included.
+        ended: Trials that ended, over which `busy` is meant.
+        workers: Trials at once.
+    """
+
+    wall: float = 0.0
+    busy: float = 0.0
+    ended: int = 0
+    workers: int = 1
+
+    @property
+    def each(self) -> float | None:
+        """Seconds of a trial; None while none has ended."""
+        return self.busy / self.ended if self.ended else None
+
+
+def spent(events: Iterable[Mapping[str, Any]]) -> Spent:
+    """What the journal says of launches that are over."""
+    wall = busy = 0.0
+    ended = 0
+    began: float | None = None
+    last = 0.0
+    running: dict[str, float] = {}
+    for event in events:
+        kind, at = event.get("event"), float(event.get("time", last))
+        trial = str(event.get("trial", ""))
+        if kind == "launch":
+            # whatever ran when the last driver died ran until its last word at least
+            wall += 0.0 if began is None else last - began
+            busy += sum(last - start for start in running.values())
+            began, running = at, {}
+        elif kind == "end" and began is not None:
+            wall, began = wall + at - began, None
+            busy += sum(at - start for start in running.values())
+            running = {}
+        elif kind == "started":
+            running[trial] = at
+        elif kind in ("complete", "failed", "pruned") and trial in running:
+            busy += at - running.pop(trial)
+            ended += 1
+        last = at
+    wall += 0.0 if began is None else last - began
+    return Spent(wall, busy + sum(last - start for start in running.values()), ended)
+
+
+class Clock:
+    """What is spent, while a launch goes on."""
+
+    def __init__(self, before: Spent) -> None:
+        """Go on from what earlier launches spent."""
+        self.before = before
+        self.workers = 1
+        self.began: float | None = None
+        self.busy, self.done = 0.0, 0
+        self.running: dict[str, float] = {}
+
+    @classmethod
+    def after(cls, events: Iterable[Mapping[str, Any]]) -> Clock:
+        """A clock that goes on from what the journal says."""
+        return cls(spent(events))
+
+    def begin(self, workers: int) -> None:
+        """A launch begins."""
+        self.began, self.workers = time.monotonic(), workers
+
+    def started(self, trial: str) -> None:
+        """A trial begins."""
+        self.running[trial] = time.monotonic()
+
+    def ended(self, trial: str) -> None:
+        """A trial ended."""
+        if trial in self.running:
+            self.busy += time.monotonic() - self.running.pop(trial)
+            self.done += 1
+
+    def spent(self) -> Spent:
+        """As it is now."""
+        now = time.monotonic()
+        wall = 0.0 if self.began is None else now - self.began
+        busy = self.busy + sum(now - start for start in self.running.values())
+        return Spent(
+            self.before.wall + wall,
+            self.before.busy + busy,
+            self.before.ended + self.done,
+            self.workers,
+        )
+
+
+def over(search: SearchPlan, asked: int, history: Sequence[Tried], now: Spent, running: int) -> str:
+    """Why no further trial of the search is started; empty where one may be.
+
+    Args:
+        search: With its budget.
+        asked: Trials of the search so far.
+        history: Cells so far.
+        now: What is spent.
+        running: Trials that run now.
+    """
+    if asked >= search.trials:
+        return f"the budget of {search.trials} trials is spent"
+    best = front(search, history)
+    if search.target is not None and best:
+        first = search.objectives[0]
+        if first.sign * (best[0].values[0] - search.target) >= 0:
+            return f"the target {first.metric} {search.target:g} is reached"
+    each = now.each or 0.0
+    confirming = search.confirm.top * search.confirm.seeds * each
+    if search.hours is not None:
+        needed = now.wall + each + confirming / now.workers
+        if needed > search.hours * HOUR:
+            return f"the budget of {_hours(search.hours)} is spent{_but(asked)}"
+    if search.accelerator_hours is not None:
+        needed = now.busy + running * each + each + confirming
+        if needed > search.accelerator_hours * HOUR:
+            return (
+                f"the budget of {_hours(search.accelerator_hours)} of trials is spent{_but(asked)}"
+            )
+    return ""
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:g} hours" if hours >= 0.1 else f"{hours * HOUR:.3g} seconds"
+
+
+def _but(asked: int) -> str:
+    """That a budget was too small for anything."""
+    if asked:
+        return ", what the next trial and the confirmation would take kept free"
+    return ": it is smaller than one trial; `--dry-run` says what one takes"
+
+
+def advice(search: SearchPlan) -> str:
+    """What a person should choose instead, or nothing."""
+    cells = search.trials // search.seeds.first
+    if search.sampler in GENETIC and cells < GENERATIONS * search.population:
+        return (
+            f"sampler {search.sampler}: {cells} cells are fewer than {GENERATIONS} generations of "
+            f"{search.population}, and until then it hardly selects; random or quasi-random draws "
+            "do as well: choose --sampler qmc or random, or more --trials"
+        )
+    return ""
+
+
+def more(search: SearchPlan, history: Sequence[Tried]) -> str:
+    """What twice as many cells would buy, in words; empty where that cannot be said.
+
+    By order statistics of the cells' values: what the best of half and of a quarter of them would
+    have been on average gives the gains of the last two doublings; the next one's goes on at their
+    ratio, and is never taken for larger than the last.
+    """
+    known = [cell for cell in history if cell.feasible]
+    if len(search.objectives) != 1 or len(known) < LEAST:
+        return ""
+    values = sorted((-loss for loss in losses(search, known)[:, 0].tolist()), reverse=True)
+    n = len(values)
+    quarter, half, whole = (expected_best(values, k) for k in (n // 4, n // 2, n))
+    last, before = whole - half, half - quarter
+    gain = last * min(1.0, last / before) if before > 0 else 0.0
+    sign = search.objectives[0].sign
+    return (
+        f"Half of these {n} cells would have reached {search.objectives[0].metric} "
+        f"{sign * half:.4g} on average, all reached {sign * whole:.4g}; twice as many may be "
+        f"expected to reach about {sign * (whole + gain):.4g} (by order statistics; more seeds of "
+        "the best would say how much of that is chance)."
+    )
+
+
+def expected_best(values: Sequence[float], k: int) -> float:
+    """The mean of the best of k, over all ways to choose k of these values, best first."""
+    n = len(values)
+    ways = math.comb(n, k)
+    return sum(v * math.comb(n - 1 - i, k - 1) / ways for i, v in enumerate(values) if n - i >= k)

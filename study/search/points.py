@@ -1,0 +1,112 @@
+"""From a point of a searched space to the spec of a trial, and what is known of it beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from study.resolve import Resolver
+from study.search.history import named
+from study.spaces.optimize import MEMORY, OPERATIONS, SearchPlan
+from study.spaces.ranges import Choice, Point, Range, strip
+from study.spaces.schema import build_settings
+from trainables.errors import UserError
+from trainables.spec import Spec
+
+if TYPE_CHECKING:
+    from study.cost.trial import Estimator
+
+PROBED = 64
+"""Values of one setting that a plan is checked with before anything runs."""
+
+
+class Points:
+    """Specs of the points of one search.
+
+    Attributes:
+        refused: Why a point may not be run, by its name.
+    """
+
+    def __init__(
+        self, search: SearchPlan, resolver: Resolver, estimator: Estimator | None = None
+    ) -> None:
+        """Keep what specs are made with.
+
+        Args:
+            search: What is searched.
+            resolver: Turns settings into specs.
+            estimator: Of what trials take; None where the search asks for none of it.
+        """
+        self.search = search
+        self.resolver = resolver
+        self.estimator = estimator
+        self.refused: dict[str, str] = {}
+        self._specs: dict[tuple[str, int], Spec] = {}
+        self._known: dict[str, dict[str, float]] = {}
+
+    def spec(self, point: Point, seed: int) -> Spec:
+        """Of the trial of a point with a seed.
+
+        Raises:
+            UserError: Settings that contradict each other there.
+        """
+        key = named(point), seed
+        if key not in self._specs:
+            settings = build_settings(self.search.base | point, where="search")
+            held_out = self.search.held_out
+            self._specs[key] = self.resolver.spec(settings, seed, held_out=held_out)
+        return self._specs[key]
+
+    def known(self, point: Point) -> dict[str, float]:
+        """What is known of a trial of the point before it runs; empty if nobody asks."""
+        if self.estimator is None:
+            return {}
+        name = named(point)
+        if name not in self._known:
+            operations, memory = self.estimator.needs(self.spec(point, 0))
+            self._known[name] = {OPERATIONS: operations, MEMORY: round(memory / 1e9, 6)}
+        return self._known[name]
+
+    def why_not(self, point: Point) -> str:
+        """Why a point may not be run, in words; empty where it may."""
+        try:
+            self.spec(point, 0)
+        except UserError as error:
+            self.refused[named(point)] = str(error)
+            return str(error)
+        limit = self.search.memory_gb
+        needed = self.known(point).get(MEMORY, 0.0)
+        if limit is None or needed <= limit:
+            return ""
+        said = f"needs {needed:.1f} GB by estimate, and memory_gb is {limit:g}"
+        self.refused[named(point)] = said
+        return said
+
+    def probes(self) -> Iterator[Spec]:
+        """Specs at the values of each setting, or the ends of its range, the others at their first.
+
+        A combination of values may still make no sense; such a point is refused when it comes.
+        """
+        first = {key: next(ends(searched)) for key, searched in self.search.ranges.items()}
+        for point in self.search.first_points:
+            yield self.spec(strip(self.search.ranges, first | point), 0)
+        for key, searched in self.search.ranges.items():
+            for value in ends(searched):
+                try:
+                    yield self.spec(strip(self.search.ranges, first | {key: value}), 0)
+                except UserError as error:
+                    raise UserError(f"search.{key}: {value}: {error}") from None
+
+
+def ends(searched: Range) -> Iterator[object]:
+    """Values of a choice, or both ends of a range."""
+    if isinstance(searched, Choice):
+        yield from searched.choices[:PROBED]
+    else:
+        yield from (searched.low, searched.high)
+
+
+def asks_cost(search: SearchPlan) -> bool:
+    """Whether anything of a search is about what trials take."""
+    metrics = [*(o.metric for o in search.objectives), *(c.metric for c in search.constraints)]
+    return search.memory_gb is not None or bool({OPERATIONS, MEMORY} & set(metrics))

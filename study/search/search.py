@@ -1,0 +1,219 @@
+"""What a search asks for next, by what it has seen: warm starts, seeds, new cells, confirmation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from study.plan import Plan
+from study.search.asked import Asked, AskedTrial, Phase
+from study.search.budget import Spent, over
+from study.search.history import Tried, front, named
+from study.search.points import Points
+from study.search.racing import next_seed
+from study.search.seen import Reached, history_of, searching
+from study.search.suggest import suggest
+from study.spaces.optimize import SearchPlan
+from study.spaces.ranges import Point
+from trainables.errors import UserError
+
+BLIND = 3
+"""Complete trials without the objective after which a search is pointless."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What became of the trials so far.
+
+    Attributes:
+        results: Committed ones, by digest.
+        ended: Digest to `failed` or `pruned`, of trials that ended without a result.
+        reached: Of pruned trials, value by examples seen.
+        spent: Over all launches.
+    """
+
+    results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    ended: Mapping[str, str] = field(default_factory=dict)
+    reached: Reached = field(default_factory=dict)
+    spent: Spent = field(default_factory=Spent)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What comes next depends on trials that are running."""
+
+
+@dataclass(frozen=True)
+class Over:
+    """Nothing comes next, and why."""
+
+    reason: str
+
+
+class Search:
+    """Asks for one trial at a time; keeps nothing that the plan and the results do not say.
+
+    Attributes:
+        search: What is searched, and how.
+        points: Makes specs of points.
+        warm: Gives trials of other studies that are this one's own, as point and seed.
+    """
+
+    def __init__(
+        self,
+        search: SearchPlan,
+        points: Points,
+        warm: Callable[[], Sequence[tuple[Point, int]]] = tuple,
+    ) -> None:
+        """Keep what cells are made with."""
+        self.search = search
+        self.points = points
+        self.warm = warm
+
+    def next(self, plan: Plan, seen: Seen) -> AskedTrial | Waiting | Over:
+        """The next trial.
+
+        Args:
+            plan: With all trials asked for so far.
+            seen: What became of them.
+        """
+        history = history_of(plan, seen.results, seen.ended, seen.reached)
+        if (trial := self._warm(plan)) is not None:
+            return trial
+        running = [
+            trial
+            for cell in plan.cells
+            if cell.asked
+            for trial in searching(cell)
+            if trial.digest not in seen.results and trial.digest not in seen.ended
+        ]
+        asked = sum(t.phase == "search" for cell in plan.cells for t in cell.trials)
+        reason = self._blind(plan, seen) or over(
+            self.search, asked, history, seen.spent, len(running)
+        )
+        if not reason:
+            trial = self._further(plan, history)
+            if trial is not None:
+                return trial
+            reason = self._exhausted(history)
+        if running:
+            return Waiting()
+        return self._confirming(plan, history) or Over(reason)
+
+    def _warm(self, plan: Plan) -> AskedTrial | None:
+        """The next trial that another study has run; only before anything is searched."""
+        phases = Counter(t.phase for cell in plan.cells for t in cell.trials)
+        if phases["search"] or phases["confirm"]:
+            return None
+        for point, seed in self.warm():
+            spec = self.points.spec(point, seed)
+            if spec.digest not in plan.specs:
+                return self._trial(plan, "warm", point, seed, None)
+        return None
+
+    def _further(self, plan: Plan, history: Sequence[Tried]) -> AskedTrial | None:
+        """Another seed of a cell, or the first one of a new cell; None where there is no more."""
+        counts = {
+            named(cell.params): len(searching(cell))
+            for cell in plan.cells
+            if cell.asked is not None
+        }
+        again = next_seed(self.search, history, counts)
+        if again is not None:
+            used = _seeds(plan, again.params)
+            seed = next(s for s in range(self.search.seeds.most) if s not in used)
+            return self._trial(plan, "search", again.params, seed, again.generation)
+        held = plan.specs.keys()
+
+        def taken(point: Point) -> bool:
+            return bool(self.points.why_not(point)) or self.points.spec(point, 0).digest in held
+
+        found = suggest(self.search, history, _cells(plan), taken)
+        if found is None:
+            return None
+        return self._trial(plan, "search", found.params, 0, found.generation)
+
+    def _confirming(self, plan: Plan, history: Sequence[Tried]) -> AskedTrial | None:
+        """The next fresh seed of a winner; None once all of them have theirs."""
+        most, confirm = self.search.seeds.most, self.search.confirm
+        for winner in front(self.search, history)[: confirm.top]:
+            used = _seeds(plan, winner.params)
+            for seed in range(most, most + confirm.seeds):
+                if seed not in used:
+                    return self._trial(plan, "confirm", winner.params, seed, winner.generation)
+        return None
+
+    def _trial(
+        self, plan: Plan, phase: Phase, point: Point, seed: int, generation: int | None
+    ) -> AskedTrial:
+        spec = self.points.spec(point, seed)
+        mine = (c.asked for c in plan.cells if c.asked is not None and c.params == point)
+        asked = next(mine, None) or Asked(
+            number=_cells(plan), generation=generation, known=self.points.known(point)
+        )
+        number = sum(len(cell.trials) for cell in plan.cells if cell.asked is not None)
+        return AskedTrial(
+            number=number,
+            phase=phase,
+            params=point,
+            asked=asked,
+            seed=spec.seed,
+            digest=spec.digest,
+            spec=spec,
+        )
+
+    def _blind(self, plan: Plan, seen: Seen) -> str:
+        """Why nothing can be learnt from this study's results; empty where something can."""
+        wanted = {o.metric for o in self.search.objectives}
+        wanted |= {c.metric for c in self.search.constraints}
+        wanted = {metric for metric in wanted if not metric.startswith("cost/")}
+        known = [
+            seen.results[trial.digest]["validation"]
+            for cell in plan.cells
+            if cell.asked is not None
+            for trial in searching(cell)
+            if trial.digest in seen.results
+        ]
+        lacking = sorted(m for m in wanted if not any(m in validation for validation in known))
+        if len(known) < BLIND or not lacking:
+            return ""
+        has = ", ".join(sorted(known[0])[:12]) or "nothing"
+        return (
+            f"{', '.join(lacking)} is in none of {len(known)} results on the validation benchmark, "
+            f"which has {has}; name one of those in optimize.objectives and constraints"
+        )
+
+    def _exhausted(self, history: Sequence[Tried]) -> str:
+        refused = self.points.refused
+        if refused:
+            reasons = Counter(refused.values())
+            why, count = reasons.most_common(1)[0]
+            return (
+                f"every point that may be run has been tried ({len(history)}); {len(refused)} "
+                f"were refused, {count} of them because: {why}"
+            )
+        return f"every point of the space has been tried ({len(history)})"
+
+
+def _cells(plan: Plan) -> int:
+    """Cells that were asked for so far."""
+    return sum(cell.asked is not None for cell in plan.cells)
+
+
+def _seeds(plan: Plan, params: Mapping[str, Any]) -> set[int | None]:
+    """Seeds that a cell has been asked for with."""
+    cells = (cell for cell in plan.cells if cell.asked is not None and cell.params == params)
+    return {trial.seed for cell in cells for trial in cell.trials}
+
+
+def refuse_impossible(points: Points) -> None:
+    """Refuse a search that none of whose points may be run.
+
+    Raises:
+        UserError: With the reason of the first one.
+    """
+    if suggest(points.search, [], 0, lambda point: bool(points.why_not(point))) is None:
+        why = next(iter(points.refused.values()), "there is none")
+        raise UserError(f"optimize: no point of the space may be run; the first one {why}")
