@@ -13,10 +13,11 @@ from trainables import storage
 from trainables.places import Place
 
 if TYPE_CHECKING:
-    from study.report.document import Document, Table
+    from study.report.document import Document, Section, Table
     from study.report.material import Material
+    from study.report.searched import Searched
 
-FORMAT = 1
+FORMAT = 2
 """Of the report; raised by every change of what it shows, so that it is written again."""
 
 MADE = "made.json"
@@ -43,6 +44,8 @@ def write_report(
     place = root / "reports" / plan.name
     failures = folder.failures() if len(results) < len(plan.specs) else {}
     said = [*folder.marks(), *folder.declared_late(), *map(":".join, sorted(failures.items()))]
+    stopped = folder.pruned() if plan.search is not None else {}
+    said += [f"pruned {digest}" for digest in sorted(stopped)]
     made = {"format": FORMAT, "of": _key(plan, results, said)}
     if kept(place / MADE) == made and (place / "report.html").exists():
         return place
@@ -54,7 +57,7 @@ def write_report(
 
     answer = concluded(plan, folder, root, results)
     material = gather(plan, root, answer, results, failures)
-    document = compose(material)
+    document = compose(material, None if plan.search is None else searched_of(material, folder))
     place.mkdir(parents=True, exist_ok=True)
     storage.write(place / "report.html", to_html(document).encode())
     storage.write(place / "report.md", to_markdown(document).encode())
@@ -64,8 +67,36 @@ def write_report(
     return place
 
 
-def compose(material: Material) -> Document:
-    """The report's content, the answer first."""
+def searched_of(material: Material, folder: StudyFolder) -> Searched:
+    """What the report of a search is made from."""
+    from study.report.searched import Searched, spending
+    from study.search.budget import more, over, spent
+    from study.search.found import cells_of, tried, visits_of
+
+    plan = material.plan
+    assert plan.search is not None
+    visits = visits_of(
+        plan.search, folder.asked(), material.results, folder.failures(), folder.pruned()
+    )
+    taken, asked = spent(folder.events()), sum(not v.confirms for v in visits)
+    cells = tried(cells_of(plan.search, visits))
+    running = sum(v.state in ("planned", "running") for v in visits)
+    why = "" if running else over(plan.search, asked, cells, taken, 0)
+    text = more(plan.search, cells)
+    return Searched(
+        plan.search,
+        visits,
+        f"It ended: {why}." if why else "",
+        spending(plan.search, visits, taken),
+        (text,) if text else (),
+    )
+
+
+def compose(material: Material, searched: Searched | None = None) -> Document:
+    """The report's content, the answer first; of a search, what it found.
+
+    Its sections show the test of no cell but confirmed winners (law 5).
+    """
     from study.report import answered, compared, languages, published, tradeoffs, validity
     from study.report.document import Document
 
@@ -77,6 +108,8 @@ def compose(material: Material) -> Document:
         f"Space {plan.space}, tier {plan.tier}; {len(plan.cells)} cells, {len(specs)} trials; "
         f"tested on {tests} with {encoders}."
     )
+    if searched is not None:
+        return Document(plan.name, plan.question, facts, _of_search(material, searched))
     sections = (
         answered.answered(material),
         compared.compared(material),
@@ -93,6 +126,22 @@ def compose(material: Material) -> Document:
     )
     there = tuple(section for section in sections if section is not None)
     return Document(plan.name, plan.question, facts, there)
+
+
+def _of_search(material: Material, searched: Searched) -> tuple[Section, ...]:
+    from study.report import answered, settings, validity
+    from study.report import searched as search
+
+    sections = (
+        search.found(material, searched),
+        search.history(searched),
+        settings.settings(searched),
+        settings.pareto(searched),
+        answered.answered(material) if material.answer["findings"] else None,
+        validity.validity(material),
+        validity.reproduction(material),
+    )
+    return tuple(section for section in sections if section is not None)
 
 
 def to_values(document: Document, answer: Mapping[str, Any]) -> dict[str, Any]:

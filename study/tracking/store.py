@@ -6,10 +6,12 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from study.tracking.charts import TAG, headline, view_key, view_state
 from study.tracking.values import (
@@ -66,18 +68,23 @@ class Store:
         self.parent = self._open_parent()
         faults.at("view.parent")
         self.metrics: set[str] = set()
+        runs = _all_runs(self.client, self.experiment_id, "tags.kind = 'trial'")
+        mine = (run.data.tags for run in runs if run.data.tags.get("study") == study.name)
+        self._held = {tags.get("digest", "") for tags in mine}
 
     def write(self, trial: TrialView) -> None:
         """Bring the trial's run to exactly this content."""
         self.metrics.update(trial.metrics)
         content = _hash([dict(self.study.tags), asdict(trial)])
-        run = self._find("digest", trial.digest)
+        # a search costs more than a run does, and only this driver adds runs to the study
+        run = self._find("digest", trial.digest) if trial.digest in self._held else None
         if run is not None and run.data.tags.get("content") != content:
             # Points cannot be taken back from a run: one that says something else is replaced.
             self.client.delete_run(run.info.run_id)
             run = None
         if run is None:
             run = self._create(trial, content)
+            self._held.add(trial.digest)
             faults.at("view.created", digest=trial.digest)
         elif run.info.status in STATUS.values():
             return
@@ -98,7 +105,7 @@ class Store:
 
     def finish(self) -> None:
         """The study ended; the next tracker reopens it."""
-        if headline(self.metrics):
+        if headline(self.metrics) or self.study.searched:
             state = view_state(self.study, self.metrics)
             self.client.set_experiment_tag(
                 self.experiment_id, TAG + view_key(self.study.name), state
@@ -176,10 +183,18 @@ class Store:
         artifacts = dict(trial.artifacts)
         if pairs := without_pairs(trial.metrics)[1]:
             artifacts["pairs.json"] = json.dumps(pairs, indent=1, sort_keys=True)
-        for name, text in artifacts.items():
-            self.client.log_text(run_id, text, name)
-        for file in trial.files:
-            self.client.log_artifact(run_id, file)
+        if (folder := _local(run)) is not None:
+            # as MLflow does it itself, without asking its database where for every file
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in artifacts.items():
+                (folder / name).write_text(text, encoding="utf-8")
+            for file in trial.files:
+                shutil.copyfile(file, folder / file.name)
+        else:
+            for name, text in artifacts.items():
+                self.client.log_text(run_id, text, name)
+            for file in trial.files:
+                self.client.log_artifact(run_id, file)
         faults.at("view.stored", digest=trial.digest)
         self.client.set_terminated(run_id, STATUS[trial.state], end_time=trial.ended_ms)
         faults.at("view.ended", digest=trial.digest)
@@ -261,6 +276,12 @@ def _artifacts(uri: str, study: StudyInfo) -> str | None:
     if study.artifacts is None or uri.startswith(("http:", "https:")):
         return None
     return study.artifacts.resolve().as_uri()
+
+
+def _local(run: Run) -> Path | None:
+    """The folder of a run's artifacts, where that is one of this machine."""
+    uri = str(run.info.artifact_uri)
+    return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:///") else None
 
 
 def _inputs(datasets: Mapping[str, tuple[str, str]]) -> list[DatasetInput]:

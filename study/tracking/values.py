@@ -29,6 +29,8 @@ class StudyInfo:
         params: Few, flat values.
         tags: Copied to every child too.
         group_by: The parameter whose values the charts compare, each a mean over seeds.
+        searched: Parameters that a search chose; empty for a study without one.
+        objectives: Metrics that it chose them by, the first one first.
         artifacts: A local folder for artifacts where the store is a database that is no file;
             None leaves them to MLflow.
     """
@@ -40,6 +42,8 @@ class StudyInfo:
     params: Mapping[str, Value] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     group_by: str = "cell"
+    searched: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
     artifacts: Path | None = None
 
 

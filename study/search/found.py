@@ -1,0 +1,244 @@
+"""What a search found, trial by trial and cell by cell: what its report is made from.
+
+Values are of the validation benchmark (law 5). A pruned or failed trial is in its own list and in
+nothing else; trials that confirm a winner on fresh seeds are no part of the search either.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from study.search.asked import AskedTrial
+from study.search.history import Tried, named
+from study.search.rungs import Rung
+from study.search.seen import values_of
+from study.spaces.optimize import SearchPlan
+from study.spaces.ranges import Point
+
+State = Literal["planned", "running", "complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A trial of a search.
+
+    Attributes:
+        digest: Its name.
+        params: Settings of its cell.
+        seed: Of the trial.
+        state: What became of it.
+        values: Each objective, where it is complete and has them all.
+        limited: Each constraint's metric, likewise.
+        examples: Trained on, up to where it was stopped; none of a failed trial are known.
+        confirms: It is one of a winner's fresh seeds.
+        reason: Why it was pruned or failed.
+    """
+
+    digest: str
+    params: Point
+    seed: int | None
+    state: State
+    values: tuple[float, ...] = ()
+    limited: tuple[float, ...] = ()
+    examples: float = 0.0
+    confirms: bool = False
+    reason: str = ""
+
+
+def visits_of(
+    search: SearchPlan,
+    asked: Iterable[AskedTrial],
+    results: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, str],
+    pruned: Mapping[str, Rung],
+) -> tuple[Visit, ...]:
+    """What became of the trials that a search asked for, in that order.
+
+    Args:
+        search: What it wanted.
+        asked: Trials, as the study folder has them.
+        results: Committed ones, by digest.
+        failures: Why others failed.
+        pruned: Where others were stopped.
+    """
+    return tuple(_visit(search, trial, results, failures, pruned) for trial in asked)
+
+
+def _visit(
+    search: SearchPlan,
+    trial: AskedTrial,
+    results: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, str],
+    pruned: Mapping[str, Rung],
+) -> Visit:
+    digest, spec = trial.digest, trial.spec
+    state: State = "planned"
+    values: tuple[float, ...] = ()
+    limited: tuple[float, ...] = ()
+    examples, reason = float(spec.steps * (spec.batch_size or 0)), ""
+    if digest in results:
+        state, validation = "complete", results[digest]["validation"]
+        wanted = [o.metric for o in search.objectives]
+        metrics = wanted + [c.metric for c in search.constraints]
+        found = values_of(metrics, validation, trial.asked.known) or ()
+        values, limited = found[: len(wanted)], found[len(wanted) :]
+    elif digest in pruned:
+        rung = pruned[digest]
+        state, examples, reason = "pruned", float(rung.examples), rung.why
+    elif digest in failures:
+        state, examples, reason = "failed", 0.0, failures[digest]
+    else:
+        examples = 0.0
+    if trial.phase == "warm":
+        examples = 0.0  # another study's, which costs this one nothing
+    confirms = trial.phase == "confirm"
+    return Visit(
+        digest, trial.params, trial.seed, state, values, limited, examples, confirms, reason
+    )
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best cell when so much had been spent.
+
+    Attributes:
+        trials: Trials of the search that had been asked for.
+        examples: Trained on by all of them.
+        value: Mean over seeds of the first objective of the best cell; None before the first
+            cell that keeps to every constraint.
+    """
+
+    trials: int
+    examples: float
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A cell with complete trials of the search.
+
+    Attributes:
+        number: From 1, in the order in which cells were asked for.
+        params: Its settings.
+        means: Of each objective over its seeds.
+        deviations: Likewise; None below two seeds.
+        seeds: How many.
+        violations: By how much the mean misses each constraint; at most 0 where it does not.
+    """
+
+    number: int
+    params: Point
+    means: tuple[float, ...]
+    deviations: tuple[float | None, ...]
+    seeds: int
+    violations: tuple[float, ...] = ()
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps to every constraint."""
+        return all(by <= 0 for by in self.violations)
+
+
+def cells_of(search: SearchPlan, visits: Iterable[Visit]) -> list[Found]:
+    """Every cell that has a complete trial of the search, by the seeds it has."""
+    gathered = _Cells(search)
+    for visit in visits:
+        gathered.add(visit)
+    return sorted(gathered.cells.values(), key=lambda cell: cell.number)
+
+
+class _Cells:
+    """Cells as their trials come in."""
+
+    def __init__(self, search: SearchPlan) -> None:
+        self.search = search
+        self.cells: dict[str, Found] = {}
+        self.trials: dict[str, list[Visit]] = {}
+
+    def add(self, visit: Visit) -> None:
+        if visit.confirms:
+            return
+        name = named(visit.params)
+        trials = self.trials.setdefault(name, [])
+        if visit.state == "complete" and visit.values:
+            trials.append(visit)
+            number = list(self.trials).index(name) + 1
+            self.cells[name] = _cell(self.search, number, trials)
+
+
+def _cell(search: SearchPlan, number: int, trials: Sequence[Visit]) -> Found:
+    columns = list(zip(*(trial.values for trial in trials), strict=True))
+    limited = [statistics.fmean(held) for held in zip(*(t.limited for t in trials), strict=True)]
+    several = len(trials) > 1
+    return Found(
+        number=number,
+        params=trials[0].params,
+        means=tuple(statistics.fmean(held) for held in columns),
+        deviations=tuple(statistics.stdev(held) if several else None for held in columns),
+        seeds=len(trials),
+        violations=tuple(
+            limit.violation(value)
+            for limit, value in zip(search.constraints, limited, strict=False)
+        ),
+    )
+
+
+def tried(cells: Iterable[Found]) -> list[Tried]:
+    """The cells as a sampler sees them."""
+    return [
+        Tried(
+            params=cell.params,
+            state="complete",
+            values=cell.means,
+            violations=cell.violations,
+            spread=cell.deviations[0],
+            seeds=cell.seeds,
+        )
+        for cell in cells
+    ]
+
+
+def best_of(search: SearchPlan, cells: Sequence[Found]) -> Found | None:
+    """The cell with the best mean of the first objective that keeps to every constraint."""
+    known = [cell for cell in cells if cell.feasible]
+    sign = search.objectives[0].sign
+    return max(known, key=lambda cell: sign * cell.means[0], default=None)
+
+
+def ahead(search: SearchPlan, cells: Sequence[Found]) -> list[Found]:
+    """The cells within all constraints that no other beats in every objective (Pareto)."""
+    signs = [objective.sign for objective in search.objectives]
+    known = [
+        (cell, tuple(sign * mean for sign, mean in zip(signs, cell.means, strict=True)))
+        for cell in cells
+        if cell.feasible
+    ]
+
+    def beaten(mine: tuple[float, ...]) -> bool:
+        return any(
+            other != mine and all(a >= b for a, b in zip(other, mine, strict=True))
+            for _, other in known
+        )
+
+    kept = [(cell, values) for cell, values in known if not beaten(values)]
+    return [cell for cell, _ in sorted(kept, key=lambda pair: pair[1], reverse=True)]
+
+
+def course(search: SearchPlan, visits: Sequence[Visit]) -> list[Best]:
+    """The best so far after each trial of the search, in the order in which they were asked for.
+
+    A cell that got another seed may fall behind: the best so far can become worse.
+    """
+    points: list[Best] = []
+    gathered, examples = _Cells(search), 0.0
+    for visit in visits:
+        if visit.confirms or visit.state in ("planned", "running"):
+            continue
+        examples += visit.examples
+        gathered.add(visit)
+        best = best_of(search, list(gathered.cells.values()))
+        points.append(Best(len(points) + 1, examples, best.means[0] if best else None))
+    return points
