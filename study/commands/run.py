@@ -285,7 +285,10 @@ def _drive(
     else:
         driver.run(jobs, orders)
     try:
-        conclude(driver.plan, folder, orders.root, driver.results)  # which the view shows too
+        # which the view shows too
+        conclude(driver.plan, folder, orders.root, driver.results)
+        if driver.results:
+            write_report(driver.plan, folder, orders.root, driver.results)
     finally:
         view.close(console, driver.counts())
     return driver
