@@ -1,4 +1,4 @@
-"""Nothing leaves the machine: a process that uses our tracking connects to nobody.
+"""Nothing leaves the machine: not from tracking alone, a whole study, or the pages of `ui`.
 
 MLflow's telemetry switches itself off under pytest and CI: only a process without their variables
 shows what a person's machine would do.
@@ -7,11 +7,17 @@ shows what a person's machine would do.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
+
+from tests import connections as recorder
+from tests.study.inline import write_space
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST_AND_CI = ("CI", "PYTEST", "GITHUB_", "MLFLOW_", "DO_NOT_TRACK", "RAY_USAGE")
@@ -80,3 +86,68 @@ def test_tracking_connects_to_nobody(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_watch_sees_telemetry_where_it_is_on(tmp_path: Path) -> None:
     assert connections(tmp_path, UNPROTECTED + TRACK)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_study_and_its_pages_connect_to_this_machine_alone(tmp_path: Path) -> None:
+    """With Ray, as typed on a laptop; every connect() of every process, those in C++ included."""
+    root, log = tmp_path / "root", tmp_path / "study.log"
+    words = [sys.executable, "study/run.py", "--space", str(write_space(tmp_path))]
+    words += ["--name", "s", "--root", str(root), "--workers", "1"]
+    done = recorder.run(words, log, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    sent = recorder.parsed(log.read_text(errors="replace"))
+    assert len(sent) > 20, "Ray's processes talk to each other"
+    assert [call for call in sent if call.leaves] == []
+
+    log = tmp_path / "ui.log"
+    words = [sys.executable, "-m", "study", "ui", "--root", str(root), "--port", "0"]
+    pages = subprocess.Popen(
+        recorder.recorded(words, log),
+        env=recorder.of_a_person(tmp_path),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert pages.stdout is not None
+        address = pages.stdout.readline().split("answers at ")[1].split()[0]
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        for page in ("/", "/version", "/ajax-api/2.0/mlflow/experiments/search?max_results=5"):
+            direct.open(address + page, timeout=60).read()
+        time.sleep(5)  # telemetry sends from a thread of its own
+    finally:
+        os.killpg(pages.pid, signal.SIGTERM)
+        pages.communicate()
+    assert [call for call in recorder.parsed(log.read_text(errors="replace")) if call.leaves] == []
+
+
+def test_the_record_tells_what_leaves(tmp_path: Path) -> None:
+    code = """if True:
+        import socket
+        for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
+            for to in ("127.0.0.1", 9), ("198.51.100.7", 53):
+                one = socket.socket(socket.AF_INET, kind)
+                one.settimeout(0.1)
+                try:
+                    one.connect(to)
+                    one.send(b"x") if to[0] == "127.0.0.1" else None
+                except OSError:
+                    pass
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("198.51.100.8", 53))
+        named = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        named.connect(("198.51.100.9", 53))
+        named.send(b"x")
+    """
+    log = tmp_path / "log"
+    assert recorder.run([sys.executable, "-S", "-c", code], log, tmp_path).returncode == 0
+    sent = recorder.parsed(log.read_text(errors="replace"))
+    assert {call.address for call in sent if not call.leaves} >= {"127.0.0.1", "198.51.100.7"}
+    leaving = [(call.call, call.kind, call.address) for call in sent if call.leaves]
+    assert leaving == [
+        ("connect", "TCP", "198.51.100.7"),
+        ("sendto", "UDP", "198.51.100.8"),
+        ("sendto", "UDP", "198.51.100.9"),
+    ]

@@ -82,15 +82,7 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
     ]
     try:
         if address is None:
-            ray.init(
-                num_cpus=workers,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(temporary / "ray"),
-                _node_ip_address="127.0.0.1",
-            )
+            _start(workers, temporary)
         else:
             _join(address)
         for name in ("ray", "ray.tune", "ray.train", "ray.data"):
@@ -102,6 +94,33 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
         lock.close()
         with suppress(OSError):
             (state / "tmp").rmdir()
+
+
+def _start(processors: int, temporary: Path) -> None:
+    """Start Ray on this machine.
+
+    Raises:
+        UserError: It does not come up in the half minute that it gives itself.
+    """
+    import ray
+
+    try:
+        ray.init(
+            num_cpus=processors,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(temporary / "ray"),
+            _node_ip_address="127.0.0.1",
+        )
+    except Exception as error:  # Ray raises no other kind here
+        if "timed out during startup" not in str(error):
+            raise
+        raise UserError(
+            "Ray did not start within its 30 seconds: this machine is too busy, or its temporary "
+            "folder too slow. Nothing is lost; run the same command again"
+        ) from None
 
 
 def _join(address: str) -> None:
