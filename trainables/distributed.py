@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import TCPStore
 
 LOOPBACK = "127.0.0.1"
 
@@ -46,7 +47,7 @@ class Group:
 
     def __init__(
         self,
-        store: dist.TCPStore,
+        store: TCPStore,
         rank: int,
         size: int,
         device: torch.device,
@@ -68,7 +69,7 @@ class Group:
             listening.bind((host, 0))
             listening.listen(size)
             port = listening.getsockname()[1]
-            store = dist.TCPStore(
+            store = TCPStore(
                 host,
                 port,
                 size,
@@ -89,7 +90,7 @@ class Group:
     ) -> Group:
         """Be another rank of the group that rank 0 leads at `address`."""
         host, _, port = address.rpartition(":")
-        store = dist.TCPStore(host, int(port), size, is_master=False, wait_for_workers=False)
+        store = TCPStore(host, int(port), size, is_master=False, wait_for_workers=False)
         return cls(store, rank, size, device, patience)
 
     def form(self) -> None:
@@ -188,7 +189,7 @@ class Group:
         whole = torch.cat([*parts, held])
         with _losing_ranks():
             dist.all_reduce(whole)
-        *sums, counts = whole.split([*(p.numel() for p in trained), len(trained)])
+        *sums, counts = torch.split(whole, [*(p.numel() for p in trained), len(trained)])
         for parameter, total, count in zip(trained, sums, counts.tolist(), strict=True):
             parameter.grad = total.view_as(parameter) if count else None
 

@@ -25,7 +25,9 @@ def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
     Args:
         work: What to do with order and group; None trains.
     """
-    order = json.loads(sys.stdin.buffer.raw.readline())  # type: ignore[attr-defined]
+    # unbuffered: all that follows is for the watch
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
+        order = json.loads(stdin.readline())
     threading.Thread(target=end_with, args=(order["leader"],), daemon=True).start()
     # after the watch: these take seconds
     import torch
