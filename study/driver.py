@@ -17,7 +17,7 @@ from study.ledger_rows import STATES, Row
 from study.plan import Plan
 from study.progress import StudyProgress
 from study.search.asked import AskedTrial
-from study.search.budget import Clock
+from study.search.budget import RESUMED, Clock, died
 from study.search.pruning import last_rungs, pruning_of
 from study.search.rungs import Rung
 from study.search.search import Over, Search, Seen, Waiting
@@ -78,6 +78,8 @@ class Driver:
         Returns:
             How many trials were already committed but not known to the ledger.
         """
+        if died(self.folder.events()):
+            self.folder.note(RESUMED)
         self.results = committed_results(self.root, self.plan.specs)
         self.rungs = self.folder.rungs()
         self._quarantine(self.plan.specs)
@@ -248,8 +250,7 @@ class Driver:
             self.ran.append(digest)
             self._complete(digest, result)
             self.view.completed(self.rows[digest], result)
-            primary = result["metrics"].get(self.plan.primary)
-            note = "" if primary is None else f"{self.plan.primary} {primary:.4f}"
+            note = self._told(result)
             note += " (layout changed)" if result.get("layout_changed") else ""
         elif reason == PRUNED:
             self._prune(digest, detail)
@@ -332,6 +333,15 @@ class Driver:
     def _objective(self, result: Mapping[str, Any]) -> float | None:
         value: float | None = result["validation"].get(self.plan.primary)
         return value
+
+    def _told(self, result: Mapping[str, Any]) -> str:
+        """The number that a person sees of a trial; of a search the one that it goes by."""
+        metric, of = self.plan.primary, "metrics"
+        if self.plan.search is not None:
+            metric, of = self.plan.search.objectives[0].metric, "validation"
+        value = result[of].get(metric)
+        prefix = "" if of == "metrics" else "validation "
+        return "" if value is None else f"{prefix}{metric} {value:.4f}"
 
     def _say(self, *lines: str) -> None:
         for line in lines:

@@ -104,8 +104,9 @@ def _table(
         )
     for cell in cells[:SHOWN_CELLS]:
         shown = [_shown(cell.summary(column), column, best[column]) for column in columns]
-        count = f"{len(cell.results)} ({cell.pruned} pruned)" if cell.pruned else None
-        table.add_row(cell.cell.label, count or str(len(cell.results)), *shown)
+        count = len(cell.fresh if cell.cell.asked else cell.results)
+        pruned = f" ({cell.pruned} pruned)" if cell.pruned else ""
+        table.add_row(cell.cell.label, f"{count}{pruned}", *shown)
     return table
 
 

@@ -13,6 +13,12 @@ from study.spaces.optimize import GENERATIONS, GENETIC, SearchPlan
 
 HOUR = 3600.0
 
+RESUMED = "resumed"
+"""The event of a driver that finds a launch without an end: the driver before it died."""
+
+ENDS = ("launch", "end", "planning", RESUMED)
+"""Events before which a launch was over."""
+
 LEAST = 8
 """Cells below which nothing is said of what more would buy."""
 
@@ -40,32 +46,39 @@ class Spent:
 
 
 def spent(events: Iterable[Mapping[str, Any]]) -> Spent:
-    """What the journal says of launches that are over."""
-    wall = busy = 0.0
+    """What the journal says of launches that are over.
+
+    What a driver did that died counts up to its last word.
+    """
+    wall = busy = last = 0.0
     ended = 0
     began: float | None = None
-    last = 0.0
     running: dict[str, float] = {}
-    for event in events:
+    for event in [*events, {"event": RESUMED}]:
         kind, at = event.get("event"), float(event.get("time", last))
         trial = str(event.get("trial", ""))
+        if kind in ENDS:
+            until = at if kind == "end" else last
+            wall += 0.0 if began is None else until - began
+            busy += sum(until - start for start in running.values())
+            began, running = None, {}
         if kind == "launch":
-            # whatever ran when the last driver died ran until its last word at least
-            wall += 0.0 if began is None else last - began
-            busy += sum(last - start for start in running.values())
-            began, running = at, {}
-        elif kind == "end" and began is not None:
-            wall, began = wall + at - began, None
-            busy += sum(at - start for start in running.values())
-            running = {}
+            began = at
         elif kind == "started":
             running[trial] = at
         elif kind in ("complete", "failed", "pruned") and trial in running:
             busy += at - running.pop(trial)
             ended += 1
         last = at
-    wall += 0.0 if began is None else last - began
-    return Spent(wall, busy + sum(last - start for start in running.values()), ended)
+    return Spent(wall, busy, ended)
+
+
+def died(events: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the last launch has no end."""
+    last = ""
+    for event in events:
+        last = event["event"] if event.get("event") in ENDS else last
+    return last == "launch"
 
 
 class Clock:

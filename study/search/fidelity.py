@@ -53,7 +53,8 @@ class Fidelity(Frozen):
             "enough": "median",
         }
         for key in self.model_fields_set & owners.keys():
-            if self.kind != owners[key]:
+            default = type(self).model_fields[key].default  # as a plan writes it, which says all
+            if self.kind != owners[key] and getattr(self, key) != default:
                 raise ValueError(
                     f"{key} is of kind {owners[key]}, not of {self.kind}; leave it out"
                 )
