@@ -31,7 +31,8 @@ from scipy import stats  # noqa: E402
 from benchmarks.figures import Figure, figure, show  # noqa: E402
 from benchmarks.surrogates import DOUBLE, SINGLE, Surrogate, value  # noqa: E402
 from study.search.history import Tried, named  # noqa: E402
-from study.search.samplers import _asked, decoded, distribution  # noqa: E402
+from study.search.importance import importance  # noqa: E402
+from study.search.samplers import _asked, decoded, distribution, encoded  # noqa: E402
 from study.search.suggest import suggest  # noqa: E402
 from study.spaces.optimize import GENERATIONS, SearchPlan  # noqa: E402
 from study.spaces.ranges import Point, active, strip  # noqa: E402
@@ -66,7 +67,7 @@ def main() -> None:
             found += figures(surrogate, "nsga2", asked.seeds)
         else:
             found += threshold(surrogate, asked.seeds)
-    found += duplicates()
+    found += [*duplicates(), *importances()]
     show(found)
 
 
@@ -124,6 +125,36 @@ def duplicates() -> Iterator[Figure]:
     yield figure(name, twice, unit="", goal="ours <= 0")
 
 
+def importances() -> Iterator[Figure]:
+    """A known structure of variance: how far the worst share is off, against Optuna's default."""
+    ranges = {
+        "rate": {"low": 1e-5, "high": 1e-1, "log": True},
+        "alpha": {"low": 0.0, "high": 1.0},
+        "sampling": ["X-X", "X-Y", "hybrid"],
+        "nothing": {"low": 0.0, "high": 1.0},
+    }
+    # variances of the three uniform settings below
+    parts = np.array([0.75**2 * 16 / 12, 2**2 / 12, 0.5**2 * 2 / 3, 0.0])
+    truth = dict(zip(ranges, parts / parts.sum(), strict=True))
+    search = SearchPlan.model_validate({"ranges": ranges, "objectives": ["m"]})
+    rng = np.random.default_rng(0)
+    cells = []
+    study = optuna.create_study()
+    shown = {key: distribution(one) for key, one in search.ranges.items()}
+    for _ in range(150):
+        point: Point = {key: one.at(float(rng.random())) for key, one in search.ranges.items()}
+        level = ("X-X", "X-Y", "hybrid").index(point["sampling"]) - 1
+        loss = 0.75 * float(np.log10(point["rate"])) + 2 * point["alpha"] + 0.5 * level
+        cells.append(Tried(point, "complete", (loss,)))
+        params = {key: encoded(search.ranges[key], point[key]) for key in point}
+        study.add_trial(optuna.trial.create_trial(value=loss, params=params, distributions=shown))
+    ours = dict(importance(search, cells).shares)
+    theirs = optuna.importance.get_param_importances(study)
+    mine, peers = (max(abs(found.get(k, 0) - truth[k]) for k in truth) for found in (ours, theirs))
+    name = "importance: largest error of a share, 150 cells, against Optuna's default"
+    yield figure(name, mine, peers, peers / mine, unit="share", goal="ours <= 0.1")
+
+
 def searched(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Path_:
     """Quality after each trial of this project's search."""
     search = SearchPlan.model_validate(
@@ -155,7 +186,7 @@ def peer(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Path_:
     if sampler == "nsga2":
         chosen = optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
     single = surrogate.reference is None
-    directions = ["minimize"] * (1 if single else 2)
+    directions = [optuna.study.StudyDirection.MINIMIZE] * (1 if single else 2)
     study = optuna.create_study(directions=directions, sampler=chosen)
     rng = np.random.default_rng([seed, 2])
     seen = []

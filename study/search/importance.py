@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import create_trial
 
@@ -114,7 +114,9 @@ def _forest(search: SearchPlan, cells: Sequence[Tried], objective: int) -> dict[
     middle of its range: what is then put down to it is where it has an effect at all.
     """
     ranges = search.ranges
-    shown = {key: _distribution(searched) for key, searched in ranges.items()}
+    shown: dict[str, BaseDistribution] = {
+        key: _distribution(searched) for key, searched in ranges.items()
+    }
     study = optuna.create_study()
     middle = {key: searched.at(0.5) for key, searched in ranges.items()}
     for cell in cells:

@@ -39,10 +39,11 @@ def visits(search: SearchPlan, count: int = 24) -> tuple[Visit, ...]:
     rng = np.random.default_rng(0)
     made = []
     for number in range(count):
-        params = {"learning_rate": float(f"{10 ** rng.uniform(-5, -1):.4g}"), "sampling": "X-X"}
+        rate = float(f"{10 ** rng.uniform(-5, -1):.4g}")
+        params: dict[str, Any] = {"learning_rate": rate, "sampling": "X-X"}
         if number % 2:
             params |= {"sampling": "hybrid", "alpha": round(float(rng.random()), 3)}
-        value = 0.5 - 0.1 * abs(np.log10(params["learning_rate"]) + 3) + 0.05 * (number % 2)
+        value = 0.5 - 0.1 * abs(np.log10(rate) + 3) + 0.05 * (number % 2)
         state = "pruned" if number % 5 == 4 else "failed" if number == 2 else "complete"
         values = (float(value), 10.0 * number)[: len(search.objectives)]
         made.append(
@@ -67,7 +68,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     toy = questions_in_two_languages()
     made = study(root, toy, {1: [noisy(toy, seed, 2.0) for seed in range(3)]}, [])
     results = committed_results(root, made.plan.specs)
-    answer = {"marks": [], "findings": []}
+    answer: dict[str, Any] = {"marks": [], "findings": []}
     return gather(made.plan, root, answer, results, {})
 
 
