@@ -221,12 +221,18 @@ def test_a_trial_on_two_ranks_is_that_on_one(tmp_path: Path, changes: dict[str, 
     two, found = run(spec, tmp_path / "two", Execution(micro_batch_tokens=256, ranks=2))
     assert found == pytest.approx(losses, abs=1e-4)
     for mine, theirs in zip(curve(two), curve(one), strict=True):
-        assert mine == pytest.approx(theirs, abs=1e-4)
-    results = one.result(), two.result()
-    means = [{k: v for k, v in r["metrics"].items() if k.startswith("map/")} for r in results]
-    assert means[1] == pytest.approx(means[0], abs=1e-4)
-    trainings = [r["training"] for r in results]
-    assert trainings[1] == pytest.approx(trainings[0], abs=1e-4)
+        assert_close(mine, theirs)
+    results = two.result(), one.result()
+    assert_close(*(result["metrics"] for result in results))
+    assert_close(*(result["training"] for result in results))
+
+
+def assert_close(mine: dict[str, float], theirs: dict[str, float]) -> None:
+    """Equal within 1e-4; of distances between ranks, which near ties move by whole ones, 0.1 %."""
+    assert mine.keys() == theirs.keys()
+    for name, value in theirs.items():
+        far = {"rel": 1e-3} if "rank_distance" in name else {"abs": 1e-4}
+        assert mine[name] == pytest.approx(value, **far), name
 
 
 @pytest.mark.slow
