@@ -26,6 +26,10 @@ OBJECT_STORE_BYTES = 100_000_000
 """Trials hand over numbers only."""
 
 
+STARTS = 4
+"""How often a local Ray is started: it gives itself half a minute each time."""
+
+
 def set_environment(token_folder: Path | None) -> None:
     """Say to Ray, before it is imported, what it reads from the environment.
 
@@ -97,30 +101,34 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
 
 
 def _start(processors: int, temporary: Path) -> None:
-    """Start Ray on this machine.
+    """Start Ray on this machine, again where a busy one needs longer than Ray waits.
 
     Raises:
-        UserError: It does not come up in the half minute that it gives itself.
+        UserError: It never comes up.
     """
     import ray
 
-    try:
-        ray.init(
-            num_cpus=processors,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=str(temporary / "ray"),
-            _node_ip_address="127.0.0.1",
-        )
-    except Exception as error:  # Ray raises no other kind here
-        if "timed out during startup" not in str(error):
-            raise
-        raise UserError(
-            "Ray did not start within its 30 seconds: this machine is too busy, or its temporary "
-            "folder too slow. Nothing is lost; run the same command again"
-        ) from None
+    for _ in range(STARTS):
+        try:
+            ray.init(
+                num_cpus=processors,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(temporary / "ray"),
+                _node_ip_address="127.0.0.1",
+            )
+        except Exception as error:  # Ray raises no other kind here
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+        else:
+            return
+    raise UserError(
+        f"Ray did not start in {STARTS} times 30 seconds: this machine is too busy, or its "
+        "temporary folder too slow. Nothing is lost; run the same command again"
+    )
 
 
 def _join(address: str) -> None:
