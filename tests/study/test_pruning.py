@@ -11,8 +11,9 @@ import pytest
 from study import driver
 from study.commands.home import Home
 from study.commands.status import describe, open_plan
+from study.search.cannot_win import looking
 from study.search.fidelity import Fidelity
-from study.search.rungs import Pruning
+from study.search.rungs import Pruning, Rung
 from tests.study.inline import SPACE, ledger_rows, mlflow_trials, study, warm, write_space
 from trainables import faults
 from trainables.trial_folder import TrialFolder
@@ -158,3 +159,14 @@ def test_pruned_trials_are_completed_on_request(tmp_path: Path, space: Path) -> 
     assert stopped.keys() <= results(tmp_path).keys()
     assert study(tmp_path, space) == 0
     assert set(dict(ledger_rows(tmp_path)).values()) == {"COMPLETE"}
+
+
+def test_the_queries_behind_every_rung_are_kept(whole: Path) -> None:
+    """What the bootstrap reads of a trial, stopped or complete, is what its rung says."""
+    look = looking(whole, "map/multi")
+    for line in rungs(whole):
+        found = look(Rung.from_json(line))
+        assert found is not None
+        assert found.scores.value == pytest.approx(line["value"], abs=1e-12)
+        assert found.seed == 0
+        assert len(found.scores.clusters) > 10
