@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from study.search.rungs import Judge, Pruning, Rung
 from trainables import faults
 from trainables.places import Place
 from trainables.spec import Execution, Spec
+
+TURN_SECONDS = 0.0005
+"""After how long a thread of the driver lets another one have its turn."""
 
 PRUNED = "pruned"
 """The reason of a trial that was stopped at a rung."""
@@ -201,6 +205,8 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
+        # the thread that fills the view would else keep the driver waiting 5 ms at every turn
+        sys.setswitchinterval(TURN_SECONDS)
         # to be ended politely is to be interrupted: trials save, the ledger is put in order
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         tuner.fit()
