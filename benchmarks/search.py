@@ -150,7 +150,9 @@ def importances() -> Iterator[Figure]:
         study.add_trial(optuna.trial.create_trial(value=loss, params=params, distributions=shown))
     ours = dict(importance(search, cells).shares)
     theirs = optuna.importance.get_param_importances(study)
-    mine, peers = (max(abs(found.get(k, 0) - truth[k]) for k in truth) for found in (ours, theirs))
+    mine, peers = (
+        max(float(abs(found.get(k, 0) - truth[k])) for k in truth) for found in (ours, theirs)
+    )
     name = "importance: largest error of a share, 150 cells, against Optuna's default"
     yield figure(name, mine, peers, peers / mine, unit="share", goal="ours <= 0.1")
 

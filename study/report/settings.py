@@ -36,9 +36,6 @@ SHOWN_SPOTS = 40
 SHOWN_STRANDS = 300
 """Lines in parallel coordinates: the latest of more."""
 
-MISSES = 5
-"""The colour of cells that miss a constraint."""
-
 
 def settings(searched: Searched) -> Section:
     """Importance of each setting, the value against each, and all together."""
@@ -77,7 +74,7 @@ def _slices(search: SearchPlan, cells: Sequence[Found]) -> Gallery:
         "best. The other settings differ too: a slope here is no effect of the setting alone."
     )
     if not all(cell.feasible for cell in cells):
-        text += " Cells that miss a constraint have another colour."
+        text += " Cells that miss a constraint are triangles."
     return Gallery(text, tuple(figure for figure in figures if figure is not None))
 
 
@@ -94,7 +91,7 @@ def _slice(
     drawing = sliced(
         title,
         said,
-        [Dot(cell.params[key], cell.means[0], 0 if cell.feasible else MISSES) for cell in held],
+        [Dot(cell.params[key], cell.means[0], not cell.feasible) for cell in held],
         where,
         (key, objective.metric),
         log=_log(search, key),
@@ -112,7 +109,7 @@ def _together(search: SearchPlan, cells: Sequence[Found]) -> Figure:
     shown = cells[-SHOWN_STRANDS:]
     axes = [
         Axis(
-            f"{key} (log10)" if _log(search, key) else key,
+            f"log {key}" if _log(search, key) else key,
             tuple(_placed(search, key, cell.params.get(key)) for cell in shown),
             searched=isinstance(search.ranges[key], Choice),
         )
@@ -128,7 +125,7 @@ def _together(search: SearchPlan, cells: Sequence[Found]) -> Figure:
     title = "Parallel coordinates of the search"
     text = (
         f"One line a cell; the thicker and lighter, the better by {search.objectives[0].metric}. "
-        "A line leaves out what has no effect in its cell."
+        "A line leaves out what has no effect in its cell; log is to the base of 10."
     )
     if len(shown) < len(cells):
         text += f" The latest {len(shown)} of {len(cells)} cells are drawn."

@@ -16,7 +16,6 @@ from study.report.svg import (
     line,
     marker,
     picture,
-    tag,
     words,
 )
 
@@ -33,12 +32,12 @@ class Dot:
     Attributes:
         at: Value of the setting.
         up: Of the objective.
-        style: Index of a colour: cells that miss a constraint have another.
+        apart: It is another kind of cell, and a triangle.
     """
 
     at: Any
     up: float
-    style: int = 0
+    apart: bool = False
 
 
 def sliced(
@@ -69,7 +68,7 @@ def sliced(
         below, xs = _numbers(dots, log, axes[0])
     parts = [words(8, 14, axes[1], "axis"), axis_left(up, LEFT, RIGHT), below]
     for dot, x in zip(dots, xs, strict=True):
-        parts.append(tag("circle", cx=x, cy=up(dot.up), r=3.0, class_=f"dot s{dot.style}"))
+        parts.append(marker(4 if dot.apart else 0, x, up(dot.up), 3.0, "dot"))
     if best is not None:
         parts.append(marker(3, xs[best], up(dots[best].up), 6.0))
     return picture(TOP + PLOT + 38, title, description, *parts)
@@ -83,8 +82,9 @@ def _numbers(dots: Sequence[Dot], log: bool, title: str) -> tuple[str, list[floa
     if not log:
         return axis_below(scale, TOP, TOP + PLOT, title), [scale(v) for v in values]
     parts, last = [], -math.inf
+    factors = (1,) if scale.high - scale.low > 2.5 else (1, 2, 5)
     for power in range(math.floor(scale.low), math.ceil(scale.high) + 1):
-        for factor in (1, 2, 5):
+        for factor in factors:
             x = scale(power + math.log10(factor))
             if LEFT <= x <= RIGHT and x - last > 44:
                 text = f"{factor * 10.0**power:.6g}"
