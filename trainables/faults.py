@@ -47,15 +47,8 @@ DRIVER_POINTS = (
 )
 """Between each two durable writes of the driver."""
 
-SEARCH_POINTS = (
-    "asked.writing",
-    "asked.written",
-    "asked.planned",
-    "rung.noted",
-    "ledger.pruned",
-    "pruning.noted",
-)
-"""Likewise, of a study that searches: before and after a trial is asked for, and at rungs."""
+SEARCH_POINTS = ("asked.writing", "asked.written", "asked.planned")
+"""Likewise, of a driver that searches, around each trial that it asks for."""
 
 WORKER_POINTS = (
     "spec.written",
@@ -77,6 +70,8 @@ RUNG_POINTS = ("rung.ranks", "rung.written", "rung.noted", "ledger.pruned", "pru
 
 RANK_POINTS = ("rank.step",)
 """Passed by ranks other than 0, before they take a step: `rank` says which, `step` which."""
+
+POINTS = DRIVER_POINTS + SEARCH_POINTS + WORKER_POINTS + RUNG_POINTS + RANK_POINTS
 
 ACTS = ("kill", "term", "error", "oom", "hang", "nan", "save")
 
@@ -120,7 +115,7 @@ def parse(text: str) -> tuple[tuple[str, dict[str, str]], ...]:
     for part in filter(None, map(str.strip, text.split(";"))):
         act, *words = part.split()
         conditions = dict(word.split("=", 1) for word in words)
-        known = conditions.get("point") in RANK_POINTS + DRIVER_POINTS + WORKER_POINTS + RUNG_POINTS
+        known = conditions.get("point") in POINTS
         if act not in ACTS or not known:
             raise ValueError(f"{VARIABLE}: {part!r} is no known act at a known point")
         faults.append((act, conditions))

@@ -36,8 +36,8 @@ tiers: {demo: {}, full: {}}
 MODELLED = {"tpe": 13, "nsga2": 6}
 """Trials of each search, so that its model is asked: after ten cells, or two generations of two."""
 
-SHORT = ("asked.writing hit=2", "asked.written hit=4", "asked.planned hit=6", "committed hit=3")
-MISSED = ("reconcile.completed", "rung.noted", "ledger.pruned", "pruning.noted")
+SHORT = ("asked.writing hit=2", "asked.written hit=2", "asked.planned hit=2", "committed hit=2")
+MISSED = ("reconcile.completed",)
 POINTS = tuple(
     point
     for point in faults.DRIVER_POINTS + faults.SEARCH_POINTS + faults.WORKER_POINTS

@@ -44,7 +44,11 @@ def run(search: SearchPlan, trials: int, values: Any = objective) -> list[Tried]
     return history
 
 
-@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if s != "grid"])
+GP = pytest.param("gp", marks=pytest.mark.slow)
+"""It takes a second a suggestion."""
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "nsga2", "nsga3", GP])
 def test_the_same_history_gives_the_same_suggestion(sampler: str) -> None:
     search = plan(MIXED, sampler, population=6)
     history = run(search, 16)
@@ -56,7 +60,7 @@ def test_the_same_history_gives_the_same_suggestion(sampler: str) -> None:
     assert [cell.params for cell in other] != [cell.params for cell in history]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", GP])
 def test_a_model_beats_its_own_start(sampler: str) -> None:
     history = run(plan(MIXED, sampler, population=8), 40)
     early = max(cell.values[0] for cell in history[:10])
@@ -66,7 +70,9 @@ def test_a_model_beats_its_own_start(sampler: str) -> None:
     assert late > start
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "qmc", "grid"])
+@pytest.mark.parametrize(
+    "sampler", [pytest.param("tpe", marks=pytest.mark.slow), "nsga2", "random", "qmc", "grid"]
+)
 def test_no_point_of_a_small_space_is_suggested_twice(sampler: str) -> None:
     search = plan(CATEGORICAL, sampler)
     history = run(search, 500, lambda point: -sum(map(ord, point.values())) / 300)
@@ -125,7 +131,7 @@ def test_failed_and_pruned_cells_are_never_the_model() -> None:
         assert front(search, cells) == front(search, good)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", GP])
 def test_a_constraint_leads_the_search_to_where_it_is_kept(sampler: str) -> None:
     search = plan(
         {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 0.0, "high": 1.0}},
@@ -144,7 +150,7 @@ def test_a_constraint_leads_the_search_to_where_it_is_kept(sampler: str) -> None
     assert all(cell.feasible for cell in front(search, history))
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "tpe", "gp"])
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "tpe", GP])
 def test_several_objectives_end_in_a_front(sampler: str) -> None:
     search = plan(
         {"x": {"low": 0.0, "high": 1.0}, "y": {"low": 0.0, "high": 1.0}},
