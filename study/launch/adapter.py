@@ -19,6 +19,7 @@ from study.launch.nodes import refuse_another_root
 from study.launch.patience import GIVEN_UP
 from trainables.cache import Cache
 from trainables.failures import Reason, TrialFailedError
+from trainables.inputs import at_hand
 from trainables.places import as_place
 from trainables.spec import Execution, Spec
 from trainables.trial_folder import Attempt, TrialFolder
@@ -63,10 +64,11 @@ class TrialActor(tune.Trainable):
         self.stepping = self.ending = False
         self.failed: TrialFailedError | None = None
         self.given_up = config.get(GIVEN_UP) or given_up(self.folder, config["launch"])
+        cache = shared_cache(Path(config["cache"]))
         self.events: Iterator[Any] = work(
             spec,
             self.folder,
-            places=config["places"],
+            places=at_hand(config["places"], config["spec"], as_place(config["root"]), cache),
             execution=Execution(**config["execution"]),
             holder={
                 "host": socket.gethostname(),
@@ -74,7 +76,7 @@ class TrialActor(tune.Trainable):
                 "launch": config["launch"],
             },
             keep_weights=config["keep_weights"],
-            cache=shared_cache(Path(config["cache"])),
+            cache=cache,
             rungs=config["rungs"],
         )
         self.metric: str = config["metric"]

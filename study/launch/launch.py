@@ -161,6 +161,7 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
             orders.address,
             orders.needs,
             orders.accelerator,
+            orders.places,
         ) as placed,
     ):
         from ray import tune

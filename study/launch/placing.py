@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
-from study.launch.nodes import alive, shared_root
+from study.launch.nodes import Node, alive, on_each, shared_root
 from study.launch.resources import requests, slots, smallest_gpu
+from trainables.inputs import absent, publish
 from trainables.places import Place
 from trainables.spec import Execution
 
@@ -38,6 +40,7 @@ def placing(
     address: str | None,
     needs: Mapping[str, float],
     accelerator: str | None = None,
+    places: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Placing]:
     """Look at the Ray that this process is connected to; the block is the launch.
 
@@ -48,6 +51,8 @@ def placing(
         address: Of a running cluster; None where Ray was started here.
         needs: Bytes of a GPU, by what decides a trial's cost; a whole one where it is not there.
         accelerator: What GPUs an autoscaler will start, by Ray's name.
+        places: Digest to folder of data and checkpoints; what another machine lacks is put under
+            the root, where it fetches it.
 
     Raises:
         UserError: Trials would run on a machine that does not see the root.
@@ -63,7 +68,21 @@ def placing(
         yield Placing(workers, asked, "")
         return
     with shared_root(root, nodes) as proof:
+        for digest in lacking(places, nodes):
+            publish(root, digest, places[digest])
         yield Placing(workers, asked, proof)
+
+
+def lacking(places: Mapping[str, str], nodes: Sequence[Node]) -> list[str]:
+    """Digests of what is here and is not, or may not be, on a machine that takes trials."""
+    here = places.keys() - absent(places)
+    others = [node for node in nodes if not node.here and node.takes_trials]
+    if not here or (not others and any(node.takes_trials for node in nodes)):
+        return []
+    if not others:  # they are still to be started
+        return sorted(here)
+    answers = on_each(others, absent, dict(places)).values()
+    return sorted(here & {name for said in answers if isinstance(said, list) for name in said})
 
 
 def own_gpu() -> float:
