@@ -12,11 +12,13 @@ The functions are in `surrogates.py`; those held out served to choose no setting
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,9 @@ POPULATION = 20
 LEVEL = 0.05
 """Below this p, worse is worse beyond noise."""
 
-Path_ = list[float]
+SURROGATES = (*SINGLE, *DOUBLE)
+
+Qualities = list[float]
 """Quality after each trial."""
 
 
@@ -54,21 +58,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--only", default="", help="Names of functions, with commas between.")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
+    quiet()
+    wanted = [name for name in asked.only.split(",") if name]
+    chosen = [s.name for s in SURROGATES if not wanted or s.name in wanted]
+    found: list[Figure] = []
+    with ProcessPoolExecutor(asked.jobs, initializer=quiet) as pool:
+        for part in pool.map(measured, chosen, [asked.seeds] * len(chosen)):
+            found += part
+    show([*found, *duplicates(), *importances()])
+
+
+def quiet() -> None:
+    """No warnings of what is experimental, and no logs."""
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    wanted = [name for name in asked.only.split(",") if name]
-    chosen = [s for s in (*SINGLE, *DOUBLE) if not wanted or s.name in wanted]
-    found: list[Figure] = []
-    for surrogate in chosen:
-        sampler = "tpe" if surrogate.reference is None else "nsga2"
-        found += figures(surrogate, sampler, asked.seeds)
-        if sampler == "tpe":
-            found += figures(surrogate, "nsga2", asked.seeds)
-        else:
-            found += threshold(surrogate, asked.seeds)
-    found += [*duplicates(), *importances()]
-    show(found)
+
+
+def measured(name: str, seeds: int) -> list[Figure]:
+    """Everything about one function."""
+    surrogate = next(one for one in SURROGATES if one.name == name)
+    if surrogate.reference is None:
+        return [*figures(surrogate, "tpe", seeds), *figures(surrogate, "nsga2", seeds)]
+    return [*figures(surrogate, "nsga2", seeds), *threshold(surrogate, seeds)]
 
 
 def figures(surrogate: Surrogate, sampler: str, seeds: int) -> Iterator[Figure]:
@@ -157,7 +170,7 @@ def importances() -> Iterator[Figure]:
     yield figure(name, mine, peers, peers / mine, unit="share", goal="ours <= 0.1")
 
 
-def searched(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Path_:
+def searched(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Qualities:
     """Quality after each trial of this project's search."""
     search = SearchPlan.model_validate(
         {
@@ -182,7 +195,7 @@ def searched(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Path
     return qualities(surrogate, [(cell.params, cell.values) for cell in history])
 
 
-def peer(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Path_:
+def peer(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Qualities:
     """The same of plain Optuna, its sampler as it comes but for the population."""
     chosen: Any = optuna.samplers.TPESampler(seed=seed)
     if sampler == "nsga2":
@@ -204,7 +217,7 @@ def peer(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Path_:
     return qualities(surrogate, seen)
 
 
-def drawn(surrogate: Surrogate, seed: int, trials: int) -> Path_:
+def drawn(surrogate: Surrogate, seed: int, trials: int) -> Qualities:
     """The same of random draws."""
     rng = np.random.default_rng([seed, 3])
     seen = []
@@ -216,7 +229,7 @@ def drawn(surrogate: Surrogate, seed: int, trials: int) -> Path_:
     return qualities(surrogate, seen)
 
 
-def qualities(surrogate: Surrogate, seen: Sequence[tuple[Point, tuple[float, ...]]]) -> Path_:
+def qualities(surrogate: Surrogate, seen: Sequence[tuple[Point, tuple[float, ...]]]) -> Qualities:
     """After each trial, the distance from the best of what was then taken for best."""
     if surrogate.reference is None:
         found, ahead, true = [], np.inf, np.inf
