@@ -181,7 +181,9 @@ def run(
     execution = Execution(threads=threads, device=used, ranks=ranks)
     points = None
     if plan.search is not None:
-        points = start.points_of(plan.search, plan.primary, data_dir, places, execution)
+        points = start.points_of(
+            plan.search, plan.primary, data_dir, places, execution, tolerant=dry_run
+        )
     if (before is None or extend) and not missing:
         check_data(plan, places, points.probes() if points else ())
         if points:

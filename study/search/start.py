@@ -26,6 +26,8 @@ def points_of(
     data_dir: Path | None,
     places: dict[str, str],
     execution: Execution,
+    *,
+    tolerant: bool = False,
 ) -> Points:
     """What makes specs of a search's points.
 
@@ -35,13 +37,14 @@ def points_of(
         data_dir: Folder of the source's own files.
         places: Digest to folder; what specs name is added.
         execution: Of every trial.
+        tolerant: As of `Resolver`.
     """
     estimator = None
     if asks_cost(search):
         from study.cost.trial import Estimator  # imports transformers
 
         estimator = Estimator(places, execution, None)
-    return Points(search, Resolver(data_dir, primary, places=places), estimator)
+    return Points(search, Resolver(data_dir, primary, tolerant, places), estimator)
 
 
 def start(points: Points, root: Place) -> Search:
