@@ -12,6 +12,10 @@ class UserError(Exception):
     """
 
 
+SECRET_KEYS = r"password|passwd|pwd|token|secret|access_?key|signature|sig|credential"
+"""What names a secret in the part of a URL behind its question mark."""
+
+
 def redacted(text: str) -> str:
     """`text` with the secrets of URLs replaced by `***`: passwords, and tokens of HTTP."""
 
@@ -21,4 +25,5 @@ def redacted(text: str) -> str:
             return f"{found[1]}://{user}:***@"
         return f"{found[1]}://***@" if found[1].startswith("http") else found[0]
 
-    return re.sub(r"(\w+)://([^/@\s]+)@", hide, text)
+    text = re.sub(r"(\w+)://([^/@\s]+)@", hide, text)
+    return re.sub(rf"(?i)([?&][\w.-]*(?:{SECRET_KEYS})[\w.-]*=)[^&\s'\"]+", r"\1***", text)

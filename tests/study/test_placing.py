@@ -14,7 +14,7 @@ from study.launch import nodes as nodes_module
 from study.launch import placing as placing_module
 from study.launch.nodes import Node, read_proof, refuse_another_root, shared_root
 from study.launch.patience import GIVEN_UP, RETRIES, Patience
-from study.launch.placing import placing
+from study.launch.placing import lacking, placing
 from study.launch.resources import part_of_gpu, request, slots, smallest_gpu
 from tests.samples import values
 from trainables.errors import UserError
@@ -81,6 +81,27 @@ def test_a_trial_asks_for_its_threads_and_its_part_of_a_gpu() -> None:
     config = {"spec": other.model_dump_json(exclude_none=True)}
     assert request(parts, Execution(device="cuda"), config).bundles == [{"CPU": 1, "GPU": 1.0}]
     assert request(parts, Execution(), config).bundles == [{"CPU": 1}]
+
+
+def test_a_trial_over_several_gpus_has_them_alone() -> None:
+    several = Execution(threads=2, device="cuda", ranks=4)
+    assert request({}, several, {}).bundles == [{"CPU": 8, "GPU": 4}]
+    assert slots([node("a", cpus=16, gpus=8), node("b", cpus=8, gpus=3)], several) == 2
+
+
+def test_what_another_machine_lacks_is_put_under_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "file").touch()
+    places = {"d" * 20: str(tmp_path / "data"), "e" * 20: "/not/here"}
+    lacks = lambda nodes, *_: {node.id: list(places) for node in nodes}  # noqa: E731
+    monkeypatch.setattr(placing_module, "on_each", lacks)
+    assert lacking(places, [node("head"), node("a")]) == ["d" * 20]
+    assert lacking(places, [node("head", cpus=0)]) == ["d" * 20], "machines are still to come"
+    assert lacking(places, [node("head")]) == []
+    monkeypatch.setattr(placing_module, "on_each", lambda nodes, *_: {n.id: [] for n in nodes})
+    assert lacking(places, [node("head"), node("a")]) == []
 
 
 def test_machines_that_go_away_are_no_failure() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -31,13 +32,14 @@ def postgres() -> Iterator[Server]:
 
 
 def start(root: Path, space: Path, storage: str, tracking: str, name: str) -> subprocess.Popen[str]:
+    """A study whose URLs hold the password: `s` in its environment, any other as typed."""
     words = ["study/run.py", "--space", str(space), "--root", str(root), "--name", name]
     words += ["--workers", "1", "--seeds", "3", "--tracking-uri", tracking]
+    words += [] if name == "s" else ["--storage", storage]
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=ROOT,
-        env=os.environ
-        | {"STUDY_STORAGE": storage.replace(f":{PASSWORD}@", "@"), "PGPASSWORD": PASSWORD},
+        env=os.environ | {"STUDY_STORAGE": storage},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -111,6 +113,28 @@ def test_two_studies_at_once_and_a_restart_in_the_middle(postgres: Server, tmp_p
         if path.is_file():
             assert PASSWORD.encode() not in path.read_bytes(), path
     assert PASSWORD not in "".join(said)
+
+
+def test_a_study_that_is_interrupted_does_not_say_the_password(
+    postgres: Server, tmp_path: Path
+) -> None:
+    storage, tracking = postgres.create("ledger2"), postgres.create("mlflow2")
+    study = start(tmp_path / "root", write_space(tmp_path), storage, tracking, "t")
+    while not list(tmp_path.glob("root/trials/*/attempts")):
+        assert study.poll() is None, study.communicate()[0]
+        time.sleep(0.1)
+    study.send_signal(signal.SIGINT)
+    said = study.communicate()[0]
+    assert study.returncode == 130, said
+    assert "resume with" in said
+    assert "study:***@127.0.0.1" in said
+    assert PASSWORD not in said
+    for path in tmp_path.rglob("*"):
+        assert not (path.is_file() and PASSWORD.encode() in path.read_bytes()), path
+    with create_engine(tracking).connect() as connection:
+        for table in ("tags", "params", "runs", "experiments", "inputs", "datasets"):
+            rows = connection.execute(text(f"SELECT * FROM {table}")).all()
+            assert PASSWORD not in repr(rows)
 
 
 def test_secrets_of_urls_are_hidden() -> None:
