@@ -20,6 +20,7 @@ import argparse
 import json
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.figures import Figure, figure, show
 from study.answer.results import committed_results
@@ -234,7 +237,7 @@ def asha(grid: Grid, root: Path, workers: int) -> tuple[list[Outcome], int]:
             taken[digest] = stopped[digest].step * (plan.specs[digest].batch_size or 0)
         complete = {digest: values[digest] for digest in cells if digest in values}
         best = max(complete, key=lambda digest: complete[digest])
-        different += sum(v != grid.values[cells[digest], seed] for digest, v in complete.items())
+        different += sum(bool(v != grid.values[cells[d], seed]) for d, v in complete.items())
         outcomes.append(Outcome(sum(taken.values()) / whole, grid.regret(cells[best])))
     return outcomes, different
 
@@ -297,7 +300,7 @@ def figures(root: Path, seeds: int, workers: int) -> list[Figure]:
             "ASHA: mean regret against random search at equal cost",
             mean,
             chance,
-            chance / mean if mean else 1e9,
+            _times(chance, mean),
             unit="mAP",
             goal="ratio >= 1",
         ),
@@ -319,7 +322,7 @@ def figures(root: Path, seeds: int, workers: int) -> list[Figure]:
                 f"{kind}, replayed: mean regret, random at equal cost",
                 outcome.regret,
                 chance,
-                chance / outcome.regret if outcome.regret else 1e9,
+                _times(chance, outcome.regret),
                 unit="mAP",
             ),
         ]
@@ -327,6 +330,11 @@ def figures(root: Path, seeds: int, workers: int) -> list[Figure]:
 
 
 KINDS: tuple[Kind, ...] = ("asha", "hyperband", "median", "bootstrap")
+
+
+def _times(chance: float, regret: float) -> float:
+    """How many times as large a regret is; without bound where ours is none."""
+    return chance / regret if regret > 0 else 1e9
 
 
 def _half(grid: Grid) -> np.ndarray:
