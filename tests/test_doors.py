@@ -76,7 +76,11 @@ def family(ancestor: int) -> list[int]:
 
 def given(found: list[Listener]) -> dict[str, list[str]]:
     """What strangers are given at each port, without those that refuse."""
-    doors = {f"{d.port} {d.command}": answers("127.0.0.1", d.port) for d in found}
+    hosts = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}
+    doors = {
+        f"{door.port} {door.command}": answers(hosts.get(door.address, door.address), door.port)
+        for door in found
+    }
     return {door: said for door, said in doors.items() if said not in ([], ["nobody"])}
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -30,14 +32,11 @@ def free() -> int:
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def head() -> Iterator[dict[str, str]]:
     """The environment of a head whose servers run."""
     programs()
-    state = tmp_path_factory.mktemp("head")
-    # PostgreSQL's own user must pass through the folders above its data, where tests run as root
-    for folder in (state, state.parent, state.parent.parent):
-        if folder.owner() == "root" and folder != Path("/tmp"):
-            folder.chmod(0o755)
+    # not in pytest's folder: PostgreSQL's own user must pass through those above its data
+    state = Path(tempfile.mkdtemp(prefix="study-head-"))
     ports = {"STUDY_POSTGRES_PORT": str(free()), "STUDY_MLFLOW_PORT": str(free())}
     environment = os.environ | ports | {"STUDY_STATE": str(state), "HOME": str(state)}
     environment["STUDY_VENV"] = os.environ.get("VIRTUAL_ENV", str(ROOT / ".venv"))
@@ -47,6 +46,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         call(environment, "stop")
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def call(environment: dict[str, str], word: str) -> subprocess.CompletedProcess[str]:
