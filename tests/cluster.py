@@ -191,6 +191,7 @@ class Study:
         )
         exec_words = ["ray", "exec", "--no-config-cache", str(cluster.file), command]
         self.log.unlink(missing_ok=True)
+        self.earlier = {attempt for attempt, _ in self.claims()}
         self.process = cluster.hosts.laptop.start("bash", "-c", _AT_HOME, "bash", *exec_words)
 
     def wait(self, seconds: float = STUDY_SECONDS) -> str:
@@ -224,6 +225,8 @@ class Study:
 
         def seen() -> bool:
             for attempt, claim in self.claims():
+                if attempt in self.earlier:
+                    continue
                 trial = attempt.parents[1]
                 saved = (attempt / "checkpoint/manifest.json").exists()
                 if claim["host"] == host and saved and not (trial / "manifest.json").exists():

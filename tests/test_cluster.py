@@ -163,17 +163,27 @@ def test_a_network_that_is_cut(cluster: Cluster, whole: Whole) -> None:
     cluster.heal()
 
 
-def test_a_head_that_is_replaced(cluster: Cluster, whole: Whole) -> None:
+def test_a_head_that_dies_twice(cluster: Cluster, whole: Whole) -> None:
     study = start(cluster, "headless")
     study.midway("head")
-    cluster.hosts.switch_off("head", lost=True)
+    cluster.hosts.switch_off("head")
     study.abandon()
-    assert len(study.results()) < len(whole.results)
     cluster.hosts.switch_on("head")
     cluster.up()
+
     again = start(cluster, "headless")
-    printed = again.wait()
-    assert_once(again, whole.results)
+    again.midway("head")
+    cluster.hosts.switch_off("head", lost=True)
+    again.abandon()
+    assert len(again.results()) < len(whole.results)
+    cluster.hosts.switch_on("head")
+    # the laptop's Ray believes that a head of this address has its files already
+    cluster.down()
+    cluster.up()
+
+    last = start(cluster, "headless")
+    printed = last.wait()
+    assert_once(last, whole.results)
     assert table(printed) == whole.table
 
 
