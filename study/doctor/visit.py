@@ -36,7 +36,8 @@ def visit(
     try:
         if address is None:
             facts = Facts.of(examine(*asked))
-            machines, clocks, found = {facts.host: facts}, {}, list[Finding]()
+            machines = {facts.host: facts}
+            clocks, found = dict[str, Clock](), list[Finding]()
         else:
             machines, clocks, found = _everywhere(address, state, asked)
         together = len(seen(root, question)) if machines else 0

@@ -48,7 +48,8 @@ def alive() -> list[Node]:
     import ray
 
     own = ray.get_runtime_context().get_node_id()
-    found = [_node(entry, own) for entry in ray.nodes() if entry["Alive"]]
+    entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    found = [_node(entry, own) for entry in entries if entry["Alive"]]
     return sorted(found, key=lambda node: (not node.here, node.host))
 
 
