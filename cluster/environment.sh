@@ -17,6 +17,8 @@ export DASHBOARD_METRIC_PORT=-1
 
 # Nothing leaves the cluster.
 export RAY_USAGE_STATS_ENABLED=0
+# Ray would tell its makers even that it must not report.
+export RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true HF_HUB_DISABLE_TELEMETRY=1
 
 # Databases, locks and the cache lie on the node's own disk, wherever --root is.

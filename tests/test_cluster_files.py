@@ -212,6 +212,7 @@ def test_what_the_environment_of_a_node_says(tmp_path: Path) -> None:
     assert found["RAY_AUTH_TOKEN_PATH"] == f"{tmp_path}/.ray/auth_token"
     assert found["PATH"].startswith(f"{ROOT}/.venv/bin:")
     assert found["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert found["RAY_USAGE_STATS_REPORT_URL"].startswith("http://127.0.0.1:")
     assert found["RAY_enable_metrics_collection"] == "0"
     assert found["STUDY_STATE"] == f"{tmp_path}/study-state"
 

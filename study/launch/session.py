@@ -26,6 +26,9 @@ OBJECT_STORE_BYTES = 100_000_000
 """Trials hand over numbers only."""
 
 
+NOWHERE = "http://127.0.0.1:9"
+"""Where Ray reports to that it must not report: it tells its makers even that."""
+
 STARTS = 4
 """How often a local Ray is started: it gives itself half a minute each time."""
 
@@ -50,6 +53,7 @@ def set_environment(token_folder: Path | None) -> None:
     os.environ.update(
         {
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_USAGE_STATS_REPORT_URL": NOWHERE,
             # servers of figures, which ask for no token: none, or at a port that cannot be opened
             "RAY_enable_metrics_collection": "0",
             "AUTOSCALER_METRIC_PORT": "-1",
@@ -107,7 +111,10 @@ def _start(processors: int, temporary: Path) -> None:
         UserError: It never comes up.
     """
     import ray
+    from ray._private import services
 
+    # Without its pages it is there only to report, and asks clouds' servers who they are for that
+    services.start_api_server = lambda *_, **__: (None, None)
     for _ in range(STARTS):
         try:
             ray.init(
