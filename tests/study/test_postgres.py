@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 
 from study.ledger import Ledger
 from tests.postgres import PASSWORD, Server, server
@@ -131,10 +131,12 @@ def test_a_study_that_is_interrupted_does_not_say_the_password(
     assert PASSWORD not in said
     for path in tmp_path.rglob("*"):
         assert not (path.is_file() and PASSWORD.encode() in path.read_bytes()), path
-    with create_engine(tracking).connect() as connection:
-        for table in ("tags", "params", "runs", "experiments", "inputs", "datasets"):
-            rows = connection.execute(text(f"SELECT * FROM {table}")).all()
-            assert PASSWORD not in repr(rows)
+    for url in (storage, tracking):
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            for table in inspect(engine).get_table_names():
+                rows = connection.execute(text(f'SELECT * FROM "{table}"')).all()
+                assert PASSWORD not in repr(rows), table
 
 
 def test_secrets_of_urls_are_hidden() -> None:
