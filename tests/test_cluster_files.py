@@ -258,8 +258,10 @@ def test_aws_would_start_it_with_one_door(tmp_path: Path, monkeypatch: pytest.Mo
         iam = boto3.client("iam")
         for role in ("head", "worker"):
             iam.create_instance_profile(InstanceProfileName=f"hybrid-batch-study-{role}")
-        ready = bootstrap_aws(prepared(config))
-        provider = AWSNodeProvider(ready["provider"], ready["cluster_name"])
+        ready = bootstrap_aws(prepared(config))  # type: ignore[no-untyped-call]
+        provider = AWSNodeProvider(  # type: ignore[no-untyped-call]
+            ready["provider"], ready["cluster_name"]
+        )
         for name, entry in ready["available_node_types"].items():
             provider.create_node(entry["node_config"], {"ray-node-type": name}, 1)
         ec2 = boto3.client("ec2")

@@ -55,8 +55,12 @@ def test_a_space_is_planned(tmp_path: Path) -> None:
 def test_a_benchmark_is_loaded_and_an_encoder_evaluated_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = ["1\tWo ist das Salz?\tWhere is the salt?\tDas Salz steht hier.\tThe salt is here.",
-            "2\tWer singt?\tWho sings?\tEs singt Maria.\tIt is Maria who sings."]  # fmt: skip
+    rows = [
+        "1	de	Wo ist das Salz?	Das Salz steht hier.",
+        "1	en	Where is the salt?	The salt is here.",
+        "2	de	Wer singt?	Es singt Maria.",
+        "2	en	Who sings?	It is Maria who sings.",
+    ]
     (tmp_path / "faq.tsv").write_text("\n".join(rows), encoding="utf-8")
     source = executed("benchmark")["FAQ"]
     monkeypatch.setitem(catalog.table(), "faq", source)

@@ -86,7 +86,8 @@ def rule_of(pruning: Pruning, root: Place) -> Rule:
                 mode="max",
                 grace_period=fidelity.first,
                 min_samples_required=fidelity.enough,
-                min_time_slice=math.inf,  # never paused: a pause is a checkpoint of Tune's
+                # never paused: a pause is a checkpoint of Tune's
+                min_time_slice=math.inf,  # type: ignore[arg-type]
             ),
             "below the median of the others' running means",
         )
@@ -115,7 +116,7 @@ class RungScheduler(Unpickled, FIFOScheduler):
 
     def __init__(self, judge: Judge | None) -> None:
         """Keep the judge; None where nothing is looked at."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.judge = judge
         self.stopped: dict[str, str] = {}
 

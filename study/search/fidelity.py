@@ -36,12 +36,12 @@ class Fidelity(Frozen):
     """
 
     kind: Kind = "none"
-    first: int = Field(1000, ge=2)
-    factor: int = Field(3, ge=2)
-    brackets: int = Field(3, ge=1)
-    level: float = Field(0.05, gt=0, lt=1)
-    slack: float = Field(0.0, ge=0)
-    enough: int = Field(3, ge=1)
+    first: int = Field(default=1000, ge=2)
+    factor: int = Field(default=3, ge=2)
+    brackets: int = Field(default=3, ge=1)
+    level: float = Field(default=0.05, gt=0, lt=1)
+    slack: float = Field(default=0.0, ge=0)
+    enough: int = Field(default=3, ge=1)
 
     @model_validator(mode="after")
     def _no_idle_keys(self) -> Self:

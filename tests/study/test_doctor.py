@@ -43,7 +43,8 @@ RAY = Listener("0.0.0.0", 6379, "/x/gcs_server --log", guarded=True, metrics=Fal
 
 def machines(**changes: Any) -> dict[str, Facts]:
     """A good head, and a worker that differs."""
-    worker = dataclasses.replace(GOOD, **({"host": "worker", "claimed": False} | changes))
+    differing: dict[str, Any] = {"host": "worker", "claimed": False} | changes
+    worker = dataclasses.replace(GOOD, **differing)
     return {"head": GOOD, "worker": worker}
 
 

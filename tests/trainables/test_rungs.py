@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,7 +99,12 @@ def test_an_attempt_takes_along_what_earlier_ones_looked_at(
         run(spec, folder, *RUNGS)
     monkeypatch.delenv(faults.VARIABLE)
     looked = []
-    monkeypatch.setattr(recipe, "evaluate", lambda *a, **k: looked.append(0) or evaluate(*a, **k))
+
+    def looking(*given: Any, **named: Any) -> Any:
+        looked.append(0)
+        return evaluate(*given, **named)
+
+    monkeypatch.setattr(recipe, "evaluate", looking)
     events = run(spec, folder, *RUNGS)
     again = {"rung.ranks": 1, "rung.written": 0, "step": 1}[point]
     assert len(looked) == again + 2, "the end is evaluated on two benchmarks"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.answer.answer import Answer, Stored, answer, stored
+from study.answer.answer import Answer, answer, stored
+from study.answer.contrasts import Stored
 from study.answer.scores import Scores
 from study.answer.words import words
 from study.plan import Plan
