@@ -74,8 +74,8 @@ def test_a_model_beats_its_own_start(sampler: str) -> None:
     ("sampler", "trials"),
     [
         ("random", 500),
-        ("qmc", 500),
-        ("grid", 500),
+        ("qmc", 60),
+        ("grid", 60),
         ("tpe", 40),
         ("nsga2", 40),
         pytest.param("tpe", 500, marks=pytest.mark.slow),
