@@ -30,15 +30,11 @@ STATES = {
     "pruned": TrialState.PRUNED,
 }
 
-CANDIDATES = 128
-"""Of TPE, of which the most promising is taken. Optuna's 24 leave too much to chance in the first
-tens of cells (benchmarks/search.py); more cost milliseconds."""
-
 
 class Asked:
     """One history, which may be asked for several points with different seeds.
 
-    TPE draws a setting only where it has an effect and models those together that occur together.
+    TPE draws a setting only where it has an effect.
     The others want the same settings in every cell: where one has no effect it keeps a silent
     value, for a genetic sampler one drawn by the cell's number, so that a child may inherit it.
     """
@@ -84,15 +80,9 @@ class Asked:
             return NSGAIIISampler(seed=seed, population_size=size)
         if self.search.sampler == "gp":
             return GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
-        conditional = any(searched.when for searched in self.search.ranges.values())
-        together = True if conditional else None
-        return TPESampler(
-            seed=seed,
-            n_startup_trials=STARTUP,
-            n_ei_candidates=CANDIDATES,
-            group=conditional,
-            multivariate=together,
-        )
+        # as it comes: what did better on smooth surrogates (a quasi-random start, more candidates,
+        # groups) did worse on the mixed and noisy one (benchmarks/search.py)
+        return TPESampler(seed=seed, n_startup_trials=STARTUP)
 
     def _select(self) -> None:
         """Choose the parents of each generation, once, by a seed of the generation's own.
