@@ -185,7 +185,9 @@ class Driver:
         return None
 
     def _job(self, digest: str) -> Job:
-        """A trial to run; only a cell's first one in a search may be stopped early."""
+        """A trial to run; of a search only a cell's first one may be stopped early."""
+        if self.plan.search is None:
+            return Job(digest, self.plan.specs[digest])
         trials = (t for cell in self.plan.cells for t in cell.trials if t.digest == digest)
         first = any(trial.phase == "search" and trial.seed == 0 for trial in trials)
         return Job(digest, self.plan.specs[digest], whole=not first)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 from study.search import finite
 from study.search.history import STARTUP, Tried, generation_of, named
@@ -118,6 +117,8 @@ def _holds(params: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
 
 def _sobol(search: SearchPlan, number: int) -> Shares:
     """Point `number` of a scrambled Sobol sequence (Owen 1998) over all settings."""
+    from scipy.stats import qmc  # takes seconds to import, and most commands suggest nothing
+
     sobol = qmc.Sobol(len(search.ranges), scramble=True, rng=np.random.default_rng(search.seed))
     if number:
         sobol.fast_forward(number)

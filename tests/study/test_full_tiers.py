@@ -50,10 +50,16 @@ def test_a_full_tier_is_planned_without_anything_at_hand(
 @pytest.mark.parametrize("name", space_names())
 def test_a_full_tier_names_seeds_validation_margins_and_what_it_tunes(name: str) -> None:
     missing: dict[str, str] = {}
-    plan, _ = make_plan(load_space(name), name, "full", {}, missing=missing)
+    space = load_space(name)
+    searched = space.optimized("full")
+    plan, _ = make_plan(space, name, "full", {}, missing=missing, optimize=searched)
     trained = [cell for cell in plan.cells if cell.is_arm]
-    assert min(len(cell.trials) for cell in trained) >= 5
-    assert plan.tuned == ("learning_rate",)
+    if plan.search is None:
+        assert min(len(cell.trials) for cell in trained) >= 5
+        assert plan.tuned == ("learning_rate",)
+    else:
+        assert plan.search.confirm.seeds >= 5
+        assert "learning_rate" in plan.search.ranges
     for spec in plan.specs.values():
         assert spec.validation is not None
         assert spec.validation.name not in (spec.test.name, *(r.name for r in spec.also or ()))
