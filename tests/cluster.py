@@ -185,8 +185,10 @@ class Study:
         self.root = cluster.hosts.shared / root
         self.log = self.root.with_suffix(".log")
         inside = SHARED / self.log.name
+        # studies of one name in several roots, so one state folder each
+        self.places = f"--root {SHARED / root} --state {HOME}/study-state/{root}"
         command = (
-            f"cd {PROJECT} && python study/run.py --root {SHARED / root} --name s --address auto "
+            f"cd {PROJECT} && python study/run.py {self.places} --name s --address auto "
             f"{' '.join(words)} > {inside} 2>&1 < /dev/null; echo ENDED $? >> {inside}"
         )
         exec_words = ["ray", "exec", "--no-config-cache", str(cluster.file), command]

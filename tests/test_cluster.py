@@ -105,11 +105,9 @@ def assert_once(study: Study, expected: Mapping[str, bytes]) -> None:
 
 def status(study: Study) -> dict[str, Any]:
     """What `status --json` says on the head."""
-    root = SHARED / study.root.name
     file = study.root.with_suffix(".json")
-    study.cluster.execute(
-        f"cd {PROJECT} && python -m study status s --root {root} --json > {SHARED / file.name}"
-    )
+    command = f"python -m study status s {study.places} --json > {SHARED / file.name}"
+    study.cluster.execute(f"cd {PROJECT} && {command}")
     report: dict[str, Any] = json.loads(file.read_bytes())
     return report
 

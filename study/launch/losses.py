@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayError,
+)
 
 from trainables.failures import Reason
 from trainables.kernel import kernel_kills
@@ -46,6 +52,9 @@ class Losses:
         gone = isinstance(error, NodeDiedError) or getattr(error, "preempted", False)
         if gone or any(word in said.lower() for word in NODE_GONE):
             return "node lost", "the machine of its worker went away"
+        if isinstance(error, ActorUnavailableError) and not self.local:
+            # the worker may live: the network to it was cut, which is no fault of the trial
+            return "node lost", "the network to the machine of its worker was cut"
         if error is None or isinstance(error, (ActorDiedError, RayError)):
             return "killed", "its worker died and nothing says why"
         return "error", f"{type(error).__name__}: {said}"[:500]

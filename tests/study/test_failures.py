@@ -169,7 +169,13 @@ def test_memory_lost_twice_outside_of_the_trial_is_given_up(tmp_path: Path) -> N
 
 
 def test_a_lost_worker_is_out_of_memory_only_with_evidence() -> None:
-    from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayError
+    from ray.exceptions import (
+        ActorDiedError,
+        ActorUnavailableError,
+        NodeDiedError,
+        OutOfMemoryError,
+        RayError,
+    )
 
     losses = Losses(kernel_kills=None, local=True)
     assert losses.explain(ActorDiedError())[0] == "killed"
@@ -177,6 +183,9 @@ def test_a_lost_worker_is_out_of_memory_only_with_evidence() -> None:
     monitored: RayError = OutOfMemoryError("x")  # type: ignore[no-untyped-call]
     assert losses.explain(gone)[0] == "node lost"
     assert losses.explain(monitored)[0] == "out of memory"
+    cut: RayError = ActorUnavailableError("socket closed", None)
+    assert losses.explain(cut)[0] == "killed"
+    assert Losses(kernel_kills=None, local=False).explain(cut)[0] == "node lost"
     counted = Losses(kernel_kills=-1, local=True)
     assert counted.explain(ActorDiedError())[0] in ("out of memory", "killed")
 
