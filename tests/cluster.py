@@ -18,8 +18,8 @@ from trainables import faults
 PROJECT = HOME / "hybrid-batch-study"
 """Where `file_mounts` puts the project on every node."""
 
-JOIN_SECONDS = 900.0
-"""For a node to join, or to go, on a busy machine; half a minute on an idle one."""
+JOIN_SECONDS = 300.0
+"""For a node to join, or to go; half a minute on an idle machine."""
 
 STUDY_SECONDS = 1800.0
 """For a study of a test on a busy machine; one minute on an idle one."""
@@ -114,19 +114,18 @@ class Cluster:
         """`ray up`, and wait until all nodes have joined.
 
         Raises:
-            HostError: They have not, three times: Ray gives a head half a minute to start, which
-                is not enough on a busy machine.
+            HostError: They have not, three times. Ray gives a node half a minute to start, which is
+                not enough on a busy machine, and a worker that was too slow is not tried again.
         """
         for name in (self.head, *self.workers):
             self.prepare(name)
         for left in (2, 1, 0):
             try:
                 self._laptop(f"ray up -y --no-config-cache {self.file} 2>&1")
-                break
+                return self.wait(self.expected)
             except HostError:
                 if not left:
                     raise
-        self.wait(self.expected)
 
     def down(self) -> None:
         """`ray down`."""
