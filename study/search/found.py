@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from study.search.asked import AskedTrial
-from study.search.history import Tried, named
+from study.search.history import Tried, front, named
 from study.search.rungs import Rung
 from study.search.seen import values_of
 from study.spaces.optimize import SearchPlan
@@ -209,22 +209,9 @@ def best_of(search: SearchPlan, cells: Sequence[Found]) -> Found | None:
 
 
 def ahead(search: SearchPlan, cells: Sequence[Found]) -> list[Found]:
-    """The cells within all constraints that no other beats in every objective (Pareto)."""
-    signs = [objective.sign for objective in search.objectives]
-    known = [
-        (cell, tuple(sign * mean for sign, mean in zip(signs, cell.means, strict=True)))
-        for cell in cells
-        if cell.feasible
-    ]
-
-    def beaten(mine: tuple[float, ...]) -> bool:
-        return any(
-            other != mine and all(a >= b for a, b in zip(other, mine, strict=True))
-            for _, other in known
-        )
-
-    kept = [(cell, values) for cell, values in known if not beaten(values)]
-    return [cell for cell, _ in sorted(kept, key=lambda pair: pair[1], reverse=True)]
+    """The cells within all constraints that no other beats in every objective, best first."""
+    by_name = {named(cell.params): cell for cell in cells}
+    return [by_name[named(cell.params)] for cell in front(search, tried(cells))]
 
 
 def course(search: SearchPlan, visits: Sequence[Visit]) -> list[Best]:
