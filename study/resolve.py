@@ -87,7 +87,8 @@ class Resolver:
 
         def make() -> tuple[EncoderRef, str | None]:
             try:
-                return encoders.reference(settings.encoder, settings.benchmark, chosen)
+                tested, _ = catalog.split_name(settings.benchmark)
+                return encoders.reference(settings.encoder, tested, chosen)
             except UserError as error:
                 if not self.tolerant or encoders.is_embedded(settings.encoder):
                     raise
