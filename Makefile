@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 EXACT := $(if $(filter file,$(origin PYTHON)),,--exact-python)
 INSTALL = $(PYTHON) requirements/install.py
 
-.PHONY: demo test test-study test-trainables test-slow chaos cluster-test lint format install install-dev \
+.PHONY: demo test test-studies test-parts test-slow chaos cluster-test lint format install install-dev \
 	peers real axe lock clean-env need-python
 
 demo: install
@@ -17,13 +17,13 @@ demo: install
 
 # The two halves share nothing, so that two cores take half the time.
 test: lint
-	@$(MAKE) --no-print-directory -j2 test-study test-trainables
+	@$(MAKE) --no-print-directory -j2 test-studies test-parts
 
-test-study:
-	$(BIN)/python -m pytest tests/study
+test-studies:
+	$(BIN)/python -m pytest tests/study/test_*.py
 
-test-trainables:
-	$(BIN)/python -m pytest tests/trainables tests/test_*.py
+test-parts:
+	$(BIN)/python -m pytest tests/study/*/ tests/trainables tests/test_*.py
 
 test-slow: install-dev
 	$(BIN)/python -m pytest -m slow

@@ -32,12 +32,14 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.figures import Figure, figure, show
-from study.answer.results import committed_results
+from study.committed import committed_results
 from study.launch import launch as launcher
-from study.launch.launch import Job, Orders, Progress
-from study.plan import Plan, make_plan
-from study.search.fidelity import Fidelity, Kind
-from study.search.rungs import Judge, Pruning, Rung, pruned
+from study.launch.orders import PRUNED, Job, Orders, Progress
+from study.plan import Plan
+from study.planning import make_plan
+from study.rungs import Rung, pruned
+from study.search.judge import Judge, Pruning
+from study.spaces.fidelity import Fidelity, Kind
 from study.spaces.schema import Space
 from trainables.spec import Execution
 from trainables.trial_folder import TrialFolder, read_json
@@ -99,7 +101,7 @@ class Heard:
 
     def finished(self, digest: str, reason: str, detail: str) -> None:
         """Say how a trial failed: none should."""
-        if reason not in ("", launcher.PRUNED):
+        if reason not in ("", PRUNED):
             print(f"{digest}: {reason}: {detail}", flush=True)
 
 

@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figures import Figure, figure, show  # noqa: E402
-from study.plan import Plan, make_plan  # noqa: E402
+from study.plan import Plan  # noqa: E402
+from study.planning import make_plan  # noqa: E402
 from study.spaces.schema import load_space, parse_assignments  # noqa: E402
 from trainables.spec import Execution  # noqa: E402
 

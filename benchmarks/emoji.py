@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 
 from study.answer.bootstrap import bootstrap, percentile_interval  # noqa: E402
 from study.answer.scores import Scores, scores  # noqa: E402
-from study.plan import make_plan  # noqa: E402
+from study.planning import make_plan  # noqa: E402
 from study.spaces.schema import Space  # noqa: E402
 from tests.emoji_clip import make_emoji_clip  # noqa: E402
 from trainables.cache import Cache  # noqa: E402

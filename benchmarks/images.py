@@ -28,7 +28,8 @@ from benchmarks.figures import Figure, figure, show  # noqa: E402
 from trainables.cache import Cache  # noqa: E402
 from trainables.data.pictures import Picture  # noqa: E402
 from trainables.encoders.encoder import Embeddings  # noqa: E402
-from trainables.encoders.image_tower import Pixels, VisionTower  # noqa: E402
+from trainables.encoders.image_tower import Pixels  # noqa: E402
+from trainables.encoders.vision_tower import VisionTower  # noqa: E402
 from trainables.evaluation.pictures import PictureStore, encode_chunks  # noqa: E402
 
 SIZE = 500, 375

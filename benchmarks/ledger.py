@@ -24,7 +24,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.figures import Figure, figure, show  # noqa: E402
 from study.driver import Driver  # noqa: E402
 from study.ledger import Ledger  # noqa: E402
-from study.plan import Plan, make_plan  # noqa: E402
+from study.plan import Plan  # noqa: E402
+from study.planning import make_plan  # noqa: E402
 from study.spaces.schema import load_space  # noqa: E402
 from study.study_folder import StudyFolder  # noqa: E402
 from study.view import View  # noqa: E402

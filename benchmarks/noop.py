@@ -18,8 +18,8 @@ import transformers
 
 from trainables import faults, storage
 from trainables.failures import TrialFailedError, describe
-from trainables.finetune import Event
 from trainables.spec import Execution, Spec
+from trainables.training import Event
 from trainables.trial_folder import Attempt, TrialFolder
 
 NOTES = "NOOP_NOTES"

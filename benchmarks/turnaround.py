@@ -196,8 +196,8 @@ def turnarounds(lines: list[Line]) -> list[float]:
 def run_ours(folder: Path, trials: int) -> dict[str, float]:
     """Run the study in this process, and look for every record afterwards."""
     from benchmarks.ledger import open_driver
-    from study.launch.launch import Orders
-    from study.plan import make_plan
+    from study.launch.orders import Orders
+    from study.planning import make_plan
     from study.spaces.schema import load_space
     from trainables import faults
     from trainables.spec import Execution
@@ -230,7 +230,7 @@ def run_ours(folder: Path, trials: int) -> dict[str, float]:
 
 def missing(digests: set[str], driver: Any, root: Path) -> int:
     """Records that are not where they must be: in ledger, folders, events and MLflow."""
-    from study.answer.results import committed_results
+    from study.committed import committed_results
     from study.ledger import Ledger
     from tests.study.inline import mlflow_trials
 

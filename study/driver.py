@@ -9,17 +9,17 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from study.answer.results import committed_results
+from study.asked import AskedTrial
+from study.committed import committed_results
 from study.launch import launch as launcher
-from study.launch.launch import PRUNED, Job, Jobs, Orders, Progress, Wait
+from study.launch.orders import PRUNED, Job, Jobs, Orders, Progress, Wait
 from study.ledger import Ledger
 from study.ledger_rows import STATES, Row
 from study.plan import Plan
 from study.progress import StudyProgress
-from study.search.asked import AskedTrial
+from study.rungs import Rung
 from study.search.budget import RESUMED, Clock, died
 from study.search.pruning import last_rungs, pruning_of
-from study.search.rungs import Rung
 from study.search.search import Over, Search, Seen, Waiting
 from study.study_folder import StudyFolder
 from study.view import View
@@ -170,8 +170,7 @@ class Driver:
         result = committed_results(self.root, [digest]).get(digest)
         if result is None:
             self._quarantine([digest])
-        self.ledger.add(digest, asked.seed, asked.params)
-        self.rows = {row.digest: row for row in self.ledger.rows()}
+        self.rows[digest] = self.ledger.add(digest, asked.seed, asked.params)
         faults.at("asked.planned", digest=digest)
         if result is None:
             if self.progress:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from study import ledger_file
 from study.ledger_rows import STATES, Row, attributes, insert_rows, read_rows
 from study.ledger_server import outlast
-from study.search.rungs import Rung
+from study.rungs import Rung
 from trainables import faults
 from trainables.errors import UserError, redacted
 
@@ -80,14 +80,16 @@ class Ledger:
         """One row a digest, the latest of each, in the order in which they were planned."""
         return self._believed(lambda: read_rows(self.storage, self.study_id), [])
 
-    def add(self, digest: str, seed: int | None, params: Mapping[str, Any]) -> None:
-        """Plan a trial."""
-        self.add_all([Row(0, digest, "planned", "", seed, dict(params))])
+    def add(self, digest: str, seed: int | None, params: Mapping[str, Any]) -> Row:
+        """Plan a trial; its row."""
+        row = Row(0, digest, "planned", "", seed, dict(params))
+        (added,) = self.add_all([row])
+        return replace(row, id=added)
 
     def add_all(
         self, rows: Sequence[Row], objectives: Mapping[str, float | None] | None = None
-    ) -> None:
-        """Add rows in the states that they have.
+    ) -> list[int]:
+        """Add rows in the states that they have; their ids, which replace those that they have.
 
         Args:
             rows: What to add.
@@ -95,6 +97,7 @@ class Ledger:
         """
         states = {state: theirs for theirs, state in STATES.items()}
         known = objectives or {}
+        ids: list[int] = []
         for start in range(0, len(rows), ADDED_AT_ONCE):
             faults.at("ledger.adding")
             part = rows[start : start + ADDED_AT_ONCE]
@@ -107,7 +110,8 @@ class Ledger:
                 )
                 for row in part
             ]
-            self._change(partial(insert_rows, self.storage, self.study_id, values))
+            ids += self._change(partial(insert_rows, self.storage, self.study_id, values)) or ()
+        return ids
 
     def requeue_stale(self) -> list[Row]:
         """Return rows left running by a dead driver to planned; all rows as they are then."""
@@ -180,12 +184,9 @@ class Ledger:
                 f"--root ({found}); go on there, or choose another --name"
             )
 
-    def _change(self, change: Callable[[], Any]) -> None:
+    def _change(self, change: Callable[[], Result]) -> Result | None:
         """Change the storage; a server that is away is waited for, a file is there or not."""
-        if ledger_file.sqlite_path(self.url):
-            change()
-        else:
-            outlast(change)
+        return change() if ledger_file.sqlite_path(self.url) else outlast(change)
 
     def _set(self, row: Row, state: TrialState, values: list[float] | None = None) -> None:
         self._change(partial(self.storage.set_trial_state_values, row.id, state, values))

@@ -55,8 +55,8 @@ NewRow = tuple[TrialState, Mapping[str, Any], Mapping[str, Any], float | None]
 """State, parameters, user attributes, and the objective of a complete row."""
 
 
-def insert_rows(storage: RDBStorage, study_id: int, rows: Sequence[NewRow]) -> None:
-    """Do what `storage.create_new_trial` does for each row, at once or not at all."""
+def insert_rows(storage: RDBStorage, study_id: int, rows: Sequence[NewRow]) -> list[int]:
+    """Do what `storage.create_new_trial` does for each row, at once or not at all; their ids."""
     now = datetime.now()
     with storage.engine.begin() as connection:
         trials = models.TrialModel.__table__
@@ -76,11 +76,13 @@ def insert_rows(storage: RDBStorage, study_id: int, rows: Sequence[NewRow]) -> N
                 for place, (state, *_) in enumerate(rows)
             ],
         )
-        ids = connection.execute(
-            select(trials.c.trial_id)
-            .where(trials.c.study_id == study_id, trials.c.number >= first)
-            .order_by(trials.c.number)
-        ).scalars()
+        ids = list(
+            connection.execute(
+                select(trials.c.trial_id)
+                .where(trials.c.study_id == study_id, trials.c.number >= first)
+                .order_by(trials.c.number)
+            ).scalars()
+        )
         attributes: list[dict[str, Any]] = []
         params: list[dict[str, Any]] = []
         values: list[dict[str, Any]] = []
@@ -109,6 +111,7 @@ def insert_rows(storage: RDBStorage, study_id: int, rows: Sequence[NewRow]) -> N
         ):
             if content:
                 connection.execute(insert(model.__table__), content)
+    return ids
 
 
 def read_rows(storage: RDBStorage, study_id: int) -> list[Row]:

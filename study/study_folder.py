@@ -15,10 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from study.asked import AskedTrial
 from study.journal import FileJournal, Journal, journal
 from study.plan import Plan
-from study.search.asked import AskedTrial
-from study.search.rungs import Rung, pruned
+from study.rungs import Rung, pruned
 from trainables import faults, storage
 from trainables.errors import UserError
 from trainables.places import Place, local_state

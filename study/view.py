@@ -16,7 +16,7 @@ from rich.markup import escape
 from study.ledger_rows import Row
 from study.pictures import heatmap_page
 from study.plan import Plan
-from study.search.rungs import Rung
+from study.rungs import Rung
 from study.study_folder import StudyFolder
 from study.tracking import StudyInfo, Tracker, TrialView, default_uri
 from study.tracking.database import damage

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from study.plan import check_data, make_plan
+from study.data_check import check_data
+from study.planning import make_plan
 from study.spaces.schema import load_space
 from trainables.data import catalog
 from trainables.data.catalog import load_benchmark

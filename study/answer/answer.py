@@ -12,9 +12,9 @@ from study.answer.comparison import Comparison, compare, unknown
 from study.answer.contrasts import ByTrial, Stored, by_trial, paired
 from study.answer.groups import language_groups
 from study.answer.inference import LEVEL
-from study.answer.results import each_committed
 from study.answer.scores import Scores, stored_scores
 from study.answer.verdicts import Evidence, Judgement, Verdict, judge
+from study.committed import each_committed
 from study.plan import Cell, Plan
 from trainables.errors import UserError
 from trainables.places import Place

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.answer.contrasts import Coefficients, difference, slope
-from study.answer.names import lower_is_better
 from study.plan import Plan, label_of
 from study.spaces.hypothesis import Slope
 from trainables.errors import UserError
+from trainables.evaluation.names import lower_is_better
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ import numpy as np
 
 from study.answer.bootstrap import bootstrap
 from study.answer.contrasts import ByTrial, by_level, mean, paired
-from study.answer.names import lower_is_better
 from study.answer.scores import Scores
 from study.answer.variance import levels_of
 from study.plan import Cell, Plan
 from trainables.errors import UserError
+from trainables.evaluation.names import lower_is_better
 
 RESAMPLES = 2000
 """A share of 5 % is then known to half a point."""

@@ -14,10 +14,10 @@ from study.answer.best_level import (
     validation_metric,
 )
 from study.answer.groups import language_groups
-from study.answer.results import each_committed
 from study.answer.scores import Scores, stored_scores
 from study.answer.variance import Decomposition, Part, decompose
 from study.answer.verdicts import LEAST_SEEDS
+from study.committed import each_committed
 from study.plan import Cell, Plan
 from trainables.places import Place
 

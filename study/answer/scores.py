@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.answer.groups import Groups, in_group
-from study.answer.names import DISTANCES
 from trainables import storage
 from trainables.errors import UserError
 from trainables.evaluation.bias import rank_distances
 from trainables.evaluation.metrics import MEASURES, PICTURE_MEASURES, by_query
+from trainables.evaluation.names import DISTANCES
 from trainables.evaluation.ranks import Ranks, load_ranks, ranks_file
 from trainables.places import Place
 from trainables.trial_folder import TrialFolder

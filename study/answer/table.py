@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from study.answer.groups import TRAINED_IN_NONE, language_groups
-from study.answer.names import lower_is_better
 from study.answer.results import CellResult
 from study.plan import Plan
+from trainables.evaluation.names import lower_is_better
 
 COLUMNS = (
     "map/mono",

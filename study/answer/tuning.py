@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from study.answer.names import lower_is_better
 from study.answer.results import CellResult
 from study.plan import Cell, Plan, label_of
+from trainables.evaluation.names import lower_is_better
 
 
 def arm_label(plan: Plan, cell: Cell) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from study.answer.answer import Answer, Finding
 from study.answer.comparison import Comparison
-from study.answer.names import lower_is_better
+from trainables.evaluation.names import lower_is_better
 
 FIXED = (
     "benchmark",

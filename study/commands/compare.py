@@ -14,15 +14,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from study.answer.groups import language_groups, metric_of
-from study.answer.names import lower_is_better
-from study.answer.results import by_cell, committed_results, each_committed
+from study.answer.results import by_cell
 from study.answer.table import COLUMNS
 from study.answer.tuning import answering
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.status import open_plan
+from study.committed import committed_results, each_committed
 from study.plan import Cell, Plan
 from trainables.errors import UserError
+from trainables.evaluation.names import lower_is_better
 
 if TYPE_CHECKING:
     from study.answer.scores import Scores

@@ -14,7 +14,7 @@ from study.commands.home import ROOT, Home, Root, State
 from study.cost.needs import needs
 from study.doctor.finding import Finding
 from study.doctor.visit import visit
-from study.plan import make_plan
+from study.planning import make_plan
 from study.spaces.schema import load_space, parse_assignments
 from trainables.errors import UserError
 from trainables.places import Place

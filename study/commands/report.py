@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from study.answer.results import committed_results
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.status import open_plan
+from study.committed import committed_results
 from study.report.written import write_report
 
 

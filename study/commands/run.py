@@ -22,17 +22,19 @@ from study.commands.devices import choose_device
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.remarks import remarks
 from study.commands.stopped import stopped, stopped_lines
+from study.data_check import check_data
 from study.extension import declared_late, extended, mark
-from study.launch.launch import Orders
-from study.plan import Plan, check_data, make_plan
+from study.launch.orders import Orders
+from study.plan import Plan
+from study.planning import make_plan
 from study.report.written import write_report
 from study.search import start
 from study.search.history import front
 from study.search.outcome import outcome
-from study.search.planning import wanted
 from study.search.points import Points
 from study.search.search import refuse_impossible
 from study.search.seen import history_of
+from study.search.wanted import wanted
 from study.search.warm import transferred
 from study.spaces.optimize import SAMPLERS
 from study.spaces.schema import Tier, load_space, parse_assignments

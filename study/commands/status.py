@@ -10,14 +10,16 @@ import typer
 from rich.markup import escape
 
 from study.answer.conclusion import conclude
-from study.answer.results import best_cell, by_cell, committed_results
+from study.answer.results import best_cell, by_cell
 from study.answer.table import tables
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.remarks import remarks
 from study.commands.run import Storage
 from study.commands.stopped import stopped, stopped_lines, where
+from study.committed import committed_results
 from study.plan import Plan
+from study.search.outcome import best_found
 from study.study_folder import study_names
 from trainables.errors import UserError
 
@@ -125,6 +127,6 @@ def describe(plan: Plan, home: Home, storage_url: str | None) -> dict[str, Any]:
         "notes": ledger.notes,
         "planned": len(states),
         **{state: states.count(state) for state in ("complete", "failed", "pruned", "running")},
-        "best": best_cell(plan, by_cell(plan, results, early)),
+        "best": (best_found if plan.search else best_cell)(plan, by_cell(plan, results, early)),
         "trials": list(trials.values()),
     }

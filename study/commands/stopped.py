@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.plan import Plan
+from study.rungs import Rung
 from study.search.pruning import pruning_of, told
-from study.search.rungs import Rung
 from study.study_folder import StudyFolder
 
 

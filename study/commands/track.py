@@ -9,11 +9,11 @@ import typer
 from rich.markup import escape
 
 from study.answer.conclusion import conclude
-from study.answer.results import committed_results
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.run import Storage
 from study.commands.status import open_plan
+from study.committed import committed_results
 
 
 def track(

@@ -22,7 +22,7 @@ from trainables.encoders.formats import quiet
 from trainables.encoders.shapes import Shape
 from trainables.encoders.text import TextEncoder
 from trainables.evaluation.scoring import score
-from trainables.finetune import execution_settings
+from trainables.execution import execution_settings
 from trainables.info_nce import info_nce
 from trainables.spec import EncoderRef, Execution
 

@@ -18,9 +18,10 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from ray.tune.schedulers.trial_scheduler import TrialScheduler
 
 from study.launch.searcher import Unpickled
+from study.rungs import Rung
 from study.search.cannot_win import CannotWin, looking
-from study.search.fidelity import Fidelity
-from study.search.rungs import Judge, Never, Pruning, Rule, Rung
+from study.search.judge import Judge, Never, Pruning, Rule
+from study.spaces.fidelity import Fidelity
 from trainables.places import Place
 
 TIME, SCORE = "examples", "score"

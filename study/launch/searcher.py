@@ -12,10 +12,10 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from study.launch.adapter import FAILED, timed_out
-from study.launch.launch import PRUNED, Jobs, Listener, Progress, Wait
 from study.launch.losses import Losses
+from study.launch.orders import PRUNED, Jobs, Listener, Progress, Wait
 from study.launch.patience import Patience
-from study.search.rungs import Pruning
+from study.search.judge import Pruning
 from trainables.failures import Reason
 from trainables.places import as_place
 from trainables.spec import Spec

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.answer.asked import expects_less
-from study.answer.names import lower_is_better
 from study.answer.words import FIXED
 from study.report.document import (
     Block,
@@ -22,6 +21,7 @@ from study.report.document import (
 )
 from study.report.material import Material
 from study.report.rows import Mark, Row, rows_chart
+from trainables.evaluation.names import lower_is_better
 
 CHANGED = "Changed after results existed"
 

@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from study.answer.groups import TRAINED_IN_NONE, language_groups
-from study.answer.names import lower_is_better
 from study.answer.results import CellResult
 from study.answer.table import COLUMNS
 from study.report.curves import Point, curves
@@ -16,6 +15,7 @@ from study.report.material import Material, better_is
 from study.report.rows import Mark, Row, rows_chart
 from study.report.svg import SERIES
 from study.spaces.schema import Settings
+from trainables.evaluation.names import lower_is_better
 
 SHOWN_CELLS = 100
 """Rows of a table in the report; report.csv has all."""

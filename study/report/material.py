@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from study.answer.groups import metric_of
-from study.answer.names import lower_is_better
-from study.answer.results import CellResult, by_cell, each_committed
+from study.answer.results import CellResult, by_cell
 from study.answer.scores import read_ranks
 from study.answer.table import COLUMNS
 from study.answer.tuning import answering, arm_label
+from study.committed import each_committed
 from study.plan import Cell, Plan
 from study.report.document import Spread, finite
+from trainables.evaluation.names import lower_is_better
 from trainables.evaluation.ranks import Ranks, ranks_file
 from trainables.places import Place
 from trainables.trial_folder import TrialFolder, read_json

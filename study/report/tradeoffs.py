@@ -7,13 +7,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from study.answer.names import lower_is_better
 from study.answer.results import CellResult
 from study.report.compared import SHOWN_CELLS, searched
 from study.report.document import Bullets, Column, Figure, Gallery, Section, Table, Text, Value
 from study.report.material import Material
 from study.report.parallel import Axis, parallel
 from study.report.scatter import Spot, front, scatter
+from trainables.evaluation.names import lower_is_better
 
 SHOWN_SPOTS = 40
 """Numbered cells in a drawing."""

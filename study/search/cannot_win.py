@@ -15,7 +15,7 @@ import numpy as np
 
 from study.answer.bootstrap import bootstrap, percentile_interval
 from study.answer.scores import Scores, read_ranks, scores
-from study.search.rungs import Rung
+from study.rungs import Rung
 from trainables.errors import UserError
 from trainables.places import Place
 from trainables.rungs import rung_ranks

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from study.search.asked import AskedTrial
+from study.asked import AskedTrial
+from study.rungs import Rung
 from study.search.history import Tried, front, named
-from study.search.rungs import Rung
 from study.search.seen import values_of
 from study.spaces.optimize import SearchPlan
 from study.spaces.ranges import Point

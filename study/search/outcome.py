@@ -6,9 +6,11 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from study.answer.results import CellResult
 from study.plan import Cell, Plan, label_of
 from study.search.budget import more
 from study.search.history import Tried, front
+from study.search.seen import history_of, searching
 from study.spaces.optimize import SearchPlan
 
 SHOWN = 5
@@ -92,3 +94,27 @@ def _confirmed(plan: Plan, cell: Cell, results: Mapping[str, Mapping[str, Any]])
             f"Confirmed on {len(known)} fresh seeds, which did not choose it: {cell.label}, "
             f"{plan.primary} {statistics.fmean(known):.4f}{spread} on the test benchmark."
         )
+
+
+def best_found(plan: Plan, cells: Sequence[CellResult]) -> dict[str, Any] | None:
+    """The best cell that keeps to the constraints; of several objectives, by the first of them.
+
+    A cell with a pruned trial is passed over, as by `best_cell`.
+    """
+    search = plan.search
+    assert search is not None
+    results: dict[str, dict[str, Any]] = {}
+    ended: dict[str, str] = {}
+    for cell in cells:
+        trials = iter(cell.results)
+        for trial in searching(cell.cell):
+            digest = trial.digest
+            if cell.pruned:
+                ended[digest] = "pruned"
+            elif (result := next(trials, None)) is not None:
+                results[digest] = result
+    best = front(search, history_of(plan, results, ended))
+    if not best:
+        return None
+    metric = f"validation/{search.objectives[0].metric}"
+    return {"params": best[0].params, "metric": metric, "value": best[0].values[0]}

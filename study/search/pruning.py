@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from study.plan import Plan
-from study.search.rungs import Pruning, Rung
+from study.rungs import Rung
+from study.search.judge import Pruning
 
 
 def pruning_of(plan: Plan) -> Pruning | None:

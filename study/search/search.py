@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from study.asked import Asked, AskedTrial, Phase
 from study.plan import Plan
-from study.search.asked import Asked, AskedTrial, Phase
 from study.search.budget import Spent, over
 from study.search.history import Tried, front, named
 from study.search.points import Points

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from study.asked import Asked, AskedTrial
 from study.plan import Plan
 from study.resolve import Resolver
-from study.search.asked import Asked, AskedTrial
 from study.search.points import Points, asks_cost
 from study.search.search import Search
 from study.search.suggest import suggest

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from study.answer.results import committed_results
+from study.committed import committed_results
 from study.plan import Cell, Plan
 from study.search.history import named
 from study.search.points import Points

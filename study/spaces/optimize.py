@@ -7,9 +7,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from study.answer.names import lower_is_better
-from study.search.fidelity import Fidelity
+from study.spaces.fidelity import Fidelity
 from study.spaces.ranges import Point, Searched
+from trainables.evaluation.names import lower_is_better
 from trainables.spec import Frozen
 
 Sampler = Literal["grid", "random", "qmc", "tpe", "gp", "nsga2", "nsga3"]

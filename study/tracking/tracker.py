@@ -15,6 +15,9 @@ from trainables.errors import redacted
 PAUSE_SECONDS = 30.0
 """After the store could not be reached, how long nothing is tried."""
 
+REST_SECONDS = 0.1
+"""At most so long, the driver has its processor to itself after each trial that was written."""
+
 
 class Tracker:
     """Fills the view of one study in the background; no method raises for what MLflow does.
@@ -42,6 +45,7 @@ class Tracker:
         self._summary: tuple[Mapping[str, float], Mapping[str, str]] | None = None
         self._paused_until = 0.0
         self._wake: SimpleQueue[bool] = SimpleQueue()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
@@ -61,6 +65,7 @@ class Tracker:
         Returns:
             Digests of the trials that the view lacks, sorted.
         """
+        self._closing.set()
         self._wake.put(False)
         self._thread.join(timeout)
         return sorted(self._missing)
@@ -78,12 +83,14 @@ class Tracker:
         for digest, trial in self._missing.copy().items():
             if self._refused.get(digest) is trial:
                 continue
+            began = time.monotonic()
             if not self._try(partial(Store.write, trial=trial), trial):
                 return False
             if self._refused.get(digest) is not trial and self._missing.get(digest) is trial:
                 del self._missing[digest]
                 if self._told is not None:
                     self._told(trial)
+            self._closing.wait(min(REST_SECONDS, time.monotonic() - began))
         summary = self._summary
         if summary is not None and self._try(lambda store: store.summarize(*summary)):
             self._summary = None if self._summary is summary else self._summary

@@ -19,8 +19,8 @@ from typing import Any
 
 from study.commands.app import main
 from study.launch import launch as launcher
-from study.launch.launch import Job, Jobs, Listener, Orders
-from study.search.rungs import Judge
+from study.launch.orders import PRUNED, Job, Jobs, Listener, Orders
+from study.search.judge import Judge
 from trainables import faults
 from trainables.cache import Cache
 from trainables.failures import TrialFailedError
@@ -77,7 +77,7 @@ def launch_inline(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders
         except TrialFailedError as failure:
             listener.finished(job.digest, failure.reason, str(failure))
         else:
-            listener.finished(job.digest, launcher.PRUNED if why else "", why)
+            listener.finished(job.digest, PRUNED if why else "", why)
 
 
 def run_inline(digest: str, events: Iterator[Any], judge: Judge | None, orders: Orders) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from study.answer.results import committed_results
 from study.commands.app import main
+from study.committed import committed_results
 from study.study_folder import StudyFolder
 from tests.study.inline import SPACE, study, warm, write_space
 

@@ -19,7 +19,8 @@ from study.cost.show import describe
 from study.cost.speed import assumed
 from study.cost.trial import STEP_SECONDS, drawn, evaluations, step_seconds
 from study.cost.work import encoding, forward, trained, training_memory, training_step
-from study.plan import Plan, make_plan
+from study.plan import Plan
+from study.planning import make_plan
 from study.spaces.schema import load_space, parse_assignments
 from trainables.contrastive import backward
 from trainables.data import catalog

@@ -15,7 +15,7 @@ import pytest
 from study.commands.home import Home
 from study.commands.status import describe, open_plan
 from study.launch.losses import Losses
-from study.plan import make_plan
+from study.planning import make_plan
 from study.spaces.schema import load_space
 from tests.samples import values
 from tests.study.inline import SPACE, mlflow_trials, write_space

@@ -140,7 +140,7 @@ def test_a_full_disk_is_named(
 def test_a_changed_plan_is_refused_with_what_changed(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from study.plan import make_plan
+    from study.planning import make_plan
     from study.spaces.schema import load_space
     from study.study_folder import StudyFolder
 

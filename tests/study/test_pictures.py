@@ -11,7 +11,7 @@ import pytest
 from study.answer.bootstrap import bootstrap, percentile_interval
 from study.answer.contrasts import difference
 from study.answer.scores import stored_scores
-from study.plan import make_plan
+from study.planning import make_plan
 from study.spaces.schema import load_space
 from tests.study.inline import study, write_space
 

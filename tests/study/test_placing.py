@@ -181,7 +181,7 @@ def test_the_autoscaler_is_told_of_all_that_may_run(
 
 def test_small_trials_share_a_gpu_and_large_ones_do_not() -> None:
     from study.cost.shares import gpu_bytes
-    from study.plan import make_plan
+    from study.planning import make_plan
     from study.spaces.schema import load_space
 
     plan, places = make_plan(load_space("model_scale"), "model_scale", "demo", {})

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from study.plan import Plan, make_plan
+from study.plan import Plan
+from study.planning import make_plan
 from study.spaces.schema import load_space, parse_assignments, space_names
 from study.study_folder import StudyFolder
 from trainables.errors import UserError

@@ -11,9 +11,10 @@ import pytest
 from study import driver
 from study.commands.home import Home
 from study.commands.status import describe, open_plan
+from study.rungs import Rung
 from study.search.cannot_win import looking
-from study.search.fidelity import Fidelity
-from study.search.rungs import Pruning, Rung
+from study.search.judge import Pruning
+from study.spaces.fidelity import Fidelity
 from tests.study.inline import SPACE, ledger_rows, mlflow_trials, study, warm, write_space
 from trainables import faults
 from trainables.trial_folder import TrialFolder

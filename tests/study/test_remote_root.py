@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from study import journal
-from study.answer.results import committed_results
 from study.commands.home import Home
+from study.committed import committed_results
 from study.study_folder import StudyFolder
 from tests.objects import SECRET
 from tests.samples import values

@@ -10,7 +10,8 @@ import pytest
 
 from study.commands.app import main
 from study.extension import INTERIM_LOOK, POST_HOC, extended, mark
-from study.plan import Plan, make_plan
+from study.plan import Plan
+from study.planning import make_plan
 from study.spaces.schema import load_space
 from study.study_folder import StudyFolder
 from tests.study.inline import SPACE, forked, results, study, warm, write_space

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.plan import make_plan
+from study.planning import make_plan
 from study.spaces.schema import build_settings, load_space
 from study.subsets import nested
 from trainables.errors import UserError

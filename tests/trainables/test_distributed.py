@@ -16,7 +16,7 @@ from trainables import contrastive
 from trainables.contrastive import longest_first
 from trainables.distributed import Group, fingerprint
 from trainables.errors import UserError
-from trainables.finetune import fits
+from trainables.execution import fits
 from trainables.leader import Leader, refuse_missing_devices, start
 from trainables.spec import Execution
 

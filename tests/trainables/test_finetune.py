@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.plan import make_plan
+from study.planning import make_plan
 from study.spaces.schema import load_space
 from trainables import faults
 from trainables.failures import TrialFailedError

@@ -12,13 +12,14 @@ from trainables.cache import Cache
 from trainables.data import catalog, images
 from trainables.data.pictures import Picture, PictureBenchmark
 from trainables.encoders import catalog as encoders
-from trainables.encoders import cells, image_tower
+from trainables.encoders import cells, vision_tower
 from trainables.encoders.image_text import ImageTextEncoder
 from trainables.errors import UserError
 from trainables.evaluation.metrics import metrics_from_ranks
 from trainables.evaluation.ranks import load_ranks, ranks_file
-from trainables.finetune import finetune, open_judged
+from trainables.finetune import finetune
 from trainables.spec import Execution, Spec, build_spec
+from trainables.trial_data import open_judged
 from trainables.trial_folder import TrialFolder
 
 CHANCE = 1 / 150
@@ -42,7 +43,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(picture.id)
         return images.open_picture(picture)
 
-    for place in (cells, image_tower):
+    for place in (cells, vision_tower):
         monkeypatch.setattr(place, "open_picture", spy)
     return found
 

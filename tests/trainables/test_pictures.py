@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.plan import check_data, make_plan
+from study.data_check import check_data
+from study.planning import make_plan
 from study.spaces.schema import load_space
 from tests.checkpoints import make_seeing
 from tests.samples import values

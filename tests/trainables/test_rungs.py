@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from study.plan import make_plan
+from study.planning import make_plan
 from study.spaces.schema import load_space
-from trainables import faults
+from trainables import faults, training
 from trainables import finetune as recipe
 from trainables.evaluation.evaluate import evaluate
 from trainables.failures import TrialFailedError
-from trainables.finetune import Event, finetune
+from trainables.finetune import finetune
 from trainables.rungs import rung_ranks, steps_of
 from trainables.spec import Spec
+from trainables.training import Event
 from trainables.trial_folder import TrialFolder
 
 SETTINGS = {
@@ -104,7 +105,8 @@ def test_an_attempt_takes_along_what_earlier_ones_looked_at(
         looked.append(0)
         return evaluate(*given, **named)
 
-    monkeypatch.setattr(recipe, "evaluate", looking)
+    for place in (recipe, training):
+        monkeypatch.setattr(place, "evaluate", looking)
     events = run(spec, folder, *RUNGS)
     again = {"rung.ranks": 1, "rung.written": 0, "step": 1}[point]
     assert len(looked) == again + 2, "the end is evaluated on two benchmarks"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from study.plan import make_plan
+from study.planning import make_plan
 from study.spaces.schema import load_space
 from trainables.candidates import Candidates
 from trainables.canonical import COLDEST

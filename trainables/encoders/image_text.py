@@ -16,9 +16,10 @@ from trainables.encoders.checkpoints import pair_ref, parts_of
 from trainables.encoders.encoder import Embeddings
 from trainables.encoders.families import IMAGES
 from trainables.encoders.formats import Dense
-from trainables.encoders.image_tower import ImageTower, Pixels, load_image_tower
+from trainables.encoders.image_tower import ImageTower, Pixels
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.text_tower import drawn_dense
+from trainables.encoders.vision_tower import load_image_tower
 from trainables.errors import UserError
 from trainables.spec import EncoderRef
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from study.answer.answer import Finding, answer, stored
-from study.plan import Plan, make_plan
+from study.plan import Plan
+from study.planning import make_plan
 from study.spaces.schema import Space, load_space
 from trainables.cache import Cache
 from trainables.finetune import finetune

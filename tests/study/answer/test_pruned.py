@@ -10,7 +10,8 @@ from rich.console import Console
 
 from study.answer.results import best_cell, by_cell
 from study.answer.table import comparison
-from study.plan import Cell, Plan, make_plan
+from study.plan import Cell, Plan
+from study.planning import make_plan
 from study.spaces.schema import load_space
 
 

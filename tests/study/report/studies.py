@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from study.answer.results import committed_results
+from study.committed import committed_results
 from study.plan import Cell, Plan, PlannedTrial
 from study.report.written import write_report
 from study.study_folder import StudyFolder

@@ -90,7 +90,7 @@ def test_every_number_is_in_the_csv(tmp_path: Path) -> None:
         for line in lines
         if line["digest"] == digest and line["part"] == "test"
     }
-    from study.answer.results import committed_results
+    from study.committed import committed_results
 
     metrics = committed_results(tmp_path, [digest])[digest]["metrics"]
     assert len(of_trial) == len(metrics)

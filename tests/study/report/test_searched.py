@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.answer.results import committed_results
+from study.committed import committed_results
 from study.report.document import Document, Figure, Gallery, Section, Table
 from study.report.html import to_html
 from study.report.markdown import to_markdown

@@ -11,10 +11,11 @@ import pytest
 
 from study.answer.scores import Scores
 from study.launch.schedulers import RungScheduler, Shown, halving, rule_of
+from study.rungs import Rung, pruned
 from study.search.cannot_win import CannotWin, Look, looking
-from study.search.fidelity import Fidelity
+from study.search.judge import Judge, Pruning
 from study.search.pruning import last_rungs, told
-from study.search.rungs import Judge, Pruning, Rung, pruned
+from study.spaces.fidelity import Fidelity
 from tests.samples import values
 from trainables.spec import build_spec
 

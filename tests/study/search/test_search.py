@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from study.plan import Plan, make_plan
+from study.asked import AskedTrial
+from study.plan import Plan
+from study.planning import make_plan
 from study.resolve import Resolver
-from study.search.asked import AskedTrial
 from study.search.budget import Spent, advice, died, expected_best, more, spent
 from study.search.history import Tried
 from study.search.outcome import outcome
-from study.search.planning import wanted
 from study.search.points import Points
 from study.search.search import Over, Search, Seen, Waiting, refuse_impossible
 from study.search.seen import history_of
+from study.search.wanted import wanted
 from study.spaces.optimize import OPERATIONS, SearchPlan
 from study.spaces.ranges import Point
 from study.spaces.schema import Space

@@ -3,41 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
-from study.search.fidelity import Fidelity
-
-
-@dataclass(frozen=True)
-class Rung:
-    """A trial at a rung, and what was decided.
-
-    Attributes:
-        trial: Its digest.
-        examples: The rung.
-        step: Optimizer steps taken there.
-        value: The objective on the validation benchmark, as the benchmark has it.
-        stop: Whether the trial ends here.
-        why: In words, where it does.
-    """
-
-    trial: str
-    examples: int
-    step: int
-    value: float
-    stop: bool = False
-    why: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, a line of the journal."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, line: Mapping[str, Any]) -> Rung:
-        """What `to_json` gave."""
-        return cls(**{name: line[name] for name in cls.__dataclass_fields__})
+from study.rungs import Rung
+from study.spaces.fidelity import Fidelity
 
 
 @dataclass(frozen=True)
@@ -120,8 +91,3 @@ class Judge:
     def _place(self, rung: Rung) -> str:
         kind, metric = self.pruning.fidelity.kind, self.pruning.metric
         return f"{kind} after {rung.examples} examples, validation {metric} {rung.value:.4f}"
-
-
-def pruned(rungs: Iterable[Rung]) -> dict[str, Rung]:
-    """Where each stopped trial was stopped, by digest."""
-    return {rung.trial: rung for rung in rungs if rung.stop}

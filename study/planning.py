@@ -1,0 +1,189 @@
+"""A space becomes a plan: cells times seeds, or a search."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from study.plan import Cell, Plan, PlannedTrial, label_of
+from study.resolve import Resolver, training_source
+from study.search.points import Points
+from study.search.wanted import search_of
+from study.spaces.optimize import Optimize
+from study.spaces.schema import Settings, Space, Tier, build_settings
+from trainables.data import catalog
+from trainables.errors import UserError
+from trainables.spec import Spec
+
+ENCODING_FIELDS = (
+    "benchmark",
+    "also",
+    "encoder",
+    "eval_languages",
+    "candidate_text",
+    "pooling",
+    "query_prefix",
+    "passage_prefix",
+    "max_query_tokens",
+    "max_passage_tokens",
+)
+"""Settings that change an evaluation without training."""
+
+DATA_FIELDS = ("also", "languages", "train", "validation")
+"""Settings of a tier that were chosen to go with its benchmark."""
+
+
+def make_plan(
+    space: Space,
+    space_name: str,
+    tier: Tier,
+    overrides: Mapping[str, Any],
+    *,
+    data_dir: Path | None = None,
+    seeds: int | None = None,
+    name: str | None = None,
+    missing: dict[str, str] | None = None,
+    optimize: Optimize | None = None,
+) -> tuple[Plan, dict[str, str]]:
+    """Enumerate the cells and seeds of a space, or say how they are searched for.
+
+    Args:
+        space: The research question.
+        space_name: Its name.
+        tier: `demo` or `full`.
+        overrides: Settings that replace the space's, fixed or searched.
+        data_dir: Folder with the source's own files, where the data are not embedded.
+        seeds: Instead of the space's number of seeds.
+        name: Instead of the default name.
+        missing: Filled with data and checkpoints that are not at hand, and where to get them; the
+            plan then cannot be run. None refuses to plan without them.
+        optimize: How the space is searched; None for all combinations. No hypothesis is tested
+            on cells that were chosen by their results, so none is declared then.
+
+    Returns:
+        The plan, and digest to folder for data and checkpoints that lie in files.
+
+    Raises:
+        UserError: A setting or file that is not as it should be.
+    """
+    base = space.settings(tier) | dict(overrides)
+    if "benchmark" in overrides:
+        # a tier's data go together: beside another benchmark, its own serve unless others are named
+        base = {k: v for k, v in base.items() if k not in DATA_FIELDS or k in overrides}
+    tuned = space.tuned(tier)
+    if "benchmark" in overrides and not _selects(build_settings(base, where="--set")):
+        tuned = {}
+    factors = {k: v for k, v in (space.factors(tier) | tuned).items() if k not in overrides}
+    settings = build_settings(base, where="--set")
+    ranges = {k: r for k, r in space.ranges(tier).items() if k not in overrides}
+    if optimize is not None:
+        _refuse_unselected(settings, list(ranges))
+        factors = {k: v for k, v in factors.items() if k in ENCODING_FIELDS}
+        tuned = {}
+    elif (asked := [key for key in tuned if key in factors]) and settings.steps > 0:
+        _refuse_unselected(settings, asked)
+    resolver = Resolver(data_dir, space.primary_of(tier), tolerant=missing is not None)
+    source, part = training_source(settings)
+    held_out = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
+    held_out = held_out and catalog.is_divided(source, part)
+    count = seeds or space.tiers[tier].seeds or space.seeds
+    points = [
+        dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())
+    ]
+    specs: dict[str, Spec] = {}
+    cells: dict[str, Cell] = {}
+
+    def add(
+        params: dict[str, Any], values: dict[str, Any], seeds: int, *, beside: bool = False
+    ) -> None:
+        label = label_of(params)
+        if label in cells:
+            return
+        chosen = build_settings(base | values, where=f"space {space_name}")
+        first = resolver.spec(chosen, 0, held_out=held_out)
+        drawn = range(1, seeds) if first.seed is not None else ()
+        trials = []
+        for spec in (first, *(first.model_copy(update={"seed": seed}) for seed in drawn)):
+            digest = spec.digest
+            specs[digest] = spec
+            trials.append(PlannedTrial(digest=digest, seed=spec.seed))
+        cells[label] = Cell(params=params, trials=tuple(trials), beside=beside)
+
+    for point in points:
+        encoding = {k: v for k, v in point.items() if k in ENCODING_FIELDS}
+        add(encoding | {"steps": 0}, point | {"steps": 0}, 1)
+    if settings.steps > 0 and optimize is None:
+        for point in points:
+            add(point, point, count)
+    for point in space.besides(tier):
+        kept = {k: v for k, v in point.items() if k not in overrides or k == "steps"}
+        if settings.steps > 0 or kept.get("steps") == 0:
+            add(kept, kept, 1 if kept.get("steps") == 0 else count, beside=True)
+    primary = space.primary_of(tier)
+    search = None
+    if optimize is not None:
+        search = search_of(optimize, ranges, settings, primary, held_out=held_out)
+        for spec in Points(search, resolver).probes():  # what is missing or wrong is found now
+            assert spec.digest
+    own = space.optimized(tier)
+    differs = optimize is not None and (own is None or own.sampler != optimize.sampler)
+    changed = dict(overrides) | ({"sampler": optimize.sampler} if optimize and differs else {})
+    plan = Plan(
+        name=name or default_name(space_name, tier, changed, seeds),
+        space=space_name,
+        tier=tier,
+        question=" ".join(space.question.split()),
+        primary=primary,
+        settings=settings.model_dump(
+            mode="json", exclude={"encoder", *factors, *(ranges if search else ())}
+        ),
+        cells=tuple(cells.values()),
+        specs=specs,
+        hypotheses=() if search else tuple(space.hypotheses_of(tier)),
+        tuned=tuple(key for key in tuned if key in factors),
+        search=search,
+    )
+    if missing is not None:
+        missing.update(resolver.missing)
+    return plan, resolver.places
+
+
+def _selects(settings: Settings) -> bool:
+    """Whether there is a validation benchmark to select by (law 5)."""
+    if settings.validation == "own":
+        return catalog.is_embedded(settings.benchmark)
+    return settings.validation is not None
+
+
+def _refuse_unselected(settings: Settings, tuned: Sequence[str]) -> None:
+    if not _selects(settings):
+        given = " ".join(f"--set {key}=VALUE" for key in tuned)
+        raise UserError(
+            f"validation {settings.validation}: {', '.join(tuned)} is tuned for each arm by a "
+            f"validation benchmark, and the test must not be read; name one with --set "
+            f"validation=NAME:PART, or fix what is tuned: {given}"
+        )
+
+
+def default_name(
+    space: str, tier: Tier, overrides: Mapping[str, Any], seeds: int | None = None
+) -> str:
+    """Space, tier and whatever differs from the space, in characters that fit a folder's name."""
+    changes = dict(overrides) | ({"seeds": seeds} if seeds else {})
+    words = [Path(space).stem, tier]
+    for key in sorted(changes):
+        value = changes[key]
+        text = str(value)
+        if key == "encoder":
+            text = "-".join(Path(text).parts[-2:])
+        if isinstance(value, (list, tuple)):
+            text = "+".join(map(str, value))
+        words.append(text if key in ("benchmark", "encoder") else f"{key}={text}")
+    name = re.sub(r"[^A-Za-z0-9.=+_-]+", "-", "-".join(words))
+    if len(name) > 100:
+        name = f"{name[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return name

@@ -1,0 +1,42 @@
+"""Trials at rungs: a line each in `rungs.jsonl`, written before anybody acts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A trial at a rung, and what was decided.
+
+    Attributes:
+        trial: Its digest.
+        examples: The rung.
+        step: Optimizer steps taken there.
+        value: The objective on the validation benchmark, as the benchmark has it.
+        stop: Whether the trial ends here.
+        why: In words, where it does.
+    """
+
+    trial: str
+    examples: int
+    step: int
+    value: float
+    stop: bool = False
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, a line of the journal."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Rung:
+        """What `to_json` gave."""
+        return cls(**{name: line[name] for name in cls.__dataclass_fields__})
+
+
+def pruned(rungs: Iterable[Rung]) -> dict[str, Rung]:
+    """Where each stopped trial was stopped, by digest."""
+    return {rung.trial: rung for rung in rungs if rung.stop}
