@@ -10,7 +10,7 @@ EXACT := $(if $(filter file,$(origin PYTHON)),,--exact-python)
 INSTALL = $(PYTHON) requirements/install.py
 
 .PHONY: demo test test-studies test-parts test-slow chaos cluster-test lint format install install-dev \
-	peers real axe lock clean-env need-python
+	peers real axe lock audit clean-env need-python
 
 demo: install
 	$(BIN)/python study/run.py --space batch_size
@@ -73,5 +73,11 @@ axe:
 lock: install-dev
 	$(BIN)/python requirements/lock.py
 
+# Known vulnerabilities of what the locks pin, as PyPI lists them; needs the internet.
+audit: need-python
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install --quiet pip-audit==2.10.1
+	cd requirements && ../.audit/bin/pip-audit --no-deps --disable-pip -r cluster.lock -r dev.lock
+
 clean-env:
-	rm -rf $(VENV) .peers .axe
+	rm -rf $(VENV) .peers .axe .audit

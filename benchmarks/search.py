@@ -12,6 +12,7 @@ The functions are in `surrogates.py`; those held out served to choose no setting
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import sys
@@ -67,6 +68,7 @@ def main() -> None:
     with ProcessPoolExecutor(asked.jobs, initializer=quiet) as pool:
         for part in pool.map(measured, chosen, [asked.seeds] * len(chosen)):
             found += part
+            print(*map(json.dumps, part), sep="\n", file=sys.stderr, flush=True)
     show([*found, *duplicates(), *importances()])
 
 

@@ -41,6 +41,7 @@ FLOORS = (
     "study.progress",
     "study.doctor",
     "study.driver",
+    "study.weights",
     "study.commands",
     "study.run",
     "study.__main__",

@@ -21,7 +21,7 @@ LOOK_SECONDS = 1.0
 """How often training looks whether another attempt was faster: in a store that is a request."""
 
 LAST_SAVE_SECONDS = 5.0
-"""Training that took longer since the last save is saved before the evaluation."""
+"""Training that took longer since the last save is saved at rungs and before the evaluation."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,10 @@ def train(
                 clock.saved(save_checkpoint(attempt, trainer.state()))
                 saved = trainer.step
 
+    def save_late() -> None:
+        if clock.elapsed() > LAST_SAVE_SECONDS:
+            save()
+
     def look() -> None:
         if validation is not None and trainer.selection.due(trainer.step):
             trainer.check_finite()
@@ -107,10 +111,10 @@ def train(
             look()
             yield Event("stepped", trainer.step, steps, loss)
             if (at := rungs.look(trainer.step, judge)) is not None:
+                save_late()  # whoever stops it here may be killed before the attempt is closed
                 yield Event("rung", trainer.step, steps, rung=at)
         trainer.check_finite()
-        if clock.elapsed() > LAST_SAVE_SECONDS:
-            save()
+        save_late()
         trainer.selection.restore(trainer.encoder)
         attempt.write_json("history.json", {"points": trainer.curve()})
         faults.at("history.written", **facts)

@@ -29,7 +29,6 @@ from study.plan import Plan
 from study.planning import make_plan
 from study.report.written import write_report
 from study.search import start
-from study.search.history import front
 from study.search.outcome import outcome
 from study.search.points import Points
 from study.search.search import refuse_impossible
@@ -39,6 +38,7 @@ from study.search.warm import transferred
 from study.spaces.optimize import SAMPLERS
 from study.spaces.schema import Tier, load_space, parse_assignments
 from study.study_folder import StudyFolder
+from study.weights import drop_all_but_best
 from trainables import faults, storage
 from trainables.data import catalog
 from trainables.encoders import catalog as encoders
@@ -305,37 +305,6 @@ def gpu_needs(plan: Plan, places: dict[str, str], device: str, threads: int) -> 
     from study.cost.shares import gpu_bytes
 
     return gpu_bytes(plan, places, Execution(threads=threads, device=device))
-
-
-def drop_all_but_best(driver: Driver) -> None:
-    """Of the encoders that this study made, keep the one ahead on the validation benchmark.
-
-    Without a validation benchmark nothing may be selected (law 5), and nothing is dropped.
-    """
-    if driver.plan.search is not None:
-        _drop_losers(driver)
-        return
-    primary = driver.plan.primary
-    ahead: tuple[float, str] | None = None
-    for digest, result in driver.results.items():
-        value = result["validation"].get(primary)
-        if value is not None and driver.plan.specs[digest].steps:
-            ahead = max(ahead or (value, digest), (value, digest))
-    for digest in driver.ran if ahead else ():
-        if ahead and digest != ahead[1]:
-            TrialFolder.of(driver.root, digest).drop_weights()
-
-
-def _drop_losers(driver: Driver) -> None:
-    """Of a search, keep the encoders of the cells that it is confirmed with."""
-    plan, seen = driver.plan, driver.seen()
-    assert plan.search is not None
-    best = front(plan.search, history_of(plan, seen.results, seen.ended))
-    kept = [cell.params for cell in best[: max(1, plan.search.confirm.top)]]
-    dropped = {t.digest for cell in plan.cells if cell.params not in kept for t in cell.trials}
-    for digest in driver.ran if kept else ():
-        if digest in dropped:
-            TrialFolder.of(driver.root, digest).drop_weights()
 
 
 def _tier(tier: str | None, overrides: dict[str, Any]) -> Tier:

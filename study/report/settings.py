@@ -28,7 +28,7 @@ from study.report.slices import Dot, sliced
 from study.search.found import Found, ahead, best_of, tried
 from study.search.importance import FOREST, REST, Importance, importance
 from study.spaces.optimize import SearchPlan
-from study.spaces.ranges import Choice
+from study.spaces.ranges import Choice, fits
 
 SHOWN_SPOTS = 40
 """Numbered cells in a drawing."""
@@ -39,8 +39,11 @@ SHOWN_STRANDS = 300
 
 def settings(searched: Searched) -> Section:
     """Importance of each setting, the value against each, and all together."""
-    cells, search = searched.cells, searched.search
+    search = searched.search
+    cells = [cell for cell in searched.cells if fits(search.ranges, cell.params)]
     blocks: list[Block] = []
+    if less := len(searched.cells) - len(cells):
+        blocks.append(Text(f"{less} cells lie outside of the space as it is now: left out here."))
     for place in range(len(search.objectives)):
         blocks.append(_importance(importance(search, tried(cells), place)))
     if len(cells) > 1:

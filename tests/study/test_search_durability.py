@@ -131,3 +131,36 @@ def test_another_studys_trials_are_its_own_where_they_are_equal(tmp_path: Path) 
     plan = json.loads((root / "studies/u/plan.json").read_bytes())
     assert asked[0]["phase"] == "search"
     assert asked[0]["params"] == plan["search"]["transferred"][0]
+
+
+def test_a_grid_asks_for_every_point_once_and_then_ends(tmp_path: Path) -> None:
+    warm()
+    text = SPACE.replace("TRIALS", "30").replace("{low: 0.1, high: 0.9,", "{choices: [0.2, 0.8],")
+    text = text.replace("{low: 1.0e-3, high: 1.0e-1, log: true}", "[0.01]")
+    text = text.replace("{first: 1, most: 2}", "1")
+    root = tmp_path / "root"
+    space = write_space(tmp_path, text.replace("SAMPLER", "tpe"))
+    assert study(root, space, "--sampler", "grid") == 0
+    asked = [json.loads(line) for line in trajectory(root).splitlines()]
+    searched = [json.dumps(one["params"]) for one in asked if one["phase"] == "search"]
+    assert len(searched) == len(set(searched)) == 2 * (1 + 2)
+    assert study(root, space, "--sampler", "grid") == 0
+    assert len(trajectory(root).splitlines()) == len(asked)
+
+
+def test_a_search_whose_ranges_change_goes_on_marked_post_hoc(tmp_path: Path) -> None:
+    warm()
+    space = space_of(tmp_path, "tpe")
+    root = tmp_path / "root"
+    assert study(root, space, "--trials", "2") == 0
+    few, before = trajectory(root), results(root)
+    space.write_text(space.read_text("utf-8").replace("high: 1.0e-1", "high: 2.0e-3"), "utf-8")
+    assert study(root, space, "--trials", "3") == 2, "another search under the same name"
+    assert study(root, space, "--trials", "3", "--extend") == 0
+    assert trajectory(root).startswith(few)
+    assert before.items() <= results(root).items()
+    asked = [json.loads(line) for line in trajectory(root).splitlines()]
+    last = [one for one in asked if one["phase"] == "search"][-1]
+    assert last["params"]["learning_rate"] <= 2.0e-3
+    events = (root / "studies/s/events.jsonl").read_text("utf-8")
+    assert "post hoc: what is searched, or how, was changed after results" in events

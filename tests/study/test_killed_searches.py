@@ -1,4 +1,4 @@
-"""A real search with ASHA on Ray, its driver killed again and again: nothing is decided anew."""
+"""Real searches on Ray, killed again and again: nothing is asked, run or decided anew."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainables.trial_folder import TrialFolder
 ROOT = Path(__file__).resolve().parents[2]
 
 SPACE = """
-question: Is anything decided twice?
+question: Is anything asked or decided twice?
 fixed:
   sampling: hybrid
   languages: [qaa, qad]
@@ -31,17 +31,29 @@ fixed:
 search:
   alpha: [0, 0.25, 0.5, 0.75, 1]
   learning_rate: [0.0001, 0.002, 0.02]
-optimize:
-  sampler: random
-  trials: 10
-  confirm: {top: 0}
-  fidelity: {kind: asha, first: 12, factor: 2}
+optimize: {OPTIMIZE}
 tiers:
   demo: {}
   full: {}
 """
 
-KILLS = ("rung.noted hit=2", "ledger.pruned", "trial.ended hit=2", "rung.noted", "ledger.completed")
+OPTIMIZE = {
+    "asha": "{sampler: random, trials: 10, confirm: {top: 0}, "
+    "fidelity: {kind: asha, first: 12, factor: 2}}",
+    "tpe": "{sampler: tpe, trials: 13, confirm: {top: 1, seeds: 2}}",
+    "nsga2": "{sampler: nsga2, population: 2, trials: 6, confirm: {top: 1, seeds: 2}, "
+    "objectives: [map/multi, rank_distance]}",
+}
+SEARCHED = ("asked.planned hit=3", "ledger.claimed hit=2", "trial.ended hit=2", "ledger.completed")
+KILLS = {
+    "asha": (
+        *("rung.noted hit=2", "ledger.pruned", "trial.ended hit=2", "rung.noted"),
+        "ledger.completed",
+    ),
+    "tpe": SEARCHED,
+    "nsga2": SEARCHED,
+}
+"""Where the driver is killed, by SIGKILL."""
 
 
 def run(root: Path, space: Path, fault: str = "") -> int:
@@ -59,23 +71,30 @@ def run(root: Path, space: Path, fault: str = "") -> int:
     return done.returncode
 
 
-@pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Roots of a study that nobody disturbed, and of one killed at every point of `KILLS`."""
-    folder = tmp_path_factory.mktemp("asha")
-    space = write_space(folder, SPACE)
+@pytest.fixture(scope="module", params=list(OPTIMIZE))
+def studies(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """Roots of a study that nobody disturbed, and of one killed at every point of its `KILLS`.
+
+    The worker of its second trial is killed too.
+    """
+    folder = tmp_path_factory.mktemp(request.param)
+    space = write_space(folder, SPACE.replace("{OPTIMIZE}", OPTIMIZE[request.param]))
     whole, killed = folder / "whole", folder / "killed"
     assert run(whole, space) == 0
-    for point in KILLS:
-        assert run(killed, space, point) == -9, f"{point} is never passed"
+    second = lines(whole, "asked")[1]["digest"]
+    worker = f"; kill point=step attempt=1 digest={second}"
+    for point in KILLS[request.param]:
+        assert run(killed, space, point + worker) == -9, f"{point} is never passed"
     assert run(killed, space) == 0
+    assert (TrialFolder(killed / "trials" / second).latest_attempt()) > 1
     return whole, killed
 
 
 def lines(root: Path, name: str) -> list[dict[str, Any]]:
-    return [
-        json.loads(line) for line in (root / f"studies/s/{name}.jsonl").read_bytes().splitlines()
-    ]
+    file = root / f"studies/s/{name}.jsonl"
+    return [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
 
 
 @pytest.mark.slow
@@ -85,12 +104,13 @@ def test_decisions_and_ends_are_those_of_a_study_that_nobody_killed(
 ) -> None:
     whole, killed = studies
     assert lines(killed, "rungs") == lines(whole, "rungs")
-    assert lines(killed, "asked") == lines(whole, "asked")
+    asked = [(root / "studies/s/asked.jsonl").read_bytes() for root in studies]
+    assert asked[0] == asked[1]
     assert sorted(ledger_rows(killed)) == sorted(ledger_rows(whole))
     assert results(killed) == results(whole)
     states = [state for _, state in ledger_rows(killed)]
     assert states.count("PRUNED") + states.count("COMPLETE") == len(states)
-    assert states.count("PRUNED") >= 2
+    assert (states.count("PRUNED") >= 2) == bool(lines(whole, "rungs"))
     assert {d: s for d, (s, _) in mlflow_trials(killed).items()} == {
         digest: "KILLED" if state == "PRUNED" else "FINISHED"
         for digest, state in ledger_rows(killed)
@@ -105,7 +125,8 @@ def test_pruned_trials_keep_a_checkpoint_and_have_no_result(studies: tuple[Path,
             folder = TrialFolder(root / "trials" / digest)
             assert folder.is_committed == (state == "COMPLETE")
             saved = list(folder.path.glob("attempts/*/checkpoint/step-*.pt"))
-            assert bool(saved) == (state == "PRUNED")
+            # killed after the decision and before the attempt was closed, seconds of work are lost
+            assert bool(saved) == (state == "PRUNED") or (root == studies[1] and not saved)
 
 
 @pytest.mark.slow
