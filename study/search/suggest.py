@@ -19,7 +19,7 @@ from study.search.history import STARTUP, Tried, generation_of, named
 from study.spaces.optimize import SearchPlan
 from study.spaces.ranges import Point, fits, strip
 
-REDRAWS = 20
+REDRAWS = 8
 """How often a sampler is asked again where it suggests what may not be run."""
 
 CHANCES = 1_000

@@ -78,8 +78,8 @@ def test_a_model_beats_its_own_start(sampler: str) -> None:
         ("grid", 60),
         ("tpe", 40),
         ("nsga2", 40),
-        pytest.param("tpe", 500, marks=pytest.mark.slow),
-        pytest.param("nsga2", 500, marks=pytest.mark.slow),
+        pytest.param("tpe", 500, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+        pytest.param("nsga2", 500, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],
 )
 def test_no_point_of_a_small_space_is_suggested_twice(sampler: str, trials: int) -> None:
