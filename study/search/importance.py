@@ -23,7 +23,7 @@ from study.answer.variance import parts_of
 from study.search import finite
 from study.search.history import Tried, named
 from study.spaces.optimize import SearchPlan
-from study.spaces.ranges import Choice, Range, fits
+from study.spaces.ranges import Choice, Range
 from trainables.errors import UserError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -65,12 +65,11 @@ def importance(search: SearchPlan, cells: Sequence[Tried], objective: int = 0) -
 
     Args:
         search: What was searched; its seed is the forest's.
-        cells: As a sampler sees them; those outside of a space that was changed since do not count.
+        cells: As a sampler sees them, all of them points of the space.
         objective: Which one.
     """
     metric = search.objectives[objective].metric
-    complete = (cell for cell in cells if cell.state == "complete")
-    known = {named(cell.params): cell for cell in complete if fits(search.ranges, cell.params)}
+    known = {named(cell.params): cell for cell in cells if cell.state == "complete"}
     values = {name: cell.values[objective] for name, cell in known.items()}
     if len(known) < LEAST:
         note = f"importance needs {LEAST} complete cells with different settings; {len(known)} are"
