@@ -127,6 +127,10 @@ def describe(plan: Plan, home: Home, storage_url: str | None) -> dict[str, Any]:
         "notes": ledger.notes,
         "planned": len(states),
         **{state: states.count(state) for state in ("complete", "failed", "pruned", "running")},
-        "best": (best_found if plan.search else best_cell)(plan, by_cell(plan, results, early)),
+        "best": (
+            best_found(plan, results, early)
+            if plan.search
+            else best_cell(plan, by_cell(plan, results, early))
+        ),
         "trials": list(trials.values()),
     }

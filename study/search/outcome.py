@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from study.answer.results import CellResult
 from study.plan import Cell, Plan, label_of
 from study.search.budget import more
 from study.search.history import Tried, front
-from study.search.seen import history_of, searching
+from study.search.seen import history_of
 from study.spaces.optimize import SearchPlan
 
 SHOWN = 5
@@ -96,24 +95,28 @@ def _confirmed(plan: Plan, cell: Cell, results: Mapping[str, Mapping[str, Any]])
         )
 
 
-def best_found(plan: Plan, cells: Sequence[CellResult]) -> dict[str, Any] | None:
+def best_found(
+    plan: Plan, results: Mapping[str, Mapping[str, Any]], pruned: Container[str]
+) -> dict[str, Any] | None:
     """The best cell that keeps to the constraints; of several objectives, by the first of them.
 
     A cell with a pruned trial is passed over, as by `best_cell`.
+
+    Args:
+        plan: With all that was asked for.
+        results: Committed ones, by digest.
+        pruned: Digests of trials that were stopped early.
     """
     search = plan.search
     assert search is not None
-    results: dict[str, dict[str, Any]] = {}
-    ended: dict[str, str] = {}
-    for cell in cells:
-        trials = iter(cell.results)
-        for trial in searching(cell.cell):
-            digest = trial.digest
-            if cell.pruned:
-                ended[digest] = "pruned"
-            elif (result := next(trials, None)) is not None:
-                results[digest] = result
-    best = front(search, history_of(plan, results, ended))
+    stopped = {
+        trial.digest
+        for cell in plan.cells
+        if any(t.digest in pruned and t.digest not in results for t in cell.trials)
+        for trial in cell.trials
+    }
+    whole = {digest: result for digest, result in results.items() if digest not in stopped}
+    best = front(search, history_of(plan, whole, dict.fromkeys(stopped, "pruned")))
     if not best:
         return None
     metric = f"validation/{search.objectives[0].metric}"
