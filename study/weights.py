@@ -1,4 +1,4 @@
-"""Which fine-tuned encoders a study keeps, where `--keep-weights best` asked for the best alone."""
+"""Which fine-tuned encoders a study keeps, where `--keep best` asked for the best alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from study.search.history import front
 from study.search.seen import history_of
+from trainables.evaluation.names import best_value
 from trainables.trial_folder import TrialFolder
 
 if TYPE_CHECKING:
@@ -21,13 +22,17 @@ def drop_all_but_best(driver: Driver) -> None:
         _drop_losers(driver)
         return
     primary = driver.plan.primary
-    ahead: tuple[float, str] | None = None
-    for digest, result in driver.results.items():
-        value = result["validation"].get(primary)
-        if value is not None and driver.plan.specs[digest].steps:
-            ahead = max(ahead or (value, digest), (value, digest))
-    for digest in driver.ran if ahead else ():
-        if ahead and digest != ahead[1]:
+    values = {
+        digest: value
+        for digest, result in driver.results.items()
+        if (value := result["validation"].get(primary)) is not None
+        and driver.plan.specs[digest].steps
+    }
+    if not values:
+        return
+    best = best_value(primary, values.values())
+    for digest in driver.ran:
+        if values.get(digest) != best:
             TrialFolder.of(driver.root, digest).drop_weights()
 
 

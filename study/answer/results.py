@@ -9,6 +9,7 @@ from typing import Any
 
 from study.answer.groups import Groups, language_groups, metric_of
 from study.plan import Cell, Plan
+from trainables.evaluation.names import best_value
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def by_cell(
 
 
 def best_cell(plan: Plan, cells: list[CellResult]) -> dict[str, Any] | None:
-    """The trained cell with the highest mean of the primary metric on the validation benchmark.
+    """The trained cell with the best mean of the primary metric on the validation benchmark.
 
     None where the study has no validation benchmark: nothing is selected on the test (law 5). A
     cell with a pruned trial is passed over: the mean of its other seeds is of those that did well.
@@ -87,5 +88,6 @@ def best_cell(plan: Plan, cells: list[CellResult]) -> dict[str, Any] | None:
     ]
     if not scored:
         return None
-    value, params = max(scored, key=lambda pair: pair[0])
+    value = best_value(plan.primary, (mean for mean, _ in scored))
+    params = next(params for mean, params in scored if mean == value)
     return {"params": params, "metric": f"validation/{plan.primary}", "value": value}

@@ -10,7 +10,7 @@ from rich.table import Table
 from study.answer.groups import TRAINED_IN_NONE, language_groups
 from study.answer.results import CellResult
 from study.plan import Plan
-from trainables.evaluation.names import lower_is_better
+from trainables.evaluation.names import best_value, digits_of, lower_is_better
 
 COLUMNS = (
     "map/mono",
@@ -115,14 +115,14 @@ def _best(column: str, cells: Sequence[CellResult]) -> float | None:
     means = [statistics.fmean(values) for values in held if values]
     if not means:
         return None
-    return min(means) if lower_is_better(column) else max(means)
+    return best_value(column, means)
 
 
 def _shown(summary: tuple[float, float | None] | None, column: str, best: float | None) -> str:
     if summary is None:
         return "-"
     mean, deviation = summary
-    digits = 1 if lower_is_better(column) else 4
+    digits = digits_of(column)
     text = f"{mean:.{digits}f}"
     text = f"[bold]{text}[/]" if mean == best else text
     return text if deviation is None else f"{text} ± {deviation:.{digits}f}"

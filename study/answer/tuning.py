@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from study.answer.results import CellResult
 from study.plan import Cell, Plan, label_of
-from trainables.evaluation.names import lower_is_better
+from trainables.evaluation.names import best_value
 
 
 def arm_label(plan: Plan, cell: Cell) -> str:
@@ -34,6 +34,6 @@ def answering(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
             found.append(candidates[0].cell)
         elif all(len(v) == len(c.cell.trials) for v, c in zip(values, candidates, strict=True)):
             means = [statistics.fmean(v) for v in values]
-            best = min(means) if lower_is_better(plan.primary) else max(means)
-            found.append(candidates[means.index(best)].cell)
+            best = means.index(best_value(plan.primary, means))
+            found.append(candidates[best].cell)
     return found

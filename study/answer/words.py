@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from study.answer.answer import Answer, Finding
 from study.answer.comparison import Comparison
-from trainables.evaluation.names import lower_is_better
+from trainables.evaluation.names import digits_of, lower_is_better
 
 FIXED = (
     "benchmark",
@@ -72,7 +72,7 @@ def _comparison(finding: Finding, one: Comparison) -> str:
     what = f"{finding.metric}, {one.what}"
     if one.effect is None:
         return f"{what}: not known: {one.note}."
-    digits = 1 if finding.metric.startswith("rank_distance") and abs(one.effect) > 1 else 4
+    digits = digits_of(finding.metric) if abs(one.effect) > 1 else 4
     seeds = f"{len(one.by_seed)} seed{'s' if len(one.by_seed) > 1 else ''}"
     facts = [f"{seeds}, {one.clusters} clusters"]
     if one.interval:

@@ -23,7 +23,7 @@ from study.commands.status import open_plan
 from study.committed import committed_results, each_committed
 from study.plan import Cell, Plan
 from trainables.errors import UserError
-from trainables.evaluation.names import lower_is_better
+from trainables.evaluation.names import digits_of, lower_is_better
 
 if TYPE_CHECKING:
     from study.answer.scores import Scores
@@ -194,7 +194,7 @@ def _table(rows: Sequence[Row]) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         arrow = "↓" if lower_is_better(row.metric) else "↑"
-        digits = 1 if lower_is_better(row.metric) else 4
+        digits = digits_of(row.metric)
         numbers = [_number(v, digits) for v in (row.first, row.second)]
         interval = "-"
         if row.interval is not None:

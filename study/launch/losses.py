@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ray.exceptions import (
-    ActorDiedError,
     ActorUnavailableError,
     NodeDiedError,
     OutOfMemoryError,
@@ -55,6 +54,6 @@ class Losses:
         if isinstance(error, ActorUnavailableError) and not self.local:
             # the worker may live: the network to it was cut, which is no fault of the trial
             return "node lost", "the network to the machine of its worker was cut"
-        if error is None or isinstance(error, (ActorDiedError, RayError)):
+        if error is None or isinstance(error, RayError):
             return "killed", "its worker died and nothing says why"
         return "error", f"{type(error).__name__}: {said}"[:500]

@@ -15,7 +15,7 @@ from study.report.material import Material, better_is
 from study.report.rows import Mark, Row, rows_chart
 from study.report.svg import SERIES
 from study.spaces.schema import Settings
-from trainables.evaluation.names import lower_is_better
+from trainables.evaluation.names import digits_of, lower_is_better
 
 SHOWN_CELLS = 100
 """Rows of a table in the report; report.csv has all."""
@@ -55,7 +55,7 @@ def _cells(material: Material, name: str, caption: str, headers: Mapping[str, st
     columns = [Column("cell"), Column("trials", 0)]
     for metric in known:
         arrow = "↓" if lower_is_better(metric) else "↑"
-        digits = 1 if lower_is_better(metric) else 4
+        digits = digits_of(metric)
         columns.append(Column(f"{headers[metric]} {arrow}", digits, better_is(metric)))
     rows: list[tuple[Value, ...]] = []
     for cell in material.cells[:SHOWN_CELLS]:
@@ -169,7 +169,7 @@ def _curve(metric: str, factor: str, series: list[tuple[str, list[Point]]]) -> F
     best = min if lower_is_better(metric) else max
     ahead = best((p for _, held in series for p in held), key=lambda point: point.mean)
     said = f"{len(series)} curve{'s' if len(series) > 1 else ''}; best mean at {ahead.level:g}"
-    digits = 1 if lower_is_better(metric) else 4
+    digits = digits_of(metric)
     rows = tuple(
         (name or factor, p.level, p.mean, *(p.interval or (None, None)), len(p.values))
         for name, held in series
@@ -198,7 +198,7 @@ def _arms(material: Material) -> Gallery:
             )
             rows.append(Row(label, (Mark(mean, 0, around, tuple(values)),)))
             data.append((label, mean, *(around or (None, None)), len(values)))
-        digits = 1 if lower_is_better(metric) else 4
+        digits = digits_of(metric)
         columns = (
             *(Column("arm"), Column("mean", digits), Column("from", digits)),
             *(Column("to", digits), Column("seeds")),

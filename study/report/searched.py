@@ -29,6 +29,7 @@ from study.search.budget import HOUR, Spent
 from study.search.found import Found, Visit, best_of, cells_of, course
 from study.search.history import named
 from study.spaces.optimize import Objective, SearchPlan
+from trainables.evaluation import names
 
 SHOWN = 100
 """Rows of a table; report.csv has all trials."""
@@ -37,7 +38,7 @@ NAMES = {
     "grid": "all combinations, one after the other",
     "random": "random draws",
     "qmc": "quasi-random draws (Sobol)",
-    "tpe": "TPE, after random draws",
+    "tpe": "TPE, after quasi-random draws",
     "gp": "a Gaussian process, after quasi-random draws",
     "nsga2": "NSGA-II",
     "nsga3": "NSGA-III",
@@ -281,4 +282,4 @@ def _pruned(searched: Searched) -> list[Block]:
 
 def digits_of(objective: Objective) -> int:
     """Digits behind the point that an objective is shown with."""
-    return 1 if objective.metric.startswith("cost/") else 4
+    return 1 if objective.metric.startswith("cost/") else names.digits_of(objective.metric)

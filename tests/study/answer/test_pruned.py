@@ -43,6 +43,19 @@ def shown(plan: Plan, results: dict[str, dict[str, Any]], pruned: set[str]) -> l
     return console.file.getvalue().splitlines()
 
 
+def test_the_best_cell_of_a_bias_has_the_least(plan: Plan) -> None:
+    biased = plan.model_copy(update={"primary": "rank_distance"})
+    arms = [cell for cell in plan.cells if cell.is_arm]
+    results = {
+        trial.digest: {"metrics": {}, "validation": {"rank_distance": 9.0 - place}}
+        for place, cell in enumerate(arms)
+        for trial in cell.trials
+    }
+    best = best_cell(biased, by_cell(biased, results))
+    assert best is not None
+    assert best["params"] == arms[-1].params
+
+
 def test_survivors_of_a_pruned_cell_are_not_the_best(plan: Plan) -> None:
     results, last = measured(plan)
     missing = last.trials[2].digest
