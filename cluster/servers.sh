@@ -2,7 +2,7 @@
 # PostgreSQL for the ledger and MLflow's server over it, on the head of a cluster.
 #
 #   cluster/servers.sh start     start both (again): nothing happens to what runs
-#   cluster/servers.sh env       what to export, so that `study/run.py` and `ui` use them
+#   cluster/servers.sh env       what to export, so that `run`, `status` and `track` use them
 #   cluster/servers.sh status    exit 0 where both answer
 #   cluster/servers.sh stop      end both; their data stay
 #

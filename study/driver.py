@@ -15,7 +15,7 @@ from study.launch import launch as launcher
 from study.launch.orders import PRUNED, Job, Jobs, Orders, Progress, Wait
 from study.ledger import Ledger
 from study.ledger_rows import STATES, Row
-from study.plan import Plan
+from study.plan import Plan, trial_label
 from study.progress import StudyProgress
 from study.rungs import Rung
 from study.search.budget import RESUMED, Clock, died
@@ -65,8 +65,7 @@ class Driver:
     over: str = ""
 
     def __post_init__(self) -> None:
-        """Index the cells' labels, and count what earlier launches spent."""
-        self.labels = self.view.labels
+        """Count what earlier launches spent."""
         self.clock = Clock.after(self.folder.events())
 
     def reconcile(self) -> int:
@@ -128,7 +127,7 @@ class Driver:
                 elif row.state == "pruned":
                     self.view.pruned(row, self.rungs)
                 else:
-                    self.view.failed(row, *_split(row.reason))
+                    self.view.failed(row)
 
     def jobs(self) -> list[Job]:
         """What is left to run, the longest first, so that no worker idles at the end."""
@@ -166,7 +165,6 @@ class Driver:
         self.folder.ask(asked)
         self.plan = self.plan.joined([asked])
         self.view.learn(self.plan)
-        self.labels = self.view.labels
         result = committed_results(self.root, [digest]).get(digest)
         if result is None:
             self._quarantine([digest])
@@ -219,8 +217,6 @@ class Driver:
         self.folder.note("started", trial=digest)
         faults.at("start.noted", digest=digest)
         self.clock.started(digest)
-        if self.progress:
-            self.progress.started(digest)
 
     def progressed(self, progress: Progress) -> None:
         """A trial reported."""
@@ -262,7 +258,7 @@ class Driver:
             row = replace(self.rows[digest], reason=f"{reason}: {detail}" if detail else reason)
             self.folder.note("failed", trial=digest, reason=reason, detail=detail)
             self.ledger.fail(row, row.reason)
-            self.view.failed(row, reason, detail)
+            self.view.failed(row)
             note = row.reason
         if self.progress:
             end = "done" if result else PRUNED if reason == PRUNED else "failed"
@@ -349,17 +345,9 @@ class Driver:
             self.console.print(f"[yellow]note:[/] {escape(line)}")
 
     def _label(self, digest: str) -> str:
-        row = self.rows[digest]
-        label = self.labels[digest]
-        return label if row.seed is None else f"{label} seed={row.seed}"
+        return trial_label(self.view.labels[digest], self.rows[digest].seed)
 
 
 def work(spec: Spec) -> float:
     """A guess of a trial's cost, to order trials and to foretell the time left."""
     return 1000.0 + spec.steps * (spec.batch_size or 0)
-
-
-def _split(reason: str) -> tuple[str, str]:
-    """Reason and detail of a ledger's row."""
-    word, _, detail = reason.partition(": ")
-    return word, detail

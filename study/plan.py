@@ -50,6 +50,11 @@ def label_of(params: Mapping[str, Any]) -> str:
     return " ".join(["untrained", *words] if params.get("steps") == 0 else words) or "all"
 
 
+def trial_label(label: str, seed: int | None) -> str:
+    """A trial for people: its cell's label, and its seed where it has one."""
+    return label if seed is None else f"{label} seed={seed}"
+
+
 class Plan(Frozen):
     """Everything a study is going to run; written before anything does.
 
@@ -86,6 +91,11 @@ class Plan(Frozen):
         if self.search is not None:
             content["search"] = self.search.lasting
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Digest to label of the cell; of a trial that several have, of the first."""
+        return {t.digest: cell.label for cell in reversed(self.cells) for t in cell.trials}
 
     @property
     def also(self) -> tuple[str, ...]:

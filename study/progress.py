@@ -61,10 +61,6 @@ class StudyProgress:
         self.work[digest] = work
         self.bar.update(self.task, total=sum(self.work.values()))
 
-    def started(self, digest: str) -> None:
-        """A trial began."""
-        self.share.setdefault(digest, 0.0)
-
     def stepped(self, digest: str, step: int, steps: int, evaluating: bool) -> None:
         """A trial reported where it stands."""
         trained = 1.0 if evaluating or steps == 0 else step / steps
@@ -82,16 +78,18 @@ class StudyProgress:
         self.console.print(f"  {count:>7}  {mark}  {label}  {note}{self._left(', ')}")
 
     def _refresh(self) -> None:
-        done = sum(self.work.get(digest, 0) * share for digest, share in self.share.items())
         running = f"{self.finished} of {len(self.work)} trials"
         if self.failed:
             running += f", {self.failed} failed"
-        self.bar.update(self.task, completed=done, description=running, left=self._left(""))
+        self.bar.update(self.task, completed=self._done(), description=running, left=self._left(""))
+
+    def _done(self) -> float:
+        return sum(self.work.get(digest, 0) * share for digest, share in self.share.items())
 
     def _left(self, before: str) -> str:
         """How long it still takes, in words; empty while nothing is known."""
         total = sum(self.work.values())
-        done = sum(self.work.get(digest, 0) * share for digest, share in self.share.items())
+        done = self._done()
         elapsed = time.monotonic() - self.began
         if done <= 0 or done >= total or elapsed < 2:
             return ""

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from study.ledger_rows import Row
 from study.pictures import heatmap_page
-from study.plan import Plan
+from study.plan import Plan, trial_label
 from study.rungs import Rung
 from study.study_folder import StudyFolder
 from study.tracking import StudyInfo, Tracker, TrialView, default_uri
@@ -84,9 +84,7 @@ class View:
     def learn(self, plan: Plan) -> None:
         """The plan has other trials now."""
         self.plan = plan
-        self.labels = {
-            trial.digest: cell.label for cell in reversed(plan.cells) for trial in cell.trials
-        }
+        self.labels = plan.labels
         self.params = {
             trial.digest: cell.params for cell in reversed(plan.cells) for trial in cell.trials
         }
@@ -134,10 +132,9 @@ class View:
             )
         )
 
-    def failed(self, row: Row, reason: str, detail: str) -> None:
-        """A trial ended without a result."""
-        said = f"{reason}: {detail}" if detail else reason
-        self._open().record(self._trial(row, "failed", said, {}))
+    def failed(self, row: Row) -> None:
+        """A trial ended without a result, as the row's reason says."""
+        self._open().record(self._trial(row, "failed", row.reason, {}))
 
     def pruned(self, row: Row, rungs: Iterable[Rung]) -> None:
         """A trial was stopped early: what it had reached, under names of its own.
@@ -207,7 +204,7 @@ class View:
         params["alpha"] = {"X-X": 1.0, "X-Y": 0.0}.get(spec.sampling or "", spec.alpha)
         return TrialView(
             digest=row.digest,
-            name=label if row.seed is None else f"{label} seed={row.seed}",
+            name=trial_label(label, row.seed),
             state=state,
             reason=reason,
             params=params,

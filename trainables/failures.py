@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from trainables.errors import UserError
 
@@ -14,8 +14,6 @@ Reason = Literal[
 loss is NaN or infinite. `out of memory`: said by torch, Ray's memory monitor or the kernel's
 counter. `killed`: the worker died and nobody said why. `node lost`: its machine went away.
 `timed out`: it ran past the time limit. `not committed`: it ended without a result."""
-
-REASONS: tuple[str, ...] = get_args(Reason)
 
 CPU_ALLOCATOR = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
 """What torch's allocator for main memory says, in a plain RuntimeError."""

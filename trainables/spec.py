@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
@@ -222,6 +223,11 @@ class Execution:
     micro_batch_tokens: int | None = None
     recompute_layers: bool = False
     ranks: int = 1
+
+    @property
+    def slots_here(self) -> int:
+        """Trials that this machine's processors have room for at once, one at least."""
+        return max(1, (os.cpu_count() or 1) // (self.threads * self.ranks))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as stored in a result."""

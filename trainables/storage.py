@@ -197,8 +197,13 @@ def tree_digest(files: dict[str, Path]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:20]
 
 
-def ensure_writable(folder: Place, free_bytes: int) -> None:
+def ensure_writable(folder: Place, free_bytes: int, option: str = "--root") -> None:
     """Make `folder` and check that files can be written there.
+
+    Args:
+        folder: Local or remote.
+        free_bytes: That its disk must have left.
+        option: Of the command line, which chooses another folder.
 
     Raises:
         UserError: It cannot be made or written, or its disk has less than `free_bytes` left, or
@@ -212,8 +217,8 @@ def ensure_writable(folder: Place, free_bytes: int) -> None:
         disk = os.statvfs(there)
         if (free := disk.f_bavail * disk.f_frsize) < free_bytes:
             raise UserError(
-                f"--root {folder}: {free / 1e6:,.0f} MB free, {free_bytes / 1e6:,.0f} MB needed; "
-                "free some space or choose another disk with --root"
+                f"{option} {folder}: {free / 1e6:,.0f} MB free, {free_bytes / 1e6:,.0f} MB needed; "
+                f"free some space or choose another disk with {option}"
             )
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{uuid.uuid4().hex}"
@@ -221,8 +226,8 @@ def ensure_writable(folder: Place, free_bytes: int) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(
-            f"--root {folder}: cannot write there ({error.strerror}); "
-            "choose another folder with --root or mend its permissions"
+            f"{option} {folder}: cannot write there ({error.strerror}); "
+            f"choose another folder with {option} or mend its permissions"
         ) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.markup import escape
@@ -15,7 +15,8 @@ from study.cost.needs import needs
 from study.doctor.finding import Finding
 from study.doctor.visit import visit
 from study.planning import make_plan
-from study.spaces.schema import load_space, parse_assignments
+from study.search.wanted import wanted
+from study.spaces.schema import Tier, load_space, parse_assignments
 from trainables.errors import UserError
 from trainables.places import Place
 
@@ -48,13 +49,19 @@ def doctor(
     if space is not None:
         settings = parse_assignments(assign or [])
         settings |= {k: v for k, v in (("benchmark", benchmark), ("encoder", encoder)) if v}
-        loaded, full = load_space(space), tier == "full"
+        loaded, chosen = load_space(space), cast("Tier", tier)
         plan, places = make_plan(
-            loaded, space, "full" if full else "demo", settings, data_dir=data_dir, missing={}
+            loaded,
+            space,
+            chosen,
+            settings,
+            data_dir=data_dir,
+            missing={},
+            optimize=wanted(loaded, chosen, None, {}),
         )
-        wanted = needs(plan, places)
-        folders = [need.place for need in wanted if need.place not in (None, "embedded")]
-        absent = [str(need) for need in wanted if need.place is None]
+        needed = needs(plan, places)
+        folders = [need.place for need in needed if need.place not in (None, "embedded")]
+        absent = [str(need) for need in needed if need.place is None]
     home = Home.open(root, state)
     made = unmade(home.root)
     try:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from study.answer.table import COLUMNS
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.reproduce import find_trial, train_again
@@ -47,8 +48,6 @@ checkpoint and of its training data.
 ```
 </details>
 """
-
-SHOWN = ("map/mono", "map/cross", "map/multi", "map/pool_same_language", "rank_distance")
 
 
 def export(
@@ -97,7 +96,7 @@ def card(spec: Spec, result: dict[str, Any]) -> str:
     """The model card of a trial's encoder."""
     metrics = [
         f"    {name:24} {result['metrics'][name]:.4f}"
-        for name in SHOWN
+        for name in COLUMNS
         if name in result["metrics"]
     ]
     zero_shot = result["zero_shot"]

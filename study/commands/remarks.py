@@ -14,7 +14,7 @@ def remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[st
     """Changed memory layouts (law 1), texts and answers cut off; the answer has law 6's marks."""
     changed = [digest for digest, result in results.items() if result.get("layout_changed")]
     if changed:
-        labels = {t.digest: cell.label for cell in plan.cells for t in cell.trials}
+        labels = plan.labels
         names = sorted({labels[digest] for digest in changed})
         yield (
             f"[yellow]layout changed:[/] {len(changed)} trials ran with smaller micro-batches "

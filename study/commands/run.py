@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -204,7 +203,7 @@ def run(
         return 0
     storage.ensure_writable(home.root, FREE_BYTES)
     storage.ensure_writable(folder.path, 0)
-    storage.ensure_writable(folder.local, FREE_BYTES)
+    storage.ensure_writable(folder.local, FREE_BYTES, "--state")
     if not (storage_url and tracking_uri):
         ledger_file.refuse_network(home.state)
     if not isinstance(home.root, Path):
@@ -216,13 +215,11 @@ def run(
         state=home.state,
         places=places,
         execution=execution,
-        workers=workers
-        if address
-        else workers or max(1, (os.cpu_count() or 1) // (threads * ranks)),
+        workers=workers if address else workers or execution.slots_here,
         address=address,
         timeout=trial_timeout,
         keep_weights=keep != "none",
-        needs=gpu_needs(start.preview(plan, points) if points else plan, places, used, threads),
+        needs=gpu_needs(plan, points, places, execution),
         accelerator=accelerator,
     )
     with folder.lease():
@@ -298,13 +295,15 @@ def _drive(
     return driver
 
 
-def gpu_needs(plan: Plan, places: dict[str, str], device: str, threads: int) -> dict[str, float]:
+def gpu_needs(
+    plan: Plan, points: Points | None, places: dict[str, str], execution: Execution
+) -> dict[str, float]:
     """Bytes of a GPU that trials need, so that small ones have one together; none on the CPU."""
-    if device != "cuda":
+    if execution.device != "cuda":
         return {}
     from study.cost.shares import gpu_bytes
 
-    return gpu_bytes(plan, places, Execution(threads=threads, device=device))
+    return gpu_bytes(start.preview(plan, points) if points else plan, places, execution)
 
 
 def _tier(tier: str | None, overrides: dict[str, Any]) -> Tier:

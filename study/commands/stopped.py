@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from study.plan import Plan
+from study.plan import Plan, trial_label
 from study.rungs import Rung
 from study.search.pruning import pruning_of, told
 from study.study_folder import StudyFolder
@@ -22,12 +22,13 @@ def stopped(
 def stopped_lines(plan: Plan, rungs: Mapping[str, Rung]) -> list[str]:
     """Lines for people about such trials."""
     pruning = pruning_of(plan)
-    named = {
-        trial.digest: cell.label if trial.seed is None else f"{cell.label} seed={trial.seed}"
-        for cell in plan.cells
-        for trial in cell.trials
-    }
-    pairs = [(named[digest], rung) for digest, rung in rungs.items() if digest in named]
+    seeds = {t.digest: t.seed for cell in plan.cells for t in cell.trials}
+    labels = plan.labels
+    pairs = [
+        (trial_label(labels[digest], seeds[digest]), rung)
+        for digest, rung in rungs.items()
+        if digest in labels
+    ]
     return told(pairs, pruning.metric if pruning else plan.primary)
 
 

@@ -18,7 +18,9 @@ from study.committed import committed_results
 
 def track(
     name: Annotated[str, typer.Argument(help="Name of a study.")],
-    tracking_uri: Annotated[str | None, typer.Option(help="Any MLflow URI.")] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="Any MLflow URI.", envvar="STUDY_TRACKING_URI")
+    ] = None,
     root: Root = ROOT,
     state: State = None,
     storage_url: Storage = None,
@@ -50,8 +52,7 @@ def track(
                 stated = replace(row, state="pruned", reason=stopped[trial.digest].why)
                 view.pruned(stated, folder.rungs())
             elif said := row.reason or failures.get(trial.digest):
-                reason, _, detail = said.partition(": ")
-                view.failed(row, reason, detail)
+                view.failed(replace(row, state="failed", reason=said))
     conclude(plan, folder, home.root, results)  # which the view shows too
     console.print(f"{len(results)} committed trials of {name} told to MLflow.")
     view.close(console, {})

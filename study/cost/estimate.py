@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -93,7 +92,7 @@ def estimate(
     found = rungs(plan)
     costs = tuple(estimator.cost(rung.spec) for rung in found)
     if accelerator is None:
-        workers = min(workers, max(1, (os.cpu_count() or 1) // execution.threads))
+        workers = min(workers, execution.slots_here)
     return Estimate(
         rungs=found,
         costs=costs,

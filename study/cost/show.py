@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from study.cost.accelerators import ACCELERATORS, DRIVER_BYTES
@@ -29,7 +28,7 @@ def forecast(
         UserError: As `estimate`.
     """
     if workers is None and accelerator is None and execution.device == "cpu":
-        workers = max(1, (os.cpu_count() or 1) // execution.threads)
+        workers = execution.slots_here
     return describe(estimate(plan, places, execution, workers or 1, accelerator))
 
 

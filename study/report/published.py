@@ -14,9 +14,6 @@ from study.report.material import Material
 SPACES = ("sampling", "mixing_ratio")
 """Those that ask what the paper asked."""
 
-SAMPLING = {1: "X-X", 0: "X-Y", 0.5: "hybrid"}
-"""The paper's rows by their mixing ratio."""
-
 Row = tuple[str, str, float, float, float, float]
 
 PUBLISHED: Mapping[str, tuple[Row, ...]] = {
@@ -92,7 +89,7 @@ def _sampling(material: Material, arm: CellResult) -> str:
     spec = material.plan.specs[arm.cell.trials[0].digest]
     if spec.sampling in ("X-X", "X-Y"):
         return spec.sampling
-    return SAMPLING.get(spec.alpha, "") if spec.sampling == "hybrid" and spec.alpha else ""
+    return "hybrid" if spec.sampling == "hybrid" and spec.alpha == 0.5 else ""
 
 
 def _ours(material: Material, arm: CellResult, prefix: str, benchmark: str) -> tuple[Value, ...]:

@@ -13,9 +13,6 @@ WIDTH = 340
 SERIES = 6
 """Markers and colours that can be told apart."""
 
-DIGIT_WIDTH = 6.4
-"""Of a character of 12 px, about, in pixels."""
-
 
 def tag(name: str, *children: str, **attributes: object) -> str:
     """An element; `class_` is `class`, other underscores are hyphens, numbers are rounded."""

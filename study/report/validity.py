@@ -160,7 +160,7 @@ def _layout(material: Material) -> str:
     changed = [digest for digest, r in material.results.items() if r.get("layout_changed")]
     if not changed:
         return "Layout: every trial ran with the memory layout that was planned."
-    labels = {t.digest: cell.label for cell in material.plan.cells for t in cell.trials}
+    labels = material.plan.labels
     names = ", ".join(sorted({labels[digest] for digest in changed}))
     return (
         f"Layout changed: {len(changed)} trials ran with smaller micro-batches after they were out "
@@ -172,9 +172,10 @@ def _failures(material: Material) -> list[Block]:
     """Why trials have no result."""
     if not material.failures:
         return [Text("Failures: no trial failed.")]
-    labels = {t.digest: (c.label, t.seed) for c in material.plan.cells for t in c.trials}
+    labels = material.plan.labels
+    seeds = {t.digest: t.seed for cell in material.plan.cells for t in cell.trials}
     rows = tuple(
-        (digest, labels[digest][0], _seed(labels[digest][1]), why)
+        (digest, labels[digest], _seed(seeds[digest]), why)
         for digest, why in list(material.failures.items())[:SHOWN_TRIALS]
         if digest in labels
     )

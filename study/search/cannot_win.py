@@ -97,9 +97,6 @@ class CannotWin:
         return max(means, key=lambda arm: means[arm])
 
 
-Sums = tuple["np.ndarray[tuple[int, ...], np.dtype[np.float64]]", "np.ndarray"]
-
-
 def contrast(
     mine: Mapping[str, Look], theirs: Mapping[str, Look]
 ) -> tuple[np.ndarray, np.ndarray] | None:

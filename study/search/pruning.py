@@ -11,11 +11,9 @@ from study.search.judge import Pruning
 
 def pruning_of(plan: Plan) -> Pruning | None:
     """How the trials of a plan are compared on the way; None where they are not."""
-    search = getattr(plan, "search", None)
+    search = plan.search
     if search is None or search.fidelity.kind == "none":
         return None
-    if not search.objectives:
-        return Pruning(search.fidelity, plan.primary)
     first = search.objectives[0]
     return Pruning(search.fidelity, first.metric, first.direction == "maximize")
 

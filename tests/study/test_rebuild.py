@@ -51,11 +51,6 @@ def root(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "root"))
 
 
-def committed_files(root: Path) -> list[str]:
-    folder = next(root.glob("trials/*"))
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-
-
 def test_no_damaged_trial_file_is_believed(root: Path) -> None:
     """Each file, damaged in each way: the commit is refused, or the file is no part of it."""
     folder = TrialFolder(sorted(root.glob("trials/*"))[0])

@@ -73,8 +73,9 @@ def load_mlqa_paragraphs(
     The monolingual settings are equal.
 
     Args:
-        folder: `MLQA_V1` as unpacked, or its `test` or `dev`: `test-context-de-question-de.json`,
-            one file a language; the other 42 hold the same texts and are not read.
+        folder: With `MLQA_V1` as unpacked, or that, or its `test` or `dev`:
+            `test-context-de-question-de.json`, one file a language; the other 42 hold the same
+            texts and are not read.
         languages: To read; None for every such file in the folder.
         split: `validation` are the files that MLQA calls dev.
         pair: (language of the questions, language of the paragraphs): only this subset.
@@ -130,7 +131,7 @@ def mlqa_files(
     """
     prefix = MLQA_FILES[split]
     found: dict[str, Path] = {}
-    for place in (folder, folder / prefix):
+    for place in (folder, folder / prefix, folder / "MLQA_V1" / prefix):
         for path in sorted(place.glob(f"{prefix}-context-*-question-*.json")):
             _, _, context, _, question = path.stem.split("-", 4)
             if context == question:
@@ -138,7 +139,7 @@ def mlqa_files(
     if not found:
         raise UserError(
             f"{name}: no {prefix}-context-<language>-question-<language>.json in {folder} or its "
-            f"folder {prefix}; unpack MLQA_V1.zip and name that folder with --data-dir"
+            f"folders {prefix} and MLQA_V1/{prefix}; unpack MLQA_V1.zip there"
         )
     if unknown := sorted(set(languages or ()) - set(found)):
         raise UserError(

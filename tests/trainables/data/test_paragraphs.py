@@ -166,6 +166,17 @@ def test_a_pair_is_the_subset_of_mteb(mlqa: Path, asked: str, answered: str) -> 
     }
 
 
+def test_mlqa_is_found_as_it_is_unpacked(mlqa: Path, tmp_path: Path) -> None:
+    known = load_mlqa_paragraphs(mlqa).corpus
+    fetched = tmp_path / "fetched"
+    fetched.mkdir()
+    (mlqa / "test").rename(fetched / "test")
+    assert load_mlqa_paragraphs(fetched / "test").corpus == known
+    (fetched / "MLQA_V1").mkdir()
+    (fetched / "test").rename(fetched / "MLQA_V1" / "test")
+    assert load_mlqa_paragraphs(fetched).corpus == known
+
+
 def test_mlqa_whole_is_partly_parallel_and_not_stripped(mlqa: Path) -> None:
     found = load_benchmark("mlqa", mlqa, ["de", "en", "vi"])
     assert found.corpus["de"][0].text == "Eins. "

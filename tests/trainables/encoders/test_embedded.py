@@ -16,6 +16,7 @@ from transformers import AutoTokenizer
 
 from trainables.data.synthetic import synthetic_benchmark, synthetic_training
 from trainables.data.worlds import WORLDS, World
+from trainables.encoders import cells, embedded
 from trainables.encoders.embedded import (
     RUNGS,
     SPECIAL_TOKENS,
@@ -38,6 +39,10 @@ SMALL = World("small", concepts=60, train=100, validation=20, test=60)
 GOLDEN_TOKENIZER = "cdbf8e50d2d2d4cd0604"
 GOLDEN_WEIGHTS = "3428b4c01c33b9f199b4"
 """If a change of either is meant, raise INITIAL and put the new values here."""
+
+
+def test_the_digest_names_the_image_tower_that_is_there() -> None:
+    assert f"cells {cells.INITIAL}" == embedded.CELLS
 
 
 @pytest.fixture(scope="module")
