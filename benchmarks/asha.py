@@ -87,6 +87,9 @@ class Heard:
     def started(self, digest: str) -> None:
         """Nothing to keep."""
 
+    def running(self, digest: str) -> None:
+        """Nothing to keep."""
+
     def progressed(self, progress: Progress) -> None:
         """Nothing to keep."""
 
@@ -96,7 +99,7 @@ class Heard:
         with self.kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rung.to_json()) + "\n")
 
-    def lost(self, digest: str, reason: str, detail: str) -> None:
+    def lost(self, digest: str, reason: str, detail: str, launch: str) -> None:
         """Nothing to keep."""
 
     def finished(self, digest: str, reason: str, detail: str) -> None:

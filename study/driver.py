@@ -115,6 +115,14 @@ class Driver:
         added = [row.digest for row in new if row.state == "complete" and row.digest not in known]
         return len(found) + len(added)
 
+    def retry_failed(self) -> None:
+        """Plan every failed trial again."""
+        failed = [row for row in self.rows.values() if row.state == "failed"]
+        for row in failed:
+            self.folder.note("retry", trial=row.digest)
+        self.ledger.retry(failed)
+        self.rows = {row.digest: row for row in self.ledger.rows()}
+
     def tell_view(self) -> None:
         """Tell MLflow of every ended trial that it has not been told of."""
         told = self.view.told()
@@ -154,8 +162,10 @@ class Driver:
         """What the search may see: no more than plan, results, states and what was spent."""
         ended = {d: row.state for d, row in self.rows.items() if row.state in ("failed", "pruned")}
         reached: dict[str, dict[int, float]] = {}
+        objective = self.plan.search.objectives[0].metric if self.plan.search else ""
         for rung in self.rungs:
-            reached.setdefault(rung.trial, {})[rung.examples] = rung.value
+            if rung.metric == objective:  # not of one that the search had before
+                reached.setdefault(rung.trial, {})[rung.examples] = rung.value
         return Seen(self.results, ended, reached, self.clock.spent())
 
     def _ask(self, asked: AskedTrial) -> Job | None:
@@ -191,10 +201,11 @@ class Driver:
 
     def run(self, jobs: list[Job], orders: Orders) -> None:
         """Run the jobs; an interrupt returns early with their rows back in the plan."""
-        self.folder.note("launch", trials=len(jobs), workers=orders.workers)
+        self.folder.note("launch", trials=len(jobs), workers=orders.workers, keep=orders.keep)
         self.clock.begin(orders.workers or 1)
         if (pruning := pruning_of(self.plan)) is not None:
-            pruning = replace(pruning, recorded=tuple(self.rungs), exempt=self.folder.exempt())
+            recorded = tuple(rung for rung in self.rungs if rung.metric == pruning.metric)
+            pruning = replace(pruning, recorded=recorded, exempt=self.folder.exempt())
             orders = replace(orders, pruning=pruning)
         faults.at("launch.noted")
         amounts = {job.digest: work(job.spec) for job in jobs}
@@ -216,6 +227,10 @@ class Driver:
         faults.at("ledger.claimed", digest=digest)
         self.folder.note("started", trial=digest)
         faults.at("start.noted", digest=digest)
+
+    def running(self, digest: str) -> None:
+        """A trial has its place and runs."""
+        self.folder.note("running", trial=digest)
         self.clock.started(digest)
 
     def progressed(self, progress: Progress) -> None:
@@ -230,11 +245,14 @@ class Driver:
         self.rungs.append(rung)
         faults.at("rung.noted", digest=rung.trial)
 
-    def lost(self, digest: str, reason: str, detail: str) -> None:
-        """A trial's worker was lost: say so in the folder of its attempt, since it cannot."""
+    def lost(self, digest: str, reason: str, detail: str, launch: str) -> None:
+        """A trial's worker was lost: say so in the folder of its attempt, since it cannot.
+
+        It may have been lost before it claimed one: another launch's is not its own.
+        """
         self.folder.note("lost", trial=digest, reason=reason, detail=detail)
         for attempt in TrialFolder.of(self.root, digest).attempts()[:1]:
-            if attempt.is_live:
+            if attempt.is_live and attempt.claimed_by().get("launch") == launch:
                 attempt.fail({"reason": reason, "detail": detail, "trace": []})
 
     def finished(self, digest: str, reason: str, detail: str) -> None:

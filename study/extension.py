@@ -23,7 +23,13 @@ def extended(before: Plan, wanted: Plan) -> Plan:
     }
     cells |= {label: cell for label, cell in new.items() if label not in ours}
     specs = before.specs | wanted.specs
-    return wanted.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
+    plan = wanted.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
+    if plan.search is None or before.search is None:
+        return plan
+    if plan.search.warm_start != before.search.warm_start:
+        return plan
+    first = {"transferred": before.search.transferred}
+    return plan.model_copy(update={"search": plan.search.model_copy(update=first)})
 
 
 def mark(before: Plan | None, frozen: str | None, after: Plan, results: bool) -> str:

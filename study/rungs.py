@@ -18,6 +18,7 @@ class Rung:
         value: The objective on the validation benchmark, as the benchmark has it.
         stop: Whether the trial ends here.
         why: In words, where it does.
+        metric: What the value is of.
     """
 
     trial: str
@@ -26,6 +27,7 @@ class Rung:
     value: float
     stop: bool = False
     why: str = ""
+    metric: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, a line of the journal."""
@@ -34,7 +36,7 @@ class Rung:
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Rung:
         """What `to_json` gave."""
-        return cls(**{name: line[name] for name in cls.__dataclass_fields__})
+        return cls(**{name: line[name] for name in cls.__dataclass_fields__ if name in line})
 
 
 def pruned(rungs: Iterable[Rung]) -> dict[str, Rung]:

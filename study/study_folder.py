@@ -93,6 +93,10 @@ class StudyFolder:
             reason = str(error).partition(";")[0]
             return None, f"{reason}; it was set aside as {where} and the study is planned anew"
 
+    def written(self) -> bytes | None:
+        """`plan.json` as it is now; None before there is one."""
+        return self.plan_path.read_bytes() if self.plan_path.exists() else None
+
     def save_plan(self, plan: Plan) -> None:
         """Write the plan in one step, without what its search asked for."""
         storage.write(self.plan_path, _written(plan.planned))

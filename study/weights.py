@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from study.search.history import front
 from study.search.seen import history_of
@@ -14,13 +15,32 @@ if TYPE_CHECKING:
 
 
 def drop_all_but_best(driver: Driver) -> None:
-    """Of the encoders that this study made, keep the one ahead on the validation benchmark.
+    """Of the encoders that launches with `--keep best` left, keep what is ahead on validation.
 
-    Without a validation benchmark nothing may be selected (law 5), and nothing is dropped.
+    Those of launches that were killed count too. Without a validation benchmark nothing may be
+    selected (law 5), and nothing is dropped.
     """
-    if driver.plan.search is not None:
-        _drop_losers(driver)
+    kept = _of_search(driver) if driver.plan.search is not None else _of_grid(driver)
+    if not kept:
         return
+    for digest in sorted(made(driver.folder.events()) & driver.results.keys() - kept):
+        TrialFolder.of(driver.root, digest).drop_weights()
+
+
+def made(events: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Trials that launches with `--keep best` ran."""
+    found: set[str] = set()
+    keep = ""
+    for event in events:
+        if event.get("event") == "launch":
+            keep = event.get("keep", "")
+        elif event.get("event") == "started":
+            (found.add if keep == "best" else found.discard)(str(event.get("trial")))
+    return found
+
+
+def _of_grid(driver: Driver) -> set[str]:
+    """The trials ahead by the primary metric."""
     primary = driver.plan.primary
     values = {
         digest: value
@@ -28,21 +48,14 @@ def drop_all_but_best(driver: Driver) -> None:
         if (value := result["validation"].get(primary)) is not None
         and driver.plan.specs[digest].steps
     }
-    if not values:
-        return
-    best = best_value(primary, values.values())
-    for digest in driver.ran:
-        if values.get(digest) != best:
-            TrialFolder.of(driver.root, digest).drop_weights()
+    best = best_value(primary, values.values()) if values else None
+    return {digest for digest, value in values.items() if value == best}
 
 
-def _drop_losers(driver: Driver) -> None:
-    """Of a search, keep the encoders of the cells that it is confirmed with."""
+def _of_search(driver: Driver) -> set[str]:
+    """The trials of the cells that the search is confirmed with."""
     plan, seen = driver.plan, driver.seen()
     assert plan.search is not None
     best = front(plan.search, history_of(plan, seen.results, seen.ended))
     kept = [cell.params for cell in best[: max(1, plan.search.confirm.top)]]
-    dropped = {t.digest for cell in plan.cells if cell.params not in kept for t in cell.trials}
-    for digest in driver.ran if kept else ():
-        if digest in dropped:
-            TrialFolder.of(driver.root, digest).drop_weights()
+    return {t.digest for cell in plan.cells if cell.params in kept for t in cell.trials}

@@ -164,6 +164,7 @@ def run(
     before, note = (folder.plan(), "") if dry_run else folder.plan_or_aside(plan)
     if note:
         console.print(f"[yellow]note:[/] {escape(note)}")
+    known = folder.written()
     if before is not None and (changes := before.differences(plan)):
         if not extend:
             shown = "\n  ".join(changes[:20])
@@ -174,11 +175,8 @@ def run(
         plan = extended(before, plan)
     elif before is not None and before.search is not None and plan.search is not None:
         plan = before.model_copy(update={"search": before.search.with_budget(dict(plan.search))})
-    elif plan.search is not None and plan.search.warm_start and not dry_run:
-        first = transferred(plan.search, home.root)
-        plan = plan.model_copy(
-            update={"search": plan.search.model_copy(update={"transferred": first})}
-        )
+    if not dry_run and (before is None or extend):
+        plan = _warmed(before, plan, home.root)
     execution = Execution(threads=threads, device=used, ranks=ranks)
     points = None
     if plan.search is not None:
@@ -218,19 +216,31 @@ def run(
         workers=workers if address else workers or execution.slots_here,
         address=address,
         timeout=trial_timeout,
-        keep_weights=keep != "none",
+        keep=keep,
         needs=gpu_needs(plan, points, places, execution),
         accelerator=accelerator,
     )
     with folder.lease():
+        if folder.written() != known:
+            raise UserError(
+                f"another command planned study {plan.name} while this one did; run it again"
+            )
         if points:
             plan = plan.joined(folder.asked())  # another driver may have asked since it was read
         if before is None or before.differences(plan) or folder.frozen() != plan.frozen:
             _save_plan(before, plan, folder, home.root)
         driver = _drive(console, plan, folder, orders, points, storage_url, tracking_uri, retry)
-        if keep == "best":
-            drop_all_but_best(driver)
+        drop_all_but_best(driver)
     return _outcome(console, driver.plan, folder, root, driver)
+
+
+def _warmed(before: Plan | None, plan: Plan, root: Place) -> Plan:
+    """The plan of a search with cells of other studies to try first, if it names others now."""
+    search, had = plan.search, before.search if before else None
+    if search is None or search.warm_start == (had.warm_start if had else ()):
+        return plan
+    first = transferred(search, root)
+    return plan.model_copy(update={"search": search.model_copy(update={"transferred": first})})
 
 
 def _save_plan(before: Plan | None, plan: Plan, folder: StudyFolder, root: Place) -> None:
@@ -272,13 +282,10 @@ def _drive(
     driver = Driver(plan, orders.root, ledger, folder, view, console, search=search)
     if retry == "pruned":
         folder.exempt_all(folder.pruned())
-    if retry == "failed":
-        failed = [row for row in ledger.rows() if row.state == "failed"]
-        for row in failed:
-            folder.note("retry", trial=row.digest)
-        ledger.retry(failed)
     if found := driver.reconcile():
         console.print(f"{found} trials were already known from committed folders.")
+    if retry == "failed":
+        driver.retry_failed()
     driver.tell_view()
     jobs = driver.jobs()
     if not jobs:

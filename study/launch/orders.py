@@ -83,14 +83,17 @@ class Listener(Protocol):
     def started(self, digest: str) -> None:
         """A trial was handed to Ray."""
 
+    def running(self, digest: str) -> None:
+        """A trial has its place and runs; again, after its worker was lost."""
+
     def progressed(self, progress: Progress) -> None:
         """A trial reported."""
 
     def reached(self, rung: Rung) -> None:
         """A trial came to a rung; to be kept before this returns, since then it is acted on."""
 
-    def lost(self, digest: str, reason: str, detail: str) -> None:
-        """A trial's worker was lost; it is started again from its checkpoint."""
+    def lost(self, digest: str, reason: str, detail: str, launch: str) -> None:
+        """A trial's worker was lost in this launch; it goes on from its checkpoint."""
 
     def finished(self, digest: str, reason: str, detail: str) -> None:
         """A trial ended; an empty reason means that it committed its result.
@@ -111,7 +114,7 @@ class Orders:
         workers: Trials at once; None for what a cluster has room for when the launch begins.
         address: Of a running Ray cluster; None starts Ray on this machine.
         timeout: Seconds that one attempt at a trial may take; None for no limit.
-        keep_weights: Leave fine-tuned encoders in the trial folders.
+        keep: Fine-tuned encoders that stay in the trial folders: best, all or none.
         work: What runs a trial in the actor, as `module:function`, called as `finetune` is.
         pruning: Where trials are looked at on the way, and which of them are stopped; None nowhere.
         needs: Bytes of a GPU, by what decides a trial's cost; other trials get a whole one.
@@ -125,8 +128,13 @@ class Orders:
     workers: int | None
     address: str | None = None
     timeout: float | None = None
-    keep_weights: bool = False
+    keep: str = "none"
     work: str = "trainables.finetune:finetune"
     pruning: Pruning | None = None
     needs: Mapping[str, float] = field(default_factory=dict)
     accelerator: str | None = None
+
+    @property
+    def keep_weights(self) -> bool:
+        """Whether trials leave their encoders: which is best is known at the end."""
+        return self.keep != "none"

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from study.launch.nodes import Node, alive, on_each, shared_root
-from study.launch.resources import requests, slots, smallest_gpu
+from study.launch.resources import most_at_once, requests, slots, smallest_gpu
 from trainables.inputs import absent, publish
 from trainables.places import Place
 from trainables.spec import Execution
@@ -59,10 +59,12 @@ def placing(
     """
     nodes = alive()
     workers = workers or slots(nodes, execution)
-    # an autoscaler starts machines for trials that wait; Tune shows it as many as may run
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     own = own_gpu() if address is None and execution.device == "cuda" else None
     memory = smallest_gpu(nodes, accelerator, own)
+    if address is None:  # no further machine will come
+        workers = int(min(workers, most_at_once(nodes, execution, needs, memory)))
+    # an autoscaler starts machines for trials that wait; Tune shows it as many as may run
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     asked = requests(needs, execution, memory)
     if address is None:
         yield Placing(workers, asked, "")

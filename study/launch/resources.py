@@ -67,6 +67,25 @@ def slots(nodes: Sequence[Node], execution: Execution) -> int:
     return max(1, sum(node.cpus // processors for node in nodes))
 
 
+def most_at_once(
+    nodes: Sequence[Node], execution: Execution, needs: Mapping[str, float], memory: float | None
+) -> float:
+    """Trials that the GPUs of these machines can hold at once; no limit on the CPU.
+
+    Args:
+        nodes: All that there will be.
+        execution: Of every trial.
+        needs: Bytes of a GPU, by what decides a trial's cost.
+        memory: As for `part_of_gpu`.
+    """
+    if execution.device != "cuda":
+        return math.inf
+    if execution.ranks > 1:
+        return slots(nodes, execution)
+    least = min((part_of_gpu(needed, memory) for needed in needs.values()), default=1.0)
+    return max(1, sum(node.gpus for node in nodes) * int(1 / least))
+
+
 def request(parts: Mapping[str, float], execution: Execution, config: Mapping[str, Any]) -> Any:
     """What Ray Tune asks Ray for before it starts a trial (called by Tune, of its configuration).
 

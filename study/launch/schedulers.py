@@ -66,7 +66,8 @@ class RayRule:
             self.scheduler.on_trial_add(None, self.shown[rung.trial])  # type: ignore[arg-type]
         result = {TIME: rung.examples, SCORE: score}
         decision = self.scheduler.on_trial_result(None, self.shown[rung.trial], result)  # type: ignore[arg-type]
-        return self.why if decision == TrialScheduler.STOP else ""
+        stopping = TrialScheduler.STOP, TrialScheduler.PAUSE
+        return self.why if decision in stopping else ""
 
 
 def rule_of(pruning: Pruning, root: Place) -> Rule:
@@ -87,7 +88,9 @@ def rule_of(pruning: Pruning, root: Place) -> Rule:
                 mode="max",
                 grace_period=fidelity.first,
                 min_samples_required=fidelity.enough,
-                # never paused: a pause is a checkpoint of Tune's
+                # says pause where it would stop, and lets an exempt trial come to another rung
+                hard_stop=False,
+                # never paused for want of others: a pause is a checkpoint of Tune's
                 min_time_slice=math.inf,  # type: ignore[arg-type]
             ),
             "below the median of the others' running means",

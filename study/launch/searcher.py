@@ -98,6 +98,10 @@ class Reporter(Unpickled, tune.Callback):
         self.failed: dict[str, tuple[str, str, str]] = {}
         self.patience = Patience()
 
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """A trial has its worker (called by Tune)."""
+        self.listener.running(Spec.model_validate_json(trial.config["spec"]).digest)
+
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
@@ -114,7 +118,7 @@ class Reporter(Unpickled, tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A worker was lost and its trial is started again (called by Tune)."""
         digest, reason, detail = self._loss(trial)
-        self.listener.lost(digest, reason, detail)
+        self.listener.lost(digest, reason, detail, trial.config["launch"])
         self.patience.lost(trial, digest, reason, detail)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
@@ -123,7 +127,7 @@ class Reporter(Unpickled, tune.Callback):
             self.listener.finished(*told)
             return
         digest, reason, detail = self._loss(trial)
-        self.listener.lost(digest, reason, detail)
+        self.listener.lost(digest, reason, detail, trial.config["launch"])
         self.listener.finished(digest, reason, self.patience.told(digest, detail))
 
     def _loss(self, trial: Trial) -> tuple[str, Reason, str]:

@@ -86,10 +86,11 @@ class Searched:
 def spending(search: SearchPlan, visits: Sequence[Visit], spent: Spent) -> tuple[Spending, ...]:
     """What a search was given, and took."""
     trials = [v for v in visits if v.state in ("complete", "pruned", "failed")]
-    searching = [visit for visit in trials if not visit.confirms]
+    searching = [visit for visit in trials if visit.phase == "search"]
+    confirming = [visit for visit in trials if visit.confirms]
     return (
         Spending("trials of the search", len(searching), float(search.trials)),
-        Spending("trials that confirm", len(trials) - len(searching)),
+        Spending("trials that confirm", len(confirming)),
         Spending("training examples of the search", sum(v.examples for v in searching)),
         Spending("hours of the driver", spent.wall / HOUR, search.hours),
         Spending("hours of all trials together", spent.busy / HOUR, search.accelerator_hours),

@@ -78,7 +78,7 @@ def searched_of(material: Material, folder: StudyFolder) -> Searched:
     visits = visits_of(
         plan.search, folder.asked(), material.results, folder.failures(), folder.pruned()
     )
-    taken, asked = spent(folder.events()), sum(not v.confirms for v in visits)
+    taken, asked = spent(folder.events()), sum(v.phase == "search" for v in visits)
     cells = tried(cells_of(plan.search, visits))
     running = sum(v.state in ("planned", "running") for v in visits)
     why = "" if running else over(plan.search, asked, cells, taken, 0)

@@ -30,19 +30,23 @@ class Spent:
     Attributes:
         wall: Seconds that a driver was running.
         busy: Seconds of all trials together, those that were lost included.
-        ended: Trials that ended, over which `busy` is meant.
+        ended: Trials that ended.
         workers: Trials at once.
+        finished: Seconds of those that ended.
+        running: Seconds so far of each trial that runs now.
     """
 
     wall: float = 0.0
     busy: float = 0.0
     ended: int = 0
     workers: int = 1
+    finished: float = 0.0
+    running: tuple[float, ...] = ()
 
     @property
     def each(self) -> float | None:
         """Seconds of a trial; None while none has ended."""
-        return self.busy / self.ended if self.ended else None
+        return self.finished / self.ended if self.ended else None
 
 
 def spent(events: Iterable[Mapping[str, Any]]) -> Spent:
@@ -50,7 +54,7 @@ def spent(events: Iterable[Mapping[str, Any]]) -> Spent:
 
     What a driver did that died counts up to its last word.
     """
-    wall = busy = last = 0.0
+    wall = busy = last = finished = 0.0
     ended = 0
     began: float | None = None
     running: dict[str, float] = {}
@@ -64,13 +68,13 @@ def spent(events: Iterable[Mapping[str, Any]]) -> Spent:
             began, running = None, {}
         if kind == "launch":
             began = at
-        elif kind == "started":
-            running[trial] = at
+        elif kind == "running":
+            running.setdefault(trial, at)
         elif kind in ("complete", "failed", "pruned") and trial in running:
-            busy += at - running.pop(trial)
-            ended += 1
+            took = at - running.pop(trial)
+            busy, finished, ended = busy + took, finished + took, ended + 1
         last = at
-    return Spent(wall, busy, ended)
+    return Spent(wall, busy, ended, finished=finished)
 
 
 def died(events: Iterable[Mapping[str, Any]]) -> bool:
@@ -102,8 +106,8 @@ class Clock:
         self.began, self.workers = time.monotonic(), workers
 
     def started(self, trial: str) -> None:
-        """A trial begins."""
-        self.running[trial] = time.monotonic()
+        """A trial begins to run, or does so again after its worker was lost."""
+        self.running.setdefault(trial, time.monotonic())
 
     def ended(self, trial: str) -> None:
         """A trial ended."""
@@ -115,12 +119,14 @@ class Clock:
         """As it is now."""
         now = time.monotonic()
         wall = 0.0 if self.began is None else now - self.began
-        busy = self.busy + sum(now - start for start in self.running.values())
+        running = tuple(now - start for start in self.running.values())
         return Spent(
             self.before.wall + wall,
-            self.before.busy + busy,
+            self.before.busy + self.busy + sum(running),
             self.before.ended + self.done,
             self.workers,
+            self.before.finished + self.busy,
+            running,
         )
 
 
@@ -132,7 +138,7 @@ def over(search: SearchPlan, asked: int, history: Sequence[Tried], now: Spent, r
         asked: Trials of the search so far.
         history: Cells so far.
         now: What is spent.
-        running: Trials that run now.
+        running: Trials without an end, those that wait for a place included.
     """
     if asked >= search.trials:
         return f"the budget of {search.trials} trials is spent"
@@ -148,7 +154,9 @@ def over(search: SearchPlan, asked: int, history: Sequence[Tried], now: Spent, r
         if needed > search.hours * HOUR:
             return f"the budget of {_hours(search.hours)} is spent{_but(asked)}"
     if search.accelerator_hours is not None:
-        needed = now.busy + running * each + each + confirming
+        left = sum(max(0.0, each - so_far) for so_far in now.running)
+        waiting = (running - len(now.running)) * each
+        needed = now.busy + left + waiting + each + confirming
         if needed > search.accelerator_hours * HOUR:
             return (
                 f"the budget of {_hours(search.accelerator_hours)} of trials is spent{_but(asked)}"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from study.asked import AskedTrial
+from study.asked import AskedTrial, Phase
 from study.rungs import Rung
 from study.search.history import Tried, front, named
 from study.search.seen import values_of
@@ -33,7 +33,7 @@ class Visit:
         values: Each objective, where it is complete and has them all.
         limited: Each constraint's metric, likewise.
         examples: Trained on, up to where it was stopped; none of a failed trial are known.
-        confirms: It is one of a winner's fresh seeds.
+        phase: Why it was asked for; `confirm` are a winner's fresh seeds.
         reason: Why it was pruned or failed.
     """
 
@@ -44,8 +44,13 @@ class Visit:
     values: tuple[float, ...] = ()
     limited: tuple[float, ...] = ()
     examples: float = 0.0
-    confirms: bool = False
+    phase: Phase = "search"
     reason: str = ""
+
+    @property
+    def confirms(self) -> bool:
+        """Whether it chose nothing."""
+        return self.phase == "confirm"
 
 
 def visits_of(
@@ -94,9 +99,8 @@ def _visit(
         examples = 0.0
     if trial.phase == "warm":
         examples = 0.0  # another study's, which costs this one nothing
-    confirms = trial.phase == "confirm"
     return Visit(
-        digest, trial.params, trial.seed, state, values, limited, examples, confirms, reason
+        digest, trial.params, trial.seed, state, values, limited, examples, trial.phase, reason
     )
 
 
@@ -143,7 +147,7 @@ class Found:
 
 
 def cells_of(search: SearchPlan, visits: Iterable[Visit]) -> list[Found]:
-    """Every cell that has a complete trial of the search, by the seeds it has."""
+    """Every cell that has a complete trial of the search and no pruned one, by its seeds."""
     gathered = _Cells(search)
     for visit in visits:
         gathered.add(visit)
@@ -157,13 +161,17 @@ class _Cells:
         self.search = search
         self.cells: dict[str, Found] = {}
         self.trials: dict[str, list[Visit]] = {}
+        self.pruned: set[str] = set()
 
     def add(self, visit: Visit) -> None:
         if visit.confirms:
             return
         name = named(visit.params)
         trials = self.trials.setdefault(name, [])
-        if visit.state == "complete" and visit.values:
+        if visit.state == "pruned":
+            self.pruned.add(name)
+            self.cells.pop(name, None)
+        elif visit.state == "complete" and visit.values and name not in self.pruned:
             trials.append(visit)
             number = list(self.trials).index(name) + 1
             self.cells[name] = _cell(self.search, number, trials)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from study.rungs import Rung
@@ -76,10 +76,10 @@ class Judge:
         if value is None or not math.isfinite(value):
             return None
         if (trial, examples) not in self.known:
-            rung = Rung(trial, examples, step, value)
+            rung = Rung(trial, examples, step, value, metric=self.pruning.metric)
             why = self.rule.reached(rung, self._score(value))
             if why and trial not in self.pruning.exempt:
-                rung = Rung(trial, examples, step, value, True, f"{self._place(rung)}: {why}")
+                rung = replace(rung, stop=True, why=f"{self._place(rung)}: {why}")
             self.tell(rung)
             self.known[trial, examples] = rung
         rung = self.known[trial, examples]

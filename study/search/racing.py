@@ -31,7 +31,7 @@ def next_seed(
     for cell in healthy:
         if asked[named(cell.params)] < search.seeds.first:
             return cell
-    further = sum(n - search.seeds.first for n in asked.values())
+    further = sum(max(0, n - search.seeds.first) for n in asked.values())
     complete = [cell for cell in history if cell.state == "complete"]
     if len(complete) < STARTUP or 2 * further >= len(complete):
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from study.asked import Asked, AskedTrial, Phase
-from study.plan import Plan
+from study.plan import Cell, Plan
 from study.search.budget import Spent, over
 from study.search.history import Tried, front, named
 from study.search.points import Points
@@ -116,7 +116,7 @@ class Search:
     def _further(self, plan: Plan, history: Sequence[Tried]) -> AskedTrial | None:
         """Another seed of a cell, or the first one of a new cell; None where there is no more."""
         counts = {
-            named(cell.params): len(searching(cell))
+            named(cell.params): _looks(cell, self.search.seeds.most)
             for cell in plan.cells
             if cell.asked is not None
         }
@@ -200,6 +200,15 @@ class Search:
 def _cells(plan: Plan) -> int:
     """Cells that were asked for so far."""
     return sum(cell.asked is not None for cell in plan.cells)
+
+
+def _looks(cell: Cell, most: int) -> int:
+    """Trials of a cell that count as its seeds.
+
+    Seeds that confirmed it before the search was given more of them are no longer free.
+    """
+    taken = {trial.seed for trial in cell.trials if trial.seed in range(most)}
+    return max(len(searching(cell)), len(taken))
 
 
 def _seeds(plan: Plan, params: Mapping[str, Any]) -> set[int | None]:

@@ -71,10 +71,10 @@ def _tried(
     whole = [row for row in rows if row is not None]
     states = [ended.get(trial.digest) for trial in trials if trial.digest not in results]
     state: CellState = "failed"
-    if whole:
+    if "pruned" in states:
+        state, whole = "pruned", []  # the mean of its other seeds is of those that did well
+    elif whole:
         state = "complete"
-    elif "pruned" in states:
-        state = "pruned"
     elif None in states:
         state = "running"
     means = [statistics.fmean(column) for column in zip(*whole, strict=True)]

@@ -61,6 +61,7 @@ def launch_inline(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders
     judge = None if orders.pruning is None else launcher.judge_of(orders, listener)
     for job in jobs:
         listener.started(job.digest)
+        listener.running(job.digest)
         folder = TrialFolder.of(orders.root, job.digest)
         pruning = None if job.whole else orders.pruning
         events = finetune(

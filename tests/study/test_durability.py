@@ -6,10 +6,12 @@ Eight points in one study by default; with `-m slow` every named point in a stud
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from study.study_folder import StudyFolder
 from tests.study.inline import (
     SPACE,
     assert_whole,
@@ -136,3 +138,40 @@ def test_a_failed_trial_is_told_and_retried_on_request(tmp_path: Path, space: Pa
     assert {status for status, _ in mlflow_trials(tmp_path).values()} == {"FINISHED"}
     latest = dict(ledger_rows(tmp_path))
     assert set(latest.values()) == {"COMPLETE"}
+
+
+def test_failed_trials_are_retried_though_the_ledger_was_lost(tmp_path: Path, space: Path) -> None:
+    assert study(tmp_path, space, fault="nan point=step step=2") == 1
+    (tmp_path / "ledger.db").unlink()
+    assert study(tmp_path, space, "--retry", "failed") == 0
+
+
+def test_only_the_best_encoder_stays_though_the_driver_was_killed(
+    tmp_path: Path, space: Path
+) -> None:
+    assert study(tmp_path, space, fault="kill point=completion.noted hit=3") == -9
+    assert len(list(tmp_path.glob("trials/*/attempts/*/encoder"))) == 2
+    assert study(tmp_path, space) == 0
+    assert len(list(tmp_path.glob("trials/*/attempts/*/encoder"))) == 1
+
+
+def test_encoders_that_all_were_to_be_kept_stay(tmp_path: Path, space: Path) -> None:
+    assert study(tmp_path, space, "--keep", "all") == 0
+    assert study(tmp_path, space) == 0
+    assert len(list(tmp_path.glob("trials/*/attempts/*/encoder"))) == 2
+
+
+def test_what_another_command_planned_meanwhile_is_not_overwritten(
+    tmp_path: Path, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = StudyFolder.lease
+
+    def late(self: StudyFolder) -> AbstractContextManager[None]:
+        assert isinstance(self.plan_path, Path)
+        self.plan_path.parent.mkdir(parents=True, exist_ok=True)
+        self.plan_path.write_bytes(b"another's")
+        return lease(self)
+
+    monkeypatch.setattr(StudyFolder, "lease", late)
+    assert study(tmp_path, space) == 2
+    assert (tmp_path / "studies/s/plan.json").read_bytes() == b"another's"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,7 @@ from study.launch import placing as placing_module
 from study.launch.nodes import Node, read_proof, refuse_another_root, shared_root
 from study.launch.patience import GIVEN_UP, RETRIES, Patience
 from study.launch.placing import lacking, placing
-from study.launch.resources import part_of_gpu, request, slots, smallest_gpu
+from study.launch.resources import most_at_once, part_of_gpu, request, slots, smallest_gpu
 from tests.samples import values
 from trainables.errors import UserError
 from trainables.spec import Execution, build_spec
@@ -67,6 +69,16 @@ def test_slots_are_what_there_is_room_for() -> None:
     assert slots(machines, Execution(threads=2)) == 3
     assert slots(machines, Execution(device="cuda")) == 2
     assert slots([node("head", cpus=0)], Execution()) == 1
+
+
+def test_gpus_hold_no_more_trials_than_fit() -> None:
+    machine = [node("a", cpus=16, gpus=1, kind="L4")]
+    cuda = Execution(device="cuda")
+    assert most_at_once(machine, Execution(), {}, None) == math.inf
+    assert most_at_once(machine, cuda, {}, None) == 1
+    assert most_at_once(machine, cuda, {"small": 2e9, "large": 20e9}, 22e9) == 8
+    assert most_at_once(machine, cuda, {"large": 20e9}, 22e9) == 1
+    assert most_at_once([node("a", cpus=16, gpus=4)], replace(cuda, ranks=2), {}, None) == 2
 
 
 def test_a_trial_asks_for_its_threads_and_its_part_of_a_gpu() -> None:

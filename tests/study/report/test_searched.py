@@ -75,7 +75,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 def confirming(material: Material, params: dict[str, Any]) -> list[Visit]:
     digests = [trial.digest for trial in material.plan.cells[0].trials]
     return [
-        Visit(digest, params, 100 + n, "complete", (0.4 + 0.01 * n,), confirms=True)
+        Visit(digest, params, 100 + n, "complete", (0.4 + 0.01 * n,), phase="confirm")
         for n, digest in enumerate(digests)
     ]
 

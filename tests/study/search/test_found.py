@@ -24,7 +24,7 @@ def visit(a: int, value: float | None, seed: int = 0, **changes: Any) -> Visit:
 
 
 def test_cells_are_means_over_the_seeds_of_the_search() -> None:
-    visits = [visit(0, 0.2), visit(1, 0.5), visit(0, 0.4, 1), visit(0, 0.9, 7, confirms=True)]
+    visits = [visit(0, 0.2), visit(1, 0.5), visit(0, 0.4, 1), visit(0, 0.9, 7, phase="confirm")]
     first, second = cells_of(plan(), visits)
     assert (first.number, first.params, first.seeds) == (1, {"a": 0}, 2)
     assert first.means == (0.30000000000000004,)
@@ -39,6 +39,13 @@ def test_pruned_and_failed_trials_are_no_cells_and_keep_their_numbers() -> None:
     assert best_of(plan(), cells) == cells[0]
 
 
+def test_a_cell_with_a_pruned_seed_is_no_cell_whichever_came_first() -> None:
+    lost, well = visit(1, None, state="pruned"), visit(1, 0.9, 1)
+    other = visit(2, 0.3)
+    for visits in ([lost, well, other], [well, lost, other]):
+        assert [cell.means for cell in cells_of(plan(), visits)] == [(0.3,)]
+
+
 def test_course_counts_what_was_spent_and_may_become_worse() -> None:
     visits = [
         visit(0, None),
@@ -46,7 +53,7 @@ def test_course_counts_what_was_spent_and_may_become_worse() -> None:
         visit(2, 0.9, state="pruned", examples=30.0),
         visit(1, 0.1, 1),
         visit(3, 0.4),
-        visit(3, 0.8, 9, confirms=True),
+        visit(3, 0.8, 9, phase="confirm"),
         visit(2, None, 1, state="running"),
     ]
     found = [(p.trials, p.examples, p.value) for p in course(plan(), visits)]

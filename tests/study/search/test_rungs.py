@@ -141,6 +141,19 @@ def test_an_exempt_trial_is_completed_and_still_counts() -> None:
     assert [rung.stop for rung in said] == [False, False]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exempt_trial_that_was_stopped_comes_to_its_other_rungs(kind: str) -> None:
+    said: list[Rung] = []
+    walk(judge(kind, said), curves(12))
+    stopped = next(rung for rung in said if rung.stop)
+    assert stopped.metric == "map/multi"
+    later: list[Rung] = []
+    judges = judge(kind, later, said, exempt=frozenset({stopped.trial}))
+    for examples in (90, 270):
+        assert judges.decide(stopped.trial, examples, 9, 0.1) is None
+    assert [rung.stop for rung in later if rung.trial == stopped.trial] in ([False], [False] * 2)
+
+
 def test_brackets_of_hyperband_are_dealt_by_the_digest_with_rays_chances() -> None:
     scheduler = halving(fidelity("hyperband"))
     for n in range(3000):

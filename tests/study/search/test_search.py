@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 import pytest
 
 from study.asked import AskedTrial
+from study.extension import extended
 from study.plan import Plan
 from study.planning import make_plan
 from study.resolve import Resolver
-from study.search.budget import Spent, advice, died, expected_best, more, spent
-from study.search.history import Tried
+from study.search.budget import Clock, Spent, advice, died, expected_best, more, over, spent
+from study.search.history import Tried, front, named
 from study.search.outcome import outcome
 from study.search.points import Points
+from study.search.racing import next_seed
 from study.search.search import Over, Search, Seen, Waiting, refuse_impossible
 from study.search.seen import history_of
 from study.search.wanted import wanted
@@ -191,7 +194,7 @@ def test_hours_keep_room_for_the_confirmation() -> None:
     """Ten trials took 600 s on two workers; three more of 60 s each are 90 s there."""
     asked = space(hours=0.1, confirm={"top": 1, "seeds": 3})
     for wall, more_of_it in ((200.0, True), (215.0, False)):
-        now = Spent(wall=wall, busy=600.0, ended=10, workers=2)
+        now = Spent(wall=wall, busy=600.0, ended=10, workers=2, finished=600.0)
         played = Played(space(trials=2), rate)
         plan, _ = make_plan(asked, "small", "demo", {}, optimize=asked.optimized("demo"))
         assert plan.search is not None
@@ -371,23 +374,25 @@ def test_time_is_counted_over_launches_and_what_a_dead_driver_ran() -> None:
     events = [
         {"time": 0.0, "event": "planned"},
         {"time": 10.0, "event": "launch"},
-        {"time": 11.0, "event": "started", "trial": "a"},
+        {"time": 10.5, "event": "started", "trial": "a"},
+        {"time": 11.0, "event": "running", "trial": "a"},
         {"time": 15.0, "event": "complete", "trial": "a"},
-        {"time": 16.0, "event": "started", "trial": "b"},
-        {"time": 18.0, "event": "started", "trial": "c"},
+        {"time": 16.0, "event": "running", "trial": "b"},
+        {"time": 18.0, "event": "running", "trial": "c"},
         {"time": 100.0, "event": "planning"},
         {"time": 110.0, "event": "launch"},
-        {"time": 111.0, "event": "started", "trial": "b"},
+        {"time": 111.0, "event": "running", "trial": "b"},
         {"time": 119.0, "event": "failed", "trial": "b"},
         {"time": 120.0, "event": "end"},
     ]
-    assert spent(events[:6]) == Spent(wall=8.0, busy=4.0 + 2.0, ended=1)
-    assert died(events[:6])
+    assert spent(events[:7]) == Spent(wall=8.0, busy=4.0 + 2.0, ended=1, finished=4.0)
+    assert died(events[:7])
     assert not died(events)
     found = spent(events)
     assert found.ended == 2
     assert found.wall == pytest.approx(8.0 + 10.0)
     assert found.busy == pytest.approx(4.0 + 2.0 + 8.0)
+    assert found.each == pytest.approx((4.0 + 8.0) / 2), "what a lost trial took is no trial's time"
 
 
 def test_a_genetic_search_of_few_generations_is_advised_against() -> None:
@@ -396,3 +401,90 @@ def test_a_genetic_search_of_few_generations_is_advised_against() -> None:
     assert "choose --sampler qmc or random" in advice(few)
     assert advice(few.model_copy(update={"trials": 60})) == ""
     assert advice(search) == ""
+
+
+def test_a_cell_with_a_pruned_seed_is_never_the_best() -> None:
+    """Seed 1 was asked for while seed 0 ran, did well, and seed 0 was pruned."""
+    asked = space({"learning_rate": [0.01, 0.02]}, sampler="grid", seeds={"first": 2, "most": 2})
+    played = Played(asked, rate)
+    assert played.plan.search is not None
+    cells = [cell for cell in played.plan.cells if cell.asked is not None]
+    lost = cells[0].trials[0].digest
+    values = {t.digest: {"map/multi": 0.9} for t in cells[0].trials}
+    values |= {t.digest: {"map/multi": 0.5} for t in cells[1].trials}
+    results = {digest: {"validation": v} for digest, v in values.items() if digest != lost}
+    history = history_of(played.plan, results, {lost: "pruned"}, {lost: {8: 0.2}})
+    assert [cell.state for cell in history] == ["pruned", "complete"]
+    assert history[0].reached == {8: 0.2}
+    assert [cell.params for cell in front(played.plan.search, history)] == [cells[1].params]
+
+
+def test_more_seeds_after_a_confirmation_are_those_that_are_free() -> None:
+    confirm = {"top": 1, "seeds": 3}
+    asked = space({"learning_rate": [0.01, 0.02]}, sampler="grid", confirm=confirm)
+    played = Played(asked, rate)
+    winner = next(t.params for t in played.asked if t.phase == "confirm")
+    used = [t.seed for t in played.asked if t.params == winner]
+    assert used == [0, 1, 2, 3]
+    played.search = played.search.model_copy(
+        update={"seeds": played.search.seeds.model_copy(update={"first": 5, "most": 5})}
+    )
+    played.asked, played.reason = [], ""
+    while not played.reason:
+        played.step()
+    assert [t.seed for t in played.asked if t.params == winner and t.phase == "search"] == [4]
+    other = [t.seed for t in played.asked if t.params != winner and t.phase == "search"]
+    assert other == [1, 2, 3, 4]
+
+
+def test_pruned_cells_are_no_credit_for_more_seeds() -> None:
+    search = Played(space(trials=1), rate).search
+    seeds = search.seeds.model_copy(update={"first": 2, "most": 5})
+    search = search.model_copy(update={"seeds": seeds})
+    complete = [Tried({"n": n}, "complete", (n / 16,), spread=1.0, seeds=2) for n in range(10)]
+    pruned = [Tried({"n": n}, "pruned", ()) for n in range(10, 30)]
+    asked = {named(cell.params): 2 for cell in complete} | {named(p.params): 1 for p in pruned}
+    assert next_seed(search, [*complete, *pruned], asked) is not None
+    for cell in complete[:5]:
+        asked[named(cell.params)] += 1
+    assert next_seed(search, [*complete, *pruned], asked) is None, "a third have further seeds"
+
+
+def test_what_running_trials_took_is_counted_once() -> None:
+    """A minute into 16 trials of a minute each, of which one has ended."""
+    clock = Clock(Spent())
+    clock.begin(16)
+    for n in range(16):
+        clock.running[str(n)] = time.monotonic() - 60
+    clock.ended("0")
+    now = clock.spent()
+    assert now.each == pytest.approx(60, abs=5)
+    search = Played(space(trials=1), rate).search
+    budget = search.model_copy(update={"trials": 100, "accelerator_hours": 0.3})
+    assert over(budget, 16, [], now, 15) == "", "1,020 of 1,080 seconds"
+    assert over(budget, 17, [], now, 16) != "", "one more waits for a place"
+
+
+def test_a_retry_long_after_a_driver_died_is_no_time_of_it() -> None:
+    events = [
+        {"time": 0.0, "event": "launch"},
+        {"time": 100.0, "event": "running", "trial": "a"},
+        {"time": 1e6, "event": "resumed"},
+        {"time": 1e6, "event": "retry", "trial": "b"},
+    ]
+    assert spent(events) == Spent(wall=100.0, busy=0.0)
+
+
+def test_what_other_studies_gave_outlives_an_extension() -> None:
+    plan = Played(space(trials=1), rate).plan
+    assert plan.search is not None
+
+    def having(**changes: Any) -> Plan:
+        assert plan.search is not None
+        return plan.model_copy(update={"search": plan.search.model_copy(update=changes)})
+
+    before = having(transferred=({"learning_rate": 0.01},))
+    assert extended(before, plan).search == before.search
+    other = extended(before, having(warm_start=("x",))).search
+    assert other is not None
+    assert other.transferred == ()
