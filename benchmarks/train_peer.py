@@ -59,12 +59,13 @@ def main() -> None:
             """Wait for the first step."""
             self.wait()
 
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            """Answer and wait for the next step."""
+        def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+            """Answer and wait for the next step, if there is one."""
             seconds, cpu = time.perf_counter() - self.start, time.process_time() - self.cpu
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             answer({"seconds": seconds, "cpu": cpu, "loss": values[-1], "peak": peak})
-            self.wait()
+            if state.global_step < state.max_steps:
+                self.wait()
 
         def wait(self) -> None:
             """Sleep until the driver writes a line."""
