@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from study.plan import Plan
 from trainables.data import catalog
+from trainables.data.contamination import equal_ids
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.picture_catalog import open_picture_benchmark
+from trainables.data.picture_contamination import equal_pictures
 from trainables.data.picture_training import open_rows
+from trainables.data.pictures import PictureBenchmark
 from trainables.errors import UserError
 from trainables.readable import readable
-from trainables.spec import Spec
+from trainables.spec import DataRef, Spec
 
 SHARED_BY_CHANCE = 0.01
-"""Share of a validation benchmark's questions that may read like one of the test's."""
+"""Share of a validation benchmark's questions or pictures that may be like one of the test's."""
+
+ROW_NUMBER = re.compile(r"[A-Za-z_:-]*\d{0,5}")
+"""An id that unrelated files can have in common: `17`, `sw:17`, `query-00017`."""
 
 
 def check_data(plan: Plan, places: Mapping[str, str], further: Iterable[Spec] = ()) -> None:
@@ -28,7 +36,7 @@ def check_data(plan: Plan, places: Mapping[str, str], further: Iterable[Spec] = 
         UserError: A file that cannot be read, or data that cannot give what a spec asks of them.
     """
     benchmarks: dict[str, Benchmark] = {}
-    selecting: set[tuple[str, str]] = set()
+    selecting: dict[tuple[str, str], tuple[DataRef, DataRef]] = {}
     specs = [*plan.specs.values(), *further]
     for spec in specs:
         for ref in (spec.test, spec.validation, *(spec.also or ())):
@@ -36,12 +44,14 @@ def check_data(plan: Plan, places: Mapping[str, str], further: Iterable[Spec] = 
                 benchmarks[repr(ref)] = catalog.open_benchmark(ref, places)
                 benchmarks[repr(ref)].refuse_if_incomplete()
         if spec.validation is not None:
-            judging = (spec.test, *(spec.also or ()))
-            selecting |= {(repr(spec.validation), repr(ref)) for ref in judging}
+            for ref in (spec.test, *(spec.also or ())):
+                selecting[repr(spec.validation), repr(ref)] = spec.validation, ref
         if spec.select_metric is not None:
             _check_metric(spec.select_metric, benchmarks[repr(spec.validation)])
-    for validation, test in selecting:
-        _refuse_shared(benchmarks[validation], benchmarks[test])
+    for (validation, test), pair in selecting.items():
+        refuse_shared(benchmarks[validation], benchmarks[test])
+        if all(catalog.has_pictures(ref.name) for ref in pair):
+            refuse_shared_pictures(*(open_picture_benchmark(ref, places) for ref in pair))
     trained = {_reading(spec): spec for spec in specs if spec.train is not None}
     opened: dict[str, TrainingSet] = {}
     for spec in trained.values():
@@ -62,15 +72,38 @@ def _questions(benchmark: Benchmark) -> frozenset[tuple[str, str]]:
     )
 
 
-def _refuse_shared(validation: Benchmark, test: Benchmark) -> None:
-    """Selection must not read the test (law 5), nor the same questions under another name."""
+def _ids(benchmark: Benchmark) -> list[str]:
+    """Ids that all translations of a question share, but for row numbers."""
+    found = {query.question for queries in benchmark.queries.values() for query in queries}
+    return sorted(one for one in found if not ROW_NUMBER.fullmatch(one))
+
+
+def refuse_shared(validation: Benchmark, test: Benchmark) -> None:
+    """Selection must not read the test (law 5), nor the same questions in other words.
+
+    Articles are not compared: whether the parts that sources publish share some is not known here.
+    """
     asked = _questions(validation)
     shared = len(asked & _questions(test))
-    if shared > SHARED_BY_CHANCE * len(asked):
+    _refuse(validation.name, test.name, shared, len(asked), "questions")
+    found = equal_ids("question ids", _ids(test), _ids(validation))
+    _refuse(validation.name, test.name, found.found, found.of, "question ids")
+
+
+def refuse_shared_pictures(validation: PictureBenchmark, test: PictureBenchmark) -> None:
+    """The same of photographs, which have one name in all sources, or are equal byte by byte."""
+    ids = [[picture.id for picture in each.pictures] for each in (test, validation)]
+    findings = (equal_ids("names", *ids), equal_pictures(test.pictures, validation.pictures))
+    for found in findings:
+        _refuse(validation.name, test.name, found.found, found.of, "pictures")
+
+
+def _refuse(validation: str, test: str, shared: int, of: int, what: str) -> None:
+    """Stop where more is shared than chance makes it."""
+    if shared > SHARED_BY_CHANCE * of:
         raise UserError(
-            f"validation {validation.name}: {shared} of its {len(asked)} questions are those of "
-            f"{test.name}, which judges the hypotheses; name another with --set "
-            "validation=NAME:PART"
+            f"validation {validation}: {shared} of its {of} {what} are those of {test}, which "
+            "judges the hypotheses; name another with --set validation=NAME:PART"
         )
 
 

@@ -69,7 +69,7 @@ def finetune(
     looks = steps_of(rungs, spec.batch_size or 1, spec.steps if spec.validation else 0)
     run = Run(spec, folder, places, execution, dict(holder or {}), keep_weights, cache, looks)
     while True:
-        used = layout(folder, execution)
+        used = layout(folder, execution, spec.encoder, places)
         try:
             yield from run.attempt(used)
             return

@@ -13,6 +13,7 @@ from study.answer.contrasts import ByTrial, Stored, by_trial, paired
 from study.answer.groups import language_groups
 from study.answer.inference import LEVEL
 from study.answer.scores import Scores, stored_scores
+from study.answer.tuning import arm_label
 from study.answer.verdicts import Evidence, Judgement, Verdict, judge
 from study.committed import each_committed
 from study.plan import Cell, Plan
@@ -105,20 +106,25 @@ def answer(
     resamples: int = RESAMPLES,
     marks: Sequence[str] = (),
     late: Collection[str] = (),
+    waiting: Sequence[Cell] = (),
 ) -> Answer:
     """The verdicts on a plan's hypotheses.
 
     Args:
-        plan: With hypotheses as frozen; its cells are those that answer.
+        plan: With hypotheses as frozen; its cells are those that answer, and `waiting`.
         scores: As `stored` reads them; trials without a result are absent.
         resamples: Of the bootstrap.
         marks: What was changed after results existed, in words.
         late: Names of the hypotheses that were.
+        waiting: Cells of arms for which none answers; a comparison that needs one is not known.
     """
+    unanswered = {cell.label: arm_label(plan, cell) for cell in waiting}
     level = LEVEL / max(1, 2 * len(plan.hypotheses))
     compared = [
         [
-            _compared(plan, hypothesis, one, scores, level, resamples)
+            unknown(one.what, problem)
+            if (problem := one.problem or _unanswered(plan, one, unanswered))
+            else _compared(plan, hypothesis, one, scores, level, resamples)
             for one in asked(plan, hypothesis)
         ]
         for hypothesis in plan.hypotheses
@@ -152,8 +158,6 @@ def _compared(
     resamples: int,
 ) -> Comparison:
     metric = hypothesis["metric"]
-    if one.problem:
-        return unknown(one.what, one.problem)
     cells = [cell for cell in plan.cells if cell.label in one.coefficients]
     trials = by_trial(cells, scores, metric)
     try:
@@ -165,6 +169,15 @@ def _compared(
         why = missing or "none is planned"
         return unknown(one.what, f"no seed has a result in all of its cells; {why}")
     return compare(one.what, pairs, missing, hypothesis["margin"], level, resamples)
+
+
+def _unanswered(plan: Plan, one: Asked, waiting: Mapping[str, str]) -> str:
+    """Which arms of a contrast have no cell that answers for them, in words; empty for none."""
+    arms = [arm for label, arm in waiting.items() if label in one.coefficients]
+    lacking = (
+        f"results on the validation benchmark, so that no {' and '.join(plan.tuned)} is chosen"
+    )
+    return f"{', '.join(arms)} lack{'' if len(arms) > 1 else 's'} {lacking}" if arms else ""
 
 
 def _missing(cells: list[Cell], trials: ByTrial, scores: Stored, metric: str) -> str:

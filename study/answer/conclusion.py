@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from study.answer.results import by_cell
-from study.answer.tuning import answering, arm_label
+from study.answer.tuning import answering, arm_label, waiting
 from study.plan import Cell, Plan
 from study.study_folder import StudyFolder
 from trainables import storage
@@ -18,7 +18,7 @@ from trainables.places import Place
 if TYPE_CHECKING:
     from study.answer.answer import Answer
 
-FORMAT = 3
+FORMAT = 4
 """Of `answer.json`; another one is made again."""
 
 
@@ -67,9 +67,10 @@ def concluded(
     from study.answer.exploration import exploratory_words, explore
     from study.answer.words import words
 
-    cells = answering(plan, by_cell(plan, dict(results)))
-    asked = plan.model_copy(update={"cells": tuple(cells)})
-    found = answer(asked, stored(asked, root), marks=marks, late=late)
+    every = by_cell(plan, dict(results))
+    cells, without = answering(plan, every), waiting(plan, every)
+    asked = plan.model_copy(update={"cells": (*cells, *without)})
+    found = answer(asked, stored(asked, root), marks=marks, late=late, waiting=without)
     explored = explore(plan, cells, root, results)
     selected = _selected(plan, cells)
     lines = [*selected, *words(found), *exploratory_words(explored)]

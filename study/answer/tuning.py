@@ -24,11 +24,8 @@ def answering(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
     """
     if not plan.tuned:
         return [cell.cell for cell in cells]
-    arms: dict[str, list[CellResult]] = {}
-    for cell in cells:
-        arms.setdefault(arm_label(plan, cell.cell), []).append(cell)
     found = []
-    for candidates in arms.values():
+    for candidates in _arms(plan, cells).values():
         values = [cell.values(plan.primary, "validation") for cell in candidates]
         if len(candidates) == 1:
             found.append(candidates[0].cell)
@@ -36,4 +33,22 @@ def answering(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
             means = [statistics.fmean(v) for v in values]
             best = means.index(best_value(plan.primary, means))
             found.append(candidates[best].cell)
+    return found
+
+
+def waiting(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
+    """The first candidate of each arm for which no cell answers, in the plan's order.
+
+    A comparison that the arm is meant in must not be made of the others alone.
+    """
+    answered = {arm_label(plan, cell) for cell in answering(plan, cells)}
+    arms = _arms(plan, cells) if plan.tuned else {}
+    return [held[0].cell for label, held in arms.items() if label not in answered]
+
+
+def _arms(plan: Plan, cells: Sequence[CellResult]) -> dict[str, list[CellResult]]:
+    """Cells that differ only in what was tuned, by the label of their arm."""
+    found: dict[str, list[CellResult]] = {}
+    for cell in cells:
+        found.setdefault(arm_label(plan, cell.cell), []).append(cell)
     return found

@@ -131,8 +131,9 @@ def _judged(
         remark = "significant but inside the margin" if p < LEVEL else ""
     elif p < LEVEL:
         verdict = "supported" if one.gain > 0 else "contradicted"
-        nearest = max(one.low, -one.high)
-        large = nearest >= margin
+        # all comparisons must be ahead, but one behind contradicts
+        least = min(each.low for each in evidence) if one.gain > 0 else -one.high
+        large = least >= margin
         remark = "at least as large as matters" if large else "may be smaller than the margin"
     elif max(one.low, -one.high) > 0:
         remark = "the interval excludes 0, but not after correction for the family"

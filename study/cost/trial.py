@@ -32,7 +32,7 @@ from trainables.data.picture_training import open_rows
 from trainables.encoders.catalog import is_embedded
 from trainables.encoders.checkpoints import parts_of
 from trainables.encoders.families import SEEING, read_config
-from trainables.encoders.shapes import Shape, embedded_shape, folder_shape, known_shape
+from trainables.encoders.shapes import Shape, shape_of
 from trainables.spec import DataRef, Execution, Spec
 
 T = TypeVar("T")
@@ -146,11 +146,7 @@ class Estimator:
 
     def _shape(self, spec: Spec) -> Shape:
         """Of the encoder, from its files or the table."""
-        name = spec.encoder.name
-        if is_embedded(name):
-            return embedded_shape(name)
-        folder = found_in(spec.encoder.digest, self.places)
-        return known_shape(name) if folder is None else folder_shape(parts_of(folder)[0], name)
+        return shape_of(spec.encoder.name, found_in(spec.encoder.digest, self.places))
 
     def _config(self, spec: Spec, shape: Shape) -> PretrainedConfig:
         """The configuration whose dropout and activation a probe shares."""

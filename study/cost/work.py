@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.contrastive import FORWARD_TOKENS, cut, hold
+from trainables.encoders import text
+from trainables.encoders.families import positions_for_text
 from trainables.encoders.shapes import Shape
-from trainables.encoders.text import BYTES_PER_UNIT, GPU_MULTIPLE, HELD_BYTES
 from trainables.spec import Execution
 
 Lengths = NDArray[np.int64]
@@ -68,7 +69,7 @@ def training_step(shape: Shape, lengths: Lengths, batch: int, execution: Executi
     first = hold(cuts, [np.empty(length, np.int32) for length in lengths], held)
     operations, padded, kept = 0.0, 0, 0
     for number, rows in enumerate(cuts):
-        width = _width(int(lengths[rows].max()), execution.device)
+        width = _width(shape, int(lengths[rows].max()), execution.device)
         times = 1 + BACKWARD + (number < first) + execution.recompute_layers
         operations += times * forward(shape, len(rows), width)
         padded += len(rows) * width
@@ -88,19 +89,19 @@ def mean(steps: Sequence[Step]) -> Step:
 def encoding(shape: Shape, lengths: Lengths, execution: Execution) -> float:
     """Operations of embedding texts of these lengths without a gradient."""
     cuts = cut(lengths.tolist(), execution.encode_tokens)
-    widths = (_width(int(lengths[rows].max()), execution.device) for rows in cuts)
+    widths = (_width(shape, int(lengths[rows].max()), execution.device) for rows in cuts)
     return sum(forward(shape, len(rows), width) for rows, width in zip(cuts, widths, strict=True))
 
 
 def held_tokens(shape: Shape, device: str) -> int:
     """Padded tokens whose activations a step keeps, as `TextEncoder.held_tokens`."""
-    return int(HELD_BYTES[device] // (BYTES_PER_UNIT * shape.layers * shape.hidden))
+    return text.held_tokens(shape.layers, shape.hidden, device)
 
 
-def _width(longest: int, device: str) -> int:
-    """Tokens to which texts are padded."""
-    multiple = GPU_MULTIPLE if device == "cuda" else 1
-    return -(-longest // multiple) * multiple
+def _width(shape: Shape, longest: int, device: str) -> int:
+    """Tokens to which texts are padded, as `TextEncoder` pads them."""
+    positions = positions_for_text(shape.kind, shape.positions) if shape.positions else 0
+    return text.padded_width(longest, device, positions)
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,9 @@ def training_memory(shape: Shape, words: int, kept: float, execution: Execution)
         execution: Device and memory layout.
     """
     moved = FLOAT * trained(shape, words)
-    unit = shape.layers * BYTES_PER_UNIT
+    unit = shape.layers * text.BYTES_PER_UNIT
     if execution.recompute_layers:
-        unit = shape.layers * FLOAT + BYTES_PER_UNIT
+        unit = shape.layers * FLOAT + text.BYTES_PER_UNIT
     return Memory(
         parameters=FLOAT * (shape.parameters + words * shape.hidden),
         gradients=moved,

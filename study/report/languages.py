@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from study.answer.asked import asked
 from study.answer.results import CellResult
+from study.answer.tuning import waiting
 from study.plan import Plan
 from study.report.document import Block, Column, Figure, Gallery, Section, Table, Text
 from study.report.heatmap import heatmap
@@ -92,7 +93,9 @@ def _difference(material: Material) -> tuple[str, Pairs] | None:
     named = _named(material.plan)
     asked_for = [arm for arm in material.arms if arm.cell.label in named]
     cells = {arm.cell.label: material.pairs(arm) for arm in asked_for}
-    plan = material.plan.model_copy(update={"cells": tuple(a.cell for a in material.arms)})
+    without = waiting(material.plan, material.cells)
+    arms = (*(arm.cell for arm in material.arms), *without)
+    plan = material.plan.model_copy(update={"cells": arms})
     for hypothesis in plan.hypotheses:
         for one in asked(plan, hypothesis):
             held = [(weight, cells.get(label, {})) for label, weight in one.coefficients.items()]

@@ -132,6 +132,13 @@ def test_an_accelerators_rate_is_its_share_of_the_peak() -> None:
         assumed("T4", ACCELERATORS["T4"], "bfloat16", 768)
 
 
+def test_texts_are_padded_as_the_encoder_pads_them() -> None:
+    clip, roberta = KNOWN["openai/clip-vit-base-patch32"], KNOWN["FacebookAI/xlm-roberta-base"]
+    for shape, longest, width in ((clip, 77, 77), (clip, 60, 64), (roberta, 509, 512)):
+        padded = training_step(shape, np.full(2, longest), 1, GPU).padded
+        assert padded == 2 * width, (shape.kind, longest)
+
+
 def test_every_trial_is_in_one_rung_and_totals_are_sums() -> None:
     plan, _ = plan_of("batch_size")
     found = on_a100("batch_size")

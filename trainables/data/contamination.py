@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.languages import base_language
 
 Verdict = Literal["overlap", "none found by these methods", "not checkable"]
 Hashes = NDArray[np.uint64]
@@ -140,7 +141,8 @@ def verdict(
         findings: Of every method; those that looked for nothing are left out.
         near: What a multilingual encoder found.
     """
-    unseen = sorted(evaluated - set(training.languages))
+    trained = set(map(base_language, training.languages))
+    unseen = sorted(code for code in evaluated if base_language(code) not in trained)
     blind = [near.blind if near else "translations and paraphrases"]
     if unseen and not near:
         blind.append(f"texts in {', '.join(unseen)}: no training text is in these languages")

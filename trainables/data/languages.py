@@ -54,6 +54,16 @@ def bcp47(code: str) -> str:
     return f"{found}-{rest.upper()}" if rest else found
 
 
+def base_language(code: str) -> str:
+    """The language of a BCP-47 code, whatever its script or region: `zh` of `zh-Hans` and `zh-HK`.
+
+    Latin script where another is usual (`hi-Latn`) is a case of its own: who reads one of the two
+    need not read the other.
+    """
+    base, _, rest = code.partition("-")
+    return code if rest == "Latn" else base
+
+
 _BELEBELE = """
 acm_Arab afr_Latn als_Latn amh_Ethi apc_Arab arb_Arab arb_Latn ars_Arab ary_Arab arz_Arab asm_Beng
 azj_Latn bam_Latn ben_Beng ben_Latn bod_Tibt bul_Cyrl cat_Latn ceb_Latn ces_Latn ckb_Arab dan_Latn

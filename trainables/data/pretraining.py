@@ -56,6 +56,14 @@ class Pretraining:
 
 
 KNOWN = (
+    # the names of its checkpoints contain those of their transformers
+    Pretraining(
+        ("m-clip",),
+        ("COCO",),
+        "captions of GCC and VizWiz in machine translation, what its transformer read, and what "
+        "CLIP, its teacher, saw",
+        "its repository: data of Conceptual Captions, MSCOCO and VizWiz",
+    ),
     Pretraining(
         ("multilingual-e5",),
         ("SQuAD", "Mr. TyDi", "MIRACL", "NQ"),
@@ -103,13 +111,6 @@ KNOWN = (
         (),
         "Common Crawl and Wikipedia in 109 languages, and mined translations",
         "arXiv:2007.01852, section 3",
-    ),
-    Pretraining(
-        ("m-clip",),
-        ("COCO",),
-        "captions of GCC and VizWiz in machine translation, what its transformer read, and what "
-        "CLIP, its teacher, saw",
-        "its repository: data of Conceptual Captions, MSCOCO and VizWiz",
     ),
     Pretraining(
         ("blip2", "coco"),

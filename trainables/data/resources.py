@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from trainables.data.languages import bcp47
+from trainables.data.languages import base_language, bcp47
 from trainables.data.worlds import WORLDS
 
 LOW_CLASSES = frozenset({0, 1, 2})
@@ -81,9 +81,12 @@ CC100 = _sizes()
 
 
 def _listed(language: str) -> str:
-    """`zh-Hans` and `zh-CN` are `zh`; Latin script where another is usual is a case of its own."""
-    base, _, rest = language.partition("-")
-    return language if rest in ("Latn", "Hant") else base
+    """As the tables call it: traditional Chinese and Latin script are cases of their own.
+
+    CC-100's Norwegian is `nb` here, and Filipino is the standard variety of Tagalog.
+    """
+    base = base_language(language)
+    return language if language.endswith("-Hant") else {"no": "nb", "fil": "tl"}.get(base, base)
 
 
 def joshi_class(language: str) -> int | None:

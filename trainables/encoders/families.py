@@ -322,6 +322,16 @@ def _token_limit(folder: Path, config: dict[str, Any], family: Family) -> int:
     table = (config.get(part) or config).get("max_position_embeddings")
     if not isinstance(table, int) or table < 1:
         return int(trained)
-    if config["model_type"] in OFFSET_POSITIONS:
-        table -= int(config.get("pad_token_id", 1)) + 1
-    return min(int(trained), table)
+    padding = int(config.get("pad_token_id", 1))
+    return min(int(trained), positions_for_text(config["model_type"], table, padding))
+
+
+def positions_for_text(kind: str, table: int, padding: int = 1) -> int:
+    """Tokens that a table of positions has room for.
+
+    Args:
+        kind: `model_type` of transformers.
+        table: Rows of it.
+        padding: Id of the padding token.
+    """
+    return table - (padding + 1 if kind in OFFSET_POSITIONS else 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.encoders.checkpoints import parts_of
 from trainables.encoders.embedded import SPECIAL_TOKENS, VOCABULARY, embedded_rung
 from trainables.encoders.families import SEEING, read_config
 from trainables.errors import UserError
@@ -150,6 +151,21 @@ KNOWN = {
     "Salesforce/blip2-itm-vit-g": Shape("bert", 768, 12, 12, 3072, 30_523, 512, 2, outputs=256),
 }
 """Text encoders of the hub by id: of CLIP's checkpoints the text tower and its projection."""
+
+
+def shape_of(name: str, folder: str | None) -> Shape:
+    """The shape of the text encoder of this name.
+
+    Args:
+        name: Hub id, folder or `embedded/<rung>`, or two of them joined by `+`.
+        folder: Its files, or two folders joined by `+`; None where they are not at hand.
+
+    Raises:
+        UserError: Nothing says how large it is.
+    """
+    if name.startswith("embedded/"):
+        return embedded_shape(name)
+    return known_shape(name) if folder is None else folder_shape(parts_of(folder)[0], name)
 
 
 def embedded_shape(name: str) -> Shape:

@@ -17,7 +17,12 @@ from torch.nn import functional as F  # noqa: N812
 
 from trainables.contrastive import Tokens, cut
 from trainables.encoders.encoder import Embeddings
-from trainables.encoders.families import encoder_ref, family_defaults, find_checkpoint
+from trainables.encoders.families import (
+    encoder_ref,
+    family_defaults,
+    find_checkpoint,
+    positions_for_text,
+)
 from trainables.encoders.formats import (
     Dense,
     interchange,
@@ -39,8 +44,8 @@ HELD_BYTES = {"cpu": 6e9, "cuda": 16e9}
 BYTES_PER_UNIT = 128
 """Of activations for each token, layer and hidden unit: measured on all-MiniLM-L6-v2, float32."""
 
-GPU_MULTIPLE = 8
-"""Padded lengths on GPUs are multiples of this, which keeps matrix shapes few and fast."""
+MULTIPLES = {"cpu": 1, "cuda": 8}
+"""Padded lengths are multiples of this, which keeps matrix shapes on GPUs few and fast."""
 
 
 class TextEncoder(nn.Module):
@@ -160,8 +165,7 @@ class TextEncoder(nn.Module):
     def held_tokens(self) -> int:
         """Padded tokens whose activations fit in `HELD_BYTES`, by the shape of the transformer."""
         config: Any = self.model.config
-        a_token = BYTES_PER_UNIT * config.num_hidden_layers * config.hidden_size
-        return int(HELD_BYTES.get(self.device.type, HELD_BYTES["cpu"]) // a_token)
+        return held_tokens(config.num_hidden_layers, config.hidden_size, self.device.type)
 
     def recompute_layers(self) -> None:
         """Train with less memory for one more forward pass; numbers stay as they are.
@@ -300,15 +304,22 @@ class TextEncoder(nn.Module):
         return rows
 
     def _pad(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """(n, longest) ids and mask, on the model's device."""
+        """(n, width) ids and mask, on the model's device."""
         lengths = np.array([len(row) for row in tokens])
-        multiple = GPU_MULTIPLE if self.device.type == "cuda" else 1
-        width = -(-int(lengths.max()) // multiple) * multiple
+        width = padded_width(int(lengths.max()), self.device.type, self._positions())
         mask = np.arange(width) < lengths[:, None]
         ids = np.full(mask.shape, self.tokenizer.pad_token_id, dtype=np.int64)
         ids[mask] = np.concatenate(list(tokens))
         both = torch.from_numpy(np.stack([ids, mask])).to(self.device, non_blocking=True)
         return both[0], both[1]
+
+    def _positions(self) -> int:
+        """Tokens that the model has positions for; 0 without a table of them."""
+        config: Any = self.model.config
+        table = getattr(config, "max_position_embeddings", None)
+        if not isinstance(table, int) or table < 1:
+            return 0
+        return positions_for_text(config.model_type, table, int(self.tokenizer.pad_token_id))
 
     def _width(self) -> int:
         """Length of a vector."""
@@ -317,6 +328,25 @@ class TextEncoder(nn.Module):
     def _hidden(self) -> int:
         """Length of a token's vector."""
         return int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+
+def held_tokens(layers: int, hidden: int, device: str) -> int:
+    """Padded tokens whose activations fit in `HELD_BYTES`, of a transformer of this shape."""
+    return int(HELD_BYTES.get(device, HELD_BYTES["cpu"]) // (BYTES_PER_UNIT * layers * hidden))
+
+
+def padded_width(longest: int, device: str, positions: int = 0) -> int:
+    """Tokens to which texts are padded.
+
+    Args:
+        longest: Tokens of the longest of them.
+        device: Where they are embedded.
+        positions: Tokens that the model has positions for, which padding does not exceed (CLIP has
+            77); 0 without a limit.
+    """
+    multiple = MULTIPLES.get(device, 1)
+    width = -(-longest // multiple) * multiple
+    return max(longest, min(width, positions)) if positions else width
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:

@@ -10,7 +10,9 @@ import pytest
 
 from study.answer.answer import Answer, answer, stored
 from study.answer.contrasts import Stored
+from study.answer.results import CellResult
 from study.answer.scores import Scores
+from study.answer.tuning import answering, waiting
 from study.answer.words import words
 from study.plan import Plan
 from study.spaces.hypothesis import Hypothesis
@@ -20,6 +22,7 @@ from trainables.trial_folder import TrialFolder
 FIXTURES = Path(__file__).parents[2] / "trainables" / "fixtures"
 
 CLUSTERS = 30
+SIDES = ("better", "than")
 RNG = np.random.default_rng(7)
 STEADY = RNG.normal(0.5, 0.1, CLUSTERS)
 NOISE = RNG.normal(0, 0.01, (3, 10, CLUSTERS))
@@ -252,6 +255,56 @@ def test_a_slope_leaves_tuned_settings_apart() -> None:
     assert "per step of encoder (s to l)" in text
     untuned = plan.model_copy(update={"tuned": ()})
     assert "lacks cells of this grid" in told(untuned, scores)[1]
+
+
+def test_an_arm_whose_tuning_is_incomplete_is_not_left_out_of_a_mean() -> None:
+    """One batch size of one side alone would be compared with both of the other."""
+    cells = [
+        cell(5, alpha=a, batch_size=b, learning_rate=r)
+        for a in (0, 1)
+        for b in (16, 64)
+        for r in (0.1, 0.3)
+    ]
+    over = {"factor": "batch_size", "scale": "log2", "levels": (16, 64)}
+    declared = [
+        hypothesis(),
+        hypothesis(name="at 16", better={"alpha": 1, "batch_size": 16}, than={"alpha": 0}),
+        {k: v for k, v in hypothesis(name="slope", slope=over).items() if k not in SIDES},
+        hypothesis(
+            name="whole",
+            better={"alpha": 1, "batch_size": 16},
+            than={"alpha": 0, "batch_size": 16},
+        ),
+    ]
+    plan = plan_of(cells, declared).model_copy(update={"tuned": ("learning_rate",)})
+    missing = "alpha=1 batch_size=64 learning_rate=0.3/4"
+    results = [
+        CellResult(
+            one,
+            tuple({"validation": {"map/multi": 0.5}} for t in one.trials if t.digest != missing),
+            {},
+        )
+        for one in cells
+    ]
+    without = waiting(plan, results)
+    assert [one.label for one in without] == ["alpha=1 batch_size=64 learning_rate=0.1"]
+    asked = plan.model_copy(update={"cells": (*answering(plan, results), *without)})
+    scores = {
+        trial.digest: {
+            "map/multi": scores_of(
+                STEADY + 0.1 * one.params["alpha"] + NOISE[place % 3, trial.seed]
+            )
+        }
+        for place, one in enumerate(cells)
+        for trial in one.trials
+        if trial.digest != missing
+    }
+    found = answer(asked, scores, resamples=200, waiting=without)
+    verdicts = [finding.verdict for finding in found.findings]
+    assert verdicts == ["undecided", "supported", "undecided", "supported"]
+    text = "\n".join(words(found))
+    named = "not known: alpha=1 batch_size=64 lacks results on the validation benchmark"
+    assert text.count(named) == 2
 
 
 def test_from_committed_folders() -> None:

@@ -79,6 +79,18 @@ def test_better_than_both_takes_the_larger_p() -> None:
     assert verdict(evidence(p=0.001), evidence(p=0.2)).verdict == "undecided"
 
 
+def test_better_than_both_is_as_large_as_the_less_sure_of_them() -> None:
+    """The largest p need not be of the interval that reaches lowest."""
+    sure = evidence(gain=0.012, half=0.005, p=0.001)
+    large = evidence(gain=0.05, half=0.03, p=0.004)
+    for both in ((sure, large), (large, sure)):
+        found = verdict(*both)
+        assert (found.verdict, both[found.decisive]) == ("supported", large)
+        assert found.remark == "may be smaller than the margin"
+    behind = evidence(gain=-0.05, half=0.005, p=0.001)
+    assert verdict(sure, behind).remark == "at least as large as matters"
+
+
 def test_worse_than_one_contradicts_better_than_both() -> None:
     found = verdict(evidence(p=0.001), evidence(gain=-0.02, p=0.004))
     assert (found.verdict, found.decisive) == ("contradicted", 1)

@@ -43,6 +43,18 @@ def found(result: Contamination) -> Mapping[str, int]:
     return {finding.method: finding.found for finding in result.findings if finding.found}
 
 
+@pytest.mark.parametrize(
+    ("other", "common"),
+    [("zh", True), ("zh-Hans", True), ("zh-HK", True), ("zh-Latn", False), ("ja", False)],
+)
+def test_scripts_and_regions_are_the_same_language(other: str, common: bool) -> None:
+    result = contamination(trained(language="zh"), evaluated(language=other))
+    assert (result.verdict == "not checkable") != common
+    assert (result.blind == ("translations and paraphrases",)) == common
+    held = contamination(trained(language="zh", text=PASSAGE), evaluated(language=other))
+    assert held.verdict == "overlap"
+
+
 def test_nothing_found_is_not_called_clean() -> None:
     result = contamination(trained(), evaluated())
     assert result.verdict == "none found by these methods"

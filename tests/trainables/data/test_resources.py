@@ -31,6 +31,16 @@ def test_low_and_high_are_apart_and_the_unlisted_in_neither() -> None:
     assert joshi_class("zh-Hant") == joshi_class("zh-CN") == 5
 
 
+def test_norwegian_and_filipino_are_listed_under_other_codes() -> None:
+    assert read_by_xlm_r("no") == read_by_xlm_r("nb") == 49
+    assert read_by_xlm_r("fil") == read_by_xlm_r("tl") == 3.1
+    assert joshi_class("no") == joshi_class("nb") == 1
+    assert joshi_class("fil") == joshi_class("tl") == 3
+    found = by_pretraining(["no", "fil", "zh-Hant", "yo"])
+    assert found["xlm-r-read-little"] == ("yo",)
+    assert (read_by_xlm_r("zh-CN"), read_by_xlm_r("zh-Hant")) == (46.9, 16.6)
+
+
 def test_languages_of_the_embedded_world_follow_their_share_of_text() -> None:
     assert by_level(["qaa", "qab", "qac", "qad"]) == {"low": ("qab", "qac"), "high": ("qaa", "qad")}
     assert level("qaf") == "low"

@@ -26,7 +26,7 @@ from trainables.data.pictures import Picture
 from trainables.encoders.families import named_defaults
 from trainables.encoders.image_text import ImageTextEncoder, scores
 from trainables.encoders.matching import Blip2Matcher
-from trainables.encoders.text import TextEncoder
+from trainables.encoders.text import MULTIPLES, TextEncoder
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.errors import UserError
 
@@ -316,6 +316,22 @@ def test_the_text_tower_alone_is_a_text_encoder(kind: str, seeing: Seeing) -> No
         TextEncoder.load(seeing(kind)).encode_queries(TEXTS, "en"),
         ImageTextEncoder.load(seeing(kind)).encode_queries(TEXTS, "en"),
     )
+
+
+@pytest.mark.parametrize("kind", SEEING)
+def test_padding_as_on_a_gpu_stays_within_the_table_of_positions(
+    kind: str, seeing: Seeing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CLIP's is of 77 positions, which is no multiple of 8."""
+    encoder = TextEncoder.load(seeing(kind))
+    limit = encoder.ref.max_query_tokens
+    rows = [np.full(length, 5, np.int32) for length in (limit, limit - 4)]
+    expected = encoder.encode(rows)
+    monkeypatch.setitem(MULTIPLES, "cpu", 8)
+    for part in (rows, rows[:1], rows[1:]):
+        assert encoder.encode(part).shape[1] == expected.shape[1]
+    if encoder.ref.pooling == "last":  # of causal attention, which padding does not reach
+        np.testing.assert_allclose(encoder.encode(rows), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", SEEING)

@@ -1,0 +1,55 @@
+"""A validation benchmark that holds the test's questions or pictures is refused (law 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from study.data_check import refuse_shared, refuse_shared_pictures
+from trainables.data.corpus import Benchmark, Query
+from trainables.data.pictures import Caption, Picture, PictureBenchmark
+from trainables.errors import UserError
+
+IDS = [f"56beb434{row:04x}" for row in range(20)]
+
+
+def asking(name: str, language: str, ids: Sequence[str]) -> Benchmark:
+    """Questions of these ids, in words of their own."""
+    asked = [Query(f"{language}:{one}", f"{name} {language} {one}?", one, "c") for one in ids]
+    return Benchmark(name, {language: asked}, {language: []}, {})
+
+
+def showing(name: str, names: Sequence[str], contents: Sequence[bytes]) -> PictureBenchmark:
+    """Pictures of these names and contents, with captions of their own."""
+    pictures = [Picture(one, held, one) for one, held in zip(names, contents, strict=True)]
+    captions = [Caption(f"en:{one}", f"{name} {one}", one, one) for one in names]
+    return PictureBenchmark(name, pictures, {"en": captions})
+
+
+def test_the_same_questions_in_another_language_are_refused() -> None:
+    test = asking("xquad_r", "de", IDS)
+    with pytest.raises(UserError, match=r"validation own: 5 of its 20 question ids .* xquad_r"):
+        refuse_shared(asking("own", "th", [*IDS[:5], *(f"{one}-b" for one in IDS[5:])]), test)
+    refuse_shared(asking("own", "th", [f"{one}-b" for one in IDS]), test)
+
+
+@pytest.mark.parametrize("form", ["{}", "sw:{}", "query-{:05d}", "validation_{}"])
+def test_numbers_of_rows_agree_by_chance(form: str) -> None:
+    numbers = [form.format(row) for row in range(2000)]
+    refuse_shared(asking("one", "sw", numbers), asking("other", "sw", numbers))
+
+
+def test_the_same_pictures_are_refused_by_name_and_by_content() -> None:
+    names, contents = [f"10000927{row}" for row in range(10, 20)], [b"%d" % n for n in range(10)]
+    test = showing("flickr30k_x", names, contents)
+    others = [f"20000927{row}" for row in range(10, 20)]
+    fresh = [b"fresh %d" % n for n in range(10)]
+    for held in (names, fresh), (others, contents):
+        with pytest.raises(UserError, match="10 of its 10 pictures are those of flickr30k_x"):
+            refuse_shared_pictures(showing("own", *held), test)
+    refuse_shared_pictures(showing("own", others, fresh), test)
+    one = replace(test, name="own", pictures=[*test.pictures[:1]], captions={})
+    with pytest.raises(UserError, match="1 of its 1 pictures"):
+        refuse_shared_pictures(one, test)
