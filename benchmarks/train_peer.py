@@ -59,12 +59,12 @@ def main() -> None:
             """Wait for the first step."""
             self.wait()
 
-        def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+        def on_step_end(self, *given: Any, **_: Any) -> None:
             """Answer and wait for the next step, if there is one."""
             seconds, cpu = time.perf_counter() - self.start, time.process_time() - self.cpu
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             answer({"seconds": seconds, "cpu": cpu, "loss": values[-1], "peak": peak})
-            if state.global_step < state.max_steps:
+            if given[1].global_step < given[1].max_steps:
                 self.wait()
 
         def wait(self) -> None:
