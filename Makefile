@@ -20,10 +20,10 @@ test: lint
 	@$(MAKE) --no-print-directory -j2 test-studies test-parts
 
 test-studies:
-	$(BIN)/python -m pytest tests/study/test_*.py
+	$(BIN)/python -m pytest tests/study/test_[a-s]*.py
 
 test-parts:
-	$(BIN)/python -m pytest tests/study/*/ tests/trainables tests/test_*.py
+	$(BIN)/python -m pytest tests/study/test_[t-z]*.py tests/study/*/ tests/trainables tests/test_*.py
 
 test-slow: install-dev
 	$(BIN)/python -m pytest -m slow
