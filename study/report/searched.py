@@ -38,7 +38,7 @@ NAMES = {
     "grid": "all combinations, one after the other",
     "random": "random draws",
     "qmc": "quasi-random draws (Sobol)",
-    "tpe": "TPE, after quasi-random draws",
+    "tpe": "TPE, after random draws",
     "gp": "a Gaussian process, after quasi-random draws",
     "nsga2": "NSGA-II",
     "nsga3": "NSGA-III",

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from study.spaces.optimize import GENETIC, SearchPlan
 
-STARTUP = 8
-"""Complete cells that a model needs; until then cells are quasi-random, which covers a space more
-evenly than chance: points of a Sobol sequence, whose balance wants a power of two."""
+STARTUP = 10
+"""Complete cells that a model needs; until then cells are random for TPE and quasi-random for a
+Gaussian process, which covers a space more evenly."""
 
 CellState = Literal["running", "complete", "failed", "pruned"]
 

@@ -80,8 +80,8 @@ class Asked:
             return NSGAIIISampler(seed=seed, population_size=size)
         if self.search.sampler == "gp":
             return GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
-        # with more candidates it was sooner near the best of smooth surrogates, and stayed where it
-        # was on the mixed and noisy one (benchmarks/search.py)
+        # as it comes: what did better on smooth surrogates (a quasi-random start, more candidates)
+        # did worse on the mixed and noisy one (benchmarks/search.py)
         return TPESampler(seed=seed, n_startup_trials=STARTUP)
 
     def _select(self) -> None:

@@ -97,7 +97,7 @@ def _drawn(search: SearchPlan, history: Sequence[Tried], number: int) -> Iterato
         return
     complete = sum(cell.state == "complete" for cell in history)
     early = complete < STARTUP if search.sampler in ("tpe", "gp") else generation == 0
-    if search.sampler == "qmc" or early:
+    if search.sampler == "qmc" or (early and search.sampler != "tpe"):
         yield Suggestion(_point(search, _sobol(search, number)), generation)
     if search.sampler in ("random", "qmc") or early:
         yield from (Suggestion(_point(search, drawn), generation) for drawn in shares)

@@ -34,7 +34,7 @@ optimize:
 tiers: {demo: {}, full: {}}
 """
 MODELLED = {"tpe": 13, "nsga2": 6}
-"""Trials of each search, so that its model is asked: after eight cells, or two generations."""
+"""Trials of each search, so that its model is asked: after ten cells, or two generations."""
 
 SHORT = ("asked.writing hit=2", "asked.written hit=2", "asked.planned hit=2", "committed hit=2")
 MISSED = ("reconcile.completed",)
