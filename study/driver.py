@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,7 +44,6 @@ class Driver:
         view: What MLflow is told.
         console: Where a person looks.
         results: Committed results by digest, as far as they are known.
-        ran: Trials that were completed by this driver.
         rungs: What was decided of trials on the way, by this driver and those before.
         search: What asks for further trials; None where all are planned.
         over: Why the search asks for no more; empty while it may.
@@ -58,7 +57,6 @@ class Driver:
     console: Console
     rows: dict[str, Row] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    ran: list[str] = field(default_factory=list)
     rungs: list[Rung] = field(default_factory=list)
     progress: StudyProgress | None = None
     search: Search | None = None
@@ -120,8 +118,7 @@ class Driver:
         failed = [row for row in self.rows.values() if row.state == "failed"]
         for row in failed:
             self.folder.note("retry", trial=row.digest)
-        self.ledger.retry(failed)
-        self.rows = {row.digest: row for row in self.ledger.rows()}
+        self._plan_again(failed)
 
     def tell_view(self) -> None:
         """Tell MLflow of every ended trial that it has not been told of."""
@@ -262,7 +259,6 @@ class Driver:
         result = committed_results(self.root, [digest]).get(digest)
         if result is not None:
             self.results[digest] = result
-            self.ran.append(digest)
             self._complete(digest, result)
             self.view.completed(self.rows[digest], result)
             note = self._told(result)
@@ -297,9 +293,12 @@ class Driver:
 
     def _complete_after_all(self, digests: Collection[str]) -> None:
         """Plan pruned trials again that were said to be wanted."""
-        again = [r for r in self.rows.values() if r.state == "pruned" and r.digest in digests]
-        if again:
-            self.ledger.retry(again)
+        rows = self.rows.values()
+        self._plan_again([r for r in rows if r.state == "pruned" and r.digest in digests])
+
+    def _plan_again(self, rows: Sequence[Row]) -> None:
+        if rows:
+            self.ledger.retry(rows)
             self.rows = {row.digest: row for row in self.ledger.rows()}
 
     def _prune(self, digest: str, why: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from study.plan import Cell, Plan, label_of
@@ -96,7 +96,7 @@ def _confirmed(plan: Plan, cell: Cell, results: Mapping[str, Mapping[str, Any]])
 
 
 def best_found(
-    plan: Plan, results: Mapping[str, Mapping[str, Any]], pruned: Container[str]
+    plan: Plan, results: Mapping[str, Mapping[str, Any]], pruned: Iterable[str]
 ) -> dict[str, Any] | None:
     """The best cell that keeps to the constraints; of several objectives, by the first of them.
 
@@ -109,14 +109,7 @@ def best_found(
     """
     search = plan.search
     assert search is not None
-    stopped = {
-        trial.digest
-        for cell in plan.cells
-        if any(t.digest in pruned and t.digest not in results for t in cell.trials)
-        for trial in cell.trials
-    }
-    whole = {digest: result for digest, result in results.items() if digest not in stopped}
-    best = front(search, history_of(plan, whole, dict.fromkeys(stopped, "pruned")))
+    best = front(search, history_of(plan, results, dict.fromkeys(pruned, "pruned")))
     if not best:
         return None
     metric = f"validation/{search.objectives[0].metric}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.encoders.catalog import is_embedded
 from trainables.encoders.checkpoints import parts_of
 from trainables.encoders.embedded import SPECIAL_TOKENS, VOCABULARY, embedded_rung
 from trainables.encoders.families import SEEING, read_config
@@ -163,7 +164,7 @@ def shape_of(name: str, folder: str | None) -> Shape:
     Raises:
         UserError: Nothing says how large it is.
     """
-    if name.startswith("embedded/"):
+    if is_embedded(name):
         return embedded_shape(name)
     return known_shape(name) if folder is None else folder_shape(parts_of(folder)[0], name)
 
