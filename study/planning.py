@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,63 +71,35 @@ def make_plan(
     Raises:
         UserError: A setting or file that is not as it should be.
     """
-    base = space.settings(tier) | dict(overrides)
-    if "benchmark" in overrides:
-        # a tier's data go together: beside another benchmark, its own serve unless others are named
-        base = {k: v for k, v in base.items() if k not in DATA_FIELDS or k in overrides}
-    tuned = space.tuned(tier)
-    if "benchmark" in overrides and not _selects(build_settings(base, where="--set")):
-        tuned = {}
-    factors = {k: v for k, v in (space.factors(tier) | tuned).items() if k not in overrides}
+    base = _base(space, tier, overrides)
     settings = build_settings(base, where="--set")
     ranges = {k: r for k, r in space.ranges(tier).items() if k not in overrides}
+    factors, tuned = _factors(space, tier, overrides, settings)
     if optimize is not None:
         _refuse_unselected(settings, list(ranges))
-        factors = {k: v for k, v in factors.items() if k in ENCODING_FIELDS}
-        tuned = {}
-    elif (asked := [key for key in tuned if key in factors]) and settings.steps > 0:
-        _refuse_unselected(settings, asked)
+        factors, tuned = {k: v for k, v in factors.items() if k in ENCODING_FIELDS}, ()
+    elif settings.steps > 0:
+        _refuse_unselected(settings, tuned)
     resolver = Resolver(data_dir, space.primary_of(tier), tolerant=missing is not None)
-    source, part = training_source(settings)
-    held_out = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
-    held_out = held_out and catalog.is_divided(source, part)
+    cells = _Cells(resolver, base, f"space {space_name}", _held_out(settings))
     count = seeds or space.tiers[tier].seeds or space.seeds
     points = [
         dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())
     ]
-    specs: dict[str, Spec] = {}
-    cells: dict[str, Cell] = {}
-
-    def add(
-        params: dict[str, Any], values: dict[str, Any], seeds: int, *, beside: bool = False
-    ) -> None:
-        label = label_of(params)
-        if label in cells:
-            return
-        chosen = build_settings(base | values, where=f"space {space_name}")
-        first = resolver.spec(chosen, 0, held_out=held_out)
-        drawn = range(1, seeds) if first.seed is not None else ()
-        trials = []
-        for spec in (first, *(first.model_copy(update={"seed": seed}) for seed in drawn)):
-            digest = spec.digest
-            specs[digest] = spec
-            trials.append(PlannedTrial(digest=digest, seed=spec.seed))
-        cells[label] = Cell(params=params, trials=tuple(trials), beside=beside)
-
     for point in points:
         encoding = {k: v for k, v in point.items() if k in ENCODING_FIELDS}
-        add(encoding | {"steps": 0}, point | {"steps": 0}, 1)
+        cells.add(encoding | {"steps": 0}, point | {"steps": 0}, 1)
     if settings.steps > 0 and optimize is None:
         for point in points:
-            add(point, point, count)
+            cells.add(point, point, count)
     for point in space.besides(tier):
         kept = {k: v for k, v in point.items() if k not in overrides or k == "steps"}
         if settings.steps > 0 or kept.get("steps") == 0:
-            add(kept, kept, 1 if kept.get("steps") == 0 else count, beside=True)
-    primary = space.primary_of(tier)
+            cells.add(kept, kept, 1 if kept.get("steps") == 0 else count, beside=True)
     search = None
     if optimize is not None:
-        search = search_of(optimize, ranges, settings, primary, held_out=held_out)
+        primary = space.primary_of(tier)
+        search = search_of(optimize, ranges, settings, primary, held_out=cells.held_out)
         for spec in Points(search, resolver).probes():  # what is missing or wrong is found now
             assert spec.digest
     own = space.optimized(tier)
@@ -137,19 +110,82 @@ def make_plan(
         space=space_name,
         tier=tier,
         question=" ".join(space.question.split()),
-        primary=primary,
+        primary=space.primary_of(tier),
         settings=settings.model_dump(
             mode="json", exclude={"encoder", *factors, *(ranges if search else ())}
         ),
-        cells=tuple(cells.values()),
-        specs=specs,
+        cells=tuple(cells.by_label.values()),
+        specs=cells.specs,
         hypotheses=() if search else tuple(space.hypotheses_of(tier)),
-        tuned=tuple(key for key in tuned if key in factors),
+        tuned=tuned,
         search=search,
     )
     if missing is not None:
         missing.update(resolver.missing)
     return plan, resolver.places
+
+
+@dataclass
+class _Cells:
+    """Cells as they are added, equal ones once; and the specs of their trials."""
+
+    resolver: Resolver
+    base: Mapping[str, Any]
+    where: str
+    held_out: bool
+    by_label: dict[str, Cell] = field(default_factory=dict)
+    specs: dict[str, Spec] = field(default_factory=dict)
+
+    def add(
+        self, params: dict[str, Any], values: dict[str, Any], seeds: int, *, beside: bool = False
+    ) -> None:
+        """Add one cell.
+
+        Args:
+            params: By which it is known.
+            values: Settings that replace the base's.
+            seeds: Trials of it; one where nothing is drawn.
+            beside: Whether no factor crosses it.
+        """
+        label = label_of(params)
+        if label in self.by_label:
+            return
+        chosen = build_settings(dict(self.base) | values, where=self.where)
+        first = self.resolver.spec(chosen, 0, held_out=self.held_out)
+        drawn = range(1, seeds) if first.seed is not None else ()
+        trials = []
+        for spec in (first, *(first.model_copy(update={"seed": seed}) for seed in drawn)):
+            digest = spec.digest
+            self.specs[digest] = spec
+            trials.append(PlannedTrial(digest=digest, seed=spec.seed))
+        self.by_label[label] = Cell(params=params, trials=tuple(trials), beside=beside)
+
+
+def _base(space: Space, tier: Tier, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of every cell, before its own values."""
+    base = space.settings(tier) | dict(overrides)
+    if "benchmark" not in overrides:
+        return base
+    # a tier's data go together: beside another benchmark, its own serve unless others are named
+    return {k: v for k, v in base.items() if k not in DATA_FIELDS or k in overrides}
+
+
+def _factors(
+    space: Space, tier: Tier, overrides: Mapping[str, Any], settings: Settings
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Values by factor, what is tuned among them, and which of them are tuned."""
+    tuned = space.tuned(tier)
+    if "benchmark" in overrides and not _selects(settings):
+        tuned = {}
+    factors = {k: v for k, v in (space.factors(tier) | tuned).items() if k not in overrides}
+    return factors, tuple(key for key in tuned if key in factors)
+
+
+def _held_out(settings: Settings) -> bool:
+    """Whether training and test have one source, of which the test is what training leaves out."""
+    source, part = training_source(settings)
+    same = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
+    return same and catalog.is_divided(source, part)
 
 
 def _selects(settings: Settings) -> bool:
@@ -160,7 +196,7 @@ def _selects(settings: Settings) -> bool:
 
 
 def _refuse_unselected(settings: Settings, tuned: Sequence[str]) -> None:
-    if not _selects(settings):
+    if tuned and not _selects(settings):
         given = " ".join(f"--set {key}=VALUE" for key in tuned)
         raise UserError(
             f"validation {settings.validation}: {', '.join(tuned)} is tuned for each arm by a "

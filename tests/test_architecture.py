@@ -29,6 +29,7 @@ FLOORS = (
     "study.planning",
     "study.data_check",
     "study.extension",
+    "study.prepared",
     "study.ledger_file",
     "study.ledger_server",
     "study.ledger_rows",

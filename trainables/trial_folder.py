@@ -36,6 +36,10 @@ class NotCommittedError(Exception):
     """The trial has no result that may be believed; the message says why."""
 
 
+class UnreadableError(NotCommittedError):
+    """A file of the trial could not be read, so that nobody knows what it holds."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One try at a trial, writing in its own folder."""
@@ -178,8 +182,7 @@ class TrialFolder:
             except OSError as error:
                 if name in weights and isinstance(error, FileNotFoundError):
                     continue
-                what = "is missing" if isinstance(error, FileNotFoundError) else "is unreadable"
-                raise NotCommittedError(f"{folder / name} {what}") from None
+                raise _unread(folder / name, error) from None
             if found != expected:
                 raise NotCommittedError(f"{folder / name} is not as it was committed")
         return folder, content
@@ -204,10 +207,18 @@ class TrialFolder:
 
         Returns:
             What was wrong with it; empty for a commit that can be believed, or none.
+
+        Raises:
+            UserError: A file of it cannot be read now, so that nobody knows whether it is damaged.
         """
         try:
             content = self.manifest_path.read_bytes()
             self.committed()
+        except (UnreadableError, PermissionError) as unknown:
+            raise UserError(
+                f"{unknown}; the trial may be complete. Make it readable, or remove {self.path} to "
+                "run the trial again"
+            ) from None
         except NotCommittedError as damage:
             why = str(damage)
         except FileNotFoundError:
@@ -265,15 +276,21 @@ def read_json(path: Place) -> dict[str, Any]:
 
     Raises:
         NotCommittedError: It is missing, torn, or not what its name says.
+        UnreadableError: It could not be read, and may be whole.
         UserError: It was written by a newer version.
     """
     try:
         content = storage.read(path)
-    except FileNotFoundError:
-        raise NotCommittedError(f"{path} does not exist") from None
     except OSError as error:
-        raise NotCommittedError(f"{path} cannot be read: {error}") from None
+        raise _unread(path, error) from None
     return parse_json(path, content)
+
+
+def _unread(path: Place, error: OSError) -> NotCommittedError:
+    """What to raise of a file that was not read: it is no such file, or it may yet be whole."""
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return NotCommittedError(f"{path} is missing")
+    return UnreadableError(f"{path} cannot be read: {error}")
 
 
 def parse_json(path: Place | str, content: bytes) -> dict[str, Any]:

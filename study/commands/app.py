@@ -23,6 +23,7 @@ from study.commands import (
     track,
     ui,
 )
+from study.commands.end import resume_command
 from trainables.errors import UserError
 
 app = typer.Typer(
@@ -75,6 +76,6 @@ def main(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         if "run" in arguments[:1]:
-            errors.print(f"resume with\n  {run.resume_command()}")
+            errors.print(f"resume with\n  {resume_command()}")
         return 130
     return outcome if isinstance(outcome, int) else 0

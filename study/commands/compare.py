@@ -19,7 +19,6 @@ from study.answer.table import COLUMNS
 from study.answer.tuning import answering
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
-from study.commands.status import open_plan
 from study.committed import committed_results, each_committed
 from study.plan import Cell, Plan
 from trainables.errors import UserError
@@ -95,7 +94,7 @@ def compare(
 
 def _side(home: Home, text: str) -> Side:
     name, _, arm = text.partition(":")
-    plan = open_plan(home, name)
+    plan = home.plan(name)
     results = committed_results(home.root, plan.specs)
     if not results:
         raise UserError(f"{name}: no trial has a result yet; python -m study status {name}")

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
+from study.commands.typed import Typed
 from study.cost.needs import needs
 from study.doctor.finding import Finding
 from study.doctor.visit import visit
 from study.planning import make_plan
 from study.search.wanted import wanted
-from study.spaces.schema import Tier, load_space, parse_assignments
-from trainables.errors import UserError
 from trainables.places import Place
 
 SIGNS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
@@ -42,22 +41,18 @@ def doctor(
     Versions, storage, clocks, disk, GPU, token, ports, and with --space its data and checkpoints.
     With --address every machine of that cluster is asked.
     """
-    if tier not in ("demo", "full"):
-        raise UserError(f"--tier {tier}: choose demo or full")
     folders: list[str] = []
     absent: list[str] = []
     if space is not None:
-        settings = parse_assignments(assign or [])
-        settings |= {k: v for k, v in (("benchmark", benchmark), ("encoder", encoder)) if v}
-        loaded, chosen = load_space(space), cast("Tier", tier)
+        typed = Typed.read(space, tier, benchmark, encoder, assign)
         plan, places = make_plan(
-            loaded,
+            typed.space,
             space,
-            chosen,
-            settings,
+            typed.tier,
+            typed.settings,
             data_dir=data_dir,
             missing={},
-            optimize=wanted(loaded, chosen, None, {}),
+            optimize=wanted(typed.space, typed.tier, None, {}),
         )
         needed = needs(plan, places)
         folders = [need.place for need in needed if need.place not in (None, "embedded")]

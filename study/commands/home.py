@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from study.study_folder import StudyFolder
+from study.plan import Plan
+from study.study_folder import StudyFolder, study_names
 from trainables.cache import Cache
+from trainables.errors import UserError
 from trainables.places import Place, local_state, open_place
 
 Root = Annotated[
@@ -19,6 +22,10 @@ Root = Annotated[
 State = Annotated[
     Path | None,
     typer.Option(help="Local folder of databases and locks, if not --root.", envvar="STUDY_STATE"),
+]
+
+Storage = Annotated[
+    str | None, typer.Option("--storage", help="Any Optuna URL.", envvar="STUDY_STORAGE")
 ]
 
 ROOT = "runs"
@@ -60,3 +67,20 @@ class Home:
     def study(self, name: str) -> StudyFolder:
         """The folder of a study."""
         return StudyFolder.of(self.root, name, self.state)
+
+    def plan(self, name: str) -> Plan:
+        """The plan of a study.
+
+        Raises:
+            UserError: There is no such study under the root.
+        """
+        plan = self.study(name).plan()
+        if plan is None:
+            names = study_names(self.root)
+            near = difflib.get_close_matches(name, names, 1)
+            guess = f"did you mean {near[0]}? " if near else ""
+            known = ", ".join(names) or "none yet"
+            raise UserError(
+                f"no study {name!r} under {self.root}; {guess}there is {known} (--root chooses)"
+            )
+        return plan

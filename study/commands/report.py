@@ -8,7 +8,6 @@ import typer
 
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
-from study.commands.status import open_plan
 from study.committed import committed_results
 from study.report.written import write_report
 
@@ -20,7 +19,7 @@ def report(
 ) -> int:
     """Write the report of a study: HTML, Markdown, JSON, and a CSV of every number."""
     home = Home.open(root, state)
-    plan = open_plan(home, name)
+    plan = home.plan(name)
     results = committed_results(home.root, plan.specs)
     place = write_report(plan, home.study(name), home.root, results)
     for file in ("report.html", "report.md", "report.json", "report.csv"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import Annotated, Any
 
@@ -13,15 +12,12 @@ from study.answer.conclusion import conclude
 from study.answer.results import best_cell, by_cell
 from study.answer.table import tables
 from study.commands.console import console as open_console
-from study.commands.home import ROOT, Home, Root, State
+from study.commands.home import ROOT, Home, Root, State, Storage
 from study.commands.remarks import remarks
-from study.commands.run import Storage
 from study.commands.stopped import stopped, stopped_lines, where
 from study.committed import committed_results
 from study.plan import Plan
 from study.search.outcome import best_found
-from study.study_folder import study_names
-from trainables.errors import UserError
 
 
 def status(
@@ -36,7 +32,7 @@ def status(
     In the JSON, `planned` counts all trials of the plan; the other counts are by state.
     """
     home = Home.open(root, state)
-    plan = open_plan(home, name)
+    plan = home.plan(name)
     report = describe(plan, home, storage_url)
     if as_json:
         typer.echo(json.dumps(report, indent=1))
@@ -61,24 +57,6 @@ def status(
     for line in [*report["notes"], *remarks(plan, results)]:
         console.print(line)
     return 0
-
-
-def open_plan(home: Home, name: str) -> Plan:
-    """The plan of a study.
-
-    Raises:
-        UserError: There is no such study under the root.
-    """
-    plan = home.study(name).plan()
-    if plan is None:
-        names = study_names(home.root)
-        near = difflib.get_close_matches(name, names, 1)
-        guess = f"did you mean {near[0]}? " if near else ""
-        known = ", ".join(names) or "none yet"
-        raise UserError(
-            f"no study {name!r} under {home.root}; {guess}there is {known} (--root chooses)"
-        )
-    return plan
 
 
 def describe(plan: Plan, home: Home, storage_url: str | None) -> dict[str, Any]:

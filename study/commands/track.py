@@ -10,9 +10,7 @@ from rich.markup import escape
 
 from study.answer.conclusion import conclude
 from study.commands.console import console as open_console
-from study.commands.home import ROOT, Home, Root, State
-from study.commands.run import Storage
-from study.commands.status import open_plan
+from study.commands.home import ROOT, Home, Root, State, Storage
 from study.committed import committed_results
 
 
@@ -32,7 +30,7 @@ def track(
 
     console = open_console()
     home = Home.open(root, state)
-    plan = open_plan(home, name)
+    plan = home.plan(name)
     ledger = Ledger(home.ledger_url(storage_url), plan.name)
     rows = {row.digest: row for row in ledger.rows() if row.digest in plan.specs}
     results = committed_results(home.root, plan.specs)

@@ -40,12 +40,12 @@ FAILED = "failed"
 class TrialActor(tune.Trainable):
     """One Ray actor that runs trials, one after the other; it knows nothing of the study.
 
-    `config` holds plain values: `spec` (canonical JSON with its labels), `root`, `cache`, `places`,
-    `execution`, `launch` (which launch this is), `timeout` (seconds an attempt may take, or None),
-    `keep_weights` and `work` (what runs a trial, as `module:function`). A trial that fails of
-    itself reports so, and its process ends with it, so that nothing of it (memory, a broken CUDA
-    context) meets the next trial. A lost worker or node is an error to Ray, which starts the trial
-    again from its checkpoint.
+    `config` holds plain values: `digest` and `spec` (canonical JSON with its labels) of the trial,
+    `root`, `cache`, `places`, `execution`, `launch` (which launch this is), `timeout` (seconds an
+    attempt may take, or None), `keep_weights` and `work` (what runs a trial, as `module:function`).
+    A trial that fails of itself reports so, and its process ends with it, so that nothing of it
+    (memory, a broken CUDA context) meets the next trial. A lost worker or node is an error to Ray,
+    which starts the trial again from its checkpoint.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -54,8 +54,8 @@ class TrialActor(tune.Trainable):
         work = getattr(import_module(module), function)  # imports torch, in the worker only
         refuse_another_root(config["proof"])
         spec = Spec.model_validate_json(config["spec"])
-        self.digest = spec.digest
-        self.folder = TrialFolder.of(as_place(config["root"]), spec.digest)
+        self.digest: str = config["digest"]
+        self.folder = TrialFolder.of(as_place(config["root"]), self.digest)
         self.launch: str = config["launch"]
         self.timeout: float | None = config["timeout"]
         self.stacks: TextIO | None = None

@@ -18,7 +18,6 @@ from study.launch.patience import Patience
 from study.search.judge import Pruning
 from trainables.failures import Reason
 from trainables.places import as_place
-from trainables.spec import Spec
 from trainables.trial_folder import TrialFolder
 
 
@@ -68,8 +67,8 @@ class PlanSearcher(Unpickled, Searcher):
         self.listener.started(job.digest)
         pruning = None if job.whole else self.pruning
         rungs = pruning.fidelity.rungs_of(job.spec) if pruning else ()
-        own = {"spec": job.spec.model_dump_json(exclude_none=True), "rungs": list(rungs)}
-        return self.common | own
+        spec = job.spec.model_dump_json(exclude_none=True)
+        return self.common | {"digest": job.digest, "spec": spec, "rungs": list(rungs)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -100,7 +99,7 @@ class Reporter(Unpickled, tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial has its worker (called by Tune)."""
-        self.listener.running(Spec.model_validate_json(trial.config["spec"]).digest)
+        self.listener.running(trial.config["digest"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
@@ -131,11 +130,11 @@ class Reporter(Unpickled, tune.Callback):
         self.listener.finished(digest, reason, self.patience.told(digest, detail))
 
     def _loss(self, trial: Trial) -> tuple[str, Reason, str]:
-        spec = Spec.model_validate_json(trial.config["spec"])
-        folder = TrialFolder.of(as_place(trial.config["root"]), spec.digest)
+        digest = trial.config["digest"]
+        folder = TrialFolder.of(as_place(trial.config["root"]), digest)
         if hung := timed_out(folder, trial.config["launch"]):
-            return spec.digest, "timed out", hung
-        return spec.digest, *self.losses.explain(_last_error(trial))
+            return digest, "timed out", hung
+        return digest, *self.losses.explain(_last_error(trial))
 
 
 def _last_error(trial: Trial) -> BaseException | None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from study.commands.home import Home
-from study.commands.status import describe, open_plan
+from study.commands.status import describe
 from study.launch.losses import Losses
 from study.planning import make_plan
 from study.spaces.schema import load_space
@@ -84,7 +84,7 @@ Failed = tuple[Path, dict[str, str], str]
 
 def trials(root: Path) -> dict[str, dict[str, Any]]:
     home = Home.open(str(root))
-    return {t["digest"]: t for t in describe(open_plan(home, "s"), home, None)["trials"]}
+    return {t["digest"]: t for t in describe(home.plan("s"), home, None)["trials"]}
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from study import driver
 from study.commands.home import Home
-from study.commands.status import describe, open_plan
+from study.commands.status import describe
 from study.rungs import Rung
 from study.search.cannot_win import looking
 from study.search.judge import Pruning
@@ -81,7 +81,7 @@ def test_stopped_trials_are_pruned_and_have_no_result(whole: Path) -> None:
 
 def test_status_shows_them_apart(whole: Path) -> None:
     home = Home.open(str(whole))
-    report = describe(open_plan(home, "s"), home, None)
+    report = describe(home.plan("s"), home, None)
     stopped = {line["trial"]: line for line in rungs(whole) if line["stop"]}
     assert report["pruned"] == len(stopped)
     assert report["complete"] + report["pruned"] == report["planned"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -120,6 +121,25 @@ def test_a_damaged_commit_is_set_aside_and_the_trial_runs_again(folder: TrialFol
     assert folder.quarantine() == ""
     names = files_under(folder.path / "damaged")
     assert [name for name in names if name.endswith(".why.json")]
+
+
+def test_what_cannot_be_read_now_is_not_taken_for_damage(
+    folder: TrialFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(folder, 1.0)
+    before = files_under(folder.path)
+
+    def fail(path: object) -> str:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "sha256", fail)
+        with pytest.raises(NotCommittedError, match="Input/output error"):
+            folder.committed()
+        with pytest.raises(UserError, match="the trial may be complete"):
+            folder.quarantine()
+    assert files_under(folder.path) == before
+    assert folder.quarantine() == ""
 
 
 def test_weights_are_uploaded_before_they_are_committed(folder: TrialFolder) -> None:

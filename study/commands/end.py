@@ -1,0 +1,71 @@
+"""What `run` prints when it has run all that it could."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from study.answer.conclusion import conclude
+from study.answer.results import by_cell
+from study.answer.table import tables
+from study.commands.remarks import remarks
+from study.commands.stopped import stopped, stopped_lines
+from study.report.written import write_report
+from study.search.outcome import outcome
+from study.search.seen import history_of
+from trainables.errors import redacted
+
+if TYPE_CHECKING:
+    from study.driver import Driver
+
+
+def tell_end(driver: Driver, root: str) -> int:
+    """Show the table and what came of a study.
+
+    Args:
+        driver: That ran it.
+        root: As it was typed, for the commands that are shown.
+
+    Returns:
+        The exit code: 0 where all is done, 1 where trials failed, 130 where some are left.
+    """
+    console, plan, folder = driver.console, driver.plan, driver.folder
+    counts = driver.counts()
+    early = stopped(plan, folder, driver.results)
+    for table in tables(plan, by_cell(plan, driver.results, early)):
+        console.print(table)
+    for line in conclude(plan, folder, driver.root, driver.results):
+        console.print(escape(line))
+    for line in [*map(escape, stopped_lines(plan, early)), *remarks(plan, driver.results)]:
+        console.print(line)
+    if driver.results:
+        place = write_report(plan, folder, driver.root, driver.results)
+        console.print(f"Report: {place / 'report.html'}", soft_wrap=True)
+    left = counts["planned"] + counts["running"]
+    if plan.search is not None:
+        seen = driver.seen()
+        history = history_of(plan, seen.results, seen.ended, seen.reached)
+        for line in outcome(plan, history, driver.results, driver.over):
+            console.print(escape(line))
+    if left or (plan.search is not None and not driver.over):
+        console.print(
+            f"interrupted with {left or 'further'} trials left; resume with\n  {resume_command()}"
+        )
+        return 130
+    if counts["failed"]:
+        console.print(
+            f"[red]{counts['failed']} trials failed[/]: "
+            f"python -m study status {plan.name} --root {root} says why; "
+            "add --retry failed to run them again"
+        )
+        return 1
+    return 0
+
+
+def resume_command() -> str:
+    """The command that was typed, to be typed again; secrets of URLs left out."""
+    words = ["python", *([] if sys.argv[0].endswith("run.py") else ["-m"]), *sys.argv]
+    return shlex.join(map(redacted, words))

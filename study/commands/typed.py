@@ -1,0 +1,57 @@
+"""What was typed of a study: its space, tier and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from study.spaces.schema import Space, Tier, load_space, parse_assignments
+from trainables.data import catalog
+from trainables.encoders import catalog as encoders
+from trainables.errors import UserError
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What the options say that all commands about a space share.
+
+    Attributes:
+        space: The research question.
+        tier: Of it.
+        settings: That replace the space's.
+    """
+
+    space: Space
+    tier: Tier
+    settings: dict[str, Any]
+
+    @classmethod
+    def read(
+        cls,
+        space: str,
+        tier: str | None,
+        benchmark: str | None,
+        encoder: str | None,
+        assignments: Sequence[str] | None,
+    ) -> Typed:
+        """Understand what was typed; no tier is the one that benchmark and encoder ask for.
+
+        Raises:
+            UserError: No such tier or space, or a setting that is not `KEY=VALUE`.
+        """
+        settings: dict[str, Any] = parse_assignments(list(assignments or ()))
+        settings |= {k: v for k, v in (("benchmark", benchmark), ("encoder", encoder)) if v}
+        chosen = _tier(tier, settings)
+        return cls(load_space(space), chosen, settings)
+
+
+def _tier(tier: str | None, settings: Mapping[str, Any]) -> Tier:
+    """The tier asked for, or the one that benchmark and encoder belong to."""
+    if tier in ("demo", "full"):
+        return "full" if tier == "full" else "demo"
+    if tier is not None:
+        raise UserError(f"--tier {tier}: choose demo or full")
+    real = not catalog.is_embedded(settings.get("benchmark", "synthetic"))
+    real |= not encoders.is_embedded(settings.get("encoder", "embedded/small"))
+    return "full" if real else "demo"
