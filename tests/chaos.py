@@ -196,7 +196,7 @@ class Chaos:
         """Kill one of two raylets while trials run on both."""
         root = self.folder / "raylet"
         script = ROOT / "tests/two_raylets.py"
-        words = [sys.executable, str(script), json.dumps(self.words(root)[1:])]
+        words = [sys.executable, str(script), json.dumps({"words": self.words(root)[1:]})]
         done = subprocess.run(
             words,
             cwd=ROOT,

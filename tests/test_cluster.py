@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,9 @@ from tests.cluster import (
     until,
 )
 from tests.hosts import REPOSITORY, SHARED, Host, listening, missing
+from trainables.finetune import finetune
+from trainables.spec import Execution
+from trainables.trial_folder import TrialFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 
@@ -83,8 +87,8 @@ def whole(cluster: Cluster) -> Whole:
     return Whole(study.results(), table(printed), doors, set(study.ran_on().values()))
 
 
-def start(cluster: Cluster, root: str) -> Study:
-    return cluster.study(root, "--space", str(SHARED / "small.yaml"))
+def start(cluster: Cluster, root: str, *words: str) -> Study:
+    return cluster.study(root, "--space", str(SHARED / "small.yaml"), *words)
 
 
 def open_ports(host: Host) -> list[int]:
@@ -137,6 +141,22 @@ def test_clients_are_refused(cluster: Cluster, token: str) -> None:
         "bash", "-c", f"RAY_AUTH_MODE=token ray status --address {address} 2>&1", timeout=180
     )
     assert "Active" in known
+
+
+def test_a_trial_over_both_hosts(cluster: Cluster, tmp_path: Path) -> None:
+    study = start(cluster, "both", "--seeds", "1", "--ranks", "2", "--nodes", "2")
+    study.wait()
+    found = {digest: json.loads(content) for digest, content in study.results().items()}
+    assert len(found) == 4  # three cells, and the untrained encoder
+    layouts = [(r["execution"]["ranks"], r["execution"]["nodes"]) for r in found.values()]
+    assert layouts == [(2, 2)] * 4
+    digest = next(digest for digest, result in found.items() if result["training"])
+    here = TrialFolder.of(tmp_path, digest)
+    spec = TrialFolder.of(study.root, digest).spec()
+    for _ in finetune(spec, here, places={}, execution=Execution(ranks=2)):
+        pass
+    for name in ("metrics", "training"):
+        assert here.result()[name] == found[digest][name]
 
 
 def test_a_worker_host_that_dies_midway(cluster: Cluster, whole: Whole) -> None:

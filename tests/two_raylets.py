@@ -1,4 +1,4 @@
-"""Drive a study on a cluster of two raylets and kill one of them (used by `make chaos`)."""
+"""Drive a study on a cluster of two raylets and kill one of them (used by tests and chaos)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from pathlib import Path
 from study.launch.session import set_environment
 
 PATIENCE = 300.0
-"""Seconds to wait for the first commit."""
+"""Seconds to wait for what the kill waits for."""
 
 
-def main(words: list[str]) -> int:
-    """Run `words` against the cluster; its exit code."""
+def main(words: list[str], seen: str = "trials/*/manifest.json", *, again: bool = False) -> int:
+    """Run `words` against the cluster; its exit code.
+
+    Args:
+        words: Of the study, with `--root`.
+        seen: The raylet is killed once this is under the root; never where it is empty.
+        again: Whether another one takes its place.
+    """
     with tempfile.TemporaryDirectory() as name:
         set_environment(Path(name))
         from ray.cluster_utils import Cluster
@@ -28,16 +34,20 @@ def main(words: list[str]) -> int:
             study = subprocess.Popen([sys.executable, *words, *address])
             root = Path(words[words.index("--root") + 1])
             until = time.monotonic() + PATIENCE
-            while not list(root.glob("trials/*/manifest.json")) and time.monotonic() < until:
-                time.sleep(0.2)
+            while seen and not list(root.glob(seen)) and time.monotonic() < until:
+                time.sleep(0.05)
             committed = len(list(root.glob("trials/*/manifest.json")))
-            cluster.remove_node(victim, allow_graceful=False)
+            if seen:
+                cluster.remove_node(victim, allow_graceful=False)
+            if again:
+                cluster.add_node(num_cpus=1)
             code = study.wait()
         finally:
             cluster.shutdown()  # type: ignore[no-untyped-call]
-    print(f"one of two raylets killed after {committed} commits; the study ended with {code}")
+    killed = f"one of two raylets killed after {committed} commits" if seen else "two raylets"
+    print(f"{killed}; the study ended with {code}")
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    sys.exit(main(**json.loads(sys.argv[1])))

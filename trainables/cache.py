@@ -163,3 +163,15 @@ def _flush(file: Path) -> None:
     if file.is_file():
         with file.open("rb") as content:
             os.fsync(content.fileno())
+
+
+def shared_cache(folder: Path) -> Cache | None:
+    """The driver's cache, or one at the same path of another machine; None where that is no place.
+
+    Trials do without: each then makes what it needs for itself.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return Cache(folder) if os.access(folder, os.W_OK) else None

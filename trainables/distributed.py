@@ -6,10 +6,12 @@ its ranks may be processes of one machine, which `leader` starts, or of several.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import numpy as np
@@ -25,6 +27,9 @@ PATIENCE = 1800.0
 
 FOREVER = timedelta(days=365)
 """How long a rank waits for the next word: as long as rank 0 lives, which may be evaluating."""
+
+GET_ADDRESS = 0x8915
+"""What asks Linux for the address of an interface."""
 
 PIECE = 1 << 26
 """Bytes shared at once."""
@@ -226,13 +231,29 @@ class Group:
         return tuple(size for size in sizes.tolist() if size)
 
     def _bind(self) -> None:
-        """Keep a group of this machine on this machine, and let errors of NCCL be exceptions."""
+        """Keep a group to the network of its address, and let errors of NCCL be exceptions."""
         chosen = {"TORCH_NCCL_BLOCKING_WAIT": "1", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0"}
-        if self.address.startswith("127."):
-            name = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+        if name := _interface(self.address):
             chosen |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
         self._before = {name: os.environ.get(name) for name in chosen}
         os.environ.update(chosen)
+
+
+def _interface(address: str) -> str | None:
+    """The network interface from which this machine reaches `host:port`; None if not known."""
+    host, _, port = address.rpartition(":")
+    names = [name for _, name in socket.if_nameindex()]
+    if host.startswith("127."):
+        return next(name for name in names if name.startswith("lo"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.connect((host, int(port)))  # nothing is sent
+        own = socket.inet_aton(asking.getsockname()[0])
+        for name in names:
+            with suppress(OSError):  # it has no address
+                request = struct.pack("256s", name.encode())
+                if fcntl.ioctl(asking.fileno(), GET_ADDRESS, request)[20:24] == own:
+                    return name
+    return None
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from trainables.evaluation.evaluate import Evaluation, evaluate
 from trainables.evaluation.pictures import PictureStore
 from trainables.execution import execution_settings, fits, layout
 from trainables.failures import TrialFailedError, describe
-from trainables.leader import leading
+from trainables.leader import Machines, leading
 from trainables.memory import forget_peak
 from trainables.outcome import write_environment, write_result
 from trainables.places import drafting, files_under
@@ -45,6 +45,7 @@ def finetune(
     keep_weights: bool = False,
     cache: Cache | None = None,
     rungs: Iterable[int] = (),
+    machines: Machines | None = None,
 ) -> Iterator[Event]:
     """Run one trial, from its last checkpoint if it has one, and commit its result.
 
@@ -62,12 +63,15 @@ def finetune(
         cache: What trials on this machine share; None keeps it in memory.
         rungs: Numbers of examples after which to look at the validation benchmark on the way; the
             result is the same with and without.
+        machines: Those beside this one, for an execution over several; None runs all ranks here.
 
     Raises:
         TrialFailedError: The trial cannot have a result; it says why.
     """
     looks = steps_of(rungs, spec.batch_size or 1, spec.steps if spec.validation else 0)
-    run = Run(spec, folder, places, execution, dict(holder or {}), keep_weights, cache, looks)
+    run = Run(
+        spec, folder, places, execution, dict(holder or {}), keep_weights, cache, looks, machines
+    )
     while True:
         used = layout(folder, execution, spec.encoder, places)
         try:
@@ -92,6 +96,7 @@ class Run:
     keep_weights: bool
     cache: Cache | None
     looks: Mapping[int, int]
+    machines: Machines | None
 
     def attempt(self, execution: Execution) -> Iterator[Event]:
         """Claim an attempt and bring it to a commit, unless another attempt is faster."""
@@ -123,7 +128,7 @@ class Run:
         )
         if found is not None:
             execution = Execution(**found["execution"])
-        everyone = leading(spec, execution, self.places, self.cache)
+        everyone = leading(spec, execution, self.places, self.cache, self.machines)
         with execution_settings(execution), everyone as leader:
             data = open_data(
                 spec.train,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 LOOK_SECONDS = 1.0
-"""How often a rank looks whether rank 0 is its parent still."""
+"""How often a rank looks whether it has its parent still."""
 
 
 def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
@@ -28,7 +28,7 @@ def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
     # unbuffered: all that follows is for the watch
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
         order = json.loads(stdin.readline())
-    threading.Thread(target=end_with, args=(order["leader"],), daemon=True).start()
+    threading.Thread(target=end_with, args=(order["parent"],), daemon=True).start()
     # after the watch: these take seconds
     import torch
 
@@ -38,7 +38,7 @@ def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
 
     device = torch.device("cpu")
     if order.get("execution", {}).get("device") == "cuda":
-        device = torch.device("cuda", order["rank"])
+        device = torch.device("cuda", order["index"])
         torch.cuda.set_device(device)
     patience = order["patience"]
     group = Group.follow(order["address"], order["rank"], order["size"], device, patience)
@@ -88,9 +88,9 @@ def train(order: Mapping[str, Any], group: Any) -> None:
                 trainer.check_ranks()
 
 
-def end_with(leader: int) -> None:
-    """End this process when rank 0 closes the pipe, or when it is gone and another holds that."""
-    while os.getppid() == leader:
+def end_with(parent: int) -> None:
+    """End this process when its parent closes the pipe, or is gone while another holds that."""
+    while os.getppid() == parent:
         readable, _, _ = select.select([sys.stdin], [], [], LOOK_SECONDS)
         if readable and not os.read(sys.stdin.fileno(), 1):
             break

@@ -214,6 +214,7 @@ class Execution:
             back (gradient checkpointing): a layer's activations at a time instead of all layers'.
         ranks: Processes, each with a device of its own, that embed a share of every batch. The
             batch and its loss stay as they are; with dropout, numbers follow the number of ranks.
+        nodes: Machines that the ranks are dealt to, as many to each.
     """
 
     threads: int = 1
@@ -223,6 +224,12 @@ class Execution:
     micro_batch_tokens: int | None = None
     recompute_layers: bool = False
     ranks: int = 1
+    nodes: int = 1
+
+    @property
+    def ranks_each(self) -> int:
+        """Ranks on one machine."""
+        return self.ranks // self.nodes
 
     @property
     def slots_here(self) -> int:

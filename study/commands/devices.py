@@ -19,7 +19,7 @@ def choose_device(asked: str, address: str | None, ranks: int = 1) -> str:
         asked: `cpu`, `cuda`, or `auto` for CUDA where this machine has it.
         address: Of a running cluster, whose nodes are not those of this machine: `auto` is then
             the CPU, and `cuda` asks the cluster for a GPU a trial.
-        ranks: GPUs of each trial, all of one machine.
+        ranks: GPUs of each trial.
 
     Raises:
         UserError: Another word, or no CUDA on the machine that is to run the trials, or too few
@@ -40,6 +40,21 @@ def choose_device(asked: str, address: str | None, ranks: int = 1) -> str:
             "torch, or --address of a cluster that has GPUs"
         )
     return "cpu"
+
+
+def refuse_layout(ranks: int, nodes: int, address: str | None) -> None:
+    """Stop where ranks cannot be dealt to machines.
+
+    Raises:
+        UserError: There are no other machines, or some would have more ranks than others.
+    """
+    if nodes > 1 and address is None:
+        raise UserError(f"--nodes {nodes}: a trial over several machines needs --address")
+    if ranks % nodes:
+        raise UserError(
+            f"--ranks {ranks} --nodes {nodes}: every machine of a trial has as many ranks; use "
+            f"--ranks {nodes * (ranks // nodes + 1)}"
+        )
 
 
 def _refuse_too_few(ranks: int) -> None:

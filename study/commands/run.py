@@ -13,7 +13,7 @@ from study import ledger_file
 from study.answer.conclusion import conclude
 from study.commands.announce import announce
 from study.commands.console import console as open_console
-from study.commands.devices import choose_device
+from study.commands.devices import choose_device, refuse_layout
 from study.commands.end import tell_end
 from study.commands.home import ROOT, Home, Root, State, Storage
 from study.commands.typed import Typed
@@ -61,6 +61,9 @@ def run(
     threads: Annotated[int, typer.Option(min=1, help="Threads of each trial.")] = 1,
     device: Annotated[str, typer.Option(help="Where trials compute: cpu, cuda or auto.")] = "auto",
     ranks: Annotated[int, typer.Option(min=1, help="GPUs (or processes) of each trial.")] = 1,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Machines of a cluster that a trial's ranks are dealt to.")
+    ] = 1,
     name: Annotated[str | None, typer.Option(help="Instead of the default name.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and its cost, write nothing.")
@@ -113,8 +116,9 @@ def run(
     console = open_console()
     _refuse(retry, keep, None if dry_run or address else accelerator)
     typed = Typed.read(space, tier, benchmark, encoder, assign)
+    refuse_layout(ranks, nodes, address)
     used = choose_device(device, address, ranks)
-    execution = Execution(threads=threads, device=used, ranks=ranks)
+    execution = Execution(threads=threads, device=used, ranks=ranks, nodes=nodes)
     given = {"trials": trials, "hours": hours, "accelerator_hours": accelerator_hours}
     budget = {k: v for k, v in (given | {"target": target}).items() if v is not None}
     missing: dict[str, str] = {}

@@ -17,7 +17,7 @@ from ray import tune
 
 from study.launch.nodes import refuse_another_root
 from study.launch.patience import GIVEN_UP
-from trainables.cache import Cache
+from trainables.cache import shared_cache
 from trainables.failures import Reason, TrialFailedError
 from trainables.inputs import at_hand
 from trainables.places import as_place
@@ -65,11 +65,17 @@ class TrialActor(tune.Trainable):
         self.failed: TrialFailedError | None = None
         self.given_up = config.get(GIVEN_UP) or given_up(self.folder, config["launch"])
         cache = shared_cache(Path(config["cache"]))
+        execution = Execution(**config["execution"])
+        machines = None
+        if execution.nodes > 1:
+            from study.launch.machines import OtherMachines
+
+            machines = OtherMachines(config, self._lost_machine)
         self.events: Iterator[Any] = work(
             spec,
             self.folder,
             places=at_hand(config["places"], config["spec"], as_place(config["root"]), cache),
-            execution=Execution(**config["execution"]),
+            execution=execution,
             holder={
                 "host": socket.gethostname(),
                 "process": os.getpid(),
@@ -78,6 +84,7 @@ class TrialActor(tune.Trainable):
             keep_weights=config["keep_weights"],
             cache=cache,
             rungs=config["rungs"],
+            machines=machines,
         )
         self.metric: str = config["metric"]
         signal.signal(signal.SIGTERM, self._end)
@@ -159,10 +166,19 @@ class TrialActor(tune.Trainable):
         """Save and end a trial that is past its limit but not stuck."""
         self.cleanup()
         detail = f"ran longer than {self.timeout:g} s; what it had reached is saved"
-        for attempt in self.folder.attempts():
-            if attempt.number == self.attempt:
-                attempt.fail({"reason": "timed out", "detail": detail, "trace": []})
+        self._leave_word("timed out", detail)
         return TrialFailedError("timed out", detail)
+
+    def _lost_machine(self, reason: Reason, detail: str) -> None:
+        """Another machine of this trial is gone: Ray starts it again where there is room."""
+        self._leave_word(reason, detail)
+        os._exit(143)
+
+    def _leave_word(self, reason: Reason, detail: str) -> None:
+        """Write why this attempt ends, if it has begun."""
+        if self.attempt:
+            attempt = Attempt(self.folder, self.attempt)
+            attempt.fail({"reason": reason, "detail": detail, "trace": []})
 
     def _end(self, *_: Any) -> None:
         """A termination signal or a spot notice: save at once, then go."""
@@ -196,16 +212,13 @@ def given_up(folder: TrialFolder, launch: str) -> tuple[Reason, str] | None:
     return "out of memory", detail
 
 
-def shared_cache(folder: Path) -> Cache | None:
-    """The driver's cache, or one at the same path of another machine; None where that is no place.
-
-    Trials do without: each then makes what it needs for itself.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return Cache(folder) if os.access(folder, os.W_OK) else None
+def last_word(folder: TrialFolder, launch: str) -> tuple[Reason, str] | None:
+    """Why the last attempt of this launch said that it ends, if it did."""
+    for attempt in folder.attempts():
+        if attempt.claimed_by().get("launch") == launch:
+            failure = attempt.failure()
+            return failure and (failure["reason"], failure["detail"])  # type: ignore[return-value]
+    return None
 
 
 def stacks_file(attempt: Attempt, launch: str) -> Path:

@@ -60,11 +60,13 @@ def smallest_gpu(nodes: Sequence[Node], expected: str | None, own: float | None)
 
 
 def slots(nodes: Sequence[Node], execution: Execution) -> int:
-    """How many trials with a whole GPU, or on the CPU, can run at once; one at least."""
+    """How many trials with whole GPUs, or on the CPU, can run at once; one at least."""
+    each = execution.ranks_each
     if execution.device == "cuda":
-        return max(1, sum(node.gpus // execution.ranks for node in nodes))
-    processors = execution.threads * execution.ranks
-    return max(1, sum(node.cpus // processors for node in nodes))
+        parts = sum(node.gpus // each for node in nodes)
+    else:
+        parts = sum(node.cpus // (execution.threads * each) for node in nodes)
+    return max(1, parts // execution.nodes)
 
 
 def most_at_once(
@@ -89,19 +91,20 @@ def most_at_once(
 def request(parts: Mapping[str, float], execution: Execution, config: Mapping[str, Any]) -> Any:
     """What Ray Tune asks Ray for before it starts a trial (called by Tune, of its configuration).
 
-    One bundle, packed: Ray then fills a machine before it takes the next, so that an autoscaler
-    finds machines idle and ends them.
+    One bundle a machine, packed: Ray then fills a machine before it takes the next, so that an
+    autoscaler finds machines idle and ends them. The trial itself is in the first.
     """
     from ray import tune
 
-    bundle: dict[str, float] = {"CPU": execution.threads * execution.ranks}
+    bundle: dict[str, float] = {"CPU": execution.threads * execution.ranks_each}
     if execution.ranks > 1 and execution.device == "cuda":
-        bundle["GPU"] = execution.ranks  # all on one machine, where the trial starts its ranks
+        bundle["GPU"] = execution.ranks_each
     elif execution.device == "cuda":
         from study.cost.rungs import cost_key
 
         bundle["GPU"] = parts.get(cost_key(Spec.model_validate_json(config["spec"])), 1.0)
-    return tune.PlacementGroupFactory([bundle], strategy="PACK")
+    bundles = [dict(bundle) for _ in range(execution.nodes)]
+    return tune.PlacementGroupFactory(bundles, strategy="PACK")
 
 
 def requests(

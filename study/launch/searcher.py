@@ -11,7 +11,7 @@ from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from study.launch.adapter import FAILED, timed_out
+from study.launch.adapter import FAILED, last_word, timed_out
 from study.launch.losses import Losses
 from study.launch.orders import PRUNED, Jobs, Listener, Progress, Wait
 from study.launch.patience import Patience
@@ -134,6 +134,8 @@ class Reporter(Unpickled, tune.Callback):
         folder = TrialFolder.of(as_place(trial.config["root"]), digest)
         if hung := timed_out(folder, trial.config["launch"]):
             return digest, "timed out", hung
+        if said := last_word(folder, trial.config["launch"]):
+            return digest, *said
         return digest, *self.losses.explain(_last_error(trial))
 
 

@@ -17,7 +17,7 @@ from trainables.contrastive import longest_first
 from trainables.distributed import Group, fingerprint
 from trainables.errors import UserError
 from trainables.execution import fits
-from trainables.leader import Leader, refuse_missing_devices, start
+from trainables.leader import Leader, order_of, refuse_missing_devices, start
 from trainables.spec import Execution
 
 TWO = Execution(ranks=2)
@@ -31,7 +31,7 @@ def group() -> Iterator[Group]:
     before, threads = contrastive.FORWARD_TOKENS, torch.get_num_threads()
     torch.set_num_threads(1)
     group = Group.lead(2, torch.device("cpu"))
-    everyone = Leader(group, [start(group, 1, {}, ["-m", "tests.trainables.second_rank"])])
+    everyone = Leader(group, [start(order_of(group, 1), ["-m", "tests.trainables.second_rank"])])
     try:
         everyone.form(group)
         yield group
@@ -167,8 +167,8 @@ def test_all_that_listens_is_on_loopback(group: Group) -> None:
 def test_a_rank_needs_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match=r"sees 1 CUDA devices.*--ranks 1"):
-        refuse_missing_devices(Execution(device="cuda", ranks=2))
-    refuse_missing_devices(TWO)
+        refuse_missing_devices("cuda", 2)
+    refuse_missing_devices("cpu", 2)
 
 
 def test_training_goes_on_with_as_many_ranks_as_it_began_with() -> None:
