@@ -211,6 +211,7 @@ def test_down_ends_ray_everywhere(cluster: Cluster) -> None:
     cluster.down()
     # a worker that hears no more of its head ends within a minute
     until(lambda: all(not ray_processes(host) for host in hosts), JOIN_SECONDS)
-    until(lambda: all(open_ports(host) == [SSH] for host in hosts), 60.0)
+    # and its agent, which wants to tell the head, a minute later
+    until(lambda: all(open_ports(host) == [SSH] for host in hosts), JOIN_SECONDS)
     for host in hosts:
         assert (ray_processes(host), open_ports(host)) == ([], [SSH]), host.run("ss", "-ltnp")

@@ -245,7 +245,7 @@ def _interface(address: str) -> str | None:
     names = [name for _, name in socket.if_nameindex()]
     if host.startswith("127."):
         return next(name for name in names if name.startswith("lo"))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.connect((host, int(port)))  # nothing is sent
         own = socket.inet_aton(asking.getsockname()[0])
         for name in names:

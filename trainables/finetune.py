@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -127,7 +127,7 @@ class Run:
             else latest_checkpoint(self.folder, lambda e: fits(e, execution))
         )
         if found is not None:
-            execution = Execution(**found["execution"])
+            execution = replace(Execution(**found["execution"]), nodes=execution.nodes)
         everyone = leading(spec, execution, self.places, self.cache, self.machines)
         with execution_settings(execution), everyone as leader:
             data = open_data(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -29,6 +30,8 @@ def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
         order = json.loads(stdin.readline())
     threading.Thread(target=end_with, args=(order["parent"],), daemon=True).start()
+    # a machine that is shut down asks all to end: rank 0 saves, or learns that its machine goes
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # after the watch: these take seconds
     import torch
 

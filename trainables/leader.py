@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -72,6 +72,9 @@ class Follower(Protocol):
     def close(self) -> None:
         """Put away what was held of it, once it has ended or was killed."""
 
+    def out_of_memory(self) -> bool:
+        """Whether the kernel of its machine has killed for memory since it started."""
+
     def said(self) -> str:
         """The end of what it printed."""
 
@@ -101,11 +104,13 @@ class LocalFollower:
         rank: Its number.
         process: Its standard input is held open; when that ends, so does the process.
         stderr: What it prints.
+        kills: What the kernel had killed for memory when it was started, where that is counted.
     """
 
     rank: int
     process: subprocess.Popen[bytes]
     stderr: IO[bytes]
+    kills: int | None = field(default_factory=kernel_kills)
 
     def code(self) -> int | None:
         """How it ended."""
@@ -130,6 +135,10 @@ class LocalFollower:
             self.process.stdin.close()  # type: ignore[union-attr]
         self.stderr.close()
 
+    def out_of_memory(self) -> bool:
+        """Whether the kernel has killed for memory since it started."""
+        return self.kills is not None and (kernel_kills() or 0) > self.kills
+
     def said(self) -> str:
         """The end of what it printed."""
         self.stderr.seek(0)
@@ -148,7 +157,7 @@ class Leader:
     ) -> None:
         """Take the parts; `leading` makes them."""
         self.group, self.followers, self.machines = group, followers, machines
-        self.kills, self.ending = kernel_kills(), False
+        self.ending = False
 
     def join(self, trainer: Trainer) -> None:
         """Let all ranks go on from this one's state, once they are ready.
@@ -196,11 +205,13 @@ class Leader:
             if not one.wait(max(0.0, until - time.monotonic())):
                 one.kill()
                 lost = True
-        self.group.leave(abort=lost)
-        for one in self.followers:
-            one.close()
-        if self.machines is not None:
-            self.machines.close()
+        try:
+            self.group.leave(abort=lost)
+        finally:
+            for one in self.followers:
+                one.close()
+            if self.machines is not None:
+                self.machines.close()
 
     def explain(self, error: RankLostError) -> TrialFailedError:
         """Why the other ranks are gone or silent: what one said, or how its process ended."""
@@ -215,7 +226,7 @@ class Leader:
         if not ended:
             detail = f"a rank did not answer within {self.group.patience:g} s: {error}"
             return TrialFailedError("timed out", detail)
-        if self.kills is not None and (kernel_kills() or 0) > self.kills:
+        if ended[0].out_of_memory():
             detail = "the kernel killed a process of this group for its memory"
             return TrialFailedError("out of memory", f"rank {ended[0].rank}: {detail}")
         code = ended[0].code() or 0

@@ -214,15 +214,15 @@ class TrialFolder:
         try:
             content = self.manifest_path.read_bytes()
             self.committed()
-        except (UnreadableError, PermissionError) as unknown:
+        except FileNotFoundError:
+            return ""
+        except (UnreadableError, OSError) as unknown:
             raise UserError(
                 f"{unknown}; the trial may be complete. Make it readable, or remove {self.path} to "
                 "run the trial again"
             ) from None
         except NotCommittedError as damage:
             why = str(damage)
-        except FileNotFoundError:
-            return ""
         else:
             return ""
         if not isinstance(self.path, Path) and self.manifest_path.read_bytes() != content:
@@ -264,6 +264,8 @@ class TrialFolder:
         path = self.path / "spec.json"
         try:
             read_json(path)
+        except UnreadableError:
+            return
         except NotCommittedError:
             if path.exists():
                 storage.set_aside(path, self.path / "damaged")

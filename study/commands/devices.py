@@ -42,13 +42,13 @@ def choose_device(asked: str, address: str | None, ranks: int = 1) -> str:
     return "cpu"
 
 
-def refuse_layout(ranks: int, nodes: int, address: str | None) -> None:
+def refuse_layout(ranks: int, nodes: int, *, cluster: bool) -> None:
     """Stop where ranks cannot be dealt to machines.
 
     Raises:
         UserError: There are no other machines, or some would have more ranks than others.
     """
-    if nodes > 1 and address is None:
+    if nodes > 1 and not cluster:
         raise UserError(f"--nodes {nodes}: a trial over several machines needs --address")
     if ranks % nodes:
         raise UserError(

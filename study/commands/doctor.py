@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
-from study.commands.typed import Typed
+from study.commands.typed import Typed, tier_of
 from study.cost.needs import needs
 from study.doctor.finding import Finding
 from study.doctor.visit import visit
@@ -41,6 +41,7 @@ def doctor(
     Versions, storage, clocks, disk, GPU, token, ports, and with --space its data and checkpoints.
     With --address every machine of that cluster is asked.
     """
+    tier_of(tier, {})
     folders: list[str] = []
     absent: list[str] = []
     if space is not None:

@@ -116,7 +116,7 @@ def run(
     console = open_console()
     _refuse(retry, keep, None if dry_run or address else accelerator)
     typed = Typed.read(space, tier, benchmark, encoder, assign)
-    refuse_layout(ranks, nodes, address)
+    refuse_layout(ranks, nodes, cluster=dry_run or address is not None)
     used = choose_device(device, address, ranks)
     execution = Execution(threads=threads, device=used, ranks=ranks, nodes=nodes)
     given = {"trials": trials, "hours": hours, "accelerator_hours": accelerator_hours}
@@ -166,7 +166,7 @@ def run(
         address=address,
         timeout=trial_timeout,
         keep=keep,
-        needs=_gpu_bytes(prepared.foreseen(), places, execution),
+        needs=_gpu_bytes(prepared, places, execution),
         accelerator=accelerator,
     )
     with folder.lease():
@@ -226,13 +226,15 @@ def _ensure_usable(console: Console, home: Home, folder: StudyFolder, *, databas
         console.print(f"Databases and locks lie in {home.state} (--state chooses).")
 
 
-def _gpu_bytes(plan: Plan, places: dict[str, str], execution: Execution) -> dict[str, float]:
+def _gpu_bytes(
+    prepared: Prepared, places: dict[str, str], execution: Execution
+) -> dict[str, float]:
     """Bytes of a GPU that trials need, so that small ones have one together; none on the CPU."""
     if execution.device != "cuda":
         return {}
     from study.cost.shares import gpu_bytes
 
-    return gpu_bytes(plan, places, execution)
+    return gpu_bytes(prepared.foreseen(), places, execution)
 
 
 def _driver(

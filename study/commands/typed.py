@@ -42,11 +42,11 @@ class Typed:
         """
         settings: dict[str, Any] = parse_assignments(list(assignments or ()))
         settings |= {k: v for k, v in (("benchmark", benchmark), ("encoder", encoder)) if v}
-        chosen = _tier(tier, settings)
+        chosen = tier_of(tier, settings)
         return cls(load_space(space), chosen, settings)
 
 
-def _tier(tier: str | None, settings: Mapping[str, Any]) -> Tier:
+def tier_of(tier: str | None, settings: Mapping[str, Any]) -> Tier:
     """The tier asked for, or the one that benchmark and encoder belong to."""
     if tier in ("demo", "full"):
         return "full" if tier == "full" else "demo"

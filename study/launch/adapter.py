@@ -54,14 +54,14 @@ class TrialActor(tune.Trainable):
         work = getattr(import_module(module), function)  # imports torch, in the worker only
         refuse_another_root(config["proof"])
         spec = Spec.model_validate_json(config["spec"])
-        self.digest: str = config["digest"]
+        self.digest = spec.digest
         self.folder = TrialFolder.of(as_place(config["root"]), self.digest)
         self.launch: str = config["launch"]
         self.timeout: float | None = config["timeout"]
         self.stacks: TextIO | None = None
         self.deadline = float("inf")
         self.attempt = 0
-        self.stepping = self.ending = False
+        self.stepping = self.ending = self.closing = False
         self.failed: TrialFailedError | None = None
         self.given_up = config.get(GIVEN_UP) or given_up(self.folder, config["launch"])
         cache = shared_cache(Path(config["cache"]))
@@ -134,6 +134,7 @@ class TrialActor(tune.Trainable):
 
     def cleanup(self) -> None:
         """Let the trial save where it stands (called by Ray at the end and on interrupts)."""
+        self.closing = True
         self._unwatch()
         close = getattr(self.events, "close", None)
         if close is not None:
@@ -171,13 +172,17 @@ class TrialActor(tune.Trainable):
 
     def _lost_machine(self, reason: Reason, detail: str) -> None:
         """Another machine of this trial is gone: Ray starts it again where there is room."""
-        self._leave_word(reason, detail)
-        os._exit(143)
+        if self.closing:  # and saving
+            return
+        try:
+            self._leave_word(reason, detail)
+        finally:
+            os._exit(143)
 
     def _leave_word(self, reason: Reason, detail: str) -> None:
         """Write why this attempt ends, if it has begun."""
-        if self.attempt:
-            attempt = Attempt(self.folder, self.attempt)
+        attempt = Attempt(self.folder, self.attempt)
+        if attempt.claimed_by():
             attempt.fail({"reason": reason, "detail": detail, "trace": []})
 
     def _end(self, *_: Any) -> None:
@@ -212,13 +217,13 @@ def given_up(folder: TrialFolder, launch: str) -> tuple[Reason, str] | None:
     return "out of memory", detail
 
 
-def last_word(folder: TrialFolder, launch: str) -> tuple[Reason, str] | None:
-    """Why the last attempt of this launch said that it ends, if it did."""
-    for attempt in folder.attempts():
-        if attempt.claimed_by().get("launch") == launch:
-            failure = attempt.failure()
-            return failure and (failure["reason"], failure["detail"])  # type: ignore[return-value]
-    return None
+def last_word(folder: TrialFolder, launch: str, before: int) -> tuple[Reason, str] | None:
+    """Why the last attempt says that it ended, if it is of this launch and later than `before`."""
+    latest = Attempt(folder, folder.latest_attempt())
+    if latest.number <= before or latest.claimed_by().get("launch") != launch:
+        return None
+    failure = latest.failure()
+    return (failure["reason"], failure["detail"]) if failure else None
 
 
 def stacks_file(attempt: Attempt, launch: str) -> Path:

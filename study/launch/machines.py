@@ -12,21 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util import get_current_placement_group, get_node_ip_address
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from study.launch.losses import Losses
 from study.launch.nodes import refuse_another_root
-from trainables.cache import shared_cache
+from trainables.cache import Cache, shared_cache
 from trainables.failures import Reason
 from trainables.inputs import at_hand
 from trainables.leader import FAILED, LocalFollower, start
 from trainables.places import as_place
 from trainables.spec import Execution
 
-ANSWER_SECONDS = 60.0
+ANSWER_SECONDS = 15.0
 """How long a machine may take to say how a rank of it is, before nobody knows."""
+
+PLACE_SECONDS = 300.0
+"""How long a place that Tune had reserved may take to be there: its machine may be gone."""
 
 THREADS = 4
 """Of an actor: one stays, the others answer."""
@@ -38,6 +41,7 @@ class RankHost:
     def __init__(self) -> None:
         """Nothing is started yet."""
         self.ranks: dict[int, LocalFollower] = {}
+        self.cache: Cache | None = None
 
     def stay(self) -> None:
         """Return never: whoever waits for it learns when this machine goes away."""
@@ -51,7 +55,8 @@ class RankHost:
             config: Of the trial, as `TrialActor` has it.
         """
         refuse_another_root(config["proof"])
-        cache = shared_cache(Path(config["cache"]))
+        # kept: it holds what was fetched for as long as ranks read it
+        cache = self.cache = self.cache or shared_cache(Path(config["cache"]))
         places = at_hand(config["places"], config["spec"], as_place(config["root"]), cache)
         own = {"places": places, "cache": None if cache is None else str(cache.folder)}
         self.ranks[order["rank"]] = start({**order, **own})
@@ -91,6 +96,10 @@ class RemoteFollower:
     def close(self) -> None:
         """Nothing: its machine is let go as a whole."""
 
+    def out_of_memory(self) -> bool:
+        """Whether the kernel of its machine killed for memory."""
+        return bool(self._ask("out_of_memory"))
+
     def said(self) -> str:
         """The end of what it printed, or why it could not be started."""
         return self._refused() or self._ask("said") or ""
@@ -98,9 +107,9 @@ class RemoteFollower:
     def _refused(self) -> str:
         """Why its machine did not start it; empty where it did, or has not said yet."""
         try:
-            ray.get(self.started, timeout=ANSWER_SECONDS)
+            ray.get(self.started, timeout=0)
         except RayTaskError as error:
-            return str(error.cause)
+            return f"{type(error.cause).__name__}: {error.cause}"
         except RayError:
             pass
         return ""
@@ -138,6 +147,7 @@ class OtherMachines:
         """Start a rank on the machine of this number, from 1 on."""
         if machine not in self.hosts:
             self.hosts[machine] = self._reach(machine)
+            threading.Thread(target=self._watch, args=(machine,), daemon=True).start()
         host = self.hosts[machine]
         started = host.start.remote(dict(order), dict(self.config))
         return RemoteFollower(order["rank"], host, started)
@@ -153,7 +163,7 @@ class OtherMachines:
         execution = Execution(**self.config["execution"])
         bundles = get_current_placement_group()
         assert bundles is not None, "a trial over several machines runs in the first of its bundles"
-        host = (
+        return (
             ray.remote(RankHost)
             .options(
                 num_cpus=execution.threads * execution.ranks_each,
@@ -165,14 +175,18 @@ class OtherMachines:
             )
             .remote()
         )
-        threading.Thread(target=self._watch, args=(machine, host), daemon=True).start()
-        return host
 
-    def _watch(self, machine: int, host: Any) -> None:
+    def _watch(self, machine: int) -> None:
         """Wait for as long as the actor on a machine is there."""
+        host = self.hosts.get(machine)
+        if host is None:
+            return
         try:
+            ray.get(host.__ray_ready__.remote(), timeout=PLACE_SECONDS)
             ray.get(host.stay.remote())
         except RayError as error:
+            reason, detail = Losses.watch(local=False).explain(error)
+            if isinstance(error, GetTimeoutError):
+                reason, detail = "node lost", "its place is there no more"
             if self.hosts.get(machine) is host:
-                reason, detail = Losses.watch(local=False).explain(error)
                 self.lost(reason, f"machine {machine} of the trial: {detail}")

@@ -63,10 +63,14 @@ def slots(nodes: Sequence[Node], execution: Execution) -> int:
     """How many trials with whole GPUs, or on the CPU, can run at once; one at least."""
     each = execution.ranks_each
     if execution.device == "cuda":
-        parts = sum(node.gpus // each for node in nodes)
+        rooms = [node.gpus // each for node in nodes]
     else:
-        parts = sum(node.cpus // (execution.threads * each) for node in nodes)
-    return max(1, parts // execution.nodes)
+        rooms = [node.cpus // (execution.threads * each) for node in nodes]
+    most = sum(rooms) // execution.nodes
+    # no trial has two parts on one machine
+    while most > 1 and sum(min(room, most) for room in rooms) < most * execution.nodes:
+        most -= 1
+    return max(1, most)
 
 
 def most_at_once(
@@ -91,8 +95,9 @@ def most_at_once(
 def request(parts: Mapping[str, float], execution: Execution, config: Mapping[str, Any]) -> Any:
     """What Ray Tune asks Ray for before it starts a trial (called by Tune, of its configuration).
 
-    One bundle a machine, packed: Ray then fills a machine before it takes the next, so that an
-    autoscaler finds machines idle and ends them. The trial itself is in the first.
+    One bundle, packed: Ray then fills a machine before it takes the next, so that an autoscaler
+    finds machines idle and ends them. Of a trial over several machines one bundle on each; the
+    trial itself is in the first.
     """
     from ray import tune
 
@@ -104,7 +109,8 @@ def request(parts: Mapping[str, float], execution: Execution, config: Mapping[st
 
         bundle["GPU"] = parts.get(cost_key(Spec.model_validate_json(config["spec"])), 1.0)
     bundles = [dict(bundle) for _ in range(execution.nodes)]
-    return tune.PlacementGroupFactory(bundles, strategy="PACK")
+    strategy = "PACK" if execution.nodes == 1 else "STRICT_SPREAD"
+    return tune.PlacementGroupFactory(bundles, strategy=strategy)
 
 
 def requests(

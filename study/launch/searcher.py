@@ -95,6 +95,7 @@ class Reporter(Unpickled, tune.Callback):
         self.listener = listener
         self.losses = losses
         self.failed: dict[str, tuple[str, str, str]] = {}
+        self.heard: dict[str, int] = {}
         self.patience = Patience()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
@@ -134,7 +135,9 @@ class Reporter(Unpickled, tune.Callback):
         folder = TrialFolder.of(as_place(trial.config["root"]), digest)
         if hung := timed_out(folder, trial.config["launch"]):
             return digest, "timed out", hung
-        if said := last_word(folder, trial.config["launch"]):
+        # one word an attempt: a worker may be lost again before it claims the next
+        before, self.heard[digest] = self.heard.get(digest, 0), folder.latest_attempt()
+        if said := last_word(folder, trial.config["launch"], before):
             return digest, *said
         return digest, *self.losses.explain(_last_error(trial))
 

@@ -203,6 +203,8 @@ def _environments(material: Material) -> list[Block]:
         threads = f"threads {execution.get('threads')}"
         if (ranks := execution.get("ranks", 1)) > 1:
             threads += f", ranks {ranks}"
+        if (nodes := execution.get("nodes", 1)) > 1:
+            threads += f" on {nodes} machines"
         machine = environment.get("platform", "")
         python = f"Python {environment.get('python')}"
         found[f"{python}, {versions}", machine, f"{computed}, {threads}"] += 1

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +65,48 @@ def test_a_trial_on_two_ranks_is_that_on_one(tmp_path: Path, changes: dict[str, 
     results = two.result(), one.result()
     assert_close(*(result["metrics"] for result in results))
     assert_close(*(result["training"] for result in results))
+
+
+class Beside:
+    """Machines beside this one that are this one."""
+
+    host = distributed.LOOPBACK
+
+    def __init__(self) -> None:
+        self.started: list[tuple[int, int, int]] = []
+        self.closed = 0
+
+    def start(self, machine: int, order: Mapping[str, Any]) -> leader.Follower:
+        self.started.append((machine, order["rank"], order["index"]))
+        return leader.start(order)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.slow
+def test_a_trial_goes_on_over_other_machines_than_it_began_on(tmp_path: Path) -> None:
+    spec = spec_of(learn_temperature=True)
+    four = Execution(ranks=4)
+    whole, _ = run(spec, tmp_path / "whole", four)
+    folder = TrialFolder.of(tmp_path / "moved", spec.digest)
+    for nodes in (1, 4, 2):
+        beside = Beside()
+        execution = replace(four, nodes=nodes)
+        events = finetune(
+            spec, folder, places={}, execution=execution, machines=beside if nodes > 1 else None
+        )
+        for event in events:
+            if event.kind == "stepped" and nodes != 2:
+                break
+        events.close()  # type: ignore[attr-defined]
+        dealt = [(rank // (4 // nodes), rank, rank % (4 // nodes)) for rank in range(1, 4)]
+        assert beside.started == [one for one in dealt if one[0]]
+        assert beside.closed == (nodes > 1)
+    result = folder.result()
+    assert result["execution"] == replace(four, nodes=2).to_json()
+    for name in ("metrics", "training"):
+        assert result[name] == whole.result()[name]
 
 
 def assert_close(mine: dict[str, float], theirs: dict[str, float]) -> None:

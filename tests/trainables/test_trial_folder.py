@@ -138,6 +138,10 @@ def test_what_cannot_be_read_now_is_not_taken_for_damage(
             folder.committed()
         with pytest.raises(UserError, match="the trial may be complete"):
             folder.quarantine()
+    with monkeypatch.context() as patched:
+        patched.setattr(type(folder.manifest_path), "read_bytes", fail)
+        with pytest.raises(UserError, match="the trial may be complete"):
+            folder.quarantine()
     assert files_under(folder.path) == before
     assert folder.quarantine() == ""
 
