@@ -5,9 +5,14 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
 
 from study import ledger_file
 from study.ledger import Ledger
+from study.ledger_rows import NewRow, insert_rows
 from trainables.errors import UserError
 
 
@@ -62,6 +67,48 @@ def test_studies_in_one_storage_do_not_meet(url: str) -> None:
     assert Ledger(url, "two").rows() == []
 
 
+def test_rows_added_at_once_are_those_that_optuna_adds_one_by_one(url: str) -> None:
+    cell = {"alpha": 0.5, "batch_size": 32, "symmetric": True, "sampling": "hybrid"}
+    shown: dict[str, BaseDistribution] = {
+        "alpha": FloatDistribution(-1e12, 1e12),
+        "batch_size": FloatDistribution(-1e12, 1e12),
+        "symmetric": CategoricalDistribution([False, True]),
+    }
+    rows: list[NewRow] = [
+        (TrialState.WAITING, cell, {"digest": "a", "seed": None}, None),
+        (TrialState.RUNNING, cell, {"digest": "b", "seed": 1}, None),
+        (TrialState.COMPLETE, cell, {"digest": "c", "seed": 0}, 0.25),
+        (TrialState.COMPLETE, {}, {"digest": "d", "seed": 0}, None),
+        (TrialState.PRUNED, cell, {"digest": "e"}, None),
+        (TrialState.FAIL, cell, {"digest": "f", "reason": "nan"}, None),
+    ]
+    storage = RDBStorage(url)
+    ours, theirs = (
+        storage.create_new_study([StudyDirection.MAXIMIZE], name) for name in ("ours", "theirs")
+    )
+    ids = [number for part in (rows, rows[:2]) for number in insert_rows(storage, ours, part)]
+    for state, params, attrs, value in [*rows, *rows[:2]]:
+        done = state is TrialState.COMPLETE
+        silent = {"objective": "none: no validation benchmark"} if done and value is None else {}
+        kept = {name: setting for name, setting in params.items() if name in shown}
+        template = create_trial(
+            state=state,
+            value=(value or 0.0) if done else None,
+            params=kept,
+            distributions={name: shown[name] for name in kept},
+            user_attrs={**attrs, **silent},
+        )
+        storage.create_new_trial(theirs, template)
+    mine, expected = (storage.get_all_trials(study) for study in (ours, theirs))
+    assert [trial._trial_id for trial in mine] == ids
+    for one, other in zip(mine, expected, strict=True):
+        for name in ("number", "state", "params", "distributions", "user_attrs", "values"):
+            assert getattr(one, name) == getattr(other, name), name
+        times = one.datetime_start is None, one.datetime_complete is None
+        waits = one.state is TrialState.WAITING
+        assert times == (waits, not one.state.is_finished())
+
+
 def test_a_trial_without_validation_still_completes(url: str) -> None:
     ledger = Ledger(url, "s")
     ledger.add("a", None, {"steps": 0})
@@ -97,3 +144,50 @@ def test_many_studies_may_make_the_same_database_at_once(url: str) -> None:
     assert [[row.digest for row in ledger.rows()] for ledger in ledgers] == [
         [f"d{number}"] for number in range(6)
     ]
+
+
+def test_a_study_of_another_owner_is_refused(url: str) -> None:
+    Ledger(url, "s", "one").add("a", 0, {})
+    assert len(Ledger(url, "s", "one").rows()) == len(Ledger(url, "s").rows()) == 1
+    with pytest.raises(UserError, match=r"belongs to another --root \(one\)"):
+        Ledger(url, "s", "two")
+    assert Ledger(url, "t", "two").rows() == []
+
+
+def test_a_file_that_is_no_database_is_set_aside_and_said_to_be(url: str, tmp_path: Path) -> None:
+    Ledger(url, "s").add("a", 0, {})
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"no database\nat all" * 1000)
+    ledger = Ledger(url, "s")
+    assert ledger.rows() == []
+    (note,) = ledger.notes
+    assert "no result is lost" in note
+    assert "\n" not in note
+    (aside,) = tmp_path.glob("ledger.db.damaged-*")
+    assert str(aside) in note
+    assert aside.read_bytes().startswith(b"no database")
+    assert Ledger(url, "s").notes == []
+
+
+def test_a_database_that_loses_its_tables_is_empty_from_then_on(url: str, tmp_path: Path) -> None:
+    ledger = Ledger(url, "s")
+    ledger.add("a", 0, {})
+    with ledger.storage.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE trial_user_attributes SET value_json = '{torn'")
+    assert ledger.rows() == []
+    assert len(ledger.notes) == 1
+    ledger.add("b", 1, {"alpha": 0.5})
+    assert [(row.digest, row.seed, row.params) for row in ledger.rows()] == [
+        ("b", 1, {"alpha": 0.5})
+    ]
+
+
+def test_a_row_without_an_objective_says_so(url: str) -> None:
+    ledger = Ledger(url, "s")
+    rows = [ledger.add(digest, None, {}) for digest in "ab"]
+    ledger.complete(rows[0], None)
+    ledger.complete(rows[1], 0.25)
+    found = ledger.storage.get_all_trials(ledger.study_id)
+    assert [trial.value for trial in found] == [0.0, 0.25]
+    said = [trial.user_attrs.get("objective") for trial in found]
+    assert said == ["none: no validation benchmark", None]

@@ -114,6 +114,22 @@ def test_cut_holds_every_row_once_within_the_budget(
     assert first == 0 or sum(sizes[first - 1 :]) > held
 
 
+def test_a_budget_is_used_whole_and_a_longer_row_stands_alone() -> None:
+    assert [list(run) for run in cut([1, 1, 1, 1], 4)] == [[0, 1, 2, 3]]
+    assert [list(run) for run in cut([2, 9, 9, 2], 4)] == [[1], [2], [0, 3]]
+    tokens = [np.zeros(length, dtype=np.int32) for length in (2, 9, 9, 2)]
+    runs = cut([2, 9, 9, 2], 4)
+    assert [hold(runs, tokens, budget) for budget in (None, 22, 21, 13, 12, 4, 3)] == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+        3,
+    ]
+
+
 @pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("budget", [None, 400, 64, 8])

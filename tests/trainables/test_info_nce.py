@@ -66,6 +66,33 @@ def test_masked_loss_equals_a_brute_force_over_queries(
     assert loss.masked_fraction == pytest.approx(masked)
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("side", ["queries", "passages"])
+def test_of_several_vectors_the_nearest_counts(side: str, symmetric: bool) -> None:
+    """As of BLIP-2, whose pictures have a vector for each query token."""
+    random = np.random.default_rng(3)
+    one, several = random.normal(size=(6, 5)), random.normal(size=(6, 4, 5))
+    units = [v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (one, several)]
+    scores = np.einsum("qd,pkd->qpk", *units).max(-1) / 0.2
+    given = [torch.from_numpy(v.astype(np.float32)) for v in (one, several)]
+    if side == "queries":
+        scores, given = scores.T, given[::-1]
+    ids = torch.arange(6)
+    loss = info_nce(
+        *given,
+        temperature=0.2,
+        symmetric=symmetric,
+        question_ids=ids,
+        gold_ids=ids,
+        text_ids=ids,
+        mask_false_negatives=True,
+    )
+    value, _ = brute_force(scores)
+    if symmetric:
+        value = (value + brute_force(scores.T)[0]) / 2
+    assert loss.value.item() == pytest.approx(value, rel=1e-5)
+
+
 def test_without_collisions_the_masked_loss_is_plain_info_nce_to_the_bit() -> None:
     queries, passages = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(0))
     ids = torch.arange(12)
