@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.answer.bootstrap import bootstrap, percentile_interval
-from study.answer.inference import Estimate, contributions, estimate
+from study.answer.bootstrap import CHUNK, _draws, bootstrap, percentile_interval
+from study.answer.inference import Estimate, contributions, estimate, freedom
 from study.answer.power import detectable, detectable_effect, seeds_needed
 
 
@@ -128,6 +128,44 @@ def test_no_number_of_seeds_makes_up_for_few_clusters() -> None:
     found = Estimate(np.zeros(()), np.array([1.0, 50.0, 1.0]), 5, 10)
     assert seeds_needed(found, 0.5) is None
     assert seeds_needed(found, 100.0) == 5  # not fewer than a verdict takes
+
+
+def test_degrees_of_freedom_are_satterthwaite_s() -> None:
+    a, b, c = 5.0, 3.0, 2.0
+    squares = np.array([a, b, c])
+    exact = (a + b - c) ** 2 / (a**2 / 4 + b**2 / 10 + c**2 / 40)
+    assert freedom(squares, 5, 11, caution=1) == pytest.approx(exact)
+    cautious = (2 * a + b - c) ** 2 / ((2 * a) ** 2 / 4 + b**2 / 10 + c**2 / 40)
+    assert freedom(squares, 5, 11, caution=2) == pytest.approx(cautious)
+    assert freedom(np.array([0.0, 0.0, c]), 5, 11, caution=1) == pytest.approx(40)
+    assert freedom(np.array([a, a, 5 * a]), 3, 4, caution=1) > 2
+    assert freedom(np.array([a, a, 1.5 * a]), 3, 4, caution=1) == 2, "not below the fewest of both"
+
+
+def test_bootstrap_is_the_mean_of_what_was_drawn(uneven: tuple[np.ndarray, np.ndarray]) -> None:
+    """Draw by draw, in two chunks; of a draw without a setting the others are the mean."""
+    sums, counts = uneven
+    sums = np.concatenate([sums, sums[:, :, :1] * [[[2.0]]]], axis=2)  # of the same queries
+    lone = np.eye(6)[:, :1]
+    sums = np.concatenate([sums, 7.0 * lone * np.ones((3, 1, 1))], axis=2)
+    counts = np.concatenate([counts, counts[:, :1], lone], axis=1)
+    rng, expected = np.random.default_rng(0), []
+    for size in (CHUNK, 20):
+        clusters, seeds = _draws(rng, size, 6), _draws(rng, size, 3)
+        for cluster, seed in zip(clusters, seeds, strict=True):
+            asked = cluster @ counts
+            held = asked > 0
+            total = np.einsum("s,g,sgc->c", seed / 3, cluster, sums)
+            expected.append((total[held] / asked[held]).mean())
+    found = bootstrap(sums, counts, CHUNK + 20)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert len(np.unique(np.round(found[:3], 9))) == 3
+
+
+def test_a_percentile_interval_holds_the_middle() -> None:
+    values = np.arange(1001) / 1000
+    assert percentile_interval(values, 0.1) == pytest.approx((0.05, 0.95))
+    assert percentile_interval(values) == pytest.approx((0.025, 0.975))
 
 
 def test_bootstrap_agrees_with_resampling_by_hand(uneven: tuple[np.ndarray, np.ndarray]) -> None:

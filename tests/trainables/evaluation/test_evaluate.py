@@ -14,6 +14,7 @@ from trainables.data.corpus import Benchmark, Candidate, Query
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
 from trainables.evaluation import encode
+from trainables.evaluation import ranks as module
 from trainables.evaluation.evaluate import evaluate, evaluate_embeddings
 from trainables.evaluation.metrics import metrics_from_ranks
 from trainables.evaluation.ranks import Ranks, load_ranks, save_ranks
@@ -86,6 +87,30 @@ def test_ranks_come_back_from_disk_with_the_same_metrics(tmp_path: Path) -> None
     assert (tmp_path / "ranks.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "kind"),
+    [
+        (0, 255, "uint8"),
+        (0, 256, "int16"),
+        (-1, 0, "int16"),
+        (-32768, 32767, "int16"),
+        (0, 65535, "uint16"),
+        (0, 65536, "int32"),
+        (-1, 32768, "int32"),
+    ],
+)
+def test_ranks_of_any_size_come_back(tmp_path: Path, low: int, high: int, kind: str) -> None:
+    ranks = evaluate(toy := parallel(["de"], 3, 5), TableEncoder.of(toy)).ranks
+    wide = np.full(len(ranks.pool_rank), high, dtype=np.int32)
+    wide[0] = low
+    save_ranks(dataclasses.replace(ranks, pool_rank=wide), tmp_path / "ranks.npz")
+    back = load_ranks(tmp_path / "ranks.npz").pool_rank
+    np.testing.assert_array_equal(back, wide)
+    assert back.dtype == np.int32
+    with np.load(tmp_path / "ranks.npz") as columns:
+        assert columns["pool_rank"].dtype == kind, "no larger than it must be"
+
+
 def test_metrics_are_plain_finite_numbers_with_names_that_mlflow_takes() -> None:
     toy = parallel(["de", "en", "zh-Hans"], questions=7, candidates=12)
     found = evaluate(toy, TableEncoder.of(toy))
@@ -107,6 +132,17 @@ def test_ids_of_the_first_candidates_are_kept() -> None:
     row = ranks.query_ids.tolist().index("en:b")
     assert [str(ranks.candidate_ids[i]) for i in ranks.top[row] if i >= 0] == expected
     assert (ranks.top[row, 5:] == -1).all()
+
+
+def test_ranks_of_another_format_are_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranks = evaluate(toy := parallel(["de"], 3, 5), TableEncoder.of(toy)).ranks
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_FORMAT", 99)
+        save_ranks(ranks, tmp_path / "ranks.npz")
+    with pytest.raises(UserError, match="ranks of format 99; this version reads"):
+        load_ranks(tmp_path / "ranks.npz")
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "text", "other"])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from tests.trainables.evaluation.toys import naive_map, order, parallel
 from trainables.data.corpus import Benchmark
@@ -76,6 +77,23 @@ def test_equals_a_full_sort_with_any_ties(
         check(queries, corpora, relevant)
         patch.setattr(scoring, "_JOINED", -1)
         check(queries, corpora, relevant)
+
+
+def test_the_midrank_is_the_mean_over_all_orders_of_ties() -> None:
+    toy = parallel(["de", "en", "tr"], questions=6, candidates=8)
+    rng = np.random.default_rng(4)
+    queries, corpus = rng.integers(1, 3, (18, 4)), rng.integers(1, 3, (24, 4))
+    corpora = dict(zip(toy.corpus, np.split(corpus.astype(np.float32), 3), strict=True))
+    asked = dict(zip(toy.queries, np.split(queries.astype(np.float32), 3), strict=True))
+    ranks = evaluate_embeddings(toy, asked, corpora).ranks
+    scores = queries @ corpus.T
+    pool = [candidate.id for items in toy.corpus.values() for candidate in items]
+    expected = [
+        rankdata(-scores[query], "average")[pool.index(name)]
+        for query, name in zip(ranks.pair_query, ranks.candidate_ids[ranks.candidate], strict=True)
+    ]
+    assert ranks.pool_midrank.tolist() == expected
+    assert (ranks.pool_ties > 0).any()
 
 
 def test_equal_vectors_tie_exactly_in_every_column() -> None:
