@@ -12,7 +12,16 @@ from tests.trainables.evaluation.toys import benchmark, parallel, vectors_for
 from tests.trainables.evaluation.trec import Trec, open_trec
 from trainables.data.corpus import Benchmark
 from trainables.evaluation.evaluate import Evaluation, evaluate_embeddings
-from trainables.evaluation.metrics import MEASURES, by_query
+from trainables.evaluation.metrics import (
+    MEASURES,
+    Lists,
+    average_precision_at,
+    by_query,
+    hit_at,
+    ndcg_at,
+    recall_at,
+    reciprocal_rank,
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +47,26 @@ def test_measures_by_hand() -> None:
     assert found["recall_at_1/mono/de"] == 0
     assert found["recall_at_10/mono/de"] == pytest.approx(2 / 3)
     assert found["recall_at_100/mono/de"] == pytest.approx(2 / 3)
+
+
+def test_a_cut_off_includes_its_depth() -> None:
+    """Ranks 10; 11; 5 and 10."""
+    lists = Lists(np.arange(3), np.array([0, 1, 2, 4]), np.array([10, 11, 5, 10]), np.ones(4))
+    assert hit_at(10)(lists).tolist() == [1, 0, 1]
+    assert recall_at(10)(lists).tolist() == [1, 0, 1]
+    assert recall_at(5)(lists).tolist() == [0, 0, 0.5]
+    assert average_precision_at(10)(lists).tolist() == pytest.approx([0.1, 0, 0.2])
+    last, second = 1 / np.log2(11), 1 / np.log2(3)
+    expected = [last, 0, (1 / np.log2(6) + last) / (1 + second)]
+    assert ndcg_at(10)(lists).tolist() == pytest.approx(expected)
+    assert reciprocal_rank(lists).tolist() == pytest.approx([1 / 10, 1 / 11, 1 / 5])
+
+
+def test_queries_without_a_relevant_candidate_are_counted() -> None:
+    toy = benchmark({"de": 3}, {"de": 4}, {"de:q0": {"de_1": 1.0}, "de:q2": {"de_0": 1.0}})
+    scores = np.arange(12, dtype=np.float32).reshape(3, 4)
+    counts = scored(toy, scores).counts
+    assert (counts["queries/mono/de"], counts["dropped/mono/de"]) == (2, 1)
 
 
 def test_ndcg_is_linear_in_the_gain_and_ideal_over_all_judgements() -> None:
