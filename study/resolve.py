@@ -176,7 +176,12 @@ class Resolver:
                 if not self.tolerant:
                     raise
                 self.missing[name] = str(error)
-                return catalog.absent(name, languages, part)
+                try:
+                    return catalog.absent(name, languages, part)
+                except UserError:
+                    if self.data_dir is not None:  # what is wrong in the folder says more
+                        raise error from None
+                    raise
 
         chosen = (name, part, languages, settings.candidate_text, settings.skip_malformed, training)
         ref: DataRef = self._once(("data", *chosen), make)

@@ -19,6 +19,7 @@ from study.committed import each_committed
 from study.plan import Cell, Plan
 from trainables.errors import UserError
 from trainables.places import Place
+from trainables.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Answer:
         findings: One for each declared hypothesis; together they are the corrected family.
         trials: Trials that the hypotheses need.
         with_result: Those of them that have a result.
-        fixed: Settings of every trial.
+        fixed: Settings that all compared trials share.
         marks: What was changed after results existed (law 6), in words.
     """
 
@@ -146,7 +147,28 @@ def answer(
     trials = needed(plan)
     with_result = sum(digest in scores for digest in trials)
     sizes = len(trials), with_result
-    return Answer(plan.name, plan.question, findings, *sizes, plan.settings, tuple(marks))
+    return Answer(plan.name, plan.question, findings, *sizes, held_fixed(plan), tuple(marks))
+
+
+def held_fixed(plan: Plan) -> dict[str, Any]:
+    """Settings that all compared trials share, as their specs have them.
+
+    Left out are those that follow from a factor, such as the steps of equal examples, and those
+    without effect, such as the batch size of encoders that are not trained.
+    """
+    cells = [cell for cell in plan.cells if cell.is_arm] or plan.cells
+    digests = [trial.digest for cell in cells for trial in cell.trials]
+    specs = [plan.specs[digest] for digest in digests if digest in plan.specs]
+    if not specs:  # nothing is planned yet
+        return dict(plan.settings)
+    found = {}
+    for key, value in plan.settings.items():
+        own = {repr(getattr(spec, key)) for spec in specs} if key in Spec.model_fields else {""}
+        if len(own) == 1 and own != {"None"}:
+            found[key] = value
+    if not any(spec.steps for spec in specs):
+        found.pop("control", None)
+    return found
 
 
 def _compared(

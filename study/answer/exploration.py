@@ -58,7 +58,7 @@ def explore(
         why = (
             "the cells of a search were chosen by their results; its importances are in the report"
         )
-        return Exploration((), why, Decomposition(plan.primary, (), 0, 0, why))
+        return Exploration((), why, Decomposition(plan.primary, (), 0, 0, 0, why))
     trained = [cell for cell in cells if cell.is_arm]
     digests = [t.digest for cell in trained for t in cell.trials if t.digest in results]
     variance = decompose(plan, cells, results)
@@ -103,6 +103,9 @@ def _best(one: BestLevel) -> str:
     return f"{text}; {one.note}." if one.note else f"{text}."
 
 
+ONE_SEED = "; of one seed, so that what chance has of it is not known"
+
+
 def _variance(found: Decomposition) -> str:
     what = f"Variance of {found.metric} on the test benchmark"
     if not found.parts:
@@ -111,7 +114,11 @@ def _variance(found: Decomposition) -> str:
     rest = sum(part.share for part in found.parts if part.share < SHOWN)
     filled = f", {found.filled} of them filled in" if found.filled else ""
     parts = ", ".join([*shown, *([f"all else {100 * rest:.1f} %"] if rest >= 0.0005 else [])])
-    return f"{what}, {found.trials} trials{filled}: {parts}."
+    trials = f"{found.trials} trials"
+    if found.distinct < found.trials:
+        trials = f"{found.distinct} trials in {found.trials} places of the grid"
+    alone = "" if any(part.by_chance is not None for part in found.parts) else ONE_SEED
+    return f"{what}, {trials}{filled}: {parts}{alone}."
 
 
 def _part(part: Part) -> str:

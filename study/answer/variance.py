@@ -49,8 +49,9 @@ class Decomposition:
     Attributes:
         metric: On the test benchmark.
         parts: Largest first; none where there is nothing to decompose.
-        trials: Of the grid.
-        filled: Trials of it without a result.
+        trials: Places of the grid.
+        filled: Those without a result.
+        distinct: Trials; a place whose settings have the effect of another's holds the same one.
         note: Why there are no parts, else empty.
     """
 
@@ -58,6 +59,7 @@ class Decomposition:
     parts: tuple[Part, ...]
     trials: int
     filled: int
+    distinct: int
     note: str = ""
 
 
@@ -86,8 +88,9 @@ def decompose(
         missing = int(np.isnan(table).sum())
         parts = parts_of([*factors], fill(table))
     except UserError as error:
-        return Decomposition(plan.primary, (), 0, 0, str(error))
-    return Decomposition(plan.primary, parts, table.size, missing)
+        return Decomposition(plan.primary, (), 0, 0, 0, str(error))
+    distinct = {t.digest for cell in trained for t in cell.trials if t.seed is not None}
+    return Decomposition(plan.primary, parts, table.size, missing, len(distinct))
 
 
 def levels_of(cells: Sequence[Cell], apart: Sequence[str] = ()) -> dict[str, list[Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from rich.console import Console
 from rich.markup import escape
 
+from study.answer.asked import asked
 from study.plan import Plan
 from study.search.budget import advice
 from study.search.finite import size
@@ -56,7 +57,14 @@ def _lines(plan: Plan) -> Iterator[str]:
             yield f"{ref.name}: {limits}"
     sources = {spec.train.name for spec in specs if spec.train is not None}
     if test.name in sources and not catalog.is_embedded(test.name):
-        yield f"[yellow]Not zero-shot:[/] training and test are different parts of {test.name}."
+        yield (
+            f"[yellow]Not zero-shot:[/] training and test come from one source, {test.name}; "
+            "the report says what they share, as far as it can be seen."
+        )
+    for hypothesis in plan.hypotheses:
+        for one in asked(plan, hypothesis):
+            if one.problem:
+                yield f"[yellow]will not be known:[/] {escape(one.what)}: {escape(one.problem)}"
 
 
 def searched(search: SearchPlan) -> Iterator[str]:

@@ -42,8 +42,14 @@ class Typed:
         """
         settings: dict[str, Any] = parse_assignments(list(assignments or ()))
         settings |= {k: v for k, v in (("benchmark", benchmark), ("encoder", encoder)) if v}
-        chosen = tier_of(tier, settings)
-        return cls(load_space(space), chosen, settings)
+        chosen, loaded = tier_of(tier, settings), load_space(space)
+        if chosen not in loaded.tiers:
+            asked = "" if tier else ", which a real benchmark or encoder asks for"
+            raise UserError(
+                f"--space {space}: it has no tier {chosen}{asked}; add one to its tiers, or choose "
+                f"--tier {' or '.join(loaded.tiers)}"
+            )
+        return cls(loaded, chosen, settings)
 
 
 def tier_of(tier: str | None, settings: Mapping[str, Any]) -> Tier:

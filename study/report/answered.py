@@ -202,5 +202,8 @@ def _variance(found: Mapping[str, Any]) -> Block:
     rows = tuple((p["of"], p["share"], p["by_chance"]) for p in found["parts"])
     columns = (Column("part"), Column("share", 3), Column("expected by chance", 3))
     filled = f", {found['filled']} filled in" if found["filled"] else ""
-    caption = f"Shares of the variance of {found['metric']} over {found['trials']} trials{filled}"
+    trials = f"{found['trials']} trials"
+    if found["distinct"] < found["trials"]:
+        trials = f"{found['distinct']} trials in {found['trials']} places of the grid"
+    caption = f"Shares of the variance of {found['metric']} over {trials}{filled}"
     return Table("variance", caption, columns, rows)

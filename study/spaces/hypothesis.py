@@ -6,11 +6,15 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from trainables.evaluation.metrics import PICTURE_MEASURES
 from trainables.spec import Frozen
 
 Tier = Literal["demo", "full"]
 
 Scale = Literal["linear", "log2", "order"]
+
+KINDS = ("mono", "cross", "multi", "pool_same_language", "t2i", "i2t", "i2t_multi")
+"""Kinds of settings that a measure of retrieval may be of."""
 
 DOUBLED = ("batch_size", "language_count")
 """Factors whose slopes are per doubling, unless the space says otherwise."""
@@ -70,6 +74,10 @@ class Hypothesis(Frozen):
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
+        measure, _, setting = self.metric.rpartition(":")[2].partition("/")
+        kind = setting.partition("/")[0].removesuffix("_micro")
+        if measure in PICTURE_MEASURES and kind not in KINDS:
+            raise ValueError(f"metric {self.metric}: {kind!r} is none of {', '.join(KINDS)}")
         if (self.better is None) != (self.than is None):
             raise ValueError("better and than belong together")
         if self.better is None and self.slope is None:

@@ -282,6 +282,8 @@ def load_space(name: str) -> Space:
         UserError: No such space, or a file that is not one.
     """
     path = Path(name) if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
+    if not path.is_file() and name.endswith(".yaml"):
+        raise UserError(f"--space {name}: no such file (looked in {path.absolute().parent})")
     if not path.is_file():
         hint = difflib.get_close_matches(name, space_names(), 1)
         guess = f"did you mean {hint[0]}? " if hint else ""

@@ -89,6 +89,63 @@ def test_a_mistake_is_named(
     refused(capsys, tmp_path / "runs", arguments, words)
 
 
+OWN_SPACE = """
+question: q?
+fixed: {{sampling: hybrid, alpha: 0.5, batch_size: 8, steps: 2}}
+search: {{temperature: [0.02, 0.05]}}
+hypotheses:
+  - {{name: h, metric: {metric}, better: {{temperature: {level}}}, than: {{temperature: 0.05}},
+     margin: 0.01, why: test}}
+tiers: {{demo: {{fixed: {{learning_rate: 0.005}}}}}}
+"""
+
+
+def own_space(folder: Path, metric: str = "map/multi", level: float = 0.02) -> str:
+    path = folder / "own.yaml"
+    path.write_text(OWN_SPACE.format(metric=metric, level=level), encoding="utf-8")
+    return str(path)
+
+
+def test_mistakes_in_a_space_of_one_s_own_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    root = tmp_path / "runs"
+    words = ["it has no tier full", "a real benchmark or encoder asks for", "--tier demo"]
+    refused(capsys, root, ["--space", own_space(tmp_path), *XQUAD], words)
+    words = ["own.yaml", "map/mutli", "'mutli' is none of mono, cross, multi"]
+    refused(capsys, root, ["--space", own_space(tmp_path, metric="map/mutli")], words)
+    absent = str(tmp_path / "absent.yaml")
+    refused(capsys, root, ["--space", absent], [absent, "no such file"])
+
+
+def test_a_hypothesis_about_cells_that_are_not_there_is_said_to_be_before_anything_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ["--dry-run", "--root", str(tmp_path / "runs")]
+    for level, said in ((0.02, False), (0.03, True)):
+        assert main(["run", "--space", own_space(tmp_path, level=level), *arguments]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert ("will not be known: temperature=0.03 minus temperature=0.05" in shown) == said
+
+
+def test_a_bad_row_of_one_s_own_data_is_named_not_said_to_be_away(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, encoder: Path
+) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    rows = {
+        "queries": [{"id": "q1", "language": "de", "text": "wo?"}],
+        "corpus": [{"id": "c1", "language": "de", "text": "hier"}],
+        "qrels": [{"query": "q1", "candidate": "nope"}],
+    }
+    for name, lines in rows.items():
+        text = "".join(f"{json.dumps(line)}\n" for line in lines)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    arguments = ["--space", "mixing_ratio", "--benchmark", "jsonl", "--data-dir", str(folder)]
+    arguments += ["--encoder", str(encoder), "--set", "steps=0", "--dry-run"]
+    refused(capsys, tmp_path / "runs", arguments, ["qrels.jsonl", "nope"])
+
+
 def damage_missing(folder: Path) -> None:
     (folder / "de.json").unlink()
 

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.answer.answer import Answer, answer, stored
+from study.answer.answer import Answer, answer, held_fixed, stored
 from study.answer.contrasts import Stored
 from study.answer.results import CellResult
 from study.answer.scores import Scores
 from study.answer.tuning import answering, waiting
 from study.answer.words import words
 from study.plan import Plan
+from study.planning import make_plan
 from study.spaces.hypothesis import Hypothesis
+from study.spaces.schema import load_space
 from tests.study.answer.planned import cell, hypothesis, plan_of, scores_of
 from trainables.trial_folder import TrialFolder
 
@@ -155,6 +157,20 @@ def test_a_cell_that_the_study_has_not() -> None:
     assert [finding.verdict for finding in found.findings] == ["undecided", "supported"]
     assert "alpha=0.7: no cell of this study" in text
     assert "Holm's over 2 hypotheses with two tests each" in text
+
+
+def test_what_follows_from_a_factor_is_not_held_fixed() -> None:
+    space = load_space("batch_size")
+    fixed = held_fixed(make_plan(space, "batch_size", "demo", {"steps": 40}, seeds=1)[0])
+    assert fixed["temperature"] == 0.05
+    assert fixed["sampling"] == "hybrid"
+    assert "steps" not in fixed, "equal examples take more or fewer"
+    alone = held_fixed(make_plan(load_space("mixing_ratio"), "mixing_ratio", "demo", {})[0])
+    assert alone["steps"] > 0
+    assert "alpha" not in alone
+    untrained = held_fixed(make_plan(space, "batch_size", "demo", {"steps": 0})[0])
+    assert untrained["steps"] == 0
+    assert not {"batch_size", "learning_rate", "temperature", "control"} & untrained.keys()
 
 
 def test_no_hypothesis() -> None:

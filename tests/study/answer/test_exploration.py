@@ -12,7 +12,7 @@ import pytest
 from study.answer.best_level import BestLevel, best_levels
 from study.answer.exploration import Exploration, exploratory_words, explore
 from study.answer.scores import Scores
-from study.answer.variance import Decomposition, decompose
+from study.answer.variance import Decomposition, Part, decompose
 from study.plan import Cell, Plan
 from tests.study.answer.planned import cell, plan_of, scores_of
 
@@ -46,7 +46,7 @@ def said(found: Exploration) -> str:
 
 
 def words_of(best: Sequence[BestLevel], variance: Decomposition | None = None) -> str:
-    nothing = Decomposition("map/multi", (), 0, 0, "not asked here")
+    nothing = Decomposition("map/multi", (), 0, 0, 0, "not asked here")
     return said(Exploration(tuple(best), "", variance or nothing))
 
 
@@ -239,3 +239,10 @@ def test_nothing_is_selected_without_a_validation_benchmark(tmp_path: Any) -> No
     found = explore(plan, plan.cells, tmp_path, results)
     assert found.best == ()
     assert "the test may not (law 5)" in said(found)
+
+
+def test_a_trial_in_two_places_is_counted_once_and_one_seed_has_no_chance() -> None:
+    shared = Decomposition("map/multi", (Part("a", 0.9, 0.1), Part("seed", 0.1, 0.1)), 12, 0, 10)
+    assert "10 trials in 12 places of the grid: " in words_of([], shared)
+    lone = Decomposition("map/multi", (Part("a", 1.0, None),), 2, 0, 2)
+    assert "2 trials: a 100.0 %; of one seed, so that" in words_of([], lone)
