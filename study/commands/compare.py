@@ -159,19 +159,24 @@ def _scores(
 
 
 def _differences(sides: Sequence[Side], arms: Sequence[tuple[str, Arm, Arm]]) -> list[str]:
-    """In what the first trials of both sides differ, a line each."""
+    """In what the first trials of both sides' cells differ, a line each."""
     first, second = (
-        json.loads(side.plan.specs[arm.cells[0].trials[0].digest].canonical())
+        [json.loads(side.plan.specs[cell.trials[0].digest].canonical()) for cell in arm.cells]
         for side, arm in zip(sides, arms[0][1:], strict=True)
     )
-    lines = [
-        f"{key}: {_brief(first.get(key))} → {_brief(second.get(key))}"
-        for key in sorted(first.keys() | second.keys())
-        if first.get(key) != second.get(key) and key != "seed"
-    ]
+    lines = []
+    for key in sorted({key for spec in (*first, *second) for key in spec} - {"seed"}):
+        before, after = (
+            ", ".join(dict.fromkeys(_brief(spec.get(key)) for spec in specs))
+            for specs in (first, second)
+        )
+        if before != after:
+            lines.append(f"{key}: {before} → {after}")
     if not lines:
         return ["The first trials of both are the same experiment."]
     more = [f"and {len(lines) - CHANGES} more"] if len(lines) > CHANGES else []
+    if len(first) > 1 or len(second) > 1:
+        more.append(f"A is the mean of {len(first)} cells, B of {len(second)}")
     return [*lines[:CHANGES], *more]
 
 

@@ -117,14 +117,16 @@ def contamination(
     )
     trained_passages = _distinct(t for column in training.passages.values() for t in column)
     trained_queries = _distinct(t for column in training.queries.values() for t in column)
+    queries = _distinct(query.text for query in asked)
     findings = (
         _ids(training, _distinct(query.question for query in asked)),
         _articles(training, _distinct(query.cluster for query in asked)),
-        equal_texts("equal queries", trained_queries, _distinct(query.text for query in asked)),
+        equal_texts("equal queries", trained_queries, queries),
         equal_texts("equal passages", trained_passages, passages),
         _shingles(trained_passages, passages),
     )
-    return verdict(training, {*benchmark.queries, *benchmark.corpus}, findings, near)
+    short = sum(not _is_long(normalise(text)) for text in (*queries, *passages))
+    return verdict(training, {*benchmark.queries, *benchmark.corpus}, findings, near, short)
 
 
 def verdict(
@@ -132,6 +134,7 @@ def verdict(
     evaluated: Set[str],
     findings: tuple[Finding, ...],
     near: Neighbours | None = None,
+    short: int = 0,
 ) -> Contamination:
     """What all findings say together.
 
@@ -140,12 +143,15 @@ def verdict(
         evaluated: Languages of what is evaluated.
         findings: Of every method; those that looked for nothing are left out.
         near: What a multilingual encoder found.
+        short: Evaluation texts that were too short to be compared.
     """
     trained = set(map(base_language, training.languages))
     unseen = sorted(code for code in evaluated if base_language(code) not in trained)
     blind = [near.blind if near else "translations and paraphrases"]
     if unseen and not near:
         blind.append(f"texts in {', '.join(unseen)}: no training text is in these languages")
+    if short:
+        blind.append(f"{short} texts of less than {SHORTEST_TEXT} bytes, which agree by accident")
     applied = tuple(f for f in (*findings, *(near.findings if near else ())) if f.of)
     found: Verdict = "none found by these methods"
     if any(finding.found > 2 * finding.chance for finding in applied):
@@ -196,8 +202,13 @@ def _articles(training: TrainingSet, clusters: list[str]) -> Finding:
 def equal_texts(method: str, trained: list[str], evaluated: list[str]) -> Finding:
     """Evaluation texts that training data hold too, after normalisation, but for short ones."""
     normal = {normalise(text): text for text in evaluated}
-    sought = {key: text for key, text in normal.items() if len(key.encode()) >= SHORTEST_TEXT}
+    sought = {key: text for key, text in normal.items() if _is_long(key)}
     return _finding(method, sought, map(normalise, trained))
+
+
+def _is_long(normal: str) -> bool:
+    """Whether equal texts of this length hardly ever are so by accident."""
+    return len(normal.encode()) >= SHORTEST_TEXT
 
 
 def _shingles(trained: list[str], evaluated: list[str]) -> Finding:
