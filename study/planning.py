@@ -80,7 +80,8 @@ def make_plan(
         factors, tuned = {k: v for k, v in factors.items() if k in ENCODING_FIELDS}, ()
     elif settings.steps > 0:
         _refuse_unselected(settings, tuned)
-    resolver = Resolver(data_dir, space.primary_of(tier), tolerant=missing is not None)
+    primary = space.primary_of(tier)
+    resolver = Resolver(data_dir, primary, tolerant=missing is not None)
     cells = _Cells(resolver, base, f"space {space_name}", _held_out(settings))
     count = seeds or space.tiers[tier].seeds or space.seeds
     points = [
@@ -98,7 +99,6 @@ def make_plan(
             cells.add(kept, kept, 1 if kept.get("steps") == 0 else count, beside=True)
     search = None
     if optimize is not None:
-        primary = space.primary_of(tier)
         search = search_of(optimize, ranges, settings, primary, held_out=cells.held_out)
         for spec in Points(search, resolver).probes():  # what is missing or wrong is found now
             assert spec.digest
@@ -110,7 +110,7 @@ def make_plan(
         space=space_name,
         tier=tier,
         question=" ".join(space.question.split()),
-        primary=space.primary_of(tier),
+        primary=primary,
         settings=settings.model_dump(
             mode="json", exclude={"encoder", *factors, *(ranges if search else ())}
         ),

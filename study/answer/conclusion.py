@@ -18,7 +18,7 @@ from trainables.places import Place
 if TYPE_CHECKING:
     from study.answer.answer import Answer
 
-FORMAT = 4
+FORMAT = 5
 """Of `answer.json`; another one is made again."""
 
 

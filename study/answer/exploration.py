@@ -17,12 +17,16 @@ from study.answer.groups import language_groups
 from study.answer.scores import Scores, stored_scores
 from study.answer.variance import Decomposition, Part, decompose
 from study.answer.verdicts import LEAST_SEEDS
+from study.answer.words import counted
 from study.committed import each_committed
 from study.plan import Cell, Plan
 from trainables.places import Place
 
 SHOWN = 0.01
 """Smallest share of the variance that is named; `answer.json` has the others."""
+
+ONE_SEED = "; of one seed, so that what chance has of it is not known"
+"""What is said of a variance without a residual."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,6 @@ def _best(one: BestLevel) -> str:
     return f"{text}; {one.note}." if one.note else f"{text}."
 
 
-ONE_SEED = "; of one seed, so that what chance has of it is not known"
-
-
 def _variance(found: Decomposition) -> str:
     what = f"Variance of {found.metric} on the test benchmark"
     if not found.parts:
@@ -114,9 +115,7 @@ def _variance(found: Decomposition) -> str:
     rest = sum(part.share for part in found.parts if part.share < SHOWN)
     filled = f", {found.filled} of them filled in" if found.filled else ""
     parts = ", ".join([*shown, *([f"all else {100 * rest:.1f} %"] if rest >= 0.0005 else [])])
-    trials = f"{found.trials} trials"
-    if found.distinct < found.trials:
-        trials = f"{found.distinct} trials in {found.trials} places of the grid"
+    trials = counted(found.trials, found.distinct)
     alone = "" if any(part.by_chance is not None for part in found.parts) else ONE_SEED
     return f"{what}, {trials}{filled}: {parts}{alone}."
 

@@ -48,6 +48,15 @@ def words(answer: Answer) -> list[str]:
     return lines
 
 
+def counted(places: int, distinct: int) -> str:
+    """How many trials a variance is over, where some may hold several places of its grid."""
+    return (
+        f"{places} trials"
+        if distinct == places
+        else f"{distinct} trials in {places} places of the grid"
+    )
+
+
 def finding_words(finding: Finding) -> list[str]:
     """A hypothesis in sentences: its verdict, then a line a comparison."""
     judgement = finding.judgement

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.answer.asked import expects_less
-from study.answer.words import FIXED
+from study.answer.words import FIXED, counted
 from study.report.document import (
     Block,
     Bullets,
@@ -202,8 +202,6 @@ def _variance(found: Mapping[str, Any]) -> Block:
     rows = tuple((p["of"], p["share"], p["by_chance"]) for p in found["parts"])
     columns = (Column("part"), Column("share", 3), Column("expected by chance", 3))
     filled = f", {found['filled']} filled in" if found["filled"] else ""
-    trials = f"{found['trials']} trials"
-    if found["distinct"] < found["trials"]:
-        trials = f"{found['distinct']} trials in {found['trials']} places of the grid"
+    trials = counted(found["trials"], found["distinct"])
     caption = f"Shares of the variance of {found['metric']} over {trials}{filled}"
     return Table("variance", caption, columns, rows)
