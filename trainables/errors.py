@@ -12,6 +12,27 @@ class UserError(Exception):
     """
 
 
+class DataError(UserError):
+    """A row, or a whole file, that is not as its format says.
+
+    Attributes:
+        file: Path of the file.
+        row: Its number from 1, or where it stands in a JSON document; None for the whole file.
+        key: The key or column that is wrong; None where it is the row as a whole.
+    """
+
+    def __init__(
+        self, message: str, file: object, row: int | str | None = None, key: str | None = None
+    ) -> None:
+        """Say what is wrong in `message`; the rest is for programs."""
+        super().__init__(message)
+        self.file, self.row, self.key = str(file), row, key
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Exceptions are pickled by their arguments, of which the base class knows one."""
+        return type(self), (str(self), self.file, self.row, self.key)
+
+
 SECRET_KEYS = r"password|passwd|pwd|token|secret|access_?key|signature|sig|credential"
 """What names a secret in the part of a URL behind its question mark."""
 

@@ -148,8 +148,7 @@ def _read(path: Path, request: Request) -> dict[Points, str]:
         try:
             names[_points(characters)] = _name(row)
         except BadRowError as error:
-            problem = f"{request.name}: {path}, {characters!r}: {error}"
-            skip_or_refuse(problem, path.name, request.skipped)
+            skip_or_refuse(error, request.name, path, characters, request.skipped)
     return names
 
 

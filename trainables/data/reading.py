@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from trainables.errors import UserError
+from trainables.errors import DataError, UserError
 
 T = TypeVar("T")
 File = Path | zipfile.Path
@@ -28,7 +28,15 @@ SKIP = "or leave malformed rows out with skip_malformed (--set skip_malformed=tr
 
 
 class BadRowError(Exception):
-    """A row that is not as its format says; the message says which key and what is allowed."""
+    """A row that is not as its format says; the message says which key and what is allowed.
+
+    What reads rows makes a `DataError` of it, with file and row, or counts it.
+    """
+
+    def __init__(self, message: str, key: str | None = None) -> None:
+        """Say what is wrong, and with which key or column."""
+        super().__init__(message)
+        self.key = key
 
 
 def help_with(name: str) -> str:
@@ -175,10 +183,11 @@ def need(row: Mapping[str, Any], key: str, kind: type[T]) -> T:
         BadRowError: It is not.
     """
     if key not in row:
-        raise BadRowError(f"no key {key!r}; keys are {', '.join(map(repr, row)) or 'none'}")
+        keys = ", ".join(map(repr, row)) or "none"
+        raise BadRowError(f"no key {key!r}; keys are {keys}", key)
     value = row[key]
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise BadRowError(f"{key!r} is {type(value).__name__}, not {kind.__name__}")
+        raise BadRowError(f"{key!r} is {type(value).__name__}, not {kind.__name__}", key)
     return value
 
 
@@ -186,7 +195,7 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
     """As `need`, for a text that is not blank."""
     value = need(row, key, str)
     if not value.strip():
-        raise BadRowError(f"{key!r} is blank")
+        raise BadRowError(f"{key!r} is blank", key)
     return value
 
 
@@ -219,20 +228,23 @@ def _converted(
         try:
             value = convert(row)
         except BadRowError as error:
-            skip_or_refuse(f"{name}: {file}, row {number}: {error}", file.name, skipped)
+            skip_or_refuse(error, name, file, number, skipped)
         else:
             yield value
 
 
-def skip_or_refuse(problem: str, file: str, skipped: Skipped) -> None:
+def skip_or_refuse(
+    error: BadRowError, name: str, file: File, row: int | str, skipped: Skipped
+) -> None:
     """Count a malformed row of a file, or refuse it.
 
     Raises:
-        UserError: `skipped` is None.
+        DataError: `skipped` is None.
     """
     if skipped is None:
-        raise UserError(f"{problem}. {AGAIN}, {SKIP}") from None
-    skipped[f"malformed rows of {file}"] += 1
+        message = f"{name}: {file}, row {row}: {error}. {AGAIN}, {SKIP}"
+        raise DataError(message, file, row, error.key) from None
+    skipped[f"malformed rows of {file.name}"] += 1
 
 
 def _text(line: bytes) -> str:

@@ -206,8 +206,8 @@ def _goldp(path: Path, request: Request) -> Iterator[Pair]:
             try:
                 pair = _goldp_row(row)
             except BadRowError as error:
-                where = f"{request.name}: {path}, paragraph {paragraph.number}"
-                skip_or_refuse(f"{where}: {error}", path.name, request.skipped)
+                row = f"question {question.id!r}"
+                skip_or_refuse(error, request.name, path, row, request.skipped)
             else:
                 yield pair
 
@@ -270,8 +270,8 @@ def _xor_title(title: str) -> str:
 
 def _has_language(language: str, identity: str, path: Path, request: Request) -> bool:
     if not language:
-        problem = f"{request.name}: {path}: question {identity!r} has no 'lang'"
-        skip_or_refuse(problem, path.name, request.skipped)
+        error = BadRowError("no key 'lang'", "lang")
+        skip_or_refuse(error, request.name, path, f"question {identity!r}", request.skipped)
     return bool(language)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from trainables.data.reading import Skipped, json_document, skip_or_refuse
+from trainables.data.reading import Skipped, json_document
 from trainables.errors import UserError
 
 T = TypeVar("T")
@@ -203,7 +203,7 @@ def _keeping(path: Path, skipped: Skipped) -> Keep:
         except UserError as error:
             if skipped is None:
                 raise
-            skip_or_refuse(str(error), path.name, skipped)
+            skipped[f"malformed rows of {path.name}"] += 1
             return []
 
     return keep

@@ -42,7 +42,7 @@ def rows_of(
         try:
             value = convert(index, row)
         except BadRowError as error:
-            skip_or_refuse(f"{name}: {file}, row {index + 1}: {error}", file.name, skipped)
+            skip_or_refuse(error, name, file, index + 1, skipped)
         else:
             yield value
 
