@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from study.plan import Cell, Plan, PlannedTrial, label_of
-from study.resolve import Resolver, training_source
+from study.resolve import Resolver, trained_on, training_source
 from study.search.points import Points
 from study.search.wanted import search_of
 from study.spaces.optimize import Optimize
@@ -81,7 +81,13 @@ def make_plan(
     elif settings.steps > 0:
         _refuse_unselected(settings, tuned)
     primary = space.primary_of(tier)
-    resolver = Resolver(data_dir, primary, tolerant=missing is not None)
+    beside = space.besides(tier)
+    resolver = Resolver(
+        data_dir,
+        primary,
+        tolerant=missing is not None,
+        trained_on=trained_on(settings.train, ranges, beside) if settings.steps else (),
+    )
     cells = _Cells(resolver, base, f"space {space_name}", _held_out(settings))
     count = seeds or space.tiers[tier].seeds or space.seeds
     points = [
@@ -93,7 +99,7 @@ def make_plan(
     if settings.steps > 0 and optimize is None:
         for point in points:
             cells.add(point, point, count)
-    for point in space.besides(tier):
+    for point in beside:
         kept = {k: v for k, v in point.items() if k not in overrides or k == "steps"}
         if settings.steps > 0 or kept.get("steps") == 0:
             cells.add(kept, kept, 1 if kept.get("steps") == 0 else count, beside=True)

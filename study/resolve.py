@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from study.spaces.ranges import Choice, Range
 from study.spaces.schema import Settings
 from study.subsets import nested
 from trainables.data import catalog
+from trainables.data.overlap import shared_questions
 from trainables.encoders import catalog as encoders
 from trainables.errors import UserError
 from trainables.spec import DataRef, EncoderRef, Spec, build_spec
@@ -25,6 +29,7 @@ class Resolver:
         data_dir: Folder of the benchmark's own files.
         primary: The space's primary metric, by which encoders are selected unless told otherwise.
         tolerant: Go on without files that are not at hand, to see what a plan needs.
+        trained_on: Values of `train` in the whole study, whose questions no cell is tested on.
         places: Digest to folder, filled as references are made.
         missing: Name to why it could not be read and where it is to be had; only if tolerant.
     """
@@ -32,6 +37,7 @@ class Resolver:
     data_dir: Path | None
     primary: str = "map/multi"
     tolerant: bool = False
+    trained_on: tuple[str, ...] = ()
     places: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     _known: dict[str, Any] = field(default_factory=dict)
@@ -52,7 +58,7 @@ class Resolver:
             "steps": _steps(settings),
             "learning_rate": _learning_rate(settings),
             "select_metric": settings.select_metric or self.primary,
-            "test": self.test(benchmark, settings, part),
+            "test": self.without_trained(self.test(benchmark, settings, part), settings),
             "validation": self.validation(settings),
             "also": self.also(settings),
             "encoder": self.encoder(settings),
@@ -148,7 +154,44 @@ class Resolver:
             limited = settings.model_copy(update={"eval_languages": tuple(kept) or None})
             with needed_as("a further benchmark", "also"):
                 found.append(self.data(name, limited if has else settings, part))
-        return tuple(found)
+        return tuple(self.without_trained(ref, settings) for ref in found)
+
+    def without_trained(self, test: DataRef, settings: Settings) -> DataRef:
+        """The benchmark without the questions that the study's training data hold.
+
+        All of the training data count, whatever languages or rows a cell trains on, so that every
+        cell is tested on the same questions. Embedded worlds and pictures stay as they are.
+        """
+        if not _in_files(test):
+            return test
+        shared: dict[DataRef, frozenset[str]] = {}
+        for name in self.trained_on:
+            every = settings.model_copy(update={"train": name, "languages": None})
+            source, part = training_source(every)
+            if catalog.is_embedded(source) or catalog.has_pictures(source):
+                continue
+            with needed_as("training data", "train"):
+                train = self.data(source, every, part, training=True)
+            if _in_files(train):
+                key = ("shared", train, test)
+                if questions := self._once(key, partial(self._shared, train, test)):
+                    shared[train] = questions
+        if not shared:
+            return test
+        queries: Counter[str] = self._once(("queries", test), partial(self._queries, test))
+        left_out = sum(queries[question] for question in frozenset().union(*shared.values()))
+        changes = {"without": tuple(shared), "left_out": (left_out, queries.total())}
+        return test.model_copy(update=changes)
+
+    def _shared(self, train: DataRef, test: DataRef) -> frozenset[str]:
+        """Questions of the benchmark that the training data hold."""
+        trained = catalog.open_training(train, self.places, aligned=False)
+        return shared_questions(trained, catalog.open_benchmark(test, self.places))
+
+    def _queries(self, test: DataRef) -> Counter[str]:
+        """Question to the number of its queries."""
+        benchmark = catalog.open_benchmark(test, self.places)
+        return Counter(query.question for items in benchmark.queries.values() for query in items)
 
     def data(
         self, name: str, settings: Settings, part: str | None, *, training: bool = False
@@ -207,6 +250,21 @@ def needed_as(role: str, key: str) -> Iterator[None]:
             f"{error}\nIt is {role} of this study; choose other data with --set {key}=NAME, or "
             f"--set {key}={other}"
         ) from None
+
+
+def _in_files(ref: DataRef) -> bool:
+    """Whether these are texts whose files are at hand."""
+    made = catalog.is_embedded(ref.name) or catalog.has_pictures(ref.name)
+    return not made and ref.digest != catalog.ABSENT
+
+
+def trained_on(
+    train: str, ranges: Mapping[str, Range], beside: Iterable[Mapping[str, Any]] = ()
+) -> tuple[str, ...]:
+    """Values of `train` in a study: its own, or those searched, and those of cells beside."""
+    searched = ranges.get("train")
+    names = searched.values() if isinstance(searched, Choice) else [train]
+    return tuple(sorted({*names, *(cell["train"] for cell in beside if "train" in cell)}))
 
 
 def training_source(settings: Settings) -> tuple[str, str | None]:

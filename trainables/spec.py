@@ -45,6 +45,9 @@ class DataRef(Frozen):
         text: What a candidate's text is, where the source leaves it open.
         skip_malformed: Whether malformed rows are left out; None refuses them.
         instead_of: What was asked for and could not be had, a label; None where this was.
+        without: Training data whose questions are left out of this benchmark; None where they
+            share none with it.
+        left_out: How many queries these are, and of how many.
     """
 
     name: str
@@ -54,6 +57,8 @@ class DataRef(Frozen):
     text: CandidateText | None = None
     skip_malformed: bool | None = None
     instead_of: str | None = None
+    without: tuple[DataRef, ...] | None = None
+    left_out: tuple[int, int] | None = None
 
 
 class EncoderRef(Frozen):

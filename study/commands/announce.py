@@ -56,11 +56,16 @@ def _lines(plan: Plan) -> Iterator[str]:
         if limits := catalog.source(ref.name).cannot:
             yield f"{ref.name}: {limits}"
     sources = {spec.train.name for spec in specs if spec.train is not None}
-    if test.name in sources and not catalog.is_embedded(test.name):
-        yield (
-            f"[yellow]Not zero-shot:[/] training and test come from one source, {test.name}; "
-            "the report says what they share, as far as it can be seen."
-        )
+    for ref in (test, *also):
+        if ref.left_out is not None:
+            number, of = ref.left_out
+            yield (
+                f"[yellow]Left out of the evaluation:[/] {number:,} of the {of:,} queries of "
+                f"{ref.name}, because the training data hold their questions."
+            )
+        elif ref.name in sources and not catalog.is_embedded(ref.name):
+            known = "" if catalog.has_pictures(ref.name) else ", but they share no question"
+            yield f"Not zero-shot: training and test are parts of one source, {ref.name}{known}."
     for hypothesis in plan.hypotheses:
         for one in asked(plan, hypothesis):
             if one.problem:

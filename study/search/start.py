@@ -7,7 +7,7 @@ from pathlib import Path
 
 from study.asked import Asked, AskedTrial
 from study.plan import Plan
-from study.resolve import Resolver
+from study.resolve import Resolver, trained_on
 from study.search.points import Points, asks_cost
 from study.search.search import Search
 from study.search.suggest import suggest
@@ -44,7 +44,8 @@ def points_of(
         from study.cost.trial import Estimator  # imports transformers
 
         estimator = Estimator(places, execution, None)
-    return Points(search, Resolver(data_dir, primary, tolerant, places), estimator)
+    names = trained_on(search.base["train"], search.ranges)
+    return Points(search, Resolver(data_dir, primary, tolerant, names, places), estimator)
 
 
 def start(points: Points, root: Place) -> Search:

@@ -11,6 +11,7 @@ from pathlib import Path
 from trainables import storage
 from trainables.data import embedded_sources, picture_sources
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.overlap import shared_questions, without_questions
 from trainables.data.source import Found, Request, Source
 from trainables.data.sources import SOURCES
 from trainables.data.worlds import WORLDS, World
@@ -227,17 +228,17 @@ def absent(name: str, languages: Sequence[str] | None, part: str | None) -> Data
 
 
 def open_benchmark(ref: DataRef, places: Mapping[str, str]) -> Benchmark:
-    """Load the very benchmark that `ref` names.
+    """Load the very benchmark that `ref` names, without the questions that `ref.without` holds.
 
     Args:
         ref: What to load.
         places: Digest to folder, for data that lie in files.
 
     Raises:
-        UserError: The files are not those that `ref` was made from.
+        UserError: The files are not those that `ref` was made from, or no question is left.
     """
     folder = verified(ref, places, training=False)
-    return load_benchmark(
+    benchmark = load_benchmark(
         ref.name,
         folder,
         ref.languages,
@@ -245,6 +246,22 @@ def open_benchmark(ref: DataRef, places: Mapping[str, str]) -> Benchmark:
         text=ref.text,
         skip_malformed=bool(ref.skip_malformed),
     )
+    if not ref.without:
+        return benchmark
+    shared = frozenset[str]().union(
+        *(
+            shared_questions(open_training(train, places, aligned=False), benchmark)
+            for train in ref.without
+        )
+    )
+    fewer = without_questions(benchmark, shared)
+    if not any(fewer.queries.values()):
+        raise UserError(
+            f"{ref.name}: the training data {', '.join(each.name for each in ref.without)} hold "
+            "every question of it, so nothing is left to evaluate; choose other training data "
+            "with --set train=NAME, or another --benchmark"
+        )
+    return fewer
 
 
 def open_training(

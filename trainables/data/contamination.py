@@ -125,7 +125,7 @@ def contamination(
         equal_texts("equal passages", trained_passages, passages),
         _shingles(trained_passages, passages),
     )
-    short = sum(not _is_long(normalise(text)) for text in (*queries, *passages))
+    short = sum(not is_long(normalise(text)) for text in (*queries, *passages))
     return verdict(training, {*benchmark.queries, *benchmark.corpus}, findings, near, short)
 
 
@@ -202,11 +202,11 @@ def _articles(training: TrainingSet, clusters: list[str]) -> Finding:
 def equal_texts(method: str, trained: list[str], evaluated: list[str]) -> Finding:
     """Evaluation texts that training data hold too, after normalisation, but for short ones."""
     normal = {normalise(text): text for text in evaluated}
-    sought = {key: text for key, text in normal.items() if _is_long(key)}
+    sought = {key: text for key, text in normal.items() if is_long(key)}
     return _finding(method, sought, map(normalise, trained))
 
 
-def _is_long(normal: str) -> bool:
+def is_long(normal: str) -> bool:
     """Whether equal texts of this length hardly ever are so by accident."""
     return len(normal.encode()) >= SHORTEST_TEXT
 
