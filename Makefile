@@ -9,21 +9,15 @@ BIN := $(VENV)/bin
 EXACT := $(if $(filter file,$(origin PYTHON)),,--exact-python)
 INSTALL = $(PYTHON) requirements/install.py
 
-.PHONY: demo test test-studies test-parts test-slow chaos cluster-test lint format install install-dev \
+.PHONY: demo test test-slow chaos cluster-test lint format install install-dev \
 	peers real axe lock audit clean-env need-python
 
 demo: install
 	$(BIN)/python study/run.py --space batch_size
 
-# The two halves share nothing, so that two cores take half the time.
+# Files of tests share nothing, so that two processes take half the time on two cores.
 test: lint
-	@$(MAKE) --no-print-directory -j2 test-studies test-parts
-
-test-studies:
-	$(BIN)/python -m pytest tests/study/test_[a-s]*.py
-
-test-parts:
-	$(BIN)/python -m pytest tests/study/test_[t-z]*.py tests/study/*/ tests/trainables tests/test_*.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install-dev
 	$(BIN)/python -m pytest -m slow

@@ -98,8 +98,8 @@ def at(point: str, **facts: Condition) -> Literal["", "nan", "save"]:
         hit = wanted.pop("hit", None)
         if wanted.pop("point") != point or not _hold(wanted, facts):
             continue
-        _hits[number] += 1
-        if hit in (None, str(_hits[number])):
+        _hits[text, number] += 1
+        if hit in (None, str(_hits[text, number])):
             planted = _act(act, point) or planted
     return planted
 
@@ -122,7 +122,7 @@ def parse(text: str) -> tuple[tuple[str, dict[str, str]], ...]:
     return tuple(faults)
 
 
-_hits: Counter[int] = Counter()
+_hits: Counter[tuple[str, int]] = Counter()
 
 
 def _hold(wanted: dict[str, str], facts: dict[str, Condition]) -> bool:
