@@ -186,4 +186,5 @@ def _places(folder: TrialFolder) -> dict[str, str]:
 
 
 def _data(spec: Any) -> list[str]:
-    return [ref.digest for ref in (spec.test, spec.validation, spec.train) if ref is not None]
+    refs = (spec.test, *(spec.test.without or ()), spec.validation, spec.train)
+    return [ref.digest for ref in refs if ref is not None]

@@ -146,7 +146,7 @@ def _dropped(material: Material) -> Block:
         for role, counts in result["counts"].items():
             benchmark = test if role == "test" else role
             for key, count in counts.items():
-                if key.startswith(("dropped/", "unread", "ties/")) and role != "validation":
+                if key.startswith(("source/", "dropped/", "unread", "ties/")) and role != "validation":
                     place = benchmark, key
                     found[place] = max(found.get(place, 0), count)
     rows = tuple((*place, count) for place, count in sorted(found.items()) if count)

@@ -42,7 +42,8 @@ class Settings(Frozen):
         also: Further benchmarks for the same encoders, as `name` or `name:part`; their metrics are
             named `tydiqa:map/mono`.
         train: Training data as `name` or `name:part`; `own` for the benchmark's own training part.
-            What it shares with the benchmark is left out of the evaluation.
+            Questions that it shares with the benchmark are left out of the evaluation, of every
+            cell; shared pictures are counted and stay.
         encoder: `embedded/<rung>`, a checkpoint folder or a hub id.
         languages: Training languages; all that the training data have by default.
         language_count: Train on so many of them: `anchor_languages` first, then others in an
