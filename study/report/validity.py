@@ -13,6 +13,9 @@ from study.report.material import Material
 SHOWN_TRIALS = 200
 """Rows of a table of trials; report.csv has all."""
 
+SHOWN = ("source/", "dropped/", "repeated/", "unread", "ties/")
+"""Beginnings of the counts that say what was not evaluated, or not as it might seem."""
+
 PARTS = (
     ("passages cut off", "truncated/passages/", "encoded/passages/"),
     ("queries cut off", "truncated/queries/", "encoded/queries/"),
@@ -146,7 +149,7 @@ def _dropped(material: Material) -> Block:
         for role, counts in result["counts"].items():
             benchmark = test if role == "test" else role
             for key, count in counts.items():
-                if key.startswith(("source/", "dropped/", "unread", "ties/")) and role != "validation":
+                if role != "validation" and key.startswith(SHOWN):
                     place = benchmark, key
                     found[place] = max(found.get(place, 0), count)
     rows = tuple((*place, count) for place, count in sorted(found.items()) if count)
