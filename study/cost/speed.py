@@ -146,9 +146,6 @@ def _training(
         info_nce,
         temperature=0.05,
         symmetric=False,
-        question_ids=torch.arange(rows),
-        gold_ids=torch.arange(len(ids) - rows),
-        mask_false_negatives=True,
     )
 
     def step() -> None:

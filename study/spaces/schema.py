@@ -75,7 +75,8 @@ class Settings(Frozen):
         max_grad_norm: Gradients are scaled down to this norm.
         temperature: Cosine scores are divided by it.
         symmetric: Add the passage-to-query direction to the loss.
-        mask_false_negatives: Rows of the same question or gold leave the denominator.
+        mask_false_negatives: Passages that answer a query too leave its denominator: those of
+            the same question, by id or equal query text, of the same gold, or of equal text.
         negatives: What counts against a query: the other rows' passages (`in_batch`), hard
             negatives of its own row (`hard`), both kinds, of all rows (`both`), or the hard
             negatives of all rows alone, as the paper writes its equation 1 (`paper_eq1`).
