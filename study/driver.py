@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from study.asked import AskedTrial
 from study.committed import committed_results
@@ -21,6 +20,7 @@ from study.rungs import Rung
 from study.search.budget import RESUMED, Clock, died
 from study.search.pruning import last_rungs, pruning_of
 from study.search.search import Over, Search, Seen, Waiting
+from study.shown import marked
 from study.study_folder import StudyFolder
 from study.view import View
 from trainables import faults
@@ -276,7 +276,7 @@ class Driver:
             note = row.reason
         if self.progress:
             end = "done" if result else PRUNED if reason == PRUNED else "failed"
-            self.progress.ended(digest, self._label(digest), escape(note), end)
+            self.progress.ended(digest, self._label(digest), note, end)
 
     def _complete(self, digest: str, result: dict[str, Any]) -> None:
         row = self.rows[digest]
@@ -359,7 +359,7 @@ class Driver:
 
     def _say(self, *lines: str) -> None:
         for line in lines:
-            self.console.print(f"[yellow]note:[/] {escape(line)}")
+            self.console.print(marked("note:", f" {line}"))
 
     def _label(self, digest: str) -> str:
         return trial_label(self.view.labels[digest], self.rows[digest].seed)

@@ -10,17 +10,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from study.answer.groups import language_groups, metric_of
 from study.answer.results import by_cell
 from study.answer.table import COLUMNS
 from study.answer.tuning import answering
-from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.committed import committed_results, each_committed
 from study.plan import Cell, Plan
+from study.shown import PlainConsole, typed
 from trainables.errors import UserError
 from trainables.evaluation.names import digits_of, lower_is_better
 
@@ -82,13 +82,13 @@ def compare(
         found = {"first": first, "second": second, "differ": differ}
         typer.echo(json.dumps(found | {"rows": [asdict(row) for row in rows]}, indent=1))
         return 0
-    console = open_console()
-    console.print(f"A is [bold]{escape(first)}[/], B is [bold]{escape(second)}[/]")
+    console = PlainConsole()
+    console.print(Text.assemble("A is ", (first, "bold"), ", B is ", (second, "bold")))
     for line in differ:
-        console.print(f"  {escape(line)}")
+        console.print(f"  {line}")
     console.print(_table(rows))
     for line in _remarks(rows):
-        console.print(escape(line))
+        console.print(line)
     return 0
 
 
@@ -97,7 +97,9 @@ def _side(home: Home, text: str) -> Side:
     plan = home.plan(name)
     results = committed_results(home.root, plan.specs)
     if not results:
-        raise UserError(f"{name}: no trial has a result yet; python -m study status {name}")
+        raise UserError(
+            f"{name}: no trial has a result yet; python -m study status {typed([name])}"
+        )
     return Side(plan, arm, tuple(answering(plan, by_cell(plan, dict(results)))), results)
 
 

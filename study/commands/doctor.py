@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.typed import Typed, tier_of
 from study.cost.needs import needs
@@ -17,9 +15,10 @@ from study.doctor.finding import Finding
 from study.doctor.visit import visit
 from study.planning import make_plan
 from study.search.wanted import wanted
+from study.shown import PlainConsole, marked
 from trainables.places import Place
 
-SIGNS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
+STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def doctor(
@@ -89,12 +88,12 @@ def show(findings: list[Finding], as_json: bool) -> None:
         content = {"problems": problems, "findings": [found.to_json() for found in findings]}
         typer.echo(json.dumps(content, indent=1))
         return
-    console = open_console()
+    console = PlainConsole()
     for found in findings:
         where = "" if found.where == "all" else f" {found.where}:"
-        line = f"{SIGNS[found.state]} {found.check}:{escape(where)} {escape(found.says)}"
-        console.print(line, soft_wrap=True)
+        said = f" {found.check}:{where} {found.says}"
+        console.print(marked(f"{found.state:7}", said, STYLES[found.state]), soft_wrap=True)
         if found.remedy:
-            console.print(f"          {escape(found.remedy)}", soft_wrap=True)
+            console.print(f"          {found.remedy}", soft_wrap=True)
     count = "1 problem" if problems == 1 else f"{problems} problems"
-    console.print(f"[red]{count}[/]" if problems else "[green]Ready.[/]")
+    console.print(marked(count, "", "red") if problems else marked("Ready.", "", "green"))

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from study import ledger_file
 from study.answer.conclusion import conclude
 from study.commands.announce import announce
-from study.commands.console import console as open_console
 from study.commands.devices import choose_device, refuse_layout
 from study.commands.end import tell_end
 from study.commands.home import ROOT, Home, Root, State, Storage
@@ -24,6 +22,7 @@ from study.prepared import Prepared, prepare
 from study.report.written import write_report
 from study.search import start
 from study.search.wanted import wanted
+from study.shown import PlainConsole, marked
 from study.spaces.optimize import SAMPLERS
 from study.study_folder import StudyFolder
 from study.weights import drop_all_but_best
@@ -113,7 +112,7 @@ def run(
 
     The same command again resumes: nothing already known runs twice.
     """
-    console = open_console()
+    console = PlainConsole()
     _refuse(retry, keep, None if dry_run or address else accelerator)
     typed = Typed.read(space, tier, benchmark, encoder, assign)
     refuse_layout(ranks, nodes, cluster=dry_run or address is not None)
@@ -194,7 +193,7 @@ def _readable(console: Console, folder: StudyFolder, asked: Plan) -> Plan | None
     """The plan on disk; one that cannot be believed is moved out of the way, and said to be."""
     before, note = folder.plan_or_aside(asked)
     if note:
-        console.print(f"[yellow]note:[/] {escape(note)}")
+        console.print(marked("note:", f" {note}"))
     return before
 
 
@@ -212,7 +211,7 @@ def _tell_cost(
     for cell in prepared.plan.cells:
         console.print(f"  {cell.label}: {' '.join(trial.digest for trial in cell.trials)}")
     for line in forecast(prepared.foreseen(), places, execution, workers, accelerator):
-        console.print(escape(line))
+        console.print(line)
 
 
 def _ensure_usable(console: Console, home: Home, folder: StudyFolder, *, databases: bool) -> None:

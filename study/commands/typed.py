@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from study.spaces.schema import Space, Tier, load_space, parse_assignments
+from study.spaces.schema import Space, Tier, load_space, parse_assignments, refuse_several
 from trainables.data import catalog
 from trainables.encoders import catalog as encoders
 from trainables.errors import UserError
@@ -41,7 +41,10 @@ class Typed:
             UserError: No such tier or space, or a setting that is not `KEY=VALUE`.
         """
         settings: dict[str, Any] = parse_assignments(list(assignments or ()))
-        settings |= {k: v for k, v in (("benchmark", benchmark), ("encoder", encoder)) if v}
+        for key, value in (("benchmark", benchmark), ("encoder", encoder)):
+            if value and key in settings:
+                raise UserError(f"--{key} {value}: --set {key}={settings[key]} is given too")
+            settings |= {key: value} if value else {}
         chosen, loaded = tier_of(tier, settings), load_space(space)
         if chosen not in loaded.tiers:
             asked = "" if tier else ", which a real benchmark or encoder asks for"
@@ -49,6 +52,7 @@ class Typed:
                 f"--space {space}: it has no tier {chosen}{asked}; add one to its tiers, or choose "
                 f"--tier {' or '.join(loaded.tiers)}"
             )
+        refuse_several(settings, loaded, chosen, space)
         return cls(loaded, chosen, settings)
 
 

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import typer
 
 from study.commands.home import ROOT, Home, Root, State
+from study.shown import PlainConsole
 from trainables.errors import UserError
 
 MAX_COMPARED = 100
@@ -48,17 +49,17 @@ def ui(
     ] = False,
 ) -> int:
     """Show the studies of a root in MLflow's web pages, until Ctrl-C."""
-    folder = Home.open(root, state).state
+    console, folder = PlainConsole(soft_wrap=True), Home.open(root, state).state
     with ExitStack() as servers:
         if optuna:
             dashboard = servers.enter_context(serving_ledger(folder, host))
-            typer.echo(
+            console.print(
                 f"Optuna's dashboard answers at {dashboard}; states only, figures come from folders"
             )
         address = servers.enter_context(serving(folder, port, host))
-        typer.echo(f"MLflow answers at {address} (stop it with Ctrl-C)")
+        console.print(f"MLflow answers at {address} (stop it with Ctrl-C)")
         for study in links(folder, address):
-            typer.echo(f"\n{study.name}\n  charts  {study.charts}\n  runs    {study.runs}")
+            console.print(f"\n{study.name}\n  charts  {study.charts}\n  runs    {study.runs}")
         try:
             while True:
                 time.sleep(3600)

@@ -68,6 +68,18 @@ def refused(
         (["--space", "batch_size", "--set", "stepz=1"], ["stepz", "did you mean steps"]),
         (["--space", "batch_size", "--set", "steps"], ["KEY=VALUE"]),
         (["--space", "batch_size", "--set", "steps=many"], ["steps", "many"]),
+        (["--space", "batch_size", "--set", "steps=1", "--set", "steps=2"], ["steps", "twice"]),
+        (
+            ["--space", "mixing_ratio", "--set", "alpha=0,0.7,1"],
+            ["searched over 0, 0.25", "study/spaces/mixing_ratio.yaml", "[0,0.7,1]"],
+        ),
+        (["--space", "mixing_ratio", "--set", "sampling=[hybrid, X-X]"], ["[hybrid, X-X]"]),
+        (["--space", "mixing_ratio", "--set", "encoder=embedded/small,embedded/base"], ["search:"]),
+        (["--space", "mixing_ratio", "--set", "eval_languages=[qaa,qab]"], ["no brackets"]),
+        (
+            ["--space", "mixing_ratio", "--encoder", "embedded/base", "--set", "encoder=x"],
+            ["--encoder embedded/base", "encoder=x"],
+        ),
         (["--space", "mixing_ratio", "--set", "alpha=1.3"], ["alpha", "1.3", "1"]),
         (["--space", "mixing_ratio", "--set", "alpha=nan"], ["alpha"]),
         (["--space", "mixing_ratio", "--set", "batch_size=5000000"], ["5000000", "at most"]),
@@ -118,14 +130,21 @@ def test_mistakes_in_a_space_of_one_s_own_are_named(
     refused(capsys, root, ["--space", absent], [absent, "no such file"])
 
 
-def test_a_hypothesis_about_cells_that_are_not_there_is_said_to_be_before_anything_runs(
+def test_a_hypothesis_about_cells_that_no_space_has_is_refused_and_one_set_aside_is_said_to_be(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    arguments = ["--dry-run", "--root", str(tmp_path / "runs")]
-    for level, said in ((0.02, False), (0.03, True)):
-        assert main(["run", "--space", own_space(tmp_path, level=level), *arguments]) == 0
+    root, space = tmp_path / "runs", own_space(tmp_path, level=0.03)
+    refused(capsys, root, ["--space", space], ["'h'", "temperature=0.03", "temperature=0.02"])
+    words = OWN_SPACE.format(metric="map/multi", level=0.02).replace(
+        "{temperature: 0.05},", "{temprature: 0.05},"
+    )
+    Path(space).write_text(words, encoding="utf-8")
+    refused(capsys, root, ["--space", space], ["'h'", "did you mean temperature"])
+    arguments = ["--dry-run", "--root", str(root), "--space", own_space(tmp_path)]
+    for more, said in (([], False), (["--set", "temperature=0.02"], True)):
+        assert main(["run", *arguments, *more]) == 0
         shown = " ".join(capsys.readouterr().out.split())
-        assert ("will not be known: temperature=0.03 minus temperature=0.05" in shown) == said
+        assert ("will not be known: temperature=0.02 minus temperature=0.05" in shown) == said
 
 
 def test_a_bad_row_of_one_s_own_data_is_named_not_said_to_be_away(
