@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from study.ledger_file import sqlite_path
 from study.ledger_rows import Row
 from study.pictures import heatmap_page
 from study.plan import Plan, trial_label
@@ -20,7 +21,6 @@ from study.shown import count_of, marked, typed
 from study.study_folder import StudyFolder
 from study.tracking import StudyInfo, Tracker, TrialView, default_uri
 from study.tracking.database import damage
-from study.tracking.store import sqlite_file
 from study.tracking.values import Value
 from trainables import faults, storage
 from trainables.places import Place, local_state
@@ -94,7 +94,7 @@ class View:
 
         A SQLite file can be filled again from trial folders, so nothing is lost with it.
         """
-        file = sqlite_file(self.uri)
+        file = sqlite_path(self.uri)
         if file is None:
             return self._folder.tracked(self.place)
         if why := damage(file):

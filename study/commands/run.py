@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -168,6 +169,8 @@ def run(
         needs=_gpu_bytes(prepared, places, execution),
         accelerator=accelerator,
     )
+    if address is None and "RAY_ADDRESS" in os.environ:
+        console.print(marked("note:", " RAY_ADDRESS is not followed; --address auto follows it"))
     with folder.lease():
         plan = prepared.save(folder, home.root)
         driver = _driver(console, plan, prepared, home, folder, storage_url, tracking_uri)

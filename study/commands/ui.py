@@ -22,6 +22,7 @@ from urllib.parse import quote
 import typer
 
 from study.commands.home import ROOT, Home, Root, State
+from study.ledger_file import sqlite_url
 from study.shown import PlainConsole
 from trainables.errors import UserError
 
@@ -84,7 +85,7 @@ def serving(root: Path, port: int, host: str) -> Iterator[str]:
     port = free_port(host, port)
     command = [
         *(sys.executable, "-m", "mlflow", "ui", "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{store}"),
+        *("--backend-store-uri", sqlite_url(store)),
         *("--artifacts-destination", (store.parent / "mlartifacts").as_uri()),
         *("--host", host, "--port", str(port)),
     ]
@@ -110,7 +111,7 @@ def serving_ledger(root: Path, host: str) -> Iterator[str]:
     port = free_port(host, 0)
     command = [
         *(sys.executable, "-c", "from optuna_dashboard._cli import main; main()"),
-        *(f"sqlite:///{ledger}", "--host", host, "--port", str(port)),
+        *(sqlite_url(ledger), "--host", host, "--port", str(port)),
     ]
     with _answering(command, root.resolve() / "optuna-ui.log", host, port, "/") as address:
         yield address
