@@ -188,10 +188,27 @@ class Driver:
         self.view.completed(self.rows[digest], result)
         return None
 
+    @property
+    def lone(self) -> tuple[str, str] | None:
+        """Digest and label of the one trial whose encoder `--keep best` keeps.
+
+        It is the plan's first. None where a validation benchmark says which is best.
+        """
+        if any(spec.validation for spec in self.plan.specs.values()):
+            return None
+        trained = (
+            (trial.digest, trial_label(cell.label, trial.seed))
+            for cell in self.plan.cells
+            for trial in cell.trials
+            if self.plan.specs[trial.digest].steps
+        )
+        return next(trained, None)
+
     def _job(self, digest: str) -> Job:
         """A trial to run; of a search only a cell's first one may be stopped early."""
         if self.plan.search is None:
-            return Job(digest, self.plan.specs[digest])
+            candidate = self.lone is None or self.lone[0] == digest
+            return Job(digest, self.plan.specs[digest], candidate=candidate)
         trials = (t for cell in self.plan.cells for t in cell.trials if t.digest == digest)
         first = any(trial.phase == "search" and trial.seed == 0 for trial in trials)
         return Job(digest, self.plan.specs[digest], whole=not first)

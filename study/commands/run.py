@@ -26,7 +26,7 @@ from study.search.wanted import wanted
 from study.shown import PlainConsole, marked
 from study.spaces.optimize import SAMPLERS
 from study.study_folder import StudyFolder
-from study.weights import drop_all_but_best
+from study.weights import drop_all_but_best, lone_encoder
 from trainables import storage
 from trainables.errors import UserError
 from trainables.spec import Execution
@@ -96,7 +96,11 @@ def run(
         float | None, typer.Option(min=1, help="Seconds that one attempt at a trial may take.")
     ] = None,
     keep: Annotated[
-        str, typer.Option(help="Fine-tuned encoders to keep: best, all or none.")
+        str,
+        typer.Option(
+            help="Fine-tuned encoders to keep: best (by validation; without it the first trial's), "
+            "all or none."
+        ),
     ] = "best",
     cache_gb: Annotated[
         float | None, typer.Option(min=0, help="Most that the shared cache may hold; 20 if unset.")
@@ -176,6 +180,8 @@ def run(
         driver = _driver(console, plan, prepared, home, folder, storage_url, tracking_uri)
         _drive(driver, orders, retry)
         drop_all_but_best(driver)
+    if said := lone_encoder(driver, keep):
+        console.print(said)
     return tell_end(driver, root)
 
 
