@@ -19,7 +19,7 @@ from trainables.places import Place
 if TYPE_CHECKING:
     from study.answer.answer import Answer
 
-FORMAT = 5
+FORMAT = 6
 """Of `answer.json`; another one is made again."""
 
 

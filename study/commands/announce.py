@@ -11,7 +11,7 @@ from study.answer.asked import asked
 from study.plan import Plan
 from study.search.budget import advice
 from study.search.finite import size
-from study.shown import marked
+from study.shown import count_of, marked
 from study.spaces.optimize import SearchPlan
 from trainables.data import catalog
 
@@ -38,8 +38,8 @@ def _lines(plan: Plan) -> Iterator[str | Text]:
     part = f" ({test.part})" if test.part else ""
     further = f", and on {', '.join(ref.name for ref in also)}" if also else ""
     yield (
-        f"{len(plan.cells)} cells, {len(specs)} trials; tested on {test.name}{part}{further} "
-        f"with {', '.join(encoders)}."
+        f"{count_of(len(plan.cells), 'cell')}, {count_of(len(specs), 'trial')}; "
+        f"tested on {test.name}{part}{further} with {', '.join(encoders)}."
     )
     if plan.search is not None:
         yield from searched(plan.search)

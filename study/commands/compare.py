@@ -166,6 +166,8 @@ def _differences(sides: Sequence[Side], arms: Sequence[tuple[str, Arm, Arm]]) ->
         [json.loads(side.plan.specs[cell.trials[0].digest].canonical()) for cell in arm.cells]
         for side, arm in zip(sides, arms[0][1:], strict=True)
     )
+    if any(spec.get("sampling") == "hybrid" for spec in (*first, *second)):
+        first, second = (list(map(_by_ratio, specs)) for specs in (first, second))
     lines = []
     for key in sorted({key for spec in (*first, *second) for key in spec} - {"seed"}):
         before, after = (
@@ -180,6 +182,14 @@ def _differences(sides: Sequence[Side], arms: Sequence[tuple[str, Arm, Arm]]) ->
     if len(first) > 1 or len(second) > 1:
         more.append(f"A is the mean of {len(first)} cells, B of {len(second)}")
     return [*lines[:CHANGES], *more]
+
+
+def _by_ratio(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The ends of the mixing ratio as hybrid has them, beside others of its values."""
+    ends = {"X-X": 1, "X-Y": 0}
+    if spec.get("sampling") not in ends:
+        return spec
+    return {**spec, "sampling": "hybrid", "alpha": ends[spec["sampling"]]}
 
 
 def _brief(value: Any) -> str:

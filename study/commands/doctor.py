@@ -10,7 +10,7 @@ import typer
 
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.typed import Typed, tier_of
-from study.cost.needs import needs
+from study.cost.needs import Need, needs
 from study.doctor.finding import Finding
 from study.doctor.visit import visit
 from study.planning import make_plan
@@ -25,7 +25,9 @@ def doctor(
     space: Annotated[
         str | None, typer.Option(help="A space whose data and checkpoints are looked for.")
     ] = None,
-    tier: Annotated[str, typer.Option(help="With --space: demo or full.")] = "full",
+    tier: Annotated[
+        str | None, typer.Option(help="With --space: demo or full; full if unset.")
+    ] = None,
     benchmark: Annotated[str | None, typer.Option(help="As for run.")] = None,
     encoder: Annotated[str | None, typer.Option(help="As for run.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="As for run.")] = None,
@@ -42,9 +44,9 @@ def doctor(
     """
     tier_of(tier, {})
     folders: list[str] = []
-    absent: list[str] = []
+    absent: list[Need] = []
     if space is not None:
-        typed = Typed.read(space, tier, benchmark, encoder, assign)
+        typed = Typed.read(space, tier, benchmark, encoder, assign, default="full")
         plan, places = make_plan(
             typed.space,
             space,
@@ -56,7 +58,7 @@ def doctor(
         )
         needed = needs(plan, places)
         folders = [need.place for need in needed if need.place not in (None, "embedded")]
-        absent = [str(need) for need in needed if need.place is None]
+        absent = [need for need in needed if need.place is None]
     home = Home.open(root, state)
     made = unmade(home.root)
     try:

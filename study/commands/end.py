@@ -52,7 +52,8 @@ def tell_end(driver: Driver, root: str) -> int:
             console.print(line)
     if left or (plan.search is not None and not driver.over):
         console.print(
-            f"interrupted with {left or 'further'} trials left; resume with\n  {resume_command()}",
+            f"interrupted with {count_of(left, 'trial') if left else 'further trials'} left; "
+            f"resume with\n  {resume_command()}",
             soft_wrap=True,
         )
         return 130

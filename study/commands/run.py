@@ -23,8 +23,9 @@ from study.prepared import Prepared, prepare
 from study.report.written import write_report
 from study.search import start
 from study.search.wanted import wanted
-from study.shown import PlainConsole, marked
+from study.shown import PlainConsole, count_of, marked
 from study.spaces.optimize import SAMPLERS
+from study.spaces.schema import space_names
 from study.study_folder import StudyFolder
 from study.weights import drop_all_but_best, lone_encoder
 from trainables import storage
@@ -44,7 +45,9 @@ RETRIED = ("failed", "pruned")
 
 
 def run(
-    space: Annotated[str, typer.Option(help="Name of a space, or a path ending in .yaml.")],
+    space: Annotated[
+        str | None, typer.Option(help="Name of a space, or a path ending in .yaml.")
+    ] = None,
     tier: Annotated[
         str | None, typer.Option(help="demo or full; by default what benchmark and encoder ask.")
     ] = None,
@@ -118,6 +121,10 @@ def run(
     The same command again resumes: nothing already known runs twice.
     """
     console = PlainConsole()
+    if space is None:
+        raise UserError(
+            f"--space: name one of {', '.join(space_names())}, or the path of a .yaml file"
+        )
     _refuse(retry, keep, None if dry_run or address else accelerator)
     typed = Typed.read(space, tier, benchmark, encoder, assign)
     refuse_layout(ranks, nodes, cluster=dry_run or address is not None)
@@ -271,7 +278,10 @@ def _drive(driver: Driver, orders: Orders, retry: str | None) -> None:
     if retry == "pruned":
         driver.folder.exempt_all(driver.folder.pruned())
     if found := driver.reconcile():
-        driver.console.print(f"{found} trials were already known from committed folders.")
+        were = "was" if found == 1 else "were"
+        driver.console.print(
+            f"{count_of(found, 'trial')} {were} already known from committed folders."
+        )
     if retry == "failed":
         driver.retry_failed()
     driver.tell_view()

@@ -10,7 +10,7 @@ import typer
 from study.answer.conclusion import conclude
 from study.commands.home import ROOT, Home, Root, State, Storage
 from study.committed import committed_results
-from study.shown import PlainConsole, marked
+from study.shown import PlainConsole, count_of, marked
 
 
 def track(
@@ -51,6 +51,6 @@ def track(
             elif said := row.reason or failures.get(trial.digest):
                 view.failed(replace(row, state="failed", reason=said))
     conclude(plan, folder, home.root, results)  # which the view shows too
-    console.print(f"{len(results)} committed trials of {name} told to MLflow.")
+    console.print(f"{count_of(len(results), 'committed trial')} of {name} told to MLflow.")
     view.close(console, {})
     return 0

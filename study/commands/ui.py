@@ -102,8 +102,8 @@ def serving_ledger(root: Path, host: str) -> Iterator[str]:
     """
     if find_spec("optuna_dashboard") is None:
         raise UserError(
-            "--optuna: Optuna's dashboard is not installed: pip install "
-            "'hybrid-batch-study[dashboard]'"
+            "--optuna: Optuna's dashboard is not installed; in the repository: pip install "
+            "'.[dashboard]'"
         )
     ledger = root.resolve() / "ledger.db"
     if not ledger.is_file():

@@ -9,7 +9,7 @@ from typing import Any
 
 from study.report.document import Block, Code, Column, Section, Table, Text, Value
 from study.report.material import Material
-from study.shown import typed
+from study.shown import count_of, typed
 
 SHOWN_TRIALS = 200
 """Rows of a table of trials; report.csv has all."""
@@ -165,8 +165,8 @@ def _layout(material: Material) -> str:
     labels = material.plan.labels
     names = ", ".join(sorted({labels[digest] for digest in changed}))
     return (
-        f"Layout changed: {len(changed)} trials ran with smaller micro-batches after they were out "
-        f"of memory, so that their last digits may differ: {names}."
+        f"Layout changed: {count_of(len(changed), 'trial')} ran with smaller micro-batches after "
+        f"running out of memory, so that their last digits may differ: {names}."
     )
 
 

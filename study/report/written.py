@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.answer.conclusion import answer_key, concluded, kept
 from study.plan import Plan
-from study.shown import visible
+from study.shown import count_of, visible
 from study.study_folder import StudyFolder
 from trainables import storage
 from trainables.places import Place
@@ -106,7 +106,8 @@ def compose(material: Material, searched: Searched | None = None) -> Document:
     encoders = ", ".join(sorted({spec.encoder.name for spec in specs}))
     tests = ", ".join(dict.fromkeys([*(spec.test.name for spec in specs), *plan.also]))
     facts = (
-        f"Space {plan.space}, tier {plan.tier}; {len(plan.cells)} cells, {len(specs)} trials; "
+        f"Space {plan.space}, tier {plan.tier}; {count_of(len(plan.cells), 'cell')}, "
+        f"{count_of(len(specs), 'trial')}; "
         f"tested on {tests} with {encoders}."
     )
     if searched is not None:

@@ -165,4 +165,4 @@ def test_one_changed_byte_is_named_and_nothing_old_is_reused(
     after = plan()
     assert not before.specs.keys() & after.specs.keys()
     named = {line.partition(":")[0] for line in before.differences(after)}
-    assert ("test.digest" if "data" in changed else "encoder.digest") in named
+    assert ("the benchmark's files" if "data" in changed else "the encoder's files") in named
