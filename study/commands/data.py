@@ -95,7 +95,8 @@ def check(
         findings = inspect.check(source, folder)
         for finding in findings:
             bad |= finding.state in ("differs", "malformed")
-            console.print(f"  {finding.subject}: {finding.state}: {finding.detail}")
+            state = "" if finding.state == "read" else f" {finding.state}:"
+            console.print(f"  {finding.subject}:{state} {finding.detail}")
         # recognised by something that is there: then all of it is meant to be
         bad |= all(finding.state == "not at hand" for finding in findings)
     return 1 if bad else 0

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,7 +179,7 @@ def test_ones_own_training_rows_are_read_from_the_same_folder(
 ) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
-    files = {
+    files: dict[str, list[Any]] = {
         "queries": [{"id": "q1", "language": "de", "text": "wo?"}],
         "corpus": [{"id": "c1", "language": "de", "text": "hier"}],
         "qrels": [{"query": "q1", "candidate": "c1"}],
