@@ -40,14 +40,10 @@ def main() -> None:
         encoder.parameters(), lr=job.learning_rate, weight_decay=0.0, fused=True
     )
     budget = job.micro_batch_tokens or encoder.held_tokens
-    ids = torch.arange(job.batch_size)
     objective = partial(
         info_nce,
         temperature=job.temperature,
         symmetric=False,
-        question_ids=ids,
-        gold_ids=ids,
-        mask_false_negatives=False,
     )
     encoder.train()
     for number in range(job.steps):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from study.asked import AskedTrial
 from study.committed import committed_results
@@ -21,6 +20,7 @@ from study.rungs import Rung
 from study.search.budget import RESUMED, Clock, died
 from study.search.pruning import last_rungs, pruning_of
 from study.search.search import Over, Search, Seen, Waiting
+from study.shown import marked
 from study.study_folder import StudyFolder
 from study.view import View
 from trainables import faults
@@ -188,10 +188,27 @@ class Driver:
         self.view.completed(self.rows[digest], result)
         return None
 
+    @property
+    def lone(self) -> tuple[str, str] | None:
+        """Digest and label of the one trial whose encoder `--keep best` keeps.
+
+        It is the plan's first. None where a validation benchmark says which is best.
+        """
+        if any(spec.validation for spec in self.plan.specs.values()):
+            return None
+        trained = (
+            (trial.digest, trial_label(cell.label, trial.seed))
+            for cell in self.plan.cells
+            for trial in cell.trials
+            if self.plan.specs[trial.digest].steps
+        )
+        return next(trained, None)
+
     def _job(self, digest: str) -> Job:
         """A trial to run; of a search only a cell's first one may be stopped early."""
         if self.plan.search is None:
-            return Job(digest, self.plan.specs[digest])
+            candidate = self.lone is None or self.lone[0] == digest
+            return Job(digest, self.plan.specs[digest], candidate=candidate)
         trials = (t for cell in self.plan.cells for t in cell.trials if t.digest == digest)
         first = any(trial.phase == "search" and trial.seed == 0 for trial in trials)
         return Job(digest, self.plan.specs[digest], whole=not first)
@@ -276,7 +293,7 @@ class Driver:
             note = row.reason
         if self.progress:
             end = "done" if result else PRUNED if reason == PRUNED else "failed"
-            self.progress.ended(digest, self._label(digest), escape(note), end)
+            self.progress.ended(digest, self._label(digest), note, end)
 
     def _complete(self, digest: str, result: dict[str, Any]) -> None:
         row = self.rows[digest]
@@ -359,7 +376,7 @@ class Driver:
 
     def _say(self, *lines: str) -> None:
         for line in lines:
-            self.console.print(f"[yellow]note:[/] {escape(line)}")
+            self.console.print(marked("note:", f" {line}"))
 
     def _label(self, digest: str) -> str:
         return trial_label(self.view.labels[digest], self.rows[digest].seed)

@@ -11,8 +11,6 @@ from trainables import storage
 from trainables.errors import UserError
 from trainables.places import Place
 
-PREFIX = "sqlite:///"
-
 WAIT_SECONDS = 60
 """For another study's driver to finish writing the same file."""
 
@@ -23,9 +21,28 @@ COMPANIONS = ("-journal", "-wal", "-shm")
 """Files that SQLite keeps beside its own and would apply to a new one of the same name."""
 
 
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, whatever its folders are called."""
+    from sqlalchemy.engine import URL
+
+    plain = URL.create("sqlite", database=str(path)).render_as_string()
+    if plain.endswith(str(path)):
+        return plain
+    # MLflow makes the folder that it reads in a URL of the usual form, without unquoting its name
+    return URL.create("sqlite+pysqlite", database=str(path)).render_as_string()
+
+
 def sqlite_path(url: str) -> Path | None:
     """The file of a SQLite URL; None for any other."""
-    return Path(url.removeprefix(PREFIX)) if url.startswith(PREFIX) else None
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database
+    return Path(str(parsed.database)) if is_file else None
 
 
 def engine_settings(url: str) -> dict[str, Any]:

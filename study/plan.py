@@ -161,12 +161,28 @@ class Plan(Frozen):
         return changes
 
 
+FILES = {
+    "encoder": "the encoder",
+    "test": "the benchmark",
+    "train": "the training data",
+    "validation": "the validation benchmark",
+}
+"""What a digest in a spec is of."""
+
+
 def _changes(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     return [
-        f"{key}: {mine.get(key, 'absent')} → {theirs.get(key, 'absent')}"
+        _change(key, mine.get(key, "absent"), theirs.get(key, "absent"))
         for key in sorted(mine.keys() | theirs.keys())
         if mine.get(key) != theirs.get(key)
     ]
+
+
+def _change(key: str, before: Any, after: Any) -> str:
+    part, _, field = key.partition(".")
+    if field == "digest" and part in FILES and "absent" not in (before, after):
+        return f"{FILES[part]}'s files changed ({key}: {before[:8]} → {after[:8]})"
+    return f"{key}: {before} → {after}"
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

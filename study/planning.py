@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from study.answer.asked import asked
 from study.plan import Cell, Plan, PlannedTrial, label_of
 from study.resolve import Resolver, trained_on, training_source
 from study.search.points import Points
 from study.search.wanted import search_of
 from study.spaces.optimize import Optimize
-from study.spaces.schema import Settings, Space, Tier, build_settings
+from study.spaces.schema import TEXTS, Settings, Space, Tier, build_settings
 from trainables.data import catalog
 from trainables.errors import UserError
 from trainables.spec import Spec
@@ -33,6 +34,9 @@ ENCODING_FIELDS = (
     "max_passage_tokens",
 )
 """Settings that change an evaluation without training."""
+
+NOT_IN_NAMES = r"[^A-Za-z0-9.=+_-]+"
+"""What a default name has a hyphen for."""
 
 DATA_FIELDS = ("also", "languages", "train", "validation")
 """Settings of a tier that were chosen to go with its benchmark."""
@@ -90,9 +94,7 @@ def make_plan(
     )
     cells = _Cells(resolver, base, f"space {space_name}", _held_out(settings))
     count = seeds or space.tiers[tier].seeds or space.seeds
-    points = [
-        dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())
-    ]
+    points = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
     for point in points:
         encoding = {k: v for k, v in point.items() if k in ENCODING_FIELDS}
         cells.add(encoding | {"steps": 0}, point | {"steps": 0}, 1)
@@ -126,9 +128,34 @@ def make_plan(
         tuned=tuned,
         search=search,
     )
+    _refuse_hypotheses(space, plan)
     if missing is not None:
         missing.update(resolver.missing)
     return plan, resolver.places
+
+
+def _refuse_hypotheses(space: Space, plan: Plan) -> None:
+    """Refuse claims that not even the whole space could decide; overrides may put some aside.
+
+    Raises:
+        UserError: A hypothesis about cells that the space does not have.
+    """
+    tuned = space.tuned(plan.tier)
+    factors = space.factors(plan.tier) | tuned
+    grid = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
+    encoded = [{k: v for k, v in point.items() if k in ENCODING_FIELDS} for point in grid]
+    params = [*({**point, "steps": 0} for point in encoded), *grid]
+    cells = {label_of(each): Cell(params=each, trials=()) for each in params}
+    beside = [Cell(params=each, trials=(), beside=True) for each in space.besides(plan.tier)]
+    whole = plan.model_copy(update={"cells": (*cells.values(), *beside), "tuned": tuple(tuned)})
+    for hypothesis in plan.hypotheses:
+        for one in asked(whole, hypothesis):
+            if one.problem:
+                raise UserError(
+                    f"space {plan.space}: hypothesis {hypothesis['name']!r}: {one.problem}\n"
+                    "name levels that the space searches, add the level to search, or limit the "
+                    "hypothesis to the tiers that have it (tiers: [demo])"
+                )
 
 
 @dataclass
@@ -224,8 +251,11 @@ def default_name(
             text = "-".join(Path(text).parts[-2:])
         if isinstance(value, (list, tuple)):
             text = "+".join(map(str, value))
+        if key in TEXTS and re.search(NOT_IN_NAMES, text):
+            # prefixes that differ in a blank are two studies
+            text += hashlib.sha256(text.encode()).hexdigest()[:6]
         words.append(text if key in ("benchmark", "encoder") else f"{key}={text}")
-    name = re.sub(r"[^A-Za-z0-9.=+_-]+", "-", "-".join(words))
+    name = re.sub(NOT_IN_NAMES, "-", "-".join(words))
     if len(name) > 100:
         name = f"{name[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     return name

@@ -109,13 +109,18 @@ def _joined(before: Plan | None, asked: Plan, *, extend: bool) -> Plan:
     if before is None:
         return asked
     if changes := before.differences(asked):
-        if not extend:
-            shown = "\n  ".join(changes[:20])
-            raise UserError(
-                f"study {asked.name} was planned differently:\n  {shown}\n"
-                "use --extend to add what is new, or --name to start another study"
-            )
-        return extended(before, asked)
+        if extend:
+            return extended(before, asked)
+        shown = "\n  ".join(changes[:20])
+        try:
+            extended(before, asked)
+        except UserError:
+            way = "--extend cannot add this: cells are other experiments now; use --name to start"
+        else:
+            way = "use --extend to add what is new, or --name to start"
+        raise UserError(
+            f"study {asked.name} was planned differently:\n  {shown}\n{way} another study"
+        )
     if before.search is not None and asked.search is not None:
         return before.model_copy(update={"search": before.search.with_budget(dict(asked.search))})
     return asked

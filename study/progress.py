@@ -9,6 +9,9 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from study.shown import visible
 
 EVALUATION_WORK = 0.15
 """Share of a trial's bar that its evaluation fills; a guess that only moves the bar."""
@@ -29,11 +32,11 @@ class StudyProgress:
         self.finished = self.failed = 0
         self.began = time.monotonic()
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}", markup=False),
             console=console,
             transient=True,
         )
@@ -73,9 +76,9 @@ class StudyProgress:
         self.finished += 1
         self.failed += end == "failed"
         self._refresh()
-        mark = "[red]failed[/]" if end == "failed" else end
         count = f"{self.finished}/{len(self.work)}"
-        self.console.print(f"  {count:>7}  {mark}  {label}  {note}{self._left(', ')}")
+        line = Text(f"  {count:>7}  ").append(end, "red" if end == "failed" else "")
+        self.console.print(line.append(visible(f"  {label}  {note}{self._left(', ')}")))
 
     def _refresh(self) -> None:
         running = f"{self.finished} of {len(self.work)} trials"

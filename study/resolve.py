@@ -65,7 +65,7 @@ class Resolver:
         }
         if settings.steps > 0:
             name, train_part = training_source(settings)
-            with needed_as("training data", "train"):
+            with needed_as("training data", "train", "" if settings.train == "own" else "own"):
                 values["train"] = self.data(name, settings, train_part, training=True)
             pictured = catalog.has_pictures(name)
             values["pairs"] = (settings.pairs or "image") if pictured else None
@@ -116,7 +116,7 @@ class Resolver:
                 return None
             return self.data(settings.benchmark, settings, "validation")
         name, part = catalog.split_name(settings.validation)
-        with needed_as("the validation benchmark", "validation"):
+        with needed_as("the validation benchmark", "validation", "none"):
             return self.data(name, settings, part)
 
     def test(self, name: str, settings: Settings, part: str | None) -> DataRef:
@@ -152,7 +152,7 @@ class Resolver:
                     f"({', '.join(settings.eval_languages)}); it has {', '.join(has)}"
                 )
             limited = settings.model_copy(update={"eval_languages": tuple(kept) or None})
-            with needed_as("a further benchmark", "also"):
+            with needed_as("a further benchmark", "also", "none"):
                 found.append(self.data(name, limited if has else settings, part))
         return tuple(self.without_trained(ref, settings) for ref in found)
 
@@ -240,15 +240,14 @@ class Resolver:
 
 
 @contextmanager
-def needed_as(role: str, key: str) -> Iterator[None]:
-    """Say what data were wanted for, and that other data would do."""
+def needed_as(role: str, key: str, other: str) -> Iterator[None]:
+    """Say what data were wanted for, and that other data (`other`, if not empty) would do."""
     try:
         yield
     except UserError as error:
-        other = "none" if key != "train" else "own"
+        more = f", or --set {key}={other}" if other else ""
         raise UserError(
-            f"{error}\nIt is {role} of this study; choose other data with --set {key}=NAME, or "
-            f"--set {key}={other}"
+            f"{error}\nIt is {role} of this study; choose other data with --set {key}=NAME{more}"
         ) from None
 
 

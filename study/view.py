@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
+from study.ledger_file import sqlite_path
 from study.ledger_rows import Row
 from study.pictures import heatmap_page
 from study.plan import Plan, trial_label
 from study.rungs import Rung
+from study.shown import count_of, marked, typed
 from study.study_folder import StudyFolder
 from study.tracking import StudyInfo, Tracker, TrialView, default_uri
 from study.tracking.database import damage
-from study.tracking.store import sqlite_file
 from study.tracking.values import Value
 from trainables import faults, storage
 from trainables.places import Place, local_state
@@ -94,7 +94,7 @@ class View:
 
         A SQLite file can be filled again from trial folders, so nothing is lost with it.
         """
-        file = sqlite_file(self.uri)
+        file = sqlite_path(self.uri)
         if file is None:
             return self._folder.tracked(self.place)
         if why := damage(file):
@@ -156,10 +156,13 @@ class View:
             numbers = {f"trials/{state}": float(n) for state, n in counts.items()}
             self._tracker.summarize(numbers | self._found(), self._reports())
         if missing := self._tracker.close(CLOSE_SECONDS):
-            why = f" ({escape(self._tracker.problem[:200])})" if self._tracker.problem else ""
+            why = f" ({self._tracker.problem[:200]})" if self._tracker.problem else ""
+            said = f"{why}; the study itself is whole. Fill the view with: python -m study track "
             console.print(
-                f"[yellow]MLflow lacks {len(missing)} trials[/]{why}; the study itself is whole. "
-                f"Fill the view with: python -m study track {self.plan.name}"
+                marked(
+                    f"MLflow lacks {count_of(len(missing), 'trial')}",
+                    said + typed([self.plan.name]),
+                )
             )
 
     def _reports(self) -> dict[str, str]:

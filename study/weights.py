@@ -18,13 +18,27 @@ def drop_all_but_best(driver: Driver) -> None:
     """Of the encoders that launches with `--keep best` left, keep what is ahead on validation.
 
     Those of launches that were killed count too. Without a validation benchmark nothing may be
-    selected (law 5), and nothing is dropped.
+    selected (law 5), and only the plan's first trial has left one (`Driver.lone`).
     """
     kept = _of_search(driver) if driver.plan.search is not None else _of_grid(driver)
     if not kept:
         return
     for digest in sorted(made(driver.folder.events()) & driver.results.keys() - kept):
         TrialFolder.of(driver.root, digest).drop_weights()
+
+
+def lone_encoder(driver: Driver, keep: str) -> str:
+    """What to say where the encoder that is kept is not the best one; else empty."""
+    if keep != "best" or driver.lone is None:
+        return ""
+    digest, label = driver.lone
+    if digest not in driver.results or TrialFolder.of(driver.root, digest).weights() is None:
+        return ""
+    return (
+        f"The encoder of {label} ({digest}) is kept, as the first: without a validation benchmark "
+        "none can be called the best. Of any other trial: python -m study export DIGEST --again "
+        "--to FOLDER; --keep all keeps all."
+    )
 
 
 def made(events: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
     "trainables",
+    "study.shown",
     "study.spaces",
     "study.subsets",
     "study.resolve",

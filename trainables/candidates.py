@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from trainables.cache import Cache
 from trainables.data.corpus import TrainingSet
 from trainables.orders import Indices, Stream, stream
+from trainables.positives import GoldsOfRows
 from trainables.rows import Rows
 from trainables.tokens import Columns, Tokenizer
 
@@ -69,7 +70,18 @@ class Candidates:
             row[self.rows : self.rows + len(ids)] = ids
             gap: list[None] = [None] * (width - len(found))
             texts.append([*data.passages[language], *(c.text for c in found), *gap])
+        self.other_golds = _known(data.other_golds, numbers)
         self.columns = Columns(texts, tokenize, tokenizer_digest, "passage", cache)
+
+    @property
+    def row_golds(self) -> Indices:
+        """(n,) the id of each row's own passage."""
+        return self.golds[0, : self.rows]
+
+    @property
+    def row_texts(self) -> Indices:
+        """(languages, n) its texts; -1 where there is none."""
+        return self.columns.texts[:, : self.rows]
 
     def of(self, t: int, languages: Indices, rows: Indices) -> Chosen:
         """The passages of batch t.
@@ -100,3 +112,10 @@ class Candidates:
         drawn = np.argsort(keys, axis=1, kind="stable")[:, : self.per_row]
         owners, _ = held = np.nonzero(drawn < sizes[:, None])
         return owners, (first[:, None] + drawn)[held]
+
+
+def _known(golds: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> GoldsOfRows:
+    """Rows and the numbers of their other golds, where a batch can hold these at all."""
+    pairs = [(r, numbers[gold]) for r, row in enumerate(golds) for gold in row if gold in numbers]
+    rows, found = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return rows, found

@@ -17,9 +17,6 @@ from trainables.spec import Negatives
 BLOCK = 256
 """Rows of scores held at once in a larger batch."""
 
-NO_QUESTION = -1
-"""The question id of a hard negative, which nothing shares."""
-
 
 @dataclass(frozen=True)
 class Loss:
@@ -40,28 +37,35 @@ class Denominator:
     """Which passages count against which query, beside its own.
 
     Attributes:
-        ids: (kinds, B + N) ids of each passage, such as those of its question and of the gold
-            that it is; those that share one with a query's own passage are false negatives. None
-            masks nothing.
+        false: (2, F) rows and passages, no pair twice: passages that answer the row's query too.
         negatives: As of `info_nce`.
         owners: (N,) the row that each hard negative belongs to.
     """
 
-    ids: Tensor | None
+    false: Tensor
     negatives: Negatives
     owners: Tensor
 
     def left_out(self, rows: Tensor, batch: int) -> tuple[Tensor | None, Tensor | int]:
         """Which passages do not count against the queries of `rows`.
 
+        Args:
+            rows: (k,) row numbers, one after the other.
+            batch: Rows of the whole batch.
+
         Returns:
             (k, B + N) True where a passage does not count, None if all do; and how many of those
             that would count are left out as false.
         """
-        false = None if self.ids is None else false_negatives(self.ids, rows)
         absent = self._absent(rows, batch)
-        if false is None:
+        if not self.false.shape[1]:
             return absent, 0
+        row, passage = self.false
+        inside = (row >= rows[0]) & (row <= rows[-1])
+        false = torch.zeros(
+            (len(rows), batch + len(self.owners)), dtype=torch.bool, device=rows.device
+        )
+        false[row[inside] - rows[0], passage[inside]] = True
         if absent is None:
             return false, false.sum()
         return false | absent, (false & ~absent).sum()
@@ -88,10 +92,7 @@ def info_nce(
     *,
     temperature: float | Tensor,
     symmetric: bool,
-    question_ids: Tensor,
-    gold_ids: Tensor,
-    mask_false_negatives: bool,
-    text_ids: Tensor | None = None,
+    false_negatives: Tensor | None = None,
     negatives: Negatives = "in_batch",
     owners: Tensor | None = None,
 ) -> Loss:
@@ -104,10 +105,8 @@ def info_nce(
     - `hard`: the hard negatives of its own row; a row without one has loss 0.
     - `paper_eq1`: the hard negatives of all rows, as equation 1 of arXiv 2408.10536 is written.
 
-    With `mask_false_negatives`, a row with the same question, the same gold candidate or the same
-    passage text leaves the denominator of the other, whatever their languages; so does a hard
-    negative that is a row's gold candidate or reads like its passage, whichever row it belongs to.
-    Without such passages `in_batch` is plain InfoNCE.
+    Passages that answer a query although they are not its own leave its denominator, and the query
+    leaves theirs. Without such passages `in_batch` is plain InfoNCE.
 
     Args:
         queries: (B, d) vectors of any length; the cosine is taken here.
@@ -116,25 +115,21 @@ def info_nce(
         temperature: Cosines are divided by it; a scalar tensor gets a gradient.
         symmetric: Average with the passage-to-query direction, over in-batch queries; with
             `in_batch` and `both` only.
-        question_ids: (B,) equal for translations of the same question, not negative.
-        gold_ids: (B + N,) equal for translations of the same candidate.
-        mask_false_negatives: Whether such passages leave the denominator.
-        text_ids: (B + N,) equal for equal passage texts: in XQuAD-R 671 pairs of questions have
-            different gold candidates that read the same in some language.
+        false_negatives: (2, F) rows and passages that answer their queries, no pair twice and none
+            of a row with its own passage (`trainables.positives`); None masks nothing.
         negatives: What counts against a query.
         owners: (N,) the row that each hard negative belongs to; None for no hard negatives.
     """
-    device, batch, n = queries.device, len(queries), len(passages) - len(queries)
-    kinds = [F.pad(question_ids, (0, n), value=NO_QUESTION), gold_ids]
-    kinds += [] if text_ids is None else [text_ids]
-    ids = torch.stack(kinds).to(device) if mask_false_negatives else None
-    none = torch.empty(0, dtype=torch.int64)
-    found = Denominator(ids, negatives, (none if owners is None else owners).to(device))
+    device, batch = queries.device, len(queries)
+    none = torch.empty((2, 0), dtype=torch.int64)
+    false = (none if false_negatives is None else false_negatives).to(device)
+    found = Denominator(false, negatives, (none[0] if owners is None else owners).to(device))
     with torch.autocast(device.type, enabled=False):
         units = [F.normalize(side.float(), dim=-1) for side in (queries, passages)]
         value, masked = _one_direction(units[0], units[1], found, temperature)
         if symmetric:
-            back = Denominator(None if ids is None else ids[:, :batch], "in_batch", none.to(device))
+            within = false[:, false[1] < batch]
+            back = Denominator(within.flip(0), "in_batch", none[0].to(device))
             value = (value + _one_direction(units[1][:batch], units[0], back, temperature)[0]) / 2
     return Loss(value, masked / max(1, found.pairs(batch)))
 
@@ -213,20 +208,3 @@ def _block(
     scores = torch.mm(queries[rows], passages.T, out=buffer[: len(rows)])
     left_out, masked = denominator.left_out(rows, len(queries))
     return scores if left_out is None else scores.masked_fill_(left_out, -torch.inf), masked
-
-
-def false_negatives(ids: Tensor, rows: Tensor) -> Tensor:
-    """Which other passages share an id with those of these rows.
-
-    Args:
-        ids: (kinds, C) ids of each passage, such as those of its question and of its gold.
-        rows: (k,) row numbers.
-
-    Returns:
-        (k, C) True where passage j shares an id with row i of `rows` and j != i.
-    """
-    same = torch.zeros(len(rows), ids.shape[1], dtype=torch.bool, device=ids.device)
-    for kind in ids:
-        same |= kind[rows, None] == kind
-    same[torch.arange(len(rows), device=rows.device), rows] = False
-    return same

@@ -16,6 +16,7 @@ from trainables.encoders.image_text import ImageTextEncoder
 from trainables.errors import UserError
 from trainables.evaluation.pictures import PictureStore, encode_chunks
 from trainables.orders import Indices
+from trainables.positives import GoldsOfRows
 from trainables.rows import Row
 from trainables.spec import Spec
 from trainables.tokens import Columns
@@ -40,6 +41,9 @@ class PictureCandidates:
 
     Attributes:
         columns: None of its own: captions are tokenised as queries.
+        row_golds: (n,) the number of each row's picture.
+        row_texts: (languages, n) its captions; -1 where there is none.
+        other_golds: Always empty.
     """
 
     columns: tuple[()] = ()
@@ -72,8 +76,10 @@ class PictureCandidates:
             )
         distinct = {picture.id: picture for picture in data.pictures}
         number = {name: place for place, name in enumerate(distinct)}
-        self.numbers: Indices = np.array([number[p.id] for p in data.pictures], dtype=np.int64)
-        self.captions = captions
+        self.row_golds: Indices = np.array([number[p.id] for p in data.pictures], dtype=np.int64)
+        self.captions, self.row_texts = captions, captions.texts
+        none = np.empty(0, dtype=np.int64)
+        self.other_golds: GoldsOfRows = (none, none)
         store = None if cache is None else PictureStore(cache, spec.train.digest)
         prepare = _pixels if spec.image_tower == "live" else _vectors
         self.row: Callable[[int], Row] = prepare(encoder, list(distinct.values()), store)
@@ -86,8 +92,8 @@ class PictureCandidates:
             languages: (B,) as `shown` gives them.
             rows: (B,) row of the training data that each passage belongs to.
         """
-        numbers, pictured = self.numbers[rows], languages == PICTURE
-        texts = len(self.numbers) * len(self.captions.texts) + numbers
+        numbers, pictured = self.row_golds[rows], languages == PICTURE
+        texts = len(self.row_golds) * len(self.captions.texts) + numbers
         texts[~pictured] = self.captions.texts[languages[~pictured], rows[~pictured]]
         read = iter(self.captions.pick(languages[~pictured], rows[~pictured]))
         return Chosen(

@@ -63,9 +63,11 @@ def as_place(text: str) -> Place:
         import_module(PACKAGES[protocol])
         from upath import UPath
     except ImportError:
-        extra = "pip install 'hybrid-batch-study[s3]'"
+        extra = "pip install '.[s3]'"
         more = "" if protocol == "s3" else f" and pip install {PACKAGES[protocol]}"
-        raise UserError(f"--root {text}: {protocol}:// needs packages: {extra}{more}") from None
+        raise UserError(
+            f"--root {text}: {protocol}:// needs packages; in the repository: {extra}{more}"
+        ) from None
     return UPath(text.rstrip("/"), use_listings_cache=False)
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainables import contrastive
 from trainables.cache import Cache
-from trainables.candidates import Candidates
+from trainables.candidates import Candidates, Chosen
 from trainables.canonical import COLDEST
 from trainables.data.corpus import TrainingSet
 from trainables.distributed import Group, fingerprint
@@ -25,6 +25,7 @@ from trainables.info_nce import info_nce
 from trainables.optimizer import decay_groups, learning_rate
 from trainables.orders import Indices
 from trainables.picture_candidates import PictureCandidates, shown
+from trainables.positives import Positives
 from trainables.readable import readable
 from trainables.rows import tokens_in
 from trainables.selection import Selection
@@ -84,11 +85,20 @@ class Trainer:
             )
         self.pictured = bool(data.pictures)
         trim_vocabulary(encoder, [*self.queries, *self.passages.columns])
-        self.question_ids = torch.from_numpy(_numbered(data.questions))
         self.dealt = self.kept
         if spec.shuffle_pairs:
             dealt = np.random.default_rng((spec.seed, 0x5F)).permutation(self.rows)
             self.dealt = self.kept[dealt]
+        partners = np.arange(len(data.questions))
+        partners[self.kept] = self.dealt
+        self.positives = Positives(
+            data.questions,
+            self.queries.texts,
+            self.passages.row_golds,
+            self.passages.row_texts,
+            partners,
+            self.passages.other_golds,
+        )
         start = torch.tensor(-math.log(spec.temperature or 1.0), device=encoder.device)
         self.log_scale = nn.Parameter(start, requires_grad=bool(spec.learn_temperature))
         self.optimizer = torch.optim.AdamW(
@@ -125,11 +135,10 @@ class Trainer:
             TrialFailedError: Some hold others.
         """
         assert self.group is not None
-        data = [self.question_ids, *map(torch.from_numpy, (self.kept, self.dealt))]
-        texts = [self.queries.texts]
+        data = [self.positives.questions, self.kept, self.dealt, self.queries.texts]
         if isinstance(self.passages, Candidates):
-            texts += [self.passages.columns.texts, self.passages.golds]
-        parts = [*data, *map(torch.from_numpy, texts), *self.encoder.parameters(), self.log_scale]
+            data += [self.passages.columns.texts, self.passages.golds]
+        parts = [*map(torch.from_numpy, data), *self.encoder.parameters(), self.log_scale]
         if apart := self.group.apart(fingerprint(parts)):
             raise TrialFailedError(
                 "error",
@@ -158,10 +167,7 @@ class Trainer:
             info_nce,
             temperature=(spec.temperature or 1.0) if learnt is None else learnt,
             symmetric=bool(spec.symmetric),
-            question_ids=self.question_ids[rows],
-            gold_ids=torch.from_numpy(passages.golds),
-            text_ids=torch.from_numpy(passages.texts),
-            mask_false_negatives=bool(spec.mask_false_negatives),
+            false_negatives=self._false_negatives(rows, passages),
             negatives=spec.negatives or "in_batch",
             owners=torch.from_numpy(passages.owners),
         )
@@ -193,6 +199,14 @@ class Trainer:
         self.tokens += sum(tokens_in(row) for row in [*queries, *passages.tokens])
         self._note(loss, outcome.masked_fraction)
         return loss
+
+    def _false_negatives(self, rows: Indices, passages: Chosen) -> Tensor | None:
+        """Passages of the batch that answer other rows' queries, if they are to be masked."""
+        if not self.spec.mask_false_negatives:
+            return None
+        return torch.from_numpy(
+            self.positives.false_negatives(rows, passages.golds, passages.texts)
+        )
 
     def _dropout_key(self) -> int:
         """What keys dropout in this step: ranks embed different rows, and drop differently."""
@@ -280,8 +294,3 @@ class Trainer:
             **(temperature if self.spec.learn_temperature else {}),
             **self.selection.summary(self.step),
         }
-
-
-def _numbered(names: Sequence[str]) -> Indices:
-    """Equal names get equal numbers."""
-    return np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from study.answer.results import by_cell
 from study.answer.tuning import answering, arm_label, waiting
 from study.plan import Cell, Plan
+from study.shown import visible
 from study.study_folder import StudyFolder
 from trainables import storage
 from trainables.places import Place
@@ -18,7 +19,7 @@ from trainables.places import Place
 if TYPE_CHECKING:
     from study.answer.answer import Answer
 
-FORMAT = 5
+FORMAT = 6
 """Of `answer.json`; another one is made again."""
 
 
@@ -77,7 +78,7 @@ def concluded(
     numbers = _numbers(found) | {"exploration": asdict(explored), "selected": selected}
     reports.mkdir(parents=True, exist_ok=True)
     storage.write_json(path, {"format": FORMAT, "of": key, "words": lines, **numbers})
-    storage.write(reports / "answer.md", _page(plan, lines).encode())
+    storage.write(reports / "answer.md", visible(_page(plan, lines)).encode())
     return kept(path)
 
 

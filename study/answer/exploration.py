@@ -67,7 +67,7 @@ def explore(
     digests = [t.digest for cell in trained for t in cell.trials if t.digest in results]
     variance = decompose(plan, cells, results)
     if not any(results[digest]["validation"] for digest in digests):
-        why = "without a validation benchmark nothing is selected: the test may not (law 5)"
+        why = "without a validation benchmark nothing is selected; the test must not be read"
         return Exploration((), why, variance)
     if len(digests) > MOST_TRIALS:
         return Exploration((), f"more than {MOST_TRIALS} trials were not read again", variance)

@@ -6,10 +6,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from study.answer.groups import TRAINED_IN_NONE, language_groups
 from study.answer.results import CellResult
 from study.plan import Plan
+from study.shown import typed
 from trainables.evaluation.names import best_value, digits_of, lower_is_better
 
 COLUMNS = (
@@ -99,9 +101,8 @@ def _table(
         arrow = "↓" if lower_is_better(column) else "↑"
         table.add_column(f"{headers[column]} {arrow}", justify="right", no_wrap=True)
     if len(cells) > SHOWN_CELLS:
-        table.caption = (
-            f"{len(cells) - SHOWN_CELLS} more cells: python -m study status {plan.name} --json"
-        )
+        shown_by = f"python -m study status {typed([plan.name])} --json"
+        table.caption = f"{len(cells) - SHOWN_CELLS} more cells: {shown_by}"
     for cell in cells[:SHOWN_CELLS]:
         shown = [_shown(cell.summary(column), column, best[column]) for column in columns]
         count = len(cell.fresh if cell.cell.asked else cell.results)
@@ -118,11 +119,10 @@ def _best(column: str, cells: Sequence[CellResult]) -> float | None:
     return best_value(column, means)
 
 
-def _shown(summary: tuple[float, float | None] | None, column: str, best: float | None) -> str:
+def _shown(summary: tuple[float, float | None] | None, column: str, best: float | None) -> Text:
     if summary is None:
-        return "-"
+        return Text("-")
     mean, deviation = summary
     digits = digits_of(column)
-    text = f"{mean:.{digits}f}"
-    text = f"[bold]{text}[/]" if mean == best else text
-    return text if deviation is None else f"{text} ± {deviation:.{digits}f}"
+    text = Text().append(f"{mean:.{digits}f}", "bold" if mean == best else "")
+    return text if deviation is None else text.append(f" ± {deviation:.{digits}f}")

@@ -90,7 +90,8 @@ def _comparison(finding: Finding, one: Comparison) -> str:
     lower = ", lower is better" if lower_is_better(finding.metric) else ""
     text = f"{what}: {one.effect:+.{digits}f} ({'; '.join(facts)}{lower})."
     if one.detectable is not None:
-        text += f" Detectable with 80 % power: {one.detectable:.{digits}f}. {_needed(finding, one)}"
+        text += f" Detectable with 80 % power: {one.detectable:.{digits}f}."
+        text += f" {_needed(finding, one)}" if finding.verdict == "undecided" else ""
     return f"{text} Note: {one.note}." if one.note else text
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from study.answer.asked import asked
 from study.plan import Plan
 from study.search.budget import advice
 from study.search.finite import size
+from study.shown import count_of, marked
 from study.spaces.optimize import SearchPlan
 from trainables.data import catalog
 
@@ -23,22 +24,22 @@ def announce(console: Console, plan: Plan, missing: Mapping[str, str]) -> None:
         plan: What is going to run.
         missing: Data and checkpoints that are not at hand, and where to get them.
     """
-    console.print(f"[bold]{plan.name}[/]: {plan.question}")
+    console.print(marked(plan.name, f": {plan.question}", "bold"))
     for line in _lines(plan):
         console.print(line)
     for what, why in missing.items():
-        console.print(f"[yellow]not at hand:[/] {escape(what)}: {escape(why)}")
+        console.print(marked("not at hand:", f" {what}: {why}"))
 
 
-def _lines(plan: Plan) -> Iterator[str]:
+def _lines(plan: Plan) -> Iterator[str | Text]:
     specs = list(plan.specs.values())
     test, also = specs[0].test, specs[0].also or ()
     encoders = sorted({spec.encoder.name for spec in specs})
     part = f" ({test.part})" if test.part else ""
     further = f", and on {', '.join(ref.name for ref in also)}" if also else ""
     yield (
-        f"{len(plan.cells)} cells, {len(specs)} trials; tested on {test.name}{part}{further} "
-        f"with {', '.join(encoders)}."
+        f"{count_of(len(plan.cells), 'cell')}, {count_of(len(specs), 'trial')}; "
+        f"tested on {test.name}{part}{further} with {', '.join(encoders)}."
     )
     if plan.search is not None:
         yield from searched(plan.search)
@@ -48,9 +49,10 @@ def _lines(plan: Plan) -> Iterator[str]:
             "validation benchmark."
         )
     if test.instead_of:
-        yield (
-            f"[yellow]{test.name} stands in for {test.instead_of}:[/] no public benchmark of that "
-            f"name is known, and there are no own files of one (docs/data.md)."
+        yield marked(
+            f"{test.name} stands in for {test.instead_of}:",
+            " no public benchmark of that name is known, and there are no own files of one "
+            "(docs/data.md).",
         )
     for ref in (test, *also):
         if limits := catalog.source(ref.name).cannot:
@@ -59,9 +61,10 @@ def _lines(plan: Plan) -> Iterator[str]:
     for ref in (test, *also):
         if ref.left_out is not None:
             number, of = ref.left_out
-            yield (
-                f"[yellow]Left out of the evaluation:[/] {number:,} of the {of:,} queries of "
-                f"{ref.name}, because the training data hold their questions."
+            yield marked(
+                "Left out of the evaluation:",
+                f" {number:,} of the {of:,} queries of {ref.name}, because the training data hold "
+                "their questions.",
             )
         elif ref.name in sources and not catalog.is_embedded(ref.name):
             known = "" if catalog.has_pictures(ref.name) else ", but they share no question"
@@ -69,10 +72,10 @@ def _lines(plan: Plan) -> Iterator[str]:
     for hypothesis in plan.hypotheses:
         for one in asked(plan, hypothesis):
             if one.problem:
-                yield f"[yellow]will not be known:[/] {escape(one.what)}: {escape(one.problem)}"
+                yield marked("will not be known:", f" {one.what}: {one.problem}")
 
 
-def searched(search: SearchPlan) -> Iterator[str]:
+def searched(search: SearchPlan) -> Iterator[str | Text]:
     """What a search is going to do, and what it would better do."""
     points = size(search.ranges)
     of = "" if points == float("inf") else f" of {points:g} points"
@@ -85,4 +88,4 @@ def searched(search: SearchPlan) -> Iterator[str]:
         f"validation benchmark, up to {search.trials} trials{then}."
     )
     if better := advice(search):
-        yield f"[yellow]advice:[/] {escape(better)}"
+        yield marked("advice:", f" {better}")

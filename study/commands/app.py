@@ -6,8 +6,6 @@ import gc
 import sys
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from typer.exceptions import TyperException
 
 from study.commands import (
@@ -24,6 +22,7 @@ from study.commands import (
     ui,
 )
 from study.commands.end import resume_command
+from study.shown import PlainConsole, decoded, marked
 from trainables.errors import UserError
 
 app = typer.Typer(
@@ -54,7 +53,7 @@ def main(arguments: list[str]) -> int:
     """
     # Ten thousand trials are a million objects, none of them a cycle: look for those less often
     gc.set_threshold(100_000, 20, 20)
-    errors = Console(stderr=True, soft_wrap=True)
+    errors = PlainConsole(stderr=True, soft_wrap=True)
     if sys.platform not in ("linux", "darwin"):
         errors.print("This runs on Linux; on Windows use WSL2.", style="red")
         return 2
@@ -62,16 +61,26 @@ def main(arguments: list[str]) -> int:
         errors.print("macOS is supported as well as we can without testing it; Linux is tested.")
     try:
         outcome = typer.main.get_command(app).main(
-            arguments, prog_name="study", standalone_mode=False
+            [*map(decoded, arguments)], prog_name="study", standalone_mode=False
         )
     except UserError as error:
-        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        errors.print(marked("error:", f" {error}", "red"))
+        return 2
+    except UnicodeEncodeError as error:
+        text = error.object[error.start : error.end]
+        errors.print(
+            marked(
+                "error:",
+                f" {text!r} cannot be written in this locale's {error.encoding}; set PYTHONUTF8=1",
+                "red",
+            )
+        )
         return 2
     except typer.Exit as stop:
         return stop.exit_code
     except TyperException as error:
         message = getattr(error, "format_message", error.__str__)()
-        errors.print(f"[red]error:[/] {escape(message)}", highlight=False)
+        errors.print(marked("error:", f" {message}", "red"))
         return 2
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.launch.session import remove_dead_sessions
+from study.shown import PlainConsole
 from trainables import places
 from trainables.errors import UserError
 from trainables.places import Place
@@ -30,7 +29,7 @@ def clean(
     cache. Nothing is removed of a trial that is not committed: its checkpoint is what a later run
     goes on from.
     """
-    console = open_console()
+    console = PlainConsole()
     home = Home.open(root, state)
     if isinstance(home.root, Path) and not home.root.is_dir():
         raise UserError(f"--root {root}: no such folder")
@@ -43,14 +42,14 @@ def clean(
     for path, why in [*temporary, *rubbish(home.root, weights)]:
         size = places.size(path)
         total += size
-        console.print(f"{size / 1e6:10.1f} MB  {escape(str(path))}  {why}")
+        console.print(f"{size / 1e6:10.1f} MB  {path}  {why}")
         if not dry_run:
             places.remove(path)
     for entry in home.cache.entries():
         if home.cache.remove(entry.name, dry_run):
             total += entry.size
             path = home.cache.folder / entry.name
-            console.print(f"{entry.size / 1e6:10.1f} MB  {escape(str(path))}  can be made again")
+            console.print(f"{entry.size / 1e6:10.1f} MB  {path}  can be made again")
     verb = "would be freed" if dry_run else "freed"
     console.print(f"{total / 1e6:10.1f} MB  {verb}")
     return 0

@@ -10,17 +10,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from study.answer.groups import language_groups, metric_of
 from study.answer.results import by_cell
 from study.answer.table import COLUMNS
 from study.answer.tuning import answering
-from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.committed import committed_results, each_committed
 from study.plan import Cell, Plan
+from study.shown import PlainConsole, typed
 from trainables.errors import UserError
 from trainables.evaluation.names import digits_of, lower_is_better
 
@@ -82,13 +82,13 @@ def compare(
         found = {"first": first, "second": second, "differ": differ}
         typer.echo(json.dumps(found | {"rows": [asdict(row) for row in rows]}, indent=1))
         return 0
-    console = open_console()
-    console.print(f"A is [bold]{escape(first)}[/], B is [bold]{escape(second)}[/]")
+    console = PlainConsole()
+    console.print(Text.assemble("A is ", (first, "bold"), ", B is ", (second, "bold")))
     for line in differ:
-        console.print(f"  {escape(line)}")
+        console.print(f"  {line}")
     console.print(_table(rows))
     for line in _remarks(rows):
-        console.print(escape(line))
+        console.print(line)
     return 0
 
 
@@ -97,7 +97,9 @@ def _side(home: Home, text: str) -> Side:
     plan = home.plan(name)
     results = committed_results(home.root, plan.specs)
     if not results:
-        raise UserError(f"{name}: no trial has a result yet; python -m study status {name}")
+        raise UserError(
+            f"{name}: no trial has a result yet; python -m study status {typed([name])}"
+        )
     return Side(plan, arm, tuple(answering(plan, by_cell(plan, dict(results)))), results)
 
 
@@ -164,6 +166,8 @@ def _differences(sides: Sequence[Side], arms: Sequence[tuple[str, Arm, Arm]]) ->
         [json.loads(side.plan.specs[cell.trials[0].digest].canonical()) for cell in arm.cells]
         for side, arm in zip(sides, arms[0][1:], strict=True)
     )
+    if any(spec.get("sampling") == "hybrid" for spec in (*first, *second)):
+        first, second = (list(map(_by_ratio, specs)) for specs in (first, second))
     lines = []
     for key in sorted({key for spec in (*first, *second) for key in spec} - {"seed"}):
         before, after = (
@@ -178,6 +182,14 @@ def _differences(sides: Sequence[Side], arms: Sequence[tuple[str, Arm, Arm]]) ->
     if len(first) > 1 or len(second) > 1:
         more.append(f"A is the mean of {len(first)} cells, B of {len(second)}")
     return [*lines[:CHANGES], *more]
+
+
+def _by_ratio(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The ends of the mixing ratio as hybrid has them, beside others of its values."""
+    ends = {"X-X": 1, "X-Y": 0}
+    if spec.get("sampling") not in ends:
+        return spec
+    return {**spec, "sampling": "hybrid", "alpha": ends[spec["sampling"]]}
 
 
 def _brief(value: Any) -> str:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from study.commands.console import console as open_console
+from study.shown import PlainConsole, marked, typed
 from trainables.data import catalog, inspect
 from trainables.data.fetch import fetch as fetch_files
 from trainables.data.source import Hub
@@ -23,14 +22,14 @@ Languages = Annotated[str | None, typer.Option(help="BCP-47 codes, such as sw,yo
 @app.command("list")
 def list_sources() -> int:
     """List every source, one a line."""
-    console = open_console()
+    console = PlainConsole()
     table = Table(box=None, pad_edge=False)
     for column in ("name", "kind", "languages", "relevance judged in", "licence", "what it is"):
         table.add_column(column, overflow="fold")
     for source in catalog.table().values():
         count = str(len(source.languages)) if source.languages else "of the files"
         row = (source.name, source.kind, count, source.relevance, source.licence, source.about)
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table)
     return 0
 
@@ -38,7 +37,7 @@ def list_sources() -> int:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="Name of a source.")]) -> int:
     """Show all that is known of one source: licence, files, where to get them, what it can say."""
-    console = open_console()
+    console = PlainConsole()
     source = catalog.source(name)
     facts = {
         "name": source.name,
@@ -65,7 +64,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a source.")]) -> int:
     table.add_column()
     table.add_column(overflow="fold")
     for key, value in facts.items():
-        table.add_row(key, escape(value))
+        table.add_row(key, value)
     console.print(table)
     return 0
 
@@ -79,7 +78,7 @@ def check(
 
     Exit 1 where something is malformed or differs from what is known.
     """
-    console = open_console()
+    console = PlainConsole()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the one that holds a source's files")
     sources = [catalog.source(name)] if name else inspect.recognised(folder)
@@ -92,11 +91,12 @@ def check(
         )
     bad = False
     for source in sources:
-        console.print(f"[bold]{source.name}[/]: {escape(source.about)}")
+        console.print(marked(source.name, f": {source.about}", "bold"))
         findings = inspect.check(source, folder)
         for finding in findings:
             bad |= finding.state in ("differs", "malformed")
-            console.print(f"  {finding.subject}: {finding.state}: {escape(finding.detail)}")
+            state = "" if finding.state == "read" else f" {finding.state}:"
+            console.print(f"  {finding.subject}:{state} {finding.detail}")
         # recognised by something that is there: then all of it is meant to be
         bad |= all(finding.state == "not at hand" for finding in findings)
     return 1 if bad else 0
@@ -109,13 +109,13 @@ def fetch(
     languages: Languages = None,
 ) -> int:
     """Download a source's files into DIR/NAME: the only command that downloads data."""
-    console = open_console()
+    console = PlainConsole()
     source = catalog.source(name)
     wanted = [word.strip() for word in languages.split(",")] if languages else None
-    console.print(f"{source.name} is under {escape(source.licence)}; {escape(source.sizes)}.")
+    console.print(f"{source.name} is under {source.licence}; {source.sizes}.")
     for line in fetch_files(source, to / name, wanted):
-        console.print(f"  {escape(line)}")
-    console.print(f"Fetched; use it with --benchmark {name} --data-dir {escape(str(to))}")
+        console.print(f"  {line}")
+    console.print(f"Fetched; use it with --benchmark {name} --data-dir {typed([str(to)])}")
     return 0
 
 

@@ -7,26 +7,27 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.typed import Typed, tier_of
-from study.cost.needs import needs
+from study.cost.needs import Need, needs
 from study.doctor.finding import Finding
 from study.doctor.visit import visit
 from study.planning import make_plan
 from study.search.wanted import wanted
+from study.shown import PlainConsole, marked
 from trainables.places import Place
 
-SIGNS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
+STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def doctor(
     space: Annotated[
         str | None, typer.Option(help="A space whose data and checkpoints are looked for.")
     ] = None,
-    tier: Annotated[str, typer.Option(help="With --space: demo or full.")] = "full",
+    tier: Annotated[
+        str | None, typer.Option(help="With --space: demo or full; full if unset.")
+    ] = None,
     benchmark: Annotated[str | None, typer.Option(help="As for run.")] = None,
     encoder: Annotated[str | None, typer.Option(help="As for run.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="As for run.")] = None,
@@ -43,9 +44,9 @@ def doctor(
     """
     tier_of(tier, {})
     folders: list[str] = []
-    absent: list[str] = []
+    absent: list[Need] = []
     if space is not None:
-        typed = Typed.read(space, tier, benchmark, encoder, assign)
+        typed = Typed.read(space, tier, benchmark, encoder, assign, default="full")
         plan, places = make_plan(
             typed.space,
             space,
@@ -57,7 +58,7 @@ def doctor(
         )
         needed = needs(plan, places)
         folders = [need.place for need in needed if need.place not in (None, "embedded")]
-        absent = [str(need) for need in needed if need.place is None]
+        absent = [need for need in needed if need.place is None]
     home = Home.open(root, state)
     made = unmade(home.root)
     try:
@@ -89,12 +90,12 @@ def show(findings: list[Finding], as_json: bool) -> None:
         content = {"problems": problems, "findings": [found.to_json() for found in findings]}
         typer.echo(json.dumps(content, indent=1))
         return
-    console = open_console()
+    console = PlainConsole()
     for found in findings:
         where = "" if found.where == "all" else f" {found.where}:"
-        line = f"{SIGNS[found.state]} {found.check}:{escape(where)} {escape(found.says)}"
-        console.print(line, soft_wrap=True)
+        said = f" {found.check}:{where} {found.says}"
+        console.print(marked(f"{found.state:7}", said, STYLES[found.state]), soft_wrap=True)
         if found.remedy:
-            console.print(f"          {escape(found.remedy)}", soft_wrap=True)
+            console.print(f"          {found.remedy}", soft_wrap=True)
     count = "1 problem" if problems == 1 else f"{problems} problems"
-    console.print(f"[red]{count}[/]" if problems else "[green]Ready.[/]")
+    console.print(marked(count, "", "red") if problems else marked("Ready.", "", "green"))

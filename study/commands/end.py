@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import TYPE_CHECKING
-
-from rich.markup import escape
 
 from study.answer.conclusion import conclude
 from study.answer.results import by_cell
@@ -16,6 +13,7 @@ from study.commands.stopped import stopped, stopped_lines
 from study.report.written import write_report
 from study.search.outcome import outcome
 from study.search.seen import history_of
+from study.shown import count_of, decoded, marked, typed
 from trainables.errors import redacted
 
 if TYPE_CHECKING:
@@ -38,9 +36,11 @@ def tell_end(driver: Driver, root: str) -> int:
     for table in tables(plan, by_cell(plan, driver.results, early)):
         console.print(table)
     for line in conclude(plan, folder, driver.root, driver.results):
-        console.print(escape(line))
-    for line in [*map(escape, stopped_lines(plan, early)), *remarks(plan, driver.results)]:
         console.print(line)
+    for line in stopped_lines(plan, early):
+        console.print(line)
+    for remark in remarks(plan, driver.results):
+        console.print(remark)
     if driver.results:
         place = write_report(plan, folder, driver.root, driver.results)
         console.print(f"Report: {place / 'report.html'}", soft_wrap=True)
@@ -49,17 +49,22 @@ def tell_end(driver: Driver, root: str) -> int:
         seen = driver.seen()
         history = history_of(plan, seen.results, seen.ended, seen.reached)
         for line in outcome(plan, history, driver.results, driver.over):
-            console.print(escape(line))
+            console.print(line)
     if left or (plan.search is not None and not driver.over):
         console.print(
-            f"interrupted with {left or 'further'} trials left; resume with\n  {resume_command()}"
+            f"interrupted with {count_of(left, 'trial') if left else 'further trials'} left; "
+            f"resume with\n  {resume_command()}",
+            soft_wrap=True,
         )
         return 130
     if counts["failed"]:
+        status = ["python", "-m", "study", "status", plan.name, "--root", root]
         console.print(
-            f"[red]{counts['failed']} trials failed[/]: "
-            f"python -m study status {plan.name} --root {root} says why; "
-            "add --retry failed to run them again"
+            marked(
+                f"{count_of(counts['failed'], 'trial')} failed:",
+                f" {typed(status)} says why; add --retry failed to run them again",
+                "red",
+            )
         )
         return 1
     return 0
@@ -68,4 +73,4 @@ def tell_end(driver: Driver, root: str) -> int:
 def resume_command() -> str:
     """The command that was typed, to be typed again; secrets of URLs left out."""
     words = ["python", *([] if sys.argv[0].endswith("run.py") else ["-m"]), *sys.argv]
-    return shlex.join(map(redacted, words))
+    return typed(map(redacted, map(decoded, words)))

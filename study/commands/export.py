@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from study.answer.table import COLUMNS
-from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.reproduce import find_trial, train_again
+from study.shown import PlainConsole
 from trainables.errors import UserError
 from trainables.places import Place, files_under
 from trainables.spec import Spec
@@ -60,7 +60,7 @@ def export(
     state: State = None,
 ) -> int:
     """Write a trial's encoder for transformers and sentence-transformers, with a model card."""
-    console = open_console()
+    console = PlainConsole()
     home = Home.open(root, state)
     folder = find_trial(home.root, digest)
     try:

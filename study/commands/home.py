@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from study.ledger_file import sqlite_url
 from study.plan import Plan
 from study.study_folder import StudyFolder, study_names
 from trainables.cache import Cache
@@ -62,7 +63,7 @@ class Home:
 
     def ledger_url(self, chosen: str | None) -> str:
         """The storage that was asked for, or a file in the state folder."""
-        return chosen or f"sqlite:///{self.state}/ledger.db"
+        return chosen or sqlite_url(self.state / "ledger.db")
 
     def study(self, name: str) -> StudyFolder:
         """The folder of a study."""

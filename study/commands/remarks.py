@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 
 from study.plan import Plan
+from study.shown import count_of, marked
 
 
-def remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:
     """Changed memory layouts (law 1), texts and answers cut off; the answer has law 6's marks."""
     changed = [digest for digest, result in results.items() if result.get("layout_changed")]
     if changed:
         labels = plan.labels
         names = sorted({labels[digest] for digest in changed})
-        yield (
-            f"[yellow]layout changed:[/] {len(changed)} trials ran with smaller micro-batches "
-            f"after they were out of memory, in {escape(', '.join(names))}"
+        yield marked(
+            "layout changed:",
+            f" {count_of(len(changed), 'trial')} ran with smaller micro-batches after running out "
+            f"of memory, in {', '.join(names)}",
         )
     yield from _unread(plan, results)
 
 
-def _unread(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _unread(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:
     """What each encoder never reads of the benchmarks, because its texts are limited."""
     said: set[tuple[str, str]] = set()
     for digest, result in results.items():
@@ -42,10 +44,10 @@ def _unread(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[st
                 if cut
             ]
             if parts:
-                yield (
-                    f"[yellow]cut off:[/] {escape(spec.encoder.name)} reads "
-                    f"{spec.encoder.max_passage_tokens} tokens of a passage of {name}, and loses "
-                    f"the end of {' and '.join(parts)}"
+                yield marked(
+                    "cut off:",
+                    f" {spec.encoder.name} reads {spec.encoder.max_passage_tokens} tokens of a "
+                    f"passage of {name}, and loses the end of {' and '.join(parts)}",
                 )
 
 

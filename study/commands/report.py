@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State
 from study.committed import committed_results
 from study.report.written import write_report
+from study.shown import PlainConsole
 
 
 def report(
@@ -23,5 +23,5 @@ def report(
     results = committed_results(home.root, plan.specs)
     place = write_report(plan, home.study(name), home.root, results)
     for file in ("report.html", "report.md", "report.json", "report.csv"):
-        open_console().print(str(place / file), soft_wrap=True)
+        PlainConsole().print(str(place / file), soft_wrap=True)
     return 0

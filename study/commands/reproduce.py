@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root
+from study.shown import PlainConsole, marked
 from trainables.cache import Cache
 from trainables.errors import UserError
 from trainables.failures import TrialFailedError
@@ -36,7 +35,7 @@ def reproduce(
 
     Exit code 0: all numbers and ranks are equal to the last digit; 1: some differ.
     """
-    console = open_console()
+    console = PlainConsole()
     folder = find_trial(Home.open(root).root, digest)
     try:
         spec = folder.spec()
@@ -53,7 +52,7 @@ def reproduce(
         again = train_again(folder, spec, scratch, elsewhere)
         now, looked_again = _committed(again), rungs_of(again)
     except TrialFailedError as failure:
-        console.print(f"[red]failed[/] again, {failure.reason}: {escape(str(failure))}")
+        console.print(marked("failed", f" again, {failure.reason}: {failure}", "red"))
         return 1
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -69,7 +68,7 @@ def reproduce(
         return 1 if lines else 0
     lines = differences(before, now)
     for line in lines:
-        console.print(escape(line))
+        console.print(line)
     if not lines:
         console.print("Every number and every rank is equal, to the last digit.")
     return 1 if lines else 0

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from study import ledger_file
 from study.answer.conclusion import conclude
 from study.commands.announce import announce
-from study.commands.console import console as open_console
 from study.commands.devices import choose_device, refuse_layout
 from study.commands.end import tell_end
 from study.commands.home import ROOT, Home, Root, State, Storage
@@ -24,9 +23,11 @@ from study.prepared import Prepared, prepare
 from study.report.written import write_report
 from study.search import start
 from study.search.wanted import wanted
+from study.shown import PlainConsole, count_of, marked
 from study.spaces.optimize import SAMPLERS
+from study.spaces.schema import space_names
 from study.study_folder import StudyFolder
-from study.weights import drop_all_but_best
+from study.weights import drop_all_but_best, lone_encoder
 from trainables import storage
 from trainables.errors import UserError
 from trainables.spec import Execution
@@ -44,7 +45,9 @@ RETRIED = ("failed", "pruned")
 
 
 def run(
-    space: Annotated[str, typer.Option(help="Name of a space, or a path ending in .yaml.")],
+    space: Annotated[
+        str | None, typer.Option(help="Name of a space, or a path ending in .yaml.")
+    ] = None,
     tier: Annotated[
         str | None, typer.Option(help="demo or full; by default what benchmark and encoder ask.")
     ] = None,
@@ -96,7 +99,11 @@ def run(
         float | None, typer.Option(min=1, help="Seconds that one attempt at a trial may take.")
     ] = None,
     keep: Annotated[
-        str, typer.Option(help="Fine-tuned encoders to keep: best, all or none.")
+        str,
+        typer.Option(
+            help="Fine-tuned encoders to keep: best (by validation; without it the first trial's), "
+            "all or none."
+        ),
     ] = "best",
     cache_gb: Annotated[
         float | None, typer.Option(min=0, help="Most that the shared cache may hold; 20 if unset.")
@@ -113,7 +120,11 @@ def run(
 
     The same command again resumes: nothing already known runs twice.
     """
-    console = open_console()
+    console = PlainConsole()
+    if space is None:
+        raise UserError(
+            f"--space: name one of {', '.join(space_names())}, or the path of a .yaml file"
+        )
     _refuse(retry, keep, None if dry_run or address else accelerator)
     typed = Typed.read(space, tier, benchmark, encoder, assign)
     refuse_layout(ranks, nodes, cluster=dry_run or address is not None)
@@ -169,11 +180,15 @@ def run(
         needs=_gpu_bytes(prepared, places, execution),
         accelerator=accelerator,
     )
+    if address is None and "RAY_ADDRESS" in os.environ:
+        console.print(marked("note:", " RAY_ADDRESS is not followed; --address auto follows it"))
     with folder.lease():
         plan = prepared.save(folder, home.root)
         driver = _driver(console, plan, prepared, home, folder, storage_url, tracking_uri)
         _drive(driver, orders, retry)
         drop_all_but_best(driver)
+    if said := lone_encoder(driver, keep):
+        console.print(said)
     return tell_end(driver, root)
 
 
@@ -194,7 +209,7 @@ def _readable(console: Console, folder: StudyFolder, asked: Plan) -> Plan | None
     """The plan on disk; one that cannot be believed is moved out of the way, and said to be."""
     before, note = folder.plan_or_aside(asked)
     if note:
-        console.print(f"[yellow]note:[/] {escape(note)}")
+        console.print(marked("note:", f" {note}"))
     return before
 
 
@@ -212,7 +227,7 @@ def _tell_cost(
     for cell in prepared.plan.cells:
         console.print(f"  {cell.label}: {' '.join(trial.digest for trial in cell.trials)}")
     for line in forecast(prepared.foreseen(), places, execution, workers, accelerator):
-        console.print(escape(line))
+        console.print(line)
 
 
 def _ensure_usable(console: Console, home: Home, folder: StudyFolder, *, databases: bool) -> None:
@@ -263,7 +278,10 @@ def _drive(driver: Driver, orders: Orders, retry: str | None) -> None:
     if retry == "pruned":
         driver.folder.exempt_all(driver.folder.pruned())
     if found := driver.reconcile():
-        driver.console.print(f"{found} trials were already known from committed folders.")
+        were = "was" if found == 1 else "were"
+        driver.console.print(
+            f"{count_of(found, 'trial')} {were} already known from committed folders."
+        )
     if retry == "failed":
         driver.retry_failed()
     driver.tell_view()

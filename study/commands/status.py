@@ -6,18 +6,17 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from study.answer.conclusion import conclude
 from study.answer.results import best_cell, by_cell
 from study.answer.table import tables
-from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State, Storage
 from study.commands.remarks import remarks
 from study.commands.stopped import stopped, stopped_lines, where
 from study.committed import committed_results
-from study.plan import Plan
+from study.plan import Plan, label_of
 from study.search.outcome import best_found
+from study.shown import PlainConsole, count_of, marked
 
 
 def status(
@@ -37,23 +36,24 @@ def status(
     if as_json:
         typer.echo(json.dumps(report, indent=1))
         return 0
-    console = open_console()
+    console = PlainConsole()
     counts = ", ".join(f"{report[s]} {s}" for s in ("complete", "failed", "pruned", "running"))
-    console.print(f"[bold]{name}[/]: {report['planned']} trials planned; {counts}")
+    console.print(
+        marked(name, f": {count_of(report['planned'], 'trial')} planned; {counts}", "bold")
+    )
     for trial in report["trials"]:
         if trial["state"] == "failed":
-            console.print(
-                f"  failed {trial['digest']} {trial['params']}: {escape(trial['reason'])}"
-            )
+            label = label_of(trial["params"])
+            console.print(f"  failed {trial['digest']} {label}: {trial['reason']}")
     results = committed_results(home.root, plan.specs)
     early = stopped(plan, home.study(name), results)
     cells = by_cell(plan, results, early)
     for table in tables(plan, cells):
         console.print(table)
     for line in conclude(plan, home.study(name), home.root, results):
-        console.print(escape(line))
+        console.print(line)
     for line in stopped_lines(plan, early):
-        console.print(escape(line))
+        console.print(line)
     for line in [*report["notes"], *remarks(plan, results)]:
         console.print(line)
     return 0

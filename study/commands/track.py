@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from study.answer.conclusion import conclude
-from study.commands.console import console as open_console
 from study.commands.home import ROOT, Home, Root, State, Storage
 from study.committed import committed_results
+from study.shown import PlainConsole, count_of, marked
 
 
 def track(
@@ -28,7 +27,7 @@ def track(
     from study.ledger_rows import Row
     from study.view import View
 
-    console = open_console()
+    console = PlainConsole()
     home = Home.open(root, state)
     plan = home.plan(name)
     ledger = Ledger(home.ledger_url(storage_url), plan.name)
@@ -38,7 +37,7 @@ def track(
     view = View(plan, home.root, tracking_uri, folder.marks(), home.state)
     view.told()
     for note in [*ledger.notes, *view.notes]:
-        console.print(f"[yellow]note:[/] {escape(note)}")
+        console.print(marked("note:", f" {note}"))
     failures, stopped = folder.failures(), folder.pruned()
     for cell in plan.cells:
         for trial in cell.trials:
@@ -52,6 +51,6 @@ def track(
             elif said := row.reason or failures.get(trial.digest):
                 view.failed(replace(row, state="failed", reason=said))
     conclude(plan, folder, home.root, results)  # which the view shows too
-    console.print(f"{len(results)} committed trials of {name} told to MLflow.")
+    console.print(f"{count_of(len(results), 'committed trial')} of {name} told to MLflow.")
     view.close(console, {})
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from study.spaces.schema import Space, Tier, load_space, parse_assignments
+from study.spaces.schema import Space, Tier, load_space, parse_assignments, refuse_several
 from trainables.data import catalog
 from trainables.encoders import catalog as encoders
 from trainables.errors import UserError
@@ -34,21 +34,31 @@ class Typed:
         benchmark: str | None,
         encoder: str | None,
         assignments: Sequence[str] | None,
+        default: Tier | None = None,
     ) -> Typed:
-        """Understand what was typed; no tier is the one that benchmark and encoder ask for.
+        """Understand what was typed.
+
+        Without a tier it is `default`, or the one that benchmark and encoder ask for; of a space
+        that has one tier alone, that one.
 
         Raises:
             UserError: No such tier or space, or a setting that is not `KEY=VALUE`.
         """
         settings: dict[str, Any] = parse_assignments(list(assignments or ()))
-        settings |= {k: v for k, v in (("benchmark", benchmark), ("encoder", encoder)) if v}
-        chosen, loaded = tier_of(tier, settings), load_space(space)
+        for key, value in (("benchmark", benchmark), ("encoder", encoder)):
+            if value and key in settings:
+                raise UserError(f"--{key} {value}: --set {key}={settings[key]} is given too")
+            settings |= {key: value} if value else {}
+        loaded = load_space(space)
+        chosen = tier_of(tier or default, settings)
+        if tier is None and len(loaded.tiers) == 1:
+            [chosen] = loaded.tiers
         if chosen not in loaded.tiers:
-            asked = "" if tier else ", which a real benchmark or encoder asks for"
             raise UserError(
-                f"--space {space}: it has no tier {chosen}{asked}; add one to its tiers, or choose "
-                f"--tier {' or '.join(loaded.tiers)}"
+                f"--space {space}: it has no tier {chosen}; add one to its tiers, or choose "
+                f"--tier {' or '.join(loaded.tiers) or 'demo'}"
             )
+        refuse_several(settings, loaded, chosen, space)
         return cls(loaded, chosen, settings)
 
 

@@ -22,6 +22,8 @@ from urllib.parse import quote
 import typer
 
 from study.commands.home import ROOT, Home, Root, State
+from study.ledger_file import sqlite_url
+from study.shown import PlainConsole
 from trainables.errors import UserError
 
 MAX_COMPARED = 100
@@ -48,17 +50,17 @@ def ui(
     ] = False,
 ) -> int:
     """Show the studies of a root in MLflow's web pages, until Ctrl-C."""
-    folder = Home.open(root, state).state
+    console, folder = PlainConsole(soft_wrap=True), Home.open(root, state).state
     with ExitStack() as servers:
         if optuna:
             dashboard = servers.enter_context(serving_ledger(folder, host))
-            typer.echo(
+            console.print(
                 f"Optuna's dashboard answers at {dashboard}; states only, figures come from folders"
             )
         address = servers.enter_context(serving(folder, port, host))
-        typer.echo(f"MLflow answers at {address} (stop it with Ctrl-C)")
+        console.print(f"MLflow answers at {address} (stop it with Ctrl-C)")
         for study in links(folder, address):
-            typer.echo(f"\n{study.name}\n  charts  {study.charts}\n  runs    {study.runs}")
+            console.print(f"\n{study.name}\n  charts  {study.charts}\n  runs    {study.runs}")
         try:
             while True:
                 time.sleep(3600)
@@ -83,7 +85,7 @@ def serving(root: Path, port: int, host: str) -> Iterator[str]:
     port = free_port(host, port)
     command = [
         *(sys.executable, "-m", "mlflow", "ui", "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{store}"),
+        *("--backend-store-uri", sqlite_url(store)),
         *("--artifacts-destination", (store.parent / "mlartifacts").as_uri()),
         *("--host", host, "--port", str(port)),
     ]
@@ -100,8 +102,8 @@ def serving_ledger(root: Path, host: str) -> Iterator[str]:
     """
     if find_spec("optuna_dashboard") is None:
         raise UserError(
-            "--optuna: Optuna's dashboard is not installed: pip install "
-            "'hybrid-batch-study[dashboard]'"
+            "--optuna: Optuna's dashboard is not installed; in the repository: pip install "
+            "'.[dashboard]'"
         )
     ledger = root.resolve() / "ledger.db"
     if not ledger.is_file():
@@ -109,7 +111,7 @@ def serving_ledger(root: Path, host: str) -> Iterator[str]:
     port = free_port(host, 0)
     command = [
         *(sys.executable, "-c", "from optuna_dashboard._cli import main; main()"),
-        *(f"sqlite:///{ledger}", "--host", host, "--port", str(port)),
+        *(sqlite_url(ledger), "--host", host, "--port", str(port)),
     ]
     with _answering(command, root.resolve() / "optuna-ui.log", host, port, "/") as address:
         yield address

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.plan import Plan
+from study.shown import count_of
 from trainables.spec import Spec
 
 COSTLY = {
@@ -93,12 +94,12 @@ def _label(spec: Spec, differing: set[str]) -> str:
         return f"{spec.encoder.name}, untrained, {spec.test.name}"
     words = [spec.encoder.name, f"batch {spec.batch_size}", f"{spec.steps} steps"]
     if "languages" in differing:
-        words.append(f"{len(spec.languages or ())} languages")
+        words.append(count_of(len(spec.languages or ()), "language"))
     if "test" in differing:
         words.append(spec.test.name)
     if "train" in differing and spec.train is not None:
         words.append(f"trained on {spec.train.name}")
     for key in ("hard_negatives", "max_rows", "evaluate_every"):
         if key in differing and (value := getattr(spec, key)) is not None:
-            words.append(f"{key} {value}")
+            words.append(f"{value} rows" if key == "max_rows" else f"{key} {value}")
     return ", ".join(words)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from study.cost.needs import Need
 from study.doctor.facts import SOURCES, Facts
 from study.doctor.finding import Finding, ok, problem, warning
 from study.doctor.ports import Listener
@@ -172,7 +173,7 @@ def ports(machines: Mapping[str, Facts]) -> Iterator[Finding]:
             yield ok("ports", where, f"{said}; {other} of other programs" if other else said)
 
 
-def data(machines: Mapping[str, Facts], missing: Sequence[str]) -> Iterator[Finding]:
+def data(machines: Mapping[str, Facts], missing: Sequence[Need]) -> Iterator[Finding]:
     """Checkpoints and data of a space, where trials will read them.
 
     Args:
@@ -180,7 +181,8 @@ def data(machines: Mapping[str, Facts], missing: Sequence[str]) -> Iterator[Find
         missing: What no folder was found for, each with how to get it.
     """
     for need in missing:
-        yield problem("data", "all", need, "fetch it, or name its folder with --data-dir")
+        option = "--encoder" if need.kind == "checkpoint" else "--data-dir"
+        yield problem("data", "all", str(need), f"fetch it, or name its folder with {option}")
     for where, facts in machines.items():
         for folder in facts.missing:
             remedy = "copy or mount it there under the same path (file_mounts, NFS)"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study import ledger_file
+from study.cost.needs import Need
 from study.doctor import checks
 from study.doctor.checks import Clock
 from study.doctor.facts import Facts, examine, seen
@@ -17,7 +18,7 @@ from trainables.places import Place
 
 
 def visit(
-    root: Place, state: Path, folders: Sequence[str], absent: Sequence[str], address: str | None
+    root: Place, state: Path, folders: Sequence[str], absent: Sequence[Need], address: str | None
 ) -> list[Finding]:
     """Everything that can be found.
 

@@ -55,7 +55,6 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
             "execution": orders.execution.to_json(),
             "launch": uuid.uuid4().hex,
             "timeout": orders.timeout,
-            "keep_weights": orders.keep_weights,
             "work": orders.work,
             "metric": orders.pruning.metric if orders.pruning else "",
             "cache": str(orders.state / "cache"),
@@ -66,9 +65,7 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, placed.request),
             tune_config=tune.TuneConfig(
-                search_alg=PlanSearcher(
-                    source, common, listener, orders.pruning, scheduler.stopped
-                ),
+                search_alg=PlanSearcher(source, common, listener, orders, scheduler.stopped),
                 scheduler=scheduler,
                 num_samples=source.most,
                 max_concurrent_trials=placed.workers,

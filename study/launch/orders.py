@@ -18,11 +18,19 @@ PRUNED = "pruned"
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to run; a `whole` one has no rungs at which it could be stopped."""
+    """One trial to run.
+
+    Attributes:
+        digest: Of its spec.
+        spec: What it is.
+        whole: It has no rungs at which it could be stopped.
+        candidate: Its encoder may be the best, which `--keep best` keeps.
+    """
 
     digest: str
     spec: Spec
     whole: bool = False
+    candidate: bool = True
 
 
 class Wait:
@@ -134,7 +142,6 @@ class Orders:
     needs: Mapping[str, float] = field(default_factory=dict)
     accelerator: str | None = None
 
-    @property
-    def keep_weights(self) -> bool:
-        """Whether trials leave their encoders: which is best is known at the end."""
-        return self.keep != "none"
+    def keeps(self, job: Job) -> bool:
+        """Whether a trial leaves its encoder: which is best is known at the end."""
+        return self.keep == "all" or (self.keep == "best" and job.candidate)

@@ -13,9 +13,8 @@ from ray.tune.search import Searcher
 
 from study.launch.adapter import FAILED, last_word, timed_out
 from study.launch.losses import Losses
-from study.launch.orders import PRUNED, Jobs, Listener, Progress, Wait
+from study.launch.orders import PRUNED, Jobs, Listener, Orders, Progress, Wait
 from study.launch.patience import Patience
-from study.search.judge import Pruning
 from trainables.failures import Reason
 from trainables.places import as_place
 from trainables.trial_folder import TrialFolder
@@ -37,7 +36,7 @@ class PlanSearcher(Unpickled, Searcher):
         jobs: Jobs,
         common: Mapping[str, Any],
         listener: Listener,
-        pruning: Pruning | None = None,
+        orders: Orders,
         stopped: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Keep what every trial's configuration has in common.
@@ -46,11 +45,11 @@ class PlanSearcher(Unpickled, Searcher):
             jobs: Where trials come from.
             common: Of every trial's configuration.
             listener: Told of starts and ends.
-            pruning: Which rungs trials have.
+            orders: Which rungs trials have, and which leave their encoders.
             stopped: Why the scheduler stopped a trial, by Tune's name of it, as soon as it did.
         """
         super().__init__()
-        self.pruning, self.stopped = pruning, stopped
+        self.orders, self.stopped = orders, stopped
         self.jobs = jobs
         self.common = dict(common)
         self.listener = listener
@@ -65,10 +64,11 @@ class PlanSearcher(Unpickled, Searcher):
             return None
         self.running[trial_id] = job.digest
         self.listener.started(job.digest)
-        pruning = None if job.whole else self.pruning
+        pruning = None if job.whole else self.orders.pruning
         rungs = pruning.fidelity.rungs_of(job.spec) if pruning else ()
         spec = job.spec.model_dump_json(exclude_none=True)
-        return self.common | {"digest": job.digest, "spec": spec, "rungs": list(rungs)}
+        own = {"digest": job.digest, "spec": spec, "rungs": list(rungs)}
+        return self.common | own | {"keep_weights": self.orders.keeps(job)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

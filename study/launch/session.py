@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -18,6 +19,9 @@ from trainables.errors import UserError
 
 LONGEST_TEMPORARY = 40
 """Characters of Ray's folder: its sockets' full paths must fit the system's 107."""
+
+PLAIN = re.compile(r"[\w./+=@-]+", re.ASCII)
+"""A path that stays what it is where Ray and Arrow take it for a URL."""
 
 SYSTEM_PREFIX = "study-"
 """Of folders in the system's temporary folder."""
@@ -118,6 +122,8 @@ def _start(processors: int, temporary: Path) -> None:
     for _ in range(STARTS):
         try:
             ray.init(
+                # not the cluster that RAY_ADDRESS names: only --address does
+                address="local",
                 num_cpus=processors,
                 include_dashboard=False,
                 log_to_driver=False,
@@ -186,13 +192,15 @@ def remove_dead_sessions(state: Path, dry_run: bool = False) -> list[Path]:
 
 
 def _short_folder(state: Path) -> tuple[Path, TextIO]:
-    """A fresh folder under `state`, or in the system's temporary folder where that is too deep.
+    """A fresh folder under `state`, or in the system's temporary folder.
 
+    The latter where the path of the former is too long, or holds what means something in a URL.
     Also the lock in it that says for as long as this process lives that it is in use.
     """
     remove_dead_sessions(state)
     inside = state / "tmp"
-    if len(str(inside.resolve())) + len("/xxxxxxxx") > LONGEST_TEMPORARY:
+    path = str(inside.resolve())
+    if len(path) + len("/xxxxxxxx") > LONGEST_TEMPORARY or not PLAIN.fullmatch(path):
         folder = Path(tempfile.mkdtemp(prefix=SYSTEM_PREFIX))
     else:
         inside.mkdir(parents=True, exist_ok=True)

@@ -157,9 +157,10 @@ def _forest(
 
 def _family(material: Material) -> str:
     count = len(material.answer["findings"])
+    declared = "one hypothesis declared is" if count == 1 else f"{count} declared hypotheses are"
     return (
-        f"The {count} declared hypotheses are one family: corrected p are Holm's over two tests "
-        "each, of no difference and of a difference beyond the margin. Supported: a difference "
+        f"The {declared} one family: corrected p are Holm's over two tests each, of no difference "
+        "and of a difference beyond the margin. Supported: a difference "
         "with the declared sign. Contradicted: with the opposite sign. Equivalent: inside the "
         "margin. Undecided: neither could be shown, or there are fewer than 5 seeds. Inference is "
         "to new seeds and new articles."

@@ -27,11 +27,11 @@ Line = tuple[Any, ...]
 
 
 def to_csv(material: Material) -> str:
-    """All of it: hypotheses first, then every trial's metrics, counts, training and execution."""
+    """Hypotheses, then means of cells, then every trial's metrics, counts, training, execution."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(HEADER)
-    for line in [*_hypotheses(material.answer), *_trials(material)]:
+    for line in [*_hypotheses(material.answer), *_cells(material), *_trials(material)]:
         value = line[-1]
         if isinstance(value, (int, float)) and math.isfinite(value):
             writer.writerow(line)
@@ -76,6 +76,22 @@ def _hypotheses(answer: Mapping[str, Any]) -> Iterator[Line]:
             yield from ((*place, key, value) for key, value in facts.items())
             for seed, value in one["by_seed"].items():
                 yield "hypothesis", name, "", seed, *place[4:], "effect of the seed", value
+
+
+def _cells(material: Material) -> Iterator[Line]:
+    """Means over languages, by cell over its seeds, as the tables have them."""
+    for cell in material.cells:
+        names = dict.fromkeys(name for result in cell.results for name in result["metrics"])
+        for metric in names:
+            benchmark, measure, setting, language = named(metric)
+            summary = cell.summary(metric)
+            if language or summary is None:
+                continue
+            test = material.plan.specs[cell.cell.trials[0].digest].test.name
+            place = "cell", cell.cell.label, "", "", benchmark or test, "test"
+            facts = (*summary, len(cell.values(metric)))
+            for key, value in zip(("mean", "standard deviation", "n"), facts, strict=True):
+                yield *place, measure, setting, "", key, value
 
 
 def _trials(material: Material) -> Iterator[Line]:

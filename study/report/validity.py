@@ -9,6 +9,7 @@ from typing import Any
 
 from study.report.document import Block, Code, Column, Section, Table, Text, Value
 from study.report.material import Material
+from study.shown import count_of, typed
 
 SHOWN_TRIALS = 200
 """Rows of a table of trials; report.csv has all."""
@@ -47,9 +48,10 @@ def reproduction(material: Material) -> Section:
         "by the digest of its complete description, and this runs one again and compares every "
         "number and rank:"
     )
-    commands = (
-        f"python -m study reproduce {first or 'DIGEST'} --root {root}\n"
-        f"python -m study report {name} --root {root}"
+    study = ("python", "-m", "study")
+    commands = "\n".join(
+        typed([*study, *words, "--root", str(root)])
+        for words in (("reproduce", first or "DIGEST"), ("report", name))
     )
     trials = [(cell, trial) for cell in material.plan.cells for trial in cell.trials]
     rows = tuple(
@@ -166,8 +168,8 @@ def _layout(material: Material) -> str:
     labels = material.plan.labels
     names = ", ".join(sorted({labels[digest] for digest in changed}))
     return (
-        f"Layout changed: {len(changed)} trials ran with smaller micro-batches after they were out "
-        f"of memory, so that their last digits may differ: {names}."
+        f"Layout changed: {count_of(len(changed), 'trial')} ran with smaller micro-batches after "
+        f"running out of memory, so that their last digits may differ: {names}."
     )
 
 

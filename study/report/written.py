@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.answer.conclusion import answer_key, concluded, kept
 from study.plan import Plan
+from study.shown import count_of, visible
 from study.study_folder import StudyFolder
 from trainables import storage
 from trainables.places import Place
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from study.report.material import Material
     from study.report.searched import Searched
 
-FORMAT = 4
+FORMAT = 5
 """Of the report; raised by every change of what it shows, so that it is written again."""
 
 MADE = "made.json"
@@ -59,9 +60,9 @@ def write_report(
     material = gather(plan, root, answer, results, failures)
     document = compose(material, None if plan.search is None else searched_of(material, folder))
     place.mkdir(parents=True, exist_ok=True)
-    storage.write(place / "report.html", to_html(document).encode())
-    storage.write(place / "report.md", to_markdown(document).encode())
-    storage.write(place / "report.csv", to_csv(material).encode())
+    storage.write(place / "report.html", visible(to_html(document)).encode())
+    storage.write(place / "report.md", visible(to_markdown(document)).encode())
+    storage.write(place / "report.csv", visible(to_csv(material)).encode())
     storage.write_json(place / "report.json", to_values(document, answer))
     storage.write_json(place / MADE, made)
     return place
@@ -105,7 +106,8 @@ def compose(material: Material, searched: Searched | None = None) -> Document:
     encoders = ", ".join(sorted({spec.encoder.name for spec in specs}))
     tests = ", ".join(dict.fromkeys([*(spec.test.name for spec in specs), *plan.also]))
     facts = (
-        f"Space {plan.space}, tier {plan.tier}; {len(plan.cells)} cells, {len(specs)} trials; "
+        f"Space {plan.space}, tier {plan.tier}; {count_of(len(plan.cells), 'cell')}, "
+        f"{count_of(len(specs), 'trial')}; "
         f"tested on {tests} with {encoders}."
     )
     if searched is not None:

@@ -86,6 +86,12 @@ class Hypothesis(Frozen):
             raise ValueError("expected is of a slope; a difference expects better ahead of than")
         return self
 
+    def settings(self) -> set[str]:
+        """The settings that it names."""
+        than = self.than if isinstance(self.than, list) else [self.than or {}]
+        found = set().union(self.better or {}, *than)
+        return found | ({self.slope.factor, *self.slope.where} if self.slope else set())
+
     def declared(self, factors: dict[str, list[Any]]) -> dict[str, Any]:
         """As a plan holds it, with nothing left to a default that may change."""
         found = self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,12 @@ from trainables.spec import (
 )
 
 FOLDER = Path(__file__).parent
+
+TEXTS = ("query_prefix", "passage_prefix")
+"""Settings that are text: `--set` takes them as they are typed, blanks and `none` included."""
+
+LISTS = ("languages", "eval_languages", "anchor_languages", "unseen_languages", "also")
+"""Settings of several values, which `--set` takes with commas between."""
 
 
 class Settings(Frozen):
@@ -76,7 +82,8 @@ class Settings(Frozen):
         max_grad_norm: Gradients are scaled down to this norm.
         temperature: Cosine scores are divided by it.
         symmetric: Add the passage-to-query direction to the loss.
-        mask_false_negatives: Rows of the same question or gold leave the denominator.
+        mask_false_negatives: Passages that answer a query too leave its denominator: those of
+            the same question, by id or equal query text, of the same gold, or of equal text.
         negatives: What counts against a query: the other rows' passages (`in_batch`), hard
             negatives of its own row (`hard`), both kinds, of all rows (`both`), or the hard
             negatives of all rows alone, as the paper writes its equation 1 (`paper_eq1`).
@@ -155,9 +162,7 @@ class Settings(Frozen):
     max_query_tokens: int | None = Field(None, ge=3)
     max_passage_tokens: int | None = Field(None, ge=3)
 
-    @field_validator(
-        "languages", "eval_languages", "anchor_languages", "unseen_languages", "also", mode="before"
-    )
+    @field_validator(*LISTS, mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """`de,en` on the command line is a list of two; their order and repetition mean nothing."""
@@ -293,6 +298,12 @@ def load_space(name: str) -> Space:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML: {error}") from None
+    for text in _texts(content, set()):
+        if not text.isascii() and _SURROGATE.search(text):
+            raise UserError(
+                f"{path}: {text!r} holds half of a character (a lone surrogate); write the "
+                "character itself, in UTF-8"
+            )
     try:
         space = Space.model_validate(content)
     except ValidationError as error:
@@ -300,6 +311,21 @@ def load_space(name: str) -> Space:
     for tier in space.tiers:
         _check(space, tier, str(path))
     return space
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _texts(content: Any, passed: set[int]) -> Iterator[str]:
+    """Every text in what a YAML file holds; what aliases repeat once."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, (dict, list)) and id(content) not in passed:
+        passed.add(id(content))
+        for part in content:
+            yield from _texts(part, passed)
+            if isinstance(content, dict):
+                yield from _texts(content[part], passed)
 
 
 def _check(space: Space, tier: Tier, where: str) -> None:
@@ -318,6 +344,10 @@ def _check(space: Space, tier: Tier, where: str) -> None:
             f"{where}: hypotheses: a search chooses its cells by their results, so no claim can be "
             "tested on them; declare hypotheses in a space without optimize"
         )
+    for hypothesis in space.hypotheses:
+        for key in hypothesis.settings():
+            if key not in Settings.model_fields:
+                raise UserError(_unknown(key, f"{where}: hypothesis {hypothesis.name!r}"))
     for key, searched in ranges.items():
         ends = (searched.low, searched.high) if isinstance(searched, Numbers) else searched.values()
         for value in ends:
@@ -333,19 +363,25 @@ def build_settings(values: dict[str, Any], where: str) -> Settings:
         UserError: An unknown key (with the nearest known one) or a value not allowed.
     """
     for key in values.keys() - Settings.model_fields.keys():
-        hint = difflib.get_close_matches(key, Settings.model_fields, 1)
-        guess = f"did you mean {hint[0]}? " if hint else ""
-        raise UserError(
-            f"{where}: unknown key {key!r}; {guess}keys are {', '.join(Settings.model_fields)}"
-        )
+        raise UserError(_unknown(key, where))
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{where}: {readable(error)}") from None
 
 
+def _unknown(key: str, where: str) -> str:
+    """What is said of a key that is no setting."""
+    hint = difflib.get_close_matches(key, Settings.model_fields, 1)
+    guess = f"did you mean {hint[0]}? " if hint else ""
+    return f"{where}: unknown key {key!r}; {guess}keys are {', '.join(Settings.model_fields)}"
+
+
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     """`KEY=VALUE` strings of the command line; the settings' own types read the values.
+
+    `null` and `none` leave a setting out, and blanks around a value mean nothing; but prefixes are
+    taken as they are typed.
 
     Raises:
         UserError: A string without `=`, or a key given twice.
@@ -357,5 +393,40 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
             raise UserError(f"--set {assignment}: write KEY=VALUE, such as --set steps=0")
         if key in parsed:
             raise UserError(f"--set {key}: given twice")
-        parsed[key] = None if text.strip().lower() in ("null", "none") else text.strip()
+        if key not in TEXTS:
+            text = text.strip()
+        parsed[key] = None if key not in TEXTS and text.lower() in ("null", "none") else text
     return parsed
+
+
+def refuse_several(assigned: Mapping[str, Any], space: Space, tier: Tier, name: str) -> None:
+    """Refuse several values where a setting takes one, and say where they are compared.
+
+    Args:
+        assigned: As `parse_assignments` gives them.
+        space: What they are assigned in.
+        tier: Of it.
+        name: Of the space, or its path.
+
+    Raises:
+        UserError: A list for a setting that is none, or a list in brackets.
+    """
+    for key, value in assigned.items():
+        if key in TEXTS or not isinstance(value, str):
+            continue
+        if key in LISTS and value.startswith("["):
+            raise UserError(
+                f"--set {key}={value}: write the values with commas between and no brackets, such "
+                f"as --set {key}=de,en"
+            )
+        if key in LISTS or not re.search(r"^\[|,", value) or Path(value).exists():
+            continue
+        own = name.endswith(".yaml")
+        levels = space.factors(tier).get(key) or space.tuned(tier).get(key)
+        searched = f"; it is searched over {', '.join(map(str, levels))}" if levels else ""
+        where = name if own else f"a copy of study/spaces/{name}.yaml"
+        raise UserError(
+            f"--set {key}={value}: {key} takes one value{searched}. To compare others, write "
+            f"search: {{{key}: [{value.strip('[]')}]}} in {where}"
+            + ("" if own else " and run it with --space ./mine.yaml")
+        )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from study.ledger_file import sqlite_path, sqlite_url
 from study.tracking.charts import TAG, headline, view_key, view_state
 from study.tracking.values import (
     StudyInfo,
@@ -46,13 +47,7 @@ MAX_PARAM, MAX_TAG, MAX_DIGEST = 6000, 8000, 36  # characters; MLflow refuses lo
 
 def default_uri(root: Path) -> str:
     """The store of a root: a SQLite file in it."""
-    return f"sqlite:///{root.resolve()}/mlflow.db"
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite store; None for any other store."""
-    prefix = "sqlite:///"
-    return Path(uri.removeprefix(prefix)).resolve() if uri.startswith(prefix) else None
+    return sqlite_url(root.resolve() / "mlflow.db")
 
 
 class Store:
@@ -60,7 +55,7 @@ class Store:
 
     def __init__(self, uri: str, study: StudyInfo) -> None:
         """Open the store, the space's experiment and the study's parent run."""
-        if (file := sqlite_file(uri)) is not None:
+        if (file := sqlite_path(uri)) is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
         self.client = open_client(uri)
         self.study = study
@@ -271,8 +266,8 @@ def is_refusal(error: Exception) -> bool:
 
 def _artifacts(uri: str, study: StudyInfo) -> str | None:
     """Beside a SQLite file, in a local folder for other databases; a server knows its own."""
-    if (file := sqlite_file(uri)) is not None:
-        return (file.parent / "mlartifacts").as_uri()
+    if (file := sqlite_path(uri)) is not None:
+        return (file.resolve().parent / "mlartifacts").as_uri()
     if study.artifacts is None or uri.startswith(("http:", "https:")):
         return None
     return study.artifacts.resolve().as_uri()

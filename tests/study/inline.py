@@ -69,7 +69,7 @@ def launch_inline(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders
             folder,
             places=orders.places,
             execution=orders.execution,
-            keep_weights=orders.keep_weights,
+            keep_weights=orders.keeps(job),
             cache=Cache(orders.state / "cache"),
             rungs=pruning.fidelity.rungs_of(job.spec) if pruning else (),
         )

@@ -63,7 +63,8 @@ def test_two_arms_of_a_study(root: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert [row["first"], row["second"]] == pytest.approx(means, abs=1e-9)
         assert row["difference"] == pytest.approx(means[0] - means[1], abs=1e-9)
         assert row["seeds"] == 2
-    assert "alpha: 0.5 → none" in found["differ"]
+    assert "alpha: 0.5 → 0" in found["differ"]
+    assert not any("sampling" in line for line in found["differ"])
     text = shown(root, capsys, ["s:alpha=0.5", "s:alpha=0"])
     assert "exploratory, no verdict" in text
     assert "Holm corrects for the tests shown" in text

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,34 @@ def test_files_that_are_not_whole(
     (tmp_path / name).write_bytes(bytes(content))
     assert main(["data", "check", str(tmp_path), "--name", "tydiqa"]) == 1
     assert "another content, of equal size" in capsys.readouterr().out
+
+
+def test_ones_own_files_are_counted_once_with_what_can_be_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files: dict[str, list[Any]] = {
+        "queries": [
+            {"id": f"{x}{n}", "language": x, "text": f"{n}?"} for x in ("de", "en") for n in "123"
+        ],
+        "corpus": [{"id": x, "language": x, "text": x} for x in ("de", "en")],
+        "qrels": [{"query": f"{x}1", "candidate": y} for x in ("de", "en") for y in ("de", "en")],
+        "train": [{"id": "1", "queries": {"tr": "?"}, "passages": {"tr": "."}}],
+    }
+    for name, rows in files.items():
+        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    assert main(["data", "check", str(tmp_path)]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("jsonl: ")
+    assert lines == [
+        "  benchmark: 6 queries, 2 passages, parallel in de en",
+        "  training: 1 rows in tr",
+    ]
+    (tmp_path / "train.jsonl").write_text('{"id": "1"}\n', encoding="utf-8")
+    assert main(["data", "check", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "training: malformed:" in said
+    assert "benchmark: 6 queries" in said
 
 
 def test_mistakes_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

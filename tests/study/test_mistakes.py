@@ -6,10 +6,15 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from study.commands.app import main
+from study.commands.typed import Typed
+from study.planning import make_plan
+from study.spaces.schema import load_space
+from study.study_folder import StudyFolder
 
 XQUAD = ["--benchmark", "xquad_r"]
 
@@ -58,7 +63,9 @@ def refused(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ([], ["--space", "batch_size", ".yaml"]),
         (["--space", "batchsize"], ["batchsize", "did you mean batch_size"]),
+        (["--space", "batch_size", "--benchmark", "jsnol"], ["did you mean jsonl"]),
         (["--space", "batch_size", "--benchmark", "squad"], ["squad", "xquad_r"]),
         (["--space", "batch_size", "--encoder", "embedded/huge"], ["embedded/huge", "small"]),
         (
@@ -68,6 +75,18 @@ def refused(
         (["--space", "batch_size", "--set", "stepz=1"], ["stepz", "did you mean steps"]),
         (["--space", "batch_size", "--set", "steps"], ["KEY=VALUE"]),
         (["--space", "batch_size", "--set", "steps=many"], ["steps", "many"]),
+        (["--space", "batch_size", "--set", "steps=1", "--set", "steps=2"], ["steps", "twice"]),
+        (
+            ["--space", "mixing_ratio", "--set", "alpha=0,0.7,1"],
+            ["searched over 0, 0.25", "study/spaces/mixing_ratio.yaml", "[0,0.7,1]"],
+        ),
+        (["--space", "mixing_ratio", "--set", "sampling=[hybrid, X-X]"], ["[hybrid, X-X]"]),
+        (["--space", "mixing_ratio", "--set", "encoder=embedded/small,embedded/base"], ["search:"]),
+        (["--space", "mixing_ratio", "--set", "eval_languages=[qaa,qab]"], ["no brackets"]),
+        (
+            ["--space", "mixing_ratio", "--encoder", "embedded/base", "--set", "encoder=x"],
+            ["--encoder embedded/base", "encoder=x"],
+        ),
         (["--space", "mixing_ratio", "--set", "alpha=1.3"], ["alpha", "1.3", "1"]),
         (["--space", "mixing_ratio", "--set", "alpha=nan"], ["alpha"]),
         (["--space", "mixing_ratio", "--set", "batch_size=5000000"], ["5000000", "at most"]),
@@ -110,22 +129,31 @@ def test_mistakes_in_a_space_of_one_s_own_are_named(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     root = tmp_path / "runs"
-    words = ["it has no tier full", "a real benchmark or encoder asks for", "--tier demo"]
-    refused(capsys, root, ["--space", own_space(tmp_path), *XQUAD], words)
+    # a lone tier is taken, so that what is missing is the data
+    refused(capsys, root, ["--space", own_space(tmp_path), *XQUAD], ["--data-dir"])
+    words = ["it has no tier full", "--tier demo"]
+    refused(capsys, root, ["--space", own_space(tmp_path), "--tier", "full"], words)
     words = ["own.yaml", "map/mutli", "'mutli' is none of mono, cross, multi"]
     refused(capsys, root, ["--space", own_space(tmp_path, metric="map/mutli")], words)
     absent = str(tmp_path / "absent.yaml")
     refused(capsys, root, ["--space", absent], [absent, "no such file"])
 
 
-def test_a_hypothesis_about_cells_that_are_not_there_is_said_to_be_before_anything_runs(
+def test_a_hypothesis_about_cells_that_no_space_has_is_refused_and_one_set_aside_is_said_to_be(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    arguments = ["--dry-run", "--root", str(tmp_path / "runs")]
-    for level, said in ((0.02, False), (0.03, True)):
-        assert main(["run", "--space", own_space(tmp_path, level=level), *arguments]) == 0
+    root, space = tmp_path / "runs", own_space(tmp_path, level=0.03)
+    refused(capsys, root, ["--space", space], ["'h'", "temperature=0.03", "temperature=0.02"])
+    words = OWN_SPACE.format(metric="map/multi", level=0.02).replace(
+        "{temperature: 0.05},", "{temprature: 0.05},"
+    )
+    Path(space).write_text(words, encoding="utf-8")
+    refused(capsys, root, ["--space", space], ["'h'", "did you mean temperature"])
+    arguments = ["--dry-run", "--root", str(root), "--space", own_space(tmp_path)]
+    for more, said in (([], False), (["--set", "temperature=0.02"], True)):
+        assert main(["run", *arguments, *more]) == 0
         shown = " ".join(capsys.readouterr().out.split())
-        assert ("will not be known: temperature=0.03 minus temperature=0.05" in shown) == said
+        assert ("will not be known: temperature=0.02 minus temperature=0.05" in shown) == said
 
 
 def test_a_bad_row_of_one_s_own_data_is_named_not_said_to_be_away(
@@ -144,6 +172,34 @@ def test_a_bad_row_of_one_s_own_data_is_named_not_said_to_be_away(
     arguments = ["--space", "mixing_ratio", "--benchmark", "jsonl", "--data-dir", str(folder)]
     arguments += ["--encoder", str(encoder), "--set", "steps=0", "--dry-run"]
     refused(capsys, tmp_path / "runs", arguments, ["qrels.jsonl", "nope"])
+
+
+def test_ones_own_training_rows_are_read_from_the_same_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, encoder: Path
+) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    files: dict[str, list[Any]] = {
+        "queries": [{"id": "q1", "language": "de", "text": "wo?"}],
+        "corpus": [{"id": "c1", "language": "de", "text": "hier"}],
+        "qrels": [{"query": "q1", "candidate": "c1"}],
+        "train": [{"id": n, "queries": {"de": f"{n}?"}, "passages": {"de": f"{n}."}} for n in "ab"],
+    }
+    for name, rows in files.items():
+        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    arguments = ["--set", "sampling=X-X", "--set", "batch_size=2", "--set", "alpha=1"]
+    arguments += ["--benchmark", "jsonl", "--data-dir", str(folder), "--encoder", str(encoder)]
+    typed = Typed.read("mixing_ratio", None, None, None, arguments[1:6:2])
+    settings = typed.settings | {"benchmark": "jsonl", "encoder": str(encoder)}
+    for train in ({}, {"train": "jsonl"}):
+        plan, _ = make_plan(typed.space, "s", "full", settings | train, data_dir=folder, seeds=1)
+        [trained] = [spec for spec in plan.specs.values() if spec.steps]
+        assert trained.train is not None
+        assert (trained.train.name, trained.train.part) == ("jsonl", None)
+    (folder / "train.jsonl").unlink()
+    words = [f"no file train.jsonl in {folder};", "--set train=NAME"]
+    refused(capsys, tmp_path / "runs", ["--space", "mixing_ratio", *arguments], words)
 
 
 def damage_missing(folder: Path) -> None:
@@ -197,15 +253,13 @@ def test_a_full_disk_is_named(
 def test_a_changed_plan_is_refused_with_what_changed(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from study.planning import make_plan
-    from study.spaces.schema import load_space
-    from study.study_folder import StudyFolder
-
     root = tmp_path / "runs"
     plan, _ = make_plan(load_space("mixing_ratio"), "mixing_ratio", "demo", {}, name="mine")
     StudyFolder.of(root, "mine").save_plan(plan)
     arguments = ["--space", "mixing_ratio", "--name", "mine", "--set", "temperature=0.2"]
-    refused(capsys, root, arguments, ["planned differently", "0.05 → 0.2", "--extend"])
+    refused(capsys, root, arguments, ["planned differently", "0.05 → 0.2", "--extend cannot"])
+    arguments = ["--space", "mixing_ratio", "--name", "mine", "--seeds", "9"]
+    refused(capsys, root, arguments, ["planned differently", "seeds", "use --extend"])
     shutil.rmtree(root)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from study.plan import Plan
 from study.planning import make_plan
-from study.spaces.schema import load_space, parse_assignments, space_names
+from study.spaces.schema import build_settings, load_space, parse_assignments, space_names
 from study.study_folder import StudyFolder
 from trainables.errors import UserError
 
@@ -15,6 +15,34 @@ from trainables.errors import UserError
 def plan_of(space: str, *assignments: str, **options: Any) -> Plan:
     overrides = parse_assignments(list(assignments))
     return make_plan(load_space(space), space, "demo", overrides, **options)[0]
+
+
+@pytest.mark.parametrize("key", ["query_prefix", "passage_prefix"])
+@pytest.mark.parametrize("text", ["query: ", " a\n", "", "none", "NULL", "\t", "a,b", "[INST]"])
+def test_a_prefix_is_what_was_typed(key: str, text: str) -> None:
+    assert parse_assignments([f"{key}={text}"]) == {key: text}
+    plan = plan_of("mixing_ratio", f"{key}={text}", "steps=0")
+    (spec,) = plan.specs.values()
+    assert getattr(spec.encoder, key) == text
+
+
+def test_prefixes_that_differ_in_a_blank_are_two_trials_and_two_studies() -> None:
+    plans = [plan_of("mixing_ratio", f"query_prefix={p}", "steps=0") for p in ("q:", "q: ")]
+    assert len({digest for plan in plans for digest in plan.specs}) == 2
+    assert len({plan.name for plan in plans}) == 2
+
+
+def test_blanks_around_other_values_mean_nothing_and_null_leaves_a_setting_out() -> None:
+    typed = [
+        "steps= 3 ",
+        "sampling=X-X\n",
+        "languages= qaa, qab",
+        "validation=None",
+        "symmetric= no",
+    ]
+    found = build_settings(parse_assignments(typed), "--set")
+    assert (found.steps, found.sampling, found.validation) == (3, "X-X", None)
+    assert (found.languages, found.symmetric) == (("qaa", "qab"), False)
 
 
 def cell(plan: Plan, label: str) -> list[str]:

@@ -111,6 +111,19 @@ def test_all_or_no_encoders_are_kept(tmp_path: Path, space: Path, keep: str, cou
     assert len(list(tmp_path.glob("trials/*/*/*/encoder"))) == count
 
 
+def test_without_a_validation_benchmark_the_first_trials_encoder_is_kept_and_said_to_be(
+    tmp_path: Path, space: Path
+) -> None:
+    warm()
+    root, output = tmp_path / "root", tmp_path / "output"
+    assert study(root, space, "--set", "validation=null", output=output) == 0
+    plan = StudyFolder.of(root, "s").plan()
+    assert plan is not None
+    first = next(digest for digest, spec in plan.specs.items() if spec.steps)
+    assert {path.parents[2].name for path in root.glob("trials/*/*/*/encoder")} == {first}
+    assert f"({first}) is kept" in " ".join(output.read_text(encoding="utf-8").split())
+
+
 def test_clean_says_what_would_go_and_then_removes_it(root: Path) -> None:
     result = next(root.glob("trials/*/attempts/001/result.json"))
     result.write_bytes(b"{")
@@ -151,5 +164,5 @@ def test_one_changed_byte_is_named_and_nothing_old_is_reused(
     file.write_bytes(content)
     after = plan()
     assert not before.specs.keys() & after.specs.keys()
-    named = {line.partition(":")[0] for line in before.differences(after)}
-    assert ("test.digest" if "data" in changed else "encoder.digest") in named
+    part = "test.digest" if "data" in changed else "encoder.digest"
+    assert any("files changed" in line and part in line for line in before.differences(after))

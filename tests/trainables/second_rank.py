@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.trainables.test_contrastive import random_tokens, tiny
+from tests.trainables.test_contrastive import random_tokens, sharing, tiny
 from trainables import contrastive, follower
 from trainables.contrastive import backward
 from trainables.distributed import Group
@@ -88,9 +88,7 @@ def gradients(case: Case, group: Group | None) -> tuple[float, float, Tensor, li
         info_nce,
         temperature=torch.exp(-log_scale),
         symmetric=case.symmetric,
-        question_ids=torch.arange(ROWS),
-        gold_ids=golds_of(len(passages)),
-        mask_false_negatives=True,
+        false_negatives=sharing(ROWS, golds_of(len(passages))),
         negatives=case.negatives,
         owners=torch.arange(len(passages) - ROWS) * 2,
     )

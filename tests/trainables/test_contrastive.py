@@ -54,15 +54,19 @@ def random_tokens(n: int, longest: int, seed: int) -> Tokens:
     return [random.integers(5, 60, random.integers(3, longest)).astype(np.int32) for _ in range(n)]
 
 
+def sharing(rows: int, *kinds: Tensor) -> Tensor:
+    """(2, F) rows and other passages that share an id of some kind with the row's own."""
+    same = torch.stack([ids[:rows, None] == ids for ids in kinds]).any(0)
+    same[torch.arange(rows), torch.arange(rows)] = False
+    return same.nonzero().T
+
+
 def objective(n: int, symmetric: bool = True) -> partial[Loss]:
-    ids = torch.arange(n)
     return partial(
         info_nce,
         temperature=0.1,
         symmetric=symmetric,
-        question_ids=ids,
-        gold_ids=ids // 3,
-        mask_false_negatives=True,
+        false_negatives=sharing(n, torch.arange(n) // 3),
     )
 
 
@@ -151,7 +155,9 @@ def test_hard_negatives_are_passages_of_any_layout(mode: Negatives, budget: int 
     queries, passages = random_tokens(12, 12, 1), random_tokens(30, 60, 2)
     owners = torch.arange(18) % 7
     with_hard = partial(
-        objective(12, symmetric=False), gold_ids=torch.arange(30) % 4, negatives=mode
+        objective(12, symmetric=False),
+        false_negatives=sharing(12, torch.arange(30) % 4),
+        negatives=mode,
     )
     encoder.train()
     loss = with_hard(encoder(queries), encoder(passages), owners=owners)

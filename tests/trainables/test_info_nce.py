@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812
 
-from tests.trainables.test_contrastive import apart, objective
+from tests.trainables.test_contrastive import apart, objective, sharing
 from trainables.info_nce import info_nce
 from trainables.spec import Negatives
 
@@ -46,22 +46,19 @@ def test_masked_loss_equals_a_brute_force_over_queries(
 ) -> None:
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(2, n, 5)).astype(np.float32)
-    questions, golds, texts = random.integers(groups, size=(3, n))
+    kinds = random.integers(groups, size=(3, n))
     loss = info_nce(
         *torch.from_numpy(vectors),
         temperature=temperature,
         symmetric=symmetric,
-        question_ids=torch.from_numpy(questions),
-        gold_ids=torch.from_numpy(golds),
-        text_ids=torch.from_numpy(texts),
-        mask_false_negatives=True,
+        false_negatives=sharing(n, *torch.from_numpy(kinds)),
     )
     units = vectors.astype(np.float64)
     units /= np.linalg.norm(units, axis=-1, keepdims=True)
     scores = units[0] @ units[1].T / temperature
-    value, masked = brute_force(scores, questions, golds, texts)
+    value, masked = brute_force(scores, *kinds)
     if symmetric:
-        value = (value + brute_force(scores.T, questions, golds, texts)[0]) / 2
+        value = (value + brute_force(scores.T, *kinds)[0]) / 2
     assert loss.value.item() == pytest.approx(value, rel=1e-4, abs=1e-5)
     assert loss.masked_fraction == pytest.approx(masked)
 
@@ -77,16 +74,7 @@ def test_of_several_vectors_the_nearest_counts(side: str, symmetric: bool) -> No
     given = [torch.from_numpy(v.astype(np.float32)) for v in (one, several)]
     if side == "queries":
         scores, given = scores.T, given[::-1]
-    ids = torch.arange(6)
-    loss = info_nce(
-        *given,
-        temperature=0.2,
-        symmetric=symmetric,
-        question_ids=ids,
-        gold_ids=ids,
-        text_ids=ids,
-        mask_false_negatives=True,
-    )
+    loss = info_nce(*given, temperature=0.2, symmetric=symmetric)
     value, _ = brute_force(scores)
     if symmetric:
         value = (value + brute_force(scores.T)[0]) / 2
@@ -95,20 +83,12 @@ def test_of_several_vectors_the_nearest_counts(side: str, symmetric: bool) -> No
 
 def test_without_collisions_the_masked_loss_is_plain_info_nce_to_the_bit() -> None:
     queries, passages = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(0))
-    ids = torch.arange(12)
     masked, unmasked = (
-        info_nce(
-            queries,
-            passages,
-            temperature=0.05,
-            symmetric=False,
-            question_ids=ids,
-            gold_ids=ids,
-            mask_false_negatives=mask,
-        )
-        for mask in (True, False)
+        info_nce(queries, passages, temperature=0.05, symmetric=False, false_negatives=pairs)
+        for pairs in (torch.empty((2, 0), dtype=torch.int64), None)
     )
-    plain = F.cross_entropy(F.normalize(queries) @ F.normalize(passages).T / 0.05, ids)
+    scores = F.normalize(queries) @ F.normalize(passages).T / 0.05
+    plain = F.cross_entropy(scores, torch.arange(12))
     assert torch.equal(masked.value, plain)
     assert torch.equal(unmasked.value, plain)
     assert masked.masked_fraction == 0
@@ -116,18 +96,9 @@ def test_without_collisions_the_masked_loss_is_plain_info_nce_to_the_bit() -> No
 
 def test_masking_off_keeps_false_negatives_in_the_denominator() -> None:
     queries, passages = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
-    ids = torch.arange(6) // 2
     losses = [
-        info_nce(
-            queries,
-            passages,
-            temperature=0.5,
-            symmetric=False,
-            question_ids=torch.arange(6),
-            gold_ids=ids,
-            mask_false_negatives=mask,
-        )
-        for mask in (True, False)
+        info_nce(queries, passages, temperature=0.5, symmetric=False, false_negatives=pairs)
+        for pairs in (sharing(6, torch.arange(6) // 2), None)
     ]
     assert losses[0].value < losses[1].value
     assert losses[0].masked_fraction == pytest.approx(6 / 30)
@@ -200,23 +171,20 @@ def test_each_kind_of_negatives_equals_a_brute_force_over_queries(
     vectors = random.normal(size=(2 * n + len(owners), 5)).astype(np.float32)
     questions = np.arange(n) if data.draw(st.booleans()) else random.integers(groups, size=n)
     golds, texts = random.integers(groups, size=(2, n + len(owners)))
+    unasked = -1 - np.arange(len(owners))
+    ids = np.stack([np.concatenate([questions, unasked]), golds, texts])
     loss = info_nce(
         torch.from_numpy(vectors[:n]),
         torch.from_numpy(vectors[n:]),
         temperature=0.2,
         symmetric=symmetric,
-        question_ids=torch.from_numpy(questions),
-        gold_ids=torch.from_numpy(golds),
-        text_ids=torch.from_numpy(texts),
-        mask_false_negatives=True,
+        false_negatives=sharing(n, *torch.from_numpy(ids)),
         negatives=mode,
         owners=torch.tensor(owners, dtype=torch.int64),
     )
     units = vectors.astype(np.float64)
     units /= np.linalg.norm(units, axis=-1, keepdims=True)
     scores = units[:n] @ units[n:].T / 0.2
-    unasked = -1 - np.arange(len(owners))
-    ids = np.stack([np.concatenate([questions, unasked]), golds, texts])
     value, masked = each_query(scores, owners, mode, ids)
     if symmetric:
         value = (value + each_query(scores[:, :n].T, [], "in_batch", ids[:, :n])[0]) / 2
@@ -236,7 +204,6 @@ def test_hard_negatives_in_blocks_equal_those_in_one(
 ) -> None:
     owners = torch.arange(0 if mode == "in_batch" else 60) // 2 + 5
     vectors = torch.randn(100 + len(owners), 8, generator=torch.Generator().manual_seed(0))
-    golds = torch.arange(50 + len(owners)) % 37
     found = []
     for block in (1024, 16):
         monkeypatch.setattr("trainables.info_nce.BLOCK", block)
@@ -247,9 +214,7 @@ def test_hard_negatives_in_blocks_equal_those_in_one(
             leaf[50:],
             temperature=temperature,
             symmetric=False,
-            question_ids=torch.arange(50),
-            gold_ids=golds,
-            mask_false_negatives=True,
+            false_negatives=sharing(50, torch.arange(50 + len(owners)) % 37),
             negatives=mode,
             owners=owners,
         )
@@ -268,9 +233,6 @@ def test_without_masking_every_hard_negative_counts() -> None:
     arguments: dict[str, Any] = {
         "temperature": 1.0,
         "symmetric": False,
-        "question_ids": torch.arange(2),
-        "gold_ids": torch.tensor([0, 1, 0]),
-        "mask_false_negatives": False,
         "owners": torch.tensor([0]),
     }
     candidates = torch.cat([passages, queries[:1]])

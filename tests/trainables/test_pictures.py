@@ -17,6 +17,7 @@ from study.planning import make_plan
 from study.spaces.schema import load_space
 from tests.checkpoints import make_seeing
 from tests.samples import values
+from tests.trainables.test_contrastive import sharing
 from trainables.batching import Batches
 from trainables.cache import Cache
 from trainables.contrastive import backward
@@ -90,15 +91,8 @@ def rows_of(encoder: ImageTextEncoder, live: bool) -> tuple[list[Row], list[Row]
 
 
 def objective() -> partial[Loss]:
-    ids = torch.arange(ROWS)
-    return partial(
-        info_nce,
-        temperature=0.1,
-        symmetric=True,
-        question_ids=ids,
-        gold_ids=ids // 2,
-        mask_false_negatives=True,
-    )
+    pairs = sharing(ROWS, torch.arange(ROWS) // 2)
+    return partial(info_nce, temperature=0.1, symmetric=True, false_negatives=pairs)
 
 
 def gradients(encoder: ImageTextEncoder) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -44,8 +45,11 @@ def source(name: str) -> Source:
         UserError: There is none.
     """
     if name not in table():
+        near = difflib.get_close_matches(name, table(), 1)
+        guess = f"did you mean {near[0]}? " if near else ""
         raise UserError(
-            f"unknown benchmark or training data {name!r}; known: {', '.join(sorted(table()))}"
+            f"unknown benchmark or training data {name!r}; {guess}known: "
+            f"{', '.join(sorted(table()))}"
         )
     return table()[name]
 
@@ -61,11 +65,9 @@ def split_name(text: str) -> tuple[str, str | None]:
 def own_part(name: str) -> str | None:
     """The part of a benchmark that may be trained on where it is evaluated too."""
     found = source(name)
-    if found.pictures is not None:
-        return found.training_part
-    if "train" in found.parts and "held-out" not in found.parts:
-        return "train"
-    return "train" if found.embedded else "articles"
+    if "held-out" in found.parts:
+        return "articles"
+    return "train" if "train" in found.parts else found.training_part
 
 
 def is_divided(name: str, part: str | None) -> bool:

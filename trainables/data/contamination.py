@@ -151,7 +151,8 @@ def verdict(
     if unseen and not near:
         blind.append(f"texts in {', '.join(unseen)}: no training text is in these languages")
     if short:
-        blind.append(f"{short} texts of less than {SHORTEST_TEXT} bytes, which agree by accident")
+        texts = "1 text" if short == 1 else f"{short} texts"
+        blind.append(f"{texts} of less than {SHORTEST_TEXT} bytes, too short to compare")
     applied = tuple(f for f in (*findings, *(near.findings if near else ())) if f.of)
     found: Verdict = "none found by these methods"
     if any(finding.found > 2 * finding.chance for finding in applied):

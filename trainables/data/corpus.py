@@ -107,11 +107,12 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Question-passage pairs, aligned over languages: row r is the same question everywhere.
+    """Question-passage pairs, aligned over languages: row r is the same pair everywhere.
 
     Attributes:
         name: As in the catalog.
-        questions: (n,) question ids, shared by all translations.
+        questions: (n,) question ids, shared by all translations, and by rows that have other
+            passages of one question.
         golds: (n,) ids of the gold candidate, shared by all translations; rows with equal golds
             are false negatives of each other.
         clusters: (n,) articles, for checks of contamination.
@@ -121,6 +122,8 @@ class TrainingSet:
             not answer the row's question, with ids as golds have them, so that a negative that is
             the gold of another row is known to be. A list may be empty; without any language the
             source has none, or none were asked for.
+        other_golds: (n,) ids of further passages that answer each row's question; without any row
+            the source names none.
         pictures: (n,) the picture of each row, which is then what its captions, in `queries` and
             in `passages`, are about; empty for data of texts alone.
     """
@@ -132,15 +135,17 @@ class TrainingSet:
     queries: Mapping[str, Sequence[str | None]]
     passages: Mapping[str, Sequence[str | None]]
     negatives: Mapping[str, Sequence[Sequence[Candidate]]] = field(default_factory=dict)
+    other_golds: Sequence[Sequence[str]] = ()
     pictures: Sequence[Picture] = ()
 
     def __post_init__(self) -> None:
         """Check that all columns have the same length and languages."""
         n = len(self.questions)
         texts = [*self.queries.values(), *self.passages.values(), *self.negatives.values()]
-        columns = [self.golds, self.clusters, self.pictures or self.golds, *texts]
-        if any(len(column) != n for column in columns) or len(set(self.questions)) != n:
-            raise UserError(f"{self.name}: columns differ in length, or a question id repeats")
+        lengths = [len(column) for column in (self.golds, self.clusters, *texts)]
+        lengths += [len(column) for column in (self.other_golds, self.pictures) if column]
+        if any(length != n for length in lengths):
+            raise UserError(f"{self.name}: columns differ in length")
         if self.queries.keys() != self.passages.keys():
             raise UserError(f"{self.name}: queries and passages must have the same languages")
         if self.negatives and self.negatives.keys() != self.passages.keys():
@@ -193,5 +198,6 @@ class TrainingSet:
                 for language in sorted(languages)
                 if self.negatives
             },
+            other_golds=[self.other_golds[row] for row in keep] if self.other_golds else (),
             pictures=[self.pictures[row] for row in keep] if self.pictures else (),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,9 +14,9 @@ from trainables.data.known_files import KNOWN_COUNTS, KNOWN_FILES
 from trainables.data.picture_catalog import load_picture_benchmark
 from trainables.data.pictures import PictureBenchmark
 from trainables.data.source import Source
-from trainables.errors import UserError
+from trainables.errors import DataError, UserError
 
-State = Literal["whole", "differs", "not known", "not at hand", "malformed"]
+State = Literal["whole", "differs", "not known", "read", "not at hand", "malformed"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Finding:
 
     Attributes:
         subject: `part` of a source or `file` name.
-        state: `whole` where everything known agrees, `differs` where something does not.
+        state: `whole` where everything known agrees, `differs` where something does not, `read`
+            where there is nothing to compare with: people's own files.
         detail: Counts, or what is wrong, in words.
     """
 
@@ -40,6 +42,8 @@ def check(source: Source, folder: Path) -> list[Finding]:
         source: One that is read from files.
         folder: Holds them.
     """
+    if not (source.languages or source.parts or source.pictures):
+        return [*_own(source, folder)]
     findings = list(_files(source, folder))
     for part in source.parts or (None,):
         findings.append(_part(source, folder, part))
@@ -47,8 +51,15 @@ def check(source: Source, folder: Path) -> list[Finding]:
 
 
 def recognised(folder: Path) -> list[Source]:
-    """Sources of which at least one part can be found in a folder."""
-    return [source for source in catalog.table().values() if _holds(source, folder)]
+    """Sources of which at least one part can be found in a folder.
+
+    Of those that read people's own files of one format, the first.
+    """
+    formats: dict[object, Source] = {}
+    for source in catalog.table().values():
+        if _holds(source, folder):
+            formats.setdefault(source.name if source.languages else source.layout, source)
+    return [*formats.values()]
 
 
 def blob_id(path: Path) -> str:
@@ -64,6 +75,8 @@ def _holds(source: Source, folder: Path) -> bool:
         for training in (False, True):
             try:
                 _name(source, folder, part, training)
+            except DataError:
+                return True
             except UserError:
                 continue
             return True
@@ -74,6 +87,39 @@ def _name(source: Source, folder: Path, part: str | None, training: bool) -> Non
     """Fail where a part is not at hand; pictures that are damaged are at hand."""
     damaged = source.pictures is not None
     catalog.reference(source.name, folder, part=part, skip_malformed=damaged, training=training)
+
+
+def _own(source: Source, folder: Path) -> Iterator[Finding]:
+    """People's own files: how much there is of them, to evaluate and to train on."""
+    for subject, training in (("benchmark", False), ("training", True)):
+        if training and not source.is_trainable:
+            continue
+        try:
+            _name(source, folder, None, training)
+            if training:
+                rows = catalog.load_training(source.name, folder)
+                said = f"{len(rows.questions)} rows in {_list(rows.languages)}"
+            else:
+                said = _amount(catalog.load_benchmark(source.name, folder))
+            yield Finding(subject, "read", said)
+        except DataError as error:
+            yield Finding(subject, "malformed", str(error))
+        except UserError as error:
+            yield Finding(subject, "not at hand", str(error))
+
+
+def _amount(benchmark: Benchmark) -> str:
+    queries, passages = (
+        sum(map(len, table.values())) for table in (benchmark.queries, benchmark.corpus)
+    )
+    languages = sorted({*benchmark.queries, *benchmark.corpus})
+    parallel = "parallel " if len(languages) > 1 and benchmark.judged_in_all_languages else ""
+    said = f"{queries} queries, {passages} passages, {parallel}in {_list(languages)}"
+    return "; ".join([said, *(f"{number} {why}" for why, number in benchmark.dropped.items())])
+
+
+def _list(languages: Iterable[str]) -> str:
+    return " ".join(languages)
 
 
 def _files(source: Source, folder: Path) -> list[Finding]:

@@ -92,9 +92,11 @@ def load_jsonl(request: Request) -> Benchmark:
 
 
 def train_on_jsonl(request: Request) -> TrainingSet:
-    """Rows to train on: `{"id", "queries", "passages", "gold"?, "article"?, "negatives"?}`.
+    """Rows to train on.
 
-    `queries` and `passages` map languages to texts; a language that is missing is a gap. `gold`
+    They are `{"id", "queries", "passages", "question"?, "gold"?, "article"?, "negatives"?}`.
+    `queries` and `passages` map languages to texts; a language that is missing is a gap. `question`
+    is shared by rows that have several passages of one question, `id` is the row's own. `gold`
     names the passage where several rows share one. `negatives` maps languages to lists of
     `{"id", "text"}`, hardest first; an id is the `gold` of the rows that the passage answers.
 
@@ -108,16 +110,17 @@ def train_on_jsonl(request: Request) -> TrainingSet:
         queries, passages = _texts(row, "queries"), _texts(row, "passages")
         identity = refuse_repeat(seen, identity_of(row, "id"))
         gold = identity_of(row, "gold") if "gold" in row else identity
-        article = str(row.get("article") or identity)
+        question = identity if row.get("question") is None else identity_of(row, "question")
+        article = str(row.get("article") or question)
         hard = _hard(row) if request.negatives else {}
-        found = {"id": identity, "gold": gold, "article": article}
+        found = {"question": question, "gold": gold, "article": article}
         return found | {"q": queries, "p": passages, "n": hard}
 
     rows = list(records(path, request.name, row_of, request.skipped))
     languages = sorted({language for row in rows for language in (*row["q"], *row["p"])})
     return TrainingSet(
         name=request.name,
-        questions=[row["id"] for row in rows],
+        questions=[row["question"] for row in rows],
         golds=[row["gold"] for row in rows],
         clusters=[row["article"] for row in rows],
         queries={language: [row["q"].get(language) for row in rows] for language in languages},

@@ -18,8 +18,8 @@ QUERIES = r"(?P<language>[a-z]+)_queries\.train\.tsv(?:\.gz)?"
 NEGATIVES = 8
 """Hard negatives read for each query."""
 
-Triples = dict[str, tuple[str, list[str]]]
-"""Query id to its passage and the hard negatives of it."""
+Triples = dict[str, tuple[str, list[str], list[str]]]
+"""Query id to its passage, the hard negatives of it, and other passages that answer the query."""
 
 
 def mmarco_files(request: Request) -> Found:
@@ -43,9 +43,9 @@ def train_on_mmarco(request: Request) -> TrainingSet:
     """
     path, passages, queries = _files(request)
     triples = read_triples(path, request, _limit(request))
-    golds = {gold for gold, _ in triples.values()}
+    golds = {gold for gold, _, _ in triples.values()}
     kept = NEGATIVES if request.negatives else 0
-    hard = {query: found[:kept] for query, (_, found) in triples.items()}
+    hard = {query: found[:kept] for query, (_, found, _) in triples.items()}
     wanted = golds.union(*hard.values())
     asked = {la: _texts(path, set(triples), request) for la, path in queries.items()}
     held = {la: _texts(path, wanted, request) for la, path in passages.items()}
@@ -59,24 +59,25 @@ def train_on_mmarco(request: Request) -> TrainingSet:
     return TrainingSet(
         name=request.name,
         questions=list(triples),
-        golds=[gold for gold, _ in triples.values()],
+        golds=[gold for gold, _, _ in triples.values()],
         clusters=list(triples),
         queries={la: [table.get(query) for query in triples] for la, table in asked.items()},
         passages={
-            la: [table.get(gold) for gold, _ in triples.values()] for la, table in held.items()
+            la: [table.get(gold) for gold, _, _ in triples.values()] for la, table in held.items()
         },
         negatives={
             la: [[Candidate(id_, table[id_]) for id_ in hard[q] if id_ in table] for q in triples]
             for la, table in held.items()
             if request.negatives
         },
+        other_golds=[others for _, _, others in triples.values()],
     )
 
 
 def read_triples(path: Path, request: Request, limit: int | None = None) -> Triples:
     """Queries in order of first occurrence, each with one passage and its hard negatives.
 
-    A query's triples name further passages too; only those of the first are kept.
+    A query's triples name further passages too; hard negatives are those of the first.
     """
     found: Triples = {}
 
@@ -90,7 +91,9 @@ def read_triples(path: Path, request: Request, limit: int | None = None) -> Trip
     ):
         if query not in found and limit is not None and len(found) == limit:
             continue
-        first, negatives = found.setdefault(query, (gold, []))
+        first, negatives, others = found.setdefault(query, (gold, [], []))
+        if first != gold and gold not in others:
+            others.append(gold)
         if first == gold and len(negatives) < NEGATIVES:
             negatives.append(negative)
     return found

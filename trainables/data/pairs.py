@@ -93,6 +93,7 @@ class _Columns:
     """The columns of a training set while they grow."""
 
     golds: list[str] = field(default_factory=list)
+    others: list[list[str]] = field(default_factory=list)
     clusters: list[str] = field(default_factory=list)
     queries: dict[str, dict[int, str]] = field(default_factory=dict)
     passages: dict[str, dict[int, str]] = field(default_factory=dict)
@@ -103,7 +104,7 @@ def training_of(pairs: Iterable[Pair], name: str) -> TrainingSet:
 
     Returns:
         Golds `{language}_{number}` by distinct passage; of a question with several passages the
-        first.
+        first, and the others as `other_golds`.
     """
     rows: dict[str, int] = {}
     numbers: dict[tuple[str, str], str] = {}
@@ -114,7 +115,10 @@ def training_of(pairs: Iterable[Pair], name: str) -> TrainingSet:
         row = rows.setdefault(pair.question, len(rows))
         if row == len(table.golds):
             table.golds.append(gold)
+            table.others.append([])
             table.clusters.append(pair.cluster)
+        if gold != table.golds[row]:
+            table.others[row].append(gold)
         table.queries.setdefault(pair.language, {}).setdefault(row, pair.query)
         table.passages.setdefault(pair.passage_language, {}).setdefault(row, pair.passage)
     languages = sorted(table.queries.keys() | table.passages.keys())
@@ -125,6 +129,7 @@ def training_of(pairs: Iterable[Pair], name: str) -> TrainingSet:
         clusters=table.clusters,
         queries={la: _column(table.queries.get(la, {}), len(rows)) for la in languages},
         passages={la: _column(table.passages.get(la, {}), len(rows)) for la in languages},
+        other_golds=table.others,
     )
 
 

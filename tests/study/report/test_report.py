@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import statistics
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -97,6 +98,18 @@ def test_every_number_is_in_the_csv(tmp_path: Path) -> None:
     assert of_trial["map", "cross", "de-fr"] == metrics["map/cross/de-fr"]
     assert of_trial["map", "multi", ""] == metrics["map/multi"]
     assert of_trial["rank_distance", "", "fr"] == metrics["rank_distance/fr"]
+    of_cell = {
+        line["statistic"]: float(line["value"])
+        for line in lines
+        if line["kind"] == "cell"
+        and line["name"] == made.plan.cells[0].label
+        and (line["metric"], line["setting"], line["part"]) == ("map", "multi", "test")
+    }
+    seeds = committed_results(tmp_path, [trial.digest for trial in made.plan.cells[0].trials])
+    values = [result["metrics"]["map/multi"] for result in seeds.values()]
+    assert of_cell["mean"] == pytest.approx(statistics.fmean(values))
+    assert of_cell["standard deviation"] == pytest.approx(statistics.stdev(values))
+    assert of_cell["n"] == 2
     told = {line["statistic"]: line["value"] for line in lines if line["kind"] == "hypothesis"}
     answer = json.loads((tmp_path / "reports" / "by-hand" / "answer.json").read_bytes())
     [one] = answer["findings"][0]["comparisons"]

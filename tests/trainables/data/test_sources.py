@@ -414,6 +414,7 @@ def test_mmarco(tmp_path: Path) -> None:
     found = load_training("mmarco", tmp_path)
     assert (list(found.questions), list(found.golds)) == (["7", "8", "9"], ["1", "2", "3"])
     assert list(found.passages["de"]) == ["german 1", "german 2", "german 3"]
+    assert list(found.other_golds) == [["2"], [], []]
     hard = load_training("mmarco", tmp_path, negatives=True).negatives
     assert [[c.id for c in some] for some in hard["de"]] == [["2", "3"], ["3"], ["1"]]
     assert hard["en"][0][0].text == "english 2"
