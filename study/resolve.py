@@ -17,7 +17,7 @@ from study.subsets import nested
 from trainables.data import catalog
 from trainables.data.overlap import shared_questions
 from trainables.encoders import catalog as encoders
-from trainables.errors import UserError
+from trainables.errors import DataError, UserError
 from trainables.spec import DataRef, EncoderRef, Spec, build_spec
 
 
@@ -96,7 +96,8 @@ class Resolver:
                 tested, _ = catalog.split_name(settings.benchmark)
                 return encoders.reference(settings.encoder, tested, chosen)
             except UserError as error:
-                if not self.tolerant or encoders.is_embedded(settings.encoder):
+                refused = isinstance(error, DataError)  # it is at hand
+                if refused or not self.tolerant or encoders.is_embedded(settings.encoder):
                     raise
                 self.missing[settings.encoder] = str(error)
                 return encoders.absent(settings.encoder, chosen), None

@@ -109,7 +109,7 @@ def _model(kind: str, tokenizer: Any) -> Any:
 
 def _sentence_transformers(folder: Path, pooling: str) -> None:
     """The modules after the transformer: pooling and a dense layer."""
-    from trainables.encoders.formats import Dense
+    from trainables.encoders.formats import Dense, save_layers
 
     names = ["Transformer", "Pooling", "Dense"]
     modules = [
@@ -121,7 +121,8 @@ def _sentence_transformers(folder: Path, pooling: str) -> None:
     modes = {f"pooling_mode_{name}": name.startswith(pooling) for name in
              ("cls_token", "mean_tokens")}  # fmt: skip
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(modes))
-    Dense(WIDTH, DENSE_WIDTH, tanh=pooling == "cls").save(folder / "2_Dense")
+    activation = torch.nn.Tanh() if pooling == "cls" else None
+    save_layers(torch.nn.Sequential(Dense(WIDTH, DENSE_WIDTH, activation=activation)), folder)
 
 
 SEEING = ("clip", "metaclip-2", "siglip", "siglip-2", "blip-2")

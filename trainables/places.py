@@ -167,12 +167,23 @@ def matching(folder: Place, pattern: str) -> list[Place]:
 
 
 def files_under(place: Place) -> list[str]:
-    """Names of all files of a folder, relative to it, sorted."""
+    """Names of all files of a folder, relative to it, sorted; links to folders are followed."""
     if isinstance(place, Path):
-        files = (path for path in place.rglob("*") if path.is_file())
-        return sorted(path.relative_to(place).as_posix() for path in files)
+        return sorted(path.relative_to(place).as_posix() for path in _walk(place, ()))
     prefix = place.path.rstrip("/") + "/"
     return sorted(name.removeprefix(prefix) for name in place.fs.find(place.path))
+
+
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """All files of a folder; a link back to a folder above it is passed over."""
+    here = folder.resolve()
+    if here in above or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _walk(path, (*above, here))
+        elif path.is_file():
+            yield path
 
 
 def size(place: Place) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -17,7 +17,13 @@ RECIPE = 3
 """Raised by every change of code that alters results (golden tests fail until it is)."""
 
 Sampling = Literal["X-X", "X-Y", "hybrid", "X-X-mixed", "X-Y-fixed", "row-hybrid"]
-Pooling = Literal["mean", "cls", "last"]
+POOLING_MODES = ("mean", "cls", "last", "max", "mean_sqrt_len_tokens", "weightedmean")
+"""Called as in sentence-transformers, where `last` is `lasttoken`."""
+
+_MODE = f"({'|'.join(POOLING_MODES)})"
+Pooling = Annotated[str, Field(pattern=rf"^{_MODE}(\+{_MODE})*$")]
+"""One mode, or several whose vectors are joined, such as `cls+mean`."""
+
 CandidateText = Literal["sentence", "sentence+context"]
 Schedule = Literal["linear", "cosine", "constant"]
 Negatives = Literal["in_batch", "hard", "both", "paper_eq1"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
-from transformers import AutoConfig, PretrainedConfig
+from transformers import PretrainedConfig
 
 from study.cost.accelerators import accelerator as find_accelerator
 from study.cost.needs import found_in
@@ -31,8 +32,9 @@ from trainables.data.contamination import contamination
 from trainables.data.picture_training import open_rows
 from trainables.encoders.catalog import is_embedded
 from trainables.encoders.checkpoints import parts_of
-from trainables.encoders.families import SEEING, read_config
-from trainables.encoders.shapes import Shape, shape_of
+from trainables.encoders.families import SEEING
+from trainables.encoders.modules import load_config, read_config
+from trainables.encoders.shapes import COUNTED, Shape, shape_of
 from trainables.spec import DataRef, Execution, Spec
 
 T = TypeVar("T")
@@ -133,6 +135,9 @@ class Estimator:
         speed = self._speed(spec, shape, batches, read[0][2])
         sources = [] if training is None or spec.train is None else [(spec.train, training.basis)]
         sources += [(ref, found.basis) for ref, _, found in read]
+        counted = (
+            [] if shape.kind in COUNTED else [f"a {shape.kind}, counted as a BERT of its size"]
+        )
         return Cost(
             load=FLOAT * shape.parameters / LOAD_BYTES,
             train=spec.steps * step_seconds(shape, step, words, speed),
@@ -141,24 +146,30 @@ class Estimator:
             ),
             memory=self._memory(spec, shape, step, words, [x for *_, x in read], training),
             step=step,
-            basis=(*dict.fromkeys(f"{ref.name}: {said}" for ref, said in sources), speed.basis),
+            basis=(
+                *dict.fromkeys(f"{ref.name}: {said}" for ref, said in sources),
+                *counted,
+                speed.basis,
+            ),
         )
 
     def _shape(self, spec: Spec) -> Shape:
         """Of the encoder, from its files or the table."""
         return shape_of(spec.encoder.name, found_in(spec.encoder.digest, self.places))
 
-    def _config(self, spec: Spec, shape: Shape) -> PretrainedConfig:
-        """The configuration whose dropout and activation a probe shares."""
+    def _config(self, spec: Spec, shape: Shape, longest: int) -> PretrainedConfig:
+        """The configuration whose dropout and activation a probe of such texts shares."""
         if is_embedded(spec.encoder.name):
             return shape.config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
         folder = found_in(spec.encoder.digest, self.places)
         if folder is None:
             return shape.config()
         first = parts_of(folder)[0]
-        if read_config(first, str(first))["model_type"] in APART:
-            return replace(shape, kind="bert").config()
-        config: Any = AutoConfig.from_pretrained(first, local_files_only=True)
+        apart = read_config(first, str(first))["model_type"] in APART
+        if apart or shape.kind not in COUNTED:
+            heads, room = math.gcd(shape.heads, shape.hidden), max(longest, shape.positions)
+            return replace(shape, kind="bert", heads=heads, positions=room).config()
+        config: Any = load_config(first)
         text: PretrainedConfig = getattr(config, "text_config", config)
         return text
 
@@ -171,10 +182,13 @@ class Estimator:
         texts = np.concatenate([tested.queries.tokens, tested.passages.tokens])
         texts = texts[np.random.default_rng(0).permutation(len(texts))]
         rows = min(spec.batch_size or 0, PROBE_ROWS)
+        longest = max(int(one.max()) for one in (texts, *batches))
         key = f"speed {shape} {rows} {spec.hard_negatives} {spec.train} {spec.test}"
         return self._once(
             key,
-            lambda: measured(shape, self._config(spec, shape), batch, texts, self.execution),
+            lambda: measured(
+                shape, self._config(spec, shape, longest), batch, texts, self.execution
+            ),
         )
 
     def _reader(self, spec: Spec) -> Reader:

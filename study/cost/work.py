@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trainables.contrastive import FORWARD_TOKENS, cut, hold
 from trainables.encoders import text
-from trainables.encoders.families import positions_for_text
+from trainables.encoders.modules import positions_for_text
 from trainables.encoders.shapes import Shape
 from trainables.spec import Execution
 

@@ -26,8 +26,9 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
     """Name an encoder by content.
 
     Args:
-        name: `embedded/<rung>`, a checkpoint folder, or a hub id in the hub's local cache; or two
-            of these joined by `+`, a text tower and a checkpoint with an image tower.
+        name: `embedded/<rung>`, a checkpoint folder, a packaged encoder (`packaged`), or a hub id
+            in the hub's local cache; or two of these joined by `+`, a text tower and a checkpoint
+            with an image tower.
         data: Name of the benchmark: an embedded encoder knows only the languages of its world, and
             pictures need an encoder that sees.
         overrides: Fields of `EncoderRef` to set instead of the encoder's own values.
@@ -53,7 +54,7 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
         if catalog.has_pictures(data) and not sees(found[-1]):
             example = "openai/clip-vit-base-patch32"
             raise UserError(_blind(name, data, f"{example}, or {name}{JOINT}{example}"))
-        ref = pair_ref(found, _label(name, found))
+        ref = pair_ref(found, _label(name, found), overrides)
         folder = JOINT.join(str(part.resolve()) for part in found)
     return EncoderRef.model_validate(ref.model_dump() | dict(overrides)), folder
 
@@ -75,7 +76,18 @@ def _blind(name: str, data: str, instead: str) -> str:
 
 def absent(name: str, overrides: Mapping[str, Any]) -> EncoderRef:
     """Name an encoder whose files are not at hand: its name decides what its files usually say."""
-    defaults = named_defaults(name)
+    from trainables.encoders.modules import positions_for_text
+    from trainables.encoders.shapes import KNOWN  # which reads this module
+
+    defaults, text = named_defaults(name), name.split(JOINT)[0]
+    if shape := KNOWN.get(text):
+        most = positions_for_text(shape.kind, shape.positions)
+        for key in ("max_query_tokens", "max_passage_tokens"):
+            if overrides.get(key, 0) > most:
+                raise UserError(
+                    f"encoder {name!r}: {key} is {overrides[key]}, but this encoder has positions "
+                    f"for {most} tokens; allowed are 3 to {most}"
+                )
     values = {
         "name": name,
         "digest": f"{catalog.ABSENT} {name}",

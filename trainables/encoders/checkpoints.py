@@ -6,8 +6,10 @@ Knows no torch and no transformers, so a plan can be made without either.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from trainables.encoders.families import checkpoint_digest, encoder_ref, find_checkpoint
 from trainables.errors import UserError
@@ -48,13 +50,18 @@ def pair_digest(folders: Sequence[Path]) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:20]
 
 
-def pair_ref(folders: Sequence[Path], name: str | None = None) -> EncoderRef:
+def pair_ref(
+    folders: Sequence[Path],
+    name: str | None = None,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> EncoderRef:
     """The encoder of one or two checkpoints, with the defaults of its text tower.
 
     Args:
         folders: As `parts_of` gives them.
         name: As it was asked for; the folders' own names where None.
+        given: Fields of `EncoderRef` that replace the text tower's own.
     """
     named = name or JOINT.join(folder.resolve().name for folder in folders)
-    ref = encoder_ref(folders[0], named.split(JOINT)[0])
+    ref = encoder_ref(folders[0], named.split(JOINT)[0], given)
     return ref.model_copy(update={"name": named, "digest": pair_digest(folders)})

@@ -5,24 +5,37 @@ Knows no torch and no transformers, so a plan can be made without either.
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
 
 from trainables import storage
-from trainables.errors import UserError
-from trainables.spec import EncoderRef, Pooling
+from trainables.encoders.modules import (
+    IGNORED,
+    SETTINGS,
+    Layout,
+    check_weights,
+    declared_positions,
+    get,
+    load_config,
+    load_encoder_config,
+    positions,
+    read_config,
+    read_layout,
+    read_object,
+    token_limit,
+)
+from trainables.encoders.packaged import packaged_folder
+from trainables.errors import DataError, UserError
+from trainables.places import files_under
+from trainables.spec import EncoderRef, Pooling, readable
 
 OWN_FILE = "encoder.json"
 """Where a saved encoder keeps its pooling, prefixes and limits."""
-
-OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "xmod", "mpnet"}
-"""Model types whose positions start after the padding id, which costs their tables two rows."""
-
-IGNORED = re.compile(r"(^|/)(\.[^/]*|onnx|openvino|README\.md|.*\.h5|.*\.msgpack|.*\.ot)(/|$)")
-"""Files of a checkpoint folder that cannot change a vector made with torch."""
 
 WEB_QUESTION = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
@@ -118,7 +131,7 @@ class EncoderDefaults:
         passage_prefix: Put before passages, trailing blank included.
         max_query_tokens: Longer queries are cut, special tokens counted.
         max_passage_tokens: Longer passages are cut, special tokens counted.
-        dense: Sub-folder of a dense layer after pooling, as LaBSE has it.
+        layout: What else the files say.
         projected: Whether the transformer was trained with pictures (`SEEING`).
         padded: Whether every text is padded to the limit, and the padding read like text.
     """
@@ -128,42 +141,108 @@ class EncoderDefaults:
     passage_prefix: str
     max_query_tokens: int
     max_passage_tokens: int
-    dense: str | None = None
+    layout: Layout
     projected: bool = False
     padded: bool = False
 
 
-def family_defaults(folder: Path, name: str) -> EncoderDefaults:
+def family_defaults(
+    folder: Path, name: str, given: Mapping[str, Any] = MappingProxyType({})
+) -> EncoderDefaults:
     """Read defaults from what says it best: our own file, sentence-transformers', the name.
 
     Args:
         folder: The checkpoint, with `config.json`.
         name: Hub id or folder name, looked up in `FAMILIES`.
+        given: Fields of `EncoderRef` that replace the checkpoint's own.
 
     Raises:
-        UserError: No checkpoint in `folder`, or modules that this project cannot compute.
+        UserError: No checkpoint in `folder`.
+        DataError: A broken file, or what this project cannot compute.
     """
-    config = read_config(folder, name)
-    modules = _modules(folder)
+    config, layout = read_config(folder, name), read_layout(folder)
     family = _family(name)
     seeing = SEEING.get(config["model_type"])
-    known = seeing if seeing and not modules else family or (Family(()) if modules else RAW)
-    prompts = _read(folder / "config_sentence_transformers.json").get("prompts") or {}
-    limit = _token_limit(folder, config, known)
-    own = _read(folder / OWN_FILE)
+    saved = layout.pooling is not None
+    known = seeing if seeing and not saved else family or (Family(()) if saved else _raw(config))
+    limit = token_limit(layout, config, None if saved else known.tokens)
+    own = {**_own(folder), **given}
+    pooling = own.get("pooling", layout.pooling or known.pooling)
+    query = own.get("query_prefix", layout.prompts.get("query", known.query_prefix))
+    passage = own.get("passage_prefix")
+    if passage is None:
+        passage = _passage_prefix(folder, layout, known)
+    if not layout.include_prompt and (query or passage):
+        file = folder / "modules.json"
+        raise DataError(
+            f"{file}: pooling without the tokens of the prompt (include_prompt false) is not "
+            f"supported where there is one ({query or passage!r}); choose another checkpoint, or "
+            "set query_prefix and passage_prefix to nothing",
+            file,
+            None,
+            "include_prompt",
+        )
+    limits = {
+        "max_query_tokens": layout.limits.get("query_length", limit),
+        "max_passage_tokens": layout.limits.get("document_length", limit),
+    }
+    most = positions(folder / "config.json", config)
+    declared = most or declared_positions(folder / "config.json", config)
+    for key, value in limits.items():
+        limits[key] = own.get(key, value if most is None else min(value, most))
+        if declared and key in own and own[key] > max(declared, value if most is None else 0):
+            where = f"encoder {name!r}" if key in given else str(folder / OWN_FILE)
+            raise DataError(
+                f"{where}: {key} is {own[key]}, but this encoder has positions for {declared} "
+                f"tokens; allowed are 3 to {declared}",
+                folder if key in given else folder / OWN_FILE,
+                None,
+                key,
+            )
     return EncoderDefaults(
-        pooling=own.get("pooling") or _pooling(folder, modules) or known.pooling,
-        query_prefix=own.get("query_prefix", prompts.get("query") or known.query_prefix),
-        passage_prefix=own.get(
-            "passage_prefix",
-            prompts.get("passage") or prompts.get("document") or known.passage_prefix,
-        ),
-        max_query_tokens=own.get("max_query_tokens", limit),
-        max_passage_tokens=own.get("max_passage_tokens", limit),
-        dense=next((path for kind, path in modules if kind == "Dense"), None),
+        pooling=pooling,
+        query_prefix=query,
+        passage_prefix=passage,
+        **limits,
+        layout=layout,
         projected=seeing is not None,
         padded=seeing is SIGLIP,
     )
+
+
+def _raw(config: Mapping[str, Any]) -> Family:
+    """A language model never trained to retrieve; one that reads forward ends with what it read."""
+    architecture = str((config.get("architectures") or [""])[0])
+    forward = architecture.endswith("ForCausalLM") and config.get("is_causal", True)
+    return replace(RAW, pooling="last") if forward else RAW
+
+
+def _own(folder: Path) -> dict[str, Any]:
+    """What this project wrote when it saved the encoder."""
+    file = folder / OWN_FILE
+    content = read_object(file)
+    kinds: dict[str, type] = dict.fromkeys(("query_prefix", "passage_prefix", "pooling"), str)
+    kinds |= dict.fromkeys(("max_query_tokens", "max_passage_tokens"), int)
+    values = {key: get(file, content, key, kind, None) for key, kind in kinds.items()}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _passage_prefix(folder: Path, layout: Layout, known: Family) -> str:
+    """The prompt of `encode_document`; other names for it are read by nobody."""
+    if "document" in layout.prompts:
+        return layout.prompts["document"]
+    for name in ("passage", "corpus"):
+        if layout.prompts.get(name, known.passage_prefix) != known.passage_prefix:
+            file = folder / SETTINGS
+            raise DataError(
+                f"{file}: prompts has {name!r} ({layout.prompts[name]!r}) and no 'document'; "
+                "sentence-transformers documents it as the prompt of documents and does not use "
+                "it. Say which is meant: rename it to 'document', or set passage_prefix",
+                file,
+                None,
+                f"prompts.{name}",
+            )
+    return known.passage_prefix
 
 
 def named_defaults(name: str) -> Family:
@@ -180,32 +259,41 @@ def _family(name: str) -> Family | None:
     return next((f for f in FAMILIES if all(mark in lowered for mark in f.marks)), None)
 
 
-def encoder_ref(folder: Path, name: str | None = None) -> EncoderRef:
+def encoder_ref(
+    folder: Path, name: str | None = None, given: Mapping[str, Any] = MappingProxyType({})
+) -> EncoderRef:
     """The encoder in `folder` with its defaults and the hash of its content.
 
     Args:
         folder: The checkpoint.
         name: Hub id; the folder's own name where None.
+        given: Fields of `EncoderRef` that replace the checkpoint's own.
     """
     name = name or folder.resolve().name
-    defaults = family_defaults(folder, name)
-    return EncoderRef(
-        name=name,
-        digest=checkpoint_digest(folder),
-        pooling=defaults.pooling,
-        query_prefix=defaults.query_prefix,
-        passage_prefix=defaults.passage_prefix,
-        max_query_tokens=defaults.max_query_tokens,
-        max_passage_tokens=defaults.max_passage_tokens,
-    )
+    defaults = family_defaults(folder, name, given)
+    check_weights(folder)
+    if not defaults.projected:
+        load_encoder_config(folder)
+    elif read_config(folder, name)["model_type"] != "M-CLIP":  # which transformers does not know
+        load_config(folder)
+    try:
+        return EncoderRef(
+            name=name,
+            digest=checkpoint_digest(folder),
+            pooling=defaults.pooling,
+            query_prefix=defaults.query_prefix,
+            passage_prefix=defaults.passage_prefix,
+            max_query_tokens=defaults.max_query_tokens,
+            max_passage_tokens=defaults.max_passage_tokens,
+        )
+    except ValidationError as error:
+        raise DataError(f"{folder}: {readable(error)}", folder) from None
 
 
 def checkpoint_digest(folder: Path) -> str:
     """20 hexadecimal digits that name the files that decide the vectors, by content."""
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    return storage.tree_digest(
-        {name: path for name, path in files.items() if path.is_file() and not IGNORED.search(name)}
-    )
+    names = [name for name in files_under(folder) if not IGNORED.search(name)]
+    return storage.tree_digest({name: folder / name for name in names})
 
 
 def find_checkpoint(source: str | Path, *, download: bool = False) -> Path:
@@ -222,6 +310,8 @@ def find_checkpoint(source: str | Path, *, download: bool = False) -> Path:
     if folder.is_dir():
         read_config(folder, str(source))
         return folder
+    if packaged := packaged_folder(str(source)):
+        return packaged
     from huggingface_hub import snapshot_download
 
     try:
@@ -235,103 +325,7 @@ def find_checkpoint(source: str | Path, *, download: bool = False) -> Path:
         ) from None
 
 
-def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """`config.json` of a checkpoint.
-
-    Raises:
-        UserError: The folder lacks it.
-    """
-    config = _read(folder / "config.json")
-    if "model_type" not in config:
-        raise UserError(
-            f"encoder {name!r}: {folder} has no config.json with a model_type; "
-            "give the folder of a Hugging Face checkpoint (config.json, weights, tokenizer)"
-        )
-    return config
-
-
 def sees(folder: Path) -> bool:
     """Whether a checkpoint has an image tower."""
     kind = read_config(folder, str(folder))["model_type"]
     return (folder / IMAGES).is_dir() or kind in WITH_IMAGES
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where the file is missing."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); restore the file") from None
-    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
-
-
-def _modules(folder: Path) -> list[tuple[str, str]]:
-    """(kind, sub-folder) of each sentence-transformers module, in order."""
-    path = folder / "modules.json"
-    if not path.is_file():
-        return []
-    modules = [(m["type"].rsplit(".", 1)[-1], m["path"]) for m in json.loads(path.read_text())]
-    kinds = [kind for kind, _ in modules]
-    plain = [kind for kind in kinds if kind != "Normalize"]
-    if plain not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Dense"]):
-        raise UserError(
-            f"{path}: modules {', '.join(kinds)} are not supported; allowed are Transformer, "
-            "Pooling, at most one Dense, and Normalize. Choose another checkpoint"
-        )
-    return modules
-
-
-def _pooling(folder: Path, modules: list[tuple[str, str]]) -> Pooling | None:
-    """The pooling that the files name; None where there are no such files."""
-    path = next((path for kind, path in modules if kind == "Pooling"), None)
-    if path is None:
-        return None
-    config = _read(folder / path / "config.json")
-    on = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
-    mode = config.get("pooling_mode", on[0] if len(on) == 1 else " and ".join(on) or "mean")
-    pooling = POOLINGS.get(mode if isinstance(mode, str) else "")
-    if pooling is None or not config.get("include_prompt", True):
-        prompt = "" if config.get("include_prompt", True) else " without the prompt's tokens"
-        raise UserError(
-            f"{folder / path / 'config.json'}: pooling {mode}{prompt} is not supported; "
-            "allowed are mean, cls and lasttoken over all tokens. Choose another checkpoint"
-        )
-    return pooling
-
-
-POOLINGS: dict[str, Pooling] = {
-    "mean": "mean",
-    "cls": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "lasttoken": "last",
-    "pooling_mode_lasttoken": "last",
-}
-"""Names of pooling in the files of sentence-transformers, before and since version 5.4."""
-
-
-def _token_limit(folder: Path, config: dict[str, Any], family: Family) -> int:
-    """Longest text in training, never above the table of positions."""
-    trained = _read(folder / "sentence_bert_config.json").get("max_seq_length")
-    if trained is None:
-        said = _read(folder / "tokenizer_config.json").get("model_max_length", family.tokens)
-        trained = min(family.tokens, said)
-    part = "qformer_config" if config["model_type"] == "blip-2" else "text_config"
-    table = (config.get(part) or config).get("max_position_embeddings")
-    if not isinstance(table, int) or table < 1:
-        return int(trained)
-    padding = int(config.get("pad_token_id", 1))
-    return min(int(trained), positions_for_text(config["model_type"], table, padding))
-
-
-def positions_for_text(kind: str, table: int, padding: int = 1) -> int:
-    """Tokens that a table of positions has room for.
-
-    Args:
-        kind: `model_type` of transformers.
-        table: Rows of it.
-        padding: Id of the padding token.
-    """
-    return table - (padding + 1 if kind in OFFSET_POSITIONS else 0)

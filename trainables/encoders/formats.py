@@ -4,68 +4,208 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from tokenizers import normalizers
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from trainables.encoders.families import OWN_FILE
-from trainables.errors import UserError
+from trainables.encoders.modules import (
+    ENCODERS,
+    LEGACY_POOLING,
+    Layout,
+    brief,
+    load_config,
+    load_encoder_config,
+    read_layout,
+    transformer_folder,
+)
+from trainables.errors import DataError, UserError
 from trainables.spec import EncoderRef
 
 
 class Dense(nn.Module):
-    """A linear layer and tanh after pooling, in the format of sentence-transformers."""
+    """A linear layer and an activation after pooling, as sentence-transformers has them.
 
-    def __init__(self, inputs: int, outputs: int, bias: bool = True, tanh: bool = True) -> None:
-        """Make an untrained layer from (n, inputs) to (n, outputs)."""
+    Attributes:
+        outputs: Length of its vectors.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        bias: bool = True,
+        activation: nn.Module | None = None,
+        residual: bool = False,
+    ) -> None:
+        """Make an untrained layer.
+
+        Args:
+            inputs: Length of the vectors before it.
+            outputs: Length of the vectors after it.
+            bias: Whether the linear layer has one.
+            activation: After the linear layer; None for none.
+            residual: Add what goes in, through a linear layer where its length is another.
+        """
         super().__init__()
+        self.outputs = outputs
         self.linear = nn.Linear(inputs, outputs, bias)
-        self.tanh = tanh
+        self.activation_function = activation or nn.Identity()
+        self.residual: nn.Module | None = None
+        if residual:
+            same = inputs == outputs
+            self.residual = nn.Identity() if same else nn.Linear(inputs, outputs, bias=False)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Map (n, inputs) to (n, outputs)."""
-        projected: Tensor = self.linear(pooled)
-        return projected.tanh() if self.tanh else projected
+        projected: Tensor = self.activation_function(self.linear(pooled))
+        return projected if self.residual is None else projected + self.residual(pooled)
 
     @classmethod
-    def load(cls, folder: Path) -> Dense:
-        """Read the layer that sentence-transformers wrote.
+    def build(cls, file: Path, settings: Mapping[str, Any]) -> Dense:
+        """Make the layer that a file of sentence-transformers describes.
 
         Raises:
-            UserError: Another activation than tanh or none, or no weights.
+            DataError: An activation that is no module of torch.nn, or one that needs settings.
         """
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
-        kind = activation.rsplit(".", 1)[-1]
-        if kind not in ("Tanh", "Identity"):
-            raise UserError(
-                f"{folder / 'config.json'}: activation {activation} is not supported; allowed are "
-                "Tanh and Identity. Choose another checkpoint"
-            )
-        sizes = config["in_features"], config["out_features"]
-        layer = cls(*sizes, bias=config.get("bias", True), tanh=kind == "Tanh")
-        layer.load_state_dict(read_weights(folder))
-        return layer.float()
+        name = settings["activation"]
+        kind = getattr(nn, name.rpartition(".")[2], None)
+        try:
+            if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+                raise TypeError("no module of torch.nn")
+            activation = kind()
+        except TypeError as error:
+            raise DataError(
+                f"{file}: activation_function {name} is not supported ({error}); allowed are "
+                "modules of torch.nn that need no settings. Choose another checkpoint",
+                file,
+                None,
+                "activation_function",
+            ) from None
+        sizes = settings["inputs"], settings["outputs"]
+        return cls(*sizes, settings["bias"], activation, settings["residual"])
 
-    def save(self, folder: Path) -> None:
-        """Write config and weights where sentence-transformers looks for them."""
-        from safetensors.torch import save_file
-
-        folder.mkdir(parents=True, exist_ok=True)
-        kind = "activation.Tanh" if self.tanh else "linear.Identity"
+    def config(self) -> dict[str, Any]:
+        """What sentence-transformers writes of it."""
+        kind = type(self.activation_function)
         config = {
             "in_features": self.linear.in_features,
-            "out_features": self.linear.out_features,
+            "out_features": self.outputs,
             "bias": self.linear.bias is not None,
-            "activation_function": f"torch.nn.modules.{kind}",
+            "activation_function": f"{kind.__module__}.{kind.__name__}",
         }
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        state = {key: value.contiguous() for key, value in self.state_dict().items()}
-        save_file(state, folder / "model.safetensors")
+        return config if self.residual is None else config | {"use_residual": True}
+
+
+class LayerNorm(nn.Module):
+    """A norm of pooled vectors, as sentence-transformers has it.
+
+    Attributes:
+        outputs: Length of its vectors.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Make an untrained norm of vectors of this length."""
+        super().__init__()
+        self.outputs = size
+        self.norm = nn.LayerNorm(size)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map (n, size) to (n, size)."""
+        normed: Tensor = self.norm(pooled)
+        return normed
+
+    def config(self) -> dict[str, Any]:
+        """What sentence-transformers writes of it."""
+        return {"dimension": self.outputs}
+
+
+class Dropout(nn.Dropout):
+    """Without effect but in training."""
+
+    def config(self) -> dict[str, Any]:
+        """What sentence-transformers writes of it."""
+        return {"dropout": self.p}
+
+
+class Normalize(nn.Module):
+    """Vectors of length 1 before another layer."""
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map (n, d) to (n, d)."""
+        return F.normalize(pooled, dim=-1)
+
+    def config(self) -> dict[str, Any]:
+        """What sentence-transformers writes of it: nothing."""
+        return {}
+
+
+def load_layers(layout: Layout, pooled: int) -> nn.Sequential:
+    """What follows pooling, in float32.
+
+    Args:
+        layout: Of the checkpoint.
+        pooled: Length of a pooled vector.
+
+    Raises:
+        DataError: A layer that does not fit its weights or what is before it.
+    """
+    layers = nn.Sequential()
+    width = pooled
+    for one in layout.layers:
+        file = one.folder / "config.json"
+        if one.kind in ("Dense", "LayerNorm"):
+            inputs = one.settings.get("inputs", one.settings.get("size"))
+            layer: nn.Module = (
+                Dense.build(file, one.settings) if one.kind == "Dense" else LayerNorm(width)
+            )
+            if inputs != width:
+                key = "in_features" if one.kind == "Dense" else "dimension"
+                raise DataError(
+                    f"{file}: {key} is {inputs}, but the vectors before it have {width} numbers; "
+                    "restore the file",
+                    file,
+                    None,
+                    key,
+                )
+            try:
+                layer.load_state_dict(read_weights(one.folder))
+            except (RuntimeError, OSError, SafetensorError, UnpicklingError, EOFError) as error:
+                raise DataError(
+                    f"{one.folder}: weights do not fit config.json: {brief(error)}; restore them",
+                    one.folder,
+                ) from None
+            width = one.settings.get("outputs", width)
+        else:
+            layer = Dropout(one.settings["rate"]) if one.kind == "Dropout" else Normalize()
+        layers.append(layer)
+    return layers.float().eval()
+
+
+def save_layers(layers: nn.Sequential, folder: Path) -> list[str]:
+    """Write layers after pooling where sentence-transformers looks for them.
+
+    Returns:
+        Their kinds.
+    """
+    from safetensors.torch import save_file
+
+    for number, layer in enumerate(layers, start=2):
+        place = folder / f"{number}_{type(layer).__name__}"
+        place.mkdir(parents=True, exist_ok=True)
+        config = layer.config()  # type: ignore[operator]
+        (place / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        if state := {key: value.contiguous() for key, value in layer.state_dict().items()}:
+            save_file(state, place / "model.safetensors")
+    return [type(layer).__name__ for layer in layers]
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -89,24 +229,51 @@ def load_transformer(folder: Path) -> nn.Module:
     """The bare transformer in float32, without the pooler that nothing here reads.
 
     Raises:
-        UserError: The weights lack a part of the model, which would be random.
+        DataError: A kind that is not supported, or weights that lack a part of the model, which
+            would be random, or hold an adapter beside it.
     """
-    from transformers import MODEL_MAPPING, AutoConfig, AutoModel
+    import transformers
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    kind: Any = MODEL_MAPPING[type(config)]
+    config, inside = load_encoder_config(folder), transformer_folder(folder)
+    config.use_cache = False  # of decoders, which keep what nothing here reads again
+    encoder = ENCODERS.get(config.model_type)
+    kind: Any = (
+        getattr(transformers, encoder) if encoder else transformers.MODEL_MAPPING[type(config)]
+    )
     options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
     if "add_pooling_layer" in inspect.signature(kind).parameters:
         options["add_pooling_layer"] = False
     with quiet():
-        model, found = AutoModel.from_pretrained(
-            folder, config=config, output_loading_info=True, **options
+        model, found = kind.from_pretrained(
+            inside,
+            config=config,
+            output_loading_info=True,
+            trust_remote_code=False,
+            **options,
         )
     missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
     if missing:
-        raise UserError(
+        raise DataError(
             f"{folder}: the weights lack {missing[0]!r} and {len(missing) - 1} more that "
-            f"{config.model_type} needs; restore the checkpoint's files"
+            f"{config.model_type} needs; restore the checkpoint's files",
+            inside,
+            None,
+            missing[0],
+        )
+    if adapter := sorted(name for name in found["unexpected_keys"] if ".lora_" in name):
+        raise DataError(
+            f"{folder}: the weights hold an adapter ({adapter[0]}); merge it with peft "
+            "(merge_and_unload), save and name that folder",
+            inside,
+            None,
+            adapter[0],
+        )
+    if "input_ids" not in inspect.signature(model.forward).parameters:
+        raise DataError(
+            f"{folder}: a {config.model_type} reads no text; choose another checkpoint",
+            inside / "config.json",
+            None,
+            "model_type",
         )
     loaded: nn.Module = model.eval()
     return loaded
@@ -126,7 +293,7 @@ def load_part(folder: Path, kind: str, part: str) -> Any:
     """
     import transformers
 
-    whole: Any = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    whole: Any = load_config(folder)
     config = whole if whole.model_type == "blip-2" else getattr(whole, part, whole)
     if hasattr(whole, "projection_dim"):
         config.projection_dim = whole.projection_dim
@@ -137,6 +304,7 @@ def load_part(folder: Path, kind: str, part: str) -> Any:
             output_loading_info=True,
             dtype=torch.float32,
             local_files_only=True,
+            trust_remote_code=False,
         )
     if missing := sorted(found["missing_keys"]):
         raise UserError(
@@ -163,16 +331,88 @@ def quiet() -> Iterator[None]:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The fast tokenizer of a checkpoint."""
+    """The tokenizer of a checkpoint, which lowers texts first where its files say so.
+
+    Raises:
+        DataError: One that cannot be opened, pads with no token, or reads a text in two parts.
+        ImportError: One that needs a package that is not installed.
+    """
     from transformers import AutoTokenizer
 
-    with quiet():  # of model types that transformers does not know, such as M-CLIP
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    layout = read_layout(folder)
+    inside = layout.transformer
+    try:
+        with quiet():  # of model types that transformers does not know, such as M-CLIP
+            tokenizer = AutoTokenizer.from_pretrained(
+                inside, local_files_only=True, trust_remote_code=False, **layout.tokenizer
+            )
+        if layout.lower_case:
+            _lower(tokenizer)
+        parts = tokenizer("a").get("token_type_ids", [])
+    except ImportError:
+        raise
+    except Exception as error:  # whatever comes of a stranger's file
+        raise DataError(
+            f"{inside}: its tokenizer cannot be opened: {brief(error)}; restore the files",
+            inside,
+        ) from None
+    if tokenizer.pad_token_id is None:
+        raise DataError(
+            f"{inside}: its tokenizer has no padding token; set one in tokenizer_config.json",
+            inside / "tokenizer_config.json",
+            None,
+            "pad_token",
+        )
+    if any(parts):
+        raise DataError(
+            f"{inside}: its tokenizer gives tokens of one text several types, which is not "
+            "supported; choose another checkpoint",
+            inside,
+            None,
+            "token_type_ids",
+        )
+    return tokenizer
 
 
-def interchange(ref: EncoderRef, hidden: int, dense: bool) -> dict[str, Any]:
-    """The files that tell sentence-transformers, and our own loader, what the weights need."""
-    names = ["Transformer", "Pooling", *(["Dense"] if dense else []), "Normalize"]
+def lowers(tokenizer: Any) -> bool:
+    """Whether a tokenizer lowers texts by a step of its own, as `do_lower_case` adds it."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    return any(isinstance(step, normalizers.Lowercase) for step in _steps(fast))
+
+
+def _steps(fast: Any) -> list[Any]:
+    """What a fast tokenizer does to a text first."""
+    step = getattr(fast, "normalizer", None)
+    if step is None:
+        return []
+    return list(step) if isinstance(step, normalizers.Sequence) else [step]  # type: ignore[call-overload]
+
+
+def _lower(tokenizer: Any) -> None:
+    """Lower texts before everything else, as sentence-transformers does."""
+    if lowers(tokenizer):
+        return
+    fast = tokenizer.backend_tokenizer
+    fast.normalizer = normalizers.Sequence([normalizers.Lowercase(), *_steps(fast)])
+
+
+def interchange(
+    ref: EncoderRef,
+    hidden: int,
+    layers: Sequence[str] = (),
+    dimensions: int | None = None,
+    lower_case: bool = False,
+) -> dict[str, Any]:
+    """The files that tell sentence-transformers, and our own loader, what the weights need.
+
+    Args:
+        ref: Pooling, prefixes and limits.
+        hidden: Length of a token's vector.
+        layers: Kinds of what follows pooling, as `save_layers` wrote them.
+        dimensions: Numbers of a vector that stay; None for all.
+        lower_case: Whether the tokenizer lowers texts.
+    """
+    names = ["Transformer", "Pooling", *layers, "Normalize"]
     modules = [
         {
             "idx": number,
@@ -182,18 +422,28 @@ def interchange(ref: EncoderRef, hidden: int, dense: bool) -> dict[str, Any]:
         }
         for number, name in enumerate(names)
     ]
-    pooling = {
-        "word_embedding_dimension": hidden,
-        "pooling_mode_cls_token": ref.pooling == "cls",
-        "pooling_mode_mean_tokens": ref.pooling == "mean",
-        "pooling_mode_lasttoken": ref.pooling == "last",
+    modes = ["lasttoken" if mode == "last" else mode for mode in ref.pooling.split("+")]
+    pooling: dict[str, Any] = {"word_embedding_dimension": hidden}
+    if len(modes) == 1:  # as every version reads it
+        pooling |= {key: mode == modes[0] for key, mode in LEGACY_POOLING.items()}
+    else:
+        pooling["pooling_mode"] = modes
+    limits = {"query_length": ref.max_query_tokens, "document_length": ref.max_passage_tokens}
+    longest = max(limits.values())
+    settings: dict[str, Any] = {
+        "prompts": {"query": ref.query_prefix, "document": ref.passage_prefix},
+        "default_prompt_name": None,
     }
-    prompts = {"query": ref.query_prefix, "document": ref.passage_prefix}
-    longest = max(ref.max_query_tokens, ref.max_passage_tokens)
+    if dimensions is not None:
+        settings["truncate_dim"] = dimensions
     return {
         "modules.json": modules,
         "1_Pooling/config.json": pooling,
-        "sentence_bert_config.json": {"max_seq_length": longest, "do_lower_case": False},
-        "config_sentence_transformers.json": {"prompts": prompts, "default_prompt_name": None},
+        "sentence_bert_config.json": {
+            "max_seq_length": longest,
+            "do_lower_case": lower_case,
+            **(limits if len(set(limits.values())) > 1 else {}),  # since version 6
+        },
+        "config_sentence_transformers.json": settings,
         OWN_FILE: ref.model_dump(exclude={"digest"}),
     }

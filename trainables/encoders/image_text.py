@@ -15,7 +15,6 @@ from trainables.data.pictures import Picture
 from trainables.encoders.checkpoints import pair_ref, parts_of
 from trainables.encoders.encoder import Embeddings
 from trainables.encoders.families import IMAGES
-from trainables.encoders.formats import Dense
 from trainables.encoders.image_tower import ImageTower, Pixels
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.text_tower import drawn_dense
@@ -45,7 +44,8 @@ class ImageTextEncoder(TextEncoder):
         ref: EncoderRef,
         *,
         images: ImageTower,
-        dense: Dense | None = None,
+        layers: nn.Sequential | None = None,
+        dimensions: int | None = None,
         padded: bool = False,
         device: str | torch.device = "cpu",
         encode_tokens: int = 8192,
@@ -59,7 +59,8 @@ class ImageTextEncoder(TextEncoder):
             ref: Prefixes, limits and pooling.
             images: Gives vectors of the same length as the text tower; if that has another length
                 and no layer after it, it gets one, drawn from a fixed seed.
-            dense: A module after pooling.
+            layers: Modules after pooling.
+            dimensions: Keep so many numbers of a text's vector, the first ones; None for all.
             padded: Pad every text to its limit.
             device: Where both towers compute.
             encode_tokens: Padded tokens in one forward pass.
@@ -68,26 +69,26 @@ class ImageTextEncoder(TextEncoder):
         Raises:
             UserError: Vectors of different lengths.
         """
-        config: Any = model.config
-        hidden = int(config.hidden_size)
-        drawn = dense is None and hidden != images.width()
-        dense = drawn_dense(hidden, images.width()) if drawn else dense
-        if dense is not None and dense.linear.out_features != images.width():
-            raise UserError(
-                f"encoder {ref.name!r}: texts have vectors of {dense.linear.out_features} numbers "
-                f"and pictures of {images.width()}; name two towers that were trained together"
-            )
         super().__init__(
             model,
             tokenizer,
             ref,
-            dense=dense,
+            layers=layers,
+            dimensions=dimensions,
             padded=padded,
             device=device,
             encode_tokens=encode_tokens,
             precision=precision,
         )
-        self.drawn = drawn
+        width = self._width()
+        self.drawn = not self.layers and width != images.width()
+        if self.drawn:
+            self.layers.append(drawn_dense(width, images.width())).to(device)
+        elif width != images.width():
+            raise UserError(
+                f"encoder {ref.name!r}: texts have vectors of {width} numbers "
+                f"and pictures of {images.width()}; name two towers that were trained together"
+            )
         self._frozen = [images.to(device).eval().requires_grad_(False)]
 
     @classmethod
@@ -124,7 +125,8 @@ class ImageTextEncoder(TextEncoder):
             text.tokenizer,
             ref or pair_ref(folders, None if Path(source).is_dir() else str(source)),
             images=images,
-            dense=text.dense,
+            layers=text.layers,
+            dimensions=text.dimensions,
             padded=text.padded,
             device=device,
             encode_tokens=encode_tokens,

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from trainables.data.pictures import Picture
 from trainables.encoders.encoder import Embeddings
-from trainables.encoders.families import find_checkpoint, read_config
+from trainables.encoders.families import find_checkpoint
 from trainables.encoders.formats import load_part
 from trainables.encoders.image_text import ImageTextEncoder
+from trainables.encoders.modules import read_config
 from trainables.errors import UserError
 
 PAIRS_AT_ONCE = 32

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from trainables.encoders.catalog import is_embedded
 from trainables.encoders.checkpoints import parts_of
 from trainables.encoders.embedded import SPECIAL_TOKENS, VOCABULARY, embedded_rung
-from trainables.encoders.families import SEEING, read_config
+from trainables.encoders.families import SEEING
+from trainables.encoders.modules import load_config, read_config, read_layout
+from trainables.encoders.packaged import PACKAGED
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,9 +102,13 @@ NAMES = {
         "num_hidden_layers": "n_layers",
         "num_attention_heads": "n_heads",
         "intermediate_size": "hidden_dim",
-    }
+    },
+    **{key: {"intermediate_size": "d_ff"} for key in ("t5", "mt5", "umt5", "longt5")},
 }
 """What configurations of a kind call their sizes, where they have names of their own."""
+
+COUNTED = {"bert", "camembert", "clip_text_model", "distilbert", "roberta", "xlm-roberta"}
+"""Kinds whose parameters are those of `Shape`; others are counted as a BERT of their size."""
 
 _LARGE = Shape("xlm-roberta", 1024, 24, 16, 4096, 250_002, 514, 1)
 _BASE = Shape("xlm-roberta", 768, 12, 12, 3072, 250_002, 514, 1)
@@ -188,6 +193,8 @@ def known_shape(name: str) -> Shape:
         UserError: It is not in the table.
     """
     name = name.split("+")[0]  # of two towers the one that reads
+    if name in PACKAGED:
+        name = PACKAGED[name].hub_id
     if name not in KNOWN:
         raise UserError(
             f"encoder {name!r} is not at hand, and its size is not known; fetch it once with "
@@ -202,11 +209,9 @@ def folder_shape(folder: Path, name: str) -> Shape:
     Raises:
         UserError: No checkpoint, or an architecture whose sizes have other names.
     """
-    from transformers import AutoConfig
-
     if read_config(folder, name)["model_type"] == "M-CLIP":
         return known_shape(name)  # its file names a transformer and does not describe it
-    whole = AutoConfig.from_pretrained(folder, local_files_only=True)
+    whole = load_config(folder)
     part = "qformer_config" if whole.model_type == "blip-2" else "text_config"
     config = getattr(whole, part, whole)
     names = NAMES.get(config.model_type, {})
@@ -229,7 +234,7 @@ def folder_shape(folder: Path, name: str) -> Shape:
         words=size("vocab_size"),
         positions=size("max_position_embeddings", 0),
         types=size("type_vocab_size", 0),
-        outputs=_dense(folder) or (_projection(whole) if whole.model_type in SEEING else 0),
+        outputs=_outputs(folder) or (_projection(whole) if whole.model_type in SEEING else 0),
     )
 
 
@@ -244,7 +249,8 @@ def _projection(config: Any) -> int:
     return next((int(size) for size in said if isinstance(size, int)), 0)
 
 
-def _dense(folder: Path) -> int:
-    """Outputs of the dense layer that sentence-transformers wrote; 0 without one."""
-    path = next(iter(sorted(folder.glob("*_Dense/config.json"))), None)
-    return 0 if path is None else int(json.loads(path.read_text(encoding="utf-8"))["out_features"])
+def _outputs(folder: Path) -> int:
+    """Length of a text's vector where layers after pooling change it; 0 elsewhere."""
+    layout = read_layout(folder)
+    sizes = [layer.settings["outputs"] for layer in layout.layers if layer.kind == "Dense"]
+    return min([*sizes[-1:], layout.dimensions or sizes[-1]]) if sizes else 0

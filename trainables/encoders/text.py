@@ -11,28 +11,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from trainables.contrastive import Tokens, cut
 from trainables.encoders.encoder import Embeddings
-from trainables.encoders.families import (
-    encoder_ref,
-    family_defaults,
-    find_checkpoint,
-    positions_for_text,
-)
+from trainables.encoders.families import encoder_ref, family_defaults, find_checkpoint
 from trainables.encoders.formats import (
-    Dense,
     interchange,
+    load_layers,
     load_tokenizer,
     load_transformer,
+    lowers,
     quiet,
+    save_layers,
 )
+from trainables.encoders.modules import check_weights, positions_for_text
 from trainables.encoders.text_tower import load_text_tower
 from trainables.encoders.vocabulary import whole_vocabulary
-from trainables.errors import UserError
+from trainables.errors import DataError, UserError
 from trainables.spec import EncoderRef
 
 TEXTS_AT_ONCE = 4096
@@ -55,8 +52,10 @@ class TextEncoder(nn.Module):
         model: The transformer; maps token ids to one vector a token.
         tokenizer: Its fast tokenizer.
         ref: Prefixes, limits and pooling, by content.
-        dense: Applied after pooling (LaBSE), or None.
+        layers: Applied after pooling, one after the other.
+        dimensions: Numbers of a vector that stay, the first ones; None for all.
         padded: Whether every text is padded to its limit, and the padding read (SigLIP).
+        words: Ids that the model knows.
         truncated: Role (`query`, `passage`) to texts cut so far.
     """
 
@@ -66,7 +65,8 @@ class TextEncoder(nn.Module):
         tokenizer: Any,
         ref: EncoderRef,
         *,
-        dense: Dense | None = None,
+        layers: nn.Sequential | None = None,
+        dimensions: int | None = None,
         padded: bool = False,
         device: str | torch.device = "cpu",
         encode_tokens: int = 8192,
@@ -78,7 +78,8 @@ class TextEncoder(nn.Module):
             model: Called with input_ids and attention_mask, returns `.last_hidden_state`.
             tokenizer: A fast tokenizer of transformers, with a padding token.
             ref: Prefixes, limits and pooling.
-            dense: A module after pooling, as LaBSE has it.
+            layers: Modules after pooling, as LaBSE has them.
+            dimensions: Keep so many numbers of a vector, the first ones; None for all.
             padded: Pad every text to its limit and read the padding like text, as SigLIP does.
             device: Where the model computes.
             encode_tokens: Padded tokens in one forward pass of `encode_*`.
@@ -94,8 +95,10 @@ class TextEncoder(nn.Module):
                 f"encoder {ref.name!r}: its tokenizer has no padding token; "
                 "set one in tokenizer_config.json (pad_token)"
             )
-        self.model, self.dense = model.to(device), dense.to(device) if dense else None
+        self.model, self.layers = model.to(device), (layers or nn.Sequential()).to(device)
         self.tokenizer, self.ref, self.padded = tokenizer, ref, padded
+        self.dimensions = dimensions
+        self.words = int(model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
         self.encode_tokens, self.precision = encode_tokens, precision
         self.truncated = {"query": 0, "passage": 0}
 
@@ -126,30 +129,37 @@ class TextEncoder(nn.Module):
         folder = find_checkpoint(source, download=download)
         name = str(source) if not Path(source).is_dir() else None
         ref = ref or encoder_ref(folder, name)
-        defaults = family_defaults(folder, ref.name)
+        defaults = family_defaults(folder, ref.name, ref.model_dump(exclude={"name", "digest"}))
+        check_weights(folder)
+        layout = defaults.layout
         try:
-            dense: Dense | None
-            layer = folder / defaults.dense if defaults.dense else None
             if defaults.projected:
-                model, dense = load_text_tower(folder, layer)
+                model, layers = load_text_tower(folder, layout)
             else:
-                model, dense = load_transformer(folder), Dense.load(layer) if layer else None
+                model = load_transformer(folder)
+                config: Any = model.config
+                modes = len(ref.pooling.split("+"))
+                layers = load_layers(layout, modes * int(config.hidden_size))
             tokenizer = load_tokenizer(folder)
+        except (UserError, torch.OutOfMemoryError, MemoryError):
+            raise
         except ImportError as error:  # of SigLIP's tokenizer, which is no fast one
             raise UserError(
                 f"encoder {str(source)!r}: its tokenizer needs a package that is not installed "
                 f"({str(error).strip().splitlines()[0]}). Try `pip install sentencepiece`"
             ) from None
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise UserError(
+        except Exception as error:  # whatever comes of a stranger's files
+            raise DataError(
                 f"encoder {str(source)!r}: cannot be loaded from {folder}: {error}\n"
-                "Give a folder with config.json, weights (model.safetensors) and tokenizer.json"
+                "Give a folder with config.json, weights (model.safetensors) and tokenizer.json",
+                layout.transformer,
             ) from None
         return cls(
             model,
             tokenizer,
             ref,
-            dense=dense,
+            layers=layers,
+            dimensions=layout.dimensions,
             padded=defaults.padded,
             device=device,
             encode_tokens=encode_tokens,
@@ -194,7 +204,8 @@ class TextEncoder(nn.Module):
         rules = {key: state[key] for key in state if key not in ("truncation", "padding")}
         prefixes = [self.ref.query_prefix, self.ref.passage_prefix]
         limits = [self.ref.max_query_tokens, self.ref.max_passage_tokens]
-        text = json.dumps([rules, prefixes, limits], sort_keys=True)
+        side = getattr(self.tokenizer, "truncation_side", "right")
+        text = json.dumps([rules, prefixes, limits, side], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def forward(self, tokens: Tokens) -> Tensor:
@@ -215,8 +226,8 @@ class TextEncoder(nn.Module):
             states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         with torch.autocast(device, enabled=False):
             pooled = pool(states.float(), mask, self.ref.pooling)
-            pooled = pooled if self.dense is None else self.dense(pooled)
-            return F.normalize(pooled, dim=-1)
+            vectors: Tensor = self.layers(pooled)
+            return F.normalize(vectors[:, : self.dimensions], dim=-1)
 
     def encode_queries(self, texts: Sequence[str], language: str) -> Embeddings:
         """Return (len(texts), d) float32 vectors of length 1; the language changes nothing."""
@@ -253,7 +264,17 @@ class TextEncoder(nn.Module):
         return vectors
 
     def passage_reach(self, texts: Sequence[str]) -> list[int]:
-        """Code points of each passage that are read before the limit cuts it."""
+        """Code points of each passage that are read before the limit cuts it.
+
+        Raises:
+            UserError: The tokenizer cuts the beginning of a text.
+        """
+        if getattr(self.tokenizer, "truncation_side", "right") != "right":
+            raise UserError(
+                f"encoder {self.ref.name!r}: its tokenizer cuts texts on the left, so how far an "
+                "answer is read cannot be said; set truncation_side to right in "
+                "tokenizer_config.json"
+            )
         prefix, limit = self.ref.passage_prefix, self.ref.max_passage_tokens
         found = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
@@ -280,9 +301,11 @@ class TextEncoder(nn.Module):
         with quiet(), whole_vocabulary(self.model):
             self.model.save_pretrained(folder)  # type: ignore[operator]
         self.tokenizer.save_pretrained(folder)
-        if self.dense is not None:
-            self.dense.save(folder / "2_Dense")
-        for path, content in interchange(self.ref, self._hidden(), self.dense is not None).items():
+        kinds = save_layers(self.layers, folder)
+        files = interchange(
+            self.ref, self._hidden(), kinds, self.dimensions, lowers(self.tokenizer)
+        )
+        for path, content in files.items():
             target = folder / path
             target.parent.mkdir(exist_ok=True)
             target.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -296,6 +319,7 @@ class TextEncoder(nn.Module):
             padding = "max_length" if self.padded else False
             made = self.tokenizer(part, truncation=True, max_length=limit, padding=padding)
             rows += [np.array(ids, dtype=np.int32) for ids in made["input_ids"]]
+            self._check_known(rows[start:])
             if made.encodings is not None:
                 cut_short = sum(bool(encoding.overflowing) for encoding in made.encodings)
             else:  # of SentencePiece, as SigLIP's: it does not say what it cut
@@ -303,10 +327,20 @@ class TextEncoder(nn.Module):
             self.truncated[role] += cut_short
         return rows
 
+    def _check_known(self, rows: Tokens) -> None:
+        """Refuse ids beyond the word embeddings, of a tokenizer that is not the model's."""
+        largest = max((int(row.max()) for row in rows if len(row)), default=0)
+        if largest >= self.words:
+            raise UserError(
+                f"encoder {self.ref.name!r}: its tokenizer gives the id {largest}, and the model "
+                f"has {self.words} word embeddings; restore the tokenizer's files"
+            )
+
     def _pad(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """(n, width) ids and mask, on the model's device."""
         lengths = np.array([len(row) for row in tokens])
-        width = padded_width(int(lengths.max()), self.device.type, self._positions())
+        longest = max(1, int(lengths.max()))  # a text may have no token at all
+        width = padded_width(longest, self.device.type, self._positions())
         mask = np.arange(width) < lengths[:, None]
         ids = np.full(mask.shape, self.tokenizer.pad_token_id, dtype=np.int64)
         ids[mask] = np.concatenate(list(tokens))
@@ -323,7 +357,10 @@ class TextEncoder(nn.Module):
 
     def _width(self) -> int:
         """Length of a vector."""
-        return self._hidden() if self.dense is None else self.dense.linear.out_features
+        width = self._hidden() * len(self.ref.pooling.split("+"))
+        for layer in self.layers:
+            width = int(getattr(layer, "outputs", width))
+        return min(width, self.dimensions or width)
 
     def _hidden(self) -> int:
         """Length of a token's vector."""
@@ -350,10 +387,33 @@ def padded_width(longest: int, device: str, positions: int = 0) -> int:
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """(n, d) from (n, tokens, d): the first or last real token's vector, or the mean over them."""
-    if pooling == "cls":
-        return states[:, 0]
-    if pooling == "last":
-        return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+    """One vector a text, as sentence-transformers pools them; zeros for a text without tokens.
+
+    Args:
+        states: (n, tokens, d).
+        mask: (n, tokens), 1 for real tokens, which stand first.
+        pooling: A mode, or several joined by `+`.
+
+    Returns:
+        (n, d), or (n, modes * d).
+    """
     weights = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(1) / weights.sum(1)
+    pooled = torch.cat([_pool(states, weights, mode) for mode in pooling.split("+")], dim=-1)
+    return torch.where(mask.any(1, keepdim=True), pooled, 0.0)
+
+
+def _pool(states: Tensor, weights: Tensor, mode: str) -> Tensor:
+    """(n, d) from (n, tokens, d) and weights (n, tokens, 1) of 1 and 0."""
+    if mode == "cls":
+        return states[:, 0]
+    lengths = weights.sum(1).clamp(min=1)
+    if mode == "last":
+        rows = torch.arange(len(states), device=states.device)
+        return states[rows, lengths[:, 0].long() - 1]
+    if mode == "max":
+        return states.masked_fill(weights == 0, -torch.inf).amax(1)
+    if mode == "weightedmean":  # later tokens count more (Muennighoff 2022, SGPT)
+        weights = weights * torch.arange(1, states.shape[1] + 1, device=states.device)[:, None]
+        return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+    total = (states * weights).sum(1)
+    return total / (lengths.sqrt() if mode == "mean_sqrt_len_tokens" else lengths)

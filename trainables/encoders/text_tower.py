@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.encoders.families import read_config
-from trainables.encoders.formats import Dense, load_part, read_weights
+from trainables.encoders.formats import Dense, load_layers, load_part, read_weights
+from trainables.encoders.modules import Layout, read_config
 from trainables.errors import UserError
 
 PROJECTED = {
@@ -34,12 +34,12 @@ BARE = {
 """Model types as this project saves them, with the projection in a file of its own."""
 
 
-def load_text_tower(folder: Path, dense: Path | None) -> tuple[nn.Module, Dense | None]:
+def load_text_tower(folder: Path, layout: Layout) -> tuple[nn.Module, nn.Sequential]:
     """The transformer that reads text, in float32, and what follows its pooling.
 
     Args:
         folder: A checkpoint whose model type is in `families.SEEING`.
-        dense: Where this project saved the layer after pooling; None for the makers' own files.
+        layout: Of it; where this project saved the layer after pooling.
 
     Raises:
         UserError: The weights lack a part of either, which would be random.
@@ -47,13 +47,15 @@ def load_text_tower(folder: Path, dense: Path | None) -> tuple[nn.Module, Dense 
     kind = read_config(folder, str(folder))["model_type"]
     if kind == "M-CLIP":
         return _load_m_clip(folder)
-    model: Any = load_part(folder, (BARE if dense else PROJECTED)[kind], "text_config")
-    if dense is not None:
-        return (QueryText(model) if kind == "blip-2" else model), Dense.load(dense)
+    saved = bool(layout.layers)
+    model: Any = load_part(folder, (BARE if saved else PROJECTED)[kind], "text_config")
+    if saved:
+        text = QueryText(model) if kind == "blip-2" else model
+        return text, load_layers(layout, int(text.config.hidden_size))
     if kind in ("siglip", "siglip2"):
-        return model, _dense(model.head)
+        return model, nn.Sequential(_dense(model.head))
     inner = QueryText(model) if kind == "blip-2" else model.text_model.eval()
-    return inner, _dense(model.text_projection)
+    return inner, nn.Sequential(_dense(model.text_projection))
 
 
 class QueryText(nn.Module):
@@ -92,21 +94,21 @@ class QueryText(nn.Module):
 def _dense(linear: nn.Linear) -> Dense:
     """A projection that a model has already, as the layer after pooling."""
     outputs, inputs = linear.weight.shape
-    dense = Dense(inputs, outputs, bias=linear.bias is not None, tanh=False)
+    dense = Dense(inputs, outputs, bias=linear.bias is not None)
     dense.linear = linear
     return dense
 
 
 def drawn_dense(inputs: int, outputs: int) -> Dense:
     """A projection drawn from a fixed seed: it means nothing before it is trained."""
-    dense = Dense(inputs, outputs, bias=False, tanh=False)
+    dense = Dense(inputs, outputs, bias=False)
     values = np.random.default_rng(0).normal(0, inputs**-0.5, (outputs, inputs))
     with torch.no_grad():
         dense.linear.weight.copy_(torch.from_numpy(values.astype(np.float32)))
     return dense
 
 
-def _load_m_clip(folder: Path) -> tuple[nn.Module, Dense]:
+def _load_m_clip(folder: Path) -> tuple[nn.Module, nn.Sequential]:
     """The mean over an XLM-R's or BERT's tokens and a linear layer (Carlsson et al. 2022).
 
     M-CLIP's files name their transformer but do not describe it; the weights do.
@@ -132,9 +134,9 @@ def _load_m_clip(folder: Path) -> tuple[nn.Module, Dense]:
             f"({wrong[0] if wrong else 'no LinearTransformation'}); restore the checkpoint's files"
         )
     outputs, inputs = after["weight"].shape
-    dense = Dense(inputs, outputs, bias="bias" in after, tanh=False)
+    dense = Dense(inputs, outputs, bias="bias" in after)
     dense.linear.load_state_dict(after)
-    return model.eval(), dense
+    return model.eval(), nn.Sequential(dense)
 
 
 def _described_by(state: Mapping[str, Tensor], base: str) -> nn.Module:

@@ -17,9 +17,10 @@ from torch.nn import functional as F  # noqa: N812
 from trainables.data.images import open_picture
 from trainables.data.pictures import Picture
 from trainables.encoders.cells import CellTower
-from trainables.encoders.families import IMAGES, WITH_IMAGES, checkpoint_digest, read_config
+from trainables.encoders.families import IMAGES, WITH_IMAGES, checkpoint_digest
 from trainables.encoders.formats import load_part
 from trainables.encoders.image_tower import EMBEDDED, ImageTower, Pixels
+from trainables.encoders.modules import read_config
 from trainables.errors import UserError
 
 PROCESSORS = {

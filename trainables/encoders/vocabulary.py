@@ -87,6 +87,8 @@ def trim_vocabulary(encoder: TextEncoder, texts: Iterable[Tokens]) -> int:
     whole = model.get_input_embeddings()  # type: ignore[operator]
     if isinstance(whole, TrimmedEmbedding):
         whole = whole.whole()
+    if type(whole) is not nn.Embedding:  # Gemma's scales its rows: it stays whole
+        return int(whole.num_embeddings)
     seen = np.zeros(whole.num_embeddings, dtype=bool)
     seen[encoder.tokenizer.pad_token_id] = True
     if whole.padding_idx is not None:

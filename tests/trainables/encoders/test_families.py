@@ -48,7 +48,7 @@ def test_a_raw_language_model_gets_mean_pooling_and_the_prefixes_of_the_paper(
         "Passage: ",
     )
     assert found.max_query_tokens == found.max_passage_tokens == 512
-    assert found.dense is None
+    assert found.layout.layers == ()
 
 
 def test_multilingual_e5(tmp_path: Path) -> None:
@@ -73,10 +73,11 @@ def test_labse_has_cls_pooling_and_a_dense_layer(tmp_path: Path) -> None:
         config=BERT,
         modules=modules("Transformer", "Pooling", "Dense", "Normalize"),
         sentence_bert_config={"max_seq_length": 256},
-        **{"1_Pooling__config": CLS},
+        **{"1_Pooling__config": CLS, "2_Dense__config": {"in_features": 768, "out_features": 768}},
     )
     found = family_defaults(tmp_path, "sentence-transformers/LaBSE")
-    assert (found.pooling, found.dense, found.max_query_tokens) == ("cls", "2_Dense", 256)
+    assert (found.pooling, found.max_query_tokens) == ("cls", 256)
+    assert [layer.folder.name for layer in found.layout.layers] == ["2_Dense"]
     assert found.query_prefix == found.passage_prefix == ""
 
 
@@ -102,7 +103,13 @@ def test_files_of_newer_sentence_transformers(tmp_path: Path) -> None:
 def test_no_limit_lies_above_the_table_of_positions(
     tmp_path: Path, config: dict[str, Any], limit: int
 ) -> None:
-    write(tmp_path, config=config, sentence_bert_config={"max_seq_length": 8192})
+    write(
+        tmp_path,
+        config=config,
+        modules=modules("Transformer", "Pooling"),
+        sentence_bert_config={"max_seq_length": 8192},
+        **{"1_Pooling__config": MEAN},
+    )
     assert family_defaults(tmp_path, "x").max_passage_tokens == limit
 
 

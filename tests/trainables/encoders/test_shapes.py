@@ -65,8 +65,17 @@ def test_embedded_shapes_are_those_of_the_built_encoders(name: str) -> None:
 def test_a_folder_says_what_it_is(tmp_path: Path) -> None:
     shape = KNOWN["sentence-transformers/LaBSE"]
     (tmp_path / "config.json").write_text(json.dumps(shape.config().to_dict()))
-    (tmp_path / "2_Dense").mkdir()
-    (tmp_path / "2_Dense" / "config.json").write_text(json.dumps({"out_features": 768}))
+    for folder, config in {
+        "1_Pooling": {"pooling_mode": "mean"},
+        "2_Dense": {"in_features": 384, "out_features": 768},
+    }.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text(json.dumps(config))
+    modules = [
+        {"type": f"sentence_transformers.models.{path[2:] or 'Transformer'}", "path": path}
+        for path in ("", "1_Pooling", "2_Dense")
+    ]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
     assert folder_shape(tmp_path, "labse") == shape
 
 

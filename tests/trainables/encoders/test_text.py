@@ -38,7 +38,7 @@ def folder(request: pytest.FixtureRequest, checkpoints: Checkpoints) -> Path:
 def test_vectors_have_length_one_and_keep_the_order_of_texts(folder: Path) -> None:
     encoder = TextEncoder.load(folder, encode_tokens=40)
     vectors = encoder.encode_passages(TEXTS, "en")
-    width = WIDTH if encoder.dense is None else DENSE_WIDTH
+    width = DENSE_WIDTH if encoder.layers else WIDTH
     assert vectors.shape == (len(TEXTS), width)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
@@ -141,7 +141,8 @@ def test_a_saved_encoder_loads_with_its_prefixes_and_limits(folder: Path, tmp_pa
 def test_a_dense_layer_is_kept_with_the_encoder(checkpoints: Checkpoints, tmp_path: Path) -> None:
     plain = TextEncoder.load(checkpoints("bert"))
     torch.manual_seed(0)
-    encoder = TextEncoder(plain.model, plain.tokenizer, plain.ref, dense=Dense(16, 5))
+    layers = torch.nn.Sequential(Dense(16, 5))
+    encoder = TextEncoder(plain.model, plain.tokenizer, plain.ref, layers=layers)
     vectors = encoder.encode_passages(TEXTS, "en")
     assert vectors.shape == (len(TEXTS), 5)
     encoder.save(tmp_path)
