@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from study.spaces.hypothesis import Hypothesis
 from study.spaces.hypothesis import Tier as Tier
 from study.spaces.optimize import Optimize
 from study.spaces.ranges import Numbers, Range, Searched, check_ranges
+from trainables.data.languages import NotALanguageError, bcp47
 from trainables.errors import UserError
 from trainables.spec import (
     Frozen,
@@ -30,6 +31,8 @@ from trainables.spec import (
 )
 
 FOLDER = Path(__file__).parent
+
+_LANGUAGES = ("languages", "eval_languages", "anchor_languages", "unseen_languages")
 
 
 class Settings(Frozen):
@@ -154,14 +157,17 @@ class Settings(Frozen):
     max_query_tokens: int | None = Field(None, ge=3)
     max_passage_tokens: int | None = Field(None, ge=3)
 
-    @field_validator(
-        "languages", "eval_languages", "anchor_languages", "unseen_languages", "also", mode="before"
-    )
+    @field_validator(*_LANGUAGES, "also", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:
+    def _split(cls, value: Any, info: ValidationInfo) -> Any:
         """`de,en` on the command line is a list of two; their order and repetition mean nothing."""
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
+        if info.field_name in _LANGUAGES and isinstance(value, (list, tuple)):
+            try:
+                value = [bcp47(code) if isinstance(code, str) else code for code in value]
+            except NotALanguageError as error:
+                raise ValueError(str(error)) from None
         return value and tuple(sorted(set(value)))
 
     @field_validator("language_law", "pair_law", mode="before")
