@@ -14,8 +14,9 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
+from trainables.data.languages import NotALanguageError, bcp47
 from trainables.errors import DataError, UserError
 
 T = TypeVar("T")
@@ -83,6 +84,59 @@ def choose(
             f"{', '.join(sorted(found))}. Choose among these, or add the files: {help_with(name)}"
         )
     return {language: found[language] for language in sorted(wanted or found)}
+
+
+def shards_each(
+    found: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
+) -> dict[str, list[Path]]:
+    """Language to its files, of what `find` found by a group `language`.
+
+    Args:
+        found: Paths and their groups.
+        name: Of the source, for messages.
+        default: Stands for a group that took no part in the match.
+
+    Raises:
+        DataError: A name is of no language, or two names are of one.
+    """
+    files: dict[str, list[Path]] = {}
+    spelled: dict[str, str] = {}
+    for path, groups in found:
+        spelling = groups.get("language", default)
+        try:
+            language = bcp47(spelling)
+        except NotALanguageError as error:
+            message = f"{name}: {path}: {error}; rename or move the file"
+            raise DataError(message, path, None, "language") from None
+        if spelled.setdefault(language, spelling) != spelling:
+            _refuse_both(name, language, files[language][0], path)
+        files.setdefault(language, []).append(path)
+    return files
+
+
+def one_each(
+    found: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
+) -> dict[str, Path]:
+    """As `shards_each`, where a language has one file.
+
+    Raises:
+        DataError: As there, or two files are of one language.
+    """
+    files = shards_each(found, name, default)
+    for language, paths in files.items():
+        for path in paths[1:]:
+            if path.resolve() != paths[0].resolve():
+                _refuse_both(name, language, paths[0], path)
+    return {language: paths[0] for language, paths in files.items()}
+
+
+def _refuse_both(name: str, language: str, first: Path, second: Path) -> NoReturn:
+    raise DataError(
+        f"{name}: {first} and {second} are both of language {language}; move one of them away",
+        second,
+        None,
+        "language",
+    )
 
 
 def lines(file: File, name: str) -> Iterator[tuple[int, bytes]]:
@@ -203,6 +257,22 @@ def identity_of(row: Mapping[str, Any], key: str) -> str:
     """As `need`, for an id: a string or a whole number."""
     value = row.get(key)
     return str(value) if type(value) is int else text_of(row, key)
+
+
+def language_of(row: Mapping[str, Any], key: str) -> str:
+    """The BCP-47 code of the language that a key names.
+
+    Raises:
+        BadRowError: It names none.
+    """
+    return _language(text_of(row, key), key)
+
+
+def _language(code: str, key: str) -> str:
+    try:
+        return bcp47(code)
+    except UserError as error:
+        raise BadRowError(f"{key!r}: {error}", key) from None
 
 
 def refuse_repeat(seen: set[str], identity: str) -> str:
