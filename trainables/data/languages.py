@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 
 import iso639
 import langcodes
@@ -39,7 +39,7 @@ class NotALanguageError(UserError):
     """Something that should be a language and is none; readers of rows make a bad row of it."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def bcp47(code: str) -> str:
     """The BCP 47 tag of a language as a source names it.
 

@@ -109,7 +109,7 @@ def shards_each(
             message = f"{name}: {path}: {error}; rename or move the file"
             raise DataError(message, path, None, "language") from None
         if spelled.setdefault(language, spelling) != spelling:
-            _refuse_both(name, language, files[language][0], path)
+            refuse_both(name, language, files[language][0], path)
         files.setdefault(language, []).append(path)
     return files
 
@@ -126,11 +126,16 @@ def one_each(
     for language, paths in files.items():
         for path in paths[1:]:
             if path.resolve() != paths[0].resolve():
-                _refuse_both(name, language, paths[0], path)
+                refuse_both(name, language, paths[0], path)
     return {language: paths[0] for language, paths in files.items()}
 
 
-def _refuse_both(name: str, language: str, first: Path, second: Path) -> NoReturn:
+def refuse_both(name: str, language: str, first: Path, second: Path) -> NoReturn:
+    """Refuse two files of one language, of which nobody knows which one is meant.
+
+    Raises:
+        DataError: Always.
+    """
     raise DataError(
         f"{name}: {first} and {second} are both of language {language}; move one of them away",
         second,

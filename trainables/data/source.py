@@ -11,6 +11,7 @@ from typing import Literal
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.pictures import PictureBenchmark, PictureTraining
 from trainables.data.reading import Skipped
+from trainables.data.squad_json import Offsets
 from trainables.errors import UserError
 from trainables.spec import CandidateText
 
@@ -30,6 +31,7 @@ class Request:
         skipped: Counts malformed rows, which are left out; None refuses them.
         training: Whether it is to be trained on, not evaluated.
         negatives: Whether training rows are to have their hard negatives.
+        convert_offsets: Whether answer offsets in another unit than code points are converted.
     """
 
     name: str
@@ -40,6 +42,12 @@ class Request:
     skipped: Skipped = None
     training: bool = False
     negatives: bool = False
+    convert_offsets: bool = False
+
+    @property
+    def offsets(self) -> Offsets:
+        """What is done about answer offsets in another unit."""
+        return "convert" if self.convert_offsets else "check"
 
     @property
     def dropped(self) -> dict[str, int]:
