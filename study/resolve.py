@@ -171,6 +171,7 @@ class Resolver:
                     text=settings.candidate_text,
                     skip_malformed=bool(settings.skip_malformed),
                     training=training,
+                    convert_offsets=bool(settings.convert_offsets),
                 )
             except UserError as error:
                 if not self.tolerant:
@@ -183,7 +184,8 @@ class Resolver:
                         raise error from None
                     raise
 
-        chosen = (name, part, languages, settings.candidate_text, settings.skip_malformed, training)
+        reading = (settings.candidate_text, settings.skip_malformed, settings.convert_offsets)
+        chosen = (name, part, languages, *reading, training)
         ref: DataRef = self._once(("data", *chosen), make)
         if self.data_dir is not None and not catalog.is_embedded(name):
             self.places[ref.digest] = str(self.data_dir.expanduser().resolve())

@@ -56,6 +56,8 @@ class Settings(Frozen):
         eval_languages: Languages evaluated; all that the benchmark has by default.
         candidate_text: What a candidate's text is, where the source leaves it open.
         skip_malformed: Leave malformed rows of the sources' files out, and count them.
+        convert_offsets: Convert answer offsets that count bytes or UTF-16 units, and count them;
+            what is measured then is not comparable with published numbers.
         sampling: Which languages a batch's queries and passages are in.
         alpha: The mixing ratio of `hybrid` and `row-hybrid`.
         pairs: Of pictures, what an X-Y batch is: each picture with its caption in a language of its
@@ -120,6 +122,7 @@ class Settings(Frozen):
     eval_languages: tuple[str, ...] | None = None
     candidate_text: Literal["sentence", "sentence+context"] | None = None
     skip_malformed: bool | None = None
+    convert_offsets: bool | None = None
     sampling: Sampling = "hybrid"
     alpha: float = Field(0.5, ge=0, le=1)
     pairs: Pairs | None = None

@@ -6,8 +6,9 @@ from typing import Literal
 
 from trainables.data import lareqa, paragraphs
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.reading import choose
 from trainables.data.source import Found, Request, Source, Web
-from trainables.data.squad_languages import Places, language_files, named, pick
+from trainables.data.squad_languages import WHAT, Places, language_files, named
 from trainables.errors import UserError
 from trainables.spec import CandidateText
 
@@ -38,7 +39,8 @@ def _files(request: Request) -> Places:
     there = language_files(request.folder, request.name)
     known = MLQA if request.name == "mlqa_r" else XQUAD
     later = {"ro"} & there.keys() if request.name == "xquad" else set()
-    return pick(there, request.languages or [*known, *later], request.name, request.folder)
+    wanted = request.languages or [*known, *later]
+    return choose(there, wanted, request.name, request.folder, WHAT)
 
 
 def _found(request: Request) -> Found:
@@ -146,6 +148,7 @@ SOURCES = (
         training_part="articles",
         names_part=False,
         benchmark=_sentences,
+        has_offsets=True,
         training=_sentence_rows,
         has_text=True,
         has_negatives=True,
@@ -167,6 +170,7 @@ SOURCES = (
         training_part="articles",
         names_part=False,
         benchmark=_sentences,
+        has_offsets=True,
         training=_sentence_rows,
         has_text=True,
         has_negatives=True,
@@ -191,6 +195,7 @@ SOURCES = (
         training_part="articles",
         names_part=False,
         benchmark=_xquad,
+        has_offsets=True,
         training=_xquad_rows,
         codes={language: language for language in (*XQUAD, "ro")},
     ),
@@ -212,6 +217,7 @@ SOURCES = (
         parts=("test", "validation"),
         part="test",
         benchmark=_mlqa,
+        has_offsets=True,
         untrained=UNTRAINED,
         free_parts=True,
     ),

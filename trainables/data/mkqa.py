@@ -15,6 +15,7 @@ from trainables.data.corpus import Benchmark, Candidate, Query
 from trainables.data.languages import bcp47
 from trainables.data.reading import (
     AGAIN,
+    AbsentLanguageError,
     BadRowError,
     File,
     find,
@@ -84,6 +85,7 @@ def load_mkqa(request: Request) -> Benchmark:
 def _read(request: Request) -> tuple[Answers, int]:
     """What is asked and answered in each language, and how many questions have no answer."""
     found: Answers = {}
+    present: set[str] = set()
     unanswered = 0
     for file in _members(request):
         seen: set[str] = set()
@@ -93,17 +95,15 @@ def _read(request: Request) -> tuple[Answers, int]:
 
         for row in (r for some in records(file, request.name, rows, request.skipped) for r in some):
             language, question, text, answers = row
+            present.add(language)
             if request.languages and language not in request.languages:
                 continue
             if answers:
                 found.setdefault(language, {})[question] = (text, answers)
             else:
                 unanswered += 1
-    if missing := sorted(set(request.languages or ()) - set(found)):
-        raise UserError(
-            f"{request.name}: no question in {missing[0]!r} in {request.folder}; "
-            f"choose other languages, or add the files: {help_with(request.name)}"
-        )
+    if missing := set(request.languages or ()) - set(found):
+        raise AbsentLanguageError(request.name, missing, present, request.folder)
     return {language: found[language] for language in sorted(found)}, unanswered
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
-from trainables.data.reading import Skipped, find
+from trainables.data.reading import Skipped, choose, find
 from trainables.data.squad_json import (
     Offsets,
     Paragraph,
@@ -25,7 +25,6 @@ from trainables.data.squad_languages import (
     Places,
     by_preference,
     one_source_each,
-    pick,
     read_languages,
 )
 from trainables.errors import UserError
@@ -156,12 +155,11 @@ def mlqa_files(
         rf"mlqa\.(?P<language>\w+)\.(?P=language)/[^/]*{split}[^/]*\.parquet",
     )
     found = [each for pattern in patterns for each in find(folder, pattern)]
-    if not found:
-        raise UserError(
-            f"{name}: no {prefix}-context-<language>-question-<language>.json or "
-            f"mlqa.<language>.<language>/{split}-*.parquet in {folder}; unpack MLQA_V1.zip there"
-        )
-    return pick(one_source_each(found, name), languages, name, folder)
+    what = (
+        f"{prefix}-context-<language>-question-<language>.json or "
+        f"mlqa.<language>.<language>/{split}-*.parquet"
+    )
+    return choose(one_source_each(found, name), languages, name, folder, what)
 
 
 def paragraph_pairs(

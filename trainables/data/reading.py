@@ -12,7 +12,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
@@ -38,6 +38,33 @@ class BadRowError(Exception):
         """Say what is wrong, and with which key or column."""
         super().__init__(message)
         self.key = key
+
+
+class AbsentLanguageError(DataError):
+    """Languages asked for of which the files hold nothing.
+
+    Attributes:
+        present: Those that the files hold.
+    """
+
+    def __init__(
+        self, name: str, missing: Collection[str], present: Collection[str], folder: Path
+    ) -> None:
+        """Say what a source, as it lies in a folder, lacks and has."""
+        self._arguments = name, missing, present, folder
+        self.present = tuple(sorted(present))
+        super().__init__(
+            f"{name}: nothing in {', '.join(sorted(missing))} in {folder}; there is "
+            f"{', '.join(self.present)}. Add the files ({help_with(name)}), or choose among these "
+            f"with --set eval_languages={','.join(self.present)}",
+            folder,
+            None,
+            "language",
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """As for the base class."""
+        return type(self), self._arguments
 
 
 def help_with(name: str) -> str:
@@ -74,15 +101,13 @@ def choose(
     """Of what was found by language, what is wanted, in ascending order of languages.
 
     Raises:
-        UserError: Nothing was found, or not all that is wanted.
+        UserError: Nothing was found.
+        AbsentLanguageError: Not all that is wanted.
     """
     if not found:
         raise UserError(f"{name}: {folder} holds no {what}; {help_with(name)}")
-    if missing := sorted(set(wanted or ()) - set(found)):
-        raise UserError(
-            f"{name}: no {what} of language {missing[0]!r} in {folder}; there is "
-            f"{', '.join(sorted(found))}. Choose among these, or add the files: {help_with(name)}"
-        )
+    if missing := set(wanted or ()) - set(found):
+        raise AbsentLanguageError(name, missing, found, folder)
     return {language: found[language] for language in sorted(wanted or found)}
 
 

@@ -122,6 +122,7 @@ class Source:
         untrained: Why it cannot be trained on.
         has_text: Whether it leaves open what a candidate's text is.
         has_negatives: Whether its training rows can have hard negatives.
+        has_offsets: Whether it reads where answers stand in passages.
         embedded: Whether this project makes it, so that there are no files.
         content: What names the content of what this project makes.
         free_parts: Whether parts beyond `parts` are checked by its own functions.
@@ -150,6 +151,7 @@ class Source:
     untrained: str = ""
     has_text: bool = False
     has_negatives: bool = False
+    has_offsets: bool = False
     embedded: bool = False
     content: str = ""
     free_parts: bool = False

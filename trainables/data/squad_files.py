@@ -16,6 +16,7 @@ from trainables.data.languages import NAMES, bcp47
 from trainables.data.pairs import Pair, benchmark_of, divide, training_of
 from trainables.data.paragraphs import parallel_rows
 from trainables.data.reading import (
+    AbsentLanguageError,
     BadRowError,
     choose,
     find,
@@ -263,12 +264,8 @@ def _xor_title(title: str) -> str:
 
 
 def _refuse_missing(request: Request, present: set[str], where: Path) -> None:
-    if missing := sorted(set(request.languages or ()) - present):
-        raise UserError(
-            f"{request.name}: no question in {missing[0]!r} in {where}; there is "
-            f"{', '.join(sorted(present))}. Choose among these or add the files: "
-            f"{help_with(request.name)}"
-        )
+    if missing := set(request.languages or ()) - present:
+        raise AbsentLanguageError(request.name, missing, present, where)
 
 
 def _translations(request: Request) -> dict[str, Path]:

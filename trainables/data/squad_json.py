@@ -63,8 +63,8 @@ class Question:
 
     @property
     def answer_end(self) -> int | None:
-        """One past the first answer's last code point in the context; None where nobody knows."""
-        if self.answer_start < 0 or not self.answers or self.remark == NOT_THERE:
+        """One past the first answer's last code point in the context; None without an answer."""
+        if self.answer_start < 0 or not self.answers:
             return None
         return self.answer_start + len(self.answers[0])
 

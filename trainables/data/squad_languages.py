@@ -6,15 +6,17 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from trainables.data.languages import NotALanguageError, bcp47
-from trainables.data.reading import AGAIN, Skipped, refuse_both, shards_each
+from trainables.data.reading import Skipped, choose, refuse_both, shards_each
 from trainables.data.squad_json import Offsets, Paragraph, read_paragraphs
-from trainables.errors import DataError, UserError
+from trainables.errors import UserError
 
 Files = Mapping[str, Sequence[Paragraph]]
 """Language to the paragraphs of its file."""
 
 Places = dict[str, list[Path]]
 """Language to its file, or to the shards of its table."""
+
+WHAT = "<language>.json"
 
 
 def read_languages(
@@ -38,10 +40,10 @@ def read_languages(
         offsets: As for `read_paragraphs`.
 
     Raises:
-        UserError: As `language_files`, `pick` and `read_paragraphs`, or translations of a question
-            lie in different articles where `articles` divides them.
+        UserError: As `language_files`, `choose` and `read_paragraphs`, or translations of a
+            question lie in different articles where `articles` divides them.
     """
-    places = pick(language_files(folder, name), languages, name, folder)
+    places = choose(language_files(folder, name), languages, name, folder, WHAT)
     files = {
         language: read_paragraphs(paths, name, sentences, skipped, offsets=offsets)
         for language, paths in places.items()
@@ -63,12 +65,13 @@ def by_preference(languages: Iterable[str]) -> list[str]:
 
 
 def language_files(folder: Path, name: str) -> Places:
-    """`<language>.json[.gz]` in a folder; of `xquad` also the names that its authors and the hub use.
+    """`<language>.json[.gz]` in a folder.
 
-    Those are `xquad.<language>.json`, and `xquad.<language>/validation-*.parquet`.
+    Of `xquad` also its authors' `xquad.<language>.json`, and the hub's Parquet in folders
+    `xquad.<language>`.
 
     Raises:
-        UserError: No such folder, or no such file in it.
+        UserError: No such folder.
         DataError: Two files are of one language.
     """
     if not folder.is_dir():
@@ -84,8 +87,6 @@ def language_files(folder: Path, name: str) -> Places:
             found.append((path, {"language": code}))
     for path in sorted(folder.glob("xquad.*/*validation*.parquet")) if name == "xquad" else ():
         found.append((path, {"language": path.parent.name.removeprefix("xquad.")}))
-    if not found:
-        raise UserError(f"{name}: no <language>.json in {folder}. {AGAIN}")
     return one_source_each(found, name)
 
 
@@ -101,24 +102,6 @@ def one_source_each(found: Iterable[tuple[Path, Mapping[str, str]]], name: str) 
             if path.suffix != ".parquet" or path.parent != first.parent:
                 refuse_both(name, language, first, path)
     return places
-
-
-def pick(places: Places, languages: Sequence[str] | None, name: str, folder: Path) -> Places:
-    """The languages asked for, or all, in ascending order.
-
-    Raises:
-        DataError: A language without a file.
-    """
-    if missing := sorted(set(languages or ()) - set(places)):
-        there = ", ".join(sorted(places))
-        raise DataError(
-            f"{name}: no file of {', '.join(missing)} in {folder}; there is {there}. Add the "
-            f"source's own files, or choose with --set eval_languages={there.replace(' ', '')}",
-            folder,
-            None,
-            "language",
-        )
-    return {language: places[language] for language in sorted(languages or places)}
 
 
 def named(places: Places) -> dict[str, Path]:
