@@ -15,7 +15,7 @@ from study.spaces.hypothesis import Hypothesis
 from study.spaces.hypothesis import Tier as Tier
 from study.spaces.optimize import Optimize
 from study.spaces.ranges import Numbers, Range, Searched, check_ranges
-from trainables.data.languages import NotALanguageError, bcp47
+from trainables.data.languages import bcp47, is_language
 from trainables.errors import UserError
 from trainables.spec import (
     Frozen,
@@ -167,10 +167,8 @@ class Settings(Frozen):
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
         if info.field_name in _LANGUAGES and isinstance(value, (list, tuple)):
-            try:
-                value = [bcp47(code) if isinstance(code, str) else code for code in value]
-            except NotALanguageError as error:
-                raise ValueError(str(error)) from None
+            # The data say what they have instead of one that is no language.
+            value = [bcp47(code) if is_language(code) else code for code in value]
         return value and tuple(sorted(set(value)))
 
     @field_validator("language_law", "pair_law", mode="before")

@@ -174,7 +174,7 @@ def _chosen(album: Album, request: Request) -> list[Entry]:
             f"{request.name}: {request.folder} holds no captions; {help_with(request.name)}"
         )
     if missing := set(request.languages or ()) - there:
-        raise AbsentLanguageError(request.name, missing, there, request.folder)
+        raise AbsentLanguageError(request.name, "caption", missing, there, request.folder)
     wanted = set(request.languages or there)
     return [
         Entry(e.id, e.image, {la: t for la, t in e.captions.items() if la in wanted}, e.cluster)

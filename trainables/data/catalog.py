@@ -127,7 +127,7 @@ def load_benchmark(
     benchmark = found.benchmark(request)
     if missing := set(request.languages or ()) - _present(benchmark):
         there = _present(found.benchmark(replace(request, languages=None)))
-        raise AbsentLanguageError(name, missing, there, request.folder)
+        raise AbsentLanguageError(name, "text", missing, there, request.folder)
     return benchmark
 
 

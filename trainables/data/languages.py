@@ -73,6 +73,14 @@ def bcp47(code: str) -> str:
     return str(tag.simplify_script())
 
 
+def is_language(code: object) -> bool:
+    """Whether `bcp47` takes it."""
+    try:
+        return isinstance(code, str) and bool(bcp47(code))
+    except NotALanguageError:
+        return False
+
+
 def base_language(code: str) -> str:
     """The language of a BCP 47 tag, whatever its script or region: `zh` of `zh-Hans` and `zh-HK`.
 

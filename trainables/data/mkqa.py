@@ -103,7 +103,7 @@ def _read(request: Request) -> tuple[Answers, int]:
             else:
                 unanswered += 1
     if missing := set(request.languages or ()) - set(found):
-        raise AbsentLanguageError(request.name, missing, present, request.folder)
+        raise AbsentLanguageError(request.name, "question", missing, present, request.folder)
     return {language: found[language] for language in sorted(found)}, unanswered
 
 

@@ -48,15 +48,21 @@ class AbsentLanguageError(DataError):
     """
 
     def __init__(
-        self, name: str, missing: Collection[str], present: Collection[str], folder: Path
+        self,
+        name: str,
+        what: str,
+        missing: Collection[str],
+        present: Collection[str],
+        folder: Path,
     ) -> None:
-        """Say what a source, as it lies in a folder, lacks and has."""
-        self._arguments = name, missing, present, folder
+        """Say of which languages a source, as it lies in a folder, has no `what`, and of which."""
+        self._arguments = name, what, missing, present, folder
         self.present = tuple(sorted(present))
+        what = what.replace("<language>", min(missing))
         super().__init__(
-            f"{name}: nothing in {', '.join(sorted(missing))} in {folder}; there is "
-            f"{', '.join(self.present)}. Add the files ({help_with(name)}), or choose among these "
-            f"with --set eval_languages={','.join(self.present)}",
+            f"{name}: no {what} of language {', '.join(map(repr, sorted(missing)))} in {folder}; "
+            f"there is {', '.join(self.present)}. Add the files ({help_with(name)}), or choose "
+            f"among these with --set eval_languages={','.join(self.present)}",
             folder,
             None,
             "language",
@@ -107,7 +113,7 @@ def choose(
     if not found:
         raise UserError(f"{name}: {folder} holds no {what}; {help_with(name)}")
     if missing := set(wanted or ()) - set(found):
-        raise AbsentLanguageError(name, missing, found, folder)
+        raise AbsentLanguageError(name, what, missing, found, folder)
     return {language: found[language] for language in sorted(wanted or found)}
 
 

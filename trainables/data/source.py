@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.languages import bcp47, is_language
 from trainables.data.pictures import PictureBenchmark, PictureTraining
 from trainables.data.reading import Skipped
 from trainables.data.squad_json import Offsets
@@ -195,13 +196,16 @@ class Source:
         return part
 
     def check_languages(self, languages: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """Languages in ascending order, each once.
+        """BCP 47 tags in ascending order, each once.
 
         Raises:
             UserError: The source has no such language, whatever files there are.
+            NotALanguageError: It is none.
         """
         if languages is None:
             return None
+        if not self.languages or all(map(is_language, languages)):
+            languages = tuple(map(bcp47, languages))
         if self.languages and (unknown := sorted(set(languages) - set(self.languages))):
             raise UserError(
                 f"{self.name} has no language {unknown[0]!r}; it has {', '.join(self.languages)}"

@@ -265,7 +265,7 @@ def _xor_title(title: str) -> str:
 
 def _refuse_missing(request: Request, present: set[str], where: Path) -> None:
     if missing := set(request.languages or ()) - present:
-        raise AbsentLanguageError(request.name, missing, present, where)
+        raise AbsentLanguageError(request.name, "question", missing, present, where)
 
 
 def _translations(request: Request) -> dict[str, Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from trainables.data.languages import NotALanguageError, bcp47
+from trainables.data.languages import is_language
 from trainables.data.reading import Skipped, choose, refuse_both, shards_each
 from trainables.data.squad_json import Offsets, Paragraph, read_paragraphs
 from trainables.errors import UserError
@@ -83,7 +83,7 @@ def language_files(folder: Path, name: str) -> Places:
     for path in sorted(folder.glob("*.json*")):
         stem, _, ending = path.name.partition(".json")
         code = stem.removeprefix("xquad.") if name == "xquad" else stem
-        if ending in ("", ".gz") and _is_language(code):
+        if ending in ("", ".gz") and is_language(code):
             found.append((path, {"language": code}))
     for path in sorted(folder.glob("xquad.*/*validation*.parquet")) if name == "xquad" else ():
         found.append((path, {"language": path.parent.name.removeprefix("xquad.")}))
@@ -111,14 +111,6 @@ def named(places: Places) -> dict[str, Path]:
         for language, paths in places.items()
         for number, path in enumerate(paths)
     }
-
-
-def _is_language(code: str) -> bool:
-    try:
-        bcp47(code)
-    except NotALanguageError:
-        return False
-    return True
 
 
 def _refuse_misaligned(files: Files, name: str) -> None:
