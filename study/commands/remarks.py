@@ -7,11 +7,12 @@ from typing import Any
 
 from rich.markup import escape
 
+from study.answer.comparable import converted_offsets
 from study.plan import Plan
 
 
 def remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Changed memory layouts (law 1), texts and answers cut off; the answer has law 6's marks."""
+    """Changed memory layouts, converted offsets, texts cut off; the answer has its own marks."""
     changed = [digest for digest, result in results.items() if result.get("layout_changed")]
     if changed:
         labels = plan.labels
@@ -20,6 +21,7 @@ def remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[st
             f"[yellow]layout changed:[/] {len(changed)} trials ran with smaller micro-batches "
             f"after they were out of memory, in {escape(', '.join(names))}"
         )
+    yield from (f"[yellow]mind:[/] {escape(said)}" for said in converted_offsets(plan, results))
     yield from _unread(plan, results)
 
 
