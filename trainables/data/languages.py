@@ -101,8 +101,9 @@ def _parsed(text: str) -> langcodes.Language | None:
         return None
     known = iso and (iso.part1 or iso.part3)
     try:
-        # Not normalized where ISO 639 knows the language: CLDR's aliases merge some, as `tl`.
-        tag = langcodes.get("-".join([known or head, *rest]), normalize=known is None)
+        # Codes in use are not normalized: CLDR's aliases merge some languages, as `tl` and `fil`.
+        in_use = iso is not None and iso.status == "A"
+        tag = langcodes.get("-".join([known or head, *rest]), normalize=not in_use)
     except ValueError:
         return None
     # The library's list of languages is older than ISO's, so only the rest of the tag is looked at.
@@ -113,13 +114,13 @@ def _parsed(text: str) -> langcodes.Language | None:
 
 
 def _iso(code: str) -> iso639.Language | None:
-    """The language of a code of ISO 639-1, -2 (either kind) or -3 that is in use."""
+    """The language of a code of ISO 639-1, -2 (either kind) or -3, in use or retired."""
     try:
         found = iso639.Language.match(code)
     except iso639.LanguageNotFoundError:
         return None
     codes = (found.part1, found.part2b, found.part2t, found.part3)
-    return found if found.status == "A" and code in codes else None
+    return found if code in codes else None
 
 
 def _usual_script(language: str) -> str | None:
