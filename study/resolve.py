@@ -171,7 +171,7 @@ class Resolver:
             source, part = training_source(every)
             if catalog.is_embedded(source) or catalog.has_pictures(source):
                 continue
-            with needed_as("training data", "train"):
+            with needed_as("training data", "train", "" if name == "own" else "own"):
                 train = self.data(source, every, part, training=True)
             if _in_files(train):
                 key = ("shared", train, test)
@@ -215,6 +215,7 @@ class Resolver:
                     text=settings.candidate_text,
                     skip_malformed=bool(settings.skip_malformed),
                     training=training,
+                    convert_offsets=bool(settings.convert_offsets),
                 )
             except UserError as error:
                 if not self.tolerant:
@@ -227,7 +228,8 @@ class Resolver:
                         raise error from None
                     raise
 
-        chosen = (name, part, languages, settings.candidate_text, settings.skip_malformed, training)
+        reading = (settings.candidate_text, settings.skip_malformed, settings.convert_offsets)
+        chosen = (name, part, languages, *reading, training)
         ref: DataRef = self._once(("data", *chosen), make)
         if self.data_dir is not None and not catalog.is_embedded(name):
             self.places[ref.digest] = str(self.data_dir.expanduser().resolve())
@@ -245,6 +247,8 @@ def needed_as(role: str, key: str, other: str) -> Iterator[None]:
     """Say what data were wanted for, and that other data (`other`, if not empty) would do."""
     try:
         yield
+    except DataError:
+        raise  # they are at hand, and a row of them is to be mended
     except UserError as error:
         more = f", or --set {key}={other}" if other else ""
         raise UserError(

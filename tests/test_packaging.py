@@ -26,6 +26,7 @@ IMAGE_HOME = "/ho" + "me/ray/"
 IMPORT_NAMES = {
     "PIL": "pillow",
     "faiss": "faiss-cpu",
+    "iso639": "python-iso639",
     "upath": "universal-pathlib",
     "yaml": "pyyaml",
 }

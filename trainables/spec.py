@@ -50,6 +50,8 @@ class DataRef(Frozen):
         part: A named part of the source, such as `train` or `held-out`; None for all of it.
         text: What a candidate's text is, where the source leaves it open.
         skip_malformed: Whether malformed rows are left out; None refuses them.
+        convert_offsets: Whether answer offsets that count bytes or UTF-16 units are converted; None
+            refuses them.
         instead_of: What was asked for and could not be had, a label; None where this was.
         without: Training data whose questions are left out of this benchmark; None where they
             share none with it.
@@ -62,6 +64,7 @@ class DataRef(Frozen):
     part: str | None = None
     text: CandidateText | None = None
     skip_malformed: bool | None = None
+    convert_offsets: bool | None = None
     instead_of: str | None = None
     without: tuple[DataRef, ...] | None = None
     left_out: tuple[int, int] | None = None

@@ -7,12 +7,13 @@ from typing import Any
 
 from rich.text import Text
 
+from study.answer.comparable import converted_offsets
 from study.plan import Plan
 from study.shown import count_of, marked
 
 
 def remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:
-    """Changed memory layouts (law 1), texts and answers cut off; the answer has law 6's marks."""
+    """Changed memory layouts, converted offsets, texts cut off; the answer has its own marks."""
     changed = [digest for digest, result in results.items() if result.get("layout_changed")]
     if changed:
         labels = plan.labels
@@ -22,6 +23,7 @@ def remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Te
             f" {count_of(len(changed), 'trial')} ran with smaller micro-batches after running out "
             f"of memory, in {', '.join(names)}",
         )
+    yield from (marked("mind:", f" {said}") for said in converted_offsets(plan, results))
     yield from _unread(plan, results)
 
 

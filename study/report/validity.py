@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from study.answer.comparable import converted_offsets
 from study.report.document import Block, Code, Column, Section, Table, Text, Value
 from study.report.material import Material
 from study.shown import count_of, typed
@@ -34,6 +35,7 @@ def validity(material: Material) -> Section:
     blocks: list[Block] = []
     if "synthetic" in {spec.test.name for spec in material.plan.specs.values()}:
         blocks.append(Text(TOY))
+    blocks += [Text(said) for said in converted_offsets(material.plan, material.results)]
     blocks += [_contamination(material), _cut_off(material), _masked(material)]
     blocks += [_dropped(material), Text(_layout(material)), *_failures(material)]
     return Section("Validity", tuple(blocks))
@@ -156,9 +158,14 @@ def _dropped(material: Material) -> Block:
                     found[place] = max(found.get(place, 0), count)
     rows = tuple((*place, count) for place, count in sorted(found.items()) if count)
     if not rows:
-        return Text("Dropped: no query or judgement was left out, and no scores were tied.")
+        return Text("Dropped: nothing was left out of the benchmarks, and no scores were tied.")
     columns = (Column("benchmark"), Column("what"), Column("most in a trial"))
-    return Table("dropped", "Left out of the evaluation, and tied scores", columns, rows)
+    return Table(
+        "dropped",
+        "Left out of the evaluation, remarks on the source's files, and tied scores",
+        columns,
+        rows,
+    )
 
 
 def _layout(material: Material) -> str:

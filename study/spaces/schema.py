@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from study.spaces.hypothesis import Hypothesis
 from study.spaces.hypothesis import Tier as Tier
 from study.spaces.optimize import Optimize
 from study.spaces.ranges import Numbers, Range, Searched, check_ranges
+from trainables.data.languages import bcp47, is_language
 from trainables.errors import UserError
 from trainables.spec import (
     Frozen,
@@ -34,7 +35,10 @@ FOLDER = Path(__file__).parent
 TEXTS = ("query_prefix", "passage_prefix")
 """Settings that are text: `--set` takes them as they are typed, blanks and `none` included."""
 
-LISTS = ("languages", "eval_languages", "anchor_languages", "unseen_languages", "also")
+LANGUAGES = ("languages", "eval_languages", "anchor_languages", "unseen_languages")
+"""Settings of BCP-47 codes."""
+
+LISTS = (*LANGUAGES, "also")
 """Settings of several values, which `--set` takes with commas between."""
 
 
@@ -60,6 +64,8 @@ class Settings(Frozen):
         eval_languages: Languages evaluated; all that the benchmark has by default.
         candidate_text: What a candidate's text is, where the source leaves it open.
         skip_malformed: Leave malformed rows of the sources' files out, and count them.
+        convert_offsets: Convert answer offsets that count bytes or UTF-16 units, and count them;
+            what is measured then is not comparable with published numbers.
         sampling: Which languages a batch's queries and passages are in.
         alpha: The mixing ratio of `hybrid` and `row-hybrid`.
         pairs: Of pictures, what an X-Y batch is: each picture with its caption in a language of its
@@ -125,6 +131,7 @@ class Settings(Frozen):
     eval_languages: tuple[str, ...] | None = None
     candidate_text: Literal["sentence", "sentence+context"] | None = None
     skip_malformed: bool | None = None
+    convert_offsets: bool | None = None
     sampling: Sampling = "hybrid"
     alpha: float = Field(0.5, ge=0, le=1)
     pairs: Pairs | None = None
@@ -164,10 +171,13 @@ class Settings(Frozen):
 
     @field_validator(*LISTS, mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:
+    def _split(cls, value: Any, info: ValidationInfo) -> Any:
         """`de,en` on the command line is a list of two; their order and repetition mean nothing."""
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
+        if info.field_name in LANGUAGES and isinstance(value, (list, tuple)):
+            # The data say what they have instead of one that is no language.
+            value = [bcp47(code) if is_language(code) else code for code in value]
         return value and tuple(sorted(set(value)))
 
     @field_validator("language_law", "pair_law", mode="before")

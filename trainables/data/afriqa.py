@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.corpus import Benchmark, TrainingSet
-from trainables.data.languages import bcp47
 from trainables.data.pairs import Pair, benchmark_of, training_of
-from trainables.data.reading import choose, find, identity_of, records, refuse_repeat, text_of
+from trainables.data.reading import (
+    choose,
+    find,
+    identity_of,
+    one_each,
+    records,
+    refuse_repeat,
+    text_of,
+)
 from trainables.data.source import Found, Request
 
 GOLD = r"gold_span_passages\.afriqa\.(?P<language>[a-z]{3})\.(?P<pivot>en|fr)\.(?P<part>\w+)\.json"
@@ -81,11 +88,9 @@ def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
 
 def _files(request: Request) -> Files:
     """The African languages asked for; a pivot language comes with them, and alone asks for all."""
-    found: Files = {
-        bcp47(groups["language"]): (path, groups["pivot"])
-        for path, groups in find(request.folder, GOLD)
-        if groups["part"] == request.part
-    }
+    gold = [each for each in find(request.folder, GOLD) if each[1]["part"] == request.part]
+    pivot_of = {path: groups["pivot"] for path, groups in gold}
+    found = {la: (path, pivot_of[path]) for la, path in one_each(gold, request.name).items()}
     pivots = {"en", "fr"} & set(request.languages or ())
     african = [language for language in request.languages or () if language not in pivots]
     if pivots and not african:

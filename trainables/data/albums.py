@@ -14,7 +14,7 @@ from pathlib import Path
 from trainables.data.image_places import find_images
 from trainables.data.images import check_pictures
 from trainables.data.pictures import Caption, Cell, Picture, PictureBenchmark, PictureTraining
-from trainables.data.reading import SKIP, help_with
+from trainables.data.reading import SKIP, AbsentLanguageError, help_with
 from trainables.data.source import Found, Request
 from trainables.errors import UserError
 
@@ -169,17 +169,13 @@ def training_of(album: Album, request: Request) -> PictureTraining:
 def _chosen(album: Album, request: Request) -> list[Entry]:
     """Entries with captions in the languages asked for, and no other captions."""
     there = {language for entry in album.entries for language in entry.captions}
-    if missing := sorted(set(request.languages or ()) - there):
-        raise UserError(
-            f"{request.name}: no captions in {missing[0]!r} in {request.folder}; there is "
-            f"{', '.join(sorted(there)) or 'none at all'}. Choose among these, or add the files: "
-            f"{help_with(request.name)}"
-        )
-    wanted = set(request.languages or there)
     if not there:
         raise UserError(
             f"{request.name}: {request.folder} holds no captions; {help_with(request.name)}"
         )
+    if missing := set(request.languages or ()) - there:
+        raise AbsentLanguageError(request.name, "caption", missing, there, request.folder)
+    wanted = set(request.languages or there)
     return [
         Entry(e.id, e.image, {la: t for la, t in e.captions.items() if la in wanted}, e.cluster)
         for e in album.entries

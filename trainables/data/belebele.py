@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.corpus import Benchmark, Candidate, Query
-from trainables.data.languages import bcp47
 from trainables.data.reading import (
     BadRowError,
     choose,
     find,
     identity_of,
+    one_each,
     records,
     refuse_repeat,
     text_of,
@@ -78,6 +78,6 @@ def load_belebele(request: Request) -> Benchmark:
 
 
 def _files(request: Request) -> dict[str, Path]:
-    found = {bcp47(groups["language"]): path for path, groups in find(request.folder, FILE)}
+    found = one_each(find(request.folder, FILE), request.name)
     what = "Belebele file, such as swh_Latn.jsonl,"
     return choose(found, request.languages, request.name, request.folder, what)

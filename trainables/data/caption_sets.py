@@ -17,8 +17,10 @@ from trainables.data.reading import (
     find,
     help_with,
     lines,
+    one_each,
     records,
     refuse_repeat,
+    shards_each,
     text_of,
 )
 from trainables.data.source import Request
@@ -61,9 +63,7 @@ def read_xm3600(request: Request) -> Album:
 
         entries = list(records(path, request.name, entry, request.skipped))
         return Album({"captions.jsonl": path}, entries)
-    tables: dict[str, list[Path]] = {}
-    for path, groups in find(request.folder, TABLES):
-        tables.setdefault(bcp47(groups["language"]), []).append(path)
+    tables = shards_each(find(request.folder, TABLES), request.name)
     what = "captions.jsonl or table"
     chosen = choose(tables, request.languages, request.name, request.folder, what)
     columns = {
@@ -97,10 +97,11 @@ def read_xtd10(request: Request) -> Album:
             f"{request.name}: no test_image_names.txt in {request.folder}; "
             f"{help_with(request.name)}"
         )
-    files = {
-        {"jp": "ja"}.get(groups["language"], groups["language"]): path
+    found = (
+        (path, {"language": groups["language"].replace("jp", "ja")})
         for path, groups in find(request.folder, TEXTS)
-    }
+    )
+    files = one_each(found, request.name)
     chosen = choose(
         files, request.languages, request.name, request.folder, "test_1kcaptions_<language>.txt"
     )

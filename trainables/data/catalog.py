@@ -13,6 +13,7 @@ from trainables import storage
 from trainables.data import embedded_sources, picture_sources
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.overlap import shared_questions, without_questions
+from trainables.data.reading import AbsentLanguageError
 from trainables.data.source import Found, Request, Source
 from trainables.data.sources import SOURCES
 from trainables.data.worlds import WORLDS, World
@@ -100,6 +101,7 @@ def load_benchmark(
     part: str | None = None,
     text: CandidateText | None = None,
     skip_malformed: bool = False,
+    convert_offsets: bool = False,
 ) -> Benchmark:
     """Load a benchmark by name.
 
@@ -114,6 +116,8 @@ def load_benchmark(
         part: One of the source's parts, such as `test` or `held-out`; see `data show NAME`.
         text: For LAReQA files `sentence` or `sentence+context` (default, as in XTREME-R).
         skip_malformed: Leave malformed rows out and count them in `Benchmark.dropped`.
+        convert_offsets: Convert answer offsets that count bytes or UTF-16 units, and count them in
+            `Benchmark.dropped`; what is measured is not comparable with published numbers.
 
     Raises:
         UserError: An unknown name, language or part, or files that are not as they should be.
@@ -121,7 +125,19 @@ def load_benchmark(
     found = source(name)
     if found.benchmark is None:
         raise UserError(f"{name} is training data and cannot be evaluated; see `data list`")
-    return found.benchmark(request_for(found, path, languages, part, text, skip_malformed))
+    request = request_for(found, path, languages, part, text, skip_malformed)
+    request = replace(request, convert_offsets=convert_offsets)
+    benchmark = found.benchmark(request)
+    if missing := set(request.languages or ()) - _present(benchmark):
+        there = _present(found.benchmark(replace(request, languages=None)))
+        raise AbsentLanguageError(name, "text", missing, there, request.folder)
+    return benchmark
+
+
+def _present(benchmark: Benchmark) -> set[str]:
+    """Languages of at least one query or candidate."""
+    tables = (benchmark.queries, benchmark.corpus)
+    return {language for table in tables for language, items in table.items() if items}
 
 
 def load_training(
@@ -134,6 +150,7 @@ def load_training(
     skip_malformed: bool = False,
     aligned: bool = True,
     negatives: bool = False,
+    convert_offsets: bool = False,
 ) -> TrainingSet:
     """Load training data by name; other arguments and errors as for `load_benchmark`.
 
@@ -147,6 +164,7 @@ def load_training(
         aligned: Keep the rows that exist in all of `languages`, so that every arm sees the same
             questions; otherwise all rows, with gaps.
         negatives: Read hard negatives too, which the source must have.
+        convert_offsets: As for `load_benchmark`.
     """
     found = source(name)
     request = request_for(found, path, languages, part, text, skip_malformed, training=True)
@@ -154,7 +172,8 @@ def load_training(
         raise UserError(untrained(found))
     if negatives and not found.has_negatives:
         raise UserError(_without_negatives(name))
-    training = found.training(replace(request, negatives=negatives))
+    request = replace(request, negatives=negatives, convert_offsets=convert_offsets)
+    training = found.training(request)
     if negatives and not any(any(lists) for lists in training.negatives.values()):
         raise UserError(_without_negatives(name))
     chosen = languages or training.languages
@@ -176,6 +195,7 @@ def reference(
     text: CandidateText | None = None,
     skip_malformed: bool = False,
     training: bool = False,
+    convert_offsets: bool = False,
 ) -> DataRef:
     """Name data by content; the files are read and hashed, nothing is kept in memory.
 
@@ -187,6 +207,7 @@ def reference(
         text: Candidate text.
         skip_malformed: Leave malformed rows out.
         training: Whether it is to be trained on.
+        convert_offsets: As for `load_benchmark`; without effect where no answer has an offset.
 
     Raises:
         UserError: An unknown name or language, or a missing file.
@@ -202,7 +223,7 @@ def reference(
     if training and not found.is_trainable:
         raise UserError(untrained(found))
     request = request_for(found, path, languages, part, text, skip_malformed, training)
-    files: Found = found.find(request)
+    files: Found = found.find(replace(request, convert_offsets=convert_offsets))
     return DataRef(
         name=name,
         digest=storage.tree_digest(dict(files.files)),
@@ -210,6 +231,7 @@ def reference(
         part=request.part if part is not None or found.names_part else None,
         text=request.text,
         skip_malformed=skip_malformed or None,
+        convert_offsets=(convert_offsets and found.has_offsets) or None,
     )
 
 
@@ -247,6 +269,7 @@ def open_benchmark(ref: DataRef, places: Mapping[str, str]) -> Benchmark:
         part=ref.part,
         text=ref.text,
         skip_malformed=bool(ref.skip_malformed),
+        convert_offsets=bool(ref.convert_offsets),
     )
     if not ref.without:
         return benchmark
@@ -280,6 +303,7 @@ def open_training(
         skip_malformed=bool(ref.skip_malformed),
         aligned=aligned,
         negatives=negatives,
+        convert_offsets=bool(ref.convert_offsets),
     )
 
 
@@ -298,6 +322,7 @@ def verified(ref: DataRef, places: Mapping[str, str], *, training: bool) -> str 
         text=ref.text,
         skip_malformed=bool(ref.skip_malformed),
         training=training,
+        convert_offsets=bool(ref.convert_offsets),
     )
     if now.digest != ref.digest:
         raise UserError(

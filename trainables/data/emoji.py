@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.albums import Album, Entry
-from trainables.data.languages import bcp47
 from trainables.data.reading import (
     BadRowError,
     choose,
     find,
     help_with,
     json_document,
+    one_each,
     skip_or_refuse,
 )
 from trainables.data.source import Request
@@ -127,7 +127,7 @@ def _pictures(request: Request) -> dict[Points, Path]:
 
 def _names(request: Request) -> tuple[dict[str, dict[Points, str]], dict[str, Path]]:
     """Language to names, English among them, and the files that they come from."""
-    found = {bcp47(groups["language"]): path for path, groups in find(request.folder, NAMES)}
+    found = one_each(find(request.folder, NAMES), request.name)
     wanted = tuple(sorted({*(request.languages or found), "en"})) if found else request.languages
     files = choose(found, wanted, request.name, request.folder, "annotations.json")
     return {la: _read(path, request) for la, path in files.items()}, dict(files)

@@ -6,17 +6,18 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from trainables.data import catalog
 from trainables.data.corpus import Benchmark
 from trainables.data.known_files import KNOWN_COUNTS, KNOWN_FILES
 from trainables.data.picture_catalog import load_picture_benchmark
 from trainables.data.pictures import PictureBenchmark
+from trainables.data.reading import AbsentLanguageError
 from trainables.data.source import Source
 from trainables.errors import DataError, UserError
 
-State = Literal["whole", "differs", "not known", "read", "not at hand", "malformed"]
+State = Literal["whole", "incomplete", "differs", "not known", "read", "not at hand", "malformed"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class Finding:
 
     Attributes:
         subject: `part` of a source or `file` name.
-        state: `whole` where everything known agrees, `differs` where something does not, `read`
-            where there is nothing to compare with: people's own files.
+        state: `whole` where everything known agrees, `incomplete` where languages are not there,
+            `differs` where something does not agree, `read` where there is nothing to compare
+            with: people's own files.
         detail: Counts, or what is wrong, in words.
     """
 
@@ -45,7 +47,7 @@ def check(source: Source, folder: Path) -> list[Finding]:
     if not (source.languages or source.parts or source.pictures):
         return [*_own(source, folder)]
     findings = list(_files(source, folder))
-    for part in source.parts or (None,):
+    for part in _parts(source):
         findings.append(_part(source, folder, part))
     return findings
 
@@ -71,10 +73,10 @@ def blob_id(path: Path) -> str:
 def _holds(source: Source, folder: Path) -> bool:
     if source.embedded:
         return False
-    for part in source.parts or (None,):
+    for part in _parts(source):
         for training in (False, True):
             try:
-                _name(source, folder, part, training)
+                _absent(source, folder, part, training)
             except DataError:
                 return True
             except UserError:
@@ -83,10 +85,28 @@ def _holds(source: Source, folder: Path) -> bool:
     return False
 
 
-def _name(source: Source, folder: Path, part: str | None, training: bool) -> None:
-    """Fail where a part is not at hand; pictures that are damaged are at hand."""
+def _parts(source: Source) -> tuple[str | None, ...]:
+    """Parts that are looked at: all, and the whole where that is what is evaluated."""
+    return source.parts if source.parts and source.names_part else (None, *source.parts)
+
+
+def _absent(source: Source, folder: Path, part: str | None, training: bool) -> list[str]:
+    """Languages of a part that are not at hand; pictures that are damaged are at hand.
+
+    Raises:
+        UserError: The part is not at hand in any language.
+    """
     damaged = source.pictures is not None
-    catalog.reference(source.name, folder, part=part, skip_malformed=damaged, training=training)
+    facts: dict[str, Any] = {"part": part, "skip_malformed": damaged, "training": training}
+    try:
+        catalog.reference(source.name, folder, **facts)
+        return []
+    except AbsentLanguageError as error:
+        there = [language for language in error.present if language in source.languages]
+        if not there:
+            raise
+        catalog.reference(source.name, folder, there, **facts)
+        return [language for language in source.languages if language not in there]
 
 
 def _own(source: Source, folder: Path) -> Iterator[Finding]:
@@ -95,7 +115,7 @@ def _own(source: Source, folder: Path) -> Iterator[Finding]:
         if training and not source.is_trainable:
             continue
         try:
-            _name(source, folder, None, training)
+            _absent(source, folder, None, training)
             if training:
                 rows = catalog.load_training(source.name, folder)
                 said = f"{len(rows.questions)} rows in {_list(rows.languages)}"
@@ -142,19 +162,20 @@ def _part(source: Source, folder: Path, part: str | None) -> Finding:
     subject = f"part {part}" if part else "all of it"
     training = source.benchmark is None
     try:
-        _name(source, folder, part, training)
+        absent = _absent(source, folder, part, training)
     except UserError as error:
         return Finding(subject, "not at hand", str(error))
+    languages = [la for la in source.languages if la not in absent] if absent else None
     try:
         if training:
-            rows = catalog.load_training(source.name, folder, part=part)
+            rows = catalog.load_training(source.name, folder, languages, part=part)
             said = f"{len(rows.questions)} rows in {', '.join(rows.languages)}"
             return Finding(subject, "not known", said)
         benchmark: Benchmark | PictureBenchmark
         if source.pictures is not None:
-            benchmark = load_picture_benchmark(source.name, folder, part=part)
+            benchmark = load_picture_benchmark(source.name, folder, languages, part=part)
         else:
-            benchmark = catalog.load_benchmark(source.name, folder, part=part)
+            benchmark = catalog.load_benchmark(source.name, folder, languages, part=part)
     except UserError as error:
         return Finding(subject, "malformed", str(error))
     counts, what = _counts(benchmark)
@@ -165,6 +186,9 @@ def _part(source: Source, folder: Path, part: str | None) -> Finding:
     wrong = _unlike(source, part, counts, counted_only=bool(benchmark.refusal))
     state: State = "not known" if wrong is None else "differs" if wrong else "whole"
     notes = [*(wrong or ()), *([benchmark.refusal] if benchmark.refusal else ())]
+    if absent:
+        state = "differs" if wrong else "incomplete"
+        notes.append(f"without {', '.join(absent)}")
     return Finding(subject, state, "; ".join([said, *notes]))
 
 

@@ -23,6 +23,10 @@ KNOWN_FILES: dict[str, dict[str, tuple[int, str]]] = {
         "vi.json": (1132303, "7206da0058e809272e8fcb81e1aa79703e812d49"),
         "zh.json": (959291, "943e0af3f504e09dc200e41ade3c67f191dbd0ef"),
     },
+    "xquad": {
+        "xquad.en.json": (609383, "cc0e3e8b94910097d29d2e9df5f266e1b30b2810"),
+        "xquad.ro.json": (661158, "67d772041313acbc97fbf7a8995ecdcaeee0e758"),
+    },
     "afriqa": {
         "gold_span_passages.afriqa.bem.en.dev.json": (
             174401,
@@ -152,6 +156,23 @@ KNOWN_COUNTS: dict[tuple[str, str | None], dict[str, tuple[int, int | None]]] = 
             "tr": 1167,
             "vi": 1209,
             "zh": 1196,
+        }.items()
+    },
+    ("xquad", None): {
+        language: (queries, 240)
+        for language, queries in {
+            "ar": 1186,
+            "de": 1181,
+            "el": 1184,
+            "en": 1185,
+            "es": 1184,
+            "hi": 1183,
+            "ro": 1184,
+            "ru": 1185,
+            "th": 1180,
+            "tr": 1184,
+            "vi": 1182,
+            "zh": 1181,
         }.items()
     },
     ("tydiqa", "dev"): {

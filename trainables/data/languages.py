@@ -1,67 +1,135 @@
-"""BCP-47 codes for the ways in which sources name languages: names, ISO 639-3, FLORES-200."""
+"""BCP 47 tags for the ways in which sources name languages: English names, ISO 639, FLORES-200."""
 
 from __future__ import annotations
 
+import re
+from functools import cache
+
+import iso639
+import langcodes
+
 from trainables.errors import UserError
 
-_NAMES = """
-arabic=ar bengali=bn chinese=zh dutch=nl english=en finnish=fi french=fr german=de hindi=hi
-indonesian=id italian=it japanese=ja korean=ko portuguese=pt russian=ru spanish=es swahili=sw
-telugu=te thai=th vietnamese=vi
-"""
-_ISO_639_3 = """
-afr=af als=sq amh=am arb=ar asm=as azj=az bam=bm ben=bn bod=bo bul=bg cat=ca ces=cs dan=da deu=de
-ell=el eng=en est=et eus=eu fin=fi fra=fr gaz=om grn=gn guj=gu hat=ht hau=ha heb=he hin=hi hrv=hr
-hun=hu hye=hy ibo=ig ind=id isl=is ita=it jav=jv jpn=ja kan=kn kat=ka kaz=kk khk=mn khm=km kin=rw
-kir=ky kor=ko lao=lo lin=ln lit=lt lug=lg lvs=lv mal=ml mar=mr mkd=mk mlt=mt mri=mi mya=my nld=nl
-nob=nb npi=ne nya=ny ory=or pan=pa pbt=ps pes=fa plt=mg pol=pl por=pt ron=ro rus=ru sin=si slk=sk
-slv=sl sna=sn snd=sd som=so sot=st spa=es srp=sr ssw=ss sun=su swa=sw swe=sv swh=sw tam=ta tel=te
-tgk=tg tgl=tl tha=th tir=ti tsn=tn tso=ts tur=tr twi=tw ukr=uk urd=ur uzn=uz vie=vi wol=wo xho=xh
-yor=yo zho=zh zsm=ms zul=zu
-"""
-"""Those that have two letters in BCP-47; macrolanguages stand for their standard variety."""
+NAMES = {
+    "ar": "arabic", "bn": "bengali", "de": "german", "en": "english", "es": "spanish",
+    "fi": "finnish", "fr": "french", "hi": "hindi", "id": "indonesian", "it": "italian",
+    "ja": "japanese", "ko": "korean", "nl": "dutch", "pt": "portuguese", "ru": "russian",
+    "sw": "swahili", "te": "telugu", "th": "thai", "vi": "vietnamese", "zh": "chinese",
+}  # fmt: skip
+"""BCP 47 code to the English name that sources use in names of files."""
 
-_CODES = dict(pair.split("=") for pair in (_NAMES + _ISO_639_3).split())
-NAMES = {code: name for name, code in (pair.split("=") for pair in _NAMES.split())}
-"""BCP-47 code to the English name that sources use in names of files."""
+_CODES = {name: code for code, name in NAMES.items()}
 
-_WRITTEN_TWICE = frozenset({"ar", "bn", "hi", "ne", "si", "ur"})
-"""Languages that Belebele also has in Latin script; the other script is the usual one."""
+_STANDARD_VARIETIES = {
+    "als": "sq", "arb": "ar", "azj": "az", "cmn": "zh", "gaz": "om", "khk": "mn", "lvs": "lv",
+    "npi": "ne", "ory": "or", "pbt": "ps", "pes": "fa", "plt": "mg", "swh": "sw", "uzn": "uz",
+    "zsm": "ms",
+}  # fmt: skip
+"""Members of a macrolanguage that are what is meant by its name; as CLDR has it, and `pbt` for
+FLORES's Pashto. No other member is merged: `arz` is not `ar`, nor `nn` `nb`."""
+
+_WRITTEN_TWICE = frozenset({"ace", "bjn", "knc", "ks", "min", "sr", "taq", "zh"})
+"""Languages that FLORES has in two scripts, neither of which can be left unsaid."""
+
+_LONGEST = 35
+"""Characters of a tag: what BCP 47 (section 4.4.1) advises to make room for."""
 
 
+class NotALanguageError(UserError):
+    """Something that should be a language and is none; readers of rows make a bad row of it."""
+
+
+@cache
 def bcp47(code: str) -> str:
-    """The BCP-47 code of a language as a source names it.
+    """The BCP 47 tag of a language as a source names it.
+
+    A script is kept as it is written (`sr-Cyrl`), unless the language's entry in the IANA registry
+    says that it need not be (`hi-Deva`). FLORES and MTEB write a script behind every code of three
+    letters (`hau_Latn`), so there the usual one is left out too, but never of a language that
+    FLORES has in two.
 
     Args:
-        code: A name (`swahili`), ISO 639-3 (`swa`), FLORES-200 (`hin_Latn`), a locale (`zh_cn`),
-            or a BCP-47 code already.
+        code: A name (`swahili`), any code of ISO 639 (`swa`), FLORES-200's (`hin_Latn`), a locale
+            (`zh_cn`), or a BCP 47 tag already.
 
     Returns:
-        Two letters where BCP-47 has them; the script only where it is needed: both of Chinese,
-        and Latin where another is usual (`hi-Latn`). `sw`, `ceb`, `zh-Hant`, `zh-CN`.
+        Two letters where ISO 639 has them: `sw`, `ceb`, `zh-Hant`, `hi-Latn`, `pt-BR`.
 
     Raises:
-        UserError: Not a language.
+        NotALanguageError: It names no language, or several, or leaves it open (`und`, `mul`).
     """
-    language, _, rest = code.strip().replace("-", "_").partition("_")
-    found = _CODES.get(language.lower(), language.lower())
-    if not (found.isascii() and found.isalpha() and 2 <= len(found) <= 3):
-        raise UserError(f"{code!r} is not a language: use a BCP-47 code such as sw, ceb or zh-Hant")
-    if len(rest) == 4 and rest.isalpha():
-        script = rest.title()
-        shown = found == "zh" or (script == "Latn" and found in _WRITTEN_TWICE)
-        return f"{found}-{script}" if shown else found
-    return f"{found}-{rest.upper()}" if rest else found
+    text = code.strip(" ").lower()
+    if text in _CODES:
+        return _CODES[text]
+    tag = _parsed(text)
+    if tag is None:
+        raise NotALanguageError(
+            f"{code[:40]!r} is not a language: use a BCP 47 tag such as sw, ceb or zh-Hant"
+        )
+    language = str(tag.language)
+    always_written = len(re.split("[-_]", text)[0]) == 3 and language not in _WRITTEN_TWICE
+    if always_written and tag.script == _usual_script(language):
+        tag = tag.update_dict({"script": None})
+    return str(tag.simplify_script())
+
+
+def is_language(code: object) -> bool:
+    """Whether `bcp47` takes it."""
+    try:
+        return isinstance(code, str) and bool(bcp47(code))
+    except NotALanguageError:
+        return False
 
 
 def base_language(code: str) -> str:
-    """The language of a BCP-47 code, whatever its script or region: `zh` of `zh-Hans` and `zh-HK`.
+    """The language of a BCP 47 tag, whatever its script or region: `zh` of `zh-Hans` and `zh-HK`.
 
     Latin script where another is usual (`hi-Latn`) is a case of its own: who reads one of the two
     need not read the other.
     """
-    base, _, rest = code.partition("-")
-    return code if rest == "Latn" else base
+    tag = langcodes.get(code, normalize=False)
+    language = str(tag.language)
+    romanised = tag.script == "Latn" and _usual_script(language) != "Latn"
+    return code if romanised else language
+
+
+def _parsed(text: str) -> langcodes.Language | None:
+    """A tag with the language in the shortest code of ISO 639; None where there is no language."""
+    head, *rest = text.replace("_", "-").split("-")
+    iso = _iso(head)
+    if len(text) > _LONGEST or "x" in (head, *rest) or (iso and iso.scope == "S"):
+        return None
+    known = iso and (iso.part1 or iso.part3)
+    try:
+        # Codes in use are not normalized: CLDR's aliases merge some languages, as `tl` and `fil`.
+        in_use = iso is not None and iso.status == "A"
+        tag = langcodes.get("-".join([known or head, *rest]), normalize=not in_use)
+    except ValueError:
+        return None
+    # The library's list of languages is older than ISO's, so only the rest of the tag is looked at.
+    checked = tag.update_dict({"language": "en"}) if known else tag
+    if tag.language in (None, "und") or tag.extlangs or not checked.is_valid():
+        return None
+    return tag.update_dict({"language": _STANDARD_VARIETIES.get(tag.language, tag.language)})
+
+
+def _iso(code: str) -> iso639.Language | None:
+    """The language of a code of ISO 639-1, -2 (either kind) or -3, in use or retired."""
+    try:
+        found = iso639.Language.match(code)
+    except iso639.LanguageNotFoundError:
+        return None
+    codes = (found.part1, found.part2b, found.part2t, found.part3)
+    return found if code in codes else None
+
+
+def _usual_script(language: str) -> str | None:
+    """The script that CLDR takes a language to be written in; of Korean as FLORES names it."""
+    iso = _iso(language)
+    if iso and iso.macrolanguage == "ara":
+        language = "ar"  # CLDR lists few of its members
+    script = langcodes.Language.make(language=language).maximize().script
+    return "Hang" if script == "Kore" else script
 
 
 _BELEBELE = """

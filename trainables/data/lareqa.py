@@ -13,13 +13,13 @@ from pathlib import Path
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
 from trainables.data.reading import Skipped
 from trainables.data.squad_json import (
-    Files,
+    Offsets,
     Paragraph,
     Question,
-    by_preference,
     cluster_of,
-    read_languages,
+    offset_remarks,
 )
+from trainables.data.squad_languages import Files, by_preference, read_languages
 from trainables.spec import CandidateText
 
 NO_TARGET = "queries whose answer starts in no sentence"
@@ -42,6 +42,7 @@ def load_lareqa(
     text: CandidateText = "sentence+context",
     articles: Container[int] | None = None,
     skipped: Skipped = None,
+    offsets: Offsets = "check",
 ) -> Benchmark:
     r"""Questions against sentences, relevance shared by all languages that hold a question's id.
 
@@ -56,6 +57,7 @@ def load_lareqa(
             without separator; line breaks are removed.
         articles: Keep only articles with these indices; ids and paragraph numbers stay the same.
         skipped: Counts malformed rows, which are left out; None refuses them.
+        offsets: As for `read_paragraphs`.
 
     Returns:
         Query ids `{language}:{id}`, candidate ids `{language}_{paragraph}_{sentence}`, clusters
@@ -65,7 +67,7 @@ def load_lareqa(
     Raises:
         UserError: A missing, broken or differently shaped file, or a language without file.
     """
-    files = read_languages(folder, name, languages, articles, skipped=skipped)
+    files = read_languages(folder, name, languages, articles, True, skipped, offsets)
     targets = _targets(files)
     relevant: dict[str, dict[str, float]] = {}
     for language, table in targets.items():
@@ -90,13 +92,14 @@ def load_lareqa(
         ]
         for language, paragraphs in files.items()
     }
-    dropped = sum(not target.sentences for table in targets.values() for target in table.values())
+    missed = sum(not target.sentences for table in targets.values() for target in table.values())
+    remarks = offset_remarks(p for paragraphs in files.values() for p in paragraphs)
     return Benchmark(
         name=name,
         queries=queries,
         corpus=corpus,
         qrels={query.id: relevant[query.question] for items in queries.values() for query in items},
-        dropped=({NO_TARGET: dropped} if dropped else {}) | dict(skipped or {}),
+        dropped=({NO_TARGET: missed} if missed else {}) | remarks | dict(skipped or {}),
     )
 
 
@@ -108,6 +111,7 @@ def training_pairs(
     articles: Container[int] | None = None,
     skipped: Skipped = None,
     negatives: bool = False,
+    offsets: Offsets = "check",
 ) -> TrainingSet:
     """The same questions and target sentences as rows to train on.
 
@@ -127,7 +131,8 @@ def training_pairs(
     Raises:
         UserError: As for `load_lareqa`.
     """
-    targets = _targets(read_languages(folder, name, languages, articles, skipped=skipped))
+    files = read_languages(folder, name, languages, articles, True, skipped, offsets)
+    targets = _targets(files)
     reference: dict[str, tuple[str, _Target]] = {}
     for language in by_preference(targets):
         for identity, target in targets[language].items():

@@ -6,7 +6,9 @@ from typing import Literal
 
 from trainables.data import lareqa, paragraphs
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.reading import choose
 from trainables.data.source import Found, Request, Source, Web
+from trainables.data.squad_languages import WHAT, Places, language_files, named
 from trainables.errors import UserError
 from trainables.spec import CandidateText
 
@@ -28,24 +30,22 @@ UNTRAINED = (
 )
 
 
-def _files(request: Request, known: tuple[str, ...]) -> Found:
-    languages = request.languages or known
-    files = {f"{language}.json": request.folder / f"{language}.json" for language in languages}
-    for file in files.values():
-        if not file.is_file():
-            raise UserError(
-                f"{request.name}: {file} is missing; put the source's own files in one folder and "
-                f"name it with --data-dir, or choose languages with --set eval_languages=..."
-            )
-    return Found(files, tuple(languages))
+def _files(request: Request) -> Places:
+    """Files of the languages asked for, or of those that the source has.
+
+    Romanian came to XQuAD later, and not to XQuAD-R: without being asked for, it is taken where its
+    file is. Any other that is missing is refused rather than left out in silence.
+    """
+    there = language_files(request.folder, request.name)
+    known = MLQA if request.name == "mlqa_r" else XQUAD
+    later = {"ro"} & there.keys() if request.name == "xquad" else set()
+    wanted = request.languages or [*known, *later]
+    return choose(there, wanted, request.name, request.folder, WHAT)
 
 
-def _xquad_files(request: Request) -> Found:
-    return _files(request, XQUAD)
-
-
-def _mlqa_r_files(request: Request) -> Found:
-    return _files(request, MLQA)
+def _found(request: Request) -> Found:
+    places = _files(request)
+    return Found(named(places), tuple(places))
 
 
 def _mlqa_part(request: Request) -> tuple[Literal["test", "validation"], paragraphs.Pair | None]:
@@ -57,8 +57,7 @@ def _mlqa_part(request: Request) -> tuple[Literal["test", "validation"], paragra
 def _mlqa_files(request: Request) -> Found:
     split, pair = _mlqa_part(request)
     known = sorted({*pair}) if pair else list(request.languages or MLQA)
-    found = paragraphs.mlqa_files(request.folder, known, split)
-    return Found({f"{language}.json": path for language, path in found.items()}, tuple(known))
+    return Found(named(paragraphs.mlqa_files(request.folder, known, split)), tuple(known))
 
 
 def _articles(part: str | None) -> frozenset[int] | None:
@@ -73,10 +72,11 @@ def _sentences(request: Request) -> Benchmark:
     return lareqa.load_lareqa(
         request.folder,
         request.name,
-        tuple(_files(request, _LANGUAGES[request.name]).languages),
+        tuple(_files(request)),
         _text(request),
         _articles(request.part),
         request.skipped,
+        request.offsets,
     )
 
 
@@ -84,39 +84,51 @@ def _sentence_rows(request: Request) -> TrainingSet:
     return lareqa.training_pairs(
         request.folder,
         request.name,
-        tuple(_files(request, _LANGUAGES[request.name]).languages),
+        tuple(_files(request)),
         _text(request),
         _articles(request.part),
         request.skipped,
         request.negatives,
+        request.offsets,
     )
 
 
 def _xquad(request: Request) -> Benchmark:
-    languages, articles = _xquad_files(request).languages, _articles(request.part)
     return paragraphs.load_paragraphs(
-        request.folder, request.name, languages, articles, request.skipped
+        request.folder,
+        request.name,
+        tuple(_files(request)),
+        _articles(request.part),
+        request.skipped,
+        request.offsets,
     )
 
 
 def _xquad_rows(request: Request) -> TrainingSet:
-    languages, articles = _xquad_files(request).languages, _articles(request.part)
     return paragraphs.paragraph_pairs(
-        request.folder, request.name, languages, articles, request.skipped
+        request.folder,
+        request.name,
+        tuple(_files(request)),
+        _articles(request.part),
+        request.skipped,
+        request.offsets,
     )
 
 
 def _mlqa(request: Request) -> Benchmark:
     split, pair = _mlqa_part(request)
-    languages = request.languages or MLQA
     return paragraphs.load_mlqa_paragraphs(
-        request.folder, languages, split, pair, skipped=request.skipped
+        request.folder,
+        request.languages or MLQA,
+        split,
+        pair,
+        skipped=request.skipped,
+        offsets=request.offsets,
     )
 
 
-_LANGUAGES = {"xquad_r": XQUAD, "mlqa_r": MLQA}
 _LAREQA = "https://raw.githubusercontent.com/google-research-datasets/lareqa"
-_XQUAD_FILES = (Web((f"{_LAREQA}/9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c/xquad-r/{{}}.json",)),)
+_XQUAD = "https://raw.githubusercontent.com/google-deepmind/xquad"
 _DIVIDED = ("held-out", "articles")
 
 SOURCES = (
@@ -130,12 +142,13 @@ SOURCES = (
         can="Mono, cross and multi with rank distance, as the paper reports them.",
         cannot="No zero-shot claim after training on SQuAD's development set or its translations.",
         layout=("<language>.json, with sentence_breaks",),
-        find=_xquad_files,
-        origins=_XQUAD_FILES,
+        find=_found,
+        origins=(Web((f"{_LAREQA}/9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c/xquad-r/{{}}.json",)),),
         parts=_DIVIDED,
         training_part="articles",
         names_part=False,
         benchmark=_sentences,
+        has_offsets=True,
         training=_sentence_rows,
         has_text=True,
         has_negatives=True,
@@ -151,12 +164,13 @@ SOURCES = (
         can="Mono, cross and multi with rank distance, as the paper reports them.",
         cannot="Not every question exists in every language.",
         layout=("<language>.json, with sentence_breaks",),
-        find=_mlqa_r_files,
+        find=_found,
         origins=(Web((f"{_LAREQA}/354d67d/mlqa-r/{{}}.json",)),),
         parts=_DIVIDED,
         training_part="articles",
         names_part=False,
         benchmark=_sentences,
+        has_offsets=True,
         training=_sentence_rows,
         has_text=True,
         has_negatives=True,
@@ -166,20 +180,24 @@ SOURCES = (
         name="xquad",
         about="XQuAD: questions against whole paragraphs, as MTEB's XQuADRetrieval",
         licence="CC BY-SA 4.0",
-        languages=XQUAD,
+        languages=(*XQUAD, "ro"),
         sizes="1,190 questions and 240 paragraphs in each language",
         relevance="all languages",
         can="Mono, cross and multi; monolingual settings comparable with MTEB.",
         cannot="No zero-shot claim after training on SQuAD's development set or its translations.",
-        layout=("<language>.json",),
-        find=_xquad_files,
-        origins=_XQUAD_FILES,
+        layout=(
+            "xquad.<language>.json or <language>.json",
+            "xquad.<language>/validation-*.parquet",
+        ),
+        find=_found,
+        origins=(Web((f"{_XQUAD}/7d30520c717524000f0d9d2f9c10a069acd9d285/xquad.{{}}.json",)),),
         parts=_DIVIDED,
         training_part="articles",
         names_part=False,
         benchmark=_xquad,
+        has_offsets=True,
         training=_xquad_rows,
-        codes={language: language for language in XQUAD},
+        codes={language: language for language in (*XQUAD, "ro")},
     ),
     Source(
         name="mlqa",
@@ -190,12 +208,16 @@ SOURCES = (
         relevance="all languages",
         can="Mono, cross and multi; MTEB's 49 subsets as parts such as test/de-en.",
         cannot="Partly parallel: a pair of languages shares only some questions.",
-        layout=("{test,dev}-context-<language>-question-<language>.json",),
+        layout=(
+            "{test,dev}-context-<language>-question-<language>.json",
+            "mlqa.<language>.<language>/{test,validation}-*.parquet",
+        ),
         find=_mlqa_files,
         origins=(Web(("https://dl.fbaipublicfiles.com/MLQA/MLQA_V1.zip",)),),
         parts=("test", "validation"),
         part="test",
         benchmark=_mlqa,
+        has_offsets=True,
         untrained=UNTRAINED,
         free_parts=True,
     ),

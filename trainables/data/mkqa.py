@@ -15,12 +15,14 @@ from trainables.data.corpus import Benchmark, Candidate, Query
 from trainables.data.languages import bcp47
 from trainables.data.reading import (
     AGAIN,
+    AbsentLanguageError,
     BadRowError,
     File,
     find,
     help_with,
     identity_of,
     need,
+    one_each,
     records,
     refuse_repeat,
     text_of,
@@ -83,6 +85,7 @@ def load_mkqa(request: Request) -> Benchmark:
 def _read(request: Request) -> tuple[Answers, int]:
     """What is asked and answered in each language, and how many questions have no answer."""
     found: Answers = {}
+    present: set[str] = set()
     unanswered = 0
     for file in _members(request):
         seen: set[str] = set()
@@ -92,17 +95,15 @@ def _read(request: Request) -> tuple[Answers, int]:
 
         for row in (r for some in records(file, request.name, rows, request.skipped) for r in some):
             language, question, text, answers = row
+            present.add(language)
             if request.languages and language not in request.languages:
                 continue
             if answers:
                 found.setdefault(language, {})[question] = (text, answers)
             else:
                 unanswered += 1
-    if missing := sorted(set(request.languages or ()) - set(found)):
-        raise UserError(
-            f"{request.name}: no question in {missing[0]!r} in {request.folder}; "
-            f"choose other languages, or add the files: {help_with(request.name)}"
-        )
+    if missing := set(request.languages or ()) - set(found):
+        raise AbsentLanguageError(request.name, "question", missing, present, request.folder)
     return {language: found[language] for language in sorted(found)}, unanswered
 
 
@@ -139,9 +140,11 @@ def _distinct(texts: list[str]) -> list[str]:
 
 
 def _files(request: Request) -> list[Path]:
-    for pattern in (WHOLE, ARCHIVE, BY_LANGUAGE):
-        if found := [path for path, _ in find(request.folder, pattern)]:
-            return found if pattern == BY_LANGUAGE else found[:1]
+    for pattern in (WHOLE, ARCHIVE):
+        if found := find(request.folder, pattern):
+            return [found[0][0]]
+    if by_language := one_each(find(request.folder, BY_LANGUAGE), request.name):
+        return list(by_language.values())
     raise UserError(
         f"{request.name}: {request.folder} holds no mkqa.jsonl.gz, mkqa_dev.zip or "
         f"mkqa-<language>.jsonl; {help_with(request.name)}"

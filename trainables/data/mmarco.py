@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainables.data.corpus import Candidate, TrainingSet
-from trainables.data.languages import bcp47
-from trainables.data.reading import BadRowError, choose, find, help_with, table
+from trainables.data.reading import BadRowError, choose, find, help_with, one_each, table
 from trainables.data.source import Found, Request
 from trainables.errors import UserError
 
@@ -127,7 +126,7 @@ def _files(request: Request) -> tuple[Path, dict[str, Path], dict[str, Path]]:
     tables = []
     wanted = request.languages
     for pattern, what in ((PASSAGES, "collection"), (QUERIES, "training queries")):
-        found = {bcp47(groups["language"]): path for path, groups in find(request.folder, pattern)}
+        found = one_each(find(request.folder, pattern), request.name)
         tables.append(choose(found, wanted, request.name, request.folder, what))
         wanted = tuple(tables[0])
     return triples[0][0], tables[0], tables[1]

@@ -15,9 +15,8 @@ from typing import Any
 
 from trainables.data.albums import Album, Entry, merged
 from trainables.data.image_places import file_name
-from trainables.data.languages import bcp47
 from trainables.data.pictures import Cell
-from trainables.data.reading import BadRowError, choose, find, records, text_of
+from trainables.data.reading import BadRowError, choose, find, records, shards_each, text_of
 from trainables.data.source import Request
 from trainables.data.tables import filled, rows_of
 
@@ -70,9 +69,7 @@ def read_xmmmu(request: Request) -> Album:
         UserError: Missing or malformed files, or a language that they lack.
     """
     dropped: Counter[str] = Counter()
-    files: dict[str, list[Path]] = {}
-    for path, groups in find(request.folder, BY_LANGUAGE):
-        files.setdefault(bcp47(groups["language"]), []).append(path)
+    files = shards_each(find(request.folder, BY_LANGUAGE), request.name)
     what = "<language>-*.parquet"
     chosen = choose(files, request.languages, request.name, request.folder, what)
     columns = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainables.data.albums import Album, Entry, merged
 from trainables.data.image_places import file_name, photograph
-from trainables.data.reading import AGAIN, BadRowError, choose, find, help_with, lines
+from trainables.data.reading import AGAIN, BadRowError, choose, find, help_with, lines, one_each
 from trainables.data.source import Request
 from trainables.errors import UserError
 
@@ -33,9 +33,13 @@ def read_multi30k(request: Request) -> Album:
     else:
         texts = rf"{split}\.(?P<number>[1-5])\.(?P<language>[a-z]{{2}})(\.gz)?"
         names = rf"{split}_images\.txt"
-    files: dict[str, list[Path]] = {}
+    by_number: dict[str, list[tuple[Path, dict[str, str]]]] = {}
     for path, groups in find(request.folder, texts):
-        files.setdefault(groups["language"], []).append(path)
+        by_number.setdefault(groups.get("number", ""), []).append((path, groups))
+    files: dict[str, list[Path]] = {}
+    for found in by_number.values():
+        for language, path in one_each(found, request.name).items():
+            files.setdefault(language, []).append(path)
     what = f"captions of {part}"
     chosen = choose(files, request.languages, request.name, request.folder, what)
     lists = find(request.folder, names)

@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import Literal
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
-from trainables.data.reading import Skipped
+from trainables.data.reading import Skipped, choose, find
 from trainables.data.squad_json import (
-    Files,
+    Offsets,
     Paragraph,
-    by_preference,
     cluster_of,
-    read_languages,
+    offset_remarks,
     read_paragraphs,
+)
+from trainables.data.squad_languages import (
+    Files,
+    Places,
+    by_preference,
+    one_source_each,
+    read_languages,
 )
 from trainables.errors import UserError
 
@@ -36,15 +42,17 @@ def load_paragraphs(
     languages: Sequence[str] | None = None,
     articles: Container[int] | None = None,
     skipped: Skipped = None,
+    offsets: Offsets = "check",
 ) -> Benchmark:
     """XQuAD: questions and contexts are stripped, as the data that MTEB reads.
 
     Args:
-        folder: Holds `<language>.json` of SQuAD's shape.
+        folder: Holds a file of SQuAD's shape for each language (`squad_languages`).
         name: Of the benchmark.
         languages: To read; None for every file in the folder.
         articles: Keep only articles with these indices.
         skipped: Counts malformed rows, which are left out; None refuses them.
+        offsets: As for `read_paragraphs`.
 
     Returns:
         Query ids `{language}:{id}` (of merged queries the last id), candidate ids
@@ -53,7 +61,7 @@ def load_paragraphs(
     Raises:
         UserError: A missing, broken or differently shaped file, or a language without file.
     """
-    files = read_languages(folder, name, languages, articles, False, skipped)
+    files = read_languages(folder, name, languages, articles, False, skipped, offsets)
     return _benchmark(files, name, skipped=skipped)
 
 
@@ -64,6 +72,7 @@ def load_mlqa_paragraphs(
     pair: Pair | None = None,
     name: str = "mlqa",
     skipped: Skipped = None,
+    offsets: Offsets = "check",
 ) -> Benchmark:
     """MLQA: nothing is stripped, and `pair` gives one of MTEB's 49 subsets.
 
@@ -73,14 +82,13 @@ def load_mlqa_paragraphs(
     The monolingual settings are equal.
 
     Args:
-        folder: With `MLQA_V1` as unpacked, or that, or its `test` or `dev`:
-            `test-context-de-question-de.json`, one file a language; the other 42 hold the same
-            texts and are not read.
+        folder: As for `mlqa_files`.
         languages: To read; None for every such file in the folder.
         split: `validation` are the files that MLQA calls dev.
         pair: (language of the questions, language of the paragraphs): only this subset.
         name: Of the benchmark.
         skipped: As for `load_paragraphs`.
+        offsets: As for `read_paragraphs`.
 
     Returns:
         Ids as of `load_paragraphs`.
@@ -89,7 +97,10 @@ def load_mlqa_paragraphs(
         UserError: As for `load_paragraphs`, or a pair without a common question.
     """
     paths = mlqa_files(folder, sorted({*pair}) if pair else languages, split, name)
-    files: Files = {la: read_paragraphs(path, name, False, skipped) for la, path in paths.items()}
+    files: Files = {
+        language: read_paragraphs(each, name, False, skipped, offsets=offsets)
+        for language, each in paths.items()
+    }
     if pair is None:
         return _benchmark(files, name, strip=False, skipped=skipped)
     asked, answered = ({q.id for p in files[la] for q in p.questions} for la in pair)
@@ -123,30 +134,32 @@ def mlqa_part(
 
 def mlqa_files(
     folder: Path, languages: Sequence[str] | None, split: str, name: str = "mlqa"
-) -> dict[str, Path]:
+) -> Places:
     """Language to the file with both context and questions in it, in ascending order.
 
+    Args:
+        folder: With `MLQA_V1` as unpacked, or that, or its `test` or `dev`:
+            `test-context-de-question-de.json`, one file a language; the other 42 hold the same
+            texts and are not read. Or the hub's Parquet, `mlqa.de.de/test-*.parquet`; its
+            translations, `mlqa-translate-test.de`, are not read either.
+        languages: To read; None for all of them.
+        split: `test` or `validation`.
+        name: Of the data, for messages.
+
     Raises:
-        UserError: No such file, or none of a language asked for.
+        UserError: No such file, or none of a language asked for, or two of one.
     """
     prefix = MLQA_FILES[split]
-    found: dict[str, Path] = {}
-    for place in (folder, folder / prefix, folder / "MLQA_V1" / prefix):
-        for path in sorted(place.glob(f"{prefix}-context-*-question-*.json")):
-            _, _, context, _, question = path.stem.split("-", 4)
-            if context == question:
-                found.setdefault(context, path)
-    if not found:
-        raise UserError(
-            f"{name}: no {prefix}-context-<language>-question-<language>.json in {folder} or its "
-            f"folders {prefix} and MLQA_V1/{prefix}; unpack MLQA_V1.zip there"
-        )
-    if unknown := sorted(set(languages or ()) - set(found)):
-        raise UserError(
-            f"{name}: no {prefix}-context-{unknown[0]}-question-{unknown[0]}.json in {folder}; "
-            f"there are {', '.join(sorted(found))}. Choose among these or add the file"
-        )
-    return {language: found[language] for language in sorted(languages or found)}
+    patterns = (
+        rf"{prefix}-context-(?P<language>\w+)-question-(?P=language)\.json(?:\.gz)?",
+        rf"mlqa\.(?P<language>\w+)\.(?P=language)/[^/]*{split}[^/]*\.parquet",
+    )
+    found = [each for pattern in patterns for each in find(folder, pattern)]
+    what = (
+        f"{prefix}-context-<language>-question-<language>.json or "
+        f"mlqa.<language>.<language>/{split}-*.parquet"
+    )
+    return choose(one_source_each(found, name), languages, name, folder, what)
 
 
 def paragraph_pairs(
@@ -155,6 +168,7 @@ def paragraph_pairs(
     languages: Sequence[str] | None = None,
     articles: Container[int] | None = None,
     skipped: Skipped = None,
+    offsets: Offsets = "check",
 ) -> TrainingSet:
     """Questions and their whole paragraphs as rows to train on.
 
@@ -168,7 +182,8 @@ def paragraph_pairs(
     Raises:
         UserError: As for `load_paragraphs`.
     """
-    return parallel_rows(read_languages(folder, name, languages, articles, False, skipped), name)
+    files = read_languages(folder, name, languages, articles, False, skipped, offsets)
+    return parallel_rows(files, name)
 
 
 def parallel_rows(files: Files, name: str) -> TrainingSet:
@@ -228,6 +243,7 @@ def _benchmark(
                 candidate: 1.0 for identity in ids for candidate in holders[identity]
             }
     dropped = {MERGED: merged} if merged else {}
+    dropped |= offset_remarks(p for paragraphs in files.values() for p in paragraphs)
     return Benchmark(name, queries, corpus, qrels, dropped=dropped | dict(skipped or {}))
 
 

@@ -12,10 +12,11 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
+from trainables.data.languages import NotALanguageError, bcp47
 from trainables.errors import DataError, UserError
 
 T = TypeVar("T")
@@ -37,6 +38,39 @@ class BadRowError(Exception):
         """Say what is wrong, and with which key or column."""
         super().__init__(message)
         self.key = key
+
+
+class AbsentLanguageError(DataError):
+    """Languages asked for of which the files hold nothing.
+
+    Attributes:
+        present: Those that the files hold.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        what: str,
+        missing: Collection[str],
+        present: Collection[str],
+        folder: Path,
+    ) -> None:
+        """Say of which languages a source, as it lies in a folder, has no `what`, and of which."""
+        self._arguments = name, what, missing, present, folder
+        self.present = tuple(sorted(present))
+        what = what.replace("<language>", min(missing))
+        super().__init__(
+            f"{name}: no {what} of language {', '.join(map(repr, sorted(missing)))} in {folder}; "
+            f"there is {', '.join(self.present)}. Add the files ({help_with(name)}), or choose "
+            f"among these with --set eval_languages={','.join(self.present)}",
+            folder,
+            None,
+            "language",
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """As for the base class."""
+        return type(self), self._arguments
 
 
 def help_with(name: str) -> str:
@@ -73,16 +107,72 @@ def choose(
     """Of what was found by language, what is wanted, in ascending order of languages.
 
     Raises:
-        UserError: Nothing was found, or not all that is wanted.
+        UserError: Nothing was found.
+        AbsentLanguageError: Not all that is wanted.
     """
     if not found:
         raise UserError(f"{name}: {folder} holds no {what}; {help_with(name)}")
-    if missing := sorted(set(wanted or ()) - set(found)):
-        raise UserError(
-            f"{name}: no {what} of language {missing[0]!r} in {folder}; there is "
-            f"{', '.join(sorted(found))}. Choose among these, or add the files: {help_with(name)}"
-        )
+    if missing := set(wanted or ()) - set(found):
+        raise AbsentLanguageError(name, what, missing, found, folder)
     return {language: found[language] for language in sorted(wanted or found)}
+
+
+def shards_each(
+    found: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
+) -> dict[str, list[Path]]:
+    """Language to its files, of what `find` found by a group `language`.
+
+    Args:
+        found: Paths and their groups.
+        name: Of the source, for messages.
+        default: Stands for a group that took no part in the match.
+
+    Raises:
+        DataError: A name is of no language, or two names are of one.
+    """
+    files: dict[str, list[Path]] = {}
+    spelled: dict[str, str] = {}
+    for path, groups in found:
+        spelling = groups.get("language", default)
+        try:
+            language = bcp47(spelling)
+        except NotALanguageError as error:
+            message = f"{name}: {path}: {error}; rename or move the file"
+            raise DataError(message, path, None, "language") from None
+        if spelled.setdefault(language, spelling) != spelling:
+            refuse_both(name, language, files[language][0], path)
+        files.setdefault(language, []).append(path)
+    return files
+
+
+def one_each(
+    found: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
+) -> dict[str, Path]:
+    """As `shards_each`, where a language has one file.
+
+    Raises:
+        DataError: As there, or two files are of one language.
+    """
+    files = shards_each(found, name, default)
+    for language, paths in files.items():
+        for path in paths[1:]:
+            if path.resolve() != paths[0].resolve():
+                refuse_both(name, language, paths[0], path)
+    return {language: paths[0] for language, paths in files.items()}
+
+
+def refuse_both(name: str, language: str, first: Path, second: Path) -> NoReturn:
+    """Refuse two files of one language, of which nobody knows which one is meant.
+
+    Raises:
+        DataError: Always.
+    """
+    raise DataError(
+        f"{name}: {first} and {second} are both of language {language}; move one of them away",
+        second,
+        None,
+        "language",
+    )
 
 
 def lines(file: File, name: str) -> Iterator[tuple[int, bytes]]:
@@ -203,6 +293,22 @@ def identity_of(row: Mapping[str, Any], key: str) -> str:
     """As `need`, for an id: a string or a whole number."""
     value = row.get(key)
     return str(value) if type(value) is int else text_of(row, key)
+
+
+def language_of(row: Mapping[str, Any], key: str) -> str:
+    """The BCP-47 code of the language that a key names.
+
+    Raises:
+        BadRowError: It names none.
+    """
+    return _language(text_of(row, key), key)
+
+
+def _language(code: str, key: str) -> str:
+    try:
+        return bcp47(code)
+    except UserError as error:
+        raise BadRowError(f"{key!r}: {error}", key) from None
 
 
 def refuse_repeat(seen: set[str], identity: str) -> str:

@@ -37,12 +37,6 @@ _CLASSES = {
 from the copy with ISO 639-3 codes of the repository MaLA-LM/LangResourceAtlas. Of class 0, which
 has 2,191 languages, none is here."""
 
-_OTHER_CODES = {
-    "aze": "az", "ful": "ff", "lav": "lv", "mlg": "mg", "mon": "mn", "msa": "ms", "nep": "ne",
-    "ori": "or", "orm": "om", "pus": "ps", "sqi": "sq", "ara": "ar", "cmn": "zh", "nob": "nb",
-}  # fmt: skip
-"""Macrolanguages of that list, which benchmarks name by a variety of theirs."""
-
 _CC100 = """
 en 300.8 vi 137.3 ru 278 id 148.3 fa 111.6 sv 85 ro 61.4 de 66.6 fr 56.8 es 53.3 no 49 pt 49.1
 da 45.6 hu 58.4 uk 84.6 fi 54.3 pl 44.6 ko 54.2 bg 57.5 nl 29.3 it 30.2 el 46.9 sk 23.2 he 31.6
@@ -60,11 +54,7 @@ Level = Literal["low", "high"]
 
 
 def _classes() -> dict[str, int]:
-    found = {}
-    for number, codes in _CLASSES.items():
-        for code in codes.split():
-            found[_OTHER_CODES.get(code) or bcp47(code)] = number
-    return found
+    return {bcp47(code): number for number, codes in _CLASSES.items() for code in codes.split()}
 
 
 def _sizes() -> dict[str, float]:

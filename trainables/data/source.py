@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.languages import bcp47, is_language
 from trainables.data.pictures import PictureBenchmark, PictureTraining
 from trainables.data.reading import Skipped
+from trainables.data.squad_json import Offsets
 from trainables.errors import UserError
 from trainables.spec import CandidateText
 
@@ -30,6 +32,7 @@ class Request:
         skipped: Counts malformed rows, which are left out; None refuses them.
         training: Whether it is to be trained on, not evaluated.
         negatives: Whether training rows are to have their hard negatives.
+        convert_offsets: Whether answer offsets in another unit than code points are converted.
     """
 
     name: str
@@ -40,6 +43,12 @@ class Request:
     skipped: Skipped = None
     training: bool = False
     negatives: bool = False
+    convert_offsets: bool = False
+
+    @property
+    def offsets(self) -> Offsets:
+        """What is done about answer offsets in another unit."""
+        return "convert" if self.convert_offsets else "check"
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -114,6 +123,7 @@ class Source:
         untrained: Why it cannot be trained on.
         has_text: Whether it leaves open what a candidate's text is.
         has_negatives: Whether its training rows can have hard negatives.
+        has_offsets: Whether it reads where answers stand in passages.
         embedded: Whether this project makes it, so that there are no files.
         content: What names the content of what this project makes.
         free_parts: Whether parts beyond `parts` are checked by its own functions.
@@ -142,6 +152,7 @@ class Source:
     untrained: str = ""
     has_text: bool = False
     has_negatives: bool = False
+    has_offsets: bool = False
     embedded: bool = False
     content: str = ""
     free_parts: bool = False
@@ -185,13 +196,16 @@ class Source:
         return part
 
     def check_languages(self, languages: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """Languages in ascending order, each once.
+        """BCP 47 tags in ascending order, each once.
 
         Raises:
             UserError: The source has no such language, whatever files there are.
+            NotALanguageError: It is none.
         """
         if languages is None:
             return None
+        if not self.languages or all(map(is_language, languages)):
+            languages = tuple(map(bcp47, languages))
         if self.languages and (unknown := sorted(set(languages) - set(self.languages))):
             raise UserError(
                 f"{self.name} has no language {unknown[0]!r}; it has {', '.join(self.languages)}"

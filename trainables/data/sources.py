@@ -45,6 +45,7 @@ MADE_TO_EVALUATE = (
         part="dev",
         training_part="train",
         benchmark=squad_files.load_tydiqa,
+        has_offsets=True,
         training=squad_files.train_on_tydiqa,
     ),
     Source(
@@ -71,6 +72,7 @@ MADE_TO_EVALUATE = (
         parts=("dev", "train"),
         part="dev",
         benchmark=squad_files.load_xor_tydi,
+        has_offsets=True,
         untrained="its passages are English only, so its rows exist in no language as a whole",
     ),
     Source(
@@ -214,6 +216,7 @@ MADE_TO_EVALUATE = (
         part="dev",
         training_part="train",
         benchmark=squad_files.load_amqa,
+        has_offsets=True,
         training=squad_files.train_on_amqa,
     ),
     Source(

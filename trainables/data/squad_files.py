@@ -7,27 +7,28 @@ translations of SQuAD are parallel by question id.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from trainables.data.corpus import Benchmark, TrainingSet
-from trainables.data.languages import bcp47
+from trainables.data.languages import NAMES, bcp47
 from trainables.data.pairs import Pair, benchmark_of, divide, training_of
 from trainables.data.paragraphs import parallel_rows
 from trainables.data.reading import (
+    AbsentLanguageError,
     BadRowError,
     choose,
     find,
     help_with,
     identity_of,
-    need,
-    records,
-    skip_or_refuse,
-    text_of,
+    language_of,
+    one_each,
 )
 from trainables.data.source import Found, Request
-from trainables.data.squad_json import cluster_of, read_paragraphs
-from trainables.errors import UserError
+from trainables.data.squad_json import Paragraph, cluster_of, offset_remarks, read_paragraphs
+from trainables.data.squad_languages import Places, named, one_source_each
+from trainables.errors import DataError, UserError
 
 TYDIQA_FILES = {
     "dev": (
@@ -58,9 +59,9 @@ TRANSLATIONS = (
 
 def tydiqa_files(request: Request) -> Found:
     """Files of TyDi QA GoldP for a part: `dev`, `train`, or `articles` and `held-out` of train."""
-    files = _tydiqa_files(request)
-    languages = request.languages or tuple(sorted({p.language for p in _tydiqa_pairs(request)}))
-    return Found(files, languages)
+    places = _tydiqa_files(request)
+    languages = request.languages or sorted({pair.language for pair in _tydiqa_pairs(request)[0]})
+    return Found(named(places), tuple(languages))
 
 
 def load_tydiqa(request: Request) -> Benchmark:
@@ -72,12 +73,13 @@ def load_tydiqa(request: Request) -> Benchmark:
     Raises:
         UserError: Files that are missing or malformed.
     """
-    return benchmark_of(_tydiqa_pairs(request), request.name, request.dropped)
+    pairs, remarks = _tydiqa_pairs(request)
+    return benchmark_of(pairs, request.name, request.dropped | remarks)
 
 
 def train_on_tydiqa(request: Request) -> TrainingSet:
     """The same as rows to train on; each has text in its own language alone."""
-    return training_of(_tydiqa_pairs(request), request.name)
+    return training_of(_tydiqa_pairs(request)[0], request.name)
 
 
 def amqa_files(request: Request) -> Found:
@@ -87,12 +89,13 @@ def amqa_files(request: Request) -> Found:
 
 def load_amqa(request: Request) -> Benchmark:
     """AmQA: Amharic questions against the paragraphs asked about."""
-    return benchmark_of(_amqa_pairs(request), request.name, request.dropped)
+    pairs, remarks = _amqa_pairs(request)
+    return benchmark_of(pairs, request.name, request.dropped | remarks)
 
 
 def train_on_amqa(request: Request) -> TrainingSet:
     """The same as rows to train on."""
-    return training_of(_amqa_pairs(request), request.name)
+    return training_of(_amqa_pairs(request)[0], request.name)
 
 
 def xor_files(request: Request) -> Found:
@@ -108,26 +111,27 @@ def load_xor_tydi(request: Request) -> Benchmark:
     XOR-Retrieve itself searches English Wikipedia and counts answer strings; see `xor_tydi`.
     """
     [path] = xor_files(request).files.values()
+    paragraphs = _paragraphs(path, request, lambda item: language_of(item, "lang"), repeats=True)
     pairs = [
         Pair(
             question.id,
-            bcp47(question.language),
+            question.language,
             question.text,
             "en",
             paragraph.context,
             title,
             question.answer_end,
         )
-        for paragraph in read_paragraphs(path, request.name, False, request.skipped, repeats=True)
+        for paragraph in paragraphs
         for title in [_xor_title(paragraph.title)]
         for question in paragraph.questions
-        if _has_language(question.language, question.id, path, request)
     ]
     wanted = request.languages or {pair.language for pair in pairs}
     _refuse_missing(request, {pair.language for pair in pairs}, path)
     asked = [pair for pair in pairs if pair.language in wanted]
-    whole = benchmark_of(pairs, request.name, request.dropped)
-    some = benchmark_of(asked, request.name, request.dropped)
+    dropped = request.dropped | offset_remarks(paragraphs)
+    whole = benchmark_of(pairs, request.name, dropped)
+    some = benchmark_of(asked, request.name, dropped)
     # The candidates are those of all languages, so that a language's figure stands alone.
     return Benchmark(
         name=whole.name,
@@ -154,23 +158,30 @@ def translation_files(request: Request) -> Found:
 def train_on_translations(request: Request) -> TrainingSet:
     """Questions and paragraphs of SQuAD in several languages, parallel by id."""
     files = {
-        language: read_paragraphs(path, request.name, False, request.skipped)
+        language: read_paragraphs(path, request.name, False, request.skipped, offsets="unused")
         for language, path in _translations(request).items()
     }
     return parallel_rows(files, request.name)
 
 
-def _tydiqa_files(request: Request) -> dict[str, Path]:
+def _tydiqa_files(request: Request) -> Places:
+    """Files by language, or all under the name of the split."""
     split = "dev" if request.part == "dev" else "train"
     for pattern in TYDIQA_FILES[split]:
         found = find(request.folder, pattern)
         if found and "language" in found[0][1]:
-            by_language = {bcp47(groups["language"]): path for path, groups in found}
             what = f"GoldP {split} file"
-            chosen = choose(by_language, request.languages, request.name, request.folder, what)
-            return {f"{language}.json": path for language, path in chosen.items()}
+            places = one_source_each(found, request.name)
+            return choose(places, request.languages, request.name, request.folder, what)
         if found:
-            return {f"{split}-{number}": path for number, (path, _) in enumerate(found)}
+            paths = [path for path, _ in found]
+            if len(paths) > 1 and paths[0].suffix != ".parquet":
+                raise DataError(
+                    f"{request.name}: {paths[0]} and {paths[1]} both hold all languages; move one "
+                    "of them away",
+                    paths[1],
+                )
+            return {split: paths}
     raise UserError(
         f"{request.name}: {request.folder} holds no {split} files of TyDi QA GoldP, such as "
         f"tydiqa-goldp-v1.1-{split}.json; {help_with(request.name)}"
@@ -179,78 +190,62 @@ def _tydiqa_files(request: Request) -> dict[str, Path]:
     )  # fmt: skip
 
 
-def _tydiqa_pairs(request: Request) -> list[Pair]:
-    files = _tydiqa_files(request)
-    pairs = [pair for path in files.values() for pair in _goldp(path, request)]
+def _tydiqa_pairs(request: Request) -> tuple[list[Pair], dict[str, int]]:
+    """Pairs, and what is counted about their answers' offsets."""
+    paragraphs = [
+        paragraph
+        for paths in _tydiqa_files(request).values()
+        for paragraph in _paragraphs(paths, request, _tydi_language)
+    ]
+    pairs = [
+        Pair(q.id, q.language, q.text, q.language, p.context, p.title, q.answer_end)
+        for p in paragraphs
+        for q in p.questions
+    ]
     present = {pair.language for pair in pairs}
     _refuse_missing(request, present, request.folder)
-    kept = [pair for pair in pairs if pair.language in (request.languages or present)]
+    wanted = [pair for pair in pairs if pair.language in (request.languages or present)]
     if request.part in ("articles", "held-out"):
-        return divide(kept, held_out=request.part == "held-out")
-    return kept
+        wanted = divide(wanted, held_out=request.part == "held-out")
+    return wanted, offset_remarks(paragraphs)
 
 
-def _goldp(path: Path, request: Request) -> Iterator[Pair]:
-    """Pairs of a GoldP file; the language is the beginning of the id."""
-    if path.suffix == ".parquet":
-        yield from records(path, request.name, _goldp_row, request.skipped)
-        return
-    for paragraph in read_paragraphs(path, request.name, False, request.skipped):
-        for question in paragraph.questions:
-            row: dict[str, object] = {"id": question.id, "question": question.text}
-            row |= {"context": paragraph.context, "title": paragraph.title}
-            row["answers"] = {
-                "answer_start": [question.answer_start],
-                "text": list(question.answers[:1]),
-            }
-            try:
-                pair = _goldp_row(row)
-            except BadRowError as error:
-                row = f"question {question.id!r}"
-                skip_or_refuse(error, request.name, path, row, request.skipped)
-            else:
-                yield pair
-
-
-def _goldp_row(row: object) -> Pair:
-    assert isinstance(row, dict)
-    identity = identity_of(row, "id")
-    language, passage = _tydi_language(identity), text_of(row, "context")
-    title = need(row, "title", str)
-    question, end = text_of(row, "question"), _answer_end(row.get("answers"))
-    return Pair(identity, language, question, language, passage, title, end)
-
-
-def _answer_end(answers: object) -> int | None:
-    """Where the first of a row's answers ends; None where it has none."""
-    found = answers if isinstance(answers, dict) else {}
-    starts, texts = (list(found.get(key, ())) for key in ("answer_start", "text"))
-    return int(starts[0]) + len(texts[0]) if starts and texts and starts[0] >= 0 else None
-
-
-def _tydi_language(identity: str) -> str:
-    name = identity.partition("-")[0]
-    if bcp47(name) == name:
-        raise BadRowError(f"id {identity!r} does not begin with a language, such as swahili-")
+def _tydi_language(row: Mapping[str, Any]) -> str:
+    """The language that an id of TyDi QA begins with."""
+    name = identity_of(row, "id").partition("-")[0].lower()
+    if name not in NAMES.values():
+        raise BadRowError("'id' does not begin with a language, such as swahili-", "id")
     return bcp47(name)
 
 
-def _amqa_pairs(request: Request) -> list[Pair]:
+def _paragraphs(
+    files: Path | Sequence[Path],
+    request: Request,
+    language: Callable[[Mapping[str, Any]], str] | None = None,
+    *,
+    repeats: bool = False,
+) -> list[Paragraph]:
+    return read_paragraphs(
+        files,
+        request.name,
+        sentences=False,
+        skipped=request.skipped,
+        repeats=repeats,
+        offsets=request.offsets,
+        language=language,
+    )
+
+
+def _amqa_pairs(request: Request) -> tuple[list[Pair], dict[str, int]]:
+    """Pairs, and what is counted about their answers' offsets."""
     [path] = amqa_files(request).files.values()
-    return [
-        Pair(
-            question.id,
-            "am",
-            question.text,
-            "am",
-            paragraph.context,
-            article,
-            question.answer_end,
-        )
-        for paragraph in read_paragraphs(path, request.name, False, request.skipped)
-        for article in [cluster_of("am", paragraph)]
-        for question in paragraph.questions
+    paragraphs = _paragraphs(path, request)
+    pairs = [
+        Pair(q.id, "am", q.text, "am", p.context, cluster_of("am", p), q.answer_end)
+        for p in paragraphs
+        for q in p.questions
     ]
+    return pairs, offset_remarks(paragraphs)
 
 
 def _single(request: Request, names: dict[str, str], languages: tuple[str, ...]) -> Found:
@@ -268,29 +263,19 @@ def _xor_title(title: str) -> str:
     return re.sub(r"^_?title:?", "", title.partition("_parentSection")[0]).strip(" _:")
 
 
-def _has_language(language: str, identity: str, path: Path, request: Request) -> bool:
-    if not language:
-        error = BadRowError("no key 'lang'", "lang")
-        skip_or_refuse(error, request.name, path, f"question {identity!r}", request.skipped)
-    return bool(language)
-
-
 def _refuse_missing(request: Request, present: set[str], where: Path) -> None:
-    if missing := sorted(set(request.languages or ()) - present):
-        raise UserError(
-            f"{request.name}: no question in {missing[0]!r} in {where}; there is "
-            f"{', '.join(sorted(present))}. Choose among these or add the files: "
-            f"{help_with(request.name)}"
-        )
+    if missing := set(request.languages or ()) - present:
+        raise AbsentLanguageError(request.name, "question", missing, present, where)
 
 
 def _translations(request: Request) -> dict[str, Path]:
     part = "train" if request.part == "train" else "dev"
-    found = {
-        bcp47(groups.get("language", "en")): path
+    found = (
+        (path, groups)
         for pattern in TRANSLATIONS
         for path, groups in find(request.folder, pattern)
         if groups["split"].replace("test", "dev") == part
-    }
+    )
     what = f"translated SQuAD file of part {part}"
-    return choose(found, request.languages, request.name, request.folder, what)
+    files = one_each(found, request.name, default="en")
+    return choose(files, request.languages, request.name, request.folder, what)

@@ -1,19 +1,44 @@
-"""Files of SQuAD's shape, optionally with LAReQA's sentence boundaries: `<language>.json`."""
+"""Data of SQuAD's shape: JSON, with LAReQA's sentence boundaries or without, and the hub's Parquet.
+
+Where an answer stands in its paragraph is an offset in code points. Tools that count UTF-8 bytes or
+UTF-16 units write others, which choose another sentence in silence; so the answer's text must stand
+there. An offset that is right in another unit is refused, or converted on request and counted. An
+answer that stands there in no unit is a slip of annotation: it is counted, and its offset is taken
+as it is, as the sources' own tools do. XQuAD, XQuAD-R and the English, Korean and Swahili training
+files of TyDi QA have none, AmQA 20 of 2,323, the test file of SQuAD-it 41 of 7,609.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal
 
-from trainables.data.reading import Skipped, json_document
-from trainables.errors import UserError
+from trainables.data.reading import (
+    AGAIN,
+    BadRowError,
+    Skipped,
+    identity_of,
+    json_document,
+    need,
+    records,
+    skip_or_refuse,
+    text_of,
+)
+from trainables.errors import DataError
 
-T = TypeVar("T")
-_SHAPE = "SQuAD's shape is data[] > paragraphs[] > context, qas[] > id, question, answers[]"
-_AGAIN = "Get the file again from its source, or name another folder with --data-dir"
+Offsets = Literal["check", "convert", "unused"]
+"""Whether offsets in another unit are refused or converted, or no answer is looked for."""
+
+NOT_THERE = "answers that do not stand at their offset"
+CONVERTED = "answers whose offset was converted from"
+UNITS = {"UTF-8 bytes": ("utf-8", 1), "UTF-16 units": ("utf-16-le", 2)}
+"""Their encodings, and bytes of a unit."""
+
+Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +50,8 @@ class Question:
         text: As in the file, not stripped.
         answer_start: Code points into the context; -1 without an answer.
         answers: The answers' texts.
-        language: As the file names it; empty where it does not.
+        language: BCP 47 tag, where the file says it.
+        remark: What is counted about the offset; empty where it is right.
     """
 
     id: str
@@ -33,6 +59,7 @@ class Question:
     answer_start: int
     answers: tuple[str, ...] = ()
     language: str = ""
+    remark: str = ""
 
     @property
     def answer_end(self) -> int | None:
@@ -48,7 +75,7 @@ class Paragraph:
 
     Attributes:
         number: Running number over the whole file, from 0.
-        article: Index of its article in the file, from 0.
+        article: Index of its article in the file, from 0; -1 in Parquet, which does not say it.
         title: The article's title; empty where the file gives none.
         context: The paragraph's text, not stripped.
         sentences: Sentences of the context in order; empty where boundaries were not asked for.
@@ -74,234 +101,211 @@ class Paragraph:
         return None
 
 
-class Keep(Protocol):
-    """Makes one thing, or none; see `_keeping`."""
-
-    def __call__(self, make: Callable[[], T]) -> list[T]: ...  # noqa: D102
-
-
-Files = Mapping[str, Sequence[Paragraph]]
-"""Language to the paragraphs of its file."""
-
-
-def read_languages(
-    folder: Path,
-    name: str,
-    languages: Sequence[str] | None,
-    articles: Container[int] | None = None,
-    sentences: bool = True,
-    skipped: Skipped = None,
-) -> Files:
-    """Read `<language>.json` of each language, in ascending order.
-
-    Args:
-        folder: Holds the files.
-        name: Of the data, for messages.
-        languages: To read; None for every file in the folder.
-        articles: Keep only articles with these indices; paragraph numbers stay the same.
-        sentences: Whether every paragraph must have sentence boundaries.
-        skipped: As for `read_paragraphs`.
-
-    Raises:
-        UserError: As `pick_languages` and `read_paragraphs`, or translations of a question lie in
-            different articles where `articles` divides them.
-    """
-    files = {
-        language: read_paragraphs(folder / f"{language}.json", name, sentences, skipped)
-        for language in pick_languages(folder, name, languages)
-    }
-    if articles is None:
-        return files
-    _refuse_misaligned(files, name)
-    kept = {
-        la: [p for p in paragraphs if p.article in articles] for la, paragraphs in files.items()
-    }
-    if not any(kept.values()):
-        raise UserError(f"{name}: none of the articles asked for is in {folder}; indices from 0")
-    return kept
-
-
-def by_preference(languages: Iterable[str]) -> list[str]:
-    """English first, then ascending: where ids and titles shared by translations come from."""
-    return sorted(languages, key=lambda language: (language != "en", language))
-
-
 def cluster_of(language: str, paragraph: Paragraph) -> str:
-    """The article's title, else `<language>-article-<index>`."""
-    return paragraph.title or f"{language}-article-{paragraph.article}"
+    """The article's title, else `<language>-article-<index>`, else the paragraph."""
+    if paragraph.title:
+        return paragraph.title
+    if paragraph.article < 0:
+        return f"{language}-paragraph-{paragraph.number}"
+    return f"{language}-article-{paragraph.article}"
 
 
-def pick_languages(folder: Path, name: str, languages: Sequence[str] | None) -> list[str]:
-    """Languages to read, in ascending order: those asked for, or every `<language>.json`.
-
-    Raises:
-        UserError: No such folder, no file in it, or a language without a file.
-    """
-    if not folder.is_dir():
-        raise UserError(
-            f"{name}: no folder {folder}. Name the folder that holds its <language>.json files "
-            "with --data-dir"
-        )
-    found = sorted(path.stem for path in folder.glob("*.json"))
-    if not found:
-        raise UserError(f"{name}: no <language>.json in {folder}. {_AGAIN}")
-    unknown = sorted(set(languages or ()) - set(found))
-    if unknown:
-        raise UserError(
-            f"{name}: no file {unknown[0]}.json for language {unknown[0]!r} in {folder}; "
-            f"there are {', '.join(found)}. Choose among these or add the file"
-        )
-    return sorted(set(languages)) if languages else found
+def offset_remarks(paragraphs: Iterable[Paragraph]) -> dict[str, int]:
+    """What is said about answers' offsets, to how many, as `Benchmark.dropped` holds it."""
+    return dict(Counter(q.remark for p in paragraphs for q in p.questions if q.remark))
 
 
 def read_paragraphs(
-    path: Path,
+    files: Path | Sequence[Path],
     name: str,
     sentences: bool = True,
     skipped: Skipped = None,
     *,
     repeats: bool = False,
+    offsets: Offsets = "check",
+    language: Callable[[Object], str] | None = None,
 ) -> list[Paragraph]:
     """Read one file; every paragraph must carry `sentence_breaks` if `sentences` is asked for.
 
     Args:
-        path: The file; `.gz` is unpacked.
+        files: JSON (`.gz` is unpacked), or the shards of one Parquet table.
         name: Of the data, for messages.
         sentences: Whether every paragraph must have sentence boundaries.
-        skipped: Counts malformed paragraphs and questions, which are left out; None refuses them.
+        skipped: Counts malformed articles, paragraphs and questions, which are left out; None
+            refuses them.
         repeats: Whether an id may come again, with another paragraph.
+        offsets: What is done about offsets in another unit.
+        language: Makes a question's object in the file its language, or raises `BadRowError`.
 
     Raises:
-        UserError: The file cannot be read, is not JSON or not of the shape above, names an id
-            twice, or has boundaries outside the context.
+        DataError: The file cannot be read, is not JSON or not of the shape, names an id twice, or
+            has boundaries outside the context or offsets in another unit.
     """
-    document = json_document(path, name)
-    where = f"{name}: {path.name}"
-    keep = _keeping(path, skipped)
-    paragraphs: list[Paragraph] = []
-    for index, article in enumerate(_list(document, "data", where)):
-        place = f"{where}: data[{index}]"
-        entries = article.get("paragraphs") if isinstance(article, dict) else None
-        # AmQA has one article whose only paragraph is not in a list.
-        entries = [entries] if isinstance(entries, dict) else _list(article, "paragraphs", place)
-        for entry in entries:
-            number = len(paragraphs)
-            at = f"{place}, paragraph {number}"
-            make = partial(_paragraph, entry, article, index, number, sentences, at, keep)
-            paragraphs += keep(make)
-    if not repeats:
-        _refuse_repeats((q.id for p in paragraphs for q in p.questions), where)
-    return paragraphs
+    paths = [files] if isinstance(files, Path) else files
+    reader = _Reader(name, sentences, skipped, repeats, offsets, language)
+    if paths[0].suffix == ".parquet":
+        return reader.table(paths)
+    [path] = paths
+    return reader.document(path)
 
 
-def _keeping(path: Path, skipped: Skipped) -> Keep:
-    """What makes one thing, or none where that fails and skipping is asked for."""
+@dataclass
+class _Reader:
+    """Reads one language; the arguments are those of `read_paragraphs`."""
 
-    def keep(make: Callable[[], T]) -> list[T]:
+    name: str
+    sentences: bool
+    skipped: Skipped
+    repeats: bool
+    offsets: Offsets
+    language: Callable[[Object], str] | None
+    ids: set[str] = field(default_factory=set)
+
+    def document(self, path: Path) -> list[Paragraph]:
+        """Of JSON, in which a place is such as `data[0].paragraphs[2].qas[1]`."""
+        document = json_document(path, self.name)
         try:
-            return [make()]
-        except UserError:
-            if skipped is None:
-                raise
-            skipped[f"malformed rows of {path.name}"] += 1
-            return []
+            articles = need(_object(document), "data", list)
+        except BadRowError as error:
+            shape = (
+                "SQuAD's shape is data[] > paragraphs[] > context, qas[] > id, question, answers[]"
+            )
+            message = f"{self.name}: {path}: {error}; {shape}. {AGAIN}"
+            raise DataError(message, path, None, error.key) from None
+        paragraphs: list[Paragraph] = []
+        for index, article in enumerate(articles):
+            place = f"data[{index}]"
+            with self._skipping(path, place):
+                for at, entry in _entries(_object(article), f"{place}.paragraphs"):
+                    with self._skipping(path, at):
+                        paragraph = self._paragraph(_object(entry), path, at)
+                        title = "" if article.get("title") is None else str(article["title"])
+                        number = len(paragraphs)
+                        paragraphs.append(Paragraph(number, index, title, *paragraph))
+        return paragraphs
 
-    return keep
+    def table(self, paths: Sequence[Path]) -> list[Paragraph]:
+        """Of Parquet, a row a question; those of one paragraph stand together."""
+        paragraphs: list[tuple[str, str, list[Question]]] = []
+        for path in paths:
+            for title, context, question in records(path, self.name, self._row, self.skipped):
+                if not paragraphs or paragraphs[-1][:2] != (title, context):
+                    paragraphs.append((title, context, []))
+                paragraphs[-1][2].append(question)
+        return [
+            Paragraph(number, -1, title, context, (), (), (), tuple(questions))
+            for number, (title, context, questions) in enumerate(paragraphs)
+        ]
 
+    @contextmanager
+    def _skipping(self, path: Path, place: str) -> Iterator[None]:
+        try:
+            yield
+        except BadRowError as error:
+            skip_or_refuse(error, self.name, path, place, self.skipped)
 
-def _value(table: Any, key: str, kind: type, where: str) -> Any:
-    if not isinstance(table, dict):
-        raise UserError(f"{where}: an object is expected, not {type(table).__name__}; {_SHAPE}")
-    if key not in table:
-        raise UserError(f"{where}: no key {key!r}; {_SHAPE}. {_AGAIN}")
-    if not isinstance(table[key], kind) or isinstance(table[key], bool):
-        raise UserError(
-            f"{where}: {key!r} is {type(table[key]).__name__}, not {kind.__name__}; {_SHAPE}"
+    def _row(self, row: Object) -> tuple[str, str, Question]:
+        context = text_of(row, "context")
+        title = "" if row.get("title") is None else need(row, "title", str)
+        return title, context, self._question(row, context)
+
+    def _paragraph(self, entry: Object, path: Path, place: str) -> tuple[Any, ...]:
+        """The fields of a paragraph from its context on."""
+        context = text_of(entry, "context")
+        breaks = list(_breaks(entry, len(context))) if self.sentences else []
+        questions = []
+        for index, item in enumerate(need(entry, "qas", list)):
+            with self._skipping(path, f"{place}.qas[{index}]"):
+                questions.append(self._question(_object(item), context))
+        return (
+            context,
+            tuple(context[start:end] for start, end in breaks),
+            tuple(start for start, _ in breaks),
+            tuple(end for _, end in breaks),
+            tuple(questions),
         )
-    return table[key]
+
+    def _question(self, item: Object, context: str) -> Question:
+        identity, text = identity_of(item, "id"), text_of(item, "question")
+        if identity in self.ids and not self.repeats:
+            raise BadRowError(f"question id {identity!r} is used twice", "id")
+        start, answers = _answers(item)
+        remark = ""
+        if answers and self.offsets != "unused":
+            start, remark = self._placed(context, start, answers[0], identity)
+        language = self.language(item) if self.language else ""
+        self.ids.add(identity)
+        return Question(identity, text, start, answers, language, remark)
+
+    def _placed(self, context: str, start: int, answer: str, identity: str) -> tuple[int, str]:
+        """Where an answer stands in code points, and what is to be counted."""
+        if answer and start >= 0:
+            if context.startswith(answer, start):
+                return start, ""
+            for unit, (encoding, width) in UNITS.items():
+                encoded = context.encode(encoding, "surrogatepass")
+                if encoded.startswith(answer.encode(encoding, "surrogatepass"), start * width):
+                    points = len(encoded[: start * width].decode(encoding, "surrogatepass"))
+                    if self.offsets == "convert":
+                        return points, f"{CONVERTED} {unit}"
+                    raise BadRowError(
+                        f"question {identity!r}: 'answer_start' is {start}, which counts {unit}: "
+                        f"the answer {answer[:40]!r} stands {points} code points into its context. "
+                        "Convert such offsets with --set convert_offsets=true; what is measured "
+                        "then is not comparable with published numbers",
+                        "answer_start",
+                    )
+        return start, NOT_THERE if answer else ""
 
 
-def _list(table: Any, key: str, where: str) -> list[Any]:
-    items: list[Any] = _value(table, key, list, where)
-    return items
+def _object(value: Any) -> Object:
+    if not isinstance(value, dict):
+        raise BadRowError(f"an object is expected, not {type(value).__name__}")
+    return value
 
 
-def _paragraph(
-    entry: Any, article: Any, index: int, number: int, sentences: bool, where: str, keep: Keep
-) -> Paragraph:
-    context = _value(entry, "context", str, where)
-    breaks = list(_breaks(entry, len(context), where)) if sentences else []
-    return Paragraph(
-        number=number,
-        article=index,
-        title=str(article.get("title") or ""),
-        context=context,
-        sentences=tuple(context[start:end] for start, end in breaks),
-        starts=tuple(start for start, _ in breaks),
-        ends=tuple(end for _, end in breaks),
-        questions=tuple(
-            question
-            for item in _list(entry, "qas", where)
-            for question in keep(partial(_question, item, where))
-        ),
-    )
+def _entries(article: Object, place: str) -> list[tuple[str, Any]]:
+    """Paragraphs and their places; AmQA has one article whose only paragraph is not in a list."""
+    if isinstance(article.get("paragraphs"), dict):
+        return [(place, article["paragraphs"])]
+    listed = need(article, "paragraphs", list)
+    return [(f"{place}[{index}]", entry) for index, entry in enumerate(listed)]
 
 
-def _breaks(entry: Any, length: int, where: str) -> Iterator[tuple[int, int]]:
+def _answers(item: Object) -> tuple[int, tuple[str, ...]]:
+    """Where the first answer starts, -1 without one, and all answers' texts."""
+    answers = item.get("answers")
+    if isinstance(answers, dict):  # as the hub's tables have them
+        starts, texts = (need(answers, key, list) for key in ("answer_start", "text"))
+        if len(starts) != len(texts):
+            raise BadRowError(
+                f"{len(starts)} offsets of {len(texts)} answers in 'answers'", "answers"
+            )
+        answers = [
+            {"answer_start": start, "text": text} for start, text in zip(starts, texts, strict=True)
+        ]
+    listed = [_object(answer) for answer in need({**item, "answers": answers}, "answers", list)]
+    start = need(listed[0], "answer_start", int) if listed else -1
+    return start, tuple(need(answer, "text", str) for answer in listed)
+
+
+def _breaks(entry: Object, length: int) -> Iterator[tuple[int, int]]:
     if "sentence_breaks" not in entry:
-        raise UserError(
-            f"{where}: no key 'sentence_breaks'. Sentence candidates need LAReQA's files "
-            "(XQuAD-R, MLQA-R); for plain SQuAD files use paragraph candidates: "
-            "benchmark xquad or mlqa"
+        raise BadRowError(
+            "no key 'sentence_breaks'. Sentence candidates need LAReQA's files (XQuAD-R, MLQA-R); "
+            "for plain SQuAD files use paragraph candidates: benchmark xquad or mlqa",
+            "sentence_breaks",
         )
-    for pair in _list(entry, "sentence_breaks", where):
+    for pair in need(entry, "sentence_breaks", list):
         if not (
             isinstance(pair, list)
             and len(pair) == 2
-            and all(isinstance(offset, int) for offset in pair)
+            and all(type(offset) is int for offset in pair)
             and 0 <= pair[0] <= pair[1] <= length
         ):
-            raise UserError(
-                f"{where}: sentence_breaks has {pair!r}; a pair [start, end] of offsets into the "
-                f"context of {length} characters is expected. {_AGAIN}"
+            raise BadRowError(
+                f"'sentence_breaks' has {pair!r:.60}; a pair [start, end] of offsets into the "
+                f"context of {length} characters is expected",
+                "sentence_breaks",
             )
         yield pair[0], pair[1]
-
-
-def _question(item: Any, where: str) -> Question:
-    # AmQA's ids are whole numbers.
-    found = item.get("id") if isinstance(item, dict) else None
-    identity = str(found if type(found) is int else _value(item, "id", str, f"{where}, qas"))
-    where = f"{where}, question {identity!r}"
-    answers = _list(item, "answers", where)
-    start = _value(answers[0], "answer_start", int, where) if answers else -1
-    return Question(
-        identity,
-        _value(item, "question", str, where),
-        start,
-        tuple(str(answer.get("text", "")) for answer in answers if isinstance(answer, dict)),
-        str(item.get("lang", "")),
-    )
-
-
-def _refuse_repeats(ids: Iterator[str], where: str) -> None:
-    seen: set[str] = set()
-    for identity in ids:
-        if identity in seen:
-            raise UserError(f"{where}: question id {identity!r} is used twice. {_AGAIN}")
-        seen.add(identity)
-
-
-def _refuse_misaligned(files: Files, name: str) -> None:
-    """Article indices divide the data only where translations lie in the same article."""
-    first: dict[str, tuple[str, int]] = {}
-    for language, paragraphs in files.items():
-        for paragraph in paragraphs:
-            for question in paragraph.questions:
-                other, article = first.setdefault(question.id, (language, paragraph.article))
-                if article != paragraph.article:
-                    raise UserError(
-                        f"{name}: question {question.id!r} is in article {article} of {other}.json "
-                        f"but {paragraph.article} of {language}.json, so a division by article "
-                        "index would leak. Divide by question ids instead"
-                    )

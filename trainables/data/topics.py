@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
-from trainables.data.languages import bcp47
 from trainables.data.pairs import Pair, training_of
 from trainables.data.reading import (
     BadRowError,
@@ -22,8 +21,10 @@ from trainables.data.reading import (
     help_with,
     identity_of,
     need,
+    one_each,
     records,
     refuse_repeat,
+    shards_each,
     table,
     text_of,
 )
@@ -208,9 +209,7 @@ def _rows(request: Request) -> Iterator[Pair]:
 
 
 def _training_files(request: Request) -> dict[str, Path]:
-    found = {
-        bcp47(groups["language"]): path for path, groups in find(request.folder, MR_TYDI_TRAIN)
-    }
+    found = one_each(find(request.folder, MR_TYDI_TRAIN), request.name)
     what = "mrtydi-v1.1-<language>/train.jsonl"
     return choose(found, request.languages, request.name, request.folder, what)
 
@@ -219,10 +218,10 @@ def _files(request: Request) -> dict[str, _Files]:
     layout = LAYOUTS[request.name]
     topics = _by_language(request, layout.topics)
     qrels = _by_language(request, layout.qrels)
-    passages: dict[str, list[Path]] = {}
-    for pattern in layout.passages:
-        for path, groups in find(request.folder, pattern):
-            passages.setdefault(bcp47(groups["language"]), []).append(path)
+    passages = shards_each(
+        (each for pattern in layout.passages for each in find(request.folder, pattern)),
+        request.name,
+    )
     what = f"topics of part {request.part}"
     chosen = choose(topics, request.languages, request.name, request.folder, what)
     what = f"judgements (qrels) of part {request.part}"
@@ -234,12 +233,13 @@ def _files(request: Request) -> dict[str, _Files]:
 
 
 def _by_language(request: Request, patterns: Sequence[str]) -> dict[str, Path]:
-    return {
-        bcp47(groups["language"]): path
+    found = (
+        (path, groups)
         for pattern in patterns
         for path, groups in find(request.folder, pattern)
         if groups["part"] == request.part
-    }
+    )
+    return one_each(found, request.name)
 
 
 def _article(gains: Mapping[str, float], identity: str) -> str:

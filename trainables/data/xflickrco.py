@@ -13,7 +13,16 @@ from typing import Any
 from trainables.data.albums import Album, Entry, merged
 from trainables.data.image_places import file_name, photograph
 from trainables.data.pictures import Cell
-from trainables.data.reading import BadRowError, choose, find, identity_of, records, text_of
+from trainables.data.reading import (
+    BadRowError,
+    choose,
+    find,
+    identity_of,
+    one_each,
+    records,
+    shards_each,
+    text_of,
+)
 from trainables.data.source import Request
 from trainables.data.tables import rows_of
 
@@ -43,9 +52,10 @@ def read_xflickrco(request: Request) -> Album:
     """
     part = request.part or "test"
     split = part if part in FEW_SHOT else "test"
-    files = _by_language(request, ROWS.format(part=split))
+    rows = one_each(find(request.folder, ROWS.format(part=split)), request.name)
+    files = {language: [path] for language, path in rows.items()}
     if not files and split == "test":
-        files = _by_language(request, TABLES)
+        files = shards_each(find(request.folder, TABLES), request.name)
     what = f"{split}.jsonl" + (" or table" if split == "test" else "")
     chosen = choose(files, request.languages, request.name, request.folder, what)
     half = part if part in HALVES else None
@@ -69,13 +79,6 @@ def half_of(image: str) -> str:
             "part test, or get IGLUE's files"
         )
     return "coco" if image.rpartition("/")[2].startswith("COCO_") else "flickr30k"
-
-
-def _by_language(request: Request, pattern: str) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for path, groups in find(request.folder, pattern):
-        found.setdefault(groups["language"], []).append(path)
-    return found
 
 
 def _entries(path: Path, language: str, request: Request, half: str | None) -> list[Entry]:

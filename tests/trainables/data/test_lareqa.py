@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainables.data.lareqa import NO_TARGET, load_lareqa, training_pairs
-from trainables.errors import UserError
+from trainables.errors import DataError, UserError
 
 SIZES = {
     "ar": 1222,
@@ -26,16 +27,20 @@ SIZES = {
 
 def paragraph(sentences: list[str], qas: list[tuple[str, str, int]]) -> dict[str, Any]:
     """Sentences joined by a blank; questions as (id, text, answer_start)."""
-    breaks, at = [], 0
+    context, breaks, at = " ".join(sentences), [], 0
     for sentence in sentences:
         breaks.append([at, at + len(sentence)])
         at += len(sentence) + 1
     return {
-        "context": " ".join(sentences),
+        "context": context,
         "sentence_breaks": breaks,
         "sentences": sentences,
         "qas": [
-            {"id": i, "question": text, "answers": [{"text": "?", "answer_start": start}]}
+            {
+                "id": i,
+                "question": text,
+                "answers": [{"text": context[start : start + 2], "answer_start": start}],
+            }
             for i, text, start in qas
         ],
     }
@@ -131,51 +136,64 @@ def test_training_pairs_name_golds_in_one_language(small: Path) -> None:
     assert list(found.restrict(["de", "en"]).questions) == ["a", "b"]
 
 
+def first(document: dict[str, Any]) -> dict[str, Any]:
+    """Of `good`, its paragraph."""
+    found: dict[str, Any] = document["data"][0]["paragraphs"][0]
+    return found
+
+
+def asked(document: dict[str, Any]) -> dict[str, Any]:
+    """Of `good`, its question."""
+    found: dict[str, Any] = first(document)["qas"][0]
+    return found
+
+
 def good() -> dict[str, Any]:
     return {"data": [{"paragraphs": [paragraph(["Yes.", "No."], [("a", "q?", 0)])]}]}
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoil", "row", "key"),
     [
-        (lambda d: d.pop("data"), "no key 'data'"),
-        (lambda d: d.update(data={}), "'data' is dict, not list"),
-        (lambda d: d["data"][0].pop("paragraphs"), r"data\[0\]: no key 'paragraphs'"),
-        (lambda d: d["data"].append("x"), r"data\[1\]: an object is expected, not str"),
-        (lambda d: d["data"][0]["paragraphs"][0].pop("context"), "paragraph 0: no key 'context'"),
-        (lambda d: d["data"][0]["paragraphs"][0].pop("qas"), "paragraph 0: no key 'qas'"),
+        (lambda d: d.pop("data"), None, "data"),
+        (lambda d: d.update(data={}), None, "data"),
+        (lambda d: d["data"][0].pop("paragraphs"), "data[0]", "paragraphs"),
+        (lambda d: d["data"].append("x"), "data[1]", None),
+        (lambda d: first(d).pop("context"), "data[0].paragraphs[0]", "context"),
+        (lambda d: first(d).update(context=" "), "data[0].paragraphs[0]", "context"),
+        (lambda d: first(d).pop("qas"), "data[0].paragraphs[0]", "qas"),
+        (lambda d: first(d).pop("sentence_breaks"), "data[0].paragraphs[0]", "sentence_breaks"),
         (
-            lambda d: d["data"][0]["paragraphs"][0].pop("sentence_breaks"),
-            "'sentence_breaks'.*use paragraph candidates",
+            lambda d: first(d)["sentence_breaks"].append([5, 99]),
+            "data[0].paragraphs[0]",
+            "sentence_breaks",
         ),
+        (lambda d: first(d)["qas"].append(asked(d)), "data[0].paragraphs[0].qas[1]", "id"),
+        (lambda d: asked(d).update(id=7.5), "data[0].paragraphs[0].qas[0]", "id"),
+        (lambda d: asked(d).update(question=""), "data[0].paragraphs[0].qas[0]", "question"),
+        (lambda d: asked(d).pop("answers"), "data[0].paragraphs[0].qas[0]", "answers"),
         (
-            lambda d: d["data"][0]["paragraphs"][0]["sentence_breaks"].append([5, 99]),
-            r"\[5, 99\]; a pair",
+            lambda d: asked(d)["answers"][0].pop("answer_start"),
+            "data[0].paragraphs[0].qas[0]",
+            "answer_start",
         ),
-        (
-            lambda d: d["data"][0]["paragraphs"][0]["qas"].append(
-                d["data"][0]["paragraphs"][0]["qas"][0]
-            ),
-            "'a' is used twice",
-        ),
-        (
-            lambda d: d["data"][0]["paragraphs"][0]["qas"][0]["answers"][0].pop("answer_start"),
-            "question 'a': no key 'answer_start'",
-        ),
-        (
-            lambda d: d["data"][0]["paragraphs"][0]["qas"][0].update(id=7.5),
-            "'id' is float, not str",
-        ),
+        (lambda d: asked(d)["answers"][0].pop("text"), "data[0].paragraphs[0].qas[0]", "text"),
     ],
 )
-def test_files_of_another_shape_are_one_clear_error(
-    tmp_path: Path, spoil: Any, message: str
+def test_what_is_broken_is_named_by_file_row_and_key(
+    tmp_path: Path, spoil: Any, row: str | None, key: str | None
 ) -> None:
     document = good()
     spoil(document)
-    (tmp_path / "en.json").write_text(json.dumps(document))
-    with pytest.raises(UserError, match=f"xquad_r: en.json.*{message}"):
+    path = tmp_path / "en.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError) as error:
         load_lareqa(tmp_path)
+    assert (error.value.file, error.value.row, error.value.key) == (str(path), row, key)
+    if row is not None:
+        skipped = Counter[str]()
+        load_lareqa(tmp_path, skipped=skipped)
+        assert skipped == {"malformed rows of en.json": 1}
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -187,8 +205,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "en.json").write_text(text[: len(text) // 2])
     with pytest.raises(UserError, match=r"en\.json is not complete JSON"):
         load_lareqa(tmp_path)
-    with pytest.raises(UserError, match=r"language 'fr' in .*; there are en"):
+    with pytest.raises(DataError) as absent:
         load_lareqa(tmp_path, languages=["fr"])
+    assert (absent.value.file, absent.value.key) == (str(tmp_path), "language")
     (tmp_path / "en.json").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not UTF-8"):
         load_lareqa(tmp_path)

@@ -20,7 +20,7 @@ from trainables.data.picture_catalog import load_picture_benchmark
 from trainables.data.scenes import png
 from trainables.data.topics import read_qrels
 from trainables.data.xor_tydi import answer_recall, read_answers
-from trainables.errors import UserError
+from trainables.errors import DataError, UserError
 
 
 def sizes(benchmark: Benchmark) -> dict[str, tuple[int, int]]:
@@ -160,16 +160,25 @@ def test_tydiqa_of_the_hub_and_the_official_file_agree(tmp_path: Path) -> None:
     hub, official = tmp_path / "hub" / "secondary_task", tmp_path / "official"
     hub.mkdir(parents=True)
     official.mkdir()
-    answers = {"text": ["x"], "answer_start": [0]}
     columns = [
-        {"id": i, "title": t, "context": c, "question": q, "answers": answers}
+        {
+            "id": i,
+            "title": t,
+            "context": c,
+            "question": q,
+            "answers": {"text": [c[0]], "answer_start": [0]},
+        }
         for i, t, c, q in rows
     ]
     pyarrow.parquet.write_table(
         pyarrow.Table.from_pylist(columns), hub / "validation-00000-of-00001.parquet"
     )
-    answer = {"text": "x", "answer_start": 0}
-    document = squad(*((title, text, [(i, q)]) for i, title, text, q in rows), answers=[answer])
+    articles = json.loads(squad(*((title, text, [(i, q)]) for i, title, text, q in rows)))
+    for article in articles["data"]:
+        [paragraph] = article["paragraphs"]
+        answer = {"text": paragraph["context"][0], "answer_start": 0}
+        paragraph["qas"][0]["answers"] = [answer]
+    document = json.dumps(articles)
     (official / "tydiqa-goldp-v1.1-dev.json").write_text(document, encoding="utf-8")
     found = load_benchmark("tydiqa", official)
     assert sizes(found) == {"fi": (1, 1), "sw": (2, 1)}
@@ -179,7 +188,7 @@ def test_tydiqa_of_the_hub_and_the_official_file_agree(tmp_path: Path) -> None:
     ref = reference("tydiqa", official)
     assert (ref.part, ref.languages) == ("dev", ("fi", "sw"))
     assert open_benchmark(ref, {ref.digest: str(official)}) == found
-    with pytest.raises(UserError, match=r"no question in 'te'.*there is fi, sw"):
+    with pytest.raises(UserError, match=r"no question of language 'te'.*there is fi, sw"):
         load_benchmark("tydiqa", official, ["te"])
     (official / "tydiqa-goldp-v1.1-train.json").write_text(document, encoding="utf-8")
     with pytest.raises(UserError, match="no row of it exists in two languages"):
@@ -471,8 +480,9 @@ def test_malformed_squad_is_skipped_by_request(tmp_path: Path) -> None:
     document = json.loads(squad(("A", "Text.", [("finnish-1", "q?"), ("finnish-2", "r?")])))
     del document["data"][0]["paragraphs"][0]["qas"][1]["question"]
     (tmp_path / "tydiqa-goldp-v1.1-dev.json").write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(UserError, match="question 'finnish-2': no key 'question'"):
+    with pytest.raises(DataError) as error:
         load_benchmark("tydiqa", tmp_path)
+    assert (error.value.row, error.value.key) == ("data[0].paragraphs[0].qas[1]", "question")
     found = load_benchmark("tydiqa", tmp_path, skip_malformed=True)
     assert sizes(found) == {"fi": (1, 1)}
     assert found.dropped == {"malformed rows of tydiqa-goldp-v1.1-dev.json": 1}
