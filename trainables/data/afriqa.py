@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.corpus import Benchmark, TrainingSet
-from trainables.data.languages import bcp47
 from trainables.data.pairs import Pair, benchmark_of, training_of
-from trainables.data.reading import choose, find, identity_of, records, refuse_repeat, text_of
+from trainables.data.reading import (
+    choose,
+    find,
+    identity_of,
+    one_each,
+    optional_text,
+    records,
+    refuse_repeat,
+    text_of,
+)
 from trainables.data.source import Found, Request
 
 GOLD = r"gold_span_passages\.afriqa\.(?P<language>[a-z]{3})\.(?P<pivot>en|fr)\.(?P<part>\w+)\.json"
@@ -68,7 +76,7 @@ def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
             if "context" in row and row["context"] is None:
                 without[WITHOUT_PASSAGE] += 1
                 return []
-            passage, title = text_of(row, "context"), str(row.get("title") or "")
+            passage, title = text_of(row, "context"), optional_text(row, "title")
             texts = {language: text_of(row, "question_lang")}
             texts[pivot] = text_of(row, "question_translated")
             question = f"{language}-{refuse_repeat(seen, identity_of(row, 'id'))}"
@@ -81,10 +89,10 @@ def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
 
 def _files(request: Request) -> Files:
     """The African languages asked for; a pivot language comes with them, and alone asks for all."""
+    held = [each for each in find(request.folder, GOLD) if each[1]["part"] == request.part]
+    pivot = {path: groups["pivot"] for path, groups in held}
     found: Files = {
-        bcp47(groups["language"]): (path, groups["pivot"])
-        for path, groups in find(request.folder, GOLD)
-        if groups["part"] == request.part
+        language: (path, pivot[path]) for language, path in one_each(held, request.name).items()
     }
     pivots = {"en", "fr"} & set(request.languages or ())
     african = [language for language in request.languages or () if language not in pivots]

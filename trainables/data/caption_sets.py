@@ -16,6 +16,7 @@ from trainables.data.reading import (
     choose,
     find,
     help_with,
+    line_text,
     lines,
     records,
     refuse_repeat,
@@ -124,9 +125,9 @@ def read_xtd10(request: Request) -> Album:
 def _lines(path: Path, request: Request) -> list[str]:
     names = path.name == "test_image_names.txt"
     try:
-        found = [line.decode("utf-8-sig").strip() for _, line in lines(path, request.name)]
+        found = [line_text(line).strip() for _, line in lines(path, request.name)]
         return [file_name(text) for text in found] if names else found
-    except (UnicodeDecodeError, BadRowError) as error:
+    except BadRowError as error:
         raise UserError(f"{request.name}: {path}: {error}. {AGAIN}") from None
 
 
