@@ -139,14 +139,14 @@ def _masked(material: Material) -> Block:
 
 
 def _dropped(material: Material) -> Block:
-    """What of the benchmarks could not be evaluated, and ties."""
+    """What of the benchmarks could not be evaluated, queries of equal text, and ties."""
     found: dict[tuple[str, str], int] = {}
     for digest, result in material.results.items():
         test = material.plan.specs[digest].test.name
         for role, counts in result["counts"].items():
             benchmark = test if role == "test" else role
             for key, count in counts.items():
-                if key.startswith(("dropped/", "unread", "ties/")) and role != "validation":
+                if key.startswith(("dropped/", "repeated/", "unread", "ties/")) and role != "validation":
                     place = benchmark, key
                     found[place] = max(found.get(place, 0), count)
     rows = tuple((*place, count) for place, count in sorted(found.items()) if count)

@@ -12,6 +12,7 @@ from trainables.data.corpus import Benchmark
 from trainables.data.known_files import KNOWN_COUNTS, KNOWN_FILES
 from trainables.data.picture_catalog import load_picture_benchmark
 from trainables.data.pictures import PictureBenchmark
+from trainables.data.reading import files_below
 from trainables.data.source import Source
 from trainables.errors import UserError
 
@@ -79,8 +80,8 @@ def _name(source: Source, folder: Path, part: str | None, training: bool) -> Non
 def _files(source: Source, folder: Path) -> list[Finding]:
     known = KNOWN_FILES.get(source.name, {})
     found = []
-    for path in sorted(folder.rglob("*")):
-        if path.name in known and path.is_file():
+    for path in files_below(folder):
+        if path.name in known:
             size, blob = known[path.name]
             if path.stat().st_size != size:
                 said = f"{path.stat().st_size} bytes instead of {size}"
@@ -133,7 +134,9 @@ def _counts(benchmark: Benchmark | PictureBenchmark) -> tuple[dict[str, tuple[in
     queries, corpus = benchmark.queries, benchmark.corpus
     languages = sorted({*queries, *corpus})
     counts = {la: (len(queries.get(la, ())), len(corpus.get(la, ()))) for la in languages}
-    return counts, "queries/candidates"
+    same = sum(benchmark.repeated.values())
+    note = f" ({same} queries have the text of another one)" if same else ""
+    return counts, f"queries/candidates{note}"
 
 
 def _unlike(
