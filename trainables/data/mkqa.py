@@ -22,6 +22,7 @@ from trainables.data.reading import (
     identity_of,
     language_of,
     need,
+    one_each,
     records,
     refuse_repeat,
     text_of,
@@ -143,9 +144,11 @@ def _distinct(texts: list[Any]) -> list[str]:
 
 
 def _files(request: Request) -> list[Path]:
-    for pattern in (WHOLE, ARCHIVE, BY_LANGUAGE):
-        if found := [path for path, _ in find(request.folder, pattern)]:
-            return found if pattern == BY_LANGUAGE else found[:1]
+    for pattern in (WHOLE, ARCHIVE):
+        if found := find(request.folder, pattern):
+            return [found[0][0]]
+    if by_language := one_each(find(request.folder, BY_LANGUAGE), request.name):
+        return list(by_language.values())
     raise UserError(
         f"{request.name}: {request.folder} holds no mkqa.jsonl.gz, mkqa_dev.zip or "
         f"mkqa-<language>.jsonl; {help_with(request.name)}"

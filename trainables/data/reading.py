@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 from trainables.data.languages import bcp47
 from trainables.errors import DataError, UserError
@@ -133,10 +133,10 @@ def choose(
     return {language: found[language] for language in sorted(wanted or found)}
 
 
-def one_each(
-    found: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str | None = None
-) -> dict[str, Path]:
-    """Language to its only file, of what `find` found by a group `language`.
+def shards_each(
+    found: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
+) -> dict[str, list[Path]]:
+    """Language to its files, of what `find` found by a group `language`.
 
     Args:
         found: Paths and their groups.
@@ -144,16 +144,51 @@ def one_each(
         default: Stands for a group that took no part in the match.
 
     Raises:
-        UserError: Two files are of one language, or a group names none.
+        DataError: A name is of no language, or two names are of one.
     """
-    files: dict[str, Path] = {}
+    files: dict[str, list[Path]] = {}
+    spelled: dict[str, str] = {}
     for path, groups in found:
-        language = bcp47(groups.get("language", default or ""))
-        if files.setdefault(language, path) != path:
-            raise UserError(
-                f"{name}: {files[language]} and {path} are both of language {language}; leave one"
-            )
+        spelling = groups.get("language", default)
+        try:
+            language = bcp47(spelling)
+        except UserError as error:
+            message = f"{name}: {path}: {error}; rename or move the file"
+            raise DataError(message, path, None, "language") from None
+        if spelled.setdefault(language, spelling) != spelling:
+            refuse_both(name, language, files[language][0], path)
+        files.setdefault(language, []).append(path)
     return files
+
+
+def one_each(
+    found: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
+) -> dict[str, Path]:
+    """As `shards_each`, where a language has one file.
+
+    Raises:
+        DataError: As there, or two files are of one language.
+    """
+    files = shards_each(found, name, default)
+    for language, paths in files.items():
+        for path in paths[1:]:
+            if path.resolve() != paths[0].resolve():
+                refuse_both(name, language, paths[0], path)
+    return {language: paths[0] for language, paths in files.items()}
+
+
+def refuse_both(name: str, language: str, first: Path, second: Path) -> NoReturn:
+    """Refuse two files of one language, of which nobody knows which one is meant.
+
+    Raises:
+        DataError: Always.
+    """
+    raise DataError(
+        f"{name}: {first} and {second} are both of language {language}; move one of them away",
+        second,
+        None,
+        "language",
+    )
 
 
 def lines(file: File, name: str) -> Iterator[tuple[int, bytes]]:

@@ -13,7 +13,6 @@ from typing import Any
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
 from trainables.data.judgements import Judgements
-from trainables.data.languages import bcp47
 from trainables.data.pairs import Pair, training_of
 from trainables.data.reading import (
     BadRowError,
@@ -27,6 +26,7 @@ from trainables.data.reading import (
     one_each,
     records,
     refuse_repeat,
+    shards_each,
     table,
     text_of,
     titled,
@@ -231,10 +231,10 @@ def _files(request: Request) -> dict[str, _Files]:
     layout = LAYOUTS[request.name]
     topics = _by_language(request, layout.topics)
     qrels = _by_language(request, layout.qrels)
-    passages: dict[str, list[Path]] = {}
-    for pattern in layout.passages:
-        for path, groups in find(request.folder, pattern):
-            passages.setdefault(bcp47(groups["language"]), []).append(path)
+    passages = shards_each(
+        (each for pattern in layout.passages for each in find(request.folder, pattern)),
+        request.name,
+    )
     what = f"topics of part {request.part}"
     chosen = choose(topics, request.languages, request.name, request.folder, what)
     what = f"judgements (qrels) of part {request.part}"
