@@ -89,67 +89,9 @@ def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
 
 def _files(request: Request) -> Files:
     """The African languages asked for; a pivot language comes with them, and alone asks for all."""
-    pivots = {pivot for _, pivot in files.values()}
-    return Found(
-        {f"{language}.json": path for language, (path, _) in files.items()},
-        tuple(sorted({*files, *pivots})),
-    )
-
-
-def load_afriqa(request: Request) -> Benchmark:
-    """Each question twice, as asked and as translated, against the passages of its pivot language.
-
-    English and French questions are translations of the African ones; French is the pivot of Fon
-    and Wolof. Corpora are the distinct gold passages of all languages that are loaded.
-
-    Returns:
-        Question ids `{language}-{id}`, the African language's in both; clusters the articles.
-
-    Raises:
-        UserError: Missing or malformed files.
-    """
-    without = Counter[str]()
-    pairs = list(_pairs(request, without))
-    return benchmark_of(pairs, request.name, request.dropped | without)
-
-
-def train_on_afriqa(request: Request) -> TrainingSet:
-    """The same as rows: queries in two languages, the passage in the pivot language alone."""
-    return training_of(_pairs(request, Counter()), request.name)
-
-
-def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
-    """The African question first; counts rows that have no passage."""
-    for language, (path, pivot) in _files(request).items():
-        seen: set[str] = set()
-
-        def both(
-            row: Mapping[str, Any],
-            language: str = language,
-            pivot: str = pivot,
-            seen: set[str] = seen,
-        ) -> list[Pair]:
-            if "context" in row and row["context"] is None:
-                without[WITHOUT_PASSAGE] += 1
-                return []
-            passage, title = text_of(row, "context"), optional_text(row, "title")
-            texts = {language: text_of(row, "question_lang")}
-            texts[pivot] = text_of(row, "question_translated")
-            question = f"{language}-{refuse_repeat(seen, identity_of(row, 'id'))}"
-            cluster = title or question
-            return [Pair(question, la, text, pivot, passage, cluster) for la, text in texts.items()]
-
-        for pairs in records(path, request.name, both, request.skipped):
-            yield from pairs
-
-
-def _files(request: Request) -> Files:
-    """The African languages asked for; a pivot language comes with them, and alone asks for all."""
-    held = [each for each in find(request.folder, GOLD) if each[1]["part"] == request.part]
-    pivot = {path: groups["pivot"] for path, groups in held}
-    found: Files = {
-        language: (path, pivot[path]) for language, path in one_each(held, request.name).items()
-    }
+    gold = [each for each in find(request.folder, GOLD) if each[1]["part"] == request.part]
+    pivot_of = {path: groups["pivot"] for path, groups in gold}
+    found = {la: (path, pivot_of[path]) for la, path in one_each(gold, request.name).items()}
     pivots = {"en", "fr"} & set(request.languages or ())
     african = [language for language in request.languages or () if language not in pivots]
     if pivots and not african:
