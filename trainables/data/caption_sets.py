@@ -13,6 +13,7 @@ from trainables.data.pictures import Cell
 from trainables.data.reading import (
     AGAIN,
     BadRowError,
+    by_language,
     choose,
     find,
     help_with,
@@ -21,6 +22,7 @@ from trainables.data.reading import (
     records,
     refuse_repeat,
     text_of,
+    texts_of,
 )
 from trainables.data.source import Request
 from trainables.data.tables import rows_of
@@ -53,11 +55,10 @@ def read_xm3600(request: Request) -> Album:
 
         def entry(row: Mapping[str, Any]) -> Entry:
             key = refuse_repeat(keys, text_of(row, "image/key"))
-            captions = {
-                bcp47(code): _texts(held.get("caption"))[:limit]
-                for code, held in row.items()
-                if isinstance(held, dict)
-            }
+            held = {code: value for code, value in row.items() if isinstance(value, dict)}
+            captions = by_language(
+                held, "captions", lambda table, code: texts_of(table[code], "caption")[:limit]
+            )
             return Entry(key, file_name(f"{key}.jpg"), captions, key)
 
         entries = list(records(path, request.name, entry, request.skipped))
@@ -80,7 +81,7 @@ def _of_table(path: Path, language: str, limit: int | None, request: Request) ->
 
     def entry(number: int, row: Mapping[str, Any]) -> Entry:
         key = text_of(row, "image_id")
-        captions = {language: _texts(row["captions"])[:limit]}
+        captions = {language: texts_of(row, "captions")[:limit]}
         return Entry(key, Cell(path, "image", number), captions, key)
 
     return rows_of(path, request.name, ["image_id", "captions"], entry, request.skipped)
@@ -129,10 +130,3 @@ def _lines(path: Path, request: Request) -> list[str]:
         return [file_name(text) for text in found] if names else found
     except BadRowError as error:
         raise UserError(f"{request.name}: {path}: {error}. {AGAIN}") from None
-
-
-def _texts(value: Any) -> list[str]:
-    several = [value] if isinstance(value, str) else list(value or ())
-    if not several or not all(isinstance(text, str) and text.strip() for text in several):
-        raise BadRowError("captions must be texts that are not blank")
-    return [text.strip() for text in several]

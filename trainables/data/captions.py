@@ -13,12 +13,12 @@ from trainables.data.image_places import file_name, image_files
 from trainables.data.reading import (
     BadRowError,
     by_language,
-    check_text,
     help_with,
     identity_of,
     records,
     refuse_repeat,
     text_of,
+    texts_of,
 )
 from trainables.data.source import Request
 from trainables.errors import UserError
@@ -71,14 +71,4 @@ def _captions(row: Mapping[str, Any]) -> dict[str, list[str]]:
             "picture without a caption is left out of the file",
             "captions",
         )
-    return by_language(table, "captions", _several)
-
-
-def _several(table: Mapping[str, Any], language: str) -> list[str]:
-    texts = table[language]
-    several = texts if isinstance(texts, list) else [texts]
-    if not several or not all(isinstance(text, str) and text.strip() for text in several):
-        raise BadRowError(f"captions of {language!r} must be texts that are not blank", "captions")
-    for text in several:
-        check_text(text, "captions")
-    return [text.strip() for text in several]
+    return by_language(table, "captions", texts_of)

@@ -353,6 +353,17 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
     return value
 
 
+def texts_of(row: Mapping[str, Any], key: str) -> list[str]:
+    """A caption, or a list of captions, none of them blank, without the blanks around them."""
+    value = row.get(key)
+    several = value if isinstance(value, list) else [value]
+    if not several or not all(isinstance(text, str) and text.strip() for text in several):
+        raise BadRowError(f"captions of {key!r} must be texts that are not blank", key)
+    for text in several:
+        check_text(text, key)
+    return [text.strip() for text in several]
+
+
 def optional_text(row: Mapping[str, Any], key: str) -> str:
     """As `need`, for a text that may be blank; "" where the key is missing or null."""
     return "" if row.get(key) is None else need(row, key, str)
@@ -451,7 +462,10 @@ def by_language(
                 f"{key!r} has {names[language]!r} and {name!r}, which are both {language}", key
             )
         names[language] = name
-        found[language] = convert(table, name)
+        try:
+            found[language] = convert(table, name)
+        except BadRowError as error:
+            raise BadRowError(str(error), key) from None
     return found
 
 
@@ -552,7 +566,7 @@ def _parquet(file: Path, name: str) -> Iterator[Mapping[str, Any] | BadRowError]
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
             for batch in opened.iter_batches():
-                yield from _rows_of(batch)
+                yield from rows_in(batch)
     except FileNotFoundError:
         raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
     except (OSError, pyarrow.ArrowException) as error:
@@ -560,7 +574,8 @@ def _parquet(file: Path, name: str) -> Iterator[Mapping[str, Any] | BadRowError]
         raise DataError(message, file) from None
 
 
-def _rows_of(batch: Any) -> Iterator[Mapping[str, Any] | BadRowError]:
+def rows_in(batch: Any) -> Iterator[Mapping[str, Any] | BadRowError]:
+    """Rows of a batch of Arrow; in the place of one that Python cannot hold, what is wrong."""
     try:
         yield from batch.to_pylist()
         return

@@ -13,7 +13,15 @@ from typing import Any
 from trainables.data.albums import Album, Entry, merged
 from trainables.data.image_places import file_name, photograph
 from trainables.data.pictures import Cell
-from trainables.data.reading import BadRowError, choose, find, identity_of, records, text_of
+from trainables.data.reading import (
+    BadRowError,
+    choose,
+    find,
+    identity_of,
+    records,
+    text_of,
+    texts_of,
+)
 from trainables.data.source import Request
 from trainables.data.tables import rows_of
 
@@ -83,7 +91,7 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
 
     def row_of(row: Mapping[str, Any]) -> tuple[str, Entry]:
         image, identity = file_name(text_of(row, "img_path")), identity_of(row, "id")
-        captions = {language: _sentences(row)}
+        captions = {language: texts_of(row, "sentences")}
         return half_of(image), Entry(identity, image, captions, photograph(image))
 
     def cell_of(number: int, row: Mapping[str, Any]) -> tuple[str, Entry]:
@@ -91,7 +99,7 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
         cell = Cell(path, "image", number)
         image = str((row.get("image") or {}).get("path") or "")
         return half_of(image) if half else "", Entry(
-            identity, cell, {language: _sentences(row)}, identity
+            identity, cell, {language: texts_of(row, "sentences")}, identity
         )
 
     if path.suffix == ".parquet":
@@ -100,11 +108,3 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
     else:
         found = records(path, request.name, row_of, request.skipped)
     return [entry for own_half, entry in found if half in (None, own_half)]
-
-
-def _sentences(row: Mapping[str, Any]) -> list[str]:
-    texts = row.get("sentences")
-    several = [texts] if isinstance(texts, str) else list(texts or ())
-    if not several or not all(isinstance(text, str) and text.strip() for text in several):
-        raise BadRowError("'sentences' must be a list of texts that are not blank")
-    return [text.strip() for text in several]
