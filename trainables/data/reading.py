@@ -356,7 +356,7 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
 def texts_of(row: Mapping[str, Any], key: str) -> list[str]:
     """A caption, or a list of captions, none of them blank, without the blanks around them."""
     value = row.get(key)
-    several = value if isinstance(value, list) else [value]
+    several: list[Any] = value if isinstance(value, list) else [value]
     if not several or not all(isinstance(text, str) and text.strip() for text in several):
         raise BadRowError(f"captions of {key!r} must be texts that are not blank", key)
     for text in several:
