@@ -204,8 +204,9 @@ def lines(file: File, name: str) -> Iterator[tuple[int, bytes]]:
         number = 0
         while line := stream.readline(LONGEST_LINE + 1):
             number += 1
+            line = line.removeprefix(BOM_UTF8) if number == 1 else line
             if line.strip():
-                yield number, line.removeprefix(BOM_UTF8) if number == 1 else line
+                yield number, line
             while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
                 line = stream.readline(LONGEST_LINE + 1)
 
