@@ -117,6 +117,8 @@ def _part(source: Source, folder: Path, part: str | None) -> Finding:
     said = f"{what}: {said}" + "".join(
         f"; {number} {reason}" for reason, number in benchmark.dropped.items()
     )
+    if isinstance(benchmark, Benchmark) and (same := sum(benchmark.repeated.values())):
+        said += f"; {same} queries have the text of another one"
     wrong = _unlike(source, part, counts, counted_only=bool(benchmark.refusal))
     state: State = "not known" if wrong is None else "differs" if wrong else "whole"
     notes = [*(wrong or ()), *([benchmark.refusal] if benchmark.refusal else ())]
@@ -134,9 +136,7 @@ def _counts(benchmark: Benchmark | PictureBenchmark) -> tuple[dict[str, tuple[in
     queries, corpus = benchmark.queries, benchmark.corpus
     languages = sorted({*queries, *corpus})
     counts = {la: (len(queries.get(la, ())), len(corpus.get(la, ()))) for la in languages}
-    same = sum(benchmark.repeated.values())
-    note = f" ({same} queries have the text of another one)" if same else ""
-    return counts, f"queries/candidates{note}"
+    return counts, "queries/candidates"
 
 
 def _unlike(

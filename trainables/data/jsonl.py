@@ -108,11 +108,11 @@ def train_on_jsonl(request: Request) -> TrainingSet:
 
     def row_of(row: Mapping[str, Any]) -> dict[str, Any]:
         queries, passages = _texts(row, "queries"), _texts(row, "passages")
-        identity = refuse_repeat(seen, identity_of(row, "id"))
+        identity = identity_of(row, "id")
         gold = identity_of(row, "gold", identity)
         article = identity_of(row, "article", identity)
         hard = _hard(row) if request.negatives else {}
-        found = {"id": identity, "gold": gold, "article": article}
+        found = {"id": refuse_repeat(seen, identity), "gold": gold, "article": article}
         return found | {"q": queries, "p": passages, "n": hard}
 
     rows = list(records(path, request.name, row_of, request.skipped))

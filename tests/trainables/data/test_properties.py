@@ -100,7 +100,7 @@ def relevant(qrels: Sequence[Row], prefix: Callable[[Row], str] = lambda row: ""
     return found
 
 
-WRONG = (None, 1.5, True, [], {}, "", " \u2003", "a\ud800")
+WRONG: tuple[Any, ...] = (None, 1.5, True, [], {}, "", " \u2003", "a\ud800")
 
 
 @st.composite
