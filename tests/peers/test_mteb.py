@@ -317,6 +317,10 @@ def reranking(folder: Path, _: Path) -> None:
     Hub(folder).add([{"query-id": "q0", "corpus-ids": ["d0"]}], "top_ranked", "test")
 
 
+def own_candidates(held: Data) -> None:
+    held.queries += [{"_id": row["_id"], "text": row["text"]} for row in held.corpus[:3]]
+
+
 def below(held: Data) -> None:
     """Candidates judged as worse than irrelevant, among the relevant ones."""
     for query in held.queries:
@@ -423,6 +427,10 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], None], str]] = {
     "two-languages-in-a-pair": (
         hub(subset="swa-deu"),
         "which language is that of the queries differs between the tasks of mteb",
+    ),
+    "queries-that-are-candidates": (
+        plain(own_candidates),
+        "mteb's tasks of this kind (ArguAna, Quora) leave the query itself out of its ranking",
     ),
     "reranking": (
         reranking,

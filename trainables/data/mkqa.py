@@ -133,7 +133,9 @@ def _strings(answers: Any) -> list[str]:
     """Texts and aliases of MKQA's answers; unanswerable and long ones have no text."""
     if not isinstance(answers, list) or not all(isinstance(entry, dict) for entry in answers):
         raise BadRowError("'answers' of a language is not a list of objects", "answers")
-    texts = [t for entry in answers for t in (entry.get("text"), *(entry.get("aliases") or ()))]
+    texts = [entry.get("text") for entry in answers]
+    for entry in answers:
+        texts += [] if entry.get("aliases") is None else need(entry, "aliases", list)
     return _distinct([text for text in texts if text is not None])
 
 

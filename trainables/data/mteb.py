@@ -34,6 +34,9 @@ ROLES = ("corpus", "queries", "qrels")
 BESIDE = ("instruction", "top_ranked")
 """What mteb reads beside these for tasks of other kinds, which would be scored as if without it."""
 
+BY_CHANCE = 3
+"""So many queries with id and text of a candidate are no accident."""
+
 _FOLDER = r"(?P<base>(?:[^/]+/)*?)(?:(?P<label>[^/]+)/)?"
 _SHARD = r"-(?P<shard>\d+)-of-(?P<shards>\d+)(?:-[0-9a-f]+)?|/(?P<piece>\d+)"
 _SPLIT = rf"(?P<split>\w+(?:\.\w+)*?)(?:{_SHARD})?"
@@ -98,7 +101,7 @@ def load_mteb(request: Request) -> Benchmark:
         Query ids `{language}:{id}`, candidate ids `{language}:{id}`; clusters the queries.
 
     Raises:
-        UserError: Missing or malformed files.
+        UserError: Missing or malformed files, or a task that mteb scores by another rule.
     """
     queries: dict[str, Sequence[Query]] = {}
     corpus: dict[str, Sequence[Candidate]] = {}
@@ -110,6 +113,7 @@ def load_mteb(request: Request) -> Benchmark:
         judged = Judgements(*known, prefix=f"{language}:")
         for path in files["qrels"]:
             _read_judgements(path, judged, request)
+        _refuse_own_candidates(language, queries[language], corpus[language], judged, request)
         qrels |= judged.relevant()
     return Benchmark(
         name=request.name,
@@ -119,6 +123,33 @@ def load_mteb(request: Request) -> Benchmark:
         judged_in_all_languages=False,
         dropped=request.dropped,
     )
+
+
+def _refuse_own_candidates(
+    language: str,
+    queries: Sequence[Query],
+    corpus: Sequence[Candidate],
+    judged: Judgements,
+    request: Request,
+) -> None:
+    """Stop where queries are candidates too, as in ArguAna: mteb never ranks them for themselves.
+
+    Ids alone that are equal, such as numbers, say nothing.
+    """
+    texts = {candidate.id: candidate.text for candidate in corpus}
+    own = [
+        query.id
+        for query in queries
+        if query.id in texts
+        and texts[query.id].endswith(query.text.strip())
+        and query.id not in judged.gains.get(query.id, {})
+    ]
+    if len(own) >= BY_CHANCE:
+        raise UserError(
+            f"{request.name}: {len(own)} queries of language {language} are candidates too, such "
+            f"as {own[0]!r}, in {request.folder}. mteb leaves such a candidate out of the ranking "
+            "for its query, which is not done here; written as jsonl (docs/data.md), it is ranked"
+        )
 
 
 def _candidates(language: str, paths: Sequence[Path], request: Request) -> Iterator[Candidate]:

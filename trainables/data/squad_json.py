@@ -200,7 +200,7 @@ def _keeping(path: Path, skipped: Skipped) -> Keep:
     def keep(make: Callable[[], T]) -> list[T]:
         try:
             return [make()]
-        except UserError:
+        except UserError as error:
             if skipped is None:
                 raise
             skipped[f"malformed rows of {path.name}"] += 1
