@@ -146,7 +146,7 @@ def _masked(material: Material) -> Block:
 
 
 def _dropped(material: Material) -> Block:
-    """What of the benchmarks could not be evaluated, and ties."""
+    """What of the benchmarks could not be evaluated, queries of equal text, and ties."""
     found: dict[tuple[str, str], int] = {}
     for digest, result in material.results.items():
         test = material.plan.specs[digest].test.name

@@ -14,6 +14,7 @@ from trainables.data.reading import (
     find,
     identity_of,
     one_each,
+    optional_text,
     records,
     refuse_repeat,
     text_of,
@@ -75,7 +76,7 @@ def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
             if "context" in row and row["context"] is None:
                 without[WITHOUT_PASSAGE] += 1
                 return []
-            passage, title = text_of(row, "context"), str(row.get("title") or "")
+            passage, title = text_of(row, "context"), optional_text(row, "title")
             texts = {language: text_of(row, "question_lang")}
             texts[pivot] = text_of(row, "question_translated")
             question = f"{language}-{refuse_repeat(seen, identity_of(row, 'id'))}"

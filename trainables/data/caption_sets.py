@@ -8,20 +8,22 @@ from typing import Any
 
 from trainables.data.albums import Album, Entry, merged
 from trainables.data.image_places import file_name, photograph
-from trainables.data.languages import bcp47
 from trainables.data.pictures import Cell
 from trainables.data.reading import (
     AGAIN,
     BadRowError,
+    by_language,
     choose,
     find,
     help_with,
+    line_text,
     lines,
     one_each,
     records,
     refuse_repeat,
     shards_each,
     text_of,
+    texts_of,
 )
 from trainables.data.source import Request
 from trainables.data.tables import rows_of
@@ -54,11 +56,10 @@ def read_xm3600(request: Request) -> Album:
 
         def entry(row: Mapping[str, Any]) -> Entry:
             key = refuse_repeat(keys, text_of(row, "image/key"))
-            captions = {
-                bcp47(code): _texts(held.get("caption"))[:limit]
-                for code, held in row.items()
-                if isinstance(held, dict)
-            }
+            held = {code: value for code, value in row.items() if isinstance(value, dict)}
+            captions = by_language(
+                held, "captions", lambda table, code: texts_of(table[code], "caption")[:limit]
+            )
             return Entry(key, file_name(f"{key}.jpg"), captions, key)
 
         entries = list(records(path, request.name, entry, request.skipped))
@@ -79,7 +80,7 @@ def _of_table(path: Path, language: str, limit: int | None, request: Request) ->
 
     def entry(number: int, row: Mapping[str, Any]) -> Entry:
         key = text_of(row, "image_id")
-        captions = {language: _texts(row["captions"])[:limit]}
+        captions = {language: texts_of(row, "captions")[:limit]}
         return Entry(key, Cell(path, "image", number), captions, key)
 
     return rows_of(path, request.name, ["image_id", "captions"], entry, request.skipped)
@@ -125,14 +126,7 @@ def read_xtd10(request: Request) -> Album:
 def _lines(path: Path, request: Request) -> list[str]:
     names = path.name == "test_image_names.txt"
     try:
-        found = [line.decode("utf-8-sig").strip() for _, line in lines(path, request.name)]
+        found = [line_text(line).strip() for _, line in lines(path, request.name)]
         return [file_name(text) for text in found] if names else found
-    except (UnicodeDecodeError, BadRowError) as error:
+    except BadRowError as error:
         raise UserError(f"{request.name}: {path}: {error}. {AGAIN}") from None
-
-
-def _texts(value: Any) -> list[str]:
-    several = [value] if isinstance(value, str) else list(value or ())
-    if not several or not all(isinstance(text, str) and text.strip() for text in several):
-        raise BadRowError("captions must be texts that are not blank")
-    return [text.strip() for text in several]

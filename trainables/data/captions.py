@@ -10,14 +10,15 @@ from typing import Any
 
 from trainables.data.albums import Album, Entry
 from trainables.data.image_places import file_name, image_files
-from trainables.data.languages import bcp47
 from trainables.data.reading import (
     BadRowError,
+    by_language,
     help_with,
     identity_of,
     records,
     refuse_repeat,
     text_of,
+    texts_of,
 )
 from trainables.data.source import Request
 from trainables.errors import UserError
@@ -46,12 +47,14 @@ def read_captions(request: Request) -> Album:
     def entry(row: Mapping[str, Any]) -> Entry:
         identity = identity_of(row, "id")
         image = file_name(text_of(row, "image"))
-        captions = _captions(row)
+        captions, family = _captions(row), identity_of(row, "family", identity)
         if image in images:
-            raise BadRowError(f"image {image!r} is used twice; put its captions in one row")
+            raise BadRowError(
+                f"image {image!r} is used twice; put its captions in one row", "image"
+            )
         refuse_repeat(ids, identity)
         images.add(image)
-        return Entry(identity, image, captions, str(row.get("family") or identity))
+        return Entry(identity, image, captions, family)
 
     entries = list(records(path, request.name, entry, request.skipped))
     names = {image.rpartition("/")[2] for image in images}
@@ -65,12 +68,7 @@ def _captions(row: Mapping[str, Any]) -> dict[str, list[str]]:
     if not isinstance(table, dict) or not table:
         raise BadRowError(
             "'captions' must map languages to a text or a list of texts, such as {'de': '…'}; a "
-            "picture without a caption is left out of the file"
+            "picture without a caption is left out of the file",
+            "captions",
         )
-    found = {}
-    for code, texts in table.items():
-        several = texts if isinstance(texts, list) else [texts]
-        if not several or not all(isinstance(text, str) and text.strip() for text in several):
-            raise BadRowError(f"captions of {code!r} must be texts that are not blank")
-        found[bcp47(code)] = [text.strip() for text in several]
-    return found
+    return by_language(table, "captions", texts_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -98,6 +99,18 @@ class Benchmark:
         """
         if self.refusal:
             raise UserError(f"{self.name} cannot be evaluated: {self.refusal}")
+
+    @property
+    def repeated(self) -> Mapping[str, int]:
+        """Language to how many of its queries have the text of another one there.
+
+        Each is ranked against its own judgements alone, as if the other's were not relevant.
+        """
+        found = {}
+        for language, queries in self.queries.items():
+            times = Counter(query.text for query in queries)
+            found[language] = sum(count for count in times.values() if count > 1)
+        return found
 
     @property
     def languages(self) -> tuple[str, ...]:

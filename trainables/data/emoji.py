@@ -21,6 +21,7 @@ from trainables.data.reading import (
     json_document,
     one_each,
     skip_or_refuse,
+    text_of,
 )
 from trainables.data.source import Request
 from trainables.errors import UserError
@@ -158,6 +159,6 @@ def _points(characters: str) -> Points:
 
 def _name(row: Any) -> str:
     texts = row.get("tts") if isinstance(row, dict) else None
-    if not isinstance(texts, list) or not texts or not str(texts[0]).strip():
-        raise BadRowError("'tts' must be a list of one name")
-    return str(texts[0]).strip()
+    if not isinstance(texts, list) or not texts:
+        raise BadRowError("'tts' must be a list of one name", "tts")
+    return text_of({"tts": texts[0]}, "tts").strip()

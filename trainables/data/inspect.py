@@ -13,7 +13,7 @@ from trainables.data.corpus import Benchmark
 from trainables.data.known_files import KNOWN_COUNTS, KNOWN_FILES
 from trainables.data.picture_catalog import load_picture_benchmark
 from trainables.data.pictures import PictureBenchmark
-from trainables.data.reading import AbsentLanguageError
+from trainables.data.reading import AbsentLanguageError, files_below
 from trainables.data.source import Source
 from trainables.errors import DataError, UserError
 
@@ -145,8 +145,8 @@ def _list(languages: Iterable[str]) -> str:
 def _files(source: Source, folder: Path) -> list[Finding]:
     known = KNOWN_FILES.get(source.name, {})
     found = []
-    for path in sorted(folder.rglob("*")):
-        if path.name in known and path.is_file():
+    for path in files_below(folder):
+        if path.name in known:
             size, blob = known[path.name]
             if path.stat().st_size != size:
                 said = f"{path.stat().st_size} bytes instead of {size}"
@@ -183,6 +183,8 @@ def _part(source: Source, folder: Path, part: str | None) -> Finding:
     said = f"{what}: {said}" + "".join(
         f"; {number} {reason}" for reason, number in benchmark.dropped.items()
     )
+    if isinstance(benchmark, Benchmark) and (same := sum(benchmark.repeated.values())):
+        said += f"; {same} queries have the text of another one"
     wrong = _unlike(source, part, counts, counted_only=bool(benchmark.refusal))
     state: State = "not known" if wrong is None else "differs" if wrong else "whole"
     notes = [*(wrong or ()), *([benchmark.refusal] if benchmark.refusal else ())]

@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
-from trainables.data.languages import bcp47
+from trainables.data.judgements import Judgements
 from trainables.data.reading import (
     BadRowError,
+    by_language,
     help_with,
     identity_of,
+    language_of,
+    need,
+    number_of,
     records,
     refuse_repeat,
     text_of,
+    titled,
 )
 from trainables.data.source import Found, Request
 from trainables.errors import UserError
@@ -58,28 +63,25 @@ def load_jsonl(request: Request) -> Benchmark:
     files = _files(request, BENCHMARK)
     every_query = _by_language(files["queries.jsonl"], request, _query)
     every_candidate = _by_language(files["corpus.jsonl"], request, _candidate)
-    language_of = {c.id: language for language, items in every_candidate.items() for c in items}
-    asked = {query.id: language for language, items in every_query.items() for query in items}
+    held_in = {c.id: language for language, items in every_candidate.items() for c in items}
+    asked_in = {query.id: language for language, items in every_query.items() for query in items}
+    judged = Judgements(asked_in, held_in, ("query", "candidate"))
 
-    def judgement(row: Mapping[str, Any]) -> tuple[str, str, float]:
-        query, candidate, gain = _judgement(row)
-        for key, identity, known in (
-            ("query", query, asked),
-            ("candidate", candidate, language_of),
-        ):
-            if identity not in known:
-                raise BadRowError(f"{key} {identity!r} is in no file; mend the ids")
-        return query, candidate, gain
+    def judgement(row: Mapping[str, Any]) -> None:
+        judged.read(row, number_of(row, "gain", 1.0))
 
+    for _ in records(files["qrels.jsonl"], request.name, judgement, request.skipped):
+        pass
     queries, corpus = (_kept(table, request) for table in (every_query, every_candidate))
     qrels: dict[str, dict[str, float]] = {}
-    for query, candidate, gain in records(
-        files["qrels.jsonl"], request.name, judgement, request.skipped
-    ):
-        if gain > 0 and asked[query] in queries and language_of[candidate] in corpus:
-            qrels.setdefault(query, {})[candidate] = gain
+    for query, gains in judged.relevant().items():
+        inside = {
+            candidate: gain for candidate, gain in gains.items() if held_in[candidate] in corpus
+        }
+        if inside and asked_in[query] in queries:
+            qrels[query] = inside
     everywhere = all(
-        {language_of[candidate] for candidate in gains} == set(corpus) for gains in qrels.values()
+        {held_in[candidate] for candidate in gains} == set(corpus) for gains in qrels.values()
     )
     return Benchmark(
         name=request.name,
@@ -109,9 +111,9 @@ def train_on_jsonl(request: Request) -> TrainingSet:
     def row_of(row: Mapping[str, Any]) -> dict[str, Any]:
         queries, passages = _texts(row, "queries"), _texts(row, "passages")
         identity = refuse_repeat(seen, identity_of(row, "id"))
-        gold = identity_of(row, "gold") if "gold" in row else identity
-        question = identity if row.get("question") is None else identity_of(row, "question")
-        article = str(row.get("article") or question)
+        gold = identity_of(row, "gold", identity)
+        question = identity_of(row, "question", identity)
+        article = identity_of(row, "article", question)
         hard = _hard(row) if request.negatives else {}
         found = {"question": question, "gold": gold, "article": article}
         return found | {"q": queries, "p": passages, "n": hard}
@@ -134,37 +136,35 @@ def train_on_jsonl(request: Request) -> TrainingSet:
 
 
 def _hard(row: Mapping[str, Any]) -> dict[str, list[Candidate]]:
-    lists = row.get("negatives", {})
-    if not isinstance(lists, dict) or not all(isinstance(found, list) for found in lists.values()):
-        raise BadRowError("'negatives' must map languages to lists of {'id', 'text'}")
-    if not all(isinstance(each, dict) for found in lists.values() for each in found):
-        raise BadRowError("'negatives' must hold objects with 'id' and 'text'")
-    return {bcp47(language): [*map(_candidate, found)] for language, found in lists.items()}
+    if row.get("negatives") is None:
+        return {}
+    return by_language(need(row, "negatives", dict), "negatives", _passages)
+
+
+def _passages(table: Mapping[str, Any], language: str) -> list[Candidate]:
+    passages = table[language]
+    if not isinstance(passages, list) or not all(isinstance(each, dict) for each in passages):
+        raise BadRowError("'negatives' must map languages to lists of {'id', 'text'}", "negatives")
+    return [_candidate(each) for each in passages]
 
 
 def _texts(row: Mapping[str, Any], key: str) -> dict[str, str]:
     table = row.get(key)
     if not isinstance(table, dict) or not table:
-        raise BadRowError(f"{key!r} must map languages to texts, such as {{'de': '…'}}")
-    return {bcp47(language): text_of(table, language) for language in table}
+        raise BadRowError(f"{key!r} must map languages to texts, such as {{'de': '…'}}", key)
+    given = {language: text for language, text in table.items() if text is not None}
+    return by_language(given, key, text_of)
 
 
 def _query(row: Mapping[str, Any]) -> Query:
     identity = identity_of(row, "id")
-    question = identity_of(row, "question") if "question" in row else identity
-    return Query(identity, text_of(row, "text"), question, str(row.get("article") or question))
+    question = identity_of(row, "question", identity)
+    return Query(identity, text_of(row, "text"), question, identity_of(row, "article", question))
 
 
 def _candidate(row: Mapping[str, Any]) -> Candidate:
-    text = f"{row.get('title') or ''} {text_of(row, 'text')}".strip()
+    text = titled(row)
     return Candidate(identity_of(row, "id"), text)
-
-
-def _judgement(row: Mapping[str, Any]) -> tuple[str, str, float]:
-    gain = row.get("gain", 1)
-    if not isinstance(gain, (int, float)) or isinstance(gain, bool):
-        raise BadRowError(f"'gain' is {gain!r}, not a number")
-    return identity_of(row, "query"), identity_of(row, "candidate"), float(gain)
 
 
 def _by_language(
@@ -174,7 +174,7 @@ def _by_language(
     seen: set[str] = set()
 
     def item(row: Mapping[str, Any]) -> tuple[str, Item]:
-        language, found = bcp47(text_of(row, "language")), convert(row)
+        language, found = language_of(row, "language"), convert(row)
         refuse_repeat(seen, found.id)
         return language, found
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.corpus import Benchmark, Candidate, Query
-from trainables.data.languages import bcp47
 from trainables.data.reading import (
     AGAIN,
     AbsentLanguageError,
     BadRowError,
     File,
+    by_language,
     find,
     help_with,
     identity_of,
+    language_of,
     need,
     one_each,
     records,
@@ -113,30 +114,35 @@ _Row = tuple[str, str, str, list[str]]
 def _rows(row: Mapping[str, Any], seen: set[str]) -> list[_Row]:
     """A row as (language, question, text, answer strings), one for each language in it."""
     if "example_id" not in row:
-        language, identity = text_of(row, "lang"), refuse_repeat(seen, identity_of(row, "id"))
-        answers = [str(answer).strip() for answer in need(row, "answers", list)]
-        question = identity.removesuffix(f"_{language}")
-        return [(bcp47(language), question, text_of(row, "question"), _distinct(answers))]
-    question = refuse_repeat(seen, identity_of(row, "example_id"))
+        language, identity = language_of(row, "lang"), identity_of(row, "id")
+        answers = _distinct(need(row, "answers", list))
+        question = refuse_repeat(seen, identity).removesuffix(f"_{row['lang']}")
+        return [(language, question, text_of(row, "question"), answers)]
+    question = identity_of(row, "example_id")
     asked, answered = need(row, "queries", dict), need(row, "answers", dict)
     if missing := sorted(asked.keys() - answered.keys()):
-        raise BadRowError(f"'answers' lacks language {missing[0]!r}")
-    return [
-        (bcp47(language), question, text_of(asked, language), _strings(answered[language]))
-        for language in asked
-    ]
+        raise BadRowError(f"'answers' lacks language {missing[0]!r}", "answers")
+    texts = by_language(
+        asked, "queries", lambda table, name: (text_of(table, name), _strings(answered[name]))
+    )
+    refuse_repeat(seen, question, "example_id")
+    return [(language, question, *found) for language, found in texts.items()]
 
 
 def _strings(answers: Any) -> list[str]:
     """Texts and aliases of MKQA's answers; unanswerable and long ones have no text."""
     if not isinstance(answers, list) or not all(isinstance(entry, dict) for entry in answers):
-        raise BadRowError("'answers' of a language is not a list of objects")
-    texts = [t for entry in answers for t in (entry.get("text"), *(entry.get("aliases") or ()))]
-    return _distinct([str(text).strip() for text in texts if text is not None])
+        raise BadRowError("'answers' of a language is not a list of objects", "answers")
+    texts = [entry.get("text") for entry in answers]
+    for entry in answers:
+        texts += [] if entry.get("aliases") is None else need(entry, "aliases", list)
+    return _distinct([text for text in texts if text is not None])
 
 
-def _distinct(texts: list[str]) -> list[str]:
-    return [text for text in dict.fromkeys(texts) if text]
+def _distinct(texts: list[Any]) -> list[str]:
+    for text in texts:
+        need({"answers": text}, "answers", str)
+    return [text for text in dict.fromkeys(text.strip() for text in texts) if text]
 
 
 def _files(request: Request) -> list[Path]:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from trainables.data.corpus import Candidate, TrainingSet
-from trainables.data.reading import BadRowError, choose, find, help_with, one_each, table
+from trainables.data.reading import (
+    BadRowError,
+    choose,
+    find,
+    help_with,
+    one_each,
+    refuse_repeat,
+    table,
+    text_of,
+)
 from trainables.data.source import Found, Request
 from trainables.errors import UserError
 
@@ -80,10 +89,11 @@ def read_triples(path: Path, request: Request, limit: int | None = None) -> Trip
     """
     found: Triples = {}
 
-    def ids(columns: Sequence[str]) -> Sequence[str]:
-        if not all(column.strip().isdigit() for column in columns):
-            raise BadRowError(f"{columns!r} are not three ids")
-        return columns
+    def ids(row: Mapping[str, str]) -> list[str]:
+        for key, value in row.items():
+            if not (value.isascii() and value.strip().isdigit()):
+                raise BadRowError(f"{key!r} is {value!r}, not an id of MS MARCO", key)
+        return list(row.values())
 
     for query, gold, negative in table(
         path, request.name, "query positive negative", ids, request.skipped
@@ -100,8 +110,15 @@ def read_triples(path: Path, request: Request, limit: int | None = None) -> Trip
 
 def _texts(path: Path, wanted: set[str], request: Request) -> dict[str, str]:
     """Id to text of those wanted; the rest of a collection is read past."""
-    rows = table(path, request.name, "id text", lambda columns: columns, request.skipped)
-    return {identity: text.strip() for identity, text in rows if identity in wanted}
+    seen: set[str] = set()
+
+    def text(row: Mapping[str, str]) -> tuple[str, str] | None:
+        if row["id"] not in wanted:
+            return None
+        return refuse_repeat(seen, row["id"]), text_of(row, "text").strip()
+
+    rows = table(path, request.name, "id text", text, request.skipped)
+    return dict(row for row in rows if row is not None)
 
 
 def _limit(request: Request) -> int | None:

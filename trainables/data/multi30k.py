@@ -7,7 +7,16 @@ from pathlib import Path
 
 from trainables.data.albums import Album, Entry, merged
 from trainables.data.image_places import file_name, photograph
-from trainables.data.reading import AGAIN, BadRowError, choose, find, help_with, lines, one_each
+from trainables.data.reading import (
+    AGAIN,
+    BadRowError,
+    choose,
+    find,
+    help_with,
+    line_text,
+    lines,
+    one_each,
+)
 from trainables.data.source import Request
 from trainables.errors import UserError
 
@@ -67,17 +76,17 @@ def _images(path: Path, name: str) -> list[str]:
     found = []
     for number, line in lines(path, name):
         try:
-            found.append(file_name(line.decode("utf-8").strip().partition("#")[0]))
-        except (BadRowError, UnicodeDecodeError) as error:
+            found.append(file_name(line_text(line).strip().partition("#")[0]))
+        except BadRowError as error:
             raise UserError(f"{name}: {path}, line {number}: {error}. {AGAIN}") from None
     return found
 
 
 def _captions(path: Path, count: int, request: Request) -> Sequence[str]:
     try:
-        found = [line.decode("utf-8").strip() for _, line in lines(path, request.name)]
-    except UnicodeDecodeError:
-        raise UserError(f"{request.name}: {path} is not UTF-8 text. {AGAIN}") from None
+        found = [line_text(line).strip() for _, line in lines(path, request.name)]
+    except BadRowError as error:
+        raise UserError(f"{request.name}: {path}: {error}. {AGAIN}") from None
     if len(found) != count:
         raise UserError(
             f"{request.name}: {path} has {len(found)} captions for {count} images, so nobody knows "

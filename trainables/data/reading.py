@@ -1,18 +1,22 @@
 """What all loaders share: finding a source's files, reading rows, and saying what is wrong where.
 
 A malformed row stops the reading unless skipping was asked for; then it is counted by file in
-`skipped`, which ends up in `Benchmark.dropped`.
+`skipped`, which ends up in `Benchmark.dropped`. A byte order mark at the start of a file is not
+part of its text.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import zipfile
 import zlib
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
@@ -23,6 +27,28 @@ T = TypeVar("T")
 File = Path | zipfile.Path
 Skipped = Counter[str] | None
 """None: a malformed row is an error; else it is counted here and left out."""
+
+LONGEST_LINE = 2**26
+LARGEST_DOCUMENT = 2**29
+"""Bytes that are taken into memory for one line, and for one file of JSON, once unpacked."""
+
+LARGEST_NUMBER = 2**31
+"""Judgements lie below it: mteb and trec_eval hold them in 32 bits."""
+
+_QUERY, _PASSAGE = (
+    "id qid query query_id topic topic_id",
+    "corpus_id doc doc_id docid docno passage pid",
+)
+HEADERS: Mapping[str, Sequence[str]] = {
+    "id": f"{_QUERY} {_PASSAGE}".split(),
+    "query": ["query", "question", "text", "title", "topic"],
+    "text": ["contents", "passage", "query", "text"],
+    "query-id": _QUERY.split(),
+    "Q0": ["0", "iter", "iteration", "q0"],
+    "corpus-id": _PASSAGE.split(),
+    "score": ["gain", "label", "rel", "relevance", "score"],
+}
+"""Columns, and what a first row calls them in files that have one, with `_` for `-`."""
 
 AGAIN = "Get the file again from its source"
 SKIP = "or leave malformed rows out with skip_malformed (--set skip_malformed=true)"
@@ -82,23 +108,47 @@ def find(folder: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
     """Files below `folder` whose path in it matches, and the pattern's groups, in natural order.
 
     Args:
-        folder: Where to look, to any depth; hidden folders are left out.
-        pattern: A regular expression with named groups for the end of the path, from a `/` on.
+        folder: Where to look, to any depth; hidden folders are left out, links are followed.
+        pattern: A regular expression with named groups for the end of the path, from a `/` on. Of
+            several ways to match, the one that takes in most of the path counts.
     """
-    matcher = re.compile(rf"(?:.*/)?{pattern}")
+    matcher = re.compile(rf"(?:.*?/)??{pattern}")
     found = []
-    for path in folder.rglob("*"):
-        inside = path.relative_to(folder)
-        if any(part.startswith(".") for part in inside.parts):
+    for path in files_below(folder):
+        inside = path.relative_to(folder).as_posix()
+        if match := matcher.fullmatch(inside):
+            groups = {k: v for k, v in match.groupdict().items() if v is not None}
+            found.append((_natural(inside), path, groups))
+    return [(path, groups) for _, path, groups in sorted(found, key=lambda item: item[0])]
+
+
+def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Files to any depth that are not hidden, also behind links; a link to above is not followed.
+
+    Raises:
+        UserError: A folder cannot be read.
+    """
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"cannot read the folder {folder}: {error.strerror or error}") from None
+    for entry in entries:
+        if entry.name.startswith("."):
             continue
-        if (match := matcher.fullmatch(inside.as_posix())) and path.is_file():
-            found.append((path, {k: v for k, v in match.groupdict().items() if v is not None}))
-    return sorted(found, key=lambda item: _natural(item[0].relative_to(folder).as_posix()))
+        if entry.is_dir():
+            yield from files_below(Path(entry.path), (*above, real))
+        elif entry.is_file():
+            yield Path(entry.path)
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
     """`docs-2` comes before `docs-10`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
+    ]
 
 
 def choose(
@@ -178,20 +228,38 @@ def refuse_both(name: str, language: str, first: Path, second: Path) -> NoReturn
 def lines(file: File, name: str) -> Iterator[tuple[int, bytes]]:
     """Lines that are not blank, and their numbers from 1; `.gz` is unpacked.
 
+    Of a line that is too long comes the beginning, which `line_text` refuses.
+
     Raises:
-        UserError: The file is missing, cannot be read, or is a broken archive.
+        UserError: The file is missing.
+        DataError: It cannot be read, or is a broken archive.
     """
+    with _opened(file, name) as stream:
+        number = 0
+        while line := stream.readline(LONGEST_LINE + 1):
+            number += 1
+            line = line.removeprefix(BOM_UTF8) if number == 1 else line
+            if line.strip():
+                yield number, line
+            while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+                line = stream.readline(LONGEST_LINE + 1)
+
+
+@contextmanager
+def _opened(file: File, name: str) -> Iterator[IO[bytes]]:
+    """The unpacked content of a file; says what is wrong where it cannot be read."""
     try:
         with _open(file) as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield number, line
+            yield stream
     except FileNotFoundError:
         raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise UserError(f"{name}: {file} is a broken archive ({error}). {AGAIN}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError) as error:
+        # RuntimeError is what zipfile raises for a password or an unknown compression
+        message = f"{name}: {file} is a broken archive ({error}). {AGAIN}"
+        raise DataError(message, file) from None
     except OSError as error:
-        raise UserError(f"{name}: cannot read {file}: {error.strerror or error}. {AGAIN}") from None
+        message = f"{name}: cannot read {file}: {error.strerror or error}. {AGAIN}"
+        raise DataError(message, file) from None
 
 
 def _open(file: File) -> IO[bytes]:
@@ -204,18 +272,17 @@ def json_document(file: Path, name: str) -> Any:
     """The value of one JSON file.
 
     Raises:
-        UserError: As `lines`, or it is not UTF-8, or not complete JSON.
+        UserError: The file is missing.
+        DataError: As `lines`, or it is not UTF-8, not complete JSON, or too large.
     """
-    content = b"".join(line for _, line in lines(file, name))
+    with _opened(file, name) as stream:
+        content = stream.read(LARGEST_DOCUMENT + 1)
     try:
-        return json.loads(content.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise UserError(f"{name}: {file} is not UTF-8 text. {AGAIN}") from None
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{name}: {file} is not complete JSON (line {error.lineno}, column {error.colno}: "
-            f"{error.msg}). {AGAIN}"
-        ) from None
+        if len(content) > LARGEST_DOCUMENT:
+            raise BadRowError(f"more than {LARGEST_DOCUMENT >> 20} MB of JSON in one piece")
+        return _parsed(_decoded(content.removeprefix(BOM_UTF8)), "not complete JSON")
+    except BadRowError as error:
+        raise DataError(f"{name}: {file} is {error}. {AGAIN}", file, None, error.key) from None
 
 
 def records(
@@ -242,28 +309,45 @@ def table(
     file: File,
     name: str,
     columns: str,
-    convert: Callable[[Sequence[str]], T],
+    convert: Callable[[Mapping[str, str]], T],
     skipped: Skipped = None,
 ) -> Iterator[T]:
     """Rows of a file of tab-separated columns, converted; as `records`.
+
+    A first row that names the columns is passed over.
 
     Args:
         file: The last column may hold blanks; where the others hold none, blanks separate too.
         name: Of the source, for messages.
         columns: Their names with blanks between, as shown in messages.
-        convert: Makes what is wanted of the columns, or raises `BadRowError`.
+        convert: Makes what is wanted of the values by column, or raises `BadRowError`.
         skipped: See the module.
     """
-    number = len(columns.split())
+    names = columns.split()
 
-    def split(line: bytes) -> T:
-        text = _text(line)
-        parts = text.split("\t") if "\t" in text else text.split(None, number - 1)
-        if len(parts) != number:
-            raise BadRowError(f"{len(parts)} columns instead of {number} ({columns})")
-        return convert(parts)
+    def split(line: bytes) -> list[str]:
+        text = line_text(line)
+        parts = text.split("\t") if "\t" in text else text.split(None, len(names) - 1)
+        if len(parts) != len(names):
+            raise BadRowError(f"{len(parts)} columns instead of {len(names)} ({columns})")
+        return parts
 
-    return _converted(lines(file, name), file, name, split, skipped)
+    def rows() -> Iterator[tuple[int, bytes]]:
+        for number, line in lines(file, name):
+            if number > 1 or not _is_header(line, names):
+                yield number, line
+
+    def named(line: bytes) -> T:
+        return convert(dict(zip(names, split(line), strict=True)))
+
+    return _converted(rows(), file, name, named, skipped)
+
+
+def _is_header(line: bytes, names: Sequence[str]) -> bool:
+    cells = line.decode("utf-8", "replace").lower().replace("-", "_").split()
+    return len(cells) == len(names) and all(
+        cell in HEADERS.get(name, ()) for name, cell in zip(names, cells, strict=True)
+    )
 
 
 def need(row: Mapping[str, Any], key: str, kind: type[T]) -> T:
@@ -278,7 +362,22 @@ def need(row: Mapping[str, Any], key: str, kind: type[T]) -> T:
     value = row[key]
     if not isinstance(value, kind) or isinstance(value, bool):
         raise BadRowError(f"{key!r} is {type(value).__name__}, not {kind.__name__}", key)
+    if isinstance(value, str):
+        check_text(value, key)
     return value
+
+
+def check_text(value: str, key: str) -> None:
+    """Refuse a text that UTF-8 cannot hold: half of a pair of surrogates.
+
+    Raises:
+        BadRowError: It is one.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(value[error.start]):04X}"
+        raise BadRowError(f"{key!r} has half a character ({half}) at {error.start}", key) from None
 
 
 def text_of(row: Mapping[str, Any], key: str) -> str:
@@ -289,10 +388,75 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def identity_of(row: Mapping[str, Any], key: str) -> str:
-    """As `need`, for an id: a string or a whole number."""
+def texts_of(row: Mapping[str, Any], key: str) -> list[str]:
+    """A caption, or a list of captions, none of them blank, without the blanks around them."""
     value = row.get(key)
-    return str(value) if type(value) is int else text_of(row, key)
+    several: list[Any] = value if isinstance(value, list) else [value]
+    if not several or not all(isinstance(text, str) and text.strip() for text in several):
+        raise BadRowError(f"captions of {key!r} must be texts that are not blank", key)
+    for text in several:
+        check_text(text, key)
+    return [text.strip() for text in several]
+
+
+def optional_text(row: Mapping[str, Any], key: str) -> str:
+    """As `need`, for a text that may be blank; "" where the key is missing or null."""
+    return "" if row.get(key) is None else need(row, key, str)
+
+
+def titled(row: Mapping[str, Any], key: str = "text") -> str:
+    """A passage as mteb makes it: title and text with a blank between; one of them may be empty."""
+    text = f"{optional_text(row, 'title')} {need(row, key, str)}".strip()
+    if not text:
+        raise BadRowError(f"'title' and {key!r} are blank", key)
+    return text
+
+
+def identity_of(row: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    """An id: a string or a whole number, or `default` where the key is missing or null.
+
+    Raises:
+        BadRowError: It is neither; a fraction such as 1.0 has several spellings and is no id.
+    """
+    value = row.get(key)
+    if value is None and default is not None:
+        return default
+    if type(value) is int:
+        return str(value)
+    identity = text_of(row, key)
+    if "\0" in identity:
+        raise BadRowError(f"{key!r} has a NUL character", key)
+    return identity
+
+
+def number_of(row: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    """A finite number, not too large, or `default` where the key is missing or null.
+
+    Raises:
+        BadRowError: It is not.
+    """
+    value: Any = row.get(key)
+    if value is None and default is not None:
+        return default
+    # NaN compares as false
+    if type(value) not in (int, float) or not abs(value) < LARGEST_NUMBER:
+        raise BadRowError(f"{key!r} is {value!r:.40}, not a number below {LARGEST_NUMBER}", key)
+    return float(value)
+
+
+def gain_of(row: Mapping[str, Any], key: str) -> float:
+    """A judgement of TREC's kind, as a number or in digits: whole, as trec_eval and mteb have it.
+
+    Raises:
+        BadRowError: It is not.
+    """
+    value = row.get(key)
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,10}(\.0*)?", value.strip()):
+        value = float(value)
+    gain = number_of({key: value}, key)
+    if gain != int(gain):
+        raise BadRowError(f"{key!r} is {value!r}, not a whole number, as trec_eval asks", key)
+    return gain
 
 
 def language_of(row: Mapping[str, Any], key: str) -> str:
@@ -311,14 +475,43 @@ def _language(code: str, key: str) -> str:
         raise BadRowError(f"{key!r}: {error}", key) from None
 
 
-def refuse_repeat(seen: set[str], identity: str) -> str:
+def by_language(
+    table: Mapping[str, Any], key: str, convert: Callable[[Mapping[str, Any], str], T]
+) -> dict[str, T]:
+    """A table by language, such as `{"sw": "…"}`, with BCP-47 codes for keys.
+
+    Args:
+        table: Languages as a file names them, to anything.
+        key: Where the table stands in its row.
+        convert: Makes what is wanted of the table and one of its keys.
+
+    Raises:
+        BadRowError: A key names no language, or two name the same.
+    """
+    found: dict[str, T] = {}
+    names: dict[str, str] = {}
+    for name in table:
+        language = _language(name, key)
+        if language in found:
+            raise BadRowError(
+                f"{key!r} has {names[language]!r} and {name!r}, which are both {language}", key
+            )
+        names[language] = name
+        try:
+            found[language] = convert(table, name)
+        except BadRowError as error:
+            raise BadRowError(str(error), key) from None
+    return found
+
+
+def refuse_repeat(seen: set[str], identity: str, key: str = "id") -> str:
     """Note an id.
 
     Raises:
         BadRowError: It was noted before.
     """
     if identity in seen:
-        raise BadRowError(f"id {identity!r} is used twice")
+        raise BadRowError(f"id {identity!r} is used twice", key)
     seen.add(identity)
     return identity
 
@@ -332,6 +525,8 @@ def _converted(
 ) -> Iterator[T]:
     for number, row in rows:
         try:
+            if isinstance(row, BadRowError):
+                raise row
             value = convert(row)
         except BadRowError as error:
             skip_or_refuse(error, name, file, number, skipped)
@@ -353,32 +548,76 @@ def skip_or_refuse(
     skipped[f"malformed rows of {file.name}"] += 1
 
 
-def _text(line: bytes) -> str:
+def line_text(line: bytes) -> str:
+    """One of `lines`, without its end.
+
+    Raises:
+        BadRowError: It is too long, or not UTF-8.
+    """
+    if len(line) > LONGEST_LINE:
+        raise BadRowError(f"the line is longer than {LONGEST_LINE >> 20} MB")
+    return _decoded(line).rstrip("\r\n")
+
+
+def _decoded(content: bytes) -> str:
     try:
-        return line.decode("utf-8").rstrip("\r\n")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadRowError(f"not UTF-8 text at byte {error.start}") from None
 
 
-def _object(line: bytes) -> Mapping[str, Any]:
+def _parsed(text: str, otherwise: str) -> Any:
     try:
-        value = json.loads(_text(line))
+        return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        raise BadRowError(f"not JSON (column {error.colno}: {error.msg})") from None
+        place = f"line {error.lineno}, column {error.colno}"
+        raise BadRowError(f"{otherwise} ({place}: {error.msg})") from None
+    except ValueError:
+        raise BadRowError("not JSON: a number has thousands of digits") from None
+    except RecursionError:
+        raise BadRowError("not JSON that can be read: too many brackets in one another") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; which value counts where a key comes twice, no standard says."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        [[key, _]] = Counter(key for key, _ in pairs).most_common(1)
+        raise BadRowError(f"JSON with the key {key!r} twice in one object", key)
+    return found
+
+
+def _object(line: bytes) -> Mapping[str, Any]:
+    value = _parsed(line_text(line), "not JSON")
     if not isinstance(value, dict):
         raise BadRowError(f"an object is expected, not {type(value).__name__}")
     return value
 
 
-def _parquet(file: Path, name: str) -> Iterator[Mapping[str, Any]]:
+def _parquet(file: Path, name: str) -> Iterator[Mapping[str, Any] | BadRowError]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
             for batch in opened.iter_batches():
-                yield from batch.to_pylist()
+                yield from rows_in(batch)
     except FileNotFoundError:
         raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
     except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{name}: {file} cannot be read as Parquet ({error}). {AGAIN}") from None
+        message = f"{name}: {file} cannot be read as Parquet ({error}). {AGAIN}"
+        raise DataError(message, file) from None
+
+
+def rows_in(batch: Any) -> Iterator[Mapping[str, Any] | BadRowError]:
+    """Rows of a batch of Arrow; in the place of one that Python cannot hold, what is wrong."""
+    try:
+        yield from batch.to_pylist()
+        return
+    except (UnicodeDecodeError, OverflowError):
+        rows = (batch.slice(row, 1) for row in range(batch.num_rows))
+    for row in rows:
+        try:
+            yield from row.to_pylist()
+        except (UnicodeDecodeError, OverflowError) as error:
+            yield BadRowError(f"a value cannot be read ({error})")

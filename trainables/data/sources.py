@@ -229,8 +229,8 @@ MADE_TO_EVALUATE = (
         can="Monolingual retrieval on one's own or any MTEB task's files.",
         cannot="Nothing is known of translations, so no cross-lingual settings; jsonl has them.",
         layout=(
-            "[<language>/]{corpus,queries}.jsonl, [<language>/]qrels/<part>.tsv",
-            "[<language>-]{corpus,queries,qrels}/<part>-*.parquet",
+            "[<language>/]{corpus,queries}.jsonl, [<language>/]qrels/<part>.{tsv,jsonl}",
+            "[<language>-]{corpus,queries,qrels}/<part>-*.parquet, {default,data}/<part>-*.parquet",
         ),
         find=mteb.mteb_files,
         part="test",

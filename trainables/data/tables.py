@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trainables.data.pictures import Cell
-from trainables.data.reading import AGAIN, BadRowError, Skipped, help_with, skip_or_refuse
-from trainables.errors import UserError
+from trainables.data.reading import (
+    AGAIN,
+    BadRowError,
+    Skipped,
+    help_with,
+    rows_in,
+    skip_or_refuse,
+)
+from trainables.errors import DataError, UserError
 
 T = TypeVar("T")
 
@@ -40,6 +47,8 @@ def rows_of(
     """
     for index, row in enumerate(_rows(file, name, columns, optional)):
         try:
+            if isinstance(row, BadRowError):
+                raise row
             value = convert(index, row)
         except BadRowError as error:
             skip_or_refuse(error, name, file, index + 1, skipped)
@@ -49,7 +58,7 @@ def rows_of(
 
 def _rows(
     file: Path, name: str, columns: Sequence[str], optional: Sequence[str]
-) -> Iterator[Mapping[str, Any]]:
+) -> Iterator[Mapping[str, Any] | BadRowError]:
     import pyarrow
     import pyarrow.parquet
 
@@ -64,11 +73,12 @@ def _rows(
             known = {*there, *_leaves(opened)}
             kept = [*columns, *(column for column in optional if column in known)]
             for batch in opened.iter_batches(columns=kept):
-                yield from batch.to_pylist()
+                yield from rows_in(batch)
     except FileNotFoundError:
         raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
     except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{name}: {file} cannot be read as Parquet ({error}). {AGAIN}") from None
+        message = f"{name}: {file} cannot be read as Parquet ({error}). {AGAIN}"
+        raise DataError(message, file) from None
 
 
 def filled(file: Path, name: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
@@ -96,7 +106,8 @@ def filled(file: Path, name: str, columns: Sequence[str]) -> list[tuple[str, ...
     except FileNotFoundError:
         raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
     except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{name}: {file} cannot be read as Parquet ({error}). {AGAIN}") from None
+        message = f"{name}: {file} cannot be read as Parquet ({error}). {AGAIN}"
+        raise DataError(message, file) from None
     count = table.num_rows
     return [
         tuple(c for c, valid in zip(there, full, strict=True) if valid[row]) for row in range(count)

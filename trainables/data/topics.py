@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.judgements import Judgements
 from trainables.data.pairs import Pair, training_of
 from trainables.data.reading import (
     BadRowError,
     Skipped,
     choose,
     find,
+    gain_of,
     help_with,
     identity_of,
     need,
@@ -27,6 +29,7 @@ from trainables.data.reading import (
     shards_each,
     table,
     text_of,
+    titled,
 )
 from trainables.data.source import Found, Request
 
@@ -118,18 +121,24 @@ def load_topics(request: Request) -> Benchmark:
     qrels: dict[str, Mapping[str, float]] = {}
     irrelevant = 0
     for language, entry in files.items():
-        judged = read_qrels(entry.qrels, request.name, request.skipped)
-        irrelevant += sum(gain <= 0 for gains in judged.values() for gain in gains.values())
+        corpus[language] = list(_passages(language, entry.passages, request))
+        topics = read_topics(entry.topics, request.name, request.skipped)
+        judged = Judgements(
+            {f"{language}:{identity}" for identity in topics},
+            {candidate.id for candidate in corpus[language]} or None,
+            prefix=f"{language}:",
+        )
+        read_qrels(entry.qrels, request.name, request.skipped, judged)
+        irrelevant += sum(gain <= 0 for gains in judged.gains.values() for gain in gains.values())
+        relevant = judged.relevant()
         queries[language] = [
             Query(f"{language}:{identity}", text, f"{language}:{identity}", cluster)
-            for identity, text in read_topics(entry.topics, request.name, request.skipped).items()
-            for cluster in [f"{language}:{_article(judged.get(identity, {}), identity)}"]
+            for identity, text in topics.items()
+            for cluster in [
+                _article(relevant.get(f"{language}:{identity}", {}), language, identity)
+            ]
         ]
-        for identity, gains in judged.items():
-            qrels[f"{language}:{identity}"] = {
-                f"{language}:{passage}": gain for passage, gain in gains.items() if gain > 0
-            }
-        corpus[language] = list(_passages(language, entry.passages, request))
+        qrels |= relevant
     without = [language for language, items in corpus.items() if not items]
     return Benchmark(
         name=request.name,
@@ -153,31 +162,35 @@ def read_topics(path: Path, name: str, skipped: Skipped = None) -> dict[str, str
     """
     seen: set[str] = set()
 
-    def topic(columns: Sequence[str]) -> tuple[str, str]:
-        if not columns[1].strip():
-            raise BadRowError("the query is blank")
-        return refuse_repeat(seen, columns[0]), columns[1].strip()
+    def topic(row: Mapping[str, str]) -> tuple[str, str]:
+        text = text_of(row, "query").strip()
+        return refuse_repeat(seen, identity_of(row, "id")), text
 
     return dict(table(path, name, "id query", topic, skipped))
 
 
-def read_qrels(path: Path, name: str, skipped: Skipped = None) -> dict[str, dict[str, float]]:
+def read_qrels(
+    path: Path, name: str, skipped: Skipped = None, judged: Judgements | None = None
+) -> dict[str, dict[str, float]]:
     """Query id to {passage id: gain}, those judged as not relevant with gain 0.
+
+    Args:
+        path: A file of TREC's four columns.
+        name: Of the source, for messages.
+        skipped: As everywhere.
+        judged: What it may judge, and where its judgements go; by default anything.
 
     Raises:
         UserError: A missing file or malformed row.
     """
+    judged = judged or Judgements(None, None)
 
-    def judgement(columns: Sequence[str]) -> tuple[str, str, float]:
-        try:
-            return columns[0], columns[2], float(columns[3])
-        except ValueError:
-            raise BadRowError(f"relevance is {columns[3]!r}, not a number") from None
+    def judgement(row: Mapping[str, str]) -> None:
+        judged.read(row, gain_of(row, "score"))
 
-    found: dict[str, dict[str, float]] = {}
-    for query, passage, gain in table(path, name, "query Q0 passage relevance", judgement, skipped):
-        found.setdefault(query, {})[passage] = gain
-    return found
+    for _ in table(path, name, "query-id Q0 corpus-id score", judgement, skipped):
+        pass
+    return judged.gains
 
 
 def training_files(request: Request) -> Found:
@@ -201,7 +214,7 @@ def _rows(request: Request) -> Iterator[Pair]:
             passage = positives[0]
             article = identity_of(passage, "docid").partition("#")[0]
             identity = f"{language}:{identity_of(row, 'query_id')}"
-            text = _title_and_text(passage)
+            text = _passage_text(passage)
             query = text_of(row, "query")
             return Pair(identity, language, query, language, text, f"{language}:{article}")
 
@@ -242,21 +255,24 @@ def _by_language(request: Request, patterns: Sequence[str]) -> dict[str, Path]:
     return one_each(found, request.name)
 
 
-def _article(gains: Mapping[str, float], identity: str) -> str:
-    articles = {passage.partition("#")[0] for passage, gain in gains.items() if gain > 0}
-    return articles.pop() if len(articles) == 1 else f"query {identity}"
+def _article(gains: Mapping[str, float], language: str, identity: str) -> str:
+    articles = {passage.partition("#")[0] for passage in gains}
+    return articles.pop() if len(articles) == 1 else f"{language}:query {identity}"
 
 
 def _passages(language: str, paths: Sequence[Path], request: Request) -> Iterator[Candidate]:
+    seen: set[str] = set()
+
     def candidate(row: Mapping[str, Any]) -> Candidate:
         key = "docid" if "docid" in row else "id"
-        return Candidate(f"{language}:{identity_of(row, key)}", _title_and_text(row))
+        text = _passage_text(row)
+        return Candidate(f"{language}:{refuse_repeat(seen, identity_of(row, key), key)}", text)
 
     for path in paths:
         yield from records(path, request.name, candidate, request.skipped)
 
 
-def _title_and_text(row: Mapping[str, Any]) -> str:
-    if "contents" in row:
-        return " ".join(text_of(row, "contents").split("\n\n", 1))
-    return f"{row.get('title') or ''} {text_of(row, 'text')}".strip()
+def _passage_text(row: Mapping[str, Any]) -> str:
+    if row.get("contents") is not None:
+        return " ".join(text_of(row, "contents").split("\n\n", 1)).strip()
+    return titled(row)

@@ -22,6 +22,7 @@ from trainables.data.reading import (
     records,
     shards_each,
     text_of,
+    texts_of,
 )
 from trainables.data.source import Request
 from trainables.data.tables import rows_of
@@ -86,7 +87,7 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
 
     def row_of(row: Mapping[str, Any]) -> tuple[str, Entry]:
         image, identity = file_name(text_of(row, "img_path")), identity_of(row, "id")
-        captions = {language: _sentences(row)}
+        captions = {language: texts_of(row, "sentences")}
         return half_of(image), Entry(identity, image, captions, photograph(image))
 
     def cell_of(number: int, row: Mapping[str, Any]) -> tuple[str, Entry]:
@@ -94,7 +95,7 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
         cell = Cell(path, "image", number)
         image = str((row.get("image") or {}).get("path") or "")
         return half_of(image) if half else "", Entry(
-            identity, cell, {language: _sentences(row)}, identity
+            identity, cell, {language: texts_of(row, "sentences")}, identity
         )
 
     if path.suffix == ".parquet":
@@ -103,11 +104,3 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
     else:
         found = records(path, request.name, row_of, request.skipped)
     return [entry for own_half, entry in found if half in (None, own_half)]
-
-
-def _sentences(row: Mapping[str, Any]) -> list[str]:
-    texts = row.get("sentences")
-    several = [texts] if isinstance(texts, str) else list(texts or ())
-    if not several or not all(isinstance(text, str) and text.strip() for text in several):
-        raise BadRowError("'sentences' must be a list of texts that are not blank")
-    return [text.strip() for text in several]

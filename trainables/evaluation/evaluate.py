@@ -39,7 +39,8 @@ class Evaluation:
             captions (`t2i`).
         i2t: Of pictures also the ranks of captions; None where there are none.
         counts: Queries of each setting (`queries/mono/de`), those dropped for want of a relevant
-            candidate (`dropped/cross/de-en`, `dropped/no relevant candidate`), texts encoded,
+            candidate (`dropped/cross/de-en`, `dropped/no relevant candidate`), those with the
+            text of another one (`repeated/de`), texts encoded,
             texts of a language that the encoder cut (`truncated/queries/de`, of
             `encoded/queries/de`), answers that it never read (`answers/cut/de`, of
             `answers/de`), relevant candidates tied with another.
@@ -240,6 +241,7 @@ def _counts(benchmark: Benchmark, ranks: Ranks) -> dict[str, int]:
     counts = setting_counts(ranks) | {
         f"source/{reason}": number for reason, number in benchmark.dropped.items()
     }
+    counts |= {f"repeated/{la}": count for la, count in benchmark.repeated.items() if count}
     asked = {query.id for items in benchmark.queries.values() for query in items}
     return counts | {
         "dropped/no relevant candidate": int(ranks.no_relevant.sum()),
