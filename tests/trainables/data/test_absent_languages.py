@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from study.run import main
+from study.commands.app import main
 from tests.checkpoints import make_checkpoint
 from tests.trainables.data.samples import write_lines, write_text
 from trainables.data.catalog import load_benchmark, load_training, reference, source, table
@@ -20,7 +20,7 @@ from trainables.errors import UserError
 
 def squad(path: Path, *ids: str, **more: str) -> None:
     """A question for each id, in a paragraph of its own."""
-    paragraphs = [
+    paragraphs: list[dict[str, Any]] = [
         {
             "context": "One two.",
             "sentence_breaks": [[0, 8]],

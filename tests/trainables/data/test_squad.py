@@ -24,7 +24,7 @@ from trainables.data.catalog import (
 )
 from trainables.data.corpus import Benchmark
 from trainables.data.reading import AbsentLanguageError
-from trainables.data.squad_json import CONVERTED, NOT_THERE, read_paragraphs
+from trainables.data.squad_json import CONVERTED, NOT_THERE, offset_remarks, read_paragraphs
 from trainables.errors import DataError, UserError
 
 ELEVEN = ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh")
@@ -241,6 +241,20 @@ def test_right_offsets_are_left_as_they_are_and_slips_are_counted(tmp_path: Path
         found = load_benchmark("xquad_r", tmp_path, ["de"])
         assert found.qrels == {"de:7": {"de_0_1": 1.0}}
         assert found.dropped == {NOT_THERE: 1}
+
+
+def test_an_answer_that_stands_there_by_chance_is_converted_with_its_file(tmp_path: Path) -> None:
+    context = "äö. abab."
+    items = [
+        {"id": text, "question": "q?", "answers": [{"text": text, "answer_start": start}]}
+        for text, start in (("abab", 6), ("ab", 6))
+    ]
+    entry = {"context": context, "sentence_breaks": [[0, 9]], "qas": items}
+    path = tmp_path / "de.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": [entry]}]}), encoding="utf-8")
+    [paragraph] = read_paragraphs(path, "x", offsets="convert")
+    assert [question.answer_start for question in paragraph.questions] == [4, 4]
+    assert offset_remarks([paragraph]) == {f"{CONVERTED} UTF-8 bytes": 2}
 
 
 def test_every_source_that_reads_offsets_looks_for_the_answers(tmp_path: Path) -> None:
