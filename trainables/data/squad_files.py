@@ -127,7 +127,7 @@ def load_xor_tydi(request: Request) -> Benchmark:
         for question in paragraph.questions
     ]
     wanted = request.languages or {pair.language for pair in pairs}
-    _refuse_missing(request, {pair.language for pair in pairs}, path)
+    _refuse_missing(request, {pair.language for pair in pairs})
     asked = [pair for pair in pairs if pair.language in wanted]
     dropped = request.dropped | offset_remarks(paragraphs)
     whole = benchmark_of(pairs, request.name, dropped)
@@ -203,7 +203,7 @@ def _tydiqa_pairs(request: Request) -> tuple[list[Pair], dict[str, int]]:
         for q in p.questions
     ]
     present = {pair.language for pair in pairs}
-    _refuse_missing(request, present, request.folder)
+    _refuse_missing(request, present)
     wanted = [pair for pair in pairs if pair.language in (request.languages or present)]
     if request.part in ("articles", "held-out"):
         wanted = divide(wanted, held_out=request.part == "held-out")
@@ -263,9 +263,9 @@ def _xor_title(title: str) -> str:
     return re.sub(r"^_?title:?", "", title.partition("_parentSection")[0]).strip(" _:")
 
 
-def _refuse_missing(request: Request, present: set[str], where: Path) -> None:
+def _refuse_missing(request: Request, present: set[str]) -> None:
     if missing := set(request.languages or ()) - present:
-        raise AbsentLanguageError(request.name, "question", missing, present, where)
+        raise AbsentLanguageError(request.name, "question", missing, present, request.folder)
 
 
 def _translations(request: Request) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,15 +143,24 @@ def read_paragraphs(
     """
     paths = [files] if isinstance(files, Path) else files
     reader = _Reader(name, sentences, skipped, repeats, offsets, language)
-    if paths[0].suffix == ".parquet":
-        return reader.table(paths)
-    [path] = paths
-    return reader.document(path)
+    if offsets == "convert":
+        # A text may stand by chance where an offset points in the wrong unit.
+        survey = replace(reader, skipped=None if skipped is None else Counter())
+        survey.read(paths)
+        reader.unit = max(survey.evidence, key=survey.evidence.__getitem__, default="")
+        reader.ids.clear()
+    return reader.read(paths)
 
 
 @dataclass
 class _Reader:
-    """Reads one language; the arguments are those of `read_paragraphs`."""
+    """Reads one language; the arguments are those of `read_paragraphs`.
+
+    Attributes:
+        ids: Of the questions so far.
+        unit: What offsets are taken to count where an answer stands in several readings.
+        evidence: Answers that stand where the offset says in one unit alone, by unit.
+    """
 
     name: str
     sentences: bool
@@ -160,6 +169,15 @@ class _Reader:
     offsets: Offsets
     language: Callable[[Object], str] | None
     ids: set[str] = field(default_factory=set)
+    unit: str = ""
+    evidence: Counter[str] = field(default_factory=Counter)
+
+    def read(self, paths: Sequence[Path]) -> list[Paragraph]:
+        """Of one file of JSON, or of the shards of a table."""
+        if paths[0].suffix == ".parquet":
+            return self.table(paths)
+        [path] = paths
+        return self.document(path)
 
     def document(self, path: Path) -> list[Paragraph]:
         """Of JSON, in which a place is such as `data[0].paragraphs[2].qas[1]`."""
@@ -239,23 +257,30 @@ class _Reader:
 
     def _placed(self, context: str, start: int, answer: str, identity: str) -> tuple[int, str]:
         """Where an answer stands in code points, and what is to be counted."""
-        if answer and start >= 0:
-            if context.startswith(answer, start):
-                return start, ""
-            for unit, (encoding, width) in UNITS.items():
-                encoded = context.encode(encoding, "surrogatepass")
-                if encoded.startswith(answer.encode(encoding, "surrogatepass"), start * width):
-                    points = len(encoded[: start * width].decode(encoding, "surrogatepass"))
-                    if self.offsets == "convert":
-                        return points, f"{CONVERTED} {unit}"
-                    raise BadRowError(
-                        f"question {identity!r}: 'answer_start' is {start}, which counts {unit}: "
-                        f"the answer {answer[:40]!r} stands {points} code points into its context. "
-                        "Convert such offsets with --set convert_offsets=true; what is measured "
-                        "then is not comparable with published numbers",
-                        "answer_start",
-                    )
-        return start, NOT_THERE if answer else ""
+        stands = bool(answer) and start >= 0 and context.startswith(answer, start)
+        if stands and self.offsets == "check":
+            return start, ""
+        units = {}
+        for unit, (encoding, width) in UNITS.items() if answer and start >= 0 else ():
+            encoded = context.encode(encoding, "surrogatepass")
+            if encoded.startswith(answer.encode(encoding, "surrogatepass"), start * width):
+                units[unit] = len(encoded[: start * width].decode(encoding, "surrogatepass"))
+        if stands and self.unit not in units:
+            self.evidence["code points"] += not units
+            return start, ""
+        if not units:
+            return start, NOT_THERE if answer else ""
+        unit = self.unit if self.unit in units else min(units)
+        if self.offsets == "convert":
+            self.evidence[unit] += not stands
+            return units[unit], f"{CONVERTED} {unit}" if units[unit] != start else ""
+        raise BadRowError(
+            f"question {identity!r}: 'answer_start' is {start}, which counts {unit}: the answer "
+            f"{answer[:40]!r} stands {units[unit]} code points into its context. Convert such "
+            "offsets with --set convert_offsets=true; what is measured then is not comparable with "
+            "published numbers",
+            "answer_start",
+        )
 
 
 def _object(value: Any) -> Object:
