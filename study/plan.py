@@ -46,8 +46,16 @@ class Cell(Frozen):
 
 def label_of(params: Mapping[str, Any]) -> str:
     """`alpha=0.5 batch_size=32`, or `untrained`."""
-    words = [f"{k}={v}" for k, v in params.items() if (k, v) != ("steps", 0)]
+    words = [f"{k}={_brief(v)}" for k, v in params.items() if (k, v) != ("steps", 0)]
     return " ".join(["untrained", *words] if params.get("steps") == 0 else words) or "all"
+
+
+def _brief(value: Any) -> str:
+    """A value in a label; text is quoted where it would be taken for another value."""
+    unlike = isinstance(value, str) and (value != value.strip() or not value.isprintable())
+    if unlike or value in ("None", "True", "False"):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
 
 
 def trial_label(label: str, seed: int | None) -> str:

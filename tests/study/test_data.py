@@ -77,7 +77,7 @@ def test_ones_own_files_are_counted_once_with_what_can_be_trained_on(
     assert first.startswith("jsonl: ")
     assert lines == [
         "  benchmark: 6 queries, 2 passages, parallel in de en",
-        "  training: 1 rows in tr",
+        "  training: 1 row in tr",
     ]
     (tmp_path / "train.jsonl").write_text('{"id": "1"}\n', encoding="utf-8")
     assert main(["data", "check", str(tmp_path)]) == 1

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from study.plan import Plan
+from study.plan import Plan, label_of
 from study.planning import make_plan
 from study.spaces.schema import build_settings, load_space, parse_assignments, space_names
 from study.study_folder import StudyFolder
@@ -30,6 +30,14 @@ def test_prefixes_that_differ_in_a_blank_are_two_trials_and_two_studies() -> Non
     plans = [plan_of("mixing_ratio", f"query_prefix={p}", "steps=0") for p in ("q:", "q: ")]
     assert len({digest for plan in plans for digest in plan.specs}) == 2
     assert len({plan.name for plan in plans}) == 2
+
+
+def test_values_that_read_alike_are_cells_of_their_own() -> None:
+    texts = ["q", "q ", "q\n", "None", None, ""]
+    labels = {label_of({"query_prefix": text}) for text in texts}
+    assert len(labels) == len(texts)
+    assert {'query_prefix="q "', "query_prefix=q"} < labels
+    assert not any("\n" in label for label in labels)
 
 
 def test_blanks_around_other_values_mean_nothing_and_null_leaves_a_setting_out() -> None:

@@ -118,7 +118,8 @@ def _own(source: Source, folder: Path) -> Iterator[Finding]:
             _absent(source, folder, None, training)
             if training:
                 rows = catalog.load_training(source.name, folder)
-                said = f"{len(rows.questions)} rows in {_list(rows.languages)}"
+                number = len(rows.questions)
+                said = f"{number} row{'s' * (number != 1)} in {_list(rows.languages)}"
             else:
                 said = _amount(catalog.load_benchmark(source.name, folder))
             yield Finding(subject, "read", said)

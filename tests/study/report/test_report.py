@@ -128,6 +128,13 @@ def test_an_effect_of_five_seeds_is_supported_and_drawn(tmp_path: Path) -> None:
         assert title in titles
 
 
+@pytest.mark.parametrize("text", ["\x1b]0;title\x07", "\x9b31m", "\u202egnirts"])
+def test_no_report_holds_what_a_terminal_would_obey(tmp_path: Path, text: str) -> None:
+    made = study(tmp_path, MANY, arms(2), question=f"Why {text}[/b]?")
+    for name, content in made.write().items():
+        assert text[0] not in content, name
+
+
 def test_one_seed(tmp_path: Path) -> None:
     files = honest(study(tmp_path, MANY, arms(1)))
     assert "? undecided" in files["report.html"]
