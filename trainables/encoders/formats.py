@@ -212,7 +212,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """Tensors by name.
 
     Raises:
-        UserError: There is no file of them.
+        DataError: There is no file of them.
     """
     from safetensors.torch import load_file
 
@@ -220,7 +220,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         return load_file(folder / "model.safetensors")
     path = folder / "pytorch_model.bin"
     if not path.is_file():
-        raise UserError(f"{folder}: no model.safetensors and no pytorch_model.bin; restore them")
+        raise DataError(
+            f"{folder}: no model.safetensors and no pytorch_model.bin; restore them", folder
+        )
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights
 

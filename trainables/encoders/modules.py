@@ -391,8 +391,7 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
             raise _refused(
                 file, "type", f"module {kind} is code of its own, which is not run. {ANOTHER}"
             )
-        name = entry.get("name", number)
-        if name in names:
+        if (name := get(file, entry, "name", str, str(number))) in names:
             raise _refused(file, "name", f"two modules are called {name!r}; restore the file")
         names.add(name)
         modules.append((kind.rsplit(".", 1)[-1], folder / _inside(file, "path", path)))
