@@ -83,6 +83,11 @@ words of those with little fall into one and a half pieces on average."""
 MAX_QUERY_TOKENS = 48
 
 
+def is_embedded(name: str) -> bool:
+    """Whether the encoder is one of the tiny ones that live in the embedded world."""
+    return name.startswith("embedded/")
+
+
 def embedded_rung(name: str) -> Rung:
     """The size behind `embedded/small`, or of the text tower of `embedded/clip-small`.
 
