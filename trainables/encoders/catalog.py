@@ -54,7 +54,10 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
             raise UserError(_blind(name, data, f"{example}, or {name}{JOINT}{example}"))
         ref = pair_ref(found, _label(name, found), overrides)
         folder = JOINT.join(str(part.resolve()) for part in found)
-    return EncoderRef.model_validate(ref.model_dump() | dict(overrides)), folder
+    ref = EncoderRef.model_validate(ref.model_dump() | dict(overrides))
+    if folder is None:
+        embedded.check_limits(ref)
+    return ref, folder
 
 
 def _label(name: str, found: Sequence[Path]) -> str:

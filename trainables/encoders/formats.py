@@ -22,6 +22,7 @@ from trainables.encoders.modules import (
     LEGACY_POOLING,
     Layout,
     brief,
+    check_weights,
     load_config,
     load_encoder_config,
     read_layout,
@@ -295,6 +296,7 @@ def load_part(folder: Path, kind: str, part: str) -> Any:
     """
     import transformers
 
+    check_weights(folder)
     whole: Any = load_config(folder)
     config = whole if whole.model_type == "blip-2" else getattr(whole, part, whole)
     if hasattr(whole, "projection_dim"):

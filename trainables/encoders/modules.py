@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
-from trainables.errors import DataError, UserError
+from trainables.errors import DataError
 from trainables.spec import POOLING_MODES, Pooling
 
 T = TypeVar("T")
@@ -54,7 +54,10 @@ ENCODERS = {
 }
 """Model types of which only the encoder is loaded, to its class of transformers."""
 
-OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "xmod", "mpnet"}
+OFFSET_POSITIONS = {
+    "camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet",
+    "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
 """Model types whose positions start after the padding id, which costs their tables two rows."""
 
 WITHOUT_EFFECT = {
@@ -169,15 +172,17 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     """`config.json` of a checkpoint's transformer.
 
     Raises:
-        UserError: The folder lacks it.
-        DataError: It cannot be read.
+        DataError: The folder lacks it, or it cannot be read.
     """
     file = transformer_folder(folder) / "config.json"
     config = read_object(file)
     if not get(file, config, "model_type", str, ""):
-        raise UserError(
+        raise DataError(
             f"encoder {name!r}: {folder} has no config.json with a model_type; "
-            "give the folder of a Hugging Face checkpoint (config.json, weights, tokenizer)"
+            "give the folder of a Hugging Face checkpoint (config.json, weights, tokenizer)",
+            file,
+            None,
+            "model_type",
         )
     return config
 
@@ -251,6 +256,11 @@ def check_weights(folder: Path) -> None:
         raise _refused(
             config, "quantization_config", f"quantised weights are not supported. {ANOTHER}"
         )
+    for key in ("attn_implementation", "_attn_implementation"):
+        if "/" in str(content.get(key)):
+            raise _refused(
+                config, key, f"{content[key]!r} is code from the hub, which is not run. {ANOTHER}"
+            )
     if weights := get(config, content, "transformers_weights", str, ""):
         _inside(config, "transformers_weights", weights)
     for index in (inside / name for name in INDICES):
@@ -299,6 +309,8 @@ def positions(file: Path, config: Mapping[str, Any]) -> int | None:
         config: Of the transformer.
     """
     declared, kind = declared_positions(file, config), config["model_type"]
+    if kind == "M-CLIP":  # whose file does not say
+        return 512
     relative = any("rope" in key or "rotary" in key for key in config) or kind == "llama"
     relative |= config.get("position_embedding_type") == "rotary"
     if declared is None or relative or config.get("position_biased_input") is False:

@@ -162,6 +162,8 @@ BROKEN: list[tuple[str, dict[str, Any], str | None]] = [
     ("tokenizer_config.json", {"fast_tokenizer_files": ["../tokenizer.4.0.json"]},
      "fast_tokenizer_files"),
     ("config.json", {"model_type": 3}, "model_type"),
+    ("config.json", {"model_type": None}, "model_type"),
+    ("config.json", {"attn_implementation": "nobody/kernel"}, "attn_implementation"),
     ("config.json", {"max_position_embeddings": "40"}, "max_position_embeddings"),
     ("config.json", {"quantization_config": {"bits": 4}}, "quantization_config"),
     ("config.json", {"transformers_weights": "../other.safetensors"}, "transformers_weights"),
@@ -314,6 +316,8 @@ def test_no_more_tokens_than_there_are_positions(role: str, folder: Path) -> Non
     write(folder / "encoder.json", {key: POSITIONS + 1})
     error = refused(lambda: encoder_ref(folder))
     assert (error.file, error.key) == (str(folder / "encoder.json"), key)
+    with pytest.raises(UserError):
+        reference("embedded/small", "synthetic", {key: 5000})
     with pytest.raises(UserError):
         absent("FacebookAI/xlm-roberta-base", {key: 513})
     assert getattr(absent("FacebookAI/xlm-roberta-base", {key: 512}), key) == 512
