@@ -105,7 +105,8 @@ class Layout:
     Attributes:
         transformer: Where `config.json`, weights and tokenizer are.
         pooling: How token vectors become one; None where no file says.
-        include_prompt: Whether the tokens of a prompt are pooled too.
+        pools_no_prompt: The file that leaves the tokens of a prompt out of pooling; None where they
+            are pooled too.
         layers: What follows pooling; the last normalisation is left out, every vector gets one.
         prompts: By their names, none of them null.
         dimensions: Numbers of a vector that stay, the first ones; None for all.
@@ -116,7 +117,7 @@ class Layout:
 
     transformer: Path
     pooling: Pooling | None = None
-    include_prompt: bool = True
+    pools_no_prompt: Path | None = None
     layers: tuple[Layer, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
     dimensions: int | None = None
@@ -144,7 +145,7 @@ def read_layout(folder: Path) -> Layout:
         )
     (_, transformer), (_, pooling), *after = modules
     layers = [_layer(kind, path) for kind, path in after]
-    modes, include_prompt = _pooling(pooling / "config.json")
+    modes, pools_no_prompt = _pooling(pooling / "config.json")
     prompts, dimensions = _settings(folder / SETTINGS, kinds[-1] == "Normalize")
     limits, lower_case, tokenizer = _transformer_settings(transformer)
     if layers and layers[-1].kind == "Normalize":
@@ -152,7 +153,7 @@ def read_layout(folder: Path) -> Layout:
     return Layout(
         transformer,
         modes,
-        include_prompt,
+        pools_no_prompt,
         tuple(layers),
         prompts,
         dimensions,
@@ -462,8 +463,8 @@ def _size(file: Path, config: Mapping[str, Any], key: str) -> int:
     return size
 
 
-def _pooling(file: Path) -> tuple[Pooling, bool]:
-    """Modes joined by `+`, and whether the tokens of a prompt are pooled."""
+def _pooling(file: Path) -> tuple[Pooling, Path | None]:
+    """Modes joined by `+`, and the file again if it leaves the tokens of a prompt out."""
     config = read_object(file)
     if not config:
         raise _refused(file, None, "is missing; restore the file")
@@ -479,7 +480,8 @@ def _pooling(file: Path) -> tuple[Pooling, bool]:
     if not all(mode in POOLING_MODES for mode in modes):
         allowed = ", ".join(LEGACY_POOLING.values())
         raise _wrong(file, "pooling_mode", said, f"{allowed}, or a list of them")
-    return "+".join(modes), get(file, config, "include_prompt", bool, True)
+    whole = get(file, config, "include_prompt", bool, True)
+    return "+".join(modes), None if whole else file
 
 
 def _settings(file: Path, normalised: bool) -> tuple[dict[str, str], int | None]:

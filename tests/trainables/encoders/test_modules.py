@@ -124,8 +124,10 @@ def test_an_explicit_empty_prompt_replaces_that_of_the_family(folder: Path) -> N
     file = folder / "config_sentence_transformers.json"
     write(file, {})
     assert encoder_ref(folder, "multilingual-e5-tiny").query_prefix == "query: "
-    write(file, {"prompts": {"query": "", "document": ""}})
-    assert encoder_ref(folder, "multilingual-e5-tiny").query_prefix == ""
+    for prompts in ({"query": "", "document": ""}, {"other": "o "}):
+        write(file, {"prompts": prompts})
+        ref = encoder_ref(folder, "multilingual-e5-tiny")
+        assert (ref.query_prefix, ref.passage_prefix) == ("", "")
 
 
 BROKEN: list[tuple[str, dict[str, Any], str | None]] = [
