@@ -414,7 +414,8 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
 def _inside(file: Path, key: str, path: object) -> str:
     """A path of a file, which must lead to what the digest of the folder covers."""
     windows = PureWindowsPath(path if isinstance(path, str) else "..")
-    if windows.anchor or ".." in windows.parts or IGNORED.search(str(path)) or "\0" in str(path):
+    plain = "" if str(windows) == "." else windows.as_posix()  # where `./x` is `x`
+    if windows.anchor or ".." in windows.parts or "\0" in plain or IGNORED.search(plain):
         raise _refused(
             file, key, f"{path!r} leads out of the folder, from which nothing is read. {ANOTHER}"
         )
