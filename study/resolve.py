@@ -17,6 +17,7 @@ from study.subsets import nested
 from trainables.data import catalog
 from trainables.data.overlap import shared_questions
 from trainables.encoders import catalog as encoders
+from trainables.encoders.embedded import is_embedded
 from trainables.errors import DataError, UserError
 from trainables.spec import DataRef, EncoderRef, Spec, build_spec
 
@@ -97,7 +98,7 @@ class Resolver:
                 return encoders.reference(settings.encoder, tested, chosen)
             except UserError as error:
                 refused = isinstance(error, DataError)  # it is at hand
-                if refused or not self.tolerant or encoders.is_embedded(settings.encoder):
+                if refused or not self.tolerant or is_embedded(settings.encoder):
                     raise
                 self.missing[settings.encoder] = str(error)
                 return encoders.absent(settings.encoder, chosen), None

@@ -39,7 +39,8 @@ def architecture(kind: str, words: int, padding: int | None) -> Any:
     t5 = {"vocab_size": words, "pad_token_id": padding, "d_model": WIDTH, "d_ff": INNER, "d_kv": 8,
           "num_layers": LAYERS, "num_heads": HEADS, "decoder_start_token_id": padding}  # fmt: skip
     distil = {"vocab_size": words, "pad_token_id": padding, "dim": WIDTH, "n_layers": LAYERS,
-              "n_heads": HEADS, "hidden_dim": INNER, "max_position_embeddings": POSITIONS}  # fmt: skip
+              "n_heads": HEADS, "hidden_dim": INNER,
+              "max_position_embeddings": POSITIONS}  # fmt: skip
     offset = plain | {"max_position_embeddings": POSITIONS + 2}
     kinds: dict[str, tuple[str, dict[str, Any]]] = {
         "bert": ("Bert", plain),
@@ -186,7 +187,7 @@ def make(
     if settings is not None:
         write(folder / "config_sentence_transformers.json", settings)
     modules = [("Transformer", at), ("Pooling", "1_Pooling")]
-    write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": WIDTH} | pooling)
+    write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": WIDTH, **pooling})
     for number, (name, content, module) in enumerate(layers, start=2):
         path = f"{number}_{name}"
         modules.append((name, path))

@@ -189,7 +189,7 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 def size(place: Place) -> int:
     """Bytes of a file, or of all files of a folder."""
     if isinstance(place, Path):
-        files = place.rglob("*") if place.is_dir() else [place]
+        files = _walk(place, ()) if place.is_dir() else [place]
         return sum(file.stat().st_size for file in files if file.is_file())
     return int(sum(place.fs.du(place.path, total=False).values()))
 

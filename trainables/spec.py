@@ -8,7 +8,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trainables.canonical import REQUIRED, canonical, contradictions
 from trainables.errors import UserError
@@ -20,8 +20,14 @@ Sampling = Literal["X-X", "X-Y", "hybrid", "X-X-mixed", "X-Y-fixed", "row-hybrid
 POOLING_MODES = ("mean", "cls", "last", "max", "mean_sqrt_len_tokens", "weightedmean")
 """Called as in sentence-transformers, where `last` is `lasttoken`."""
 
-_MODE = f"({'|'.join(POOLING_MODES)})"
-Pooling = Annotated[str, Field(pattern=rf"^{_MODE}(\+{_MODE})*$")]
+
+def _known_modes(pooling: str) -> str:
+    if not all(mode in POOLING_MODES for mode in pooling.split("+")):
+        raise ValueError(f"allowed are {', '.join(POOLING_MODES)}, or several joined by +")
+    return pooling
+
+
+Pooling = Annotated[str, AfterValidator(_known_modes)]
 """One mode, or several whose vectors are joined, such as `cls+mean`."""
 
 CandidateText = Literal["sentence", "sentence+context"]

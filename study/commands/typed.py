@@ -8,7 +8,7 @@ from typing import Any
 
 from study.spaces.schema import Space, Tier, load_space, parse_assignments, refuse_several
 from trainables.data import catalog
-from trainables.encoders import catalog as encoders
+from trainables.encoders.embedded import is_embedded
 from trainables.errors import UserError
 
 
@@ -69,5 +69,5 @@ def tier_of(tier: str | None, settings: Mapping[str, Any]) -> Tier:
     if tier is not None:
         raise UserError(f"--tier {tier}: choose demo or full")
     real = not catalog.is_embedded(settings.get("benchmark", "synthetic"))
-    real |= not encoders.is_embedded(settings.get("encoder", "embedded/small"))
+    real |= not is_embedded(settings.get("encoder", "embedded/small"))
     return "full" if real else "demo"

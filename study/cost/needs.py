@@ -9,7 +9,7 @@ from typing import Literal
 from study.plan import Plan
 from trainables.data import catalog
 from trainables.data.source import Hub
-from trainables.encoders.catalog import is_embedded
+from trainables.encoders.embedded import is_embedded
 from trainables.encoders.packaged import PACKAGED
 
 

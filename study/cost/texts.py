@@ -15,9 +15,8 @@ from study.cost.needs import found_in
 from study.cost.work import Lengths
 from trainables.data import catalog
 from trainables.data.corpus import Benchmark, TrainingSet
-from trainables.encoders.catalog import is_embedded
 from trainables.encoders.checkpoints import parts_of
-from trainables.encoders.embedded import build_embedded
+from trainables.encoders.embedded import build_embedded, is_embedded
 from trainables.encoders.formats import load_tokenizer
 from trainables.encoders.text import TextEncoder
 from trainables.spec import DataRef, EncoderRef

@@ -30,8 +30,8 @@ from study.cost.work import (
 from trainables.data import catalog
 from trainables.data.contamination import contamination
 from trainables.data.picture_training import open_rows
-from trainables.encoders.catalog import is_embedded
 from trainables.encoders.checkpoints import parts_of
+from trainables.encoders.embedded import is_embedded
 from trainables.encoders.families import SEEING
 from trainables.encoders.modules import load_config, read_config
 from trainables.encoders.shapes import COUNTED, Shape, shape_of

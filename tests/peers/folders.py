@@ -68,7 +68,7 @@ def adapter(folder: Path, beside: bool) -> Path:
     """An adapter as peft saves it, beside weights or instead of them."""
     make(folder)
     content = {"peft_type": "LORA", "base_model_name_or_path": "nobody/base", "r": 4,
-               "lora_alpha": 8, "target_modules": ["query"], "task_type": "FEATURE_EXTRACTION"}  # fmt: skip
+               "lora_alpha": 8, "target_modules": ["query"]}  # fmt: skip
     write(folder / "adapter_config.json", content)
     (folder / "model.safetensors").replace(folder / "adapter_model.safetensors")
     if beside:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 REFUSED = {
     "adapter beside weights": (
-        "adapter_config.json: which weights are meant is not said, and sentence-transformers itself "
-        "needs peft for it; merge_and_unload and save"
+        "adapter_config.json: which weights are meant is not said, and sentence-transformers "
+        "itself needs peft for it; merge_and_unload and save"
     ),
     "adapter instead of weights": (
         "its base model lies outside of the folder, where no digest covers it"
@@ -22,8 +22,8 @@ REFUSED = {
         "how many tokens are the prompt's is not known where tokens are cached and trained on"
     ),
     "passage prompt without document prompt": (
-        "encode_document is documented to take the prompt `passage`, and in version 6.2 takes none: "
-        "two readings, so the user says which (passage_prefix)"
+        "encode_document is documented to take the prompt `passage`, and in version 6.2 takes "
+        "none: two readings, so the user says which (passage_prefix)"
     ),
     "dense layer over tokens": "a multi-vector model, whose scores are not those of one vector",
     "recurrent module": "LSTM, CNN, word embeddings and their like are not transformers",

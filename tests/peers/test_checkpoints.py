@@ -27,7 +27,7 @@ TEXTS = [
     "a MAN is eating FOOD!",
     "The quick brown fox jumps over the lazy dog. " * 6,
     "Ein Mann isst Brot; die STRASSE heißt Straße, der Fluß endet im Meer.",
-    "Человек ЕСТ хлеб. Река впадает в море.",
+    "Человек ЕСТ хлеб. Река впадает в море.",  # noqa: RUF001
     "مرحبا بالعالم",
     "水は海に入る。",
     " ",

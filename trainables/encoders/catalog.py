@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any
 from trainables.data import catalog
 from trainables.encoders import embedded
 from trainables.encoders.checkpoints import JOINT, pair_digest, pair_ref, parts_of
+from trainables.encoders.embedded import is_embedded
 from trainables.encoders.families import named_defaults, sees
 from trainables.encoders.modules import UNBOUNDED, positions_for_text
+from trainables.encoders.shapes import known_shape
 from trainables.errors import UserError
 from trainables.spec import EncoderRef, Execution
 
 if TYPE_CHECKING:
     from trainables.encoders.text import TextEncoder
-
-
-def is_embedded(name: str) -> bool:
-    """Whether the encoder is one of the tiny ones that live in the embedded world."""
-    return name.startswith("embedded/")
 
 
 def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[EncoderRef, str | None]:
@@ -57,7 +54,10 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
             raise UserError(_blind(name, data, f"{example}, or {name}{JOINT}{example}"))
         ref = pair_ref(found, _label(name, found), overrides)
         folder = JOINT.join(str(part.resolve()) for part in found)
-    return EncoderRef.model_validate(ref.model_dump() | dict(overrides)), folder
+    ref = EncoderRef.model_validate(ref.model_dump() | dict(overrides))
+    if folder is None:
+        embedded.check_limits(ref)
+    return ref, folder
 
 
 def _label(name: str, found: Sequence[Path]) -> str:
@@ -77,8 +77,6 @@ def _blind(name: str, data: str, instead: str) -> str:
 
 def absent(name: str, overrides: Mapping[str, Any]) -> EncoderRef:
     """Name an encoder whose files are not at hand: its name decides what its files usually say."""
-    from trainables.encoders.shapes import known_shape  # which reads this module
-
     defaults = named_defaults(name)
     try:
         shape = known_shape(name)

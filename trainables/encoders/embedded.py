@@ -83,6 +83,11 @@ words of those with little fall into one and a half pieces on average."""
 MAX_QUERY_TOKENS = 48
 
 
+def is_embedded(name: str) -> bool:
+    """Whether the encoder is one of the tiny ones that live in the embedded world."""
+    return name.startswith("embedded/")
+
+
 def embedded_rung(name: str) -> Rung:
     """The size behind `embedded/small`, or of the text tower of `embedded/clip-small`.
 
@@ -142,6 +147,20 @@ def tokenizer_json(world: World) -> str:
     return str(tokenizer.to_str())
 
 
+def check_limits(ref: EncoderRef) -> None:
+    """Refuse limits of an embedded encoder above its table of positions.
+
+    Raises:
+        UserError: Such a limit.
+    """
+    most = embedded_rung(ref.name).tokens
+    if max(ref.max_query_tokens, ref.max_passage_tokens) > most:
+        raise UserError(
+            f"encoder {ref.name}: max_query_tokens {ref.max_query_tokens} and max_passage_tokens "
+            f"{ref.max_passage_tokens} may not exceed {most}; lower them"
+        )
+
+
 def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
     """Make an untrained encoder of `world`, which sees scenes if it is one of `PICTURED`.
 
@@ -167,11 +186,7 @@ def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
             f"encoder {ref.name}: in world {world.name} it now is {now.digest[:20]}, but the "
             f"study was planned with {ref.digest[:20]}; start a new study with another --name"
         )
-    if max(ref.max_query_tokens, ref.max_passage_tokens) > rung.tokens:
-        raise UserError(
-            f"encoder {ref.name}: max_query_tokens {ref.max_query_tokens} and max_passage_tokens "
-            f"{ref.max_passage_tokens} may not exceed {rung.tokens}; lower them"
-        )
+    check_limits(ref)
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=Tokenizer.from_str(tokenizer_json(world)),
         model_max_length=rung.tokens,

@@ -164,16 +164,21 @@ def family_defaults(
     family = _family(name)
     seeing = SEEING.get(config["model_type"])
     saved = layout.pooling is not None
-    known = seeing if seeing and not saved else family or (Family(()) if saved else _raw(config))
+    known = (
+        seeing
+        if seeing and not saved
+        else family or (Family(()) if saved else _raw(folder, config))
+    )
     limit = token_limit(layout, config, None if saved else known.tokens)
     own = {**_own(folder), **given}
     pooling = own.get("pooling", layout.pooling or known.pooling)
-    query = own.get("query_prefix", layout.prompts.get("query", known.query_prefix))
+    prompts = layout.prompts  # where a file has some, a family's count no more
+    query = own.get("query_prefix", prompts.get("query", "" if prompts else known.query_prefix))
     passage = own.get("passage_prefix")
     if passage is None:
-        passage = _passage_prefix(folder, layout, known)
-    if not layout.include_prompt and (query or passage):
-        file = folder / "modules.json"
+        passage = _passage_prefix(folder / SETTINGS, prompts, known)
+    if layout.pools_no_prompt is not None and (query or passage):
+        file = layout.pools_no_prompt
         raise DataError(
             f"{file}: pooling without the tokens of the prompt (include_prompt false) is not "
             f"supported where there is one ({query or passage!r}); choose another checkpoint, or "
@@ -210,10 +215,10 @@ def family_defaults(
     )
 
 
-def _raw(config: Mapping[str, Any]) -> Family:
+def _raw(folder: Path, config: Mapping[str, Any]) -> Family:
     """A language model never trained to retrieve; one that reads forward ends with what it read."""
-    architecture = str((config.get("architectures") or [""])[0])
-    forward = architecture.endswith("ForCausalLM") and config.get("is_causal", True)
+    names = get(folder / "config.json", config, "architectures", list, [])
+    forward = str(names[:1]).endswith("ForCausalLM']") and config.get("is_causal", True)
     return replace(RAW, pooling="last") if forward else RAW
 
 
@@ -227,22 +232,23 @@ def _own(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _passage_prefix(folder: Path, layout: Layout, known: Family) -> str:
+def _passage_prefix(file: Path, prompts: Mapping[str, str], known: Family) -> str:
     """The prompt of `encode_document`; other names for it are read by nobody."""
-    if "document" in layout.prompts:
-        return layout.prompts["document"]
+    if "document" in prompts:
+        return prompts["document"]
     for name in ("passage", "corpus"):
-        if layout.prompts.get(name, known.passage_prefix) != known.passage_prefix:
-            file = folder / SETTINGS
+        if name in prompts and prompts[name] == known.passage_prefix:
+            return known.passage_prefix
+        if prompts.get(name):
             raise DataError(
-                f"{file}: prompts has {name!r} ({layout.prompts[name]!r}) and no 'document'; "
+                f"{file}: prompts has {name!r} ({prompts[name]!r}) and no 'document'; "
                 "sentence-transformers documents it as the prompt of documents and does not use "
                 "it. Say which is meant: rename it to 'document', or set passage_prefix",
                 file,
                 None,
                 f"prompts.{name}",
             )
-    return known.passage_prefix
+    return "" if prompts else known.passage_prefix
 
 
 def named_defaults(name: str) -> Family:

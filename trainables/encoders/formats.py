@@ -22,6 +22,7 @@ from trainables.encoders.modules import (
     LEGACY_POOLING,
     Layout,
     brief,
+    check_weights,
     load_config,
     load_encoder_config,
     read_layout,
@@ -212,7 +213,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """Tensors by name.
 
     Raises:
-        UserError: There is no file of them.
+        DataError: There is no file of them.
     """
     from safetensors.torch import load_file
 
@@ -220,7 +221,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         return load_file(folder / "model.safetensors")
     path = folder / "pytorch_model.bin"
     if not path.is_file():
-        raise UserError(f"{folder}: no model.safetensors and no pytorch_model.bin; restore them")
+        raise DataError(
+            f"{folder}: no model.safetensors and no pytorch_model.bin; restore them", folder
+        )
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights
 
@@ -293,6 +296,7 @@ def load_part(folder: Path, kind: str, part: str) -> Any:
     """
     import transformers
 
+    check_weights(folder)
     whole: Any = load_config(folder)
     config = whole if whole.model_type == "blip-2" else getattr(whole, part, whole)
     if hasattr(whole, "projection_dim"):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
-from trainables.errors import DataError, UserError
+from trainables.errors import DataError
 from trainables.spec import POOLING_MODES, Pooling
 
 T = TypeVar("T")
@@ -54,7 +54,10 @@ ENCODERS = {
 }
 """Model types of which only the encoder is loaded, to its class of transformers."""
 
-OFFSET_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "xmod", "mpnet"}
+OFFSET_POSITIONS = {
+    "camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet",
+    "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
 """Model types whose positions start after the padding id, which costs their tables two rows."""
 
 WITHOUT_EFFECT = {
@@ -102,7 +105,8 @@ class Layout:
     Attributes:
         transformer: Where `config.json`, weights and tokenizer are.
         pooling: How token vectors become one; None where no file says.
-        include_prompt: Whether the tokens of a prompt are pooled too.
+        pools_no_prompt: The file that leaves the tokens of a prompt out of pooling; None where they
+            are pooled too.
         layers: What follows pooling; the last normalisation is left out, every vector gets one.
         prompts: By their names, none of them null.
         dimensions: Numbers of a vector that stay, the first ones; None for all.
@@ -113,7 +117,7 @@ class Layout:
 
     transformer: Path
     pooling: Pooling | None = None
-    include_prompt: bool = True
+    pools_no_prompt: Path | None = None
     layers: tuple[Layer, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
     dimensions: int | None = None
@@ -141,7 +145,7 @@ def read_layout(folder: Path) -> Layout:
         )
     (_, transformer), (_, pooling), *after = modules
     layers = [_layer(kind, path) for kind, path in after]
-    modes, include_prompt = _pooling(pooling / "config.json")
+    modes, pools_no_prompt = _pooling(pooling / "config.json")
     prompts, dimensions = _settings(folder / SETTINGS, kinds[-1] == "Normalize")
     limits, lower_case, tokenizer = _transformer_settings(transformer)
     if layers and layers[-1].kind == "Normalize":
@@ -149,7 +153,7 @@ def read_layout(folder: Path) -> Layout:
     return Layout(
         transformer,
         modes,
-        include_prompt,
+        pools_no_prompt,
         tuple(layers),
         prompts,
         dimensions,
@@ -169,15 +173,17 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     """`config.json` of a checkpoint's transformer.
 
     Raises:
-        UserError: The folder lacks it.
-        DataError: It cannot be read.
+        DataError: The folder lacks it, or it cannot be read.
     """
     file = transformer_folder(folder) / "config.json"
     config = read_object(file)
     if not get(file, config, "model_type", str, ""):
-        raise UserError(
+        raise DataError(
             f"encoder {name!r}: {folder} has no config.json with a model_type; "
-            "give the folder of a Hugging Face checkpoint (config.json, weights, tokenizer)"
+            "give the folder of a Hugging Face checkpoint (config.json, weights, tokenizer)",
+            file,
+            None,
+            "model_type",
         )
     return config
 
@@ -251,6 +257,11 @@ def check_weights(folder: Path) -> None:
         raise _refused(
             config, "quantization_config", f"quantised weights are not supported. {ANOTHER}"
         )
+    for key in ("attn_implementation", "_attn_implementation"):
+        if "/" in str(content.get(key)):
+            raise _refused(
+                config, key, f"{content[key]!r} is code from the hub, which is not run. {ANOTHER}"
+            )
     if weights := get(config, content, "transformers_weights", str, ""):
         _inside(config, "transformers_weights", weights)
     for index in (inside / name for name in INDICES):
@@ -299,6 +310,8 @@ def positions(file: Path, config: Mapping[str, Any]) -> int | None:
         config: Of the transformer.
     """
     declared, kind = declared_positions(file, config), config["model_type"]
+    if kind == "M-CLIP":  # whose file does not say
+        return 512
     relative = any("rope" in key or "rotary" in key for key in config) or kind == "llama"
     relative |= config.get("position_embedding_type") == "rotary"
     if declared is None or relative or config.get("position_biased_input") is False:
@@ -391,8 +404,7 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
             raise _refused(
                 file, "type", f"module {kind} is code of its own, which is not run. {ANOTHER}"
             )
-        name = entry.get("name", number)
-        if name in names:
+        if (name := get(file, entry, "name", str, str(number))) in names:
             raise _refused(file, "name", f"two modules are called {name!r}; restore the file")
         names.add(name)
         modules.append((kind.rsplit(".", 1)[-1], folder / _inside(file, "path", path)))
@@ -402,7 +414,8 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
 def _inside(file: Path, key: str, path: object) -> str:
     """A path of a file, which must lead to what the digest of the folder covers."""
     windows = PureWindowsPath(path if isinstance(path, str) else "..")
-    if windows.anchor or ".." in windows.parts or IGNORED.search(str(path)) or "\0" in str(path):
+    plain = "" if str(windows) == "." else windows.as_posix()  # where `./x` is `x`
+    if windows.anchor or ".." in windows.parts or "\0" in plain or IGNORED.search(plain):
         raise _refused(
             file, key, f"{path!r} leads out of the folder, from which nothing is read. {ANOTHER}"
         )
@@ -451,8 +464,8 @@ def _size(file: Path, config: Mapping[str, Any], key: str) -> int:
     return size
 
 
-def _pooling(file: Path) -> tuple[Pooling, bool]:
-    """Modes joined by `+`, and whether the tokens of a prompt are pooled."""
+def _pooling(file: Path) -> tuple[Pooling, Path | None]:
+    """Modes joined by `+`, and the file again if it leaves the tokens of a prompt out."""
     config = read_object(file)
     if not config:
         raise _refused(file, None, "is missing; restore the file")
@@ -468,7 +481,8 @@ def _pooling(file: Path) -> tuple[Pooling, bool]:
     if not all(mode in POOLING_MODES for mode in modes):
         allowed = ", ".join(LEGACY_POOLING.values())
         raise _wrong(file, "pooling_mode", said, f"{allowed}, or a list of them")
-    return "+".join(modes), get(file, config, "include_prompt", bool, True)
+    whole = get(file, config, "include_prompt", bool, True)
+    return "+".join(modes), None if whole else file
 
 
 def _settings(file: Path, normalised: bool) -> tuple[dict[str, str], int | None]:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.encoders.catalog import is_embedded
 from trainables.encoders.checkpoints import parts_of
-from trainables.encoders.embedded import SPECIAL_TOKENS, VOCABULARY, embedded_rung
+from trainables.encoders.embedded import SPECIAL_TOKENS, VOCABULARY, embedded_rung, is_embedded
 from trainables.encoders.families import SEEING
 from trainables.encoders.modules import load_config, read_config, read_layout
 from trainables.encoders.packaged import PACKAGED

@@ -336,7 +336,7 @@ class TextEncoder(nn.Module):
 
     def _check_known(self, rows: Tokens) -> None:
         """Refuse ids beyond the word embeddings, of a tokenizer that is not the model's."""
-        largest = max((int(row.max()) for row in rows if len(row)), default=0)
+        largest = int(np.concatenate([np.zeros(1, np.int32), *rows]).max())
         if self.words is not None and largest >= self.words:
             raise UserError(
                 f"encoder {self.ref.name!r}: its tokenizer gives the id {largest}, and the model "
