@@ -232,10 +232,10 @@ def _split(
     if part not in splits and len(splits) == 1 and role != "qrels":
         [part] = splits
     if part not in splits:
-        there = f"parts {', '.join(splits)}" if splits else f"languages {', '.join(known) or '-'}"
+        there = f"part {', '.join(splits)}" if splits else f"language {', '.join(known) or 'none'}"
         raise UserError(
             f"{request.name}: no {role} of language {language} and part {part} in "
-            f"{request.folder}; there are the {there}. {help_with(request.name)}"
+            f"{request.folder}; there is: {there}. {help_with(request.name)}"
         )
     found = splits[part]
     if missing := sorted({*range(found.expected)} - found.shards):
@@ -288,12 +288,11 @@ def _language(name: str, is_subset: bool, request: Request) -> str | None:
         UserError: It is not one language, and everything is asked for.
     """
     pair = _PAIR.fullmatch(name)
-    if pair is None or pair[1] == pair[2]:
-        try:
-            return None if name in _NO_LANGUAGE else bcp47(pair[1] if pair else name)
-        except UserError:
-            if not is_subset:
-                return None
+    halves = [_code(half) for half in pair.groups()] if pair else [_code(name)]
+    if None in halves and not is_subset:
+        return None
+    if None not in halves and len({*halves}) == 1:
+        return halves[0]
     if request.languages is None:
         raise UserError(
             f"{request.name}: {name} in {request.folder} is not one language (of a pair, which is "
@@ -301,6 +300,13 @@ def _language(name: str, is_subset: bool, request: Request) -> str | None:
             "meant with --set eval_languages=..., or write the data as jsonl (docs/data.md)"
         )
     return ""
+
+
+def _code(name: str) -> str | None:
+    try:
+        return None if name in _NO_LANGUAGE else bcp47(name)
+    except UserError:
+        return None
 
 
 def _only(request: Request) -> str:
