@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -260,6 +261,134 @@ def test_captions(rows: list[Row], data: st.DataObject) -> None:
             )
             for row in written
         ]
+
+
+@few
+@given(st.data())
+def test_broken_captions(data: st.DataObject) -> None:
+    row = {"id": "a", "image": "a.png", "captions": {"sw": "Paka."}}
+    with folder() as place:
+        path = place / "captions.jsonl"
+        write_lines(path, [row])
+        before = read_captions(Request("captions", place)).entries
+        line = data.draw(broken(row | {"id": "b", "image": "b.png"}, [*row]))
+        number = insert(path, line, data.draw(st.integers(0, 1)))
+        with pytest.raises(DataError) as caught:
+            read_captions(Request("captions", place))
+        assert (caught.value.file, caught.value.row) == (str(path), number)
+        skipped = Counter[str]()
+        assert read_captions(Request("captions", place, skipped=skipped)).entries == before
+        assert skipped == {"malformed rows of captions.jsonl": 1}
+
+
+# ---- published files of JSON lines
+
+
+@few
+@given(st.dictionaries(name, st.tuples(text, st.lists(text, min_size=1, max_size=3)),
+                       min_size=1, max_size=4), st.data())  # fmt: skip
+def test_belebele(passages: dict[str, tuple[str, list[str]]], data: st.DataObject) -> None:
+    rows = [
+        {"link": link, "question_number": number, "flores_passage": held, "question": asked}
+        for link, (held, several) in passages.items()
+        for number, asked in enumerate(several)
+    ]
+    with folder() as place:
+        (place / "swh_Latn.jsonl").write_bytes(data.draw(encoded(rows)))
+        found = load_benchmark("belebele", place)
+        assert [(query.id, query.text) for query in found.queries["sw"]] == [
+            (f"sw:{row['link']}#{row['question_number']}", row["question"]) for row in rows
+        ]
+        assert {candidate.id: candidate.text for candidate in found.corpus["sw"]} == {
+            f"sw:{link}": held for link, (held, _) in passages.items()
+        }
+
+
+@few
+@given(st.lists(st.tuples(text, text, st.none() | text), min_size=1, max_size=4), st.data())
+def test_afriqa(rows: list[tuple[str, str, str | None]], data: st.DataObject) -> None:
+    written = [
+        {"id": number, "question_lang": asked, "question_translated": english, "context": held}
+        for number, (asked, english, held) in enumerate(rows)
+    ]
+    there = [row for row in written if row["context"] is not None]
+    with folder() as place:
+        path = place / "gold_span_passages.afriqa.hau.en.dev.json"
+        path.write_bytes(data.draw(encoded([*written, written[0] | {"id": "z", "context": "c"}])))
+        found = load_benchmark("afriqa", place)
+        for language, key in (("ha", "question_lang"), ("en", "question_translated")):
+            asked_in = [query.text for query in found.queries[language]][:-1]
+            assert asked_in == [row[key] for row in there]
+        assert {candidate.text for candidate in found.corpus["en"]} == {
+            "c", *(row["context"] for row in there)
+        }  # fmt: skip
+        assert sum(found.dropped.values()) == len(written) - len(there)
+
+
+@few
+@given(st.lists(st.dictionaries(languages, st.tuples(text, st.lists(text, max_size=2)), min_size=1),
+                min_size=1, max_size=4), st.data())  # fmt: skip
+def test_mkqa(rows: list[dict[str, tuple[str, list[str]]]], data: st.DataObject) -> None:
+    written = [
+        {
+            "example_id": number,
+            "queries": {la: asked for la, (asked, _) in row.items()},
+            "answers": {
+                la: [{"text": t, "aliases": None} for t in a] for la, (_, a) in row.items()
+            },
+        }
+        for number, row in enumerate(rows)
+    ]
+    with folder() as place:
+        (place / "mkqa.jsonl").write_bytes(data.draw(encoded(written)))
+        found = load_benchmark("mkqa", place)
+        expected = {
+            (la, number): asked
+            for number, row in enumerate(rows)
+            for la, (asked, answers) in row.items()
+            if answers
+        }
+        assert {
+            (la, int(query.question)): query.text
+            for la, queries in found.queries.items()
+            for query in queries
+        } == expected
+        for la, corpus in found.corpus.items():
+            answers = (answer.strip() for row in rows if la in row for answer in row[la][1])
+            assert [candidate.text for candidate in corpus] == [*dict.fromkeys(answers)]
+
+
+PUBLISHED: dict[str, tuple[str, Row, Row]] = {
+    "belebele": (
+        "swh_Latn.jsonl",
+        {"link": "a", "question_number": 1, "flores_passage": "Hiki.", "question": "Nini?"},
+        {"link": "b"},
+    ),
+    "afriqa": (
+        "gold_span_passages.afriqa.hau.en.dev.json",
+        {"id": 1, "question_lang": "Me?", "question_translated": "What?"},
+        {"id": 2, "context": "This."},
+    ),
+    "mkqa": (
+        "mkqa.jsonl",
+        {"example_id": 1, "queries": {"sw": "Nini?"}, "answers": {"sw": [{"text": "Hiki"}]}},
+        {"example_id": 2},
+    ),
+}
+"""Source to the name of its file, a row, and what makes another row of it."""
+
+
+@few
+@given(st.sampled_from([*PUBLISHED]), st.data())
+def test_broken_rows_of_published_files(source: str, data: st.DataObject) -> None:
+    file, row, other = PUBLISHED[source]
+    with folder() as place:
+        path = place / file
+        write_lines(path, [{"context": "Hiki."} | row])
+        load = partial(load_benchmark, source, place)
+        before = load()
+        line = data.draw(broken({"context": "Hiki."} | row | other, [*row]))
+        named_or_left_out(path, insert(path, line, data.draw(st.integers(0, 1))), load, before)
 
 
 # ---- mteb, TREC, mMARCO
