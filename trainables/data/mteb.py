@@ -153,33 +153,33 @@ def _refuse_own_candidates(
 
 
 def _candidates(language: str, paths: Sequence[Path], request: Request) -> Iterator[Candidate]:
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def candidate(row: Mapping[str, Any]) -> Candidate:
         text = titled(row)
-        return Candidate(f"{language}:{_identity(row, seen)}", text)
+        return Candidate(f"{language}:{_identity(row, ids)}", text)
 
     for path in paths:
         yield from records(path, request.name, candidate, request.skipped)
 
 
 def _queries(language: str, paths: Sequence[Path], request: Request) -> Iterator[Query]:
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def query(row: Mapping[str, Any]) -> Query:
         text = text_of(row, "text")
         if row.get("instruction") is not None:
             text = f"{text} {text_of(row, 'instruction')}"
-        identity = f"{language}:{_identity(row, seen)}"
+        identity = f"{language}:{_identity(row, ids)}"
         return Query(identity, text, identity, identity)
 
     for path in paths:
         yield from records(path, request.name, query, request.skipped)
 
 
-def _identity(row: Mapping[str, Any], seen: set[str]) -> str:
+def _identity(row: Mapping[str, Any], ids: set[str]) -> str:
     key = "_id" if "_id" in row else "id"
-    return refuse_repeat(seen, identity_of(row, key), key)
+    return refuse_repeat(ids, identity_of(row, key), key)
 
 
 def _read_judgements(path: Path, judged: Judgements, request: Request) -> None:
@@ -237,18 +237,18 @@ def _split(
             f"{request.name}: no {role} of language {language} and part {part} in "
             f"{request.folder}; there is: {there}. {help_with(request.name)}"
         )
-    found = splits[part]
-    if missing := sorted({*range(found.expected)} - found.shards):
+    chosen = splits[part]
+    if missing := sorted({*range(chosen.expected)} - chosen.shards):
         raise UserError(
-            f"{request.name}: {found.paths[0].parent} lacks file {missing[0]} (from 0) of the "
-            f"{found.expected} of {role} {part}. {AGAIN}"
+            f"{request.name}: {chosen.paths[0].parent} lacks file {missing[0]} (from 0) of the "
+            f"{chosen.expected} of {role} {part}. {AGAIN}"
         )
-    return found
+    return chosen
 
 
 def _splits(request: Request) -> dict[tuple[str, str], dict[str, _Split]]:
     """Language and role to split to its files; those that name no split are one."""
-    found: dict[tuple[str, str], dict[str, _Split]] = {}
+    every: dict[tuple[str, str], dict[str, _Split]] = {}
     unlabelled: set[str] = set()
     for number, pattern in enumerate(PATTERNS):
         for path, groups in find(request.folder, pattern):
@@ -265,7 +265,7 @@ def _splits(request: Request) -> dict[tuple[str, str], dict[str, _Split]]:
                 language = _only(request)
             role, split = groups.get("role", "qrels"), groups.get("split", "all of it")
             place = (base, name or "", str(number), path.suffix)
-            known = found.setdefault((language, role), {}).setdefault(split, _Split(place))
+            known = every.setdefault((language, role), {}).setdefault(split, _Split(place))
             shard = int(groups.get("shard", groups.get("piece", "0")))
             if known.place != place or shard in known.shards:
                 raise UserError(
@@ -275,7 +275,7 @@ def _splits(request: Request) -> dict[tuple[str, str], dict[str, _Split]]:
             known.paths.append(path)
             known.shards.add(shard)
             known.expected = max(known.expected, int(groups.get("shards", "0")))
-    return found
+    return every
 
 
 def _language(name: str, is_subset: bool, request: Request) -> str | None:
