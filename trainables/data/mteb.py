@@ -211,7 +211,13 @@ def _files(request: Request) -> Files:
                     "choose a retrieval task, or move these files away to score it as one"
                 )
         chosen = {
-            role: _split(every.get((language, role), {}), language, role, known, request)
+            role: _split(
+                every.get((language, role), {}),
+                language,
+                role,
+                sorted(one for one, other in every if other == role),
+                request,
+            )
             for role in ROLES
         }
         if len({split.place[0] for split in chosen.values()}) > 1:
@@ -232,10 +238,12 @@ def _split(
     if part not in splits and len(splits) == 1 and role != "qrels":
         [part] = splits
     if part not in splits:
-        there = f"part {', '.join(splits)}" if splits else f"language {', '.join(known) or 'none'}"
+        there = (
+            f"of part {', '.join(splits)}" if splits else f"of {', '.join(known) or 'no language'}"
+        )
         raise UserError(
             f"{request.name}: no {role} of language {language} and part {part} in "
-            f"{request.folder}; there is: {there}. {help_with(request.name)}"
+            f"{request.folder}; there are {role} {there}. {help_with(request.name)}"
         )
     chosen = splits[part]
     if missing := sorted({*range(chosen.expected)} - chosen.shards):
