@@ -238,12 +238,11 @@ def _split(
     if part not in splits and len(splits) == 1 and role != "qrels":
         [part] = splits
     if part not in splits:
-        there = (
-            f"of part {', '.join(splits)}" if splits else f"of {', '.join(known) or 'no language'}"
-        )
+        there = ("parts", [*splits]) if splits else ("languages", known)
         raise UserError(
             f"{request.name}: no {role} of language {language} and part {part} in "
-            f"{request.folder}; there are {role} {there}. {help_with(request.name)}"
+            f"{request.folder} ({there[0]} there: {', '.join(there[1]) or 'none'}); "
+            f"{help_with(request.name)}"
         )
     chosen = splits[part]
     if missing := sorted({*range(chosen.expected)} - chosen.shards):
