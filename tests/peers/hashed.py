@@ -18,7 +18,7 @@ def _draw(text: str) -> NDArray[np.float64]:
 
 def vectors(texts: Sequence[str]) -> NDArray[np.float32]:
     """Texts with common words are alike; a share of the whole text's own keeps scores apart."""
-    found = [sum(map(_draw, text.split()), start=0.3 * _draw(f"whole {text}")) for text in texts]
-    matrix = np.stack(found)
+    sums = [sum(map(_draw, text.split()), start=0.3 * _draw(f"whole {text}")) for text in texts]
+    matrix = np.stack(sums)
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     return matrix.astype(np.float32)

@@ -63,10 +63,10 @@ def score(folder: str, split: str, subset: str | None) -> dict[str, Any]:
     """Scores of one subset, or why mteb gives none."""
     try:
         task = task_of(folder, split, subset)
-        found = task.evaluate(Encoder(), split, encode_kwargs={"show_progress_bar": False})
+        by_subset = task.evaluate(Encoder(), split, encode_kwargs={"show_progress_bar": False})
     except Exception as error:  # whatever it is, it is mteb's answer
         return {"error": f"{type(error).__name__}: {error}"[:300]}
-    [scores] = found.values()
+    [scores] = by_subset.values()
     return {name: scores[name] for name in SCORES}
 
 

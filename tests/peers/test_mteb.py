@@ -83,16 +83,16 @@ def data(name: str, candidates: int = 40, queries: int = 12, grades: Sequence[in
         return " ".join(draw.choices(words, k=length))
 
     corpus = [{"_id": f"d{n}", "title": text(2), "text": text(8)} for n in range(candidates)]
-    asked = [{"_id": f"q{n}", "text": text(4)} for n in range(queries)]
+    query_rows = [{"_id": f"q{n}", "text": text(4)} for n in range(queries)]
     qrels = [
-        {"query-id": query["_id"], "corpus-id": found["_id"], "score": draw.choice(grades)}
-        for query in asked
-        for found in draw.sample(corpus, draw.randint(1, 4))
+        {"query-id": query["_id"], "corpus-id": candidate["_id"], "score": draw.choice(grades)}
+        for query in query_rows
+        for candidate in draw.sample(corpus, draw.randint(1, 4))
     ]
     # every query has a relevant candidate
     for row in {row["query-id"]: row for row in qrels}.values():
         row["score"] = max(*grades, 1)
-    return Data(corpus, asked, qrels)
+    return Data(corpus, query_rows, qrels)
 
 
 def lines(rows: Sequence[Row], end: str = "\n") -> bytes:
@@ -482,8 +482,8 @@ def score_with_mteb(requests: Sequence[Row], place: Path) -> list[Row]:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    found: list[Row] = json.loads(written.read_text(encoding="utf-8"))
-    return found
+    scores: list[Row] = json.loads(written.read_text(encoding="utf-8"))
+    return scores
 
 
 @pytest.fixture(scope="module")
@@ -506,10 +506,10 @@ def scored(folders: Path) -> dict[str, Row]:
 def test_scores_are_those_of_mteb(case: Case, folders: Path, scored: dict[str, Row]) -> None:
     assert "error" not in scored[case.name], scored[case.name]["error"]
     benchmark = load(case, folders / case.name)
-    found = evaluate(benchmark, Hashed())
-    assert found.counts["ties/own"] == 0
+    evaluation = evaluate(benchmark, Hashed())
+    assert evaluation.counts["ties/own"] == 0
     theirs = {ours: scored[case.name][name] for ours, name in METRICS.items()}
-    assert {name: found.metrics[f"{name}/mono/{case.language}"] for name in METRICS} == (
+    assert {name: evaluation.metrics[f"{name}/mono/{case.language}"] for name in METRICS} == (
         pytest.approx(theirs, abs=1e-5)
     )
     assert len(set(theirs.values())) > 2, "scores that agree by being trivial"
@@ -525,10 +525,10 @@ def test_a_query_with_no_gain_above_zero_is_left_out_here_and_scored_zero_by_mte
     [theirs] = score_with_mteb(
         [{"folder": str(beir_folder), "split": "test", "subset": None}], tmp_path
     )
-    found = evaluate(load_benchmark("mteb", beir_folder, ["sw"]), Hashed())
-    assert found.counts["dropped/no relevant candidate"] == 3
+    evaluation = evaluate(load_benchmark("mteb", beir_folder, ["sw"]), Hashed())
+    assert evaluation.counts["dropped/no relevant candidate"] == 3
     for ours, name in METRICS.items():
-        mean = found.metrics[f"{ours}/mono/sw"] * 9 / 12
+        mean = evaluation.metrics[f"{ours}/mono/sw"] * 9 / 12
         assert mean == pytest.approx(theirs[name], abs=1e-5)
 
 

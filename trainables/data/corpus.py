@@ -106,11 +106,11 @@ class Benchmark:
 
         Each is ranked against its own judgements alone, as if the other's were not relevant.
         """
-        found = {}
+        counts = {}
         for language, queries in self.queries.items():
             times = Counter(query.text for query in queries)
-            found[language] = sum(count for count in times.values() if count > 1)
-        return found
+            counts[language] = sum(count for count in times.values() if count > 1)
+        return counts
 
     @property
     def languages(self) -> tuple[str, ...]:

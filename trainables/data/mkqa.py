@@ -120,6 +120,8 @@ def _rows(row: Mapping[str, Any], seen: set[str]) -> list[_Row]:
         return [(language, question, text_of(row, "question"), answers)]
     question = identity_of(row, "example_id")
     asked, answered = need(row, "queries", dict), need(row, "answers", dict)
+    if not asked:
+        raise BadRowError("'queries' has no language", "queries")
     if missing := sorted(asked.keys() - answered.keys()):
         raise BadRowError(f"'answers' lacks language {missing[0]!r}", "answers")
     texts = by_language(

@@ -110,12 +110,12 @@ def read_triples(path: Path, request: Request, limit: int | None = None) -> Trip
 
 def _texts(path: Path, wanted: set[str], request: Request) -> dict[str, str]:
     """Id to text of those wanted; the rest of a collection is read past."""
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def text(row: Mapping[str, str]) -> tuple[str, str] | None:
         if row["id"] not in wanted:
             return None
-        return refuse_repeat(seen, row["id"]), text_of(row, "text").strip()
+        return refuse_repeat(ids, row["id"]), text_of(row, "text").strip()
 
     rows = table(path, request.name, "id text", text, request.skipped)
     return dict(row for row in rows if row is not None)

@@ -153,33 +153,33 @@ def _refuse_own_candidates(
 
 
 def _candidates(language: str, paths: Sequence[Path], request: Request) -> Iterator[Candidate]:
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def candidate(row: Mapping[str, Any]) -> Candidate:
         text = titled(row)
-        return Candidate(f"{language}:{_identity(row, seen)}", text)
+        return Candidate(f"{language}:{_identity(row, ids)}", text)
 
     for path in paths:
         yield from records(path, request.name, candidate, request.skipped)
 
 
 def _queries(language: str, paths: Sequence[Path], request: Request) -> Iterator[Query]:
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def query(row: Mapping[str, Any]) -> Query:
         text = text_of(row, "text")
         if row.get("instruction") is not None:
             text = f"{text} {text_of(row, 'instruction')}"
-        identity = f"{language}:{_identity(row, seen)}"
+        identity = f"{language}:{_identity(row, ids)}"
         return Query(identity, text, identity, identity)
 
     for path in paths:
         yield from records(path, request.name, query, request.skipped)
 
 
-def _identity(row: Mapping[str, Any], seen: set[str]) -> str:
+def _identity(row: Mapping[str, Any], ids: set[str]) -> str:
     key = "_id" if "_id" in row else "id"
-    return refuse_repeat(seen, identity_of(row, key), key)
+    return refuse_repeat(ids, identity_of(row, key), key)
 
 
 def _read_judgements(path: Path, judged: Judgements, request: Request) -> None:
@@ -211,7 +211,13 @@ def _files(request: Request) -> Files:
                     "choose a retrieval task, or move these files away to score it as one"
                 )
         chosen = {
-            role: _split(every.get((language, role), {}), language, role, known, request)
+            role: _split(
+                every.get((language, role), {}),
+                language,
+                role,
+                sorted(one for one, other in every if other == role),
+                request,
+            )
             for role in ROLES
         }
         if len({split.place[0] for split in chosen.values()}) > 1:
@@ -232,23 +238,24 @@ def _split(
     if part not in splits and len(splits) == 1 and role != "qrels":
         [part] = splits
     if part not in splits:
-        there = f"parts {', '.join(splits)}" if splits else f"languages {', '.join(known) or '-'}"
+        there = ("parts", [*splits]) if splits else ("languages", known)
         raise UserError(
             f"{request.name}: no {role} of language {language} and part {part} in "
-            f"{request.folder}; there are the {there}. {help_with(request.name)}"
+            f"{request.folder} ({there[0]} there: {', '.join(there[1]) or 'none'}); "
+            f"{help_with(request.name)}"
         )
-    found = splits[part]
-    if missing := sorted({*range(found.expected)} - found.shards):
+    chosen = splits[part]
+    if missing := sorted({*range(chosen.expected)} - chosen.shards):
         raise UserError(
-            f"{request.name}: {found.paths[0].parent} lacks file {missing[0]} (from 0) of the "
-            f"{found.expected} of {role} {part}. {AGAIN}"
+            f"{request.name}: {chosen.paths[0].parent} lacks file {missing[0]} (from 0) of the "
+            f"{chosen.expected} of {role} {part}. {AGAIN}"
         )
-    return found
+    return chosen
 
 
 def _splits(request: Request) -> dict[tuple[str, str], dict[str, _Split]]:
     """Language and role to split to its files; those that name no split are one."""
-    found: dict[tuple[str, str], dict[str, _Split]] = {}
+    every: dict[tuple[str, str], dict[str, _Split]] = {}
     unlabelled: set[str] = set()
     for number, pattern in enumerate(PATTERNS):
         for path, groups in find(request.folder, pattern):
@@ -265,7 +272,7 @@ def _splits(request: Request) -> dict[tuple[str, str], dict[str, _Split]]:
                 language = _only(request)
             role, split = groups.get("role", "qrels"), groups.get("split", "all of it")
             place = (base, name or "", str(number), path.suffix)
-            known = found.setdefault((language, role), {}).setdefault(split, _Split(place))
+            known = every.setdefault((language, role), {}).setdefault(split, _Split(place))
             shard = int(groups.get("shard", groups.get("piece", "0")))
             if known.place != place or shard in known.shards:
                 raise UserError(
@@ -275,7 +282,7 @@ def _splits(request: Request) -> dict[tuple[str, str], dict[str, _Split]]:
             known.paths.append(path)
             known.shards.add(shard)
             known.expected = max(known.expected, int(groups.get("shards", "0")))
-    return found
+    return every
 
 
 def _language(name: str, is_subset: bool, request: Request) -> str | None:
@@ -288,12 +295,11 @@ def _language(name: str, is_subset: bool, request: Request) -> str | None:
         UserError: It is not one language, and everything is asked for.
     """
     pair = _PAIR.fullmatch(name)
-    if pair is None or pair[1] == pair[2]:
-        try:
-            return None if name in _NO_LANGUAGE else bcp47(pair[1] if pair else name)
-        except UserError:
-            if not is_subset:
-                return None
+    halves = [_code(half) for half in pair.groups()] if pair else [_code(name)]
+    if None in halves and not is_subset:
+        return None
+    if None not in halves and len({*halves}) == 1:
+        return halves[0]
     if request.languages is None:
         raise UserError(
             f"{request.name}: {name} in {request.folder} is not one language (of a pair, which is "
@@ -301,6 +307,13 @@ def _language(name: str, is_subset: bool, request: Request) -> str | None:
             "meant with --set eval_languages=..., or write the data as jsonl (docs/data.md)"
         )
     return ""
+
+
+def _code(name: str) -> str | None:
+    try:
+        return None if name in _NO_LANGUAGE else bcp47(name)
+    except UserError:
+        return None
 
 
 def _only(request: Request) -> str:

@@ -487,20 +487,20 @@ def by_language(
     Raises:
         BadRowError: A key names no language, or two name the same.
     """
-    found: dict[str, T] = {}
+    converted: dict[str, T] = {}
     names: dict[str, str] = {}
     for name in table:
         language = _language(name, key)
-        if language in found:
+        if language in converted:
             raise BadRowError(
                 f"{key!r} has {names[language]!r} and {name!r}, which are both {language}", key
             )
         names[language] = name
         try:
-            found[language] = convert(table, name)
+            converted[language] = convert(table, name)
         except BadRowError as error:
             raise BadRowError(str(error), key) from None
-    return found
+    return converted
 
 
 def refuse_repeat(seen: set[str], identity: str, key: str = "id") -> str:
@@ -579,11 +579,11 @@ def _parsed(text: str, otherwise: str) -> Any:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON; which value counts where a key comes twice, no standard says."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    table = dict(pairs)
+    if len(table) < len(pairs):
         [[key, _]] = Counter(key for key, _ in pairs).most_common(1)
         raise BadRowError(f"JSON with the key {key!r} twice in one object", key)
-    return found
+    return table
 
 
 def _object(line: bytes) -> Mapping[str, Any]:

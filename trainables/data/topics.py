@@ -261,12 +261,12 @@ def _article(gains: Mapping[str, float], language: str, identity: str) -> str:
 
 
 def _passages(language: str, paths: Sequence[Path], request: Request) -> Iterator[Candidate]:
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def candidate(row: Mapping[str, Any]) -> Candidate:
         key = "docid" if "docid" in row else "id"
         text = _passage_text(row)
-        return Candidate(f"{language}:{refuse_repeat(seen, identity_of(row, key), key)}", text)
+        return Candidate(f"{language}:{refuse_repeat(ids, identity_of(row, key), key)}", text)
 
     for path in paths:
         yield from records(path, request.name, candidate, request.skipped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,7 +36,7 @@ odd = st.sampled_from(
 text = texts | odd
 title = st.none() | st.just("") | text
 # NUL is no part of an id, and at the start of a file U+FEFF is a mark
-name = texts.filter(lambda found: "\0" not in found and "\ufeff" not in found)
+name = texts.filter(lambda loaded: "\0" not in loaded and "\ufeff" not in loaded)
 cell = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"], exclude_characters="\ufeff"),
     min_size=1,
@@ -79,8 +80,8 @@ def judged(draw: st.DrawFn) -> tuple[list[Row], list[Row], list[Row]]:
     ]
     pairs = st.tuples(st.sampled_from(queries), st.sampled_from(corpus))
     qrels = [
-        {"query": query["id"], "candidate": found["id"], "gain": draw(st.integers(-2, 3))}
-        for query, found in draw(
+        {"query": query["id"], "candidate": loaded["id"], "gain": draw(st.integers(-2, 3))}
+        for query, loaded in draw(
             st.lists(pairs, max_size=6, unique_by=lambda p: (str(p[0]["id"]), str(p[1]["id"])))
         )
     ]
@@ -92,12 +93,12 @@ def passage(row: Row) -> str:
 
 
 def relevant(qrels: Sequence[Row], prefix: Callable[[Row], str] = lambda row: "") -> Any:
-    found: dict[str, dict[str, float]] = {}
+    loaded: dict[str, dict[str, float]] = {}
     for row in qrels:
         if row["gain"] > 0:
-            gains = found.setdefault(f"{prefix(row)}{row['query']}", {})
+            gains = loaded.setdefault(f"{prefix(row)}{row['query']}", {})
             gains[f"{prefix(row)}{row['candidate']}"] = row["gain"]
-    return found
+    return loaded
 
 
 WRONG: tuple[Any, ...] = (None, 1.5, True, [], {}, "", " \u2003", "a\ud800")
@@ -134,11 +135,11 @@ def named_or_left_out(
     with pytest.raises(DataError) as caught:
         load()
     assert (caught.value.file, caught.value.row) == (str(path), row)
-    found = load(skip_malformed=True)
-    if isinstance(found, Benchmark):
-        assert found.dropped == {f"malformed rows of {path.name}": 1}
-        found = replace(found, dropped={})
-    assert found == before
+    loaded = load(skip_malformed=True)
+    if isinstance(loaded, Benchmark):
+        assert loaded.dropped == {f"malformed rows of {path.name}": 1}
+        loaded = replace(loaded, dropped={})
+    assert loaded == before
 
 
 # ---- one's own data
@@ -151,14 +152,16 @@ def test_jsonl(rows: tuple[list[Row], list[Row], list[Row]], data: st.DataObject
     with folder() as place:
         for file, written in zip(("queries", "corpus", "qrels"), rows, strict=True):
             (place / f"{file}.jsonl").write_bytes(data.draw(encoded(written)))
-        found = load_benchmark("jsonl", place)
-        asked = {q.id: (la, q.text, q.question) for la, all_ in found.queries.items() for q in all_}
-        assert asked == {
+        loaded = load_benchmark("jsonl", place)
+        as_read = {
+            q.id: (la, q.text, q.question) for la, all_ in loaded.queries.items() for q in all_
+        }
+        assert as_read == {
             str(q["id"]): (q["language"], q["text"], q["question"] or str(q["id"])) for q in queries
         }
-        held = {c.id: (la, c.text) for la, all_ in found.corpus.items() for c in all_}
+        held = {c.id: (la, c.text) for la, all_ in loaded.corpus.items() for c in all_}
         assert held == {str(c["id"]): (c["language"], passage(c)) for c in corpus}
-        assert found.qrels == relevant(qrels)
+        assert loaded.qrels == relevant(qrels)
 
 
 @few
@@ -202,13 +205,13 @@ def test_training_rows(rows: list[Row], data: st.DataObject) -> None:
     with folder() as place:
         (place / "train.jsonl").write_bytes(data.draw(encoded(written)))
         shared = {la for row in rows for key in ("queries", "passages") for la in row[key]}
-        found = load_training("jsonl", place, sorted(shared), aligned=False)
+        loaded = load_training("jsonl", place, sorted(shared), aligned=False)
         for number, row in enumerate(rows):
-            assert found.golds[number] == (row["gold"] or str(number))
-            assert found.clusters[number] == row.get("article", str(number))
+            assert loaded.golds[number] == (row["gold"] or str(number))
+            assert loaded.clusters[number] == row.get("article", str(number))
             for language in shared:
-                assert found.queries[language][number] == row["queries"].get(language)
-                assert found.passages[language][number] == row["passages"].get(language)
+                assert loaded.queries[language][number] == row["queries"].get(language)
+                assert loaded.passages[language][number] == row["passages"].get(language)
         if any(lists for row in rows for lists in row.get("negatives", {}).values()):
             hard = load_training("jsonl", place, sorted(shared), aligned=False, negatives=True)
             for number, row in enumerate(rows):
@@ -262,6 +265,134 @@ def test_captions(rows: list[Row], data: st.DataObject) -> None:
         ]
 
 
+@few
+@given(st.data())
+def test_broken_captions(data: st.DataObject) -> None:
+    row = {"id": "a", "image": "a.png", "captions": {"sw": "Paka."}}
+    with folder() as place:
+        path = place / "captions.jsonl"
+        write_lines(path, [row])
+        before = read_captions(Request("captions", place)).entries
+        line = data.draw(broken(row | {"id": "b", "image": "b.png"}, [*row]))
+        number = insert(path, line, data.draw(st.integers(0, 1)))
+        with pytest.raises(DataError) as caught:
+            read_captions(Request("captions", place))
+        assert (caught.value.file, caught.value.row) == (str(path), number)
+        skipped = Counter[str]()
+        assert read_captions(Request("captions", place, skipped=skipped)).entries == before
+        assert skipped == {"malformed rows of captions.jsonl": 1}
+
+
+# ---- published files of JSON lines
+
+
+@few
+@given(st.dictionaries(name, st.tuples(text, st.lists(text, min_size=1, max_size=3)),
+                       min_size=1, max_size=4), st.data())  # fmt: skip
+def test_belebele(passages: dict[str, tuple[str, list[str]]], data: st.DataObject) -> None:
+    rows = [
+        {"link": link, "question_number": number, "flores_passage": held, "question": question}
+        for link, (held, several) in passages.items()
+        for number, question in enumerate(several)
+    ]
+    with folder() as place:
+        (place / "swh_Latn.jsonl").write_bytes(data.draw(encoded(rows)))
+        loaded = load_benchmark("belebele", place)
+        assert [(query.id, query.text) for query in loaded.queries["sw"]] == [
+            (f"sw:{row['link']}#{row['question_number']}", row["question"]) for row in rows
+        ]
+        assert {candidate.id: candidate.text for candidate in loaded.corpus["sw"]} == {
+            f"sw:{link}": held for link, (held, _) in passages.items()
+        }
+
+
+@few
+@given(st.lists(st.tuples(text, text, st.none() | text), min_size=1, max_size=4), st.data())
+def test_afriqa(rows: list[tuple[str, str, str | None]], data: st.DataObject) -> None:
+    written = [
+        {"id": number, "question_lang": question, "question_translated": english, "context": held}
+        for number, (question, english, held) in enumerate(rows)
+    ]
+    there = [row for row in written if row["context"] is not None]
+    with folder() as place:
+        path = place / "gold_span_passages.afriqa.hau.en.dev.json"
+        path.write_bytes(data.draw(encoded([*written, written[0] | {"id": "z", "context": "c"}])))
+        loaded = load_benchmark("afriqa", place)
+        for language, key in (("ha", "question_lang"), ("en", "question_translated")):
+            asked_in = [query.text for query in loaded.queries[language]][:-1]
+            assert asked_in == [row[key] for row in there]
+        assert {candidate.text for candidate in loaded.corpus["en"]} == {
+            "c", *(row["context"] for row in there)
+        }  # fmt: skip
+        assert sum(loaded.dropped.values()) == len(written) - len(there)
+
+
+@few
+@given(st.lists(st.dictionaries(languages, st.tuples(text, st.lists(text, max_size=2)), min_size=1),
+                min_size=1, max_size=4), st.data())  # fmt: skip
+def test_mkqa(rows: list[dict[str, tuple[str, list[str]]]], data: st.DataObject) -> None:
+    written = [
+        {
+            "example_id": number,
+            "queries": {la: question for la, (question, _) in row.items()},
+            "answers": {
+                la: [{"text": t, "aliases": None} for t in a] for la, (_, a) in row.items()
+            },
+        }
+        for number, row in enumerate(rows)
+    ]
+    with folder() as place:
+        (place / "mkqa.jsonl").write_bytes(data.draw(encoded(written)))
+        loaded = load_benchmark("mkqa", place)
+        expected = {
+            (la, number): question
+            for number, row in enumerate(rows)
+            for la, (question, answers) in row.items()
+            if answers
+        }
+        assert {
+            (la, int(query.question)): query.text
+            for la, queries in loaded.queries.items()
+            for query in queries
+        } == expected
+        for la, corpus in loaded.corpus.items():
+            answers = (answer.strip() for row in rows if la in row for answer in row[la][1])
+            assert [candidate.text for candidate in corpus] == [*dict.fromkeys(answers)]
+
+
+PUBLISHED: dict[str, tuple[str, Row, Row]] = {
+    "belebele": (
+        "swh_Latn.jsonl",
+        {"link": "a", "question_number": 1, "flores_passage": "Hiki.", "question": "Nini?"},
+        {"link": "b"},
+    ),
+    "afriqa": (
+        "gold_span_passages.afriqa.hau.en.dev.json",
+        {"id": 1, "question_lang": "Me?", "question_translated": "What?"},
+        {"id": 2, "context": "This."},
+    ),
+    "mkqa": (
+        "mkqa.jsonl",
+        {"example_id": 1, "queries": {"sw": "Nini?"}, "answers": {"sw": [{"text": "Hiki"}]}},
+        {"example_id": 2},
+    ),
+}
+"""Source to the name of its file, a row, and what makes another row of it."""
+
+
+@few
+@given(st.sampled_from([*PUBLISHED]), st.data())
+def test_broken_rows_of_published_files(source: str, data: st.DataObject) -> None:
+    file, row, other = PUBLISHED[source]
+    with folder() as place:
+        path = place / file
+        write_lines(path, [{"context": "Hiki."} | row])
+        load = partial(load_benchmark, source, place)
+        before = load()
+        line = data.draw(broken({"context": "Hiki."} | row | other, [*row]))
+        named_or_left_out(path, insert(path, line, data.draw(st.integers(0, 1))), load, before)
+
+
 # ---- mteb, TREC, mMARCO
 
 
@@ -300,14 +431,14 @@ def test_mteb(rows: tuple[list[Row], list[Row], list[Row]], hub: bool, data: st.
     queries, corpus, qrels = rows
     with folder() as place:
         write_mteb(place, rows, hub, data)
-        found = load_benchmark("mteb", place)
-        assert [(q.id, q.text) for q in found.queries["sw"]] == [
+        loaded = load_benchmark("mteb", place)
+        assert [(q.id, q.text) for q in loaded.queries["sw"]] == [
             (f"sw:{row['id']}", row["text"]) for row in queries
         ]
-        assert [(c.id, c.text) for c in found.corpus["sw"]] == [
+        assert [(c.id, c.text) for c in loaded.corpus["sw"]] == [
             (f"sw:{row['id']}", passage(row)) for row in corpus
         ]
-        assert found.qrels == relevant(qrels, lambda _: "sw:")
+        assert loaded.qrels == relevant(qrels, lambda _: "sw:")
 
 
 @few
@@ -346,14 +477,14 @@ def tabbed(rows: Sequence[Sequence[object]], end: str, mark: bool) -> bytes:
     st.data(),
 )
 def test_topics(
-    asked: list[tuple[str, str]],
+    topic_rows: list[tuple[str, str]],
     held: list[tuple[str, str, str | None]],
     end: str,
     mark: bool,
     data: st.DataObject,
 ) -> None:
     pairs = st.tuples(
-        st.sampled_from([i for i, _ in asked]), st.sampled_from([i for i, *_ in held])
+        st.sampled_from([i for i, _ in topic_rows]), st.sampled_from([i for i, *_ in held])
     )
     qrels = [
         (query, "Q0", candidate, data.draw(st.integers(-1, 3)))
@@ -361,21 +492,21 @@ def test_topics(
     ]
     with folder() as place:
         start = place / "topics.miracl-v1.0-sw-dev.tsv"
-        start.write_bytes(tabbed(asked, end, mark))
+        start.write_bytes(tabbed(topic_rows, end, mark))
         (place / "qrels.miracl-v1.0-sw-dev.tsv").write_bytes(tabbed(qrels, end, mark))
         inside = place / "miracl-corpus-v1.0-sw"
         inside.mkdir()
         rows = [{"docid": i, "text": t, "title": about} for i, t, about in held]
         (inside / "docs-0.jsonl").write_bytes(data.draw(encoded(rows)))
-        found = load_benchmark("miracl", place)
-        assert [(q.id, q.text) for q in found.queries["sw"]] == [
-            (f"sw:{i}", t.strip()) for i, t in asked
+        loaded = load_benchmark("miracl", place)
+        assert [(q.id, q.text) for q in loaded.queries["sw"]] == [
+            (f"sw:{i}", t.strip()) for i, t in topic_rows
         ]
-        assert [(c.id, c.text) for c in found.corpus["sw"]] == [
+        assert [(c.id, c.text) for c in loaded.corpus["sw"]] == [
             (f"sw:{row['docid']}", passage(row)) for row in rows
         ]
         judgements = [{"query": q, "candidate": c, "gain": gain} for q, _, c, gain in qrels]
-        assert found.qrels == relevant(judgements, lambda _: "sw:")
+        assert loaded.qrels == relevant(judgements, lambda _: "sw:")
 
 
 @few
@@ -431,13 +562,13 @@ def test_mmarco(lines: list[str], end: str, mark: bool) -> None:
         path.write_bytes(tabbed(triples, end, mark))
         for file in ("german_collection.tsv", "german_queries.train.tsv"):
             (place / file).write_bytes(tabbed(numbered, end, mark))
-        found = load_training("mmarco", place, negatives=True)
+        loaded = load_training("mmarco", place, negatives=True)
         stripped = [line.strip() for line in lines]
-        assert list(found.passages["de"]) == list(found.queries["de"]) == stripped
-        hard = [[(c.id, c.text) for c in some] for some in found.negatives["de"]]
+        assert list(loaded.passages["de"]) == list(loaded.queries["de"]) == stripped
+        hard = [[(c.id, c.text) for c in some] for some in loaded.negatives["de"]]
         assert hard == [[(str(n % last + 1), stripped[n % last])] for n, _ in numbered]
         row = insert(path, b"1\tx\t2", 1)
         with pytest.raises(DataError) as caught:
             load_training("mmarco", place)
         assert (caught.value.file, caught.value.row) == (str(path), row)
-        assert load_training("mmarco", place, skip_malformed=True, negatives=True) == found
+        assert load_training("mmarco", place, skip_malformed=True, negatives=True) == loaded

@@ -119,12 +119,12 @@ def test_a_malformed_row_of_ones_own_data_is_named_or_left_out(
         add(tmp_path / "train.jsonl", json.dumps(good).encode())
     path = tmp_path / f"{name}.jsonl"
     refused(path, row, key, lambda: load("jsonl", tmp_path, **more))
-    found = load("jsonl", tmp_path, skip_malformed=True, **more)
-    if isinstance(found, Benchmark):
-        assert found.dropped == {f"malformed rows of {name}.jsonl": 1}
-        assert found.qrels == {"q": {"c": 1.0}}
+    loaded = load("jsonl", tmp_path, skip_malformed=True, **more)
+    if isinstance(loaded, Benchmark):
+        assert loaded.dropped == {f"malformed rows of {name}.jsonl": 1}
+        assert loaded.qrels == {"q": {"c": 1.0}}
     else:
-        assert list(found.questions) == ["1", "g"]
+        assert list(loaded.questions) == ["1", "g"]
 
 
 @pytest.mark.parametrize(
@@ -152,9 +152,9 @@ def test_a_malformed_judgement_is_named_or_left_out_in_every_format(
     folder = write_mteb(tmp_path / "mteb", f"q\tc\t1\n{line}", corpus=further)
     path = folder / "qrels" / "test.tsv"
     refused(path, 3, key, lambda: load_benchmark("mteb", folder, ["sw"]))
-    found = load_benchmark("mteb", folder, ["sw"], skip_malformed=True)
-    assert found.dropped == {"malformed rows of test.tsv": 1}
-    assert found.qrels == {"sw:q": {"sw:c": 1.0}}
+    loaded = load_benchmark("mteb", folder, ["sw"], skip_malformed=True)
+    assert loaded.dropped == {"malformed rows of test.tsv": 1}
+    assert loaded.qrels == {"sw:q": {"sw:c": 1.0}}
     if key is None or line.startswith("query-id"):
         return
     query, candidate, gain = line.split("\t")
@@ -164,18 +164,18 @@ def test_a_malformed_judgement_is_named_or_left_out_in_every_format(
     add(passage, b'{"docid": "d", "title": "A", "text": "y"}')
     path = folder / "qrels.miracl-v1.0-sw-dev.tsv"
     refused(path, 2, key, lambda: load_benchmark("miracl", folder))
-    found = load_benchmark("miracl", folder, skip_malformed=True)
-    assert found.qrels == {"sw:1": {"sw:8#0": 1.0}}
-    assert found.dropped == {"malformed rows of qrels.miracl-v1.0-sw-dev.tsv": 1}
+    loaded = load_benchmark("miracl", folder, skip_malformed=True)
+    assert loaded.qrels == {"sw:1": {"sw:8#0": 1.0}}
+    assert loaded.dropped == {"malformed rows of qrels.miracl-v1.0-sw-dev.tsv": 1}
 
 
 def test_an_empty_candidate_goes_with_its_judgement(tmp_path: Path) -> None:
     empty = [{"_id": "e", "title": "", "text": " "}]
     folder = write_mteb(tmp_path, "q\tc\t1\nq\te\t1", corpus=empty)
     refused(folder / "corpus.jsonl", 2, "text", lambda: load_benchmark("mteb", folder, ["sw"]))
-    found = load_benchmark("mteb", folder, ["sw"], skip_malformed=True)
-    assert found.qrels == {"sw:q": {"sw:c": 1.0}}
-    assert found.dropped == {"malformed rows of corpus.jsonl": 1, "malformed rows of test.tsv": 1}
+    loaded = load_benchmark("mteb", folder, ["sw"], skip_malformed=True)
+    assert loaded.qrels == {"sw:q": {"sw:c": 1.0}}
+    assert loaded.dropped == {"malformed rows of corpus.jsonl": 1, "malformed rows of test.tsv": 1}
 
 
 def test_gains_of_zero_and_less_are_those_of_unjudged_candidates(tmp_path: Path) -> None:
@@ -200,11 +200,11 @@ def test_null_is_not_there(tmp_path: Path) -> None:
             TRAINED | zero | {"id": "3"},
         ],
     )
-    found = load_benchmark("jsonl", tmp_path)
-    asked = [(query.question, query.cluster) for query in found.queries["sw"]]
-    assert asked == [("q", "q"), ("r", "r"), ("0", "0")]
-    assert [candidate.text for candidate in found.corpus["sw"]] == ["Hiki.", "Hiki."]
-    assert found.qrels["r"] == {"d": 1.0}
+    loaded = load_benchmark("jsonl", tmp_path)
+    questions = [(query.question, query.cluster) for query in loaded.queries["sw"]]
+    assert questions == [("q", "q"), ("r", "r"), ("0", "0")]
+    assert [candidate.text for candidate in loaded.corpus["sw"]] == ["Hiki.", "Hiki."]
+    assert loaded.qrels["r"] == {"d": 1.0}
     rows = load_training("jsonl", tmp_path)
     assert (list(rows.golds), list(rows.clusters)) == (["1", "2", "0"], ["1", "2", "0"])
     assert rows.languages == ("sw",)
@@ -272,9 +272,9 @@ def test_a_long_line_is_a_malformed_row(tmp_path: Path, monkeypatch: pytest.Monk
     add(path, json.dumps(CANDIDATE | {"id": "d", "text": "x" * 1000}).encode())
     add(path, json.dumps(CANDIDATE | {"id": "e", "text": "y" * (200 - 46)}).encode())
     refused(path, 2, None, lambda: load_benchmark("jsonl", tmp_path))
-    found = load_benchmark("jsonl", tmp_path, skip_malformed=True)
-    assert [candidate.id for candidate in found.corpus["sw"]] == ["c", "e"]
-    assert found.dropped == {"malformed rows of corpus.jsonl": 1}
+    loaded = load_benchmark("jsonl", tmp_path, skip_malformed=True)
+    assert [candidate.id for candidate in loaded.corpus["sw"]] == ["c", "e"]
+    assert loaded.dropped == {"malformed rows of corpus.jsonl": 1}
 
 
 @pytest.mark.parametrize(
@@ -352,8 +352,8 @@ def test_a_text_that_is_not_utf_8_is_a_row_of_its_table(tmp_path: Path) -> None:
     )
     write_table(path, pyarrow.table({"_id": ids, "text": broken}))
     refused(path, 2, None, lambda: load_benchmark("mteb", tmp_path))
-    found = load_benchmark("mteb", tmp_path, skip_malformed=True)
-    assert [candidate.text for candidate in found.corpus["sw"]] == ["a"]
+    loaded = load_benchmark("mteb", tmp_path, skip_malformed=True)
+    assert [candidate.text for candidate in loaded.corpus["sw"]] == ["a"]
 
 
 # ---- folders
@@ -392,9 +392,9 @@ def mteb_languages(folder: Path, *names: str, deep: str = "") -> Path:
 @pytest.mark.parametrize("deep", ["", "a/b"])
 def test_mteb_folders_are_languages(tmp_path: Path, deep: str) -> None:
     mteb_languages(tmp_path, "sw", "yo", "zh-Hant", deep=deep)
-    found = load_benchmark("mteb", tmp_path)
-    assert found.languages == ("sw", "yo", "zh-Hant")
-    assert [candidate.id for candidate in found.corpus["yo"]] == ["yo:c", "yo:only yo"]
+    loaded = load_benchmark("mteb", tmp_path)
+    assert loaded.languages == ("sw", "yo", "zh-Hant")
+    assert [candidate.id for candidate in loaded.corpus["yo"]] == ["yo:c", "yo:only yo"]
     one = load_benchmark("mteb", tmp_path, ["sw"])
     assert (one.languages, len(one.corpus["sw"])) == (("sw",), 2)
     assert reference("mteb", tmp_path, ["sw"]).digest != reference("mteb", tmp_path, ["yo"]).digest
@@ -476,7 +476,7 @@ def test_passages_are_made_as_mteb_makes_them(tmp_path: Path) -> None:
         [CANDIDATE | text | {key: f"p{number}"} for number, text in enumerate(texts)]
         for key in ("id", "_id", "docid")
     )
-    found = [
+    loaded = [
         load_benchmark("jsonl", write_jsonl(tmp_path / "own", corpus=own)),
         load_benchmark("mteb", write_mteb(tmp_path / "mteb", corpus=shape), ["sw"]),
     ]
@@ -484,14 +484,14 @@ def test_passages_are_made_as_mteb_makes_them(tmp_path: Path) -> None:
     for passage in passages:
         path = folder / "miracl-corpus-v1.0-sw" / "docs-0.jsonl"
         add(path, json.dumps(passage).encode())
-    found.append(load_benchmark("miracl", folder))
-    for benchmark in found:
+    loaded.append(load_benchmark("miracl", folder))
+    for benchmark in loaded:
         assert [candidate.text for candidate in benchmark.corpus["sw"]][1:] == expected
 
 
 def test_equal_questions_are_counted_and_not_merged(tmp_path: Path) -> None:
     again = [QUERY | {"id": "r"}, QUERY | {"id": "s", "text": "Wapi?"}]
     english = [QUERY | {"id": "t", "language": "en"}]
-    found = load_benchmark("jsonl", write_jsonl(tmp_path, queries=[*again, *english]))
-    assert found.repeated == {"en": 0, "sw": 2}
-    assert len(found.queries["sw"]) == 3
+    loaded = load_benchmark("jsonl", write_jsonl(tmp_path, queries=[*again, *english]))
+    assert loaded.repeated == {"en": 0, "sw": 2}
+    assert len(loaded.queries["sw"]) == 3
