@@ -12,6 +12,7 @@ from typing import Any
 from study.spaces.schema import Settings
 from study.subsets import nested
 from trainables.data import catalog
+from trainables.data.reading import AbsentLanguageError
 from trainables.encoders import catalog as encoders
 from trainables.errors import UserError
 from trainables.spec import DataRef, EncoderRef, Spec, build_spec
@@ -174,7 +175,8 @@ class Resolver:
                     convert_offsets=bool(settings.convert_offsets),
                 )
             except UserError as error:
-                if not self.tolerant:
+                asked = isinstance(error, AbsentLanguageError) and languages is not None
+                if asked or not self.tolerant:
                     raise
                 self.missing[name] = str(error)
                 try:
