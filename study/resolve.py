@@ -16,6 +16,7 @@ from study.spaces.schema import Settings
 from study.subsets import nested
 from trainables.data import catalog
 from trainables.data.overlap import shared_questions
+from trainables.data.reading import AbsentLanguageError
 from trainables.encoders import catalog as encoders
 from trainables.encoders.embedded import is_embedded
 from trainables.errors import DataError, UserError
@@ -219,7 +220,8 @@ class Resolver:
                     convert_offsets=bool(settings.convert_offsets),
                 )
             except UserError as error:
-                if not self.tolerant:
+                asked = isinstance(error, AbsentLanguageError) and languages is not None
+                if asked or not self.tolerant:
                     raise
                 self.missing[name] = str(error)
                 try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.albums import Album, Entry
+from trainables.data.languages import is_language
 from trainables.data.reading import (
     BadRowError,
     choose,
@@ -128,7 +129,8 @@ def _pictures(request: Request) -> dict[Points, Path]:
 
 def _names(request: Request) -> tuple[dict[str, dict[Points, str]], dict[str, Path]]:
     """Language to names, English among them, and the files that they come from."""
-    found = one_each(find(request.folder, NAMES), request.name)
+    folders = find(request.folder, NAMES)  # CLDR's root is of no language
+    found = one_each((each for each in folders if is_language(each[1]["language"])), request.name)
     wanted = tuple(sorted({*(request.languages or found), "en"})) if found else request.languages
     files = choose(found, wanted, request.name, request.folder, "annotations.json")
     return {la: _read(path, request) for la, path in files.items()}, dict(files)

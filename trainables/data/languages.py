@@ -85,9 +85,12 @@ def base_language(code: str) -> str:
     """The language of a BCP 47 tag, whatever its script or region: `zh` of `zh-Hans` and `zh-HK`.
 
     Latin script where another is usual (`hi-Latn`) is a case of its own: who reads one of the two
-    need not read the other.
+    need not read the other. What is no tag, such as `image`, is its own.
     """
-    tag = langcodes.get(code, normalize=False)
+    try:
+        tag = langcodes.get(code, normalize=False)
+    except ValueError:
+        return code
     language = str(tag.language)
     romanised = tag.script == "Latn" and _usual_script(language) != "Latn"
     return code if romanised else language

@@ -84,11 +84,13 @@ class AbsentLanguageError(DataError):
         """Say of which languages a source, as it lies in a folder, has no `what`, and of which."""
         self._arguments = name, what, missing, present, folder
         self.present = tuple(sorted(present))
-        what = what.replace("<language>", min(missing))
+        [first, *others] = map(repr, sorted(missing))
+        what = what if others else what.replace("<language>", first.strip("'"))
+        languages = f"languages {', '.join([first, *others])}" if others else f"language {first}"
         super().__init__(
-            f"{name}: no {what} of language {', '.join(map(repr, sorted(missing)))} in {folder}; "
-            f"there is {', '.join(self.present)}. Add the files ({help_with(name)}), or choose "
-            f"among these with --set eval_languages={','.join(self.present)}",
+            f"{name}: no {what} of {languages} in {folder}; there is {', '.join(self.present)}. "
+            f"Add the files ({help_with(name)}), or choose among these with --set "
+            f"eval_languages={','.join(self.present)} (to train, languages=...)",
             folder,
             None,
             "language",

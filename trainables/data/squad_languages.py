@@ -85,8 +85,10 @@ def language_files(folder: Path, name: str) -> Places:
         code = stem.removeprefix("xquad.") if name == "xquad" else stem
         if ending in ("", ".gz") and is_language(code):
             found.append((path, {"language": code}))
-    for path in sorted(folder.glob("xquad.*/*validation*.parquet")) if name == "xquad" else ():
-        found.append((path, {"language": path.parent.name.removeprefix("xquad.")}))
+    # XTREME's copy on the hub has capitals
+    tables = "[Xx][Qq]u[Aa][Dd].*/*validation*.parquet"
+    for path in sorted(folder.glob(tables)) if name == "xquad" else ():
+        found.append((path, {"language": path.parent.name.partition(".")[2]}))
     return one_source_each(found, name)
 
 

@@ -102,7 +102,14 @@ def test_belebele_has_a_tag_for_each_of_its_variants() -> None:
 
 
 def test_the_language_of_a_tag() -> None:
-    bases = {"zh-Hant": "zh", "pt-BR": "pt", "sr-Cyrl": "sr", "arz": "arz", "en": "en"}
+    bases = {
+        "image": "image",
+        "zh-Hant": "zh",
+        "pt-BR": "pt",
+        "sr-Cyrl": "sr",
+        "arz": "arz",
+        "en": "en",
+    }
     romanised = {tag: tag for tag in ("hi-Latn", "sr-Latn", "ar-Latn")}
     for tag, base in (bases | romanised).items():
         assert base_language(tag) == base

@@ -100,7 +100,7 @@ def test_xquad_by_the_names_of_its_authors_of_the_hub_and_by_language(tmp_path: 
         rows = rows_of(language)
         write(tmp_path / "own" / f"{language}.json", rows)
         write(tmp_path / "authors" / f"xquad.{language}.json", rows)
-        shards = tmp_path / "hub" / f"xquad.{language}"
+        shards = tmp_path / "hub" / ("xquad.en" if language == "en" else "XQuAD.ro")
         write(shards / "validation-00000-of-00002.parquet", rows[:1])
         write(shards / "validation-00001-of-00002.parquet", rows[1:])
     own, authors, hub = (
