@@ -158,7 +158,9 @@ class Estimator:
         first = parts_of(folder)[0]
         if read_config(first, str(first))["model_type"] in APART:
             return replace(shape, kind="bert").config()
-        config: Any = AutoConfig.from_pretrained(first, local_files_only=True)
+        config: Any = AutoConfig.from_pretrained(
+            first, local_files_only=True, trust_remote_code=False
+        )
         text: PretrainedConfig = getattr(config, "text_config", config)
         return text
 
