@@ -60,6 +60,12 @@ def _quoted(word: str) -> str:
     return f"$'{''.join(whole)}'"
 
 
+def escape_what_is_lacking(stream: object) -> None:
+    """Let a stream write an escape for each character that its encoding lacks."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+
+
 class PlainConsole(Console):
     """A console that shows text as it is written: no markup, no emoji codes, no highlighting.
 
@@ -70,9 +76,7 @@ class PlainConsole(Console):
     def __init__(self, file: IO[str] | None = None, *, stderr: bool = False, **more: Any) -> None:
         """Write to a file, standard error or standard output, whatever its encoding."""
         stream = file or (sys.stderr if stderr else sys.stdout)
-        if isinstance(stream, io.TextIOWrapper):
-            # a locale that lacks a character gets its escape
-            stream.reconfigure(errors="backslashreplace")
+        escape_what_is_lacking(stream)
         if not stream.isatty():
             more = {"width": FILE_WIDTH} | more
         super().__init__(

@@ -6,6 +6,9 @@ from study.answer.answer import Answer, Finding
 from study.answer.comparison import Comparison
 from trainables.evaluation.names import digits_of, lower_is_better
 
+CHECKED_CLUSTERS = 48
+"""Articles in the simulations of docs/statistics.md; with fewer, intervals were not checked."""
+
 FIXED = (
     "benchmark",
     "train",
@@ -36,6 +39,17 @@ def words(answer: Answer) -> list[str]:
         lines.append("No hypothesis was declared, so nothing is decided.")
     for finding in answer.findings:
         lines += finding_words(finding)
+    few = [
+        one.clusters
+        for finding in answer.findings
+        for one in finding.comparisons
+        if one.interval and one.clusters < CHECKED_CLUSTERS
+    ]
+    if few:
+        lines.append(
+            f"Intervals rest on as few as {min(few)} clusters of questions (articles, where they "
+            f"are known); they were checked with {CHECKED_CLUSTERS} (docs/statistics.md)."
+        )
     fixed = [f"{key}={answer.fixed[key]}" for key in FIXED if answer.fixed.get(key) is not None]
     lines.append(
         f"Held fixed: {', '.join([*fixed, 'and in a seed the questions and their order'])}."

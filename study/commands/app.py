@@ -22,7 +22,7 @@ from study.commands import (
     ui,
 )
 from study.commands.end import resume_command
-from study.shown import PlainConsole, decoded, marked
+from study.shown import PlainConsole, decoded, escape_what_is_lacking, marked
 from trainables.errors import UserError
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ def main(arguments: list[str]) -> int:
     """
     # Ten thousand trials are a million objects, none of them a cycle: look for those less often
     gc.set_threshold(100_000, 20, 20)
+    escape_what_is_lacking(sys.stdout)
     errors = PlainConsole(stderr=True, soft_wrap=True)
     if sys.platform not in ("linux", "darwin"):
         errors.print("This runs on Linux; on Windows use WSL2.", style="red")

@@ -64,7 +64,8 @@ def tell_end(driver: Driver, root: str) -> int:
                 f"{count_of(counts['failed'], 'trial')} failed:",
                 f" {typed(status)} says why; add --retry failed to run them again",
                 "red",
-            )
+            ),
+            soft_wrap=True,
         )
         return 1
     return 0

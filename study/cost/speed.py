@@ -130,7 +130,7 @@ def _encoder(shape: Shape, config: PretrainedConfig) -> TextEncoder:
     """A random encoder that reads token arrays; it has no tokenizer."""
     config.num_hidden_layers, config.vocab_size = shape.layers, shape.words
     with quiet(), torch.random.fork_rng(devices=[]):
-        model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        model = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     ref = EncoderRef(
         name="probe", digest="", pooling="mean", max_query_tokens=512, max_passage_tokens=512
     )

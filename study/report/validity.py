@@ -47,8 +47,8 @@ def reproduction(material: Material) -> Section:
     name, root = material.plan.name, material.root
     text = (
         "Every number comes from committed trials, whose files carry checksums. A trial is named "
-        "by the digest of its complete description, and this runs one again and compares every "
-        "number and rank:"
+        "by the digest of its complete description. This runs the first that has a result again "
+        "and compares every number and rank; any digest of the table below will do:"
     )
     study = ("python", "-m", "study")
     commands = "\n".join(

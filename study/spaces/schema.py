@@ -305,7 +305,7 @@ def load_space(name: str) -> Space:
         guess = f"did you mean {hint[0]}? " if hint else ""
         raise UserError(f"--space {name}: {guess}there is {', '.join(space_names())}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _Once(path.read_text(encoding="utf-8")).get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML: {error}") from None
     for text in _texts(content, set()):
@@ -321,6 +321,18 @@ def load_space(name: str) -> Space:
     for tier in space.tiers:
         _check(space, tier, str(path))
     return space
+
+
+class _Once(yaml.SafeLoader):
+    """Reads YAML in which no key is given twice: the last one would win, in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {repeated[0]!r} is given twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -377,7 +389,11 @@ def build_settings(values: dict[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {readable(error)}") from None
+        several = [key for key, value in values.items() if isinstance(value, list)]
+        wrong = {str(item["loc"][0]) for item in error.errors() if item["loc"]}
+        found = sorted(wrong.intersection(several))
+        hint = f"\nseveral values of {found[0]} are compared under search" if found else ""
+        raise UserError(f"{where}: {readable(error)}{hint}") from None
 
 
 def _unknown(key: str, where: str) -> str:

@@ -16,7 +16,7 @@ from study.cost.estimate import Estimate, estimate
 from study.cost.needs import needs
 from study.cost.rungs import rungs
 from study.cost.show import describe
-from study.cost.speed import assumed
+from study.cost.speed import assumed, measured
 from study.cost.trial import STEP_SECONDS, drawn, evaluations, step_seconds
 from study.cost.work import encoding, forward, trained, training_memory, training_step
 from study.plan import Plan
@@ -186,6 +186,13 @@ def test_the_cpus_rate_is_measured_and_the_estimate_is_said() -> None:
     assert "synthetic: tokenised" in text
     assert "data synthetic (train): made here" in text
     assert f"all {len(plan.specs)} trials" in text
+
+
+def test_a_rate_is_measured_where_there_is_nothing_to_encode() -> None:
+    shape = embedded_shape("embedded/small")
+    config = shape.config(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    speed = measured(shape, config, None, np.array([], dtype=np.int64), CPU)
+    assert speed.encode > 0
 
 
 def absent(plan: Plan, encoder: str) -> Plan:

@@ -231,6 +231,7 @@ def test_data_that_a_space_needs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([*words, "--tier", "full"]) == 1
     said = json.loads(capsys.readouterr().out)
     missing = [f for f in said["findings"] if f["check"] == "data" and f["state"] == "problem"]
-    assert any("checkpoint" in finding["says"] for finding in missing)
+    ways = {finding["says"].split()[0]: finding["remedy"].split()[-1] for finding in missing}
+    assert ways == {"checkpoint": "--encoder", "data": "--data-dir"}
     [found] = problems(checks.data(machines(missing=["/data/x"]), []))
     assert (found.where, found.says) == ("worker", "/data/x is not there")

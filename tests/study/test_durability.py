@@ -105,7 +105,8 @@ def test_two_studies_share_what_they_have_in_common(
     tmp_path: Path, space: Path, whole: tuple[dict[str, bytes], str]
 ) -> None:
     assert study(tmp_path, space) == 0
-    more = write_space(tmp_path, SPACE.replace("[0, 0.5]", "[0.5, 1]"))
+    others = SPACE.replace("[0, 0.5]", "[0.5, 1]").replace("than: {alpha: 0}", "than: {alpha: 1}")
+    more = write_space(tmp_path, others)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("trials/*/manifest.json")}
     assert study(tmp_path, more, "--name", "t") == 0
     after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("trials/*/manifest.json")}

@@ -146,7 +146,7 @@ def test_out_of_memory_is_tried_once_more_in_another_layout(failed: Failed) -> N
     assert trials(root)[once]["layout_changed"] is True
     result = json.loads(next((root / "trials" / once).glob("*/*/result.json")).read_bytes())
     assert result["execution"]["micro_batch_tokens"] == 512
-    assert re.search(r"layout changed:.* 1 trials", printed)
+    assert re.search(r"layout changed:.* 1 trial ", printed)
 
 
 @pytest.mark.slow

@@ -139,6 +139,23 @@ def test_mistakes_in_a_space_of_one_s_own_are_named(
     refused(capsys, root, ["--space", absent], [absent, "no such file"])
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("fixed: {alpha: 0.5, alpha: 0.7}", ["'alpha' is given twice"]),
+        ("fixed: {alpha: [0.5, 0.7]}", ["alpha", "under search"]),
+        ("fixed: {alpha: 0.5}\nfixed: {alpha: 0.7}", ["'fixed' is given twice"]),
+    ],
+)
+def test_a_space_that_says_something_twice_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, words: list[str]
+) -> None:
+    path = tmp_path / "own.yaml"
+    text = f"question: q?\n{line}\nsearch: {{temperature: [0.02, 0.05]}}\ntiers: {{demo: {{}}}}\n"
+    path.write_text(text, encoding="utf-8")
+    refused(capsys, tmp_path / "runs", ["--space", str(path)], ["own.yaml", *words])
+
+
 def test_a_hypothesis_about_cells_that_no_space_has_is_refused_and_one_set_aside_is_said_to_be(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -32,7 +32,7 @@ def _asha(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    text = SPACE.replace("[0, 0.5]", ALPHAS)
+    text = SPACE.replace("[0, 0.5]", ALPHAS).replace("{alpha: 0.5}", "{alpha: 0.4}")
     return write_space(tmp_path_factory.mktemp("space"), text)
 
 

@@ -121,6 +121,14 @@ def test_a_plan_is_shown_as_its_space_is_written_in_any_locale(tmp_path: Path) -
     assert "untrained query_prefix=[red]x:" in shown.stdout
 
 
+def test_help_is_shown_in_any_locale() -> None:
+    command = [sys.executable, "-m", "study", "run", "--help"]
+    plain = {"PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run(command, cwd=ROOT, env=os.environ | plain, capture_output=True)
+    assert shown.returncode == 0
+    assert b"--dry-run" in shown.stdout
+
+
 def test_half_a_character_in_a_space_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

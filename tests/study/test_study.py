@@ -100,7 +100,7 @@ def test_a_trial_known_from_another_study_is_not_run(finished: Path) -> None:
     untrained = [argument.replace("steps=3", "steps=0") for argument in STUDY]
     done = command(*untrained, "--root", str(finished), "--name", "untrained")
     assert done.returncode == 0, done.stderr
-    assert "1 trials were already known" in done.stdout
+    assert "1 trial was already known" in done.stdout
     assert "Nothing to do" in done.stdout
     assert results(finished) == before
     assert status(finished, "untrained")["complete"] == 1

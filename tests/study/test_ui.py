@@ -257,7 +257,7 @@ def test_optuna_s_dashboard_is_refused_where_it_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("study.commands.ui.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"not installed: pip install 'hybrid-batch-study"):
+    with pytest.raises(UserError, match=r"not installed.*pip install '.\[dashboard"):
         ui(str(tmp_path), port=0, optuna=True)
     monkeypatch.setattr("study.commands.ui.find_spec", lambda name: "found")
     with pytest.raises(UserError, match=r"no ledger \(ledger.db\) here"):

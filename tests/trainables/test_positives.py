@@ -162,6 +162,50 @@ def test_a_hard_negative_that_is_another_passage_of_the_question_is_masked() -> 
     assert found.history[-1]["train/masked"] == pytest.approx(8 / 12)
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("sampling", ["X-X", "X-Y", "X-X-mixed"])
+def test_the_loss_of_a_step_is_that_of_texts_compared_one_by_one(
+    sampling: str, symmetric: bool
+) -> None:
+    """InfoNCE in float64 over the texts themselves: what answers a question counts never."""
+    negatives = {
+        x: [[Candidate(f"gold {(r + d) % 12}", f"{x} passage {(r + d) % 12}") for d in (1, 5)]
+            for r in range(12)]
+        for x in LANGUAGES
+    }  # fmt: skip
+    data = training(negatives=negatives)
+    found = trainer(
+        data,
+        sampling=sampling,
+        negatives="both",
+        symmetric=symmetric,
+        batch_size=8,
+        reference_batch_size=8,
+    )
+    batch = found.batches[0]
+    passages: Any = found.passages.of(0, batch.passage_languages, batch.rows)
+    vectors = found.encoder.encode(
+        [*found.queries.pick(batch.query_languages, batch.rows), *passages.tokens]
+    ).astype(np.float64)
+    scores = vectors[:8] @ vectors[8:].T / 0.05
+    question = [r // 3 for r in batch.rows]
+    # golds are numbered in the order of the rows, so that a third of one is its question
+    gold = [int(g) // 3 for g in passages.golds]
+    assert gold[:8] == question
+    rows = [
+        sum(np.exp(scores[i, j]) for j in range(scores.shape[1]) if gold[j] != question[i])
+        for i in range(8)
+    ]
+    expected = np.mean([np.log(np.exp(scores[i, i]) + rows[i]) - scores[i, i] for i in range(8)])
+    if symmetric:
+        back = [
+            sum(np.exp(scores[j, i]) for j in range(8) if question[j] != gold[i]) for i in range(8)
+        ]
+        both = [np.log(np.exp(scores[i, i]) + back[i]) - scores[i, i] for i in range(8)]
+        expected = (expected + np.mean(both)) / 2
+    assert found.take_step() == pytest.approx(expected, rel=1e-4)
+
+
 def test_an_answer_that_no_row_of_the_question_has_is_masked_where_another_row_has_it() -> None:
     data = training(queries=ONE_QUESTION_EACH, other_golds=[[f"gold {r ^ 1}"] for r in range(12)])
     found = trainer(data.restrict(LANGUAGES), sampling="X-X")
