@@ -569,7 +569,7 @@ def _decoded(content: bytes) -> str:
 
 def _parsed(text: str, otherwise: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise BadRowError(f"{otherwise} ({place}: {error.msg})") from None
@@ -586,6 +586,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         [[key, _]] = Counter(key for key, _ in pairs).most_common(1)
         raise BadRowError(f"JSON with the key {key!r} twice in one object", key)
     return table
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _object(line: bytes) -> Mapping[str, Any]:
