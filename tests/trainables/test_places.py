@@ -34,7 +34,7 @@ def test_a_url_that_cannot_be_a_root_is_refused(url: str, said: str) -> None:
 @pytest.mark.parametrize("missing", ["s3fs", "upath"])
 def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(UserError, match=r"pip install 'hybrid-batch-study\[s3\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[s3\]'"):
         as_place("s3://bucket/prefix")
 
 

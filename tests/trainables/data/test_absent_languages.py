@@ -40,7 +40,7 @@ def jsonl(folder: Path) -> None:
     write_lines(folder / "queries.jsonl", rows)
     write_lines(folder / "corpus.jsonl", rows)
     write_lines(folder / "qrels.jsonl", [{"query": "1", "candidate": "1"}])
-    row = {"id": "1", "queries": {"en": "One?"}, "passages": {"en": "One."}}
+    row = {"id": "1", "queries": {"en": "Two?"}, "passages": {"en": "Two."}}
     write_lines(folder / "train.jsonl", [row])
 
 
