@@ -175,6 +175,10 @@ class Settings(Frozen):
         """`de,en` on the command line is a list of two; their order and repetition mean nothing."""
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
+        if isinstance(value, (list, tuple)):
+            for part in value:
+                if not isinstance(part, str):  # YAML takes the code of Norwegian for false
+                    raise ValueError(f"has {part!r}, which is no text; write it in quotes: 'no'")
         if info.field_name in LANGUAGES and isinstance(value, (list, tuple)):
             # The data say what they have instead of one that is no language.
             value = [bcp47(code) if is_language(code) else code for code in value]
@@ -306,8 +310,10 @@ def load_space(name: str) -> Space:
         raise UserError(f"--space {name}: {guess}there is {', '.join(space_names())}")
     try:
         content = _Once(path.read_text(encoding="utf-8")).get_single_data()
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of dates, numbers, brackets
         raise UserError(f"{path}: not YAML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     for text in _texts(content, set()):
         if not text.isascii() and _SURROGATE.search(text):
             raise UserError(
@@ -389,7 +395,8 @@ def build_settings(values: dict[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        several = [key for key, value in values.items() if isinstance(value, list)]
+        lists = [key for key, value in values.items() if isinstance(value, list)]
+        several = [key for key in lists if key not in LISTS]
         wrong = {str(item["loc"][0]) for item in error.errors() if item["loc"]}
         found = sorted(wrong.intersection(several))
         hint = f"\nseveral values of {found[0]} are compared under search" if found else ""

@@ -145,9 +145,12 @@ def test_mistakes_in_a_space_of_one_s_own_are_named(
         ("fixed: {alpha: 0.5, alpha: 0.7}", ["'alpha' is given twice"]),
         ("fixed: {alpha: [0.5, 0.7]}", ["alpha", "under search"]),
         ("fixed: {alpha: 0.5}\nfixed: {alpha: 0.7}", ["'fixed' is given twice"]),
+        ("fixed: {eval_languages: [no, sv]}", ["eval_languages", "False", "'no'"]),
+        ("fixed: {alpha: 2026-13-45}", ["month"]),
+        (f"fixed: {'[' * 9999}", ["recursion"]),
     ],
 )
-def test_a_space_that_says_something_twice_is_refused(
+def test_a_space_that_cannot_be_read_one_way_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, words: list[str]
 ) -> None:
     path = tmp_path / "own.yaml"

@@ -34,7 +34,14 @@ COVERED = 0.5
 
 # Scripts written without blanks: every character is a token of its own.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+# Vowel signs of Indian scripts are part of a word; variation selectors are part of none.
+_SIGNS = "".join(
+    chr(code)
+    for code in range(0x300, 0x20000)
+    if unicodedata.category(chr(code)) in ("Mn", "Mc") and not 0xFE00 <= code <= 0xFE0F
+)
+_LETTERS = rf"[^\W_{_UNSPACED}]"
+_TOKEN = re.compile(rf"[{_UNSPACED}]|{_LETTERS}+(?:[{_SIGNS}]+{_LETTERS}*)*")
 _UNTITLED = re.compile(r"(.*-)?article-\d+")
 
 
@@ -163,7 +170,7 @@ def verdict(
 
 
 def normalise(text: str) -> str:
-    """Compatibility forms unified, case folded, letters and digits only, single blanks."""
+    """Compatibility forms unified, case folded, letters, their signs and digits only."""
     return " ".join(_TOKEN.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 

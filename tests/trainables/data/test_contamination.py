@@ -108,6 +108,8 @@ def test_a_few_common_words_are_no_overlap() -> None:
 def test_normalisation_and_shingles() -> None:
     assert normalise("Ｆull－width, STRASSE!") == normalise("full width strasse")  # noqa: RUF001
     assert normalise("北京2024年") == "北 京 2024 年"
+    assert normalise("नदी कैसे?") == "नदी कैसे"
+    assert normalise("நதி ❤\ufe0f") == "நதி"
     assert len(shingles("a1 b2 c3 d4 e5 f6 g7")) == 0
     assert len(shingles("a1 b2 c3 d4 e5 f6 g7 h8 i9")) == 2
     assert len(shingles("北京是中华人民共和国的首都和直辖市之一")) == 4
