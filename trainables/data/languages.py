@@ -61,7 +61,7 @@ def bcp47(code: str) -> str:
     text = code.strip(" ").lower()
     if text in _CODES:
         return _CODES[text]
-    tag = _parsed(text)
+    tag = _parsed(text) if code.isascii() else None
     if tag is None:
         raise NotALanguageError(
             f"{code[:40]!r} is not a language: use a BCP 47 tag such as sw, ceb or zh-Hant"

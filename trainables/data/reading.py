@@ -56,7 +56,7 @@ class AbsentLanguageError(DataError):
         folder: Path,
     ) -> None:
         """Say of which languages a source, as it lies in a folder, has no `what`, and of which."""
-        self._arguments = name, what, missing, present, folder
+        self._arguments = name, what, tuple(missing), tuple(present), folder
         self.present = tuple(sorted(present))
         [first, *others] = map(repr, sorted(missing))
         what = what if others else what.replace("<language>", first.strip("'"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,8 @@ def test_a_benchmark_is_not_evaluated_in_a_language_that_it_lacks(
         assert absent in str(error.value)
         assert there in error.value.present
         assert (error.value.file, error.value.key) == (str(tmp_path), "language")
+        again = pickle.loads(pickle.dumps(error.value))
+        assert (str(again), again.present) == (str(error.value), error.value.present)
     assert there in load_benchmark(name, tmp_path, [there]).queries
     assert reference(name, tmp_path, [there.upper()]).languages is not None
     with pytest.raises(UserError):
