@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.data.languages import bcp47
-from trainables.data.reading import BadRowError, identity_of, need, records, text_of
+from trainables.data.reading import BadRowError, identity_of, language_of, need, records
 
 YES_NO = frozenset({"yes", "no"})
 
@@ -37,7 +36,7 @@ def read_answers(path: Path) -> dict[str, Asked]:
         answers = need(row, "answers", list)
         if not all(isinstance(answer, str) for answer in answers):
             raise BadRowError("'answers' holds something that is not a text")
-        return identity_of(row, "id"), Asked(bcp47(text_of(row, "lang")), tuple(answers))
+        return identity_of(row, "id"), Asked(language_of(row, "lang"), tuple(answers))
 
     return dict(records(path, "xor_tydi", question))
 

@@ -14,7 +14,7 @@ from study.commands.app import main
 from tests.checkpoints import make_checkpoint
 from tests.trainables.data.samples import write_lines, write_text
 from trainables.data.catalog import load_benchmark, load_training, reference, source, table
-from trainables.data.languages import NotALanguageError
+from trainables.data.languages import NotALanguageError, bcp47
 from trainables.data.reading import AbsentLanguageError
 from trainables.errors import UserError
 
@@ -122,6 +122,12 @@ TRAINING: dict[str, tuple[Callable[[Path], None], str, str]] = {
 ALBUMS = {"emoji", "mmmu", "multi30k", "xflickrco", "xm3600", "xmmmu", "xtd10"}
 """Read as `captions` is, by way of `albums`. `mteb`, whose folders may leave their language open,
 is tested with its layouts."""
+
+
+def test_sources_call_their_languages_by_their_tags() -> None:
+    for each in table().values():
+        assert [*map(bcp47, each.languages)] == [*each.languages]
+        assert [*map(bcp47, each.codes or ())] == [*(each.codes or ())]
 
 
 def test_no_source_is_forgotten() -> None:
