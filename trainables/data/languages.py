@@ -119,11 +119,11 @@ def _parsed(text: str) -> langcodes.Language | None:
 def _iso(code: str) -> iso639.Language | None:
     """The language of a code of ISO 639-1, -2 (either kind) or -3, in use or retired."""
     try:
-        found = iso639.Language.match(code)
+        language = iso639.Language.match(code)
     except iso639.LanguageNotFoundError:
         return None
-    codes = (found.part1, found.part2b, found.part2t, found.part3)
-    return found if code in codes else None
+    codes = (language.part1, language.part2b, language.part2t, language.part3)
+    return language if code in codes else None
 
 
 def _usual_script(language: str) -> str | None:

@@ -142,9 +142,9 @@ def test_a_benchmark_is_not_evaluated_in_a_language_that_it_lacks(
 ) -> None:
     write, there, absent = SOURCES[name]
     write(tmp_path)
-    for wanted in ([absent], [there, absent]):
+    for languages in ([absent], [there, absent]):
         with pytest.raises(AbsentLanguageError) as error:
-            load_benchmark(name, tmp_path, wanted)
+            load_benchmark(name, tmp_path, languages)
         assert absent in str(error.value)
         assert there in error.value.present
         assert (error.value.file, error.value.key) == (str(tmp_path), "language")
@@ -160,9 +160,9 @@ def test_a_benchmark_is_not_evaluated_in_a_language_that_it_lacks(
 def test_nothing_is_trained_on_in_a_language_that_the_data_lack(tmp_path: Path, name: str) -> None:
     write, there, absent = TRAINING[name]
     write(tmp_path)
-    for wanted in ([absent], [there, absent]):
+    for languages in ([absent], [there, absent]):
         with pytest.raises(UserError, match=absent):
-            load_training(name, tmp_path, wanted, aligned=False)
+            load_training(name, tmp_path, languages, aligned=False)
     assert there in load_training(name, tmp_path, [there], aligned=False).languages
 
 

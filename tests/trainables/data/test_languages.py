@@ -129,10 +129,10 @@ def test_languages_of_settings_are_tags() -> None:
 
 
 def test_of_two_files_of_one_language_none_is_chosen(tmp_path: Path) -> None:
-    found = [(tmp_path / name, {"language": name}) for name in ("en", "swahili", "swa")]
+    matches = [(tmp_path / name, {"language": name}) for name in ("en", "swahili", "swa")]
     for look in (one_each, shards_each):
         with pytest.raises(DataError) as error:
-            look(found, "some")
+            look(matches, "some")
         assert (error.value.file, error.value.key) == (str(tmp_path / "swa"), "language")
         assert str(tmp_path / "swahili") in str(error.value)
     twice = [(tmp_path / name, {"language": "sw"}) for name in ("1", "2")]
