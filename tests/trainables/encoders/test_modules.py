@@ -259,6 +259,9 @@ def test_adapters_are_refused_and_merged_weights_load(folder: Path) -> None:
     file = folder / "adapter_config.json"
     write(file, {"peft_type": "LORA", "base_model_name_or_path": "nobody/base"})
     assert refused(lambda: encoder_ref(folder)).file == str(file)
+    config = (folder / "config.json").rename(folder / "kept")  # which peft does not save
+    assert refused(lambda: find_checkpoint(folder)).file == str(file)
+    config.rename(folder / "config.json")
     file.unlink()
     weights = load_file(folder / "model.safetensors")
     name = "encoder.layer.0.attention.self.query.lora_A.default.weight"
