@@ -339,7 +339,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     Raises:
         DataError: One that cannot be opened, pads with no token, or reads a text in two parts.
-        ImportError: One that needs a package that is not installed.
+        UserError: One that needs a package that is not installed.
     """
     from transformers import AutoTokenizer
 
@@ -353,8 +353,11 @@ def load_tokenizer(folder: Path) -> Any:
         if layout.lower_case:
             _lower(tokenizer)
         parts = tokenizer("a").get("token_type_ids", [])
-    except ImportError:
-        raise
+    except ImportError as error:  # of SigLIP's tokenizer, which is no fast one
+        raise UserError(
+            f"{inside}: its tokenizer needs a package that is not installed ({brief(error)}). "
+            "Try `pip install sentencepiece`"
+        ) from None
     except Exception as error:  # whatever comes of a stranger's file
         raise DataError(
             f"{inside}: its tokenizer cannot be opened: {brief(error)}; restore the files",
