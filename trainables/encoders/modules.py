@@ -450,7 +450,7 @@ def _layer(kind: str, folder: Path) -> Layer:
             )
         return Layer(kind, folder, settings)
     if kind == "LayerNorm":
-        return Layer(kind, folder, {"size": _size(file, config, "dimension")})
+        return Layer(kind, folder, {"inputs": _size(file, config, "dimension")})
     if kind == "Dropout":
         rate = config.get("dropout", 0.2)
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
