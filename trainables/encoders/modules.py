@@ -173,9 +173,18 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     """`config.json` of a checkpoint's transformer.
 
     Raises:
-        DataError: The folder lacks it, or it cannot be read.
+        DataError: The folder lacks it or it cannot be read, or an adapter is there too.
     """
-    file = transformer_folder(folder) / "config.json"
+    inside = transformer_folder(folder)
+    for file in {folder / "adapter_config.json", inside / "adapter_config.json"}:
+        if file.is_file():
+            raise _refused(
+                file,
+                None,
+                "an adapter (PEFT) is not supported; load model and adapter with peft, call "
+                "merge_and_unload() and save_pretrained(), and name that folder",
+            )
+    file = inside / "config.json"
     config = read_object(file)
     if not get(file, config, "model_type", str, ""):
         raise DataError(
@@ -237,20 +246,12 @@ def load_encoder_config(folder: Path) -> Any:
 
 
 def check_weights(folder: Path) -> None:
-    """Refuse weights that are not the model's own, or that lie outside of the folder.
+    """Refuse weights that cannot be read, or that lie outside of the folder.
 
     Raises:
-        DataError: An adapter, quantised weights, or an index that names other files than shards.
+        DataError: Quantised weights, or an index that names other files than shards.
     """
     inside = transformer_folder(folder)
-    for file in {folder / "adapter_config.json", inside / "adapter_config.json"}:
-        if file.is_file():
-            raise _refused(
-                file,
-                None,
-                "an adapter (PEFT) is not supported; load model and adapter with peft, call "
-                "merge_and_unload() and save_pretrained(), and name that folder",
-            )
     config = inside / "config.json"
     content = read_object(config)
     if content.get("quantization_config"):
@@ -449,7 +450,7 @@ def _layer(kind: str, folder: Path) -> Layer:
             )
         return Layer(kind, folder, settings)
     if kind == "LayerNorm":
-        return Layer(kind, folder, {"size": _size(file, config, "dimension")})
+        return Layer(kind, folder, {"inputs": _size(file, config, "dimension")})
     if kind == "Dropout":
         rate = config.get("dropout", 0.2)
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
