@@ -60,6 +60,9 @@ OFFSET_POSITIONS = {
 }  # fmt: skip
 """Model types whose positions start after the padding id, which costs their tables two rows."""
 
+MOST_LAYERS = 10_000
+"""Beyond any model: building so many would never end."""
+
 WITHOUT_EFFECT = {
     "model": {
         "add_pooling_layer", "attn_implementation", "device_map", "dtype", "low_cpu_mem_usage",
@@ -232,13 +235,15 @@ def load_encoder_config(folder: Path) -> Any:
     """
     from transformers import MODEL_MAPPING
 
-    config = load_config(folder)
+    config, file = load_config(folder), transformer_folder(folder) / "config.json"
+    if (layers := getattr(config, "num_hidden_layers", 0) or 0) > MOST_LAYERS:
+        raise _wrong(file, "num_hidden_layers", layers, f"a number up to {MOST_LAYERS}")
     if type(config) not in MODEL_MAPPING or (
         config.is_encoder_decoder and config.model_type not in ENCODERS
     ):
         reason = "an encoder with a decoder" if config.is_encoder_decoder else "no text encoder"
         raise _refused(
-            transformer_folder(folder) / "config.json",
+            file,
             "model_type",
             f"{config.model_type} is not supported: it is {reason}. {ANOTHER}",
         )

@@ -175,6 +175,7 @@ BROKEN: list[tuple[str, dict[str, Any], str | None]] = [
     ("config.json", {"transformers_weights": "../other.safetensors"}, "transformers_weights"),
     ("config.json", {"model_type": "new", "auto_map": {"AutoConfig": "x.C"}}, "auto_map"),
     ("config.json", {"model_type": "bart"}, "model_type"),
+    ("config.json", {"num_hidden_layers": 10**9}, "num_hidden_layers"),
     ("config.json", {"model_type": "xglm-of-tomorrow"}, None),
     ("config.json", {"vocab_size": "many"}, None),
 ]  # fmt: skip
