@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from trainables.data.corpus import Benchmark, Candidate, Query
@@ -12,20 +11,25 @@ from trainables.data.reading import (
     choose,
     find,
     identity_of,
-    one_each,
     records,
     refuse_repeat,
     text_of,
 )
 from trainables.data.source import Found, Request
+from trainables.data.squad_languages import Places, named, one_source_each
 
-FILE = r"(?P<language>[a-z]{3}_[A-Z][a-z]{3})\.jsonl(?:\.gz)?"
+_NAME = r"(?P<language>[a-z]{3}_[A-Z][a-z]{3})"
+FILES = (
+    _NAME + r"\.jsonl(?:\.gz)?",
+    _NAME + r"(?:/test/\d+|/test(?:-[\w-]+)?|(?:-[\w-]+)?)\.parquet",
+)
+"""As published, and the hub's tables of them."""
 
 
 def belebele_files(request: Request) -> Found:
-    """`<language>_<Script>.jsonl` of each language."""
+    """`<language>_<Script>.jsonl` of each language, or the shards of its table."""
     files = _files(request)
-    return Found({f"{language}.jsonl": path for language, path in files.items()}, tuple(files))
+    return Found(named(files, "jsonl"), tuple(files))
 
 
 def load_belebele(request: Request) -> Benchmark:
@@ -44,7 +48,7 @@ def load_belebele(request: Request) -> Benchmark:
     queries: dict[str, list[Query]] = {}
     corpus: dict[str, list[Candidate]] = {}
     holders: dict[str, dict[str, float]] = {}
-    for language, path in _files(request).items():
+    for language, paths in _files(request).items():
         passages: dict[str, str] = {}
         seen: set[str] = set()
 
@@ -54,15 +58,18 @@ def load_belebele(request: Request) -> Benchmark:
             passages: dict[str, str] = passages,
             seen: set[str] = seen,
         ) -> Query:
-            link, text, asked = text_of(row, "link"), text_of(row, "flores_passage"), None
+            link, text = text_of(row, "link"), text_of(row, "flores_passage")
             asked = text_of(row, "question")
             if passages.get(link, text) != text:
-                raise BadRowError(f"link {link!r} has two passages")
-            identity = refuse_repeat(seen, f"{link}#{identity_of(row, 'question_number')}")
+                raise BadRowError(f"link {link!r} has two passages", "flores_passage")
+            key = "question_number"
+            identity = refuse_repeat(seen, f"{link}#{identity_of(row, key)}", key)
             passages[link] = text
             return Query(f"{language}:{identity}", asked, identity, link)
 
-        queries[language] = list(records(path, request.name, query, request.skipped))
+        queries[language] = [
+            made for path in paths for made in records(path, request.name, query, request.skipped)
+        ]
         corpus[language] = [
             Candidate(f"{language}:{link}", text) for link, text in passages.items()
         ]
@@ -77,7 +84,8 @@ def load_belebele(request: Request) -> Benchmark:
     )
 
 
-def _files(request: Request) -> dict[str, Path]:
-    found = one_each(find(request.folder, FILE), request.name)
+def _files(request: Request) -> Places:
+    found = [each for pattern in FILES for each in find(request.folder, pattern)]
     what = "Belebele file, such as swh_Latn.jsonl,"
-    return choose(found, request.languages, request.name, request.folder, what)
+    places = one_source_each(found, request.name)
+    return choose(places, request.languages, request.name, request.folder, what)

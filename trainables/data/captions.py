@@ -65,10 +65,11 @@ def read_captions(request: Request) -> Album:
 
 def _captions(row: Mapping[str, Any]) -> dict[str, list[str]]:
     table = row.get("captions")
-    if not isinstance(table, dict) or not table:
+    captions = by_language(table, "captions", texts_of) if isinstance(table, dict) else {}
+    if not captions:
         raise BadRowError(
             "'captions' must map languages to a text or a list of texts, such as {'de': '…'}; a "
             "picture without a caption is left out of the file",
             "captions",
         )
-    return by_language(table, "captions", texts_of)
+    return captions

@@ -129,7 +129,10 @@ def load_benchmark(
     request = replace(request, convert_offsets=convert_offsets)
     benchmark = found.benchmark(request)
     if missing := set(request.languages or ()) - _present(benchmark):
-        there = _present(found.benchmark(replace(request, languages=None)))
+        try:
+            there = _present(found.benchmark(replace(request, languages=None)))
+        except AbsentLanguageError as error:
+            there = {*error.present} - missing
         raise AbsentLanguageError(name, "text", missing, there, request.folder)
     return benchmark
 

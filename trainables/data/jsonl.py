@@ -152,8 +152,7 @@ def _texts(row: Mapping[str, Any], key: str) -> dict[str, str]:
     table = row.get(key)
     if not isinstance(table, dict) or not table:
         raise BadRowError(f"{key!r} must map languages to texts, such as {{'de': '…'}}", key)
-    given = {language: text for language, text in table.items() if text is not None}
-    return by_language(given, key, text_of)
+    return by_language(table, key, text_of)
 
 
 def _query(row: Mapping[str, Any]) -> Query:

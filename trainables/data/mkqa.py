@@ -6,6 +6,7 @@ is answer retrieval, not passage retrieval.
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -119,7 +120,8 @@ def _rows(row: Mapping[str, Any], seen: set[str]) -> list[_Row]:
         question = refuse_repeat(seen, identity).removesuffix(f"_{row['lang']}")
         return [(language, question, text_of(row, "question"), answers)]
     question = identity_of(row, "example_id")
-    asked, answered = need(row, "queries", dict), need(row, "answers", dict)
+    asked = {la: text for la, text in need(row, "queries", dict).items() if text is not None}
+    answered = need(row, "answers", dict)
     if not asked:
         raise BadRowError("'queries' has no language", "queries")
     if missing := sorted(asked.keys() - answered.keys()):
@@ -168,4 +170,5 @@ def _members(request: Request) -> Iterator[File]:
             members = sorted(zipfile.ZipFile(path).namelist())
         except (OSError, zipfile.BadZipFile) as error:
             raise UserError(f"{request.name}: {path}: {error}. {AGAIN}") from None
-        yield from (zipfile.Path(path, name) for name in members if name.endswith(".jsonl"))
+        shown = re.compile(r"(.*/)?[^./][^/]*\.jsonl")  # a Mac's archive has `._` files beside them
+        yield from (zipfile.Path(path, name) for name in members if shown.fullmatch(name))

@@ -16,12 +16,12 @@ from trainables.data.corpus import Benchmark, Candidate, Query
 from trainables.data.judgements import Judgements
 from trainables.data.languages import bcp47
 from trainables.data.reading import (
-    AGAIN,
     find,
     gain_of,
     help_with,
     identity_of,
     records,
+    refuse_missing_shard,
     refuse_repeat,
     table,
     text_of,
@@ -38,7 +38,7 @@ BY_CHANCE = 3
 """So many queries with id and text of a candidate are no accident."""
 
 _FOLDER = r"(?P<base>(?:[^/]+/)*?)(?:(?P<label>[^/]+)/)?"
-_SHARD = r"-(?P<shard>\d+)-of-(?P<shards>\d+)(?:-[0-9a-f]+)?|/(?P<piece>\d+)"
+_SHARD = r"-(?P<shard>\d+)-of-\d+(?:-[0-9a-f]+)?|/(?P<piece>\d+)"
 _SPLIT = rf"(?P<split>\w+(?:\.\w+)*?)(?:{_SHARD})?"
 _ROLE = rf"(?P<role>{'|'.join((*ROLES, *BESIDE))})"
 PATTERNS = (
@@ -64,13 +64,12 @@ class _Split:
     Attributes:
         place: Folder of the language's files, and what else they must have in common.
         paths: In natural order.
-        shards: Their numbers, of `expected` where names say it.
+        shards: Their numbers.
     """
 
     place: tuple[str, ...]
     paths: list[Path] = field(default_factory=list)
     shards: set[int] = field(default_factory=set)
-    expected: int = 0
 
 
 Files = dict[str, dict[str, list[Path]]]
@@ -178,7 +177,7 @@ def _queries(language: str, paths: Sequence[Path], request: Request) -> Iterator
 
 
 def _identity(row: Mapping[str, Any], ids: set[str]) -> str:
-    key = "_id" if "_id" in row else "id"
+    key = "id" if row.get("_id") is None and row.get("id") is not None else "_id"
     return refuse_repeat(ids, identity_of(row, key), key)
 
 
@@ -245,11 +244,7 @@ def _split(
             f"{help_with(request.name)}"
         )
     chosen = splits[part]
-    if missing := sorted({*range(chosen.expected)} - chosen.shards):
-        raise UserError(
-            f"{request.name}: {chosen.paths[0].parent} lacks file {missing[0]} (from 0) of the "
-            f"{chosen.expected} of {role} {part}. {AGAIN}"
-        )
+    refuse_missing_shard(chosen.paths, request.name)
     return chosen
 
 
@@ -281,7 +276,6 @@ def _splits(request: Request) -> dict[tuple[str, str], dict[str, _Split]]:
                 )
             known.paths.append(path)
             known.shards.add(shard)
-            known.expected = max(known.expected, int(groups.get("shards", "0")))
     return every
 
 

@@ -152,7 +152,7 @@ def mlqa_files(
     prefix = MLQA_FILES[split]
     patterns = (
         rf"{prefix}-context-(?P<language>\w+)-question-(?P=language)\.json(?:\.gz)?",
-        rf"(?i:mlqa)\.(?P<language>\w+)\.(?P=language)/[^/]*{split}[^/]*\.parquet",
+        rf"(?i:mlqa)\.(?P<language>\w+)\.(?P=language)/([^/]*{split}[^/]*|{split}/\d+)\.parquet",
     )
     matches = [each for pattern in patterns for each in find(folder, pattern)]
     what = (

@@ -87,8 +87,9 @@ class AbsentLanguageError(DataError):
         [first, *others] = map(repr, sorted(missing))
         what = what if others else what.replace("<language>", first.strip("'"))
         languages = f"languages {', '.join([first, *others])}" if others else f"language {first}"
+        there = ", ".join(self.present) or "none"
         super().__init__(
-            f"{name}: no {what} of {languages} in {folder}; there is {', '.join(self.present)}. "
+            f"{name}: no {what} of {languages} in {folder}; there is {there}. "
             f"Add the files ({help_with(name)}), or choose among these with --set "
             f"eval_languages={','.join(self.present)} (to train, languages=...)",
             folder,
@@ -226,6 +227,24 @@ def refuse_both(name: str, language: str, first: Path, second: Path) -> NoReturn
     )
 
 
+def refuse_missing_shard(paths: Sequence[Path], name: str) -> None:
+    """Refuse a table or collection in several files one of which is not there, by their names.
+
+    Raises:
+        DataError: The numbers, from 0, have a gap, or are not as many as the names say.
+    """
+    found = [match for path in paths if (match := _SHARD.search(path.name))]
+    there = {int(match["number"]) for match in found}
+    expected = max((int(match["of"] or int(match["number"]) + 1) for match in found), default=0)
+    if missing := sorted({*range(expected)} - there):
+        folder = paths[0].parent
+        message = f"{name}: {folder} lacks file {missing[0]} (from 0) of {expected}. {AGAIN}"
+        raise DataError(message, folder)
+
+
+_SHARD = re.compile(r"(?:^|-)(?P<number>\d+)(?:-of-(?P<of>\d+)(?:-[0-9a-f]+)?)?\.[^/\d]+$")
+
+
 def lines(file: File, name: str) -> Iterator[tuple[int, bytes]]:
     """Lines that are not blank, and their numbers from 1; `.gz` is unpacked.
 
@@ -345,9 +364,11 @@ def table(
 
 
 def _is_header(line: bytes, names: Sequence[str]) -> bool:
-    cells = line.decode("utf-8", "replace").lower().replace("-", "_").split()
+    """Whether a first row names the columns; the last, of texts or gains, may have any name."""
+    text = line.decode("utf-8", "replace").lower().replace("-", "_").strip()
+    cells = text.split("\t") if "\t" in text else text.split()
     return len(cells) == len(names) and all(
-        cell in HEADERS.get(name, ()) for name, cell in zip(names, cells, strict=True)
+        cell in HEADERS.get(name, ()) for name, cell in zip(names[:-1], cells, strict=False)
     )
 
 
@@ -479,7 +500,7 @@ def _language(code: str, key: str) -> str:
 def by_language(
     table: Mapping[str, Any], key: str, convert: Callable[[Mapping[str, Any], str], T]
 ) -> dict[str, T]:
-    """A table by language, such as `{"sw": "…"}`, with BCP-47 codes for keys.
+    """A table by language, such as `{"sw": "…"}`, with BCP-47 codes for keys; null is a gap.
 
     Args:
         table: Languages as a file names them, to anything.
@@ -491,7 +512,7 @@ def by_language(
     """
     converted: dict[str, T] = {}
     names: dict[str, str] = {}
-    for name in table:
+    for name in (name for name, value in table.items() if value is not None):
         language = _language(name, key)
         if language in converted:
             raise BadRowError(

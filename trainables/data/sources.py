@@ -137,7 +137,10 @@ MADE_TO_EVALUATE = (
         relevance="all languages",
         can="Mono, cross and multi with rank distance, low-resource languages included.",
         cannot="Small corpora: scores saturate sooner than in retrieval at full size.",
-        layout=("<language>_<Script>.jsonl, such as swh_Latn.jsonl",),
+        layout=(
+            "<language>_<Script>.jsonl, such as swh_Latn.jsonl",
+            "or the hub's <language>_<Script>/test*.parquet",
+        ),
         find=belebele.belebele_files,
         origins=(
             Hub(

@@ -24,6 +24,7 @@ from trainables.data.reading import (
     identity_of,
     language_of,
     one_each,
+    refuse_missing_shard,
 )
 from trainables.data.source import Found, Request
 from trainables.data.squad_json import Paragraph, cluster_of, offset_remarks, read_paragraphs
@@ -35,12 +36,12 @@ TYDIQA_FILES = {
         r"tydiqa-goldp-v1\.1-dev\.json(\.gz)?",
         r"tydiqa-goldp-dev-(?P<language>[a-z]+)\.json",
         r"(?P<language>[a-z]+)_tydiqa_dev\.json",
-        r"secondary_task/validation[^/]*\.parquet",
+        r"secondary_task/validation([^/]*|/\d+)\.parquet",
     ),
     "train": (
         r"tydiqa-goldp-v1\.1-train\.json(\.gz)?",
         r"(?P<language>[a-z]+)_tydiqa_train\.json",
-        r"secondary_task/train[^/]*\.parquet",
+        r"secondary_task/train([^/]*|/\d+)\.parquet",
     ),
 }
 """The official files, one file a language, and the hub's; the first kind found is read."""
@@ -181,6 +182,7 @@ def _tydiqa_files(request: Request) -> Places:
                     "of them away",
                     paths[1],
                 )
+            refuse_missing_shard(paths, request.name)
             return {split: paths}
     raise UserError(
         f"{request.name}: {request.folder} holds no {split} files of TyDi QA GoldP, such as "

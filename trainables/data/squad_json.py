@@ -24,6 +24,7 @@ from trainables.data.reading import (
     identity_of,
     json_document,
     need,
+    optional_text,
     records,
     skip_or_refuse,
     text_of,
@@ -194,10 +195,10 @@ class _Reader:
         for index, article in enumerate(articles):
             place = f"data[{index}]"
             with self._skipping(path, place):
+                title = _title(_object(article))
                 for at, entry in _entries(_object(article), f"{place}.paragraphs"):
                     with self._skipping(path, at):
                         paragraph = self._paragraph(_object(entry), path, at)
-                        title = "" if article.get("title") is None else str(article["title"])
                         number = len(paragraphs)
                         paragraphs.append(Paragraph(number, index, title, *paragraph))
         return paragraphs
@@ -224,8 +225,7 @@ class _Reader:
 
     def _row(self, row: Object) -> tuple[str, str, Question]:
         context = text_of(row, "context")
-        title = "" if row.get("title") is None else need(row, "title", str)
-        return title, context, self._question(row, context)
+        return _title(row), context, self._question(row, context)
 
     def _paragraph(self, entry: Object, path: Path, place: str) -> tuple[Any, ...]:
         """The fields of a paragraph from its context on."""
@@ -287,6 +287,10 @@ def _object(value: Any) -> Object:
     if not isinstance(value, dict):
         raise BadRowError(f"an object is expected, not {type(value).__name__}")
     return value
+
+
+def _title(row: Object) -> str:
+    return str(row["title"]) if type(row.get("title")) is int else optional_text(row, "title")
 
 
 def _entries(article: Object, place: str) -> list[tuple[str, Any]]:

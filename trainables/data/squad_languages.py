@@ -6,7 +6,14 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from trainables.data.languages import is_language
-from trainables.data.reading import Skipped, choose, refuse_both, shards_each
+from trainables.data.reading import (
+    Skipped,
+    choose,
+    find,
+    refuse_both,
+    refuse_missing_shard,
+    shards_each,
+)
 from trainables.data.squad_json import Offsets, Paragraph, read_paragraphs
 from trainables.errors import UserError
 
@@ -86,9 +93,8 @@ def language_files(folder: Path, name: str) -> Places:
         if ending in ("", ".gz") and is_language(code):
             matches.append((path, {"language": code}))
     # XTREME's copy on the hub has capitals
-    tables = "[Xx][Qq]u[Aa][Dd].*/*validation*.parquet"
-    for path in sorted(folder.glob(tables)) if name == "xquad" else ():
-        matches.append((path, {"language": path.parent.name.partition(".")[2]}))
+    tables = r"(?i:xquad)\.(?P<language>[\w-]+)/([^/]*validation[^/]*|validation/\d+)\.parquet"
+    matches += find(folder, tables) if name == "xquad" else []
     return one_source_each(matches, name)
 
 
@@ -103,13 +109,14 @@ def one_source_each(matches: Iterable[tuple[Path, Mapping[str, str]]], name: str
         for path in others:
             if path.suffix != ".parquet" or path.parent != first.parent:
                 refuse_both(name, language, first, path)
+        refuse_missing_shard([first, *others], name)
     return places
 
 
-def named(places: Places) -> dict[str, Path]:
+def named(places: Places, kind: str = "json") -> dict[str, Path]:
     """The files as `Found` has them, whatever they are called where they lie."""
     return {
-        f"{language}.{number}.parquet" if path.suffix == ".parquet" else f"{language}.json": path
+        f"{language}.{number}.parquet" if path.suffix == ".parquet" else f"{language}.{kind}": path
         for language, paths in places.items()
         for number, path in enumerate(paths)
     }

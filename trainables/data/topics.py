@@ -25,6 +25,7 @@ from trainables.data.reading import (
     need,
     one_each,
     records,
+    refuse_missing_shard,
     refuse_repeat,
     shards_each,
     table,
@@ -200,25 +201,36 @@ def training_files(request: Request) -> Found:
 
 
 def train_on_rows(request: Request) -> TrainingSet:
-    """Mr. TyDi's training rows: each query with its first positive passage, in its own language."""
+    """Mr. TyDi's training rows: each query with its positive passages, in its own language.
+
+    A query is trained with the first of them; the others are no negatives of it.
+    """
     return training_of(_rows(request), request.name)
 
 
 def _rows(request: Request) -> Iterator[Pair]:
     for language, path in _training_files(request).items():
+        ids: set[str] = set()
 
-        def pair(row: Mapping[str, Any], language: str = language) -> Pair:
-            positives = need(row, "positive_passages", list)
-            if not positives or not isinstance(positives[0], dict):
-                raise BadRowError("'positive_passages' has no passage")
-            passage = positives[0]
-            article = identity_of(passage, "docid").partition("#")[0]
-            identity = f"{language}:{identity_of(row, 'query_id')}"
-            text = _passage_text(passage)
+        def pairs(
+            row: Mapping[str, Any], language: str = language, ids: set[str] = ids
+        ) -> list[Pair]:
+            key = "positive_passages"
+            positives = need(row, key, list)
+            if not positives or not all(isinstance(passage, dict) for passage in positives):
+                raise BadRowError(f"{key!r} must be a list of passages, at least one", key)
             query = text_of(row, "query")
-            return Pair(identity, language, query, language, text, f"{language}:{article}")
+            identity = f"{language}:{identity_of(row, 'query_id')}"
+            made = []
+            for passage in positives:
+                article = f"{language}:{identity_of(passage, 'docid').partition('#')[0]}"
+                text = _passage_text(passage)
+                made.append(Pair(identity, language, query, language, text, article))
+            refuse_repeat(ids, identity, "query_id")
+            return made
 
-        yield from records(path, request.name, pair, request.skipped)
+        for made in records(path, request.name, pairs, request.skipped):
+            yield from made
 
 
 def _training_files(request: Request) -> dict[str, Path]:
@@ -235,6 +247,8 @@ def _files(request: Request) -> dict[str, _Files]:
         (each for pattern in layout.passages for each in find(request.folder, pattern)),
         request.name,
     )
+    for paths in passages.values():
+        refuse_missing_shard(paths, request.name)
     what = f"topics of part {request.part}"
     chosen = choose(topics, request.languages, request.name, request.folder, what)
     what = f"judgements (qrels) of part {request.part}"
@@ -264,7 +278,7 @@ def _passages(language: str, paths: Sequence[Path], request: Request) -> Iterato
     ids: set[str] = set()
 
     def candidate(row: Mapping[str, Any]) -> Candidate:
-        key = "docid" if "docid" in row else "id"
+        key = "id" if row.get("docid") is None and row.get("id") is not None else "docid"
         text = _passage_text(row)
         return Candidate(f"{language}:{refuse_repeat(ids, identity_of(row, key), key)}", text)
 

@@ -54,6 +54,9 @@ ENCODERS = {
 }
 """Model types of which only the encoder is loaded, to its class of transformers."""
 
+READS_PADDING = {"convbert", "fnet", "mobilebert", "nystromformer", "reformer", "yoso"}
+"""Model types in which a text's vectors depend on how far the texts beside it make it padded."""
+
 OFFSET_POSITIONS = {
     "camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet",
     "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
@@ -246,6 +249,13 @@ def load_encoder_config(folder: Path) -> Any:
             file,
             "model_type",
             f"{config.model_type} is not supported: it is {reason}. {ANOTHER}",
+        )
+    if config.model_type in READS_PADDING:
+        raise _refused(
+            transformer_folder(folder) / "config.json",
+            "model_type",
+            f"{config.model_type} is not supported: it reads padding too, so the vector of a text "
+            f"depends on the texts beside it. {ANOTHER}",
         )
     return config
 

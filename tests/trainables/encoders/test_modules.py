@@ -64,6 +64,14 @@ def refused(call: Callable[[], object]) -> DataError:
     return caught.value
 
 
+@pytest.mark.parametrize("kind", ["convbert", "fnet", "mobilebert", "nystromformer"])
+def test_models_that_read_padding_are_refused(folder: Path, kind: str) -> None:
+    file = folder / "config.json"
+    change(file, {"model_type": kind})
+    error = refused(lambda: encoder_ref(folder))
+    assert (error.file, error.key) == (str(file), "model_type")
+
+
 def test_pooling_by_hand() -> None:
     states = torch.tensor([[[1.0, -4.0], [3.0, 2.0], [9.0, 9.0]], [[5.0, 5.0]] * 3])
     mask = torch.tensor([[1, 1, 0], [0, 0, 0]])
