@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 EXACT := $(if $(filter file,$(origin PYTHON)),,--exact-python)
 INSTALL = $(PYTHON) requirements/install.py
 
-.PHONY: demo test test-slow chaos cluster-test lint format install install-dev \
+.PHONY: demo test test-peers test-slow chaos cluster-test lint format install install-dev \
 	peers real axe lock audit clean-env need-python
 
 demo: install
@@ -18,6 +18,10 @@ demo: install
 # Files of tests share nothing, so that two processes take half the time on two cores.
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Checkpoints and data folders, read by sentence-transformers and mteb and by this project.
+test-peers: install-dev peers
+	$(BIN)/python -m pytest -m slow -rs tests/peers
 
 test-slow: install-dev
 	$(BIN)/python -m pytest -m slow

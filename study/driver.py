@@ -23,6 +23,7 @@ from study.search.search import Over, Search, Seen, Waiting
 from study.shown import marked
 from study.study_folder import StudyFolder
 from study.view import View
+from study.weights import drop_beaten
 from trainables import faults
 from trainables.places import Place, at_once
 from trainables.spec import Spec
@@ -47,6 +48,8 @@ class Driver:
         rungs: What was decided of trials on the way, by this driver and those before.
         search: What asks for further trials; None where all are planned.
         over: Why the search asks for no more; empty while it may.
+        keep: Which encoders the launch leaves, as `Orders.keep`.
+        left: Trials of the launch whose encoders lie in their folders.
     """
 
     plan: Plan
@@ -61,6 +64,8 @@ class Driver:
     progress: StudyProgress | None = None
     search: Search | None = None
     over: str = ""
+    keep: str = ""
+    left: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Count what earlier launches spent."""
@@ -215,6 +220,7 @@ class Driver:
 
     def run(self, jobs: list[Job], orders: Orders) -> None:
         """Run the jobs; an interrupt returns early with their rows back in the plan."""
+        self.keep = orders.keep
         self.folder.note("launch", trials=len(jobs), workers=orders.workers, keep=orders.keep)
         self.clock.begin(orders.workers or 1)
         if (pruning := pruning_of(self.plan)) is not None:
@@ -278,6 +284,7 @@ class Driver:
             self.results[digest] = result
             self._complete(digest, result)
             self.view.completed(self.rows[digest], result)
+            drop_beaten(self, digest)
             note = self._told(result)
             note += " (layout changed)" if result.get("layout_changed") else ""
         elif reason == PRUNED:

@@ -220,8 +220,8 @@ class Resolver:
                     convert_offsets=bool(settings.convert_offsets),
                 )
             except UserError as error:
-                asked = isinstance(error, AbsentLanguageError) and languages is not None
-                if asked or not self.tolerant:
+                by_name = isinstance(error, AbsentLanguageError) and languages is not None
+                if by_name or not self.tolerant:
                     raise
                 self.missing[name] = str(error)
                 try:

@@ -27,6 +27,21 @@ def drop_all_but_best(driver: Driver) -> None:
         TrialFolder.of(driver.root, digest).drop_weights()
 
 
+def drop_beaten(driver: Driver, digest: str) -> None:
+    """Of a grid, drop what a trial that ended has beaten, or its own encoder where it is beaten.
+
+    So a disk holds no more encoders than run at once, and the best so far.
+    """
+    if driver.keep != "best" or driver.plan.search is not None or driver.lone is not None:
+        return
+    if not driver.plan.specs[digest].steps:
+        return
+    kept = _of_grid(driver)
+    for beaten in {digest, *driver.left} - kept if kept else ():
+        TrialFolder.of(driver.root, beaten).drop_weights()
+    driver.left = {digest, *driver.left} & kept
+
+
 def lone_encoder(driver: Driver, keep: str) -> str:
     """What to say where the encoder that is kept is not the best one; else empty."""
     if keep != "best" or driver.lone is None:

@@ -41,8 +41,8 @@ def test_converted_offsets_are_asked_for_counted_and_marked(tmp_path: Path) -> N
     assert study(root, space, "--tier", "full", *arguments) == 2
     assert not list(root.glob("studies/*"))
 
-    asked = [*arguments, "--set", "convert_offsets=true"]
-    assert study(root, space, "--tier", "full", *asked, output=shown) == 0
+    converting = [*arguments, "--set", "convert_offsets=true"]
+    assert study(root, space, "--tier", "full", *converting, output=shown) == 0
     [result] = root.glob("trials/*/*/*/result.json")
     document = json.loads(result.read_bytes())
     assert document["counts"]["test"]["source/answers whose offset was converted from UTF-8 bytes"]

@@ -150,7 +150,7 @@ def test_failed_trials_are_retried_though_the_ledger_was_lost(tmp_path: Path, sp
 def test_only_the_best_encoder_stays_though_the_driver_was_killed(
     tmp_path: Path, space: Path
 ) -> None:
-    assert study(tmp_path, space, fault="kill point=completion.noted hit=3") == -9
+    assert study(tmp_path, space, fault="kill point=completion.noted hit=2") == -9
     assert len(list(tmp_path.glob("trials/*/attempts/*/encoder"))) == 2
     assert study(tmp_path, space) == 0
     assert len(list(tmp_path.glob("trials/*/attempts/*/encoder"))) == 1

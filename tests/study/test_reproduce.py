@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from study.commands.app import main
 from study.extension import INTERIM_LOOK, POST_HOC, extended, mark
+from study.launch import launch as launcher
 from study.plan import Plan
 from study.planning import make_plan
 from study.spaces.schema import load_space
 from study.study_folder import StudyFolder
-from tests.study.inline import SPACE, forked, results, study, warm, write_space
+from tests.study.inline import SPACE, forked, launch_inline, results, study, warm, write_space
 from trainables import storage
 from trainables.cache import Cache
 from trainables.errors import UserError
@@ -109,6 +111,34 @@ def test_all_or_no_encoders_are_kept(tmp_path: Path, space: Path, keep: str, cou
     warm()
     assert study(tmp_path, space, "--keep", keep) == 0
     assert len(list(tmp_path.glob("trials/*/*/*/encoder"))) == count
+
+
+def test_while_a_grid_runs_its_disk_holds_the_best_encoder_so_far(
+    tmp_path: Path, space: Path
+) -> None:
+    warm()
+    root, counts = tmp_path / "root", tmp_path / "counts"
+
+    def counting(jobs: Any, listener: Any, orders: Any) -> None:
+        finished = listener.finished
+
+        def count(*facts: Any) -> None:
+            finished(*facts)
+            held = len(list(root.glob("trials/*/*/*/encoder")))
+            with counts.open("a", encoding="utf-8") as file:
+                file.write(f"{held}\n")
+
+        listener.finished = count
+        launch_inline(jobs, listener, orders)
+
+    def run() -> int:
+        launcher.launch = counting
+        return main(["run", "--space", str(space), "--root", str(root), "--seeds", "2"])
+
+    assert forked(run, {}) == 0
+    held = list(map(int, counts.read_text(encoding="utf-8").split()))
+    assert len(held) == 5
+    assert max(held) == held[-1] == 1
 
 
 def test_without_a_validation_benchmark_the_first_trials_encoder_is_kept_and_said_to_be(

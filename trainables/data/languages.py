@@ -61,7 +61,7 @@ def bcp47(code: str) -> str:
     text = code.strip(" ").lower()
     if text in _CODES:
         return _CODES[text]
-    tag = _parsed(text)
+    tag = _parsed(text) if code.isascii() else None
     if tag is None:
         raise NotALanguageError(
             f"{code[:40]!r} is not a language: use a BCP 47 tag such as sw, ceb or zh-Hant"
@@ -119,11 +119,11 @@ def _parsed(text: str) -> langcodes.Language | None:
 def _iso(code: str) -> iso639.Language | None:
     """The language of a code of ISO 639-1, -2 (either kind) or -3, in use or retired."""
     try:
-        found = iso639.Language.match(code)
+        language = iso639.Language.match(code)
     except iso639.LanguageNotFoundError:
         return None
-    codes = (found.part1, found.part2b, found.part2t, found.part3)
-    return found if code in codes else None
+    codes = (language.part1, language.part2b, language.part2t, language.part3)
+    return language if code in codes else None
 
 
 def _usual_script(language: str) -> str | None:

@@ -39,11 +39,11 @@ def _files(request: Request) -> Places:
     there = language_files(request.folder, request.name)
     known = MLQA if request.name == "mlqa_r" else XQUAD
     later = {"ro"} & there.keys() if request.name == "xquad" else set()
-    wanted = request.languages or [*known, *later]
-    return choose(there, wanted, request.name, request.folder, WHAT)
+    languages = request.languages or [*known, *later]
+    return choose(there, languages, request.name, request.folder, WHAT)
 
 
-def _found(request: Request) -> Found:
+def _named_files(request: Request) -> Found:
     places = _files(request)
     return Found(named(places), tuple(places))
 
@@ -142,7 +142,7 @@ SOURCES = (
         can="Mono, cross and multi with rank distance, as the paper reports them.",
         cannot="No zero-shot claim after training on SQuAD's development set or its translations.",
         layout=("<language>.json, with sentence_breaks",),
-        find=_found,
+        find=_named_files,
         origins=(Web((f"{_LAREQA}/9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c/xquad-r/{{}}.json",)),),
         parts=_DIVIDED,
         training_part="articles",
@@ -164,7 +164,7 @@ SOURCES = (
         can="Mono, cross and multi with rank distance, as the paper reports them.",
         cannot="Not every question exists in every language.",
         layout=("<language>.json, with sentence_breaks",),
-        find=_found,
+        find=_named_files,
         origins=(Web((f"{_LAREQA}/354d67d/mlqa-r/{{}}.json",)),),
         parts=_DIVIDED,
         training_part="articles",
@@ -189,7 +189,7 @@ SOURCES = (
             "xquad.<language>.json or <language>.json",
             "xquad.<language>/validation-*.parquet",
         ),
-        find=_found,
+        find=_named_files,
         origins=(Web((f"{_XQUAD}/7d30520c717524000f0d9d2f9c10a069acd9d285/xquad.{{}}.json",)),),
         parts=_DIVIDED,
         training_part="articles",

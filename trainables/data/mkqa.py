@@ -151,8 +151,8 @@ def _distinct(texts: list[Any]) -> list[str]:
 
 def _files(request: Request) -> list[Path]:
     for pattern in (WHOLE, ARCHIVE):
-        if found := find(request.folder, pattern):
-            return [found[0][0]]
+        if matches := find(request.folder, pattern):
+            return [matches[0][0]]
     if by_language := one_each(find(request.folder, BY_LANGUAGE), request.name):
         return list(by_language.values())
     raise UserError(

@@ -46,8 +46,8 @@ def read_multi30k(request: Request) -> Album:
     for path, groups in find(request.folder, texts):
         by_number.setdefault(groups.get("number", ""), []).append((path, groups))
     files: dict[str, list[Path]] = {}
-    for found in by_number.values():
-        for language, path in one_each(found, request.name).items():
+    for matches in by_number.values():
+        for language, path in one_each(matches, request.name).items():
             files.setdefault(language, []).append(path)
     what = f"captions of {part}"
     chosen = choose(files, request.languages, request.name, request.folder, what)

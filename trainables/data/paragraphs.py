@@ -154,12 +154,12 @@ def mlqa_files(
         rf"{prefix}-context-(?P<language>\w+)-question-(?P=language)\.json(?:\.gz)?",
         rf"(?i:mlqa)\.(?P<language>\w+)\.(?P=language)/([^/]*{split}[^/]*|{split}/\d+)\.parquet",
     )
-    found = [each for pattern in patterns for each in find(folder, pattern)]
+    matches = [each for pattern in patterns for each in find(folder, pattern)]
     what = (
         f"{prefix}-context-<language>-question-<language>.json or "
         f"mlqa.<language>.<language>/{split}-*.parquet"
     )
-    return choose(one_source_each(found, name), languages, name, folder, what)
+    return choose(one_source_each(matches, name), languages, name, folder, what)
 
 
 def paragraph_pairs(

@@ -82,7 +82,7 @@ class AbsentLanguageError(DataError):
         folder: Path,
     ) -> None:
         """Say of which languages a source, as it lies in a folder, has no `what`, and of which."""
-        self._arguments = name, what, missing, present, folder
+        self._arguments = name, what, tuple(missing), tuple(present), folder
         self.present = tuple(sorted(present))
         [first, *others] = map(repr, sorted(missing))
         what = what if others else what.replace("<language>", first.strip("'"))
@@ -170,12 +170,12 @@ def choose(
 
 
 def shards_each(
-    found: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
+    matches: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
 ) -> dict[str, list[Path]]:
-    """Language to its files, of what `find` found by a group `language`.
+    """Language to its files, of what `find` finds by a group `language`.
 
     Args:
-        found: Paths and their groups.
+        matches: Paths and their groups.
         name: Of the source, for messages.
         default: Stands for a group that took no part in the match.
 
@@ -184,7 +184,7 @@ def shards_each(
     """
     files: dict[str, list[Path]] = {}
     spelled: dict[str, str] = {}
-    for path, groups in found:
+    for path, groups in matches:
         spelling = groups.get("language", default)
         try:
             language = bcp47(spelling)
@@ -198,14 +198,14 @@ def shards_each(
 
 
 def one_each(
-    found: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
+    matches: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
 ) -> dict[str, Path]:
     """As `shards_each`, where a language has one file.
 
     Raises:
         DataError: As there, or two files are of one language.
     """
-    files = shards_each(found, name, default)
+    files = shards_each(matches, name, default)
     for language, paths in files.items():
         for path in paths[1:]:
             if path.resolve() != paths[0].resolve():

@@ -169,13 +169,13 @@ def _tydiqa_files(request: Request) -> Places:
     """Files by language, or all under the name of the split."""
     split = "dev" if request.part == "dev" else "train"
     for pattern in TYDIQA_FILES[split]:
-        found = find(request.folder, pattern)
-        if found and "language" in found[0][1]:
+        matches = find(request.folder, pattern)
+        if matches and "language" in matches[0][1]:
             what = f"GoldP {split} file"
-            places = one_source_each(found, request.name)
+            places = one_source_each(matches, request.name)
             return choose(places, request.languages, request.name, request.folder, what)
-        if found:
-            paths = [path for path, _ in found]
+        if matches:
+            paths = [path for path, _ in matches]
             if len(paths) > 1 and paths[0].suffix != ".parquet":
                 raise DataError(
                     f"{request.name}: {paths[0]} and {paths[1]} both hold all languages; move one "
@@ -206,10 +206,10 @@ def _tydiqa_pairs(request: Request) -> tuple[list[Pair], dict[str, int]]:
     ]
     present = {pair.language for pair in pairs}
     _refuse_missing(request, present)
-    wanted = [pair for pair in pairs if pair.language in (request.languages or present)]
+    chosen = [pair for pair in pairs if pair.language in (request.languages or present)]
     if request.part in ("articles", "held-out"):
-        wanted = divide(wanted, held_out=request.part == "held-out")
-    return wanted, offset_remarks(paragraphs)
+        chosen = divide(chosen, held_out=request.part == "held-out")
+    return chosen, offset_remarks(paragraphs)
 
 
 def _tydi_language(row: Mapping[str, Any]) -> str:
@@ -272,12 +272,12 @@ def _refuse_missing(request: Request, present: set[str]) -> None:
 
 def _translations(request: Request) -> dict[str, Path]:
     part = "train" if request.part == "train" else "dev"
-    found = (
+    matches = (
         (path, groups)
         for pattern in TRANSLATIONS
         for path, groups in find(request.folder, pattern)
         if groups["split"].replace("test", "dev") == part
     )
     what = f"translated SQuAD file of part {part}"
-    files = one_each(found, request.name, default="en")
+    files = one_each(matches, request.name, default="en")
     return choose(files, request.languages, request.name, request.folder, what)

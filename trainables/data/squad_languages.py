@@ -58,12 +58,12 @@ def read_languages(
     if articles is None:
         return files
     _refuse_misaligned(files, name)
-    kept = {
+    divided = {
         la: [p for p in paragraphs if p.article in articles] for la, paragraphs in files.items()
     }
-    if not any(kept.values()):
+    if not any(divided.values()):
         raise UserError(f"{name}: none of the articles asked for is in {folder}; indices from 0")
-    return kept
+    return divided
 
 
 def by_preference(languages: Iterable[str]) -> list[str]:
@@ -86,25 +86,25 @@ def language_files(folder: Path, name: str) -> Places:
             f"{name}: no folder {folder}. Name the folder that holds its <language>.json files "
             "with --data-dir"
         )
-    found = []
+    matches = []
     for path in sorted(folder.glob("*.json*")):
         stem, _, ending = path.name.partition(".json")
         code = stem.removeprefix("xquad.") if name == "xquad" else stem
         if ending in ("", ".gz") and is_language(code):
-            found.append((path, {"language": code}))
+            matches.append((path, {"language": code}))
     # XTREME's copy on the hub has capitals
     tables = r"(?i:xquad)\.(?P<language>[\w-]+)/([^/]*validation[^/]*|validation/\d+)\.parquet"
-    found += find(folder, tables) if name == "xquad" else []
-    return one_source_each(found, name)
+    matches += find(folder, tables) if name == "xquad" else []
+    return one_source_each(matches, name)
 
 
-def one_source_each(found: Iterable[tuple[Path, Mapping[str, str]]], name: str) -> Places:
+def one_source_each(matches: Iterable[tuple[Path, Mapping[str, str]]], name: str) -> Places:
     """Language to its file, or to the shards of its table, of what `find` finds.
 
     Raises:
         DataError: Two files, or a file and a table, are of one language.
     """
-    places = shards_each(found, name)
+    places = shards_each(matches, name)
     for language, (first, *others) in places.items():
         for path in others:
             if path.suffix != ".parquet" or path.parent != first.parent:

@@ -260,13 +260,13 @@ def _files(request: Request) -> dict[str, _Files]:
 
 
 def _by_language(request: Request, patterns: Sequence[str]) -> dict[str, Path]:
-    found = (
+    matches = (
         (path, groups)
         for pattern in patterns
         for path, groups in find(request.folder, pattern)
         if groups["part"] == request.part
     )
-    return one_each(found, request.name)
+    return one_each(matches, request.name)
 
 
 def _article(gains: Mapping[str, float], language: str, identity: str) -> str:

@@ -20,6 +20,7 @@ from trainables.encoders.families import OWN_FILE
 from trainables.encoders.modules import (
     ENCODERS,
     LEGACY_POOLING,
+    Layer,
     Layout,
     brief,
     check_weights,
@@ -159,36 +160,38 @@ def load_layers(layout: Layout, pooled: int) -> nn.Sequential:
     Raises:
         DataError: A layer that does not fit its weights or what is before it.
     """
-    layers = nn.Sequential()
-    width = pooled
+    layers, width = nn.Sequential(), pooled
     for one in layout.layers:
-        file = one.folder / "config.json"
         if one.kind in ("Dense", "LayerNorm"):
-            inputs = one.settings.get("inputs", one.settings.get("size"))
-            layer: nn.Module = (
-                Dense.build(file, one.settings) if one.kind == "Dense" else LayerNorm(width)
-            )
-            if inputs != width:
-                key = "in_features" if one.kind == "Dense" else "dimension"
-                raise DataError(
-                    f"{file}: {key} is {inputs}, but the vectors before it have {width} numbers; "
-                    "restore the file",
-                    file,
-                    None,
-                    key,
-                )
-            try:
-                layer.load_state_dict(read_weights(one.folder))
-            except (RuntimeError, OSError, SafetensorError, UnpicklingError, EOFError) as error:
-                raise DataError(
-                    f"{one.folder}: weights do not fit config.json: {brief(error)}; restore them",
-                    one.folder,
-                ) from None
+            layers.append(_with_weights(one, width))
             width = one.settings.get("outputs", width)
         else:
-            layer = Dropout(one.settings["rate"]) if one.kind == "Dropout" else Normalize()
-        layers.append(layer)
+            dropout = one.kind == "Dropout"
+            layers.append(Dropout(one.settings["rate"]) if dropout else Normalize())
     return layers.float().eval()
+
+
+def _with_weights(one: Layer, width: int) -> nn.Module:
+    """A layer of trained weights after vectors of `width` numbers."""
+    file = one.folder / "config.json"
+    if (inputs := one.settings["inputs"]) != width:
+        key = "in_features" if one.kind == "Dense" else "dimension"
+        raise DataError(
+            f"{file}: {key} is {inputs}, but the vectors before it have {width} numbers; "
+            "restore the file",
+            file,
+            None,
+            key,
+        )
+    layer = Dense.build(file, one.settings) if one.kind == "Dense" else LayerNorm(width)
+    try:
+        layer.load_state_dict(read_weights(one.folder))
+    except (RuntimeError, OSError, SafetensorError, UnpicklingError, EOFError) as error:
+        raise DataError(
+            f"{one.folder}: weights do not fit config.json: {brief(error)}; restore them",
+            one.folder,
+        ) from None
+    return layer
 
 
 def save_layers(layers: nn.Sequential, folder: Path) -> list[str]:
@@ -247,14 +250,14 @@ def load_transformer(folder: Path) -> nn.Module:
     if "add_pooling_layer" in inspect.signature(kind).parameters:
         options["add_pooling_layer"] = False
     with quiet():
-        model, found = kind.from_pretrained(
+        model, report = kind.from_pretrained(
             inside,
             config=config,
             output_loading_info=True,
             trust_remote_code=False,
             **options,
         )
-    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise DataError(
             f"{folder}: the weights lack {missing[0]!r} and {len(missing) - 1} more that "
@@ -263,7 +266,7 @@ def load_transformer(folder: Path) -> nn.Module:
             None,
             missing[0],
         )
-    if adapter := sorted(name for name in found["unexpected_keys"] if ".lora_" in name):
+    if adapter := sorted(name for name in report["unexpected_keys"] if ".lora_" in name):
         raise DataError(
             f"{folder}: the weights hold an adapter ({adapter[0]}); merge it with peft "
             "(merge_and_unload), save and name that folder",
@@ -339,7 +342,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     Raises:
         DataError: One that cannot be opened, pads with no token, or reads a text in two parts.
-        ImportError: One that needs a package that is not installed.
+        UserError: One that needs a package that is not installed.
     """
     from transformers import AutoTokenizer
 
@@ -353,8 +356,11 @@ def load_tokenizer(folder: Path) -> Any:
         if layout.lower_case:
             _lower(tokenizer)
         parts = tokenizer("a").get("token_type_ids", [])
-    except ImportError:
-        raise
+    except ImportError as error:  # of SigLIP's tokenizer, which is no fast one
+        raise UserError(
+            f"{inside}: its tokenizer needs a package that is not installed ({brief(error)}). "
+            "Try `pip install sentencepiece`"
+        ) from None
     except Exception as error:  # whatever comes of a stranger's file
         raise DataError(
             f"{inside}: its tokenizer cannot be opened: {brief(error)}; restore the files",

@@ -63,6 +63,9 @@ OFFSET_POSITIONS = {
 }  # fmt: skip
 """Model types whose positions start after the padding id, which costs their tables two rows."""
 
+MOST_LAYERS = 10_000
+"""Beyond any model: building so many would never end."""
+
 WITHOUT_EFFECT = {
     "model": {
         "add_pooling_layer", "attn_implementation", "device_map", "dtype", "low_cpu_mem_usage",
@@ -176,9 +179,18 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     """`config.json` of a checkpoint's transformer.
 
     Raises:
-        DataError: The folder lacks it, or it cannot be read.
+        DataError: The folder lacks it or it cannot be read, or an adapter is there too.
     """
-    file = transformer_folder(folder) / "config.json"
+    inside = transformer_folder(folder)
+    for file in {folder / "adapter_config.json", inside / "adapter_config.json"}:
+        if file.is_file():
+            raise _refused(
+                file,
+                None,
+                "an adapter (PEFT) is not supported; load model and adapter with peft, call "
+                "merge_and_unload() and save_pretrained(), and name that folder",
+            )
+    file = inside / "config.json"
     config = read_object(file)
     if not get(file, config, "model_type", str, ""):
         raise DataError(
@@ -226,13 +238,15 @@ def load_encoder_config(folder: Path) -> Any:
     """
     from transformers import MODEL_MAPPING
 
-    config = load_config(folder)
+    config, file = load_config(folder), transformer_folder(folder) / "config.json"
+    if (layers := getattr(config, "num_hidden_layers", 0) or 0) > MOST_LAYERS:
+        raise _wrong(file, "num_hidden_layers", layers, f"a number up to {MOST_LAYERS}")
     if type(config) not in MODEL_MAPPING or (
         config.is_encoder_decoder and config.model_type not in ENCODERS
     ):
         reason = "an encoder with a decoder" if config.is_encoder_decoder else "no text encoder"
         raise _refused(
-            transformer_folder(folder) / "config.json",
+            file,
             "model_type",
             f"{config.model_type} is not supported: it is {reason}. {ANOTHER}",
         )
@@ -247,20 +261,12 @@ def load_encoder_config(folder: Path) -> Any:
 
 
 def check_weights(folder: Path) -> None:
-    """Refuse weights that are not the model's own, or that lie outside of the folder.
+    """Refuse weights that cannot be read, or that lie outside of the folder.
 
     Raises:
-        DataError: An adapter, quantised weights, or an index that names other files than shards.
+        DataError: Quantised weights, or an index that names other files than shards.
     """
     inside = transformer_folder(folder)
-    for file in {folder / "adapter_config.json", inside / "adapter_config.json"}:
-        if file.is_file():
-            raise _refused(
-                file,
-                None,
-                "an adapter (PEFT) is not supported; load model and adapter with peft, call "
-                "merge_and_unload() and save_pretrained(), and name that folder",
-            )
     config = inside / "config.json"
     content = read_object(config)
     if content.get("quantization_config"):
@@ -459,7 +465,7 @@ def _layer(kind: str, folder: Path) -> Layer:
             )
         return Layer(kind, folder, settings)
     if kind == "LayerNorm":
-        return Layer(kind, folder, {"size": _size(file, config, "dimension")})
+        return Layer(kind, folder, {"inputs": _size(file, config, "dimension")})
     if kind == "Dropout":
         rate = config.get("dropout", 0.2)
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:

@@ -159,11 +159,6 @@ class TextEncoder(nn.Module):
                 raise ValueError("the vectors of its weights are no numbers")
         except (UserError, torch.OutOfMemoryError, MemoryError):
             raise
-        except ImportError as error:  # of SigLIP's tokenizer, which is no fast one
-            raise UserError(
-                f"encoder {str(source)!r}: its tokenizer needs a package that is not installed "
-                f"({str(error).strip().splitlines()[0]}). Try `pip install sentencepiece`"
-            ) from None
         except Exception as error:  # whatever comes of a stranger's files
             raise DataError(
                 f"encoder {str(source)!r}: cannot be loaded from {folder}: {error}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from study.commands.app import main
 from tests.checkpoints import make_checkpoint
 from tests.trainables.data.samples import write_lines, write_text
 from trainables.data.catalog import load_benchmark, load_training, reference, source, table
-from trainables.data.languages import NotALanguageError
+from trainables.data.languages import NotALanguageError, bcp47
 from trainables.data.reading import AbsentLanguageError
 from trainables.errors import UserError
 
@@ -123,6 +124,12 @@ ALBUMS = {"emoji", "mmmu", "multi30k", "xflickrco", "xm3600", "xmmmu", "xtd10"}
 is tested with its layouts."""
 
 
+def test_sources_call_their_languages_by_their_tags() -> None:
+    for each in table().values():
+        assert [*map(bcp47, each.languages)] == [*each.languages]
+        assert [*map(bcp47, each.codes or ())] == [*(each.codes or ())]
+
+
 def test_no_source_is_forgotten() -> None:
     from_files = {name for name, each in table().items() if not each.embedded}
     assert from_files - {"amqa", "mteb"} == SOURCES.keys() | TRAINING.keys() | ALBUMS
@@ -135,12 +142,14 @@ def test_a_benchmark_is_not_evaluated_in_a_language_that_it_lacks(
 ) -> None:
     write, there, absent = SOURCES[name]
     write(tmp_path)
-    for wanted in ([absent], [there, absent]):
+    for languages in ([absent], [there, absent]):
         with pytest.raises(AbsentLanguageError) as error:
-            load_benchmark(name, tmp_path, wanted)
+            load_benchmark(name, tmp_path, languages)
         assert absent in str(error.value)
         assert there in error.value.present
         assert (error.value.file, error.value.key) == (str(tmp_path), "language")
+        again = pickle.loads(pickle.dumps(error.value))
+        assert (str(again), again.present) == (str(error.value), error.value.present)
     assert there in load_benchmark(name, tmp_path, [there]).queries
     assert reference(name, tmp_path, [there.upper()]).languages is not None
     with pytest.raises(UserError):
@@ -151,9 +160,9 @@ def test_a_benchmark_is_not_evaluated_in_a_language_that_it_lacks(
 def test_nothing_is_trained_on_in_a_language_that_the_data_lack(tmp_path: Path, name: str) -> None:
     write, there, absent = TRAINING[name]
     write(tmp_path)
-    for wanted in ([absent], [there, absent]):
+    for languages in ([absent], [there, absent]):
         with pytest.raises(UserError, match=absent):
-            load_training(name, tmp_path, wanted, aligned=False)
+            load_training(name, tmp_path, languages, aligned=False)
     assert there in load_training(name, tmp_path, [there], aligned=False).languages
 
 

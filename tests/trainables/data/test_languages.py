@@ -65,7 +65,7 @@ def test_every_way_of_naming_a_language_has_one_tag(kind: str) -> None:
         "unknown", "und", "und-Latn", "mul", "mis", "zxx", "root", "image", "xx", "x-foo",
         "en-x-foo", "../../x", "en-<script>", "en-Xxxx", "en-Latnx", "en--us", "-en", "de,en",
         "", " ", "a" * 300, "en-" + "abcde-" * 50 + "abcde", "en\n", "en\x00", "en\x1b[2J",
-        "日本語", "en_US.UTF-8", "12", "C",
+        "日本語", "\u212ao", "en_US.UTF-8", "12", "C",
     ],
 )  # fmt: skip
 def test_what_names_no_language_is_refused(code: str) -> None:
@@ -129,10 +129,10 @@ def test_languages_of_settings_are_tags() -> None:
 
 
 def test_of_two_files_of_one_language_none_is_chosen(tmp_path: Path) -> None:
-    found = [(tmp_path / name, {"language": name}) for name in ("en", "swahili", "swa")]
+    matches = [(tmp_path / name, {"language": name}) for name in ("en", "swahili", "swa")]
     for look in (one_each, shards_each):
         with pytest.raises(DataError) as error:
-            look(found, "some")
+            look(matches, "some")
         assert (error.value.file, error.value.key) == (str(tmp_path / "swa"), "language")
         assert str(tmp_path / "swahili") in str(error.value)
     twice = [(tmp_path / name, {"language": "sw"}) for name in ("1", "2")]

@@ -138,14 +138,14 @@ def test_training_pairs_name_golds_in_one_language(small: Path) -> None:
 
 def first(document: dict[str, Any]) -> dict[str, Any]:
     """Of `good`, its paragraph."""
-    found: dict[str, Any] = document["data"][0]["paragraphs"][0]
-    return found
+    entry: dict[str, Any] = document["data"][0]["paragraphs"][0]
+    return entry
 
 
-def asked(document: dict[str, Any]) -> dict[str, Any]:
+def question_of(document: dict[str, Any]) -> dict[str, Any]:
     """Of `good`, its question."""
-    found: dict[str, Any] = first(document)["qas"][0]
-    return found
+    entry: dict[str, Any] = first(document)["qas"][0]
+    return entry
 
 
 def good() -> dict[str, Any]:
@@ -168,16 +168,20 @@ def good() -> dict[str, Any]:
             "data[0].paragraphs[0]",
             "sentence_breaks",
         ),
-        (lambda d: first(d)["qas"].append(asked(d)), "data[0].paragraphs[0].qas[1]", "id"),
-        (lambda d: asked(d).update(id=7.5), "data[0].paragraphs[0].qas[0]", "id"),
-        (lambda d: asked(d).update(question=""), "data[0].paragraphs[0].qas[0]", "question"),
-        (lambda d: asked(d).pop("answers"), "data[0].paragraphs[0].qas[0]", "answers"),
+        (lambda d: first(d)["qas"].append(question_of(d)), "data[0].paragraphs[0].qas[1]", "id"),
+        (lambda d: question_of(d).update(id=7.5), "data[0].paragraphs[0].qas[0]", "id"),
+        (lambda d: question_of(d).update(question=""), "data[0].paragraphs[0].qas[0]", "question"),
+        (lambda d: question_of(d).pop("answers"), "data[0].paragraphs[0].qas[0]", "answers"),
         (
-            lambda d: asked(d)["answers"][0].pop("answer_start"),
+            lambda d: question_of(d)["answers"][0].pop("answer_start"),
             "data[0].paragraphs[0].qas[0]",
             "answer_start",
         ),
-        (lambda d: asked(d)["answers"][0].pop("text"), "data[0].paragraphs[0].qas[0]", "text"),
+        (
+            lambda d: question_of(d)["answers"][0].pop("text"),
+            "data[0].paragraphs[0].qas[0]",
+            "text",
+        ),
     ],
 )
 def test_what_is_broken_is_named_by_file_row_and_key(

@@ -263,7 +263,7 @@ def test_the_published_scores_of_a_real_encoder(shared: Path) -> None:
         "xquad-official": {"en": 0.94357, "ro": 0.60611},
         "xquad-r": {"es": 0.63229},
     }.items():
-        found = evaluate(load_benchmark("xquad", shared / "data" / folder, [*scores]), encoder)
+        evaluation = evaluate(load_benchmark("xquad", shared / "data" / folder, [*scores]), encoder)
         for language, score in scores.items():
-            measured = found.metrics[f"ndcg_at_10/mono/{language}"]
+            measured = evaluation.metrics[f"ndcg_at_10/mono/{language}"]
             assert measured == pytest.approx(score, abs=2e-5)

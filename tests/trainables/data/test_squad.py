@@ -178,9 +178,9 @@ def test_xquad_as_its_authors_publish_it(shared: Path) -> None:
         questions = [question for paragraph in paragraphs for question in paragraph.questions]
         assert (len(paragraphs), len(questions)) == (240, 1190)
         assert not any(question.remark for question in questions)
-        found = load_benchmark("xquad", folder, [language])
-        assert len(found.queries[language]) == distinct
-        assert len(found.corpus[language]) == 240
+        loaded = load_benchmark("xquad", folder, [language])
+        assert len(loaded.queries[language]) == distinct
+        assert len(loaded.corpus[language]) == 240
     assert {f.state for f in inspect.check(source("xquad"), folder)} == {"whole", "incomplete"}
 
 
@@ -217,14 +217,14 @@ def test_offsets_in_another_unit_are_refused_or_converted_and_counted(
     assert error.value.row == "data[0].paragraphs[0].qas[0]"
     assert unit in str(error.value)
 
-    found = load_benchmark("xquad_r", tmp_path, ["de"], convert_offsets=True)
-    assert found.qrels == {"de:7": {"de_0_1": 1.0}}
-    assert found.dropped == {f"{CONVERTED} {unit}": 1}
+    loaded = load_benchmark("xquad_r", tmp_path, ["de"], convert_offsets=True)
+    assert loaded.qrels == {"de:7": {"de_0_1": 1.0}}
+    assert loaded.dropped == {f"{CONVERTED} {unit}": 1}
     trained = load_training("xquad_r", tmp_path, ["de"], text="sentence", convert_offsets=True)
     assert list(trained.passages["de"]) == ["Er mündet ins Meer."]
 
     ref = reference("xquad_r", tmp_path, ["de"], convert_offsets=True)
-    assert open_benchmark(ref, {ref.digest: str(tmp_path)}) == found
+    assert open_benchmark(ref, {ref.digest: str(tmp_path)}) == loaded
     plain = reference("xquad_r", tmp_path, ["de"])
     assert (ref.convert_offsets, plain.convert_offsets) == (True, None)
     with pytest.raises(DataError):
@@ -234,13 +234,13 @@ def test_offsets_in_another_unit_are_refused_or_converted_and_counted(
 def test_right_offsets_are_left_as_they_are_and_slips_are_counted(tmp_path: Path) -> None:
     sentences(tmp_path, MEER)
     for convert in (False, True):
-        found = load_benchmark("xquad_r", tmp_path, ["de"], convert_offsets=convert)
-        assert (found.qrels, found.dropped) == ({"de:7": {"de_0_1": 1.0}}, {})
+        loaded = load_benchmark("xquad_r", tmp_path, ["de"], convert_offsets=convert)
+        assert (loaded.qrels, loaded.dropped) == ({"de:7": {"de_0_1": 1.0}}, {})
     for start, answer in ((MEER - 1, "Meer"), (MEER, "See")):
         sentences(tmp_path, start, answer)
-        found = load_benchmark("xquad_r", tmp_path, ["de"])
-        assert found.qrels == {"de:7": {"de_0_1": 1.0}}
-        assert found.dropped == {NOT_THERE: 1}
+        loaded = load_benchmark("xquad_r", tmp_path, ["de"])
+        assert loaded.qrels == {"de:7": {"de_0_1": 1.0}}
+        assert loaded.dropped == {NOT_THERE: 1}
 
 
 def test_an_answer_that_stands_there_by_chance_is_converted_with_its_file(tmp_path: Path) -> None:
@@ -286,9 +286,9 @@ def test_every_source_that_reads_offsets_looks_for_the_answers(tmp_path: Path) -
         with pytest.raises(DataError) as error:
             load_benchmark(name, tmp_path / folder)
         assert (error.value.row, error.value.key) == (row, "answer_start")
-        found = load_benchmark(name, tmp_path / folder, convert_offsets=True)
-        assert found.dropped == {f"{CONVERTED} UTF-8 bytes": 1}
-        assert [end for _, end in found.answers.values()] == [MEER + len("Meer")]
+        loaded = load_benchmark(name, tmp_path / folder, convert_offsets=True)
+        assert loaded.dropped == {f"{CONVERTED} UTF-8 bytes": 1}
+        assert [end for _, end in loaded.answers.values()] == [MEER + len("Meer")]
 
 
 # ---- whatever is written comes back, whatever is broken is named
@@ -300,15 +300,15 @@ few = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @st.composite
 def paragraphs_of(draw: st.DrawFn) -> list[tuple[str, list[tuple[str, int, str]]]]:
     """Contexts with questions, each with an answer that is a piece of the context."""
-    found = []
+    loaded = []
     for context in draw(st.lists(texts, min_size=1, max_size=3, unique=True)):
         questions = []
         for question in draw(st.lists(texts, min_size=1, max_size=2)):
             start = draw(st.integers(0, len(context) - 1))
             end = draw(st.integers(start + 1, len(context)))
             questions.append((question, start, context[start:end]))
-        found.append((context, questions))
-    return found
+        loaded.append((context, questions))
+    return loaded
 
 
 def as_rows(paragraphs: list[tuple[str, list[tuple[str, int, str]]]]) -> list[Row]:
@@ -333,11 +333,11 @@ def test_whatever_is_written_comes_back_and_whatever_is_broken_is_named(
     rows = as_rows(paragraphs)
     with tempfile.TemporaryDirectory() as place:
         path = write(Path(place) / f"x.{kind}", rows)
-        found = read_paragraphs(path, "x", False)
+        loaded = read_paragraphs(path, "x", False)
         assert [
-            (p.context, [(q.text, q.answer_start, *q.answers) for q in p.questions]) for p in found
+            (p.context, [(q.text, q.answer_start, *q.answers) for q in p.questions]) for p in loaded
         ] == paragraphs
-        assert not any(q.remark for p in found for q in p.questions)
+        assert not any(q.remark for p in loaded for q in p.questions)
 
         at = data.draw(st.integers(0, len(rows) - 1))
         key = data.draw(st.sampled_from(["id", "question", "answers"]))

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.sentence_folders import (
     write,
 )
 from trainables import storage
+from trainables.contrastive import backward
 from trainables.encoders import packaged
 from trainables.encoders.catalog import absent, reference
 from trainables.encoders.families import checkpoint_digest, encoder_ref, find_checkpoint
@@ -34,7 +36,9 @@ from trainables.encoders.modules import read_layout
 from trainables.encoders.packaged import Packaged
 from trainables.encoders.shapes import folder_shape, known_shape
 from trainables.encoders.text import TextEncoder, pool
+from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.errors import DataError, UserError
+from trainables.info_nce import info_nce
 from trainables.places import files_under
 
 TEXTS = ["A man is eating food.", "The RIVER ends in the sea.", "fox"]
@@ -179,6 +183,7 @@ BROKEN: list[tuple[str, dict[str, Any], str | None]] = [
     ("config.json", {"transformers_weights": "../other.safetensors"}, "transformers_weights"),
     ("config.json", {"model_type": "new", "auto_map": {"AutoConfig": "x.C"}}, "auto_map"),
     ("config.json", {"model_type": "bart"}, "model_type"),
+    ("config.json", {"num_hidden_layers": 10**9}, "num_hidden_layers"),
     ("config.json", {"model_type": "xglm-of-tomorrow"}, None),
     ("config.json", {"vocab_size": "many"}, None),
 ]  # fmt: skip
@@ -267,6 +272,9 @@ def test_adapters_are_refused_and_merged_weights_load(folder: Path) -> None:
     file = folder / "adapter_config.json"
     write(file, {"peft_type": "LORA", "base_model_name_or_path": "nobody/base"})
     assert refused(lambda: encoder_ref(folder)).file == str(file)
+    config = (folder / "config.json").rename(folder / "aside")  # which peft does not save
+    assert refused(lambda: find_checkpoint(folder)).file == str(file)
+    config.rename(folder / "config.json")
     file.unlink()
     weights = load_file(folder / "model.safetensors")
     name = "encoder.layer.0.attention.self.query.lora_A.default.weight"
@@ -279,12 +287,12 @@ def test_adapters_are_refused_and_merged_weights_load(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["model.safetensors", "2_Dense/model.safetensors"])
 def test_broken_weights_are_refused(name: str, folder: Path) -> None:
     file = folder / name
-    kept = file.read_bytes()
+    whole = file.read_bytes()
     nothing = (2).to_bytes(8, "little") + b"{}"
-    for content in (b"", kept[:50], kept[:-9], b"\xff" * 8 + kept[8:], nothing):
+    for content in (b"", whole[:50], whole[:-9], b"\xff" * 8 + whole[8:], nothing):
         file.write_bytes(content)
         refused(lambda: TextEncoder.load(folder))
-    weights = {key: value * torch.nan for key, value in load_file_of(kept, file).items()}
+    weights = {key: value * torch.nan for key, value in load_file_of(whole, file).items()}
     save_file(weights, file)
     refused(lambda: TextEncoder.load(folder))
     file.unlink()
@@ -363,6 +371,27 @@ def test_a_transformer_in_a_folder_of_its_own(tmp_path: Path) -> None:
 def test_sizes_of_any_architecture_are_known(kind: str, tmp_path: Path) -> None:
     shape = folder_shape(make(tmp_path / kind, kind), kind)
     assert (shape.hidden, shape.layers, shape.inner) == (WIDTH, 2, 32)
+
+
+@pytest.mark.parametrize("kind", ["t5", "modernbert", "qwen3", "embedding-gemma", "mpnet"])
+def test_any_architecture_is_trained_and_saved(kind: str, tmp_path: Path) -> None:
+    encoder = TextEncoder.load(make(tmp_path / "made", kind, layers=[dense(WIDTH, 12)]))
+    queries, passages = encoder.tokenize_queries(TEXTS), encoder.tokenize_passages(TEXTS)
+    before, other = encoder.encode(queries), encoder.encode_queries(["Река"], "ru")
+    trim_vocabulary(encoder, [queries, passages])
+    np.testing.assert_allclose(encoder.encode(queries), before, atol=1e-6)
+    np.testing.assert_allclose(encoder.encode_queries(["Река"], "ru"), other, atol=1e-6)
+    encoder.recompute_layers()
+    encoder.train()
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-2)
+    objective = partial(info_nce, temperature=0.05, symmetric=False)
+    backward(encoder, queries, passages, objective, encoder.held_tokens)
+    optimizer.step()
+    after = encoder.encode(queries)
+    assert np.abs(after - before).max() > 1e-3
+    encoder.save(tmp_path / "saved")
+    again = TextEncoder.load(tmp_path / "saved").encode(queries)
+    np.testing.assert_allclose(again, after, atol=1e-6)
 
 
 def test_a_raw_model_that_reads_forward_ends_with_its_last_token(tmp_path: Path) -> None:
