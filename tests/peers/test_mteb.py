@@ -379,6 +379,7 @@ CASES = (
     Case("blanks-around", plain(blanks_around)),
     Case("odd-characters", plain(odd_characters)),
     Case("instructions", plain(each("queries", instruction=lambda row: f"tafuta {row['_id']}"))),
+    Case("instructions-blank", plain(each("queries", instruction=""))),
     Case("further-columns", plain(each("corpus", metadata="x", lang="sw"))),
     Case("further-queries", plain(further_queries)),
     Case("id-without-line", plain(without_line)),

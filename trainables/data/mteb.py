@@ -20,6 +20,7 @@ from trainables.data.reading import (
     gain_of,
     help_with,
     identity_of,
+    optional_text,
     records,
     refuse_missing_shard,
     refuse_repeat,
@@ -168,7 +169,7 @@ def _queries(language: str, paths: Sequence[Path], request: Request) -> Iterator
     def query(row: Mapping[str, Any]) -> Query:
         text = text_of(row, "text")
         if row.get("instruction") is not None:
-            text = f"{text} {text_of(row, 'instruction')}"
+            text = f"{text} {optional_text(row, 'instruction')}"
         identity = f"{language}:{_identity(row, ids)}"
         return Query(identity, text, identity, identity)
 

@@ -178,3 +178,12 @@ def test_a_language_whose_file_holds_nothing_is_absent_itself(tmp_path: Path) ->
     with pytest.raises(AbsentLanguageError) as refused:
         load_benchmark("xquad", tmp_path, ["de"])
     assert refused.value.present == ()
+
+
+def test_an_instruction_may_be_blank_as_in_mteb(tmp_path: Path) -> None:
+    queries = [{"_id": str(i), "text": "Nini?", "instruction": x} for i, x in enumerate(("", None))]
+    write_lines(tmp_path / "queries.jsonl", queries)
+    write_lines(tmp_path / "corpus.jsonl", [{"_id": "c", "text": "Hiki."}])
+    write_text(tmp_path / "qrels" / "test.tsv", "0\tc\t1")
+    loaded = load_benchmark("mteb", tmp_path, ["sw"])
+    assert [query.text for query in loaded.queries["sw"]] == ["Nini? ", "Nini?"]
