@@ -86,7 +86,10 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
     """
     set_environment(state if address is None else None)
     import ray
+    from ray._private import utils
 
+    # Ray notes the command line, which may hold passwords, or what no locale but its own can write
+    utils.get_entrypoint_name = lambda: "study"
     temporary, lock = _short_folder(state)
     # a driver script's own folder is no place to import from: `study/` holds `plan`, `ledger`, …
     sys.path[:] = [

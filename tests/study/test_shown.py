@@ -121,6 +121,20 @@ def test_a_plan_is_shown_as_its_space_is_written_in_any_locale(tmp_path: Path) -
     assert "untrained query_prefix=[red]x:" in shown.stdout
 
 
+@pytest.mark.slow
+def test_a_study_runs_in_any_locale(tmp_path: Path) -> None:
+    space = "question: q?\nfixed: {steps: 0}\ntiers: {demo: {fixed: {encoder: embedded/small}}}\n"
+    path = tmp_path / "space.yaml"
+    path.write_text(space, encoding="utf-8")
+    command = [sys.executable, "-m", "study", "run", "--space", str(path), "--workers", "1"]
+    command += ["--root", str(tmp_path / "runs"), "--set", "query_prefix=日本 "]
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ended = subprocess.run(
+        command, cwd=ROOT, env=os.environ | plain, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_help_is_shown_in_any_locale() -> None:
     command = [sys.executable, "-m", "study", "run", "--help"]
     plain = {"PYTHONIOENCODING": "ascii"}

@@ -178,6 +178,8 @@ class TrainingSet:
         Raises:
             UserError: A language the set lacks, or no row left.
         """
+        if not self.questions:
+            raise UserError(f"training data {self.name}: there is no row; look at its files")
         unknown = sorted(set(languages) - set(self.languages))
         if unknown:
             raise UserError(
