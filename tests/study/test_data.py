@@ -79,11 +79,16 @@ def test_ones_own_files_are_counted_once_with_what_can_be_trained_on(
         "  benchmark: 6 queries, 2 passages, parallel in de en",
         "  training: 1 row in tr",
     ]
+    again = json.dumps({"id": "again", "language": "de", "text": "1?"})
+    with (tmp_path / "queries.jsonl").open("a", encoding="utf-8") as queries:
+        queries.write(again)
+    assert main(["data", "check", str(tmp_path)]) == 0
+    assert "in de en; 2 queries have the text of another one" in capsys.readouterr().out
     (tmp_path / "train.jsonl").write_text('{"id": "1"}\n', encoding="utf-8")
     assert main(["data", "check", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     assert "training: malformed:" in said
-    assert "benchmark: 6 queries" in said
+    assert "benchmark: 7 queries" in said
 
 
 def test_mistakes_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

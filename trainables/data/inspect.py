@@ -136,7 +136,13 @@ def _amount(benchmark: Benchmark) -> str:
     languages = sorted({*benchmark.queries, *benchmark.corpus})
     parallel = "parallel " if len(languages) > 1 and benchmark.judged_in_all_languages else ""
     said = f"{queries} queries, {passages} passages, {parallel}in {_list(languages)}"
-    return "; ".join([said, *(f"{number} {why}" for why, number in benchmark.dropped.items())])
+    notes = [f"{number} {why}" for why, number in benchmark.dropped.items()]
+    return "; ".join([said, *notes, *_repeated(benchmark)])
+
+
+def _repeated(benchmark: Benchmark) -> list[str]:
+    same = sum(benchmark.repeated.values())
+    return [f"{same} queries have the text of another one"] if same else []
 
 
 def _list(languages: Iterable[str]) -> str:
@@ -184,8 +190,8 @@ def _part(source: Source, folder: Path, part: str | None) -> Finding:
     said = f"{what}: {said}" + "".join(
         f"; {number} {reason}" for reason, number in benchmark.dropped.items()
     )
-    if isinstance(benchmark, Benchmark) and (same := sum(benchmark.repeated.values())):
-        said += f"; {same} queries have the text of another one"
+    if isinstance(benchmark, Benchmark):
+        said = "; ".join([said, *_repeated(benchmark)])
     wrong = _unlike(source, part, counts, counted_only=bool(benchmark.refusal))
     state: State = "not known" if wrong is None else "differs" if wrong else "whole"
     notes = [*(wrong or ()), *([benchmark.refusal] if benchmark.refusal else ())]
