@@ -7,8 +7,10 @@ differently is decided here and in `storage.py`, nowhere else.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
+import stat
 import tempfile
 import unicodedata
 import uuid
@@ -227,6 +229,15 @@ def size(place: Place) -> int:
         files = _walk(place, ()) if place.is_dir() else [place]
         return sum(file.stat().st_size for file in files if file.is_file())
     return int(sum(place.fs.du(place.path, total=False).values()))
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether it is a plain file of this user, no link and nothing that could wait for another."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def remove(place: Place) -> None:
