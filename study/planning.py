@@ -114,7 +114,7 @@ def make_plan(
     differs = optimize is not None and (own is None or own.sampler != optimize.sampler)
     changed = dict(overrides) | ({"sampler": optimize.sampler} if optimize and differs else {})
     plan = Plan(
-        name=name or default_name(space_name, tier, changed, seeds),
+        name=default_name(space_name, tier, changed, seeds) if name is None else name,
         space=space_name,
         tier=tier,
         question=" ".join(space.question.split()),

@@ -9,7 +9,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from study.plan import Plan
 from study.rungs import Rung, pruned
 from trainables import faults, storage
 from trainables.errors import UserError
-from trainables.places import Place, local_state
+from trainables.places import Place, local_state, name_of_folder
 from trainables.trial_folder import NotCommittedError, read_json
 
 
@@ -47,7 +47,11 @@ class StudyFolder:
             root: Of everything.
             name: Of the study.
             state: As for `places.local_state`.
+
+        Raises:
+            UserError: No study can have this name.
         """
+        name_of_folder(name, "study")
         return cls(root / "studies" / name, local_state(root, state) / "studies" / name)
 
     @property
@@ -64,7 +68,7 @@ class StudyFolder:
         if not self.plan_path.exists():
             return None
         try:
-            plan = Plan.model_validate(read_json(self.plan_path))
+            plan = Plan.model_validate(read_json(self.plan_path)).named(self.path.name)
             return plan if plan.search is None else plan.joined(self.asked())
         except (NotCommittedError, ValueError) as error:
             raise UserError(
@@ -244,5 +248,9 @@ def _written(plan: Plan) -> bytes:
 
 
 def study_names(root: Place) -> list[str]:
-    """Names of the studies under a root."""
-    return sorted(path.parent.name for path in root.glob("studies/*/plan.json"))
+    """Names of the studies under a root; a folder that no study can be called by is none."""
+    found = []
+    for path in root.glob("studies/*/plan.json"):
+        with suppress(UserError):
+            found.append(name_of_folder(path.parent.name, "study"))
+    return sorted(found)
