@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import sqlite3
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,30 +28,6 @@ NOT_NOW = {
 
 NOT_NOW_SQLITE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 """The same, said by SQLite."""
-
-
-def command(arguments: list[str]) -> int:
-    """Run a command; an interrupt while Python still imports it ends it without a traceback."""
-    _open_streams()
-    try:
-        from study.commands.app import main
-
-        return main(arguments)
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and saved
-
-
-def _open_streams() -> None:
-    """Give streams that are closed a place to write to: files opened later would take theirs."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def test_a_gigabyte_of_memory_is_enough(text: str, tmp_path: Path) -> None:
         command, capture_output=True, preexec_fn=lambda: resource.setrlimit(*limit), check=False
     )
     assert ended.returncode == 2
-    assert len(ended.stderr.splitlines()) == 1
+    assert b"Traceback" not in ended.stderr
 
 
 def test_aliases_that_a_person_would_write_are_read(tmp_path: Path) -> None:
