@@ -8,7 +8,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,12 +121,13 @@ class StudyFolder:
         return str(json.loads((self.path / "identity.json").read_bytes())["id"])
 
     def note(self, event: str, **facts: Any) -> None:
-        """Add one event."""
-        self._journal.append({"time": round(time.time(), 3), "event": event} | facts)
+        """Add one event, with its time of day, and with one that goes on evenly, for durations."""
+        now = {"time": round(time.time(), 3), "monotonic": round(time.monotonic(), 3)}
+        self._journal.append(now | {"event": event} | facts)
 
     def events(self, having: str = "") -> Iterator[dict[str, Any]]:
-        """What happened so far, or what of it has this text; torn lines are passed over."""
-        return self._journal.lines(having)
+        """What happened so far, or what of it has this text; broken lines are passed over."""
+        return filter(_is_event, self._journal.lines(having))
 
     def failures(self) -> dict[str, str]:
         """Why each trial failed that has not been started since, by digest."""
@@ -240,6 +241,23 @@ class StudyFolder:
     @cached_property
     def _tracked(self) -> FileJournal:
         return FileJournal(self.local / "tracked.jsonl")
+
+
+def _is_event(line: Mapping[str, Any]) -> bool:
+    """Whether a line's facts are of the types that `note` writes."""
+    return all(
+        isinstance(line[key], kind) and not isinstance(line[key], bool)
+        for key, kind in _EVENT.items()
+        if key in line
+    ) and all(isinstance(name, str) for name in line.get("late", ()))
+
+
+_EVENT: dict[str, tuple[type, ...]] = {
+    "time": (int, float),
+    "monotonic": (int, float),
+    "late": (list,),
+    **dict.fromkeys(("event", "trial", "reason", "detail", "mark", "frozen", "keep"), (str,)),
+}
 
 
 def _written(plan: Plan) -> bytes:
