@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from study.commands.app import main
+from study.entry import command
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(sys.argv[1:]))

@@ -229,11 +229,13 @@ class Driver:
             orders = replace(orders, pruning=pruning)
         faults.at("launch.noted")
         amounts = {job.digest: work(job.spec) for job in jobs}
-        with StudyProgress(self.console, amounts) as self.progress:
-            launcher.launch(Jobs(jobs, self.further) if self.search else jobs, self, orders)
-        faults.at("launch.ended")
-        self.rows = {row.digest: row for row in self.ledger.requeue_stale()}
-        self.folder.note("end", **self.counts())
+        try:
+            with StudyProgress(self.console, amounts) as self.progress:
+                launcher.launch(Jobs(jobs, self.further) if self.search else jobs, self, orders)
+            faults.at("launch.ended")
+        finally:
+            self.rows = {row.digest: row for row in self.ledger.requeue_stale()}
+            self.folder.note("end", **self.counts())
 
     def counts(self) -> dict[str, int]:
         """Trials of this plan by state."""

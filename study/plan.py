@@ -84,6 +84,17 @@ class Plan(Frozen):
     tuned: tuple[str, ...] = ()
     search: SearchPlan | None = None
 
+    def named(self, name: str) -> Plan:
+        """The plan read from the folder of this name, whatever the file says of its own.
+
+        Raises:
+            ValueError: It names trials that are not those of its specs.
+        """
+        held = {trial.digest for cell in self.cells for trial in cell.trials}
+        if held != self.specs.keys() or any(d != s.digest for d, s in self.specs.items()):
+            raise ValueError("it has trials under names that are not theirs")
+        return self if self.name == name else self.model_copy(update={"name": name})
+
     @property
     def frozen(self) -> str:
         """Hash of what must not change once results exist: hypotheses, primary metric, seeds.

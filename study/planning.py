@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,14 @@ from study.resolve import Resolver, trained_on, training_source
 from study.search.points import Points
 from study.search.wanted import search_of
 from study.spaces.optimize import Optimize
-from study.spaces.schema import TEXTS, Settings, Space, Tier, build_settings
+from study.spaces.schema import (
+    TEXTS,
+    Settings,
+    Space,
+    Tier,
+    build_settings,
+    refuse_too_many,
+)
 from trainables.data import catalog
 from trainables.errors import UserError
 from trainables.spec import Spec
@@ -94,6 +102,8 @@ def make_plan(
     )
     cells = _Cells(resolver, base, f"space {space_name}", _held_out(settings))
     count = seeds or space.tiers[tier].seeds or space.seeds
+    sizes = map(len, factors.values())
+    refuse_too_many(count * (math.prod(sizes) + len(beside)), f"space {space_name}")
     points = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
     for point in points:
         encoding = {k: v for k, v in point.items() if k in ENCODING_FIELDS}
@@ -107,6 +117,7 @@ def make_plan(
             cells.add(kept, kept, 1 if kept.get("steps") == 0 else count, beside=True)
     search = None
     if optimize is not None:
+        refuse_too_many(optimize.trials, f"space {space_name}: optimize")
         search = search_of(optimize, ranges, settings, primary, held_out=cells.held_out)
         for spec in Points(search, resolver).probes():  # what is missing or wrong is found now
             assert spec.digest
@@ -114,7 +125,7 @@ def make_plan(
     differs = optimize is not None and (own is None or own.sampler != optimize.sampler)
     changed = dict(overrides) | ({"sampler": optimize.sampler} if optimize and differs else {})
     plan = Plan(
-        name=name or default_name(space_name, tier, changed, seeds),
+        name=default_name(space_name, tier, changed, seeds) if name is None else name,
         space=space_name,
         tier=tier,
         question=" ".join(space.question.split()),

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterable
 from typing import IO, Any
@@ -14,6 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from study.interrupts import silence
 from trainables.errors import UserError
 
 FILE_WIDTH = 120
@@ -82,6 +84,12 @@ class PlainConsole(Console):
         super().__init__(
             file=file, stderr=stderr, markup=False, emoji=False, highlight=False, **more
         )
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads on: that interrupts, and what is still written goes nowhere."""
+        silence(self.file.fileno())
+        if not self.stderr:
+            signal.raise_signal(signal.SIGINT)
 
     def render_str(self, text: str, **more: Any) -> Text:
         """Text that is laid out, of cells and titles too."""

@@ -8,8 +8,8 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from study.plan import Plan
 from study.rungs import Rung, pruned
 from trainables import faults, storage
 from trainables.errors import UserError
-from trainables.places import Place, local_state
+from trainables.places import Place, local_state, name_of_folder
 from trainables.trial_folder import NotCommittedError, read_json
 
 
@@ -47,7 +47,11 @@ class StudyFolder:
             root: Of everything.
             name: Of the study.
             state: As for `places.local_state`.
+
+        Raises:
+            UserError: No study can have this name.
         """
+        name_of_folder(name, "study")
         return cls(root / "studies" / name, local_state(root, state) / "studies" / name)
 
     @property
@@ -64,7 +68,7 @@ class StudyFolder:
         if not self.plan_path.exists():
             return None
         try:
-            plan = Plan.model_validate(read_json(self.plan_path))
+            plan = Plan.model_validate(read_json(self.plan_path)).named(self.path.name)
             return plan if plan.search is None else plan.joined(self.asked())
         except (NotCommittedError, ValueError) as error:
             raise UserError(
@@ -117,12 +121,13 @@ class StudyFolder:
         return str(json.loads((self.path / "identity.json").read_bytes())["id"])
 
     def note(self, event: str, **facts: Any) -> None:
-        """Add one event."""
-        self._journal.append({"time": round(time.time(), 3), "event": event} | facts)
+        """Add one event, with its time of day, and with one that goes on evenly, for durations."""
+        now = {"time": round(time.time(), 3), "monotonic": round(time.monotonic(), 3)}
+        self._journal.append(now | {"event": event} | facts)
 
     def events(self, having: str = "") -> Iterator[dict[str, Any]]:
-        """What happened so far, or what of it has this text; torn lines are passed over."""
-        return self._journal.lines(having)
+        """What happened so far, or what of it has this text; broken lines are passed over."""
+        return filter(_is_event, self._journal.lines(having))
 
     def failures(self) -> dict[str, str]:
         """Why each trial failed that has not been started since, by digest."""
@@ -238,11 +243,32 @@ class StudyFolder:
         return FileJournal(self.local / "tracked.jsonl")
 
 
+def _is_event(line: Mapping[str, Any]) -> bool:
+    """Whether a line's facts are of the types that `note` writes."""
+    return all(
+        isinstance(line[key], kind) and not isinstance(line[key], bool)
+        for key, kind in _EVENT.items()
+        if key in line
+    ) and all(isinstance(name, str) for name in line.get("late", ()))
+
+
+_EVENT: dict[str, tuple[type, ...]] = {
+    "time": (int, float),
+    "monotonic": (int, float),
+    "late": (list,),
+    **dict.fromkeys(("event", "trial", "reason", "detail", "mark", "frozen", "keep"), (str,)),
+}
+
+
 def _written(plan: Plan) -> bytes:
     """The bytes of `plan.json`."""
     return storage.seal_lines(plan.model_dump_json(exclude_none=True, indent=1).encode())
 
 
 def study_names(root: Place) -> list[str]:
-    """Names of the studies under a root."""
-    return sorted(path.parent.name for path in root.glob("studies/*/plan.json"))
+    """Names of the studies under a root; a folder that no study can be called by is none."""
+    found = []
+    for path in root.glob("studies/*/plan.json"):
+        with suppress(UserError):
+            found.append(name_of_folder(path.parent.name, "study"))
+    return sorted(found)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
     "trainables",
+    "study.interrupts",
     "study.shown",
     "study.spaces",
     "study.subsets",
@@ -45,6 +46,7 @@ FLOORS = (
     "study.weights",
     "study.driver",
     "study.commands",
+    "study.entry",
     "study.run",
     "study.__main__",
 )

@@ -1,6 +1,7 @@
 """What is made once and read by many: entries named by their content, in one folder of a machine.
 
     cache/<name>/         an entry, whole; its time of change says when it was last taken
+    cache/<name>/name     which entry it is: a copy under another name is made anew
     cache/.<name>/        the same while it is made, or as an interrupted call left it
     cache/<name>.lock     held alone by who makes or removes the entry, together by who uses it
     cache/limit.json      how large all of it may grow
@@ -22,6 +23,9 @@ from threading import Lock
 from typing import BinaryIO
 
 from trainables import places, storage
+
+NAME = "name"
+"""A file in each entry."""
 
 DEFAULT_LIMIT = 20_000_000_000
 """Bytes; a cache that nobody limited otherwise."""
@@ -62,13 +66,17 @@ class Cache:
         Args:
             name: What decides the content must decide the name.
             build: Fills a folder, which may hold what an interrupted call of it left.
+
+        Raises:
+            UserError: No entry can have this name.
         """
+        places.name_of_folder(name, "cache entry")
         path = self.folder / name
         with self._turn:
             while True:
                 if name not in self._held:
                     self._held[name] = self._lock(name, fcntl.LOCK_SH)
-                if path.is_dir():
+                if _is(path, name):
                     os.utime(path)
                     return path
                 self._held.pop(name).close()
@@ -79,17 +87,21 @@ class Cache:
         """Make an entry, alone, unless another process was faster."""
         path, draft = self.folder / name, self.folder / f".{name}"
         with self._alone(name):
-            if path.is_dir():
+            if _is(path, name):
                 return
+            shutil.rmtree(path, ignore_errors=True)  # a copy of another entry
+            if draft.is_dir() and not _is(draft, name):
+                shutil.rmtree(draft)
             draft.mkdir(exist_ok=True)
+            (draft / NAME).write_text(name, encoding="utf-8")
             try:
                 build(draft)
                 for file in draft.rglob("*"):
                     _flush(file)
                 draft.rename(path)
             finally:
-                with suppress(OSError):
-                    draft.rmdir()  # empty: nothing to resume
+                if [file.name for file in draft.glob("*")] == [NAME]:
+                    shutil.rmtree(draft)  # nothing to resume
 
     def limit(self) -> int:
         """Bytes that all entries may have together."""
@@ -157,6 +169,14 @@ class Cache:
                 file.close()
                 raise
             file.close()
+
+
+def _is(folder: Path, name: str) -> bool:
+    """Whether this is the entry, or the draft of it."""
+    try:
+        return (folder / NAME).read_text(encoding="utf-8") == name
+    except (OSError, ValueError):
+        return False
 
 
 def _flush(file: Path) -> None:

@@ -63,7 +63,13 @@ def save_checkpoint(attempt: Attempt, state: Mapping[str, Any]) -> float:
     facts = {"digest": attempt.trial.digest, "attempt": attempt.number, "step": state["step"]}
     faults.at("checkpoint.data", **facts)
     digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
-    manifest = {"format": FORMAT, "file": name, "sha256": digest, "step": state["step"]}
+    manifest = {
+        "format": FORMAT,
+        "digest": attempt.trial.digest,
+        "file": name,
+        "sha256": digest,
+        "step": state["step"],
+    }
     storage.write(folder / "manifest.json", storage.seal(manifest))
     faults.at("checkpoint.saved", **facts)
     for old in folder.glob("step-*.pt"):
@@ -75,7 +81,9 @@ def save_checkpoint(attempt: Attempt, state: Mapping[str, Any]) -> float:
 def latest_checkpoint(
     trial: TrialFolder, fits: Callable[[Execution], bool]
 ) -> dict[str, Any] | None:
-    """The state saved at the highest step by any attempt; torn and damaged ones are passed over.
+    """The state saved at the highest step by any attempt.
+
+    Torn and damaged ones are passed over, and those of another trial.
 
     Args:
         trial: Whose.
@@ -87,14 +95,16 @@ def latest_checkpoint(
         folder = attempt.path / "checkpoint"
         try:
             manifest = read_json(folder / "manifest.json")
-            if storage.sha256(folder / manifest["file"]) == manifest["sha256"]:
-                found.append((int(manifest["step"]), folder / manifest["file"]))
-        except (NotCommittedError, OSError, KeyError):
+            file = folder / f"step-{int(manifest['step'])}.pt"
+            ours = manifest["digest"] == trial.digest and manifest["file"] == file.name
+            if ours and storage.sha256(file) == manifest["sha256"]:
+                found.append((int(manifest["step"]), file))
+        except (NotCommittedError, OSError, KeyError, TypeError, ValueError):
             continue
     for _, path in sorted(found, reverse=True):
         try:
-            file = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
-            state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+            content = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
+            state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
         except (OSError, RuntimeError, ValueError, EOFError):
             continue  # an attempt that ended meanwhile takes its checkpoint with it
         if fits(Execution(**state["execution"])):

@@ -30,6 +30,10 @@ class TrialFailedError(Exception):
         super().__init__(detail)
         self.reason: Reason = reason
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """Exceptions are pickled by their arguments, of which the base class knows one."""
+        return type(self), (self.reason, str(self))
+
 
 def reason_of(error: BaseException) -> Reason:
     """The reason behind an exception; out of memory only with evidence."""

@@ -119,7 +119,7 @@ class Run:
 
     def _work(self, attempt: Attempt, execution: Execution) -> Iterator[Event]:
         """Open, train, evaluate and commit."""
-        spec, began = self.spec, time.time()
+        spec, began, started = self.spec, time.time(), time.monotonic()
         forget_peak()
         found = (
             None
@@ -170,7 +170,8 @@ class Run:
             layout_changed=execution.micro_batch_tokens != self.planned.micro_batch_tokens,
         )
         resumed_at = 0 if found is None else int(found["step"])
-        write_environment(attempt, execution, began, results, resumed_at)
+        seconds = time.monotonic() - started
+        write_environment(attempt, execution, began, seconds, results, resumed_at)
         here = {path.name for path in attempt.path.iterdir() if path.is_file()}
         attempt.commit(sorted(here - UNCOMMITTED_FILES), weights)
         faults.at("committed", digest=self.folder.digest, attempt=attempt.number)

@@ -1,7 +1,8 @@
 """Data and checkpoints for machines that do not have them: put under the root once, fetched once.
 
 inputs/<digest>/0/…          the files of a folder, and of a second one where two are joined
-inputs/<digest>/files.json   names and sizes, created last: without it the input is not there
+inputs/<digest>/files.json   the digest, names and SHA-256, written last: without it, or with
+                             another digest in it, the input is not there
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from trainables import storage
 from trainables.cache import Cache
 from trainables.errors import UserError
-from trainables.places import Place, files_under
+from trainables.places import Place, files_under, is_within, name_of_folder
 
 JOINT = "+"
 """Between the folders of a text tower and of an image tower."""
@@ -41,42 +42,63 @@ def publish(root: Place, digest: str, place: str) -> bool:
     Returns:
         Whether they were put there by this call.
     """
-    target = root / "inputs" / digest
-    if (target / LIST).exists():
+    target = _folder(root, digest)
+    if _listed(target) is not None:
         return False
-    sizes: dict[str, int] = {}
+    files: dict[str, str] = {}
     for number, folder in enumerate(folders_of(place)):
         for name in files_under(folder):
             source, relative = folder / name, f"{number}/{name}"
-            sizes[relative] = source.stat().st_size
+            files[relative] = storage.sha256(source)
             _copy_up(source, target / relative)
-    return storage.create_json(target / LIST, sizes)
+    storage.write(target / LIST, storage.seal({"digest": digest, "files": files}))
+    return True
 
 
 def fetched(root: Place, digest: str, cache: Cache) -> str:
     """The folder, or two joined, of an input of this machine's cache; fetched by the first caller.
 
     Raises:
-        UserError: It was not put under the root.
+        UserError: It was not put under the root, or is not as it was put there.
     """
-    source = root / "inputs" / digest
-    if not (source / LIST).exists():
+    source = _folder(root, digest)
+    files = _listed(source)
+    if files is None:
         raise UserError(
             f"data or checkpoint {digest} is not on this machine and not in {source}: copy or "
             "mount its folder here, under the path that it has where the study was started"
         )
-    sizes: dict[str, int] = storage.unseal(storage.read(source / LIST))
 
     def build(draft: Path) -> None:
-        for name, size in sizes.items():
+        for name, expected in files.items():
             file = draft / name
-            if not (file.exists() and file.stat().st_size == size):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                _copy_down(source / name, file)
+            if file.exists() and storage.sha256(file) == expected:
+                continue
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _copy_down(source / name, file)
+            if storage.sha256(file) != expected:
+                raise UserError(
+                    f"{source / name} is not as it was put there; remove {source} and run the "
+                    "command again where the study was started"
+                )
 
     entry = cache.take(f"input-{digest}", build)
-    count = len({name.partition("/")[0] for name in sizes})
+    count = len({name.partition("/")[0] for name in files})
     return JOINT.join(str(entry / str(number)) for number in range(count))
+
+
+def _folder(root: Place, digest: str) -> Place:
+    return root / "inputs" / name_of_folder(digest, "input")
+
+
+def _listed(folder: Place) -> dict[str, str] | None:
+    """SHA-256 by name of the files of an input; None where it is not there, or another's."""
+    try:
+        value = storage.unseal(storage.read(folder / LIST))
+        named, files = value["digest"], dict(value["files"])
+    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        return None
+    return files if named == folder.name and all(map(is_within, files)) else None
 
 
 def at_hand(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,6 +68,7 @@ def write_environment(
     attempt: Attempt,
     execution: Execution,
     began: float,
+    seconds: float,
     results: Mapping[str, Evaluation],
     resumed_at: int,
 ) -> None:
@@ -87,7 +87,7 @@ def write_environment(
             "versions": {module.__name__: module.__version__ for module in modules},
             "threads": execution.threads,
             "began": round(began, 3),
-            "seconds": round(time.time() - began, 3),
+            "seconds": round(seconds, 3),
             "attempt": attempt.number,
             "resumed_at": resumed_at,
             **peak(),

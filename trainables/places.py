@@ -7,9 +7,12 @@ differently is decided here and in `storage.py`, nowhere else.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
+import stat
 import tempfile
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +36,42 @@ Found = TypeVar("Found")
 REQUESTS = 16
 """Made at once to an object store."""
 
+LONGEST_NAME = 100
+"""Characters of a name that becomes a folder's."""
+
+MOST_NAME_BYTES = 200
+"""The same in UTF-8: filesystems take 255 bytes, and some names get an ending."""
+
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}
 """Stores that can create an object only if it is absent, and what each needs installed."""
+
+
+def name_of_folder(name: str, what: str) -> str:
+    """The name itself, once it is known to name a folder within another and nothing else.
+
+    Args:
+        name: From a command line or a file.
+        what: It is called so in the message.
+
+    Raises:
+        UserError: It is empty, too long, or has a character that a name must not have.
+    """
+    why = ""
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        why = "it must be the name of one folder, not empty, `.`, `..` or a path"
+    elif any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        why = "it must have no control characters"
+    elif len(name) > LONGEST_NAME or len(name.encode()) > MOST_NAME_BYTES:
+        why = f"it may have {LONGEST_NAME} characters, and {MOST_NAME_BYTES} bytes in UTF-8"
+    if why:
+        raise UserError(f"{what} {name[:LONGEST_NAME]!r}: {why}; choose another one")
+    return name
+
+
+def is_within(name: str) -> bool:
+    """Whether a relative path from a file leads to a place within its folder."""
+    parts = name.split("/")
+    return not {"", ".", ".."} & set(parts) and "\0" not in name
 
 
 def as_place(text: str) -> Place:
@@ -192,6 +229,15 @@ def size(place: Place) -> int:
         files = _walk(place, ()) if place.is_dir() else [place]
         return sum(file.stat().st_size for file in files if file.is_file())
     return int(sum(place.fs.du(place.path, total=False).values()))
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether it is a plain file of this user, no link and nothing that could wait for another."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def remove(place: Place) -> None:

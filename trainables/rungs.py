@@ -8,6 +8,7 @@ attempt that goes on from a checkpoint takes the rungs of earlier ones along.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +76,10 @@ class Rungs:
 def rungs_of(trial: TrialFolder) -> dict[int, Reached]:
     """All rungs that a trial was looked at, by step, whether it has a result or not."""
     steps = {
-        int(path.name.removeprefix("rung-").removesuffix(".json"))
+        int(name[1])
         for attempt in trial.attempts()
         for path in attempt.path.glob("rung-*.json")
+        if (name := re.fullmatch(r"rung-(\d{1,18})\.json", path.name))
     }
     found = {step: _found(trial, step) for step in sorted(steps)}
     return {s: _reached(content["examples"], content) for s, content in found.items() if content}
@@ -93,15 +95,28 @@ def rung_ranks(trial: TrialFolder, step: int) -> list[Place]:
     return [] if content is None else [content["folder"] / name for name in content["ranks"]]
 
 
+def _files_of(step: int) -> tuple[str, str]:
+    """Names of the ranks of a rung: of texts to pictures or passages, and the other way."""
+    return f"rung-{step}.npz", f"rung-{step}-i2t.npz"
+
+
 def _found(trial: TrialFolder, step: int) -> dict[str, Any] | None:
-    """What an attempt wrote of a rung, latest first, and where; damaged ones are passed over."""
+    """What an attempt wrote of a rung, latest first, and where.
+
+    Damaged ones are passed over, and those of another trial.
+    """
+    if trial.foreign():
+        return None
     for attempt in trial.attempts():
         try:
             content = read_json(attempt.path / f"rung-{step}.json")
-            ranks = {name: storage.sha256(attempt.path / name) for name in content["ranks"]}
+            names = {name for name in _files_of(step) if name in content["ranks"]}
+            ranks = {name: storage.sha256(attempt.path / name) for name in names}
+            # those of before name no trial
+            ours = content.get("digest", trial.digest) == trial.digest and content["step"] == step
         except (NotCommittedError, OSError, KeyError, TypeError):
             continue
-        if ranks == content["ranks"]:
+        if ours and ranks == content["ranks"]:
             return content | {"folder": attempt.path}
     return None
 
@@ -117,16 +132,16 @@ def _take_along(attempt: Attempt, step: int, content: Mapping[str, Any]) -> None
 
 def _write(attempt: Attempt, rung: int, step: int, found: Evaluation) -> dict[str, Any]:
     """Write a rung, the ranks first: where the JSON is, all is."""
-    held = {"": found.ranks, "-i2t": found.i2t}
     names: list[str] = []
     with drafting(attempt.path) as folder:
-        for direction, ranks in held.items():
+        for name, ranks in zip(_files_of(step), (found.ranks, found.i2t), strict=True):
             if ranks is not None:
-                names.append(f"rung-{step}{direction}.npz")
-                save_ranks(ranks, Path(folder) / names[-1])
+                names.append(name)
+                save_ranks(ranks, Path(folder) / name)
     faults.at("rung.ranks", digest=attempt.trial.digest, attempt=attempt.number, step=step)
     content: dict[str, Any] = {
         "format": FORMAT,
+        "digest": attempt.trial.digest,
         "examples": rung,
         "step": step,
         "metrics": found.metrics,

@@ -16,6 +16,9 @@ from trainables.errors import UserError
 RECIPE = 3
 """Raised by every change of code that alters results (golden tests fail until it is)."""
 
+SHOWN = 200
+"""Characters of a wrong value or key that a message repeats."""
+
 Sampling = Literal["X-X", "X-Y", "hybrid", "X-X-mixed", "X-Y-fixed", "row-hybrid"]
 POOLING_MODES = ("mean", "cls", "last", "max", "mean_sqrt_len_tokens", "weightedmean")
 """Called as in sentence-transformers, where `last` is `lasttoken`."""
@@ -281,6 +284,12 @@ def readable(error: ValidationError) -> str:
         key = ".".join(map(str, item["loc"]))
         message = item["msg"].removeprefix("Value error, ")
         value = item["input"]
-        shown = "" if isinstance(value, dict) or not key else f" (found {value!r})"
-        lines.append(f"{key}: {message}{shown}" if key else message)
+        shown = "" if isinstance(value, dict) or not key else f" (found {_short(value)})"
+        lines.append(f"{key[:SHOWN]}: {message}{shown}" if key else message)
     return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    """A value as it is shown, its middle left out where it is long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"

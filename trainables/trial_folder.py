@@ -9,11 +9,15 @@
 
 A trial without a manifest has no result. The first commit wins; files of other attempts are
 never read again. Weights may be dropped later, so the manifest lists them apart.
+
+The folder's name says which trial it is. Manifest, result and spec name the same one, or nothing
+of the folder is believed: a copy under another trial's name is damage.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +34,8 @@ FORMAT = 2
 
 OLDEST_FORMAT = 1
 """The oldest format that is still read."""
+
+RESULT = "result.json"
 
 
 class NotCommittedError(Exception):
@@ -91,7 +97,13 @@ class Attempt:
         """
         files = {name: storage.sha256(self.path / name) for name in names}
         heavy = {name: storage.sha256(self.path / name) for name in weights}
-        manifest = {"format": FORMAT, "attempt": self.number, "files": files, "weights": heavy}
+        manifest = {
+            "format": FORMAT,
+            "digest": self.trial.digest,
+            "attempt": self.number,
+            "files": files,
+            "weights": heavy,
+        }
         return storage.create(self.trial.manifest_path, storage.seal(manifest))
 
 
@@ -104,7 +116,7 @@ class TrialFolder:
     @classmethod
     def of(cls, root: Place, digest: str) -> TrialFolder:
         """The folder of the trial with this digest, whether it exists or not."""
-        return cls(root / f"trials/{digest}")
+        return cls(root / f"trials/{places.name_of_folder(digest, 'trial')}")
 
     @property
     def digest(self) -> str:
@@ -123,12 +135,17 @@ class TrialFolder:
 
     def latest_attempt(self) -> int:
         """The number of the last attempt claimed; 0 for none."""
+        return max((int(path.name) for path in self._claimed()), default=0)
+
+    def _claimed(self) -> list[Place]:
+        """Folders of attempts; copies of them under other names are none."""
         claims = self.path.glob("attempts/*/claim.json")
-        return max((int(claim.parent.name) for claim in claims), default=0)
+        return [c.parent for c in claims if re.fullmatch(r"\d{3}|[1-9]\d{3,8}", c.parent.name)]
 
     def attempts(self) -> list[Attempt]:
         """All attempts claimed so far, latest first."""
-        return [Attempt(self, number) for number in range(self.latest_attempt(), 0, -1)]
+        numbers = sorted((int(path.name) for path in self._claimed()), reverse=True)
+        return [Attempt(self, number) for number in numbers]
 
     def claim(self, spec: Spec, holder: dict[str, Any]) -> Attempt:
         """Open a new attempt; of concurrent callers each gets its own, the last one is live."""
@@ -146,10 +163,11 @@ class TrialFolder:
         """The folder of the attempt that counts, every file of it checked.
 
         Raises:
-            NotCommittedError: There is no manifest, or a file is missing or not as committed.
+            NotCommittedError: There is no manifest, a file is missing or not as committed, or one
+                names another trial.
             UserError: It was written by a newer version.
         """
-        return self._checked("")[0]
+        return self._checked()[0]
 
     def result(self) -> dict[str, Any]:
         """The committed result.
@@ -157,24 +175,25 @@ class TrialFolder:
         Raises:
             NotCommittedError: As for `committed`.
         """
-        folder, content = self._checked("result.json")
-        return parse_json(f"{folder}/result.json", content)
+        return self._checked()[1]
 
-    def _checked(self, wanted: str) -> tuple[Place, bytes]:
-        """As `committed`, and the bytes of one of the files, which is read once."""
+    def _checked(self) -> tuple[Place, dict[str, Any]]:
+        """As `committed`, and the result, which is read once."""
         manifest = read_json(self.manifest_path)
         try:
             attempt = Attempt(self, int(manifest["attempt"]))
-            files, weights = manifest["files"], manifest.get("weights", {})
+            files, weights = dict(manifest["files"]), dict(manifest.get("weights", {}))
         except (KeyError, TypeError, ValueError):
             raise NotCommittedError(f"{self.manifest_path} lacks what it should say") from None
+        if not all(map(places.is_within, files | weights)):
+            raise NotCommittedError(f"{self.manifest_path} lists files outside of its attempt")
         folder, content = attempt.path, b""
         # joined as text: ten thousand trials have seventy thousand files
         prefix = f"{folder}/" if isinstance(folder, Path) else None
         for name, expected in (files | weights).items():
             path = f"{prefix}{name}" if prefix else folder / name
             try:
-                if name == wanted:
+                if name == RESULT:
                     content = storage.read(path)
                     found = hashlib.sha256(content).hexdigest()
                 else:
@@ -185,7 +204,21 @@ class TrialFolder:
                 raise _unread(folder / name, error) from None
             if found != expected:
                 raise NotCommittedError(f"{folder / name} is not as it was committed")
-        return folder, content
+        result = parse_json(f"{folder}/{RESULT}", content) if RESULT in files else {}
+        # manifests of before name no trial, but each result does
+        named = {str(one["digest"]) for one in (manifest, result) if "digest" in one}
+        if (named := named | self.foreign()) != {self.digest}:
+            other = ", ".join(sorted(named - {self.digest})) or "no trial that it names"
+            raise NotCommittedError(f"{self.path} holds what is of {other}")
+        return folder, result
+
+    def foreign(self) -> set[str]:
+        """The other trial that `spec.json` is of; empty for its own, or where none can be read."""
+        try:
+            digest = self._named_spec().digest
+        except NotCommittedError:
+            return set()
+        return {digest} - {self.digest}
 
     def spec(self) -> Spec:
         """The spec this folder belongs to.
@@ -193,14 +226,18 @@ class TrialFolder:
         Raises:
             NotCommittedError: The file is missing, or not the spec of this digest.
         """
+        spec = self._named_spec()
+        if spec.digest != self.digest:
+            raise NotCommittedError(f"{self.path / 'spec.json'} is the spec of {spec.digest}")
+        return spec
+
+    def _named_spec(self) -> Spec:
+        """The spec in the folder, whatever trial it is of."""
         path = self.path / "spec.json"
         try:
-            spec = Spec.model_validate(read_json(path)["spec"])
+            return Spec.model_validate(read_json(path)["spec"])
         except (KeyError, ValueError) as error:
             raise NotCommittedError(f"{path} is no spec: {error}") from None
-        if spec.digest != self.digest:
-            raise NotCommittedError(f"{path} is the spec of {spec.digest}")
-        return spec
 
     def quarantine(self) -> str:
         """Set the commit aside if it cannot be believed, so that the trial can run again.
@@ -243,7 +280,7 @@ class TrialFolder:
     def forget_unfinished(self) -> None:
         """Remove, after a commit, the attempts that do not count and what is no longer needed."""
         number = int(read_json(self.manifest_path)["attempt"])
-        for path in self.path.glob("attempts/*"):
+        for path in self._claimed():
             if path.name != f"{number:03d}":
                 places.remove(path)
         places.remove(Attempt(self, number).path / "checkpoint")
@@ -260,13 +297,18 @@ class TrialFolder:
             places.remove(self.committed() / "encoder")
 
     def ensure_spec(self, spec: Spec) -> None:
-        """Write the spec unless it is there and whole; the digest says what must be in it."""
+        """Write the spec unless it is there and whole; the digest says what must be in it.
+
+        With another trial's spec its attempts are set aside too: nothing of them is this trial's.
+        """
         path = self.path / "spec.json"
         try:
-            read_json(path)
+            self.spec()
         except UnreadableError:
             return
         except NotCommittedError:
+            if self.foreign() and not self.is_committed:
+                storage.set_aside(self.path / "attempts", self.path / "damaged")
             if path.exists():
                 storage.set_aside(path, self.path / "damaged")
             named = {"format": FORMAT, "spec": spec.model_dump(mode="json", exclude_none=True)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from trainables.places import Place
 if TYPE_CHECKING:
     from study.answer.answer import Answer
 
-FORMAT = 6
+FORMAT = 7
 """Of `answer.json`; another one is made again."""
 
 
@@ -61,7 +60,9 @@ def concluded(
     reports = root / "reports" / plan.name
     path, key = reports / "answer.json", answer_key(plan, results, [*marks, *late])
     known = kept(path)
-    if known.get("format") == FORMAT and known["of"] == key:
+    page = reports / "answer.md"
+    ours = known.get("format") == FORMAT and known.get("of") == key and page.exists()
+    if ours and storage.read(page) == _page(plan, known["words"]):
         return known
     # scipy takes seconds to import, and a study that has ended says the same every time
     from study.answer.answer import answer, stored
@@ -77,25 +78,25 @@ def concluded(
     lines = [*selected, *words(found), *exploratory_words(explored)]
     numbers = _numbers(found) | {"exploration": asdict(explored), "selected": selected}
     reports.mkdir(parents=True, exist_ok=True)
-    storage.write_json(path, {"format": FORMAT, "of": key, "words": lines, **numbers})
-    storage.write(reports / "answer.md", visible(_page(plan, lines)).encode())
+    made = {"format": FORMAT, "of": key, "words": lines, **numbers}
+    storage.write(path, storage.seal(made))
+    storage.write(page, _page(plan, lines))
     return kept(path)
 
 
 def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> str:
     """What the answer is made from: results never change under their digest."""
     known = sorted(results.keys() & plan.specs.keys())
-    text = "\n".join([plan.frozen, *plan.tuned, *said, *known])
+    text = "\n".join([plan.name, plan.frozen, *plan.tuned, *said, *known])
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def kept(path: Place) -> dict[str, Any]:
-    """The object in a JSON file that can be made again; empty where it cannot be read."""
+    """The object in a JSON file that can be made again; empty where it is not as it was made."""
     try:
-        found = json.loads(storage.read(path))
+        return storage.unseal(storage.read(path))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _selected(plan: Plan, cells: Sequence[Cell]) -> list[str]:
@@ -128,8 +129,8 @@ def _numbers(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _page(plan: Plan, lines: Sequence[str]) -> str:
+def _page(plan: Plan, lines: Sequence[str]) -> bytes:
     body = "\n".join(
         f"- {line.strip()}" if line.startswith("  ") else f"\n{line}" for line in lines
     )
-    return f"# {plan.name}\n{body}\n"
+    return visible(f"# {plan.name}\n{body}\n").encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from contextlib import nullcontext
 
 import typer
 from typer.exceptions import TyperException
@@ -22,6 +23,7 @@ from study.commands import (
     ui,
 )
 from study.commands.end import resume_command
+from study.interrupts import lacking, saving, silence
 from study.shown import PlainConsole, decoded, escape_what_is_lacking, marked
 from trainables.errors import UserError
 
@@ -60,32 +62,43 @@ def main(arguments: list[str]) -> int:
         return 2
     if sys.platform == "darwin":
         errors.print("macOS is supported as well as we can without testing it; Linux is tested.")
+    runs = arguments[:1] == ["run"]
     try:
-        outcome = typer.main.get_command(app).main(
-            [*map(decoded, arguments)], prog_name="study", standalone_mode=False
-        )
-    except UserError as error:
-        errors.print(marked("error:", f" {error}", "red"))
-        return 2
-    except UnicodeEncodeError as error:
-        text = error.object[error.start : error.end]
-        errors.print(
-            marked(
-                "error:",
-                f" {text!r} cannot be written in this locale's {error.encoding}; set PYTHONUTF8=1",
-                "red",
+        with saving() if runs else nullcontext():
+            outcome = typer.main.get_command(app).main(
+                [*map(decoded, arguments)], prog_name="study", standalone_mode=False
             )
-        )
-        return 2
     except typer.Exit as stop:
         return stop.exit_code
-    except TyperException as error:
-        message = getattr(error, "format_message", error.__str__)()
-        errors.print(marked("error:", f" {message}", "red"))
-        return 2
     except (KeyboardInterrupt, typer.Abort):
-        errors.print("interrupted")
-        if "run" in arguments[:1]:
-            errors.print(f"resume with\n  {resume_command()}")
-        return 130
+        return _interrupted(errors, runs, "interrupted")
+    except Exception as error:
+        if isinstance(error, BrokenPipeError):  # nobody reads on
+            silence(sys.stdout.fileno())
+            return 130
+        if lacks := lacking(error):
+            return _interrupted(errors, runs, f"interrupted: {lacks}; what is done is kept")
+        if (problem := _mistake(error)) is None:
+            raise
+        errors.print(marked("error:", f" {problem}", "red"))
+        return 2
     return outcome if isinstance(outcome, int) else 0
+
+
+def _interrupted(errors: PlainConsole, runs: bool, why: str) -> int:
+    errors.print(why)
+    if runs:
+        errors.print(f"resume with\n  {resume_command()}")
+    return 130
+
+
+def _mistake(error: Exception) -> str | None:
+    """What is wrong, of an exception that is a person's to mend; None of one that is ours."""
+    if isinstance(error, UnicodeEncodeError):
+        text = error.object[error.start : error.end]
+        return f"{text!r} cannot be written in this locale's {error.encoding}; set PYTHONUTF8=1"
+    if isinstance(error, TyperException):
+        return str(getattr(error, "format_message", error.__str__)())
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) if isinstance(error, UserError) else None

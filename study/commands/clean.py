@@ -64,9 +64,9 @@ def rubbish(root: Place, weights: bool) -> Iterator[tuple[Place, str]]:
             kept = folder.committed()
         except NotCommittedError:
             continue
-        for attempt in places.matching(folder.path, "attempts/*"):
-            if attempt != kept:
-                yield attempt, "an attempt that does not count"
+        for attempt in folder.attempts():
+            if attempt.path != kept:
+                yield attempt.path, "an attempt that does not count"
         if (kept / "checkpoint").exists():
             yield kept / "checkpoint", "state of a finished training"
         if weights and (kept / "encoder").exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from study.shown import PlainConsole, marked
 from trainables.cache import Cache
 from trainables.errors import UserError
 from trainables.failures import TrialFailedError
-from trainables.places import Place, matching
+from trainables.places import Place, matching, name_of_folder
 from trainables.spec import Execution, Spec
 from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
 
@@ -119,9 +120,15 @@ def find_trial(root: Place, digest: str) -> TrialFolder:
     """The folder of the one trial whose digest begins with `digest`.
 
     Raises:
-        UserError: There is none, or more than one.
+        UserError: There is none, or more than one; a copy under another name is none.
     """
-    found = matching(root, f"trials/{digest}*/spec.json") if digest.isalnum() else []
+    name_of_folder(digest, "digest")
+    begin = digest if re.fullmatch("[0-9a-f]+", digest) else "-"
+    found = [
+        path
+        for path in matching(root, f"trials/{begin}*/spec.json")
+        if re.fullmatch("[0-9a-f]{20}", path.parent.name)
+    ]
     if len(found) != 1:
         names = ", ".join(path.parent.name for path in found[:5])
         said = f"{len(found)} trials begin so: {names}, …" if found else "no such trial"

@@ -9,6 +9,8 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +22,7 @@ from study.launch.patience import GIVEN_UP
 from trainables.cache import shared_cache
 from trainables.failures import Reason, TrialFailedError
 from trainables.inputs import at_hand
-from trainables.places import as_place
+from trainables.places import as_place, is_own_file
 from trainables.spec import Execution, Spec
 from trainables.trial_folder import Attempt, TrialFolder
 
@@ -147,7 +149,11 @@ class TrialActor(tune.Trainable):
         self._unwatch()
         self.deadline = time.monotonic() + self.timeout
         path = stacks_file(Attempt(self.folder, self.attempt), self.launch)
-        self.stacks = path.open("w", encoding="utf-8")
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        # a new file of this user alone: in a shared folder others could have made one of the name
+        own = partial(os.open, mode=0o600)
+        self.stacks = open(path, "x", encoding="utf-8", opener=own)  # noqa: SIM115
         faulthandler.dump_traceback_later(self.timeout + GRACE_SECONDS, exit=True, file=self.stacks)
 
     def _unwatch(self) -> None:
@@ -241,7 +247,7 @@ def timed_out(folder: TrialFolder, launch: str) -> str:
     """What ended an earlier attempt of this launch, if it was the watchdog; else empty."""
     for attempt in folder.attempts():
         stacks = stacks_file(attempt, launch)
-        if attempt.claimed_by().get("launch") != launch or not stacks.exists():
+        if attempt.claimed_by().get("launch") != launch or not is_own_file(stacks):
             continue
         lines = stacks.read_text(encoding="utf-8", errors="replace").splitlines()
         if lines and not folder.is_committed:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import uuid
 from collections.abc import Sequence
 
+from study.interrupts import end_politely
 from study.launch.orders import Job, Jobs, Listener, Orders
 from study.launch.patience import ALWAYS
 from study.launch.placing import placing
@@ -82,8 +82,7 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
         )
         # the thread that fills the view would else keep the driver waiting 5 ms at every turn
         sys.setswitchinterval(TURN_SECONDS)
-        # to be ended politely is to be interrupted: trials save, the ledger is put in order
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        end_politely()  # once more: Ray takes SIGTERM for itself
         tuner.fit()
 
 

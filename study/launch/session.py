@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,11 +20,14 @@ from typing import TextIO
 
 from trainables.errors import UserError
 
-LONGEST_TEMPORARY = 40
-"""Characters of Ray's folder: its sockets' full paths must fit the system's 107."""
+LONGEST_TEMPORARY = 38
+"""Characters of Ray's folder: its sockets' full paths, 69 longer, must fit the system's 107."""
 
 PLAIN = re.compile(r"[\w./+=@-]+", re.ASCII)
 """A path that stays what it is where Ray and Arrow take it for a URL."""
+
+LOCK = "driver.lock"
+"""In each such folder: held by its driver."""
 
 SYSTEM_PREFIX = "study-"
 """Of folders in the system's temporary folder."""
@@ -46,14 +52,16 @@ def set_environment(token_folder: Path | None) -> None:
     Args:
         token_folder: Where the token of a Ray started here lies, or is made; None for a running
             cluster, whose token is in `~/.ray/auth_token` unless the environment says otherwise.
+
+    Raises:
+        UserError: The token's file is of no use.
     """
     os.environ["RAY_AUTH_MODE"] = "token"
-    if token_folder and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        path = token_folder / "ray.token"
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_hex(32), encoding="ascii")
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+    if "RAY_AUTH_TOKEN_PATH" in os.environ:
+        _refuse_unusable(Path(os.environ["RAY_AUTH_TOKEN_PATH"]))
+    elif token_folder and not os.environ.get("RAY_AUTH_TOKEN"):
+        os.environ.pop("RAY_AUTH_TOKEN", None)
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(own_token(token_folder))
     os.environ.update(
         {
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -73,6 +81,86 @@ def set_environment(token_folder: Path | None) -> None:
             "TOKENIZERS_PARALLELISM": "false",
         }
     )
+
+
+def own_token(folder: Path) -> Path:
+    """The file with this user's token in a folder that several users may share, made if absent.
+
+    It appears whole. One that is empty, or that others may read, is replaced.
+
+    Raises:
+        UserError: Another user's files stand in the way.
+    """
+    names = ("ray.token", f"ray.token-{os.geteuid()}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (folder / name for name in names):
+            draft = folder / f".{path.name}.{uuid.uuid4().hex}"
+            file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(file, "w", encoding="ascii") as stream:
+                stream.write(secrets.token_hex(32))
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                if path.is_symlink() or path.lstat().st_uid != os.geteuid():
+                    continue
+                _replace_unless_whole(draft, path)
+            finally:
+                draft.unlink(missing_ok=True)
+            return path
+    except OSError as error:
+        raise UserError(
+            f"{folder}: this user's token of Ray cannot be kept there ({error.strerror}); choose "
+            "another folder with --state"
+        ) from None
+    raise UserError(
+        f"{folder / names[0]} and {names[1]} are links or another user's; remove one of them, or "
+        "choose another folder with --state"
+    )
+
+
+def _replace_unless_whole(draft: Path, path: Path) -> None:
+    """Of drivers that begin at once the first replaces the token; the others take that."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a server's filesystem may have no locks for folders
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            _ensure_own(path.lstat(), 0o077)
+            if path.read_text(encoding="ascii").strip():
+                return
+        except (OSError, ValueError):
+            pass
+        os.replace(draft, path)
+    finally:
+        os.close(folder)
+
+
+def _ensure_own(status: os.stat_result, forbidden: int) -> None:
+    """Check that this user made a plain file or a folder, and who else may use it.
+
+    Args:
+        status: Of the file itself, not of what it links to.
+        forbidden: Bits of its mode that would give others too much.
+
+    Raises:
+        PermissionError: Another user could have made or changed it.
+    """
+    plain = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+    if not plain or status.st_mode & forbidden or status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "others could have made it")
+
+
+def _refuse_unusable(path: Path) -> None:
+    """Refuse a file that was named for the token and holds none."""
+    try:
+        why = "" if path.read_text(encoding="utf-8").strip() else "it is empty"
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+    if why:
+        raise UserError(
+            f"RAY_AUTH_TOKEN_PATH={path}: {why}; name a file with the cluster's token, or unset it"
+        )
 
 
 @contextmanager
@@ -180,34 +268,75 @@ def _first_line(error: Exception) -> str:
 def remove_dead_sessions(state: Path, dry_run: bool = False) -> list[Path]:
     """Remove the temporary folders of drivers that were killed; a living one holds a lock.
 
+    Anybody can make a folder of such a name in a temporary folder: only this user's are opened.
+
     Returns:
         What was removed, or would be.
     """
-    system = Path(tempfile.gettempdir()).glob(f"{SYSTEM_PREFIX}*/driver.lock")
+    folders = [path for place in _system_folders() for path in place.glob(f"{SYSTEM_PREFIX}*")]
     dead = []
-    for path in [*state.glob("tmp/*/driver.lock"), *system]:
-        with suppress(OSError), path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            dead.append(path.parent)
+    for folder in [*state.glob("tmp/*"), *folders]:
+        with suppress(OSError), _own_lock(folder) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            dead.append(folder)
             if not dry_run:
-                shutil.rmtree(path.parent, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
     return dead
 
 
+@contextmanager
+def _own_lock(folder: Path) -> Iterator[int]:
+    """The opened lock of a session's folder.
+
+    Raises:
+        OSError: There is none, or others could have made it.
+    """
+    within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        _ensure_own(os.fstat(within), 0o022)
+        # another kind of file is opened without waiting for its other end
+        lock = os.open(LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=within)
+        try:
+            _ensure_own(os.fstat(lock), 0)
+            yield lock
+        finally:
+            os.close(lock)
+    finally:
+        os.close(within)
+
+
+def _system_folders() -> list[Path]:
+    """Folders for temporary files, the one that the environment names first."""
+    named = [tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"]
+    return list(dict.fromkeys(Path(name) for name in named if name and Path(name).is_dir()))
+
+
 def _short_folder(state: Path) -> tuple[Path, TextIO]:
-    """A fresh folder under `state`, or in the system's temporary folder.
+    """A fresh folder under `state`, or in one of the system's for temporary files.
 
     The latter where the path of the former is too long, or holds what means something in a URL.
     Also the lock in it that says for as long as this process lives that it is in use.
+
+    Raises:
+        UserError: No path is short enough, or none can be written.
     """
     remove_dead_sessions(state)
-    inside = state / "tmp"
-    path = str(inside.resolve())
-    if len(path) + len("/xxxxxxxx") > LONGEST_TEMPORARY or not PLAIN.fullmatch(path):
-        folder = Path(tempfile.mkdtemp(prefix=SYSTEM_PREFIX))
-    else:
-        inside.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=inside.resolve(), prefix=""))
-    lock = (folder / "driver.lock").open("w", encoding="ascii")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return folder, lock
+    with suppress(OSError):
+        (state / "tmp").mkdir(parents=True, exist_ok=True)
+    candidates = [(state / "tmp", ""), *((place, SYSTEM_PREFIX) for place in _system_folders())]
+    for place, prefix in candidates:
+        path = str(place.resolve())
+        if len(f"{path}/{prefix}xxxxxxxx") > LONGEST_TEMPORARY or not PLAIN.fullmatch(path):
+            continue
+        with suppress(OSError):
+            folder = Path(tempfile.mkdtemp(dir=path, prefix=prefix))
+            lock = (folder / f".{LOCK}").open("w", encoding="ascii")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (folder / f".{LOCK}").rename(folder / LOCK)  # locked before anybody can find it
+            return folder, lock
+    tried = ", ".join(str(place) for place, _ in candidates)
+    raise UserError(
+        f"Ray needs a folder for its sockets whose path has at most {LONGEST_TEMPORARY - 15} "
+        f"characters of A-Z a-z 0-9 _ . / + = @ -, where this user may write; none of {tried} is "
+        "one. Name one with TMPDIR"
+    )

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from study.report.material import Material
     from study.report.searched import Searched
 
-FORMAT = 5
+FORMAT = 6
 """Of the report; raised by every change of what it shows, so that it is written again."""
 
 MADE = "made.json"
-"""Written last: what the files beside it were made of."""
+"""Written last: what the files beside it were made of, and their checksums."""
 
 
 def write_report(
@@ -48,7 +48,7 @@ def write_report(
     stopped = folder.pruned() if plan.search is not None else {}
     said += [f"pruned {digest}" for digest in sorted(stopped)]
     made = {"format": FORMAT, "of": _key(plan, results, said)}
-    if kept(place / MADE) == made and (place / "report.html").exists():
+    if kept(place / MADE) == made | {"files": _checksums(place)}:
         return place
     # what draws and infers is imported only where there is something to draw
     from study.report.html import to_html
@@ -60,12 +60,22 @@ def write_report(
     material = gather(plan, root, answer, results, failures)
     document = compose(material, None if plan.search is None else searched_of(material, folder))
     place.mkdir(parents=True, exist_ok=True)
-    storage.write(place / "report.html", visible(to_html(document)).encode())
-    storage.write(place / "report.md", visible(to_markdown(document)).encode())
-    storage.write(place / "report.csv", visible(to_csv(material)).encode())
-    storage.write_json(place / "report.json", to_values(document, answer))
-    storage.write_json(place / MADE, made)
+    pages = {
+        "report.html": visible(to_html(document)).encode(),
+        "report.md": visible(to_markdown(document)).encode(),
+        "report.csv": visible(to_csv(material)).encode(),
+        "report.json": storage.to_json(to_values(document, answer)),
+    }
+    for name, content in pages.items():
+        storage.write(place / name, content)
+    storage.write_json(place / MADE, made | {"files": _checksums(place)})
     return place
+
+
+def _checksums(place: Place) -> dict[str, str]:
+    """SHA-256 of the report's files, as far as they are there; the answer's among them."""
+    files = ("answer.json", "answer.md", "report.html", "report.md", "report.csv", "report.json")
+    return {name: storage.sha256(place / name) for name in files if (place / name).exists()}
 
 
 def searched_of(material: Material, folder: StudyFolder) -> Searched:

@@ -52,28 +52,32 @@ class Spent:
 def spent(events: Iterable[Mapping[str, Any]]) -> Spent:
     """What the journal says of launches that are over.
 
-    What a driver did that died counts up to its last word.
+    What a driver did that died counts up to its last word. Seconds are those of a clock that goes
+    on evenly; journals from before it was noted have the time of day, of which what goes back is
+    left out.
     """
-    wall = busy = last = finished = 0.0
+    wall = busy = now = finished = 0.0
     ended = 0
-    began: float | None = None
+    began = last = None
     running: dict[str, float] = {}
     for event in [*events, {"event": RESUMED}]:
-        kind, at = event.get("event"), float(event.get("time", last))
-        trial = str(event.get("trial", ""))
+        kind, trial = event.get("event"), str(event.get("trial", ""))
+        if began is not None and (kind == "end" or kind not in ENDS):
+            at = event.get("monotonic", event.get("time"))
+            if at is not None and last is not None:
+                now += max(0.0, at - last)
+            last = last if at is None else at
         if kind in ENDS:
-            until = at if kind == "end" else last
-            wall += 0.0 if began is None else until - began
-            busy += sum(until - start for start in running.values())
+            wall += 0.0 if began is None else now - began
+            busy += sum(now - start for start in running.values())
             began, running = None, {}
         if kind == "launch":
-            began = at
+            began, last = now, event.get("monotonic", event.get("time"))
         elif kind == "running":
-            running.setdefault(trial, at)
+            running.setdefault(trial, now)
         elif kind in ("complete", "failed", "pruned") and trial in running:
-            took = at - running.pop(trial)
+            took = now - running.pop(trial)
             busy, finished, ended = busy + took, finished + took, ended + 1
-        last = at
     return Spent(wall, busy, ended, finished=finished)
 
 

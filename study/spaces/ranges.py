@@ -21,6 +21,9 @@ DIGITS = 4
 """Significant digits of a number drawn from a continuous range: labels stay readable, and nothing
 that is trained tells the fifth."""
 
+MOST_STEPS = 1e9
+"""From the low to the high end of a range."""
+
 WITHIN = 1e-9
 """How far a number may lie from a step, in steps, and still be on it."""
 
@@ -111,6 +114,8 @@ class Numbers(Frozen):
             raise ValueError("log and step exclude each other; name the values with ordered: [...]")
         if self.step is not None and not 0 < self.step < math.inf:
             raise ValueError(f"step must be above 0 (found {self.step})")
+        if self.step is not None and (self.high - self.low) / self.step > MOST_STEPS:
+            raise ValueError(f"step {self.step} makes more than {MOST_STEPS:g} values")
         return self
 
     @property

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import math
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from study.spaces.hypothesis import Hypothesis
 from study.spaces.hypothesis import Tier as Tier
 from study.spaces.optimize import Optimize
 from study.spaces.ranges import Numbers, Range, Searched, check_ranges
+from study.spaces.yaml_file import read_yaml
 from trainables.data.languages import bcp47, is_language
 from trainables.errors import UserError
 from trainables.spec import (
@@ -31,6 +33,9 @@ from trainables.spec import (
 )
 
 FOLDER = Path(__file__).parent
+
+MOST_TRIALS = 100_000
+"""That a plan may have, and cells that a grid may have."""
 
 TEXTS = ("query_prefix", "passage_prefix")
 """Settings that are text: `--set` takes them as they are typed, blanks and `none` included."""
@@ -286,8 +291,12 @@ class Space(Frozen):
 
 
 def _levels(ranges: Mapping[str, Range]) -> dict[str, list[Any]]:
-    """Values of each range that has an end; those of no end are of no grid."""
-    return {key: list(x.values()) for key, x in ranges.items() if x.count is not None}
+    """Values of each range that has an end; those of no end, or a far one, are of no grid."""
+    return {
+        key: list(x.values())
+        for key, x in ranges.items()
+        if x.count is not None and x.count <= MOST_TRIALS
+    }
 
 
 def space_names() -> list[str]:
@@ -302,24 +311,13 @@ def load_space(name: str) -> Space:
         UserError: No such space, or a file that is not one.
     """
     path = Path(name) if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
-    if not path.is_file() and name.endswith(".yaml"):
+    if not os.path.isfile(path) and name.endswith(".yaml"):
         raise UserError(f"--space {name}: no such file (looked in {path.absolute().parent})")
-    if not path.is_file():
+    if not os.path.isfile(path):
         hint = difflib.get_close_matches(name, space_names(), 1)
         guess = f"did you mean {hint[0]}? " if hint else ""
         raise UserError(f"--space {name}: {guess}there is {', '.join(space_names())}")
-    try:
-        content = _Once(path.read_text(encoding="utf-8")).get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of dates, numbers, brackets
-        raise UserError(f"{path}: not YAML: {error}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    for text in _texts(content, set()):
-        if not text.isascii() and _SURROGATE.search(text):
-            raise UserError(
-                f"{path}: {text!r} holds half of a character (a lone surrogate); write the "
-                "character itself, in UTF-8"
-            )
+    content = read_yaml(path)
     try:
         space = Space.model_validate(content)
     except ValidationError as error:
@@ -329,38 +327,12 @@ def load_space(name: str) -> Space:
     return space
 
 
-class _Once(yaml.SafeLoader):
-    """Reads YAML in which no key is given twice: the last one would win, in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if repeated := sorted({key for key in keys if keys.count(key) > 1}):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {repeated[0]!r} is given twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def _texts(content: Any, passed: set[int]) -> Iterator[str]:
-    """Every text in what a YAML file holds; what aliases repeat once."""
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, (dict, list)) and id(content) not in passed:
-        passed.add(id(content))
-        for part in content:
-            yield from _texts(part, passed)
-            if isinstance(content, dict):
-                yield from _texts(content[part], passed)
-
-
 def _check(space: Space, tier: Tier, where: str) -> None:
     """Refuse what a tier cannot be planned with."""
     ranges = space.ranges(tier)
     check_ranges(ranges, where)
     if space.optimized(tier) is None:
+        refuse_too_many(math.prod(searched.count or 1 for searched in ranges.values()), where)
         for key, searched in ranges.items():
             if searched.count is None or searched.when:
                 raise UserError(
@@ -382,6 +354,19 @@ def _check(space: Space, tier: Tier, where: str) -> None:
             build_settings(space.settings(tier) | {key: value}, where=where)
     for values in ({}, *space.besides(tier)):
         build_settings(space.settings(tier) | values, where=where)
+
+
+def refuse_too_many(trials: int, where: str) -> None:
+    """Refuse a number of trials that nobody means.
+
+    Raises:
+        UserError: More than `MOST_TRIALS`.
+    """
+    if trials > MOST_TRIALS:
+        raise UserError(
+            f"{where}: {trials:,} trials are more than a plan may have, {MOST_TRIALS:,}; search "
+            "over fewer values, choose fewer seeds, or let a sampler draw (optimize)"
+        )
 
 
 def build_settings(values: dict[str, Any], where: str) -> Settings:

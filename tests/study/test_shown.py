@@ -109,13 +109,13 @@ def test_a_plan_is_shown_as_its_space_is_written_in_any_locale(tmp_path: Path) -
     path = tmp_path / "space.yaml"
     path.write_text(SPACE.format(more=""), encoding="utf-8")
     command = [sys.executable, "study/run.py", "--space", str(path), "--dry-run"]
-    command += ["--root", str(tmp_path / "runs [v2]"), "--name", "[/b]"]
+    command += ["--root", str(tmp_path / "runs [v2]"), "--name", "[b]"]
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     shown = subprocess.run(
         command, cwd=ROOT, env=os.environ | plain, capture_output=True, text=True
     )
     assert shown.returncode == 0, shown.stderr
-    first = r"[/b]: Does an instruction in [brackets] or [/INST] help? \x1b]0;x\x07 \xe9"
+    first = r"[b]: Does an instruction in [brackets] or [/INST] help? \x1b]0;x\x07 \xe9"
     assert shown.stdout.startswith(first)
     assert "untrained query_prefix=[INST] q [/INST]:" in shown.stdout
     assert "untrained query_prefix=[red]x:" in shown.stdout

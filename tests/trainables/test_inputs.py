@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainables import inputs, storage
-from trainables.cache import Cache
+from trainables.cache import NAME, Cache
 from trainables.errors import UserError
 from trainables.places import Place
 
@@ -58,6 +58,7 @@ def test_a_fetch_that_was_cut_short_goes_on(tmp_path: Path) -> None:
     draft = tmp_path / f"cache/.input-{DIGEST}/0"
     draft.mkdir(parents=True)
     (draft / "config.json").write_text("")
+    (draft.parent / NAME).write_text(f"input-{DIGEST}")
     found = inputs.fetched(root, DIGEST, Cache(tmp_path / "cache"))
     assert content(Path(found)) == content(source)
 

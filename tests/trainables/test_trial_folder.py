@@ -26,7 +26,8 @@ def folder(place: Place) -> TrialFolder:
 def finish(folder: TrialFolder, value: float) -> bool:
     attempt = folder.claim(SPEC, {"host": "here"})
     attempt.write_json("result.json", {"value": value})
-    return attempt.commit(["result.json"])
+    attempt.write_json("history.json", {"points": []})
+    return attempt.commit(["history.json", "result.json"])
 
 
 def test_a_result_counts_once_it_is_committed(folder: TrialFolder) -> None:

@@ -65,6 +65,10 @@ class BadRowError(Exception):
         super().__init__(message)
         self.key = key
 
+    def __reduce__(self) -> tuple[type, tuple[str, str | None]]:
+        """As of `DataError`."""
+        return type(self), (str(self), self.key)
+
 
 class AbsentLanguageError(DataError):
     """Languages asked for of which the files hold nothing.

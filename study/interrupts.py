@@ -1,0 +1,99 @@
+"""What ends a command early: Ctrl-C, SIGTERM, a terminal or a pipe that is closed, a full disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+POLITE = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask for an end."""
+
+NOT_NOW = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ESTALE,
+}
+"""What the machine lacks, through no fault of the command: the same one later can do it."""
+
+NOT_NOW_SQLITE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
+"""The same, said by SQLite."""
+
+
+@contextmanager
+def saving() -> Iterator[None]:
+    """Let the first interrupt stop what goes on, and those after it leave its saving alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *POLITE)}
+    signal.signal(signal.SIGINT, _Once())
+    end_politely()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_politely() -> None:
+    """Let SIGTERM, and SIGHUP unless `nohup` has it ignored, interrupt as Ctrl-C does."""
+    for number in POLITE:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+class _Once:
+    """Raises KeyboardInterrupt at its first signal."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    if number == signal.SIGHUP:  # the terminal is gone, and writing to it an error
+        for stream in filter(os.isatty, (1, 2)):
+            silence(stream)
+    signal.raise_signal(signal.SIGINT)
+
+
+def silence(descriptor: int) -> None:
+    """Let what is still written to a stream go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def lacking(error: BaseException | None) -> str:
+    """What the machine lacks, in words, where that is behind an exception; else nothing."""
+    passed: set[int] = set()
+    while error is not None and id(error) not in passed:
+        passed.add(id(error))
+        if isinstance(error, OSError) and error.errno in NOT_NOW:
+            return f"{os.strerror(error.errno)}{f': {error.filename}' if error.filename else ''}"
+        if isinstance(error, sqlite3.Error) and _primary(error) in NOT_NOW_SQLITE:
+            return str(error)
+        if isinstance(error, MemoryError):
+            return "out of memory"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _primary(error: sqlite3.Error) -> int:
+    """SQLite's code without what it adds in the upper bits; 0 where it has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
