@@ -176,7 +176,7 @@ def choose(
 def shards_each(
     matches: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
 ) -> dict[str, list[Path]]:
-    """Language to its files, of what `find` finds by a group `language`.
+    """Language to its files, each once, of what `find` finds by a group `language`.
 
     Args:
         matches: Paths and their groups.
@@ -197,7 +197,9 @@ def shards_each(
             raise DataError(message, path, None, "language") from None
         if spelled.setdefault(language, spelling) != spelling:
             refuse_both(name, language, files[language][0], path)
-        files.setdefault(language, []).append(path)
+        paths = files.setdefault(language, [])
+        if path.resolve() not in [known.resolve() for known in paths]:
+            paths.append(path)
     return files
 
 
@@ -212,8 +214,7 @@ def one_each(
     files = shards_each(matches, name, default)
     for language, paths in files.items():
         for path in paths[1:]:
-            if path.resolve() != paths[0].resolve():
-                refuse_both(name, language, paths[0], path)
+            refuse_both(name, language, paths[0], path)
     return {language: paths[0] for language, paths in files.items()}
 
 

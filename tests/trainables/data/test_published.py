@@ -78,6 +78,14 @@ def test_belebele_as_a_table_is_belebele_as_lines(tmp_path: Path) -> None:
     assert refused.value.key == "language"
 
 
+def test_a_file_that_a_link_leads_to_as_well_is_one_file(tmp_path: Path) -> None:
+    write_lines(tmp_path / "data" / "swh_Latn.jsonl", [belebele("a")])
+    write_table(tmp_path / "data" / "xquad.de" / "validation-00000-of-00001.parquet", question("q"))
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    assert len(load_benchmark("belebele", tmp_path).queries["sw"]) == 1
+    assert len(load_benchmark("xquad", tmp_path, ["de"]).queries["de"]) == 1
+
+
 @pytest.mark.parametrize(
     ("row", "key"),
     [
