@@ -66,7 +66,9 @@ def main(arguments: list[str]) -> int:
         )
     except UserError as error:
         errors.print(marked("error:", f" {error}", "red"))
-        return 2
+        if error.exit_code == 130 and "run" in arguments[:1]:
+            errors.print(f"resume with\n  {resume_command()}")
+        return error.exit_code
     except UnicodeEncodeError as error:
         text = error.object[error.start : error.end]
         errors.print(
