@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import json
+import os
 import re
 import statistics
 from collections.abc import Callable, Sequence
