@@ -77,21 +77,26 @@ def damage(url: str) -> str:
     return "" if found == "ok" else str(found)
 
 
-def code_of(error: BaseException | None) -> int:
-    """SQLite's code behind an exception of any library; 0 where there is none."""
-    for _ in range(20):
-        if error is None:
-            break
-        if isinstance(error, sqlite3.Error):
-            # what it adds in the upper bits is of no matter here
-            return getattr(error, "sqlite_errorcode", 0) & 0xFF
-        error = error.__cause__ or error.__context__
-    return 0
+def cause_of(error: BaseException) -> sqlite3.Error | None:
+    """What SQLite said behind an exception of any library; None where it said nothing."""
+    at: BaseException | None = error
+    passed: set[int] = set()
+    while at is not None and id(at) not in passed:
+        if isinstance(at, sqlite3.Error):
+            return at
+        passed.add(id(at))
+        at = at.__cause__ or at.__context__
+    return None
+
+
+def code_of(error: BaseException) -> int:
+    """SQLite's code behind an exception, without what it adds in the upper bits; else 0."""
+    return getattr(cause_of(error), "sqlite_errorcode", 0) & 0xFF
 
 
 def refusal(url: str, error: BaseException) -> UserError:
     """What to say of a whole file that cannot be used now."""
-    path, said = sqlite_path(url), str(error.__cause__ or error).partition("\n")[0]
+    path, said = sqlite_path(url), str(cause_of(error) or error).partition("\n")[0]
     if code_of(error) in BUSY:
         return NotNowError(
             f"{path}: {said}. Another process holds it, or its disk is full; nothing is lost: end "
