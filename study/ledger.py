@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -61,18 +62,27 @@ class Ledger:
         """
         self.url, self.study = url, study
         self.notes: list[str] = []
+        file = ledger_file.sqlite_path(url)
         if damage := ledger_file.damage(url):
             self._set_aside(damage)
+        if file is not None:
+            ledger_file.ensure_there(file)
+        problem = None
         try:
             self._open_patiently()
         except Exception as error:  # every database driver has errors of its own
-            if not ledger_file.sqlite_path(url) or isinstance(error, OperationalError):
-                raise UserError(
+            if file is None:
+                problem = UserError(
                     f"--storage {redacted(url)}: cannot be opened ({type(error).__name__}); "
                     "check the URL, the server and its password"
-                ) from None
-            self._set_aside(f"{type(error).__name__}: {error}")
-            self._open()
+                )
+            elif _is_unusable(error):
+                self._set_aside(f"{type(error).__name__}: {error}")
+                self._open()
+            else:
+                problem = ledger_file.refusal(url, error)
+        if problem is not None:
+            raise problem
         self._own(owner)
         faults.at("ledger.opened")
 
@@ -185,8 +195,18 @@ class Ledger:
             )
 
     def _change(self, change: Callable[[], Result]) -> Result | None:
-        """Change the storage; a server that is away is waited for, a file is there or not."""
-        return change() if ledger_file.sqlite_path(self.url) else outlast(change)
+        """Change the storage; a server that is away is waited for, and a file that is locked.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        if not ledger_file.sqlite_path(self.url):
+            return outlast(change)
+        try:
+            return outlast(change, lambda error: ledger_file.code_of(error) in ledger_file.BUSY)
+        except (DatabaseError, StorageInternalError) as error:
+            problem = ledger_file.refusal(self.url, error)
+        raise problem
 
     def _set(self, row: Row, state: TrialState, values: list[float] | None = None) -> None:
         self._change(partial(self.storage.set_trial_state_values, row.id, state, values))
@@ -201,7 +221,7 @@ class Ledger:
                 return self._open()
             except Exception as error:
                 away = isinstance(error, OperationalError) and "already exists" not in str(error)
-                if away:
+                if away or ledger_file.code_of(error) in ledger_file.BUSY:
                     raise
             time.sleep(pause)
         self._open()
@@ -219,17 +239,22 @@ class Ledger:
         )
 
     def _believed(self, read: Callable[[], Result], otherwise: Result) -> Result:
-        """What `read` finds; if the file turns out to be damaged, an empty ledger."""
+        """What `read` finds; if the file turns out to be damaged, an empty ledger.
+
+        Raises:
+            UserError: It cannot be read now.
+        """
         if not ledger_file.sqlite_path(self.url):
             return outlast(read) or otherwise
         try:
             return read()
-        except OperationalError:
-            raise
         except (DatabaseError, LookupError, TypeError, ValueError, AttributeError) as error:
-            self._set_aside(f"{type(error).__name__}: {error}")
-            self._open()
-            return otherwise
+            if _is_unusable(error):
+                self._set_aside(f"{type(error).__name__}: {error}")
+                self._open()
+                return otherwise
+            problem = ledger_file.refusal(self.url, error)
+        raise problem
 
     def _set_aside(self, damage: str) -> None:
         if hasattr(self, "storage"):
@@ -240,6 +265,12 @@ class Ledger:
             f"the ledger could not be read ({reason}); it was set aside as {where} and is rebuilt "
             "from plan, events and trial folders: no result is lost"
         )
+
+
+def _is_unusable(error: Exception) -> bool:
+    """Whether a file is damaged, or holds what this version of Optuna cannot read."""
+    code = ledger_file.code_of(error)
+    return code in ledger_file.DAMAGED or (code == 0 and not isinstance(error, DatabaseError))
 
 
 def _without_waiting(connection: Any, _: Any) -> None:

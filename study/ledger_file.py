@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from trainables import storage
-from trainables.errors import UserError
+from trainables.errors import NotNowError, UserError
 from trainables.places import Place
 
 WAIT_SECONDS = 60
@@ -16,6 +17,14 @@ WAIT_SECONDS = 60
 
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "beegfs", "gpfs", "fuse.sshfs"}
 """Filesystems, as Linux names them, that several machines can write."""
+
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""What SQLite says of a file that is broken; nothing else is a reason to move it."""
+
+BUSY = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+)
+"""What it says of a file that another process holds, or whose disk is full: it passes."""
 
 COMPANIONS = ("-journal", "-wal", "-shm")
 """Files that SQLite keeps beside its own and would apply to a new one of the same name."""
@@ -63,23 +72,88 @@ def damage(url: str) -> str:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         finally:
             connection.close()
-    except sqlite3.OperationalError as error:
-        # locked or not permitted: no damage, and no reason to move it
-        return "" if "malformed" not in str(error) else str(error)
-    except sqlite3.DatabaseError as error:
-        return str(error)
+    except sqlite3.Error as error:
+        return str(error) if code_of(error) in DAMAGED else ""
     return "" if found == "ok" else str(found)
 
 
+def cause_of(error: BaseException) -> sqlite3.Error | None:
+    """What SQLite said behind an exception of any library; None where it said nothing."""
+    at: BaseException | None = error
+    passed: set[int] = set()
+    while at is not None and id(at) not in passed:
+        if isinstance(at, sqlite3.Error):
+            return at
+        passed.add(id(at))
+        at = at.__cause__ or at.__context__
+    return None
+
+
+def code_of(error: BaseException) -> int:
+    """SQLite's code behind an exception, without what it adds in the upper bits; else 0."""
+    return getattr(cause_of(error), "sqlite_errorcode", 0) & 0xFF
+
+
+def refusal(url: str, error: BaseException) -> UserError:
+    """What to say of a whole file that cannot be used now."""
+    path, said = sqlite_path(url), str(cause_of(error) or error).partition("\n")[0]
+    if code_of(error) in BUSY:
+        return NotNowError(
+            f"{path}: {said}. Another process holds it, or its disk is full; nothing is lost: end "
+            "that or make room, and run the same command again"
+        )
+    return UserError(
+        f"{path}: {said}. It is left as it is; let this user write it and its folder, or choose "
+        "another folder with --state or another database with --storage"
+    )
+
+
+def ensure_there(path: Path) -> None:
+    """Make an empty file, which is an empty database, for all whom the umask lets write it.
+
+    SQLite itself would make one that only its maker may write.
+    """
+    if path.parent.is_dir():
+        with suppress(OSError):
+            path.touch()
+
+
+def users_of(path: Path) -> list[int]:
+    """Other processes that have the file open, as far as this user may look."""
+    found = set()
+    with suppress(OSError):
+        file = path.stat()
+        for opened in Path("/proc").glob("[0-9]*/fd/*"):
+            with suppress(OSError):
+                if os.path.samestat(opened.stat(), file):
+                    found.add(int(opened.parts[2]))
+    return sorted(found - {os.getpid()})
+
+
 def set_aside(url: str) -> Place | None:
-    """Move the file and its companions away; where it is now."""
+    """Move the file and its companions away; where it is now.
+
+    Raises:
+        UserError: Another process has it open, or it cannot be moved.
+    """
     path = sqlite_path(url)
     assert path is not None
-    moved = storage.set_aside(path)
-    for suffix in COMPANIONS:
-        companion = path.with_name(path.name + suffix)
-        if companion.exists():
-            storage.set_aside(companion)
+    if users := users_of(path):
+        raise UserError(
+            f"{path} is damaged, and process {', '.join(map(str, users))} has it open; end that, "
+            "and run the same command again: the file is then set aside and made anew"
+        )
+    try:
+        moved = storage.set_aside(path)
+        for suffix in COMPANIONS:
+            companion = path.with_name(path.name + suffix)
+            if companion.exists():
+                storage.set_aside(companion)
+    except OSError as error:
+        raise UserError(
+            f"{path} is damaged and cannot be moved away ({error.strerror}); remove it, or choose "
+            "another folder with --state"
+        ) from None
     return moved
 
 

@@ -20,8 +20,14 @@ GONE = (OperationalError, InterfaceError, StorageInternalError)
 Result = TypeVar("Result")
 
 
-def outlast(change: Callable[[], Result]) -> Result | None:
+def outlast(
+    change: Callable[[], Result], away: Callable[[Exception], bool] = lambda _: True
+) -> Result | None:
     """Do `change`, again and again while the server cannot be reached.
+
+    Args:
+        change: What is to be done once.
+        away: Whether an error is one that passes; of a server each of `GONE` is.
 
     Returns:
         What `change` returns; None where an earlier try had been carried out and only its answer
@@ -34,8 +40,8 @@ def outlast(change: Callable[[], Result]) -> Result | None:
     while True:
         try:
             return change()
-        except GONE:
-            if time.monotonic() - began > WAIT_SECONDS:
+        except GONE as error:
+            if not away(error) or time.monotonic() - began > WAIT_SECONDS:
                 raise
         except UpdateFinishedTrialError:
             if not tried:

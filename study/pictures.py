@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 
 from study.report.heatmap import heatmap
+from study.report.html import POLICY
 
 MOST_LANGUAGES = 40
 """With more, cells are too small to read; every number is in `pairs.json`."""
@@ -36,6 +37,6 @@ def heatmap_page(title: str, metrics: Mapping[str, float]) -> str | None:
     said = f"map/mono on the diagonal, map/cross elsewhere: {span}"
     drawing = heatmap(title, said, languages, pairs, (0.0, 1.0))
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
+        f"<!doctype html><html lang=en><meta charset=utf-8>{POLICY}<title>{escape(title)}</title>"
         f"<style>{STYLE}</style><h1>{escape(title)}</h1><p>{escape(said)}</p>{drawing}</html>"
     )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from study.asked import AskedTrial
 from study.journal import FileJournal, Journal, journal
@@ -22,7 +24,11 @@ from study.rungs import Rung, pruned
 from trainables import faults, storage
 from trainables.errors import UserError
 from trainables.places import Place, local_state, name_of_folder
-from trainables.trial_folder import NotCommittedError, read_json
+from trainables.trial_folder import NotCommittedError, UnreadableError, read_json
+
+
+class DamagedPlanError(UserError):
+    """A `plan.json` that cannot be believed."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +69,18 @@ class StudyFolder:
         """The plan as it was written, with what its search asked for; None before there is one.
 
         Raises:
-            UserError: The file is there but cannot be believed.
+            DamagedPlanError: The file is there but cannot be believed.
+            UserError: It cannot be read now, or was written by a newer version.
         """
-        if not self.plan_path.exists():
-            return None
         try:
+            if not self.plan_path.exists():
+                return None
             plan = Plan.model_validate(read_json(self.plan_path)).named(self.path.name)
             return plan if plan.search is None else plan.joined(self.asked())
+        except (UnreadableError, PermissionError) as error:
+            raise UserError(f"{error}; mend that, or choose another --root or --name") from None
         except (NotCommittedError, ValueError) as error:
-            raise UserError(
+            raise DamagedPlanError(
                 f"{self.plan_path} is damaged ({str(error).splitlines()[0]}); run the command "
                 "that planned the study again: it is planned anew and finished trials are found "
                 "by their digest"
@@ -86,13 +95,12 @@ class StudyFolder:
         Returns:
             The plan, and what a person should know; empty where all was well.
         """
-        try:
-            if self.plan_path.exists() and self.plan_path.read_bytes() == _written(wanted):
+        with suppress(OSError):
+            if self.plan_path.read_bytes() == _written(wanted):
                 return wanted if wanted.search is None else wanted.joined(self.asked()), ""
+        try:
             return self.plan(), ""
-        except UserError as error:
-            if "has format" in str(error):
-                raise
+        except DamagedPlanError as error:
             where = storage.set_aside(self.plan_path)
             reason = str(error).partition(";")[0]
             return None, f"{reason}; it was set aside as {where} and the study is planned anew"
@@ -201,28 +209,37 @@ class StudyFolder:
 
         The kernel gives the lock up in the moment the process is gone, so there is no heartbeat
         that could be late. On NFS, Linux turns it into a lock of the server. A remote root has
-        one lease a state folder: drivers on two machines would do work twice, and lose none.
+        one lease a state folder: drivers on two machines would do work twice, and lose none. The
+        folder is locked too: whoever removes the file does not let a second driver in.
 
         Raises:
-            UserError: Another driver holds it.
+            UserError: Another driver holds it, or this user may not.
         """
         place = self.path if isinstance(self.path, Path) else self.local
-        place.mkdir(parents=True, exist_ok=True)
-        self.local.mkdir(parents=True, exist_ok=True)
-        with (place / "driver.lock").open("a+", encoding="utf-8") as file:
+        with ExitStack() as held:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
+                place.mkdir(parents=True, exist_ok=True)
+                self.local.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context(_locked(place / "driver.lock"))
+                folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+                held.callback(os.close, folder)
+                _lock_folder(folder)
+                file.truncate(0)
+                since = time.strftime("%Y-%m-%d %H:%M:%S")
+                file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
+                file.flush()
+                storage.remove_leftovers(self.path)
+            except BlockingIOError as error:
                 raise UserError(
-                    f"study {self.path.name} is being driven by {file.read().strip() or 'another'}"
-                    "; wait for it, end it, or start another study with --name"
+                    f"study {self.path.name} is being driven by {error.filename or 'another'}; "
+                    "wait for it, end it, or start another study with --name"
                 ) from None
-            file.truncate(0)
-            since = time.strftime("%Y-%m-%d %H:%M:%S")
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
-            file.flush()
-            storage.remove_leftovers(self.path)
+            except OSError as error:
+                raise UserError(
+                    f"{error.filename or place}: this user cannot drive study {self.path.name} "
+                    f"({error.strerror}); mend the permissions, start another study with --name, "
+                    "or choose another --root"
+                ) from None
             faults.at("study.leased")
             yield
 
@@ -258,6 +275,51 @@ _EVENT: dict[str, tuple[type, ...]] = {
     "late": (list,),
     **dict.fromkeys(("event", "trial", "reason", "detail", "mark", "frozen", "keep"), (str,)),
 }
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[TextIO]:
+    """The file, opened and locked, once it is the one that lies there.
+
+    Raises:
+        BlockingIOError: Another process has it; what it wrote in it is the error's file name.
+        OSError: It cannot be opened, or is no plain file.
+    """
+    while True:
+        with open(path, "a+", encoding="utf-8", opener=_open_plain) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                error.filename = file.read().strip()
+                raise
+            with suppress(FileNotFoundError):
+                if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                    yield file
+                    return
+
+
+def _open_plain(name: str, flags: int) -> int:
+    """Open a file that others may have put there: no link, and nothing that waits."""
+    file = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "it is no plain file", name)
+    return file
+
+
+def _lock_folder(folder: int) -> None:
+    """Lock an opened folder, where its filesystem can.
+
+    Raises:
+        BlockingIOError: Another process has it.
+    """
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass  # NFS has no such locks: the file's must do
 
 
 def _written(plan: Plan) -> bytes:

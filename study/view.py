@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from study.ledger_file import sqlite_path
+from study.ledger_file import set_aside, sqlite_path
 from study.ledger_rows import Row
 from study.pictures import heatmap_page
 from study.plan import Plan, trial_label
@@ -23,6 +23,7 @@ from study.tracking import StudyInfo, Tracker, TrialView, default_uri
 from study.tracking.database import damage
 from study.tracking.values import Value
 from trainables import faults, storage
+from trainables.errors import UserError
 from trainables.places import Place, local_state
 from trainables.spec import Spec
 from trainables.trial_folder import TrialFolder, read_json
@@ -98,10 +99,15 @@ class View:
         if file is None:
             return self._folder.tracked(self.place)
         if why := damage(file):
-            where = storage.set_aside(file)
+            try:
+                said = (
+                    f"it was set aside as {set_aside(self.uri)} and is filled again from the trial "
+                    "folders"
+                )
+            except UserError as error:
+                said = str(error)
             self.notes.append(
-                f"MLflow's database could not be read ({why.splitlines()[0]}); it was set aside "
-                f"as {where} and is filled again from the trial folders"
+                f"MLflow's database could not be read ({why.splitlines()[0]}); {said}"
             )
         if not file.exists():
             self._folder.forget_tracked()

@@ -77,7 +77,8 @@ class Cache:
                 if name not in self._held:
                     self._held[name] = self._lock(name, fcntl.LOCK_SH)
                 if _is(path, name):
-                    os.utime(path)
+                    with suppress(PermissionError):  # another user's entry
+                        os.utime(path)
                     return path
                 self._held.pop(name).close()
                 self._make(name, build)

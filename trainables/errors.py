@@ -11,6 +11,14 @@ class UserError(Exception):
     The message names the file or key, the value found, what is allowed and the next step.
     """
 
+    exit_code = 2
+
+
+class NotNowError(UserError):
+    """What another process or a full disk prevents now: the same command goes on later."""
+
+    exit_code = 130
+
 
 class DataError(UserError):
     """A row, or a whole file, that is not as its format says.

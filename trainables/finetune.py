@@ -194,5 +194,8 @@ def save_weights(attempt: Attempt, encoder: TextEncoder) -> list[str]:
         return []
     with drafting(attempt.path / "encoder") as folder:
         encoder.save(folder)
+        for name in files_under(folder):
+            # safetensors lets nobody else read, whatever the umask says
+            (folder / name).chmod(folder.stat().st_mode & 0o666)
     faults.at("weights.written", digest=attempt.trial.digest, attempt=attempt.number)
     return [f"encoder/{name}" for name in files_under(attempt.path / "encoder")]

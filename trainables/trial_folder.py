@@ -135,16 +135,17 @@ class TrialFolder:
 
     def latest_attempt(self) -> int:
         """The number of the last attempt claimed; 0 for none."""
-        return max((int(path.name) for path in self._claimed()), default=0)
+        return max((attempt.number for attempt in self.attempts()), default=0)
 
-    def _claimed(self) -> list[Place]:
-        """Folders of attempts; copies of them under other names are none."""
-        claims = self.path.glob("attempts/*/claim.json")
-        return [c.parent for c in claims if re.fullmatch(r"\d{3}|[1-9]\d{3,8}", c.parent.name)]
+    def _numbered(self, pattern: str) -> list[Place]:
+        """What matches in folders of attempts; copies of them under other names are none."""
+        found = self.path.glob(pattern)
+        return [p for p in found if re.search(r"/attempts/(\d{3}|[1-9]\d{3,8})(/|$)", str(p))]
 
     def attempts(self) -> list[Attempt]:
         """All attempts claimed so far, latest first."""
-        numbers = sorted((int(path.name) for path in self._claimed()), reverse=True)
+        claims = self._numbered("attempts/*/claim.json")
+        numbers = sorted((int(claim.parent.name) for claim in claims), reverse=True)
         return [Attempt(self, number) for number in numbers]
 
     def claim(self, spec: Spec, holder: dict[str, Any]) -> Attempt:
@@ -208,8 +209,8 @@ class TrialFolder:
         # manifests of before name no trial, but each result does
         named = {str(one["digest"]) for one in (manifest, result) if "digest" in one}
         if (named := named | self.foreign()) != {self.digest}:
-            other = ", ".join(sorted(named - {self.digest})) or "no trial that it names"
-            raise NotCommittedError(f"{self.path} holds what is of {other}")
+            other = ", ".join(sorted(named - {self.digest})) or "that name none"
+            raise NotCommittedError(f"{self.path} holds files of another trial: {other}")
         return folder, result
 
     def foreign(self) -> set[str]:
@@ -280,7 +281,7 @@ class TrialFolder:
     def forget_unfinished(self) -> None:
         """Remove, after a commit, the attempts that do not count and what is no longer needed."""
         number = int(read_json(self.manifest_path)["attempt"])
-        for path in self._claimed():
+        for path in self._numbered("attempts/*"):
             if path.name != f"{number:03d}":
                 places.remove(path)
         places.remove(Attempt(self, number).path / "checkpoint")

@@ -81,7 +81,10 @@ def main(arguments: list[str]) -> int:
         if (problem := _mistake(error)) is None:
             raise
         errors.print(marked("error:", f" {problem}", "red"))
-        return 2
+        code = error.exit_code if isinstance(error, UserError) else 2
+        if code == 130 and runs:
+            errors.print(f"resume with\n  {resume_command()}")
+        return code
     return outcome if isinstance(outcome, int) else 0
 
 

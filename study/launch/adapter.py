@@ -152,8 +152,8 @@ class TrialActor(tune.Trainable):
         with suppress(OSError):
             path.unlink(missing_ok=True)
         # a new file of this user alone: in a shared folder others could have made one of the name
-        own = partial(os.open, mode=0o600)
-        self.stacks = open(path, "x", encoding="utf-8", opener=own)  # noqa: SIM115
+        private = partial(os.open, mode=0o600)
+        self.stacks = open(path, "x", encoding="utf-8", opener=private)  # noqa: SIM115 - kept
         faulthandler.dump_traceback_later(self.timeout + GRACE_SECONDS, exit=True, file=self.stacks)
 
     def _unwatch(self) -> None:

@@ -27,6 +27,12 @@ from study.report.document import (
 )
 from study.report.svg import tag
 
+POLICY = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+    "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">"
+)
+"""What a browser is to refuse a page, whatever gets into it: scripts, files and addresses."""
+
 SYMBOLS = {"supported": "✓", "contradicted": "✗", "equivalent": "≈", "undecided": "?"}
 """Beside a verdict's word and colour."""
 
@@ -58,6 +64,7 @@ def to_html(document: Document) -> str:
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"{POLICY}\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
         f"<title>{escape(document.title)}</title>\n<style>\n{style}</style>\n</head>\n"

@@ -15,6 +15,9 @@ HEADER = (
     *("metric", "setting", "language", "statistic", "value"),
 )
 
+FORMULAS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+"""With one of these a formula begins, for one spreadsheet or another."""
+
 MOST_LINES = 500_000
 """From here on trials give their means over languages only; `result.json` of each has all."""
 
@@ -34,8 +37,14 @@ def to_csv(material: Material) -> str:
     for line in [*_hypotheses(material.answer), *_cells(material), *_trials(material)]:
         value = line[-1]
         if isinstance(value, (int, float)) and math.isfinite(value):
-            writer.writerow(line)
+            writer.writerow(map(_inert, line))
     return file.getvalue()
+
+
+def _inert(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula, as OWASP says; numbers stay numbers."""
+    begins = isinstance(cell, str) and cell.startswith(tuple(FORMULAS))
+    return f"'{cell}" if begins else cell
 
 
 def named(metric: str) -> tuple[str, str, str, str]:

@@ -7,6 +7,8 @@ import sqlite3
 from importlib.util import find_spec
 from pathlib import Path
 
+from study.ledger_file import DAMAGED, WAIT_SECONDS, code_of
+
 LARGE_BYTES = 100_000_000
 """A larger file is only opened, not read through."""
 
@@ -16,7 +18,7 @@ def damage(path: Path) -> str:
     if not path.is_file() or path.stat().st_size == 0:
         return ""
     try:
-        connection = sqlite3.connect(path, timeout=60)
+        connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
         try:
             if path.stat().st_size < LARGE_BYTES:
                 found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -25,9 +27,8 @@ def damage(path: Path) -> str:
             rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
         finally:
             connection.close()
-    except sqlite3.DatabaseError as error:
-        harmless = "locked" in str(error) or "no such table" in str(error)
-        return "" if harmless else str(error)
+    except sqlite3.Error as error:
+        return str(error) if code_of(error) in DAMAGED else ""
     newest = newest_schema()
     if not rows or newest is None or rows[0][0] == newest:
         return ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from study.ledger_file import sqlite_path, sqlite_url
+from study.ledger_file import ensure_there, sqlite_path, sqlite_url
 from study.tracking.charts import TAG, headline, view_key, view_state
 from study.tracking.values import (
     StudyInfo,
@@ -57,6 +57,7 @@ class Store:
         """Open the store, the space's experiment and the study's parent run."""
         if (file := sqlite_path(uri)) is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
+            ensure_there(file)
         self.client = open_client(uri)
         self.study = study
         self.experiment_id = self._experiment(uri)

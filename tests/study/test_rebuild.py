@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,7 @@ def test_failures_survive_the_ledger(tmp_path: Path, space: Path) -> None:
 
 def test_a_ledger_of_another_optuna_is_set_aside(root: Path, space: Path) -> None:
     before = results(root)
-    with sqlite3.connect(root / "ledger.db") as connection:
+    with closing(sqlite3.connect(root / "ledger.db")) as connection, connection:
         connection.execute("UPDATE version_info SET schema_version = 9999")
         connection.execute("UPDATE alembic_version SET version_num = 'v9.9.9.a'")
     assert study(root, space) == 0
@@ -123,7 +124,7 @@ def test_a_ledger_of_another_optuna_is_set_aside(root: Path, space: Path) -> Non
 
 def test_an_mlflow_database_of_another_version_is_set_aside(root: Path, space: Path) -> None:
     before = results(root)
-    with sqlite3.connect(root / "mlflow.db") as connection:
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '000000000000'")
     assert study(root, space) == 0
     assert_whole(root, before)

