@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -89,13 +90,13 @@ def latest_checkpoint(
             manifest = read_json(folder / "manifest.json")
             if storage.sha256(folder / manifest["file"]) == manifest["sha256"]:
                 found.append((int(manifest["step"]), folder / manifest["file"]))
-        except (NotCommittedError, OSError, KeyError):
+        except (NotCommittedError, OSError, KeyError, TypeError, ValueError):
             continue
     for _, path in sorted(found, reverse=True):
         try:
             file = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
             state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
-        except (OSError, RuntimeError, ValueError, EOFError):
+        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
             continue  # an attempt that ended meanwhile takes its checkpoint with it
         if fits(Execution(**state["execution"])):
             return state

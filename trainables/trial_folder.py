@@ -23,6 +23,7 @@ from typing import Any
 from trainables import faults, places, storage
 from trainables.errors import UserError
 from trainables.places import Place
+from trainables.result import misshapen
 from trainables.spec import Spec
 
 FORMAT = 2
@@ -158,7 +159,10 @@ class TrialFolder:
             NotCommittedError: As for `committed`.
         """
         folder, content = self._checked("result.json")
-        return parse_json(f"{folder}/result.json", content)
+        result = parse_json(f"{folder}/result.json", content)
+        if wrong := misshapen(result):
+            raise NotCommittedError(f"{folder}/result.json is no result: {wrong}")
+        return result
 
     def _checked(self, wanted: str) -> tuple[Place, bytes]:
         """As `committed`, and the bytes of one of the files, which is read once."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -92,7 +91,7 @@ def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> s
 def kept(path: Place) -> dict[str, Any]:
     """The object in a JSON file that can be made again; empty where it cannot be read."""
     try:
-        found = json.loads(storage.read(path))
+        found = storage.parsed(storage.read(path))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
