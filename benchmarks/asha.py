@@ -182,7 +182,8 @@ def run(
     state, kept = root / "state", root / "rungs.jsonl"
     state.mkdir(parents=True, exist_ok=True)
     lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
-    heard = Heard(kept, [Rung.from_json(json.loads(line)) for line in lines])
+    read = [Rung.read(json.loads(line)) for line in lines]
+    heard = Heard(kept, [rung for rung in read if rung is not None])
     fidelity = Fidelity(kind=kind, first=FIRST, factor=FACTOR)
     pruning = Pruning(fidelity, METRIC, recorded=tuple(heard.rungs))
     orders = Orders(root, state, {}, Execution(), workers, pruning=pruning)

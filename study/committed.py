@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from trainables.places import Place, at_once
+from trainables.result import NEEDED
 from trainables.trial_folder import NotCommittedError, TrialFolder
 
 T = TypeVar("T")
@@ -13,7 +14,14 @@ T = TypeVar("T")
 
 def committed_results(root: Place, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Results by digest, of those trials that have one that may be believed."""
-    return each_committed(root, digests, lambda digest: TrialFolder.of(root, digest).result())
+    return each_committed(root, digests, lambda digest: _whole(TrialFolder.of(root, digest)))
+
+
+def _whole(trial: TrialFolder) -> dict[str, Any]:
+    result = trial.result()
+    if missing := sorted(NEEDED - result.keys()):
+        raise NotCommittedError(f"the result of {trial.path} lacks {', '.join(missing)}")
+    return result
 
 
 def each_committed(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainables import places
+from trainables import places, storage
 from trainables.places import Place
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _parsed(lines: Iterable[bytes], having: str) -> Iterator[dict[str, Any]]:
         if word not in line:
             continue
         try:
-            value = json.loads(line)
+            value = storage.parsed(line)
         except ValueError:
             continue
         if isinstance(value, dict):

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -34,9 +36,15 @@ class Rung:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, line: Mapping[str, Any]) -> Rung:
-        """What `to_json` gave."""
-        return cls(**{name: line[name] for name in cls.__dataclass_fields__ if name in line})
+    def read(cls, line: Mapping[str, Any]) -> Rung | None:
+        """What `to_json` gave; None of a line that is no rung."""
+        try:
+            return _RUNG.validate_python(line, strict=True)
+        except ValidationError:
+            return None
+
+
+_RUNG = TypeAdapter(Rung)
 
 
 def pruned(rungs: Iterable[Rung]) -> dict[str, Rung]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import socket
 import stat
@@ -126,7 +125,14 @@ class StudyFolder:
     def identity(self) -> str:
         """What tells this study from another of its name in a shared storage; it moves along."""
         storage.create_json(self.path / "identity.json", {"id": uuid.uuid4().hex})
-        return str(json.loads((self.path / "identity.json").read_bytes())["id"])
+        path = self.path / "identity.json"
+        try:
+            return str(storage.unseal(storage.read(path))["id"])
+        except (KeyError, ValueError):
+            raise UserError(
+                f"{path}: holds no id; restore the file, or remove it to begin this study anew in "
+                "its --storage"
+            ) from None
 
     def note(self, event: str, **facts: Any) -> None:
         """Add one event, with its time of day, and with one that goes on evenly, for durations."""
@@ -155,8 +161,8 @@ class StudyFolder:
 
     def rungs(self) -> list[Rung]:
         """What was decided at rungs so far, in that order; torn lines are passed over."""
-        lines = (line for line in self._rungs.lines('"examples"') if "value" in line)
-        return [Rung.from_json(line) for line in lines]
+        lines = self._rungs.lines('"examples"')
+        return [rung for line in lines if (rung := Rung.read(line))]
 
     def pruned(self) -> dict[str, Rung]:
         """Where each trial that is not to be completed was stopped, by digest."""
@@ -170,7 +176,8 @@ class StudyFolder:
 
     def exempt(self) -> frozenset[str]:
         """Trials that are to be completed whatever is decided of them."""
-        return frozenset(line["complete"] for line in self._rungs.lines('"complete"'))
+        lines = self._rungs.lines('"complete"')
+        return frozenset(d for line in lines if isinstance(d := line.get("complete"), str))
 
     def marks(self) -> list[str]:
         """What was changed after results existed (law 6), in words, without repetition."""
@@ -196,7 +203,9 @@ class StudyFolder:
         return {
             line["trial"]: line["state"]
             for line in self._tracked.lines()
-            if line.get("at") == place and {"trial", "state"} <= line.keys()
+            if line.get("at") == place
+            and isinstance(line.get("trial"), str)
+            and isinstance(line.get("state"), str)
         }
 
     def forget_tracked(self) -> None:

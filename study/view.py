@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from study.answer.conclusion import kept
 from study.ledger_file import set_aside, sqlite_path
 from study.ledger_rows import Row
 from study.pictures import heatmap_page
@@ -183,7 +183,7 @@ class View:
         file = self.root / "reports" / self.plan.name / "report.json"
         if search is None or not file.exists():
             return {}
-        tables = json.loads(storage.read(file))["tables"]
+        tables = kept(file).get("tables", {})
         rows = tables.get("Best so far against trials", {}).get("rows", ())
         best = [row[-1] for row in rows if row[-1] is not None]
         found = {"search/best": best[-1]} if best else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -105,7 +106,7 @@ def latest_checkpoint(
         try:
             content = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
             state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
-        except (OSError, RuntimeError, ValueError, EOFError):
+        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
             continue  # an attempt that ended meanwhile takes its checkpoint with it
         if fits(Execution(**state["execution"])):
             return state

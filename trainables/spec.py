@@ -195,7 +195,10 @@ class Spec(Frozen):
     @classmethod
     def _canonical(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Drop what has no effect, so that equal experiments are equal specs."""
-        return canonical(values)
+        try:
+            return canonical(values)
+        except (TypeError, AttributeError):
+            raise ValueError("a value is of another type than any spec has") from None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -99,14 +99,26 @@ def unseal(content: bytes) -> dict[str, Any]:
     Raises:
         ValueError: The content is not what was written.
     """
-    value = json.loads(content)
+    value = parsed(content)
     if not isinstance(value, dict):
         raise ValueError("no JSON object")
     if content.startswith(f'{{"{SEAL}"'.encode()):
         rest = content.partition(b"\n")[2]
-        if value.pop(SEAL) != hashlib.sha256(rest).hexdigest():
+        if value.pop(SEAL, None) != hashlib.sha256(rest).hexdigest():
             raise ValueError("its content is not what was written (checksum)")
     return value
+
+
+def parsed(content: bytes | str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: It is none, or nested as nothing is that this project writes.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("values within values without end") from None
 
 
 def set_aside(path: Place, into: Place | None = None) -> Place | None:

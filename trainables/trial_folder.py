@@ -27,6 +27,7 @@ from typing import Any
 from trainables import faults, places, storage
 from trainables.errors import UserError
 from trainables.places import Place
+from trainables.result import misshapen
 from trainables.spec import Spec
 
 FORMAT = 2
@@ -176,7 +177,10 @@ class TrialFolder:
         Raises:
             NotCommittedError: As for `committed`.
         """
-        return self._checked()[1]
+        folder, result = self._checked()
+        if wrong := misshapen(result):
+            raise NotCommittedError(f"{folder}/result.json is no result: {wrong}")
+        return result
 
     def _checked(self) -> tuple[Place, dict[str, Any]]:
         """As `committed`, and the result, which is read once."""

@@ -192,7 +192,11 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
             logging.getLogger(name).setLevel(logging.CRITICAL)
         yield temporary / "tune"
     finally:
-        ray.shutdown()
+        try:
+            ray.shutdown()
+        except OSError:  # on a full disk it cannot even make what it removes
+            shutil.rmtree(temporary, ignore_errors=True)
+            ray.shutdown()
         shutil.rmtree(temporary, ignore_errors=True)
         lock.close()
         with suppress(OSError):

@@ -295,13 +295,13 @@ def _data(work: Path) -> Iterator[Target]:
     yield Target(folder, partial(_load, "mteb", folder, "sw", [load_benchmark], False))
     folder = work / "answers"
     folder.mkdir()
-    write_lines(folder / "a.jsonl", [{"id": "1", "language": "en", "answers": ["One", "1"]}])
+    write_lines(folder / "a.jsonl", [{"id": "1", "lang": "ja", "answers": ["One", "1"]}])
     yield Target(folder, partial(read_answers, folder / "a.jsonl"))
 
 
 def _loaders(name: str, folder: Path, language: str) -> list[Load]:
     """What reads these files where nothing is wrong with them."""
-    good = []
+    good: list[Load] = []
     for load in (load_benchmark, load_training):
         with contextlib.suppress(UserError):
             load(name, folder, [language])

@@ -166,7 +166,9 @@ def test_the_queries_behind_every_rung_are_kept(whole: Path) -> None:
     """What the bootstrap reads of a trial, stopped or complete, is what its rung says."""
     look = looking(whole, "map/multi")
     for line in rungs(whole):
-        found = look(Rung.from_json(line))
+        rung = Rung.read(line)
+        assert rung is not None
+        found = look(rung)
         assert found is not None
         assert found.scores.value == pytest.approx(line["value"], abs=1e-12)
         assert found.seed == 0

@@ -1,0 +1,67 @@
+"""What `result.json` holds, as those who read it take for granted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from trainables.spec import readable
+
+Number = int | FiniteFloat
+
+
+class _Finding(BaseModel):
+    """Of one method that looks for the evaluation in what was trained on."""
+
+    model_config = ConfigDict(strict=True)
+
+    method: str
+    found: int
+    of: int
+
+
+class _Claim(BaseModel):
+    """Whether the evaluation is new to the encoder (law 8)."""
+
+    model_config = ConfigDict(strict=True)
+
+    verdict: str
+    findings: list[_Finding] = []
+    blind: list[str] = []
+    pretraining: str | None = None
+    same_source: bool = False
+
+
+class _ZeroShot(_Claim):
+    """The same, and of further benchmarks."""
+
+    also: dict[str, _Claim] = {}
+
+
+class _Result(BaseModel):
+    """A result as `outcome.write_result` writes it."""
+
+    model_config = ConfigDict(strict=True)
+
+    digest: str = ""
+    metrics: dict[str, Number] = {}
+    validation: dict[str, Number] = {}
+    counts: dict[str, dict[str, Number]] = {}
+    zero_shot: _ZeroShot | None = None
+    training: dict[str, Number | str | bool | None] = {}
+    execution: dict[str, int | str | bool | None] = {}
+    layout_changed: bool = False
+
+
+NEEDED = _Result.model_fields.keys() - {"layout_changed"}
+"""Keys of every result that a trial wrote."""
+
+
+def misshapen(result: dict[str, Any]) -> str:
+    """What is wrong with the shape of a result, in words; empty where nothing is."""
+    try:
+        _Result.model_validate(result)
+    except ValidationError as error:
+        return readable(error)
+    return ""
