@@ -221,7 +221,7 @@ class Ledger:
                 return self._open()
             except Exception as error:
                 away = isinstance(error, OperationalError) and "already exists" not in str(error)
-                if away or ledger_file.code_of(error) in ledger_file.BUSY:
+                if away or ledger_file.code_of(error) not in ledger_file.RACES:
                     raise
             time.sleep(pause)
         self._open()

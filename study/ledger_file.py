@@ -26,6 +26,9 @@ BUSY = frozenset(
 )
 """What it says of a file that another process holds, or whose disk is full: it passes."""
 
+RACES = frozenset({0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT})
+"""Where two make the same tables at once, one meets those of the other; 0 is no word of SQLite."""
+
 COMPANIONS = ("-journal", "-wal", "-shm")
 """Files that SQLite keeps beside its own and would apply to a new one of the same name."""
 

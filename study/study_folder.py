@@ -302,10 +302,9 @@ def _locked(path: Path) -> Iterator[TextIO]:
                 file.seek(0)
                 error.filename = file.read().strip()
                 raise
-            with suppress(FileNotFoundError):
-                if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                    yield file
-                    return
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield file
+                return
 
 
 def _open_plain(name: str, flags: int) -> int:

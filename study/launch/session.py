@@ -279,7 +279,9 @@ def remove_dead_sessions(state: Path, dry_run: bool = False) -> list[Path]:
     """
     folders = [path for place in _system_folders() for path in place.glob(f"{SYSTEM_PREFIX}*")]
     dead = []
-    for folder in [*state.glob("tmp/*"), *folders]:
+    if not (state / "tmp").is_symlink():
+        folders += state.glob("tmp/*")
+    for folder in folders:
         with suppress(OSError), _own_lock(folder) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             dead.append(folder)
@@ -297,7 +299,7 @@ def _own_lock(folder: Path) -> Iterator[int]:
     """
     within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        _ensure_own(os.fstat(within), 0o022)
+        _ensure_own(os.fstat(within), 0o077)
         # another kind of file is opened without waiting for its other end
         lock = os.open(LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=within)
         try:

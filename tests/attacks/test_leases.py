@@ -74,6 +74,14 @@ def test_whoever_meddles_with_the_lock_lets_no_second_driver_in(
         assert str(os.getpid()) in (tmp_path / "studies/s/driver.lock").read_text()
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, BlockingIOError, PermissionError])
+def test_an_error_of_the_driver_stays_what_it_is(tmp_path: Path, error: type[OSError]) -> None:
+    with pytest.raises(error), StudyFolder.of(tmp_path, "s").lease():
+        raise error
+    with StudyFolder.of(tmp_path, "s").lease():
+        pass
+
+
 @pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
 def test_what_is_no_plain_file_is_no_lock(tmp_path: Path, kind: str) -> None:
     lock = tmp_path / "studies/s/driver.lock"

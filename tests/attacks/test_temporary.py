@@ -87,6 +87,18 @@ def test_names_that_others_can_make_are_passed_over(
     assert target.exists() == (kind != "dangling")
 
 
+def test_no_study_is_taken_for_a_dead_session(system: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    study = dead(state / "studies", "s", mode=0o700)
+    (state / "tmp").symlink_to("studies")
+    (system / "study-s").symlink_to(study)
+    assert remove_dead_sessions(state) == []
+    (state / "tmp").unlink()
+    dead(state / "tmp", "s", mode=0o755)
+    assert remove_dead_sessions(state) == []
+    assert study.exists()
+
+
 @as_root
 def test_a_folder_of_another_user_is_passed_over(system: Path, tmp_path: Path) -> None:
     folder = dead(system)

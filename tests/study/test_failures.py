@@ -160,7 +160,8 @@ def test_a_hanging_trial_says_where_it_hung(failed: Failed) -> None:
 def test_memory_lost_twice_outside_of_the_trial_is_given_up(tmp_path: Path) -> None:
     from study.launch.adapter import given_up
 
-    folder, spec = TrialFolder.of(tmp_path, "0" * 20), build_spec(values())
+    spec = build_spec(values())
+    folder = TrialFolder.of(tmp_path, spec.digest)
     for number in range(2):
         folder.claim(spec, {"launch": "l"}).fail({"reason": "out of memory", "detail": "kernel"})
         found = given_up(folder, "l")
