@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -39,7 +40,8 @@ class Rung:
     def read(cls, line: Mapping[str, Any]) -> Rung | None:
         """What `to_json` gave; None of a line that is no rung."""
         try:
-            return _RUNG.validate_python(line, strict=True)
+            # a strict dataclass takes no table of Python's, but one of JSON
+            return _RUNG.validate_json(json.dumps(line), strict=True)
         except ValidationError:
             return None
 

@@ -36,7 +36,7 @@ def test_stored_vectors_give_the_same_and_are_encoded_once(tmp_path: Path) -> No
     assert again.metrics == expected
     assert again.counts["encoded/passages"] == 0
     assert [role for role, *_ in encoder.asked[asked:]] == ["queries", "queries"]
-    assert {path.name for path in tmp_path.glob("*/*")} == {"vectors.npy"}
+    assert {path.name for path in tmp_path.glob("*/*")} == {"vectors.npy", "name"}
 
 
 def test_another_encoder_or_text_has_its_own_vectors(tmp_path: Path) -> None:
