@@ -169,7 +169,7 @@ class TrialFolder:
         manifest = read_json(self.manifest_path)
         try:
             attempt = Attempt(self, int(manifest["attempt"]))
-            files, weights = manifest["files"], manifest.get("weights", {})
+            files, weights = dict(manifest["files"]), dict(manifest.get("weights", {}))
         except (KeyError, TypeError, ValueError):
             raise NotCommittedError(f"{self.manifest_path} lacks what it should say") from None
         folder, content = attempt.path, b""
@@ -187,6 +187,8 @@ class TrialFolder:
                 if name in weights and isinstance(error, FileNotFoundError):
                     continue
                 raise _unread(folder / name, error) from None
+            except ValueError:
+                raise NotCommittedError(f"{self.manifest_path}: {name!r} names no file") from None
             if found != expected:
                 raise NotCommittedError(f"{folder / name} is not as it was committed")
         return folder, content

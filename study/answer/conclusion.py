@@ -18,7 +18,7 @@ from trainables.places import Place
 if TYPE_CHECKING:
     from study.answer.answer import Answer
 
-FORMAT = 6
+FORMAT = 7
 """Of `answer.json`; another one is made again."""
 
 
@@ -60,11 +60,12 @@ def concluded(
     reports = root / "reports" / plan.name
     path, key = reports / "answer.json", answer_key(plan, results, [*marks, *late])
     known = kept(path)
-    if known.get("format") == FORMAT and known["of"] == key:
+    if known.get("format") == FORMAT and known.get("of") == key:
         return known
     # scipy takes seconds to import, and a study that has ended says the same every time
     from study.answer.answer import answer, stored
     from study.answer.exploration import exploratory_words, explore
+    from study.answer.tied import tied
     from study.answer.words import words
 
     every = by_cell(plan, dict(results))
@@ -73,8 +74,13 @@ def concluded(
     found = answer(asked, stored(asked, root), marks=marks, late=late, waiting=without)
     explored = explore(plan, cells, root, results)
     selected = _selected(plan, cells)
-    lines = [*selected, *words(found), *exploratory_words(explored)]
-    numbers = _numbers(found) | {"exploration": asdict(explored), "selected": selected}
+    ties = tied(plan, root, results)
+    lines = [*selected, *words(found), *exploratory_words(explored), *ties]
+    numbers = _numbers(found) | {
+        "exploration": asdict(explored),
+        "selected": selected,
+        "tied": ties,
+    }
     reports.mkdir(parents=True, exist_ok=True)
     storage.write_json(path, {"format": FORMAT, "of": key, "words": lines, **numbers})
     storage.write(reports / "answer.md", visible(_page(plan, lines)).encode())
