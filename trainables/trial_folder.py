@@ -207,6 +207,8 @@ class TrialFolder:
                 if name in weights and isinstance(error, FileNotFoundError):
                     continue
                 raise _unread(folder / name, error) from None
+            except ValueError:
+                raise NotCommittedError(f"{self.manifest_path}: {name!r} names no file") from None
             if found != expected:
                 raise NotCommittedError(f"{folder / name} is not as it was committed")
         result = parse_json(f"{folder}/{RESULT}", content) if RESULT in files else {}

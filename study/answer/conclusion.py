@@ -68,6 +68,7 @@ def concluded(
     # scipy takes seconds to import, and a study that has ended says the same every time
     from study.answer.answer import answer, stored
     from study.answer.exploration import exploratory_words, explore
+    from study.answer.tied import tied
     from study.answer.words import words
 
     every = by_cell(plan, dict(results))
@@ -76,8 +77,13 @@ def concluded(
     found = answer(asked, stored(asked, root), marks=marks, late=late, waiting=without)
     explored = explore(plan, cells, root, results)
     selected = _selected(plan, cells)
-    lines = [*selected, *words(found), *exploratory_words(explored)]
-    numbers = _numbers(found) | {"exploration": asdict(explored), "selected": selected}
+    ties = tied(plan, root, results)
+    lines = [*selected, *words(found), *exploratory_words(explored), *ties]
+    numbers = _numbers(found) | {
+        "exploration": asdict(explored),
+        "selected": selected,
+        "tied": ties,
+    }
     made = {"format": FORMAT, "of": key, "words": lines, **numbers}
     content = storage.seal(made)
     with suppress(OSError):  # it is as true where this user may only read

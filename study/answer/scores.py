@@ -111,14 +111,14 @@ def stored_scores(
     for metric in metrics:
         role, _, name = metric.rpartition(":")
         if role not in held:
-            held[role] = _both(folder, role or "test")
+            held[role] = both_directions(folder, role or "test")
         for ranks in held[role]:
             if _values(ranks, name, groups or {}):
                 found[metric] = scores(ranks, name, groups)
     return found
 
 
-def _both(folder: Place, role: str) -> list[Ranks]:
+def both_directions(folder: Place, role: str) -> list[Ranks]:
     """Ranks of one benchmark, of pictures in both directions; none where it was not evaluated."""
     first = read_ranks(folder / ranks_file(role))
     if first is None or first.direction != "t2i":

@@ -187,9 +187,8 @@ class Settings(Frozen):
         if info.field_name in LANGUAGES and isinstance(value, (list, tuple)):
             # The data say what they have instead of one that is no language.
             value = [bcp47(code) if is_language(code) else code for code in value]
-        if not value or not all(isinstance(one, str) for one in value):
-            return value
-        return tuple(sorted(set(value)))
+        texts = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+        return tuple(sorted(set(value))) if value and texts else value
 
     @field_validator("language_law", "pair_law", mode="before")
     @classmethod

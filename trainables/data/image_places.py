@@ -80,7 +80,7 @@ def image_files(folder: Path) -> dict[str, list[Path]]:
 
 def _direct(name: str, starts: Sequence[Path], roots: Sequence[Path]) -> Path | None:
     """The file that a name leads to from the first of `starts` that has it."""
-    path = next((start / name for start in starts if (start / name).is_file()), None)
+    path = next((start / name for start in starts if os.path.isfile(start / name)), None)
     if path is None:
         return None
     there = path.resolve()

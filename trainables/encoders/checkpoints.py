@@ -6,6 +6,7 @@ Knows no torch and no transformers, so a plan can be made without either.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -29,7 +30,7 @@ def parts_of(source: str | Path, *, download: bool = False) -> list[Path]:
     Raises:
         UserError: More than two, or no such checkpoint.
     """
-    names = [str(source)] if Path(source).expanduser().is_dir() else str(source).split(JOINT)
+    names = [str(source)] if os.path.isdir(Path(source).expanduser()) else str(source).split(JOINT)
     if len(names) > 2 or not all(names):
         raise UserError(
             f"encoder {str(source)!r}: name a text tower and an image tower as TEXT{JOINT}IMAGES, "

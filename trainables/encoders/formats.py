@@ -361,9 +361,12 @@ def load_tokenizer(folder: Path) -> Any:
             f"{inside}: its tokenizer needs a package that is not installed ({brief(error)}). "
             "Try `pip install sentencepiece`"
         ) from None
-    except Exception as error:  # whatever comes of a stranger's file
+    except BaseException as error:  # whatever comes of a stranger's file; Rust panics beside it
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        said = brief(error) if isinstance(error, Exception) else str(error)
         raise DataError(
-            f"{inside}: its tokenizer cannot be opened: {brief(error)}; restore the files",
+            f"{inside}: its tokenizer cannot be opened: {said}; restore the files",
             inside,
         ) from None
     if tokenizer.pad_token_id is None:

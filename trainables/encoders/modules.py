@@ -7,6 +7,7 @@ be made without torch; transformers is imported where it checks its own configur
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -388,7 +389,7 @@ def brief(error: Exception) -> str:
 
 
 def _read(path: Path, default: Any) -> Any:
-    if not path.is_file():
+    if not os.path.isfile(path):
         return default
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,88 @@
+"""Streams that are closed, signals, and a machine that lacks something: saved, exit 130."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from study.interrupts import lacking, saving
+from study.launch import launch as launcher
+from study.shown import PlainConsole
+from tests.study.inline import write_space
+
+
+def raises(error: BaseException) -> Callable[..., None]:
+    def launch(*_: object) -> None:
+        raise error
+
+    return launch
+
+
+def again_and_again(*_: object) -> None:
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [
+        again_and_again,
+        raises(KeyboardInterrupt()),
+        raises(OSError(errno.ENOSPC, "No space left on device", "x")),
+        raises(OSError(errno.EROFS, "Read-only file system", "x")),
+    ],
+)
+def test_what_stops_a_launch_ends_it_whole(
+    launch: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from study.commands.app import main
+
+    monkeypatch.setattr(launcher, "launch", launch)
+    space = write_space(tmp_path)
+    words = ["run", "--space", str(space), "--root", str(tmp_path / "r"), "--name", "s"]
+    assert main(words) == 130
+    events = (tmp_path / "r/studies/s/events.jsonl").read_text().splitlines()
+    assert json.loads(events[-1])["event"] == "end"
+    assert json.loads(events[-1])["running"] == 0
+
+
+def test_a_reader_that_goes_away_interrupts() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stream:
+        console = PlainConsole(stream)
+        with pytest.raises(KeyboardInterrupt), saving():
+            console.print("x")
+        console.print("what follows goes nowhere")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "2>&1 | head -0"])
+def test_streams_that_are_closed(closed: str, tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -m study status none --root {tmp_path} {closed}"
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode in (2, 130)
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_what_a_machine_lacks_is_known_behind_other_errors() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "a")
+    other = RuntimeError("x")
+    other.__cause__ = full
+    assert lacking(other)
+    assert lacking(MemoryError())
+    assert not lacking(OSError(errno.ENOENT, "No such file", "a"))
+    assert not lacking(sqlite3.OperationalError("no such table"))
