@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -128,7 +129,7 @@ class Resolver:
             try:
                 return self.data(name, settings, part)
             except UserError:
-                if self.data_dir is not None and (self.data_dir / name).is_dir():
+                if self.data_dir is not None and os.path.isdir(self.data_dir / name):
                     raise
             other, of_it = catalog.split_name(catalog.SUBSTITUTES[name])
             ref = self.data(other, settings, of_it)
@@ -235,7 +236,7 @@ class Resolver:
         chosen = (name, part, languages, *reading, training)
         ref: DataRef = self._once(("data", *chosen), make)
         if self.data_dir is not None and not catalog.is_embedded(name):
-            self.places[ref.digest] = str(self.data_dir.expanduser().resolve())
+            self.places[ref.digest] = str(Path(os.path.expanduser(self.data_dir)).resolve())
         return ref
 
     def _once(self, key: Any, make: Any) -> Any:

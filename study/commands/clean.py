@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +32,7 @@ def clean(
     """
     console = PlainConsole()
     home = Home.open(root, state)
-    if isinstance(home.root, Path) and not home.root.is_dir():
+    if isinstance(home.root, Path) and not os.path.isdir(home.root):
         raise UserError(f"--root {root}: no such folder")
     total = 0
     sessions = remove_dead_sessions(home.state, dry_run=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -79,7 +80,7 @@ def check(
     Exit 1 where something is malformed or differs from what is known.
     """
     console = PlainConsole()
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"{folder}: no such folder; name the one that holds a source's files")
     sources = [catalog.source(name)] if name else inspect.recognised(folder)
     if name and sources[0].embedded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -79,7 +80,7 @@ def unmade(root: Place) -> list[Path]:
 def tidy(folders: list[Path]) -> None:
     """Remove those of these folders that are empty: looking leaves nothing."""
     for folder in folders:
-        if folder.is_dir() and not any(folder.iterdir()):
+        if os.path.isdir(folder) and not any(folder.iterdir()):
             folder.rmdir()
 
 

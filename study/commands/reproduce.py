@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -46,7 +47,9 @@ def reproduce(
 
     before, looked = _committed(folder), rungs_of(folder)
     given = [(spec.encoder.digest, encoder), *((digest, data_dir) for digest in _data(spec))]
-    elsewhere = {ref: str(place.expanduser().resolve()) for ref, place in given if place}
+    elsewhere = {
+        ref: str(Path(os.path.expanduser(place)).resolve()) for ref, place in given if place
+    }
     console.print(f"Reproducing {spec.digest}; {spec.steps} steps.")
     scratch = Path(tempfile.mkdtemp(prefix="reproduce-"))
     try:

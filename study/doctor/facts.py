@@ -185,7 +185,7 @@ def token(salt: str) -> Token:
     mode = os.environ.get("RAY_AUTH_MODE", "")
     if value := os.environ.get("RAY_AUTH_TOKEN"):
         return Token(mode, "RAY_AUTH_TOKEN", _mark(value, salt), private=True)
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", DEFAULT_TOKEN)).expanduser()
+    path = Path(os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH", DEFAULT_TOKEN)))
     try:
         value = path.read_text(encoding="utf-8").strip()
         private = stat.S_IMODE(path.stat().st_mode) & 0o077 == 0

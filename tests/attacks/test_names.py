@@ -90,3 +90,13 @@ def test_every_command_refuses_such_a_name(
         assert "Traceback" not in capsys.readouterr().err
     assert list(files(tmp_path)) == before
     assert not (tmp_path / "export").exists()
+
+
+@pytest.mark.parametrize("path", ["9" * 5000, "~nobody-of-this-name/x"])
+@pytest.mark.parametrize("option", ["--encoder", "--data-dir"])
+def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path, option: str, path: str) -> None:
+    given = {"--encoder": str(tmp_path / "encoder"), "--data-dir": str(tmp_path)} | {option: path}
+    words = [word for pair in given.items() for word in pair]
+    command = ["run", "--space", "mixing_ratio", "--benchmark", "jsonl", *words]
+    assert main([*command, "--root", str(tmp_path / "root")]) == 2
+    assert not (tmp_path / "root").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -370,8 +371,8 @@ def _folder(found: Source, path: str | Path | None) -> Path:
             f"{found.name} is read from files: name their folder with --data-dir DIR; "
             f"`python -m study data show {found.name}` says which files and where to get them"
         )
-    folder = Path(path).expanduser().resolve()
-    if not folder.is_dir():
+    folder = Path(os.path.expanduser(path)).resolve()
+    if not os.path.isdir(folder):
         raise UserError(
             f"--data-dir {path}: no such folder; {found.name} is read from the source's files"
         )

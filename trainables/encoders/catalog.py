@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ def _label(name: str, found: Sequence[Path]) -> str:
     """Hub ids as they were asked for, of folders the end of their path."""
     asked = [name] if len(found) == 1 else name.split(JOINT)
     return JOINT.join(
-        "/".join(folder.resolve().parts[-2:]) if Path(part).expanduser().is_dir() else part
+        "/".join(folder.resolve().parts[-2:]) if os.path.isdir(os.path.expanduser(part)) else part
         for part, folder in zip(asked, found, strict=True)
     )
 

@@ -30,15 +30,15 @@ def parts_of(source: str | Path, *, download: bool = False) -> list[Path]:
     Raises:
         UserError: More than two, or no such checkpoint.
     """
-    names = [str(source)] if os.path.isdir(Path(source).expanduser()) else str(source).split(JOINT)
+    names = [str(source)] if os.path.isdir(os.path.expanduser(source)) else str(source).split(JOINT)
     if len(names) > 2 or not all(names):
         raise UserError(
             f"encoder {str(source)!r}: name a text tower and an image tower as TEXT{JOINT}IMAGES, "
             "each a folder or a hub id"
         )
-    folders = [Path(name).expanduser() for name in names]
+    folders = [Path(os.path.expanduser(name)) for name in names]
     return [
-        find_checkpoint(folder if folder.is_dir() else name, download=download)
+        find_checkpoint(folder if os.path.isdir(folder) else name, download=download)
         for folder, name in zip(folders, names, strict=True)
     ]
 

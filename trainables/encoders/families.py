@@ -5,6 +5,7 @@ Knows no torch and no transformers, so a plan can be made without either.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -313,7 +314,7 @@ def find_checkpoint(source: str | Path, *, download: bool = False) -> Path:
         UserError: Neither a checkpoint folder nor in the cache nor, if allowed, on the hub.
     """
     folder = Path(source)
-    if folder.is_dir():
+    if os.path.isdir(folder):
         read_config(folder, str(source))
         return folder
     if packaged := packaged_folder(str(source)):

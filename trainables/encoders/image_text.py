@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -123,7 +124,7 @@ class ImageTextEncoder(TextEncoder):
         return cls(
             text.model,
             text.tokenizer,
-            ref or pair_ref(folders, None if Path(source).is_dir() else str(source)),
+            ref or pair_ref(folders, None if os.path.isdir(source) else str(source)),
             images=images,
             layers=text.layers,
             dimensions=text.dimensions,

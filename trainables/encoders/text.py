@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ class TextEncoder(nn.Module):
             UserError: No such checkpoint, or one that cannot be read.
         """
         folder = find_checkpoint(source, download=download)
-        name = str(source) if not Path(source).is_dir() else None
+        name = str(source) if not os.path.isdir(source) else None
         ref = ref or encoder_ref(folder, name)
         defaults = family_defaults(folder, ref.name, ref.model_dump(exclude={"name", "digest"}))
         check_weights(folder)
