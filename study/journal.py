@@ -40,7 +40,7 @@ class FileJournal:
     def append(self, value: dict[str, Any]) -> None:
         """Add a line, in one write; after a torn line, on a new one."""
         line = (json.dumps(value) + "\n").encode()
-        with self.path.open("ab+") as file:
+        with open(self.path, "ab+", opener=storage.unlinked) as file:
             if file.tell() > 0:
                 file.seek(-1, os.SEEK_END)
                 line = line if file.read(1) == b"\n" else b"\n" + line
@@ -49,7 +49,7 @@ class FileJournal:
     def lines(self, having: str = "") -> Iterator[dict[str, Any]]:
         """All of them, or those with this text; what a crash left torn is passed over."""
         if self.path.exists():
-            yield from _parsed(self.path.read_bytes().splitlines(), having)
+            yield from _parsed(storage.read(self.path).splitlines(), having)
 
 
 @dataclass

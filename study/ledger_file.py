@@ -64,10 +64,27 @@ def engine_settings(url: str) -> dict[str, Any]:
     return {"pool_pre_ping": True}
 
 
+def refuse_other_kinds(path: Path) -> None:
+    """Refuse a pipe, a device, a folder, or a link to one or to nothing, where a file should be.
+
+    Raises:
+        UserError: It is one; SQLite would wait for it, or make the file that the link names.
+    """
+    if os.path.lexists(path) and not path.is_file():
+        raise UserError(f"{path}: it is no plain file; remove it and run the same command again")
+
+
 def damage(url: str) -> str:
-    """What is wrong with the file; empty where nothing is, or where it is not there."""
+    """What is wrong with the file; empty where nothing is, or where it is not there.
+
+    Raises:
+        UserError: It is no plain file.
+    """
     path = sqlite_path(url)
-    if path is None or not path.is_file():
+    if path is None:
+        return ""
+    refuse_other_kinds(path)
+    if not path.exists():
         return ""
     try:
         connection = sqlite3.connect(path, timeout=WAIT_SECONDS)

@@ -22,8 +22,10 @@ FILE_WIDTH = 120
 """Columns where the output goes to a file or a pipe, which has no width of its own."""
 
 _OBEYED = re.compile(
-    # controls but for tab and line feed, marks that reorder what follows, lone surrogates
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    # controls but for tab and line feed, marks that reorder or hide, other ends of lines, lone
+    # surrogates; not what right-to-left text and emoji are written with
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 
 

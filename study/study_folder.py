@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import socket
-import stat
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +20,7 @@ from study.plan import Plan
 from study.rungs import Rung, pruned
 from trainables import faults, storage
 from trainables.errors import UserError
-from trainables.places import Place, local_state, name_of_folder
+from trainables.places import Place, local_state, name_of_folder, own
 from trainables.trial_folder import NotCommittedError, UnreadableError, read_json
 
 
@@ -57,7 +55,8 @@ class StudyFolder:
             UserError: No study can have this name.
         """
         name_of_folder(name, "study")
-        return cls(root / "studies" / name, local_state(root, state) / "studies" / name)
+        local = local_state(root, state) / "studies" / name
+        return cls(own(root / "studies" / name), Path(str(own(local))))
 
     @property
     def plan_path(self) -> Place:
@@ -95,7 +94,7 @@ class StudyFolder:
             The plan, and what a person should know; empty where all was well.
         """
         with suppress(OSError):
-            if self.plan_path.read_bytes() == _written(wanted):
+            if storage.read(self.plan_path) == _written(wanted):
                 return wanted if wanted.search is None else wanted.joined(self.asked()), ""
         try:
             return self.plan(), ""
@@ -106,7 +105,7 @@ class StudyFolder:
 
     def written(self) -> bytes | None:
         """`plan.json` as it is now; None before there is one."""
-        return self.plan_path.read_bytes() if self.plan_path.exists() else None
+        return storage.read(self.plan_path) if self.plan_path.exists() else None
 
     def save_plan(self, plan: Plan) -> None:
         """Write the plan in one step, without what its search asked for."""
@@ -295,7 +294,7 @@ def _locked(path: Path) -> Iterator[TextIO]:
         OSError: It cannot be opened, or is no plain file.
     """
     while True:
-        with open(path, "a+", encoding="utf-8", opener=_open_plain) as file:
+        with open(path, "a+", encoding="utf-8", opener=storage.unlinked) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -305,15 +304,6 @@ def _locked(path: Path) -> Iterator[TextIO]:
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 yield file
                 return
-
-
-def _open_plain(name: str, flags: int) -> int:
-    """Open a file that others may have put there: no link, and nothing that waits."""
-    file = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise OSError(errno.EINVAL, "it is no plain file", name)
-    return file
 
 
 def _lock_folder(folder: int) -> None:

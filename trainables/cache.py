@@ -90,9 +90,9 @@ class Cache:
         with self._alone(name):
             if _is(path, name):
                 return
-            shutil.rmtree(path, ignore_errors=True)  # a copy of another entry
-            if draft.is_dir() and not _is(draft, name):
-                shutil.rmtree(draft)
+            places.remove(path)  # a copy of another entry
+            if draft.is_symlink() or not _is(draft, name):
+                places.remove(draft)
             draft.mkdir(exist_ok=True)
             (draft / NAME).write_text(name, encoding="utf-8")
             try:
@@ -107,7 +107,7 @@ class Cache:
     def limit(self) -> int:
         """Bytes that all entries may have together."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            return int(json.loads((self.folder / "limit.json").read_bytes())["bytes"])
+            return int(json.loads(storage.read(self.folder / "limit.json"))["bytes"])
         return DEFAULT_LIMIT
 
     def set_limit(self, size: int) -> None:
@@ -139,7 +139,7 @@ class Cache:
         try:
             with self._alone(name.removeprefix("."), fcntl.LOCK_NB):
                 if not dry_run:
-                    shutil.rmtree(self.folder / name, ignore_errors=True)
+                    places.remove(self.folder / name)
         except BlockingIOError:
             return False
         return True
@@ -159,7 +159,7 @@ class Cache:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{name}.lock"
         while True:
-            file = path.open("ab")
+            file = open(path, "ab", opener=storage.unlinked)  # noqa: SIM115 - kept
             try:
                 fcntl.flock(file, how)
                 if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
@@ -175,7 +175,7 @@ class Cache:
 def _is(folder: Path, name: str) -> bool:
     """Whether this is the entry, or the draft of it."""
     try:
-        return (folder / NAME).read_text(encoding="utf-8") == name
+        return storage.read(folder / NAME) == name.encode()
     except (OSError, ValueError):
         return False
 

@@ -121,13 +121,13 @@ def at_hand(
 
 def _copy_up(source: Path, target: Place) -> None:
     if isinstance(target, Path):
-        storage.write(target, source.read_bytes())
+        storage.write(target, storage.read(source))
     else:
         target.fs.put_file(str(source), target.path)
 
 
 def _copy_down(source: Place, target: Path) -> None:
     if isinstance(source, Path):
-        storage.write(target, source.read_bytes())
+        storage.write(target, storage.read(source))
     else:
         source.fs.get_file(source.path, str(target))

@@ -42,6 +42,9 @@ LONGEST_NAME = 100
 MOST_NAME_BYTES = 200
 """The same in UTF-8: filesystems take 255 bytes, and some names get an ending."""
 
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters by which names differ that look the same."""
+
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}
 """Stores that can create an object only if it is absent, and what each needs installed."""
 
@@ -59,8 +62,10 @@ def name_of_folder(name: str, what: str) -> str:
     why = ""
     if name in ("", ".", "..") or "/" in name or "\\" in name:
         why = "it must be the name of one folder, not empty, `.`, `..` or a path"
-    elif any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        why = "it must have no control characters"
+    elif any(unicodedata.category(character) in UNSEEN for character in name):
+        why = "it must have no control characters, and none that are not to be seen"
+    elif name != unicodedata.normalize("NFC", name.strip()):
+        why = "it must neither begin nor end with a blank, and be written in Unicode's form NFC"
     elif len(name) > LONGEST_NAME or len(name.encode()) > MOST_NAME_BYTES:
         why = f"it may have {LONGEST_NAME} characters, and {MOST_NAME_BYTES} bytes in UTF-8"
     if why:
@@ -72,6 +77,27 @@ def is_within(name: str) -> bool:
     """Whether a relative path from a file leads to a place within its folder."""
     parts = name.split("/")
     return not {"", ".", ".."} & set(parts) and "\0" not in name
+
+
+def own(folder: Place) -> Place:
+    """The folder itself, once it is known to be no link to one of another name.
+
+    Raises:
+        UserError: It is one.
+    """
+    if leads_elsewhere(folder):
+        raise UserError(
+            f"{folder} is a link to {os.readlink(str(folder))}, which has another name; nothing is "
+            "read or written there: remove the link"
+        )
+    return folder
+
+
+def leads_elsewhere(folder: Place) -> bool:
+    """Whether a folder is a link to one of another name, which is not what its own name says."""
+    if not (isinstance(folder, Path) and os.path.islink(folder)):
+        return False
+    return os.path.basename(os.path.realpath(folder)) != folder.name
 
 
 def as_place(text: str) -> Place:
@@ -241,11 +267,11 @@ def is_own_file(path: Path) -> bool:
 
 
 def remove(place: Place) -> None:
-    """Remove a file or a folder with all its files; nothing happens where it is gone."""
+    """Remove a file, a link or a folder with all its files; nothing happens where it is gone."""
     if not isinstance(place, Path):
         with suppress(FileNotFoundError):
             place.fs.rm(place.path, recursive=True)
-    elif place.is_dir():
+    elif place.is_dir() and not place.is_symlink():
         shutil.rmtree(place, ignore_errors=True)
     else:
         place.unlink(missing_ok=True)

@@ -5,11 +5,13 @@ The same on local disks, on NFS and in object stores; only how it is done differ
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
 import os
 import re
+import stat
 import time
 import uuid
 from pathlib import Path
@@ -181,11 +183,29 @@ def ensure_room(folder: Place, size: int) -> None:
         )
 
 
+def plain(name: str, flags: int) -> int:
+    """Open a file that others may have put there: nothing that waits, or that has no end.
+
+    Raises:
+        IsADirectoryError: It is a folder, or a pipe or a device.
+    """
+    file = os.open(name, flags | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EISDIR, "it is no plain file", name)
+    return file
+
+
+def unlinked(name: str, flags: int) -> int:
+    """As `plain`, to be written to: no link either, which could lead anywhere."""
+    return plain(name, flags | os.O_NOFOLLOW)
+
+
 def read(path: Place | str) -> bytes:
     """All bytes of a small file."""
     if not isinstance(path, (Path, str)):
         return bytes(path.read_bytes())
-    with open(path, "rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=plain) as file:
         return file.readall()
 
 
@@ -197,7 +217,7 @@ def sha256(path: Place | str) -> str:
             while block := stream.read(BLOCK_BYTES):
                 digest.update(block)
         return digest.hexdigest()
-    with open(path, "rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=plain) as file:
         if os.fstat(file.fileno()).st_size < SMALL_BYTES:
             return hashlib.sha256(file.readall()).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()

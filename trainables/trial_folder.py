@@ -17,6 +17,7 @@ of the folder is believed: a copy under another trial's name is damage.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -184,6 +185,8 @@ class TrialFolder:
 
     def _checked(self) -> tuple[Place, dict[str, Any]]:
         """As `committed`, and the result, which is read once."""
+        if (link := self._stray()) is not None:
+            raise NotCommittedError(f"{link} is a link to what is not this trial's")
         manifest = read_json(self.manifest_path)
         try:
             attempt = Attempt(self, int(manifest["attempt"]))
@@ -246,6 +249,13 @@ class TrialFolder:
         except (KeyError, ValueError) as error:
             raise NotCommittedError(f"{path} is no spec: {error}") from None
 
+    def _stray(self) -> Place | None:
+        """A link in the place of the trial's folder, or of its attempts, to what is not its own."""
+        inner = self.path / "attempts"
+        if places.leads_elsewhere(self.path):
+            return self.path
+        return inner if isinstance(inner, Path) and os.path.islink(inner) else None
+
     def quarantine(self) -> str:
         """Set the commit aside if it cannot be believed, so that the trial can run again.
 
@@ -255,8 +265,11 @@ class TrialFolder:
         Raises:
             UserError: A file of it cannot be read now, so that nobody knows whether it is damaged.
         """
+        if (link := self._stray()) is not None:
+            places.remove(link)  # it holds nothing itself
+            return self.quarantine() or f"{link} was a link to what is not this trial's"
         try:
-            content = self.manifest_path.read_bytes()
+            content = storage.read(self.manifest_path)
             self.committed()
         except FileNotFoundError:
             return ""
@@ -269,12 +282,12 @@ class TrialFolder:
             why = str(damage)
         else:
             return ""
-        if not isinstance(self.path, Path) and self.manifest_path.read_bytes() != content:
+        if not isinstance(self.path, Path) and storage.read(self.manifest_path) != content:
             return ""  # a store's move is no single step: looked at just before it
         aside = storage.set_aside(self.manifest_path, self.path / "damaged")
-        if aside is not None and aside.read_bytes() != content:
+        if aside is not None and storage.read(aside) != content:
             # another driver was faster, and this is the commit of the trial run again
-            storage.create(self.manifest_path, aside.read_bytes())
+            storage.create(self.manifest_path, storage.read(aside))
             aside.unlink()
             return ""
         for attempt in self.attempts():

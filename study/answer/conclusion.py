@@ -14,7 +14,7 @@ from study.plan import Cell, Plan
 from study.shown import visible
 from study.study_folder import StudyFolder
 from trainables import storage
-from trainables.places import Place
+from trainables.places import Place, own
 
 if TYPE_CHECKING:
     from study.answer.answer import Answer
@@ -58,7 +58,7 @@ def concluded(
         UserError: A committed file of ranks that cannot be read.
     """
     marks, late = folder.marks(), folder.declared_late()
-    reports = root / "reports" / plan.name
+    reports = own(root / "reports" / plan.name)
     path, key = reports / "answer.json", answer_key(plan, results, [*marks, *late])
     known = kept(path)
     page = reports / "answer.md"

@@ -59,7 +59,9 @@ def clean(
 def rubbish(root: Place, weights: bool) -> Iterator[tuple[Place, str]]:
     """Files and folders under a root that nothing reads again, and why."""
     for pattern in ("*.damaged-*", "studies/*/*.damaged-*", "trials/*/damaged"):
-        yield from ((path, "was damaged and set aside") for path in places.matching(root, pattern))
+        for path in places.matching(root, pattern):
+            if not places.leads_elsewhere(path.parent):
+                yield path, "was damaged and set aside"
     for folder in map(TrialFolder, places.matching(root, "trials/*")):
         try:
             kept = folder.committed()

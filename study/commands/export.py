@@ -14,15 +14,15 @@ from study.answer.table import COLUMNS
 from study.commands.home import ROOT, Home, Root, State
 from study.commands.reproduce import find_trial, train_again
 from study.shown import PlainConsole
+from trainables import storage
 from trainables.errors import UserError
-from trainables.places import Place, files_under
 from trainables.spec import Spec
 from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
 
 CARD = """---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
-base_model: {base}
+base_model: {quoted}
 language: {languages}
 tags: [sentence-transformers, feature-extraction, hybrid-batch-training]
 ---
@@ -80,11 +80,12 @@ def export(
     scratch = Path(tempfile.mkdtemp(prefix="export-"))
     try:
         if weights is None:
-            weights = _again(folder, spec, scratch, home)
-        for name in files_under(weights):
-            target = to / name
+            folder = _again(folder, spec, scratch, home)
+        attempt = folder.committed()
+        for name in read_json(folder.manifest_path)["weights"]:  # nothing that was added since
+            target = to / name.removeprefix("encoder/")
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((weights / name).read_bytes())
+            target.write_bytes(storage.read(attempt / name))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     (to / "README.md").write_text(card(spec, result), encoding="utf-8")
@@ -103,6 +104,7 @@ def card(spec: Spec, result: dict[str, Any]) -> str:
     assert spec.train is not None
     return CARD.format(
         base=spec.encoder.name,
+        quoted=json.dumps(spec.encoder.name),
         languages=json.dumps(list(spec.languages or ())),
         sampling=spec.sampling,
         alpha="" if spec.alpha is None else f" with mixing ratio {spec.alpha:g}",
@@ -123,7 +125,7 @@ def card(spec: Spec, result: dict[str, Any]) -> str:
     )
 
 
-def _again(folder: TrialFolder, spec: Spec, scratch: Path, home: Home) -> Place:
+def _again(folder: TrialFolder, spec: Spec, scratch: Path, home: Home) -> TrialFolder:
     """Train the trial again, and make sure that it is the same encoder.
 
     Raises:
@@ -136,7 +138,6 @@ def _again(folder: TrialFolder, spec: Spec, scratch: Path, home: Home) -> Place:
             f"trial {spec.digest}, trained again, gives other numbers than were committed; "
             f"python -m study reproduce {spec.digest} says which and why"
         )
-    weights = made.weights()
-    if weights is None:
+    if made.weights() is None:
         raise UserError(f"{scratch}: no room for the weights; free some space")
-    return weights
+    return made

@@ -11,7 +11,7 @@ from study.plan import Plan
 from study.shown import count_of, visible
 from study.study_folder import StudyFolder
 from trainables import storage
-from trainables.places import Place
+from trainables.places import Place, own
 
 if TYPE_CHECKING:
     from study.report.document import Document, Section, Table
@@ -42,7 +42,7 @@ def write_report(
     Raises:
         UserError: A committed file of ranks that cannot be read.
     """
-    place = root / "reports" / plan.name
+    place = own(root / "reports" / plan.name)
     failures = folder.failures() if len(results) < len(plan.specs) else {}
     said = [*folder.marks(), *folder.declared_late(), *map(":".join, sorted(failures.items()))]
     stopped = folder.pruned() if plan.search is not None else {}

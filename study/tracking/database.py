@@ -7,15 +7,20 @@ import sqlite3
 from importlib.util import find_spec
 from pathlib import Path
 
-from study.ledger_file import DAMAGED, WAIT_SECONDS, code_of
+from study.ledger_file import DAMAGED, WAIT_SECONDS, code_of, refuse_other_kinds
 
 LARGE_BYTES = 100_000_000
 """A larger file is only opened, not read through."""
 
 
 def damage(path: Path) -> str:
-    """What keeps MLflow from reading the file; empty where nothing does, or it is not there."""
-    if not path.is_file() or path.stat().st_size == 0:
+    """What keeps MLflow from reading the file; empty where nothing does, or it is not there.
+
+    Raises:
+        UserError: It is no plain file.
+    """
+    refuse_other_kinds(path)
+    if not path.exists() or path.stat().st_size == 0:
         return ""
     try:
         connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
