@@ -236,7 +236,7 @@ class Resolver:
         chosen = (name, part, languages, *reading, training)
         ref: DataRef = self._once(("data", *chosen), make)
         if self.data_dir is not None and not catalog.is_embedded(name):
-            self.places[ref.digest] = str(Path(os.path.expanduser(self.data_dir)).resolve())
+            self.places[ref.digest] = os.path.realpath(os.path.expanduser(self.data_dir))
         return ref
 
     def _once(self, key: Any, make: Any) -> Any:

@@ -110,7 +110,12 @@ def as_place(text: str) -> Place:
     if not found:
         return Path(text)
     parts = urlsplit(text)
-    if ("@" in parts.netloc and protocol != "abfs") or parts.query or parts.fragment:
+    if (
+        not parts.netloc
+        or ("@" in parts.netloc and protocol != "abfs")
+        or parts.query
+        or parts.fragment
+    ):
         raise UserError(
             f"--root {protocol}://…: a root is {protocol}://bucket/prefix and nothing else; "
             "credentials and endpoints come from the environment (AWS_ACCESS_KEY_ID, "
@@ -161,9 +166,9 @@ def local_state(root: Place, state: Path | None) -> Path:
             for a remote one.
     """
     if state is not None:
-        return state.resolve()
+        return Path(os.path.realpath(state))  # which takes a link to itself too
     if isinstance(root, Path):
-        return root.resolve()
+        return Path(os.path.realpath(root))
     words = re.sub(r"[^A-Za-z0-9]+", "-", str(root)).strip("-")[:60]
     name = f"{words}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
     return Path("runs/state", name).resolve()

@@ -244,7 +244,8 @@ def ensure_writable(folder: Place, free_bytes: int, option: str = "--root") -> N
     if not isinstance(folder, Path):
         places.ensure_exclusive(folder)
         return
-    there = next((path for path in (folder, *folder.resolve().parents) if path.is_dir()), folder)
+    above = Path(os.path.realpath(folder)).parents
+    there = next((path for path in (folder, *above) if path.is_dir()), folder)
     try:
         disk = os.statvfs(there)
         if (free := disk.f_bavail * disk.f_frsize) < free_bytes:

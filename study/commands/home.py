@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -53,7 +54,7 @@ class Home:
             UserError: A remote root that cannot be used.
         """
         place = open_place(root)
-        place = place.resolve() if isinstance(place, Path) else place
+        place = Path(os.path.realpath(place)) if isinstance(place, Path) else place
         return cls(place, local_state(place, state))
 
     @property

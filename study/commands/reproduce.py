@@ -47,9 +47,7 @@ def reproduce(
 
     before, looked = _committed(folder), rungs_of(folder)
     given = [(spec.encoder.digest, encoder), *((digest, data_dir) for digest in _data(spec))]
-    elsewhere = {
-        ref: str(Path(os.path.expanduser(place)).resolve()) for ref, place in given if place
-    }
+    elsewhere = {ref: os.path.realpath(os.path.expanduser(place)) for ref, place in given if place}
     console.print(f"Reproducing {spec.digest}; {spec.steps} steps.")
     scratch = Path(tempfile.mkdtemp(prefix="reproduce-"))
     try:

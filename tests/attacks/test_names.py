@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,25 @@ def test_every_command_refuses_such_a_name(
         assert "Traceback" not in capsys.readouterr().err
     assert list(files(tmp_path)) == before
     assert not (tmp_path / "export").exists()
+
+
+@pytest.mark.parametrize("root", ["loop", "s3://", "s3:///x", "file/x", "pipe"])
+def test_a_root_that_no_files_can_have_is_refused(
+    tmp_path: Path, space: Path, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("file").touch()
+    os.mkfifo("pipe")
+    before = sorted(tmp_path.iterdir())
+    run = ["run", "--space", str(space), "--name", "s"]
+    for words in (run, ["status", "s"], ["report", "s"], ["clean"], ["reproduce", "abc"]):
+        assert main([*words, "--root", root]) == 2
+    if "://" not in root:
+        assert main([*run, "--root", "good", "--state", root]) == 2
+        data = ["--benchmark", "jsonl", "--data-dir", root]
+        assert main([*run, "--root", "good", *data]) == 2
+    assert sorted(set(tmp_path.iterdir()) - {tmp_path / "good"}) == before
 
 
 @pytest.mark.parametrize("path", ["9" * 5000, "~nobody-of-this-name/x"])
