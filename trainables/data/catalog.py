@@ -371,7 +371,7 @@ def _folder(found: Source, path: str | Path | None) -> Path:
             f"{found.name} is read from files: name their folder with --data-dir DIR; "
             f"`python -m study data show {found.name}` says which files and where to get them"
         )
-    folder = Path(os.path.expanduser(path)).resolve()
+    folder = Path(os.path.realpath(os.path.expanduser(path)))
     if not os.path.isdir(folder):
         raise UserError(
             f"--data-dir {path}: no such folder; {found.name} is read from the source's files"

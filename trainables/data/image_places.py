@@ -83,7 +83,7 @@ def _direct(name: str, starts: Sequence[Path], roots: Sequence[Path]) -> Path | 
     path = next((start / name for start in starts if os.path.isfile(start / name)), None)
     if path is None:
         return None
-    there = path.resolve()
+    there = Path(os.path.realpath(path))
     if not any(there.is_relative_to(root.resolve()) for root in roots):
         raise UserError(
             f"image {path} leads to {there}, outside of {roots[-1]}; copy the file there, or name "
