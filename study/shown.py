@@ -34,6 +34,11 @@ def visible(text: str) -> str:
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def in_markdown(text: str) -> str:
+    """Text whose characters mean nothing to Markdown or HTML; underscores within words are safe."""
+    return re.sub(r"([\\`*\[\]<>]|^[#>+-])", r"\\\1", " ".join(text.split()))
+
+
 def decoded(argument: str) -> str:
     """An argument of the command line as UTF-8, whatever the locale took it for.
 

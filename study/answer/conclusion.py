@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from study.answer.results import by_cell
 from study.answer.tuning import answering, arm_label, waiting
 from study.plan import Cell, Plan
-from study.shown import visible
+from study.shown import in_markdown, visible
 from study.study_folder import StudyFolder
 from trainables import storage
 from trainables.places import Place, own
@@ -139,6 +139,7 @@ def _numbers(answer: Answer) -> dict[str, Any]:
 
 def _page(plan: Plan, lines: Sequence[str]) -> bytes:
     body = "\n".join(
-        f"- {line.strip()}" if line.startswith("  ") else f"\n{line}" for line in lines
+        f"- {in_markdown(line)}" if line.startswith("  ") else f"\n{in_markdown(line)}"
+        for line in lines
     )
-    return visible(f"# {plan.name}\n{body}\n").encode()
+    return visible(f"# {in_markdown(plan.name)}\n{body}\n").encode()

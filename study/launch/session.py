@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from trainables.errors import UserError
+from trainables.errors import NotNowError, UserError
 
 LONGEST_TEMPORARY = 38
 """Characters of Ray's folder: its sockets' full paths, 69 longer, must fit the system's 107."""
@@ -233,7 +233,7 @@ def _start(processors: int, temporary: Path) -> None:
             ray.shutdown()
         else:
             return
-    raise UserError(
+    raise NotNowError(
         f"Ray did not start in {STARTS} times 30 seconds: this machine is too busy, or its "
         "temporary folder too slow. Nothing is lost; run the same command again"
     )

@@ -17,13 +17,18 @@ from study.report.document import (
     Text,
     shown,
 )
+from study.shown import in_markdown
 
 
 def to_markdown(document: Document) -> str:
     """The whole report."""
-    parts = [f"# {_plain(document.title)}", _plain(document.question), _plain(document.facts)]
+    parts = [
+        f"# {in_markdown(document.title)}",
+        in_markdown(document.question),
+        in_markdown(document.facts),
+    ]
     for section in document.sections:
-        parts.append(f"## {_plain(section.title)}")
+        parts.append(f"## {in_markdown(section.title)}")
         parts += map(_block, section.blocks)
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -31,32 +36,36 @@ def to_markdown(document: Document) -> str:
 def _block(block: Block) -> str:
     match block:
         case Text():
-            return _plain(block.text)
+            return in_markdown(block.text)
         case Code():
-            return f"```\n{block.text}\n```"
+            longest = max(map(len, re.findall("`+", block.text)), default=0)
+            fence = "`" * max(3, longest + 1)
+            return f"{fence}\n{block.text}\n{fence}"
         case Bullets():
             return "\n".join(
-                f"{f'{place}.' if block.numbered else '-'} {_plain(item)}"
+                f"{f'{place}.' if block.numbered else '-'} {in_markdown(item)}"
                 for place, item in enumerate(block.items, 1)
             )
         case Notice():
-            items = "\n".join(f"> - {_plain(item)}" for item in block.items)
-            return f"> **{_plain(block.title)}**\n>\n{items}"
+            items = "\n".join(f"> - {in_markdown(item)}" for item in block.items)
+            return f"> **{in_markdown(block.title)}**\n>\n{items}"
         case Table():
             return _table(block)
         case Figure():
             return _figure(block)
         case Gallery():
-            return "\n\n".join(filter(None, [_plain(block.text), *map(_figure, block.figures)]))
+            return "\n\n".join(
+                filter(None, [in_markdown(block.text), *map(_figure, block.figures)])
+            )
         case Card():
             marks = "".join(f" [{mark}]" for mark in block.marks)
-            lines = "\n".join(f"- {_plain(text)}" for text in block.lines)
-            remark = f" ({_plain(block.remark)})" if block.remark else ""
-            return f"### {_plain(block.title)}{marks}: {block.verdict}{remark}\n\n{lines}"
+            lines = "\n".join(f"- {in_markdown(text)}" for text in block.lines)
+            remark = f" ({in_markdown(block.remark)})" if block.remark else ""
+            return f"### {in_markdown(block.title)}{marks}: {block.verdict}{remark}\n\n{lines}"
 
 
 def _figure(figure: Figure) -> str:
-    parts = [f"### {_plain(figure.title)}", _plain(figure.text), _table(figure.table)]
+    parts = [f"### {in_markdown(figure.title)}", in_markdown(figure.text), _table(figure.table)]
     return "\n\n".join(filter(None, parts))
 
 
@@ -66,14 +75,9 @@ def _table(table: Table) -> str:
     for row in table.rows:
         cells = zip(row, table.columns, strict=True)
         lines.append(f"| {' | '.join(_cell(shown(v, c.digits, c.least)) for v, c in cells)} |")
-    note = f"\n\n{_plain(table.note)}" if table.note else ""
-    return f"*{_plain(table.caption)}*\n\n" + "\n".join(lines) + note
-
-
-def _plain(text: str) -> str:
-    """Text whose characters mean nothing to Markdown or HTML; underscores within words are safe."""
-    return re.sub(r"([\\`*\[\]<>]|^[#>+-])", r"\\\1", " ".join(text.split()))
+    note = f"\n\n{in_markdown(table.note)}" if table.note else ""
+    return f"*{in_markdown(table.caption)}*\n\n" + "\n".join(lines) + note
 
 
 def _cell(text: str) -> str:
-    return _plain(text).replace("|", "\\|")
+    return in_markdown(text).replace("|", "\\|")

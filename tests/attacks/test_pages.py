@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,12 +13,14 @@ import pytest
 
 from study.commands.app import main
 from study.pictures import heatmap_page
+from study.report.document import Code, Document, Section
+from study.report.markdown import to_markdown
 from study.report.numbers import FORMULAS, to_csv
 from study.shown import visible
 from tests.study.report.studies import PARALLEL, questions_in_two_languages, study
 from trainables import storage
 
-HOSTILE = '=HYPERLINK("http://example.org/?"&A1)<script>alert(1)</script>'
+HOSTILE = '=HYPERLINK("http://example.org/?"&A1)<script>alert(1)</script>[x](javascript:alert(2))'
 
 
 class Tags(HTMLParser):
@@ -70,6 +73,17 @@ def test_the_page_has_a_policy_that_lets_it_show_its_charts_and_no_more(root: Pa
     assert heatmap is not None
     assert policy(heatmap)["default-src"] == ["'none'"]
     assert "script" not in {tag for tag, _ in Tags(heatmap).found}
+
+
+def test_no_markdown_holds_a_tag_a_link_or_the_end_of_its_code(root: Path) -> None:
+    hostile(root)
+    assert main(["report", "s", "--root", str(root)]) == 0
+    for name in ("answer.md", "report.md"):
+        text = (root / "reports/s" / name).read_text(encoding="utf-8")
+        assert "alert(1)" in text
+        assert not re.findall(r"(?<!\\)(<script|\[x\])", text)
+    code = Document("t", "", "", (Section("s", (Code("a\n````\n<b>"),)),))
+    assert to_markdown(code).count("`````\n") == 2
 
 
 def test_no_cell_of_the_csv_begins_a_formula(root: Path) -> None:

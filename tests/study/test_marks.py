@@ -10,6 +10,7 @@ import pytest
 
 from study.extension import INTERIM_LOOK, POST_HOC, declared_late, mark
 from study.plan import Plan
+from study.shown import in_markdown
 from tests.study.answer.planned import cell, hypothesis, plan_of
 from tests.study.inline import SPACE, study, warm, write_space
 
@@ -38,7 +39,7 @@ def told(root: Path) -> tuple[list[str], list[str]]:
     """The marks of the kept answer, and its hypotheses that are post hoc."""
     answer = kept(root)
     page = (root / "reports" / "s" / "answer.md").read_text(encoding="utf-8")
-    assert all(line.strip() in page for line in answer["words"])
+    assert all(in_markdown(line) in page for line in answer["words"])
     assert all(mark in answer["words"] for mark in answer["marks"])
     late = [one["hypothesis"] for one in answer["findings"] if one["post_hoc"]]
     lines = [line for line in answer["words"] if " [post hoc]: " in line]
