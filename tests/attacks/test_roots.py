@@ -1,0 +1,163 @@
+"""A root that is moved, copied, or reached by another name: the same studies, and no other place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from study.commands.app import main
+from study.launch import launch as launcher
+from study.study_folder import StudyFolder
+from tests.study.inline import assert_whole, launch_inline, mlflow_trials, results
+
+Place = Callable[[Path], Path]
+
+
+def moved(old: Path) -> Path:
+    return old.rename(old.parent / "elsewhere")
+
+
+def moved_far(old: Path) -> Path:
+    new = old.parent / "a b" / "ü?#%" / ("long" * 20)
+    new.parent.mkdir(parents=True)
+    return old.rename(new)
+
+
+def copied(old: Path) -> Path:
+    subprocess.run(["cp", "-a", old, old.parent / "copy"], check=True)
+    return old.parent / "copy"
+
+
+def copied_as_read_only(old: Path) -> Path:
+    new = Path(shutil.copytree(old, old.parent / "copy"))
+    for path in old.rglob("*"):
+        path.chmod(0o444 if path.is_file() else 0o555)
+    return new
+
+
+def linked(old: Path) -> Path:
+    real = old.rename(old.parent / "elsewhere")
+    old.symlink_to(real)
+    return old
+
+
+def through_link(old: Path) -> Path:
+    (old.parent / "link").symlink_to(old)
+    return old.parent / "link"
+
+
+def roundabout(old: Path) -> Path:
+    return Path(f"{old}/trials/..//./")
+
+
+def relative(old: Path) -> Path:
+    return Path(os.path.relpath(old))
+
+
+WAYS = [moved, moved_far, copied, copied_as_read_only, linked, through_link, roundabout, relative]
+
+
+def content(root: Path) -> dict[str, tuple[int, bytes]]:
+    paths = (path for path in root.rglob("*") if path.is_file())
+    return {str(p.relative_to(root)): (p.stat().st_mtime_ns, p.read_bytes()) for p in paths}
+
+
+def uris(root: Path) -> set[str]:
+    """Where MLflow has files of the root's runs."""
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
+        query = (
+            "SELECT artifact_uri FROM runs UNION SELECT artifact_location FROM experiments"
+            " WHERE experiment_id <> 0"
+        )
+        return {row[0] for row in connection.execute(query)}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_root_is_the_same_wherever_it_lies(
+    root: Path, space: Path, way: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "launch", launch_inline)
+    words = ["run", "--space", str(space), "--name", "s", "--root"]
+    assert main([*words, str(root)]) == 0
+    whole = results(root)
+    missing = sorted(whole)[0]
+    shutil.rmtree(root / "trials" / missing)
+    typed = way(root)
+    new = typed.resolve()
+    stays = root.exists() and root.resolve() != new
+    before, here = content(root) if stays else {}, content(new)
+    assert main([*words, str(typed)]) == 0
+    assert_whole(new, whole)
+    kept = {name: file for name, file in here.items() if name.startswith("trials/")}
+    assert {name: file for name, file in content(new).items() if name in kept} == kept
+    plan = "studies/s/plan.json"
+    assert (new / plan).read_bytes() == here[plan][1]
+    artifacts = (new / "mlartifacts").as_uri()
+    assert all(uri == artifacts or uri.startswith(f"{artifacts}/") for uri in uris(new))
+    assert len(list(new.glob("mlartifacts/*/artifacts/spec.json"))) >= len(whole)
+    if stays:
+        assert content(root) == before
+    elif root.resolve() != new:
+        assert not root.exists()
+    assert main(["status", "s", "--root", str(typed), "--json"]) == 0
+
+
+def test_a_study_goes_on_where_its_space_lies_elsewhere(
+    root: Path, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "launch", launch_inline)
+    other = Path(shutil.copy(space, tmp_path / "another name.yaml"))
+    whole = results(root)
+    shutil.rmtree(root / "trials" / sorted(whole)[0])
+    assert main(["run", "--space", str(other), "--name", "s", "--root", str(root)]) == 0
+    assert results(root) == whole
+
+
+def test_a_lock_of_another_machine_that_nobody_holds_is_no_lease(
+    root: Path, rerun: Callable[[], int]
+) -> None:
+    lock = root / "studies/s/driver.lock"
+    lock.write_text("process 1 on another-machine since 2020-01-01 00:00:00\n")
+    assert rerun() == 0
+    assert "another-machine" not in lock.read_text()
+
+
+def test_a_lease_holds_by_every_name_of_its_root(root: Path, space: Path) -> None:
+    (root.parent / "link").symlink_to(root)
+    words = ["run", "--space", str(space), "--name", "s", "--root"]
+    with StudyFolder.of(root, "s").lease():
+        for typed in (root, root.parent / "link", f"{root}/trials/.."):
+            assert main([*words, str(typed)]) == 2
+
+
+def test_a_copy_and_its_original_go_on_apart(
+    root: Path, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "launch", launch_inline)
+    words = ["run", "--space", str(space), "--name", "s", "--root"]
+    copy = copied(root)
+    for place in (root, copy):
+        shutil.rmtree(place / "trials" / sorted(results(place))[-1])
+    with StudyFolder.of(root, "s").lease():
+        assert main([*words, str(copy)]) == 0
+    assert len(results(root)) == 2
+    assert main([*words, str(root)]) == 0
+    assert results(root) == results(copy)
+    assert mlflow_trials(root).keys() == mlflow_trials(copy).keys()
+
+
+def test_a_plan_names_no_place(root: Path) -> None:
+    """What is read again holds no absolute path but that of the space, as it was typed."""
+    for path in (root / "trials").rglob("*"):
+        assert not (path.is_file() and str(root.parent).encode() in path.read_bytes()), path
+    plan = json.loads((root / "studies/s/plan.json").read_bytes())
+    assert Path(plan.pop("space")).is_absolute()
+    assert str(root.parent.parent) not in json.dumps(plan)
