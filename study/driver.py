@@ -234,8 +234,10 @@ class Driver:
                 launcher.launch(Jobs(jobs, self.further) if self.search else jobs, self, orders)
             faults.at("launch.ended")
         finally:
-            self.rows = {row.digest: row for row in self.ledger.requeue_stale()}
-            self.folder.note("end", **self.counts())
+            try:
+                self.rows = {row.digest: row for row in self.ledger.requeue_stale()}
+            finally:
+                self.folder.note("end", **self.counts())
 
     def counts(self) -> dict[str, int]:
         """Trials of this plan by state."""

@@ -147,7 +147,7 @@ class Plan(Frozen):
         return self.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
 
     def differences(self, other: Plan) -> list[str]:
-        """What differs in `other`, a line each; empty for the same plan, wherever its space lies."""
+        """What differs in `other`, a line each; nothing for the same plan of a space that moved."""
         if other is self:
             return []
         parts = ("tier", "question", "primary", "settings", "hypotheses")

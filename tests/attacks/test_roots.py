@@ -1,4 +1,4 @@
-"""A root that is moved, copied, or reached by another name: the same studies, and no other place."""
+"""A root that is moved, copied or reached by another name holds the same studies."""
 
 from __future__ import annotations
 
