@@ -7,6 +7,8 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,8 +18,9 @@ import pytest
 from study.commands.app import main
 from study.launch import launch as launcher
 from study.study_folder import StudyFolder
-from tests.study.inline import assert_whole, launch_inline, mlflow_trials, results
+from tests.study.inline import assert_whole, launch_inline, ledger_rows, mlflow_trials, results
 
+ROOT = Path(__file__).resolve().parents[2]
 Place = Callable[[Path], Path]
 
 
@@ -161,3 +164,47 @@ def test_a_plan_names_no_place(root: Path) -> None:
     plan = json.loads((root / "studies/s/plan.json").read_bytes())
     assert Path(plan.pop("space")).is_absolute()
     assert str(root.parent.parent) not in json.dumps(plan)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a process another hostname")
+def test_a_study_goes_on_on_another_machine(tmp_path: Path, space: Path) -> None:
+    """Killed here; its root copied, the old one gone, the space elsewhere, other HOME and host."""
+    words = ["--name", "s", "--workers", "1", "--set", "steps=4", "--set", "reference_batch_size=8"]
+
+    def command(root: Path, space: Path) -> list[str]:
+        return [sys.executable, "study/run.py", "--space", str(space), "--root", str(root), *words]
+
+    old, new = tmp_path / "old", tmp_path / "mnt" / "new"
+    study = subprocess.Popen(command(old, space), cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not list(old.glob("trials/*/manifest.json")):
+        assert study.poll() is None
+        time.sleep(0.05)
+    study.kill()
+    study.wait()
+    new.parent.mkdir()
+    subprocess.run(["cp", "-a", old, new], check=True)
+    shutil.rmtree(old)
+    here = results(new)
+    other, home = tmp_path / "mnt" / "their.yaml", tmp_path / "home"
+    home.mkdir()
+    shutil.copy(space, other)
+    there = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"]
+    done = subprocess.run(
+        [*there, *command(new, other)],
+        cwd=ROOT,
+        env=os.environ | {"HOME": str(home), "USER": "someone"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not old.exists()
+    assert len(results(new)) == 3
+    assert results(new).items() >= here.items()
+    assert {state for _, state in ledger_rows(new)} == {"COMPLETE"}
+    assert all(uri.startswith((new / "mlartifacts").as_uri()) for uri in uris(new))
+    assert "elsewhere" in (new / "studies/s/driver.lock").read_text()
+    assert not [path for path in home.rglob("*") if path.is_file()]
