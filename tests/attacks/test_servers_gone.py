@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +24,7 @@ from tests.study.test_postgres import states
 
 pytest.importorskip("psycopg", reason="psycopg is not installed (make install-dev)")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+ROOT = Path(__file__).resolve().parents[2]
 WAIT = 2.0
 
 
@@ -154,3 +159,55 @@ def test_a_study_outlives_its_server(
     )
     for path in root.rglob("*"):
         assert not (path.is_file() and PASSWORD.encode() in path.read_bytes()), path
+
+
+IMPATIENT = f"""
+import sys
+from study import ledger_server
+from study.entry import command
+ledger_server.WAIT_SECONDS = {WAIT}
+sys.exit(command(sys.argv[1:]))
+"""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("meddle", [stopped, both_emptied])
+def test_a_real_study_outlives_its_server(
+    postgres: Server, space: Path, tmp_path: Path, meddle: Callable[[Server], None]
+) -> None:
+    with suppress(AssertionError):
+        postgres.start()
+    drop(postgres, "ledger", "mlflow")
+    storage, tracking = postgres.create("ledger"), postgres.create("mlflow")
+    root = tmp_path / "root"
+    words = [sys.executable, "-c", IMPATIENT, "run", "--space", str(space), "--root", str(root)]
+    words += ["--name", "s", "--workers", "1", "--tracking-uri", tracking]
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            words,
+            cwd=ROOT,
+            env=os.environ | {"STUDY_STORAGE": storage},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    study = start()
+    while not list(root.glob("trials/*/manifest.json")):
+        assert study.poll() is None, study.communicate()[0]
+        time.sleep(0.05)
+    meddle(postgres)
+    said = study.communicate()[0]
+    assert study.returncode == 130, said
+    assert "Traceback" not in said
+    assert "resume with" in said
+    assert PASSWORD not in said
+    before = results(root)
+    with suppress(AssertionError):
+        postgres.start()
+    again = start()
+    said = again.communicate()[0]
+    assert again.returncode == 0, said
+    assert results(root).items() >= before.items()
+    assert len(states(storage, "s")) == len(results(root)) == 3
