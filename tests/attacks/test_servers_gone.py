@@ -211,3 +211,18 @@ def test_a_real_study_outlives_its_server(
     assert again.returncode == 0, said
     assert results(root).items() >= before.items()
     assert len(states(storage, "s")) == len(results(root)) == 3
+
+
+def test_roots_that_share_a_server_write_no_files_into_each_other(
+    postgres: Server, space: Path, tmp_path: Path
+) -> None:
+    with suppress(AssertionError):
+        postgres.start()
+    drop(postgres, "first", "second", "mlflow")
+    tracking = postgres.create("mlflow")
+    roots = tmp_path / "one", tmp_path / "two"
+    assert run(roots[0], space, postgres.create("first"), tracking) == 0
+    before = {path: path.stat().st_mtime_ns for path in roots[0].rglob("*")}
+    assert run(roots[1], space, postgres.create("second"), tracking, lambda: None) == 0
+    assert {path: path.stat().st_mtime_ns for path in roots[0].rglob("*")} == before
+    assert results(roots[0]) == results(roots[1])

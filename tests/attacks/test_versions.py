@@ -67,7 +67,9 @@ def test_the_same_libraries_are_no_mixture(root: Path, run: Callable[..., int]) 
     assert "→" not in json.dumps(answer(root)["words"])
 
 
-def test_arms_of_different_libraries_are_not_compared(root: Path, run: Callable[..., int]) -> None:
+def test_arms_of_different_libraries_are_not_compared(
+    root: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     again = trained(root)[0]
     before = answer(root)["findings"][0]["comparisons"][0]
     assert before["effect"] is not None
@@ -80,6 +82,9 @@ def test_arms_of_different_libraries_are_not_compared(root: Path, run: Callable[
     assert len(found["mixed"]) == 1
     assert NEWER in found["mixed"][0]
     assert found["findings"][0]["comparisons"][0]["effect"] is None
+    words = ["compare", "s:alpha=0", "s:alpha=0.5", "--json", "--root", str(root)]
+    assert main(words) == 0
+    assert any(NEWER in line for line in json.loads(capsys.readouterr().out)["differ"])
     assert found["mixed"][0] in (root / "reports/s/report.md").read_text().replace("\\", "")
 
 
