@@ -63,6 +63,6 @@ def refusal(url: str, study: str, error: Exception) -> NotNowError:
     said = str(getattr(error.__cause__ or error, "orig", None) or error).strip()
     return NotNowError(
         f"--storage {redacted(url)}: study {study} cannot be written there now "
-        f"({redacted(said.splitlines()[-1]) if said else type(error).__name__}). Nothing is lost: "
+        f"({redacted(said.splitlines()[0]) if said else type(error).__name__}). Nothing is lost: "
         "once the server answers and has the database, empty or not, run the same command again"
     )

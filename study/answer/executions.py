@@ -16,14 +16,14 @@ Executions = Mapping[str, frozenset[tuple[str, ...]]]
 
 
 def executions(results: Mapping[str, Mapping[str, Any]]) -> Executions:
-    """What computed each trial, of results by digest; nothing is known of old ones."""
+    """What computed each trial, of results by digest; of old ones only the device is known."""
     return {
         digest: frozenset(
             (
                 str(result["execution"].get("device", "cpu")),
                 *(f"{name} {versions[name]}" for name in DECIDING if name in versions),
             )
-            for versions in result.get("versions", [])
+            for versions in result.get("versions", [{}])
         )
         for digest, result in results.items()
     }
@@ -36,7 +36,7 @@ def mixed(computed: Executions) -> list[str]:
         return []
     shared = set.intersection(*map(set, counts))
     parts = [
-        f"{', '.join(part for part in each if part not in shared)} ({number})"
+        f"{', '.join(part for part in each if part not in shared) or 'unknown'} ({number})"
         for each, number in sorted(counts.items())
     ]
     resumed = sum(len(several) > 1 for several in computed.values())
@@ -60,6 +60,7 @@ def coinciding(plan: Plan, coefficients: Mapping[str, float], computed: Executio
             if sign * coefficients.get(cell.label, 0) > 0
             for trial in cell.trials
             for each in computed.get(trial.digest, ())
+            if len(each) > 1
         }
         for sign in (1, -1)
     )

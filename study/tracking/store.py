@@ -241,6 +241,8 @@ def open_client(uri: str) -> MlflowClient:
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("mlflow.store.db", "psycopg"):  # a database that is away is told of once, by us
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(uri)
 
 

@@ -143,6 +143,7 @@ def test_a_study_outlives_its_server(
     said = capfd.readouterr().err
     assert code == MEDDLED[meddle], said
     assert "Traceback" not in said
+    assert "WARNING" not in said
     assert PASSWORD not in said
     if code:
         assert 0 < len(results(root)) < 3
