@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +26,7 @@ from study.study_folder import StudyFolder
 from study.view import View
 from study.weights import drop_beaten
 from trainables import faults
+from trainables.execution import LIBRARIES
 from trainables.places import Place, at_once
 from trainables.spec import Spec
 from trainables.trial_folder import TrialFolder
@@ -221,7 +223,7 @@ class Driver:
     def run(self, jobs: list[Job], orders: Orders) -> None:
         """Run the jobs; an interrupt returns early with their rows back in the plan."""
         self.keep = orders.keep
-        self.folder.note("launch", trials=len(jobs), workers=orders.workers, keep=orders.keep)
+        self._note_launch(len(jobs), orders)
         self.clock.begin(orders.workers or 1)
         if (pruning := pruning_of(self.plan)) is not None:
             recorded = tuple(rung for rung in self.rungs if rung.metric == pruning.metric)
@@ -234,8 +236,25 @@ class Driver:
                 launcher.launch(Jobs(jobs, self.further) if self.search else jobs, self, orders)
             faults.at("launch.ended")
         finally:
-            self.rows = {row.digest: row for row in self.ledger.requeue_stale()}
-            self.folder.note("end", **self.counts())
+            try:
+                self.rows = {row.digest: row for row in self.ledger.requeue_stale()}
+            finally:
+                self.folder.note("end", **self.counts())
+
+    def _note_launch(self, trials: int, orders: Orders) -> None:
+        """Note it, and say which libraries are not those of the launch before."""
+        now = {name: version(name) for name in LIBRARIES}
+        launches = [e["versions"] for e in self.folder.events('"versions"') if "versions" in e]
+        before = launches[-1] if launches else now
+        changed = [f"{n} {before.get(n)} → {v}" for n, v in now.items() if before.get(n) != v]
+        if changed:
+            self._say(
+                f"libraries changed since the last launch ({', '.join(changed)}); what is computed "
+                "from here on may differ in last digits, and the answer says which trials"
+            )
+        self.folder.note(
+            "launch", trials=trials, workers=orders.workers, keep=orders.keep, versions=now
+        )
 
     def counts(self) -> dict[str, int]:
         """Trials of this plan by state."""

@@ -19,14 +19,14 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy import event
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
-from study import ledger_file
+from study import ledger_file, ledger_server
 from study.ledger_rows import STATES, Row, attributes, insert_rows, read_rows
 from study.ledger_server import outlast
 from study.rungs import Rung
 from trainables import faults
-from trainables.errors import UserError, redacted
+from trainables.errors import NotNowError, UserError, redacted
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -62,6 +62,7 @@ class Ledger:
         """
         self.url, self.study = url, study
         self.notes: list[str] = []
+        self._gone: NotNowError | None = None
         file = ledger_file.sqlite_path(url)
         if damage := ledger_file.damage(url):
             self._set_aside(damage)
@@ -72,9 +73,10 @@ class Ledger:
             self._open_patiently()
         except Exception as error:  # every database driver has errors of its own
             if file is None:
-                problem = UserError(
+                kind = NotNowError if isinstance(error, OperationalError) else UserError
+                problem = kind(
                     f"--storage {redacted(url)}: cannot be opened ({type(error).__name__}); "
-                    "check the URL, the server and its password"
+                    "check the URL, the server and its password, and run the same command again"
                 )
             elif _is_unusable(error):
                 self._set_aside(f"{type(error).__name__}: {error}")
@@ -178,16 +180,17 @@ class Ledger:
 
     def forget(self) -> None:
         """Empty the study, to be filled again: finished rows of Optuna cannot be changed."""
-        self.storage.delete_study(self.study_id)
-        self._open()
+        self._change(partial(self.storage.delete_study, self.study_id))
+        self._change(self._open)
 
     def _own(self, owner: str | None) -> None:
         """Refuse a study of the same name that another root keeps in the same storage."""
         if owner is None:
             return
-        found = self.storage.get_study_user_attrs(self.study_id).get(OWNER)
+        known = self._change(partial(self.storage.get_study_user_attrs, self.study_id)) or {}
+        found = known.get(OWNER)
         if found is None:
-            self.storage.set_study_user_attr(self.study_id, OWNER, owner)
+            self._change(partial(self.storage.set_study_user_attr, self.study_id, OWNER, owner))
         elif found != owner:
             raise UserError(
                 f"--storage {redacted(self.url)}: study {self.study} in it belongs to another "
@@ -198,15 +201,28 @@ class Ledger:
         """Change the storage; a server that is away is waited for, and a file that is locked.
 
         Raises:
-            UserError: The file cannot be written.
+            UserError: The file cannot be written, or the server stays away.
         """
         if not ledger_file.sqlite_path(self.url):
-            return outlast(change)
+            return self._outlast(change)
         try:
             return outlast(change, lambda error: ledger_file.code_of(error) in ledger_file.BUSY)
         except (DatabaseError, StorageInternalError) as error:
             problem = ledger_file.refusal(self.url, error)
         raise problem
+
+    def _outlast(self, change: Callable[[], Result]) -> Result | None:
+        """Do it on a server, which is waited for once.
+
+        Raises:
+            NotNowError: It stays away, or no longer holds this study.
+        """
+        if self._gone is None:
+            try:
+                return outlast(change, ledger_server.is_away)
+            except (SQLAlchemyError, StorageInternalError, KeyError) as error:
+                self._gone = ledger_server.refusal(self.url, self.study, error)
+        raise self._gone from None
 
     def _set(self, row: Row, state: TrialState, values: list[float] | None = None) -> None:
         self._change(partial(self.storage.set_trial_state_values, row.id, state, values))
@@ -245,7 +261,7 @@ class Ledger:
             UserError: It cannot be read now.
         """
         if not ledger_file.sqlite_path(self.url):
-            return outlast(read) or otherwise
+            return self._outlast(read) or otherwise
         try:
             return read()
         except (DatabaseError, LookupError, TypeError, ValueError, AttributeError) as error:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+
+from trainables.errors import NotNowError, redacted
 
 WAIT_SECONDS = 600.0
 """How long a server may be away before the driver gives up; running trials go on meanwhile."""
@@ -49,3 +51,18 @@ def outlast(
             return None
         tried = True
         time.sleep(PAUSE_SECONDS)
+
+
+def is_away(error: Exception) -> bool:
+    """Whether a server may answer later; one that lacks the tables has answered."""
+    return not isinstance(error.__cause__ or error, ProgrammingError)
+
+
+def refusal(url: str, study: str, error: Exception) -> NotNowError:
+    """What to say of a server that stays away, or whose database was dropped."""
+    said = str(getattr(error.__cause__ or error, "orig", None) or error).strip()
+    return NotNowError(
+        f"--storage {redacted(url)}: study {study} cannot be written there now "
+        f"({redacted(said.splitlines()[0]) if said else type(error).__name__}). Nothing is lost: "
+        "once the server answers and has the database, empty or not, run the same command again"
+    )

@@ -147,10 +147,10 @@ class Plan(Frozen):
         return self.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
 
     def differences(self, other: Plan) -> list[str]:
-        """What differs in `other`, a line each; empty for the same plan."""
+        """What differs in `other`, a line each; nothing for the same plan of a space that moved."""
         if other is self:
             return []
-        parts = ("space", "tier", "question", "primary", "settings", "hypotheses")
+        parts = ("tier", "question", "primary", "settings", "hypotheses")
         mine, theirs = (_flat(p.model_dump(mode="json", include=set(parts))) for p in (self, other))
         lines = _changes(mine, theirs)
         searches = [plan.search.lasting if plan.search else {} for plan in (self, other)]

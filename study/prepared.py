@@ -123,7 +123,7 @@ def _joined(before: Plan | None, asked: Plan, *, extend: bool) -> Plan:
         )
     if before.search is not None and asked.search is not None:
         return before.model_copy(update={"search": before.search.with_budget(dict(asked.search))})
-    return asked
+    return asked.model_copy(update={"space": before.space})
 
 
 def _warmed(before: Plan | None, plan: Plan, root: Place) -> Plan:

@@ -281,6 +281,7 @@ _EVENT: dict[str, tuple[type, ...]] = {
     "time": (int, float),
     "monotonic": (int, float),
     "late": (list,),
+    "versions": (dict,),
     **dict.fromkeys(("event", "trial", "reason", "detail", "mark", "frozen", "keep"), (str,)),
 }
 

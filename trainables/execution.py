@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 
 import torch
 
@@ -17,6 +18,9 @@ from trainables.trial_folder import TrialFolder
 
 SMALLER_LAYOUT = {"cpu": 512, "cuda": 8192}
 """Most padded tokens held at once after the whole batch ran out of memory."""
+
+LIBRARIES = ("torch", "numpy", "transformers", "tokenizers", "datasets")
+"""What can move a last digit."""
 
 LESS = 4
 """A smaller layout holds and encodes at most this part of the tokens of the one before."""
@@ -66,6 +70,11 @@ def fits(saved: Execution, wanted: Execution) -> bool:
         return execution.device, *layout
 
     return kept(saved) == kept(wanted)
+
+
+def library_versions() -> dict[str, str]:
+    """Of what computes a trial, as this process has loaded it."""
+    return {name: str(import_module(name).__version__) for name in LIBRARIES}
 
 
 @contextmanager

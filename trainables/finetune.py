@@ -141,6 +141,7 @@ class Run:
             )
             encoder = open_encoder(spec.encoder, spec.test.name, self.places, execution)
             training: dict[str, Any] = {}
+            earlier: list[dict[str, str]] = []
             if data.train is not None:
                 trainer = Trainer(spec, encoder, data.train, execution, self.cache)
                 if found is not None:
@@ -148,7 +149,7 @@ class Run:
                 leader.join(trainer)
                 yield from train(trainer, attempt, data.validation, self.looks)
                 leader.end(trainer)
-                training = trainer.summary()
+                training, earlier = trainer.summary(), trainer.earlier_versions
                 restore_vocabulary(encoder)
             else:
                 yield Event("evaluating", 0, 0)
@@ -167,6 +168,7 @@ class Run:
             results,
             training,
             zero_shot(spec, data),
+            earlier=earlier,
             layout_changed=execution.micro_batch_tokens != self.planned.micro_batch_tokens,
         )
         resumed_at = 0 if found is None else int(found["step"])

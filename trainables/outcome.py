@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
-import torch
 
 from trainables import faults
 from trainables.evaluation.evaluate import Evaluation
 from trainables.evaluation.ranks import ranks_file, save_ranks
+from trainables.execution import library_versions
 from trainables.memory import peak
 from trainables.places import drafting
 from trainables.spec import Execution, Spec
@@ -26,6 +24,7 @@ def write_result(
     training: Mapping[str, Any],
     zero_shot: Mapping[str, Any],
     *,
+    earlier: Sequence[Mapping[str, str]],
     layout_changed: bool,
 ) -> None:
     """Write `result.json` and the ranks that every figure in it was computed from.
@@ -33,6 +32,7 @@ def write_result(
     Metrics of further benchmarks are named `tydiqa:map/mono`; `results` has them by name, beside
     `test` and `validation`.
 
+    `earlier` are the library versions that trained it before, other than those of now.
     `layout_changed` says that the micro-batches are not those that were planned: numbers may
     differ in the last digits, and with dropout in more.
     """
@@ -58,6 +58,7 @@ def write_result(
             "zero_shot": dict(zero_shot),
             "training": dict(training),
             "execution": execution.to_json(),
+            "versions": [*earlier, library_versions()],
             "layout_changed": layout_changed,
         },
     )
@@ -73,18 +74,13 @@ def write_environment(
     resumed_at: int,
 ) -> None:
     """Write what the result was made with and how long it took: an allow-list, no secrets."""
-    import datasets
-    import tokenizers
-    import transformers
-
-    modules = (torch, np, transformers, tokenizers, datasets)
     attempt.write_json(
         "environment.json",
         {
             "python": platform.python_version(),
             "platform": platform.platform(terse=True),
             "processor": platform.machine(),
-            "versions": {module.__name__: module.__version__ for module in modules},
+            "versions": library_versions(),
             "threads": execution.threads,
             "began": round(began, 3),
             "seconds": round(seconds, 3),

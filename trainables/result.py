@@ -51,10 +51,11 @@ class _Result(BaseModel):
     zero_shot: _ZeroShot | None = None
     training: dict[str, Number | str | bool | None] = {}
     execution: dict[str, int | str | bool | None] = {}
+    versions: list[dict[str, str]] = []
     layout_changed: bool = False
 
 
-NEEDED = _Result.model_fields.keys() - {"layout_changed"}
+NEEDED = _Result.model_fields.keys() - {"layout_changed", "versions"}
 """Keys of every result that a trial wrote."""
 
 

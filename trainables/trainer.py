@@ -20,6 +20,7 @@ from trainables.data.corpus import TrainingSet
 from trainables.distributed import Group, fingerprint
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import trim_vocabulary
+from trainables.execution import library_versions
 from trainables.failures import TrialFailedError
 from trainables.info_nce import info_nce
 from trainables.optimizer import decay_groups, learning_rate
@@ -111,6 +112,7 @@ class Trainer:
         self.step = self.tokens = 0
         self.history: list[dict[str, float]] = []
         self._recent: list[tuple[float, float]] = []
+        self.earlier_versions: list[dict[str, str]] = []
 
     def join(self, group: Group) -> None:
         """Train with other ranks from here on, all of them in the state that rank 0 is in.
@@ -242,6 +244,7 @@ class Trainer:
             "log_scale": self.log_scale.item(),
             "selection": self.selection.state(),
             "execution": self.execution.to_json(),
+            "versions": [*self.earlier_versions, library_versions()],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -251,6 +254,8 @@ class Trainer:
         self.step, self.history = state["step"], list(state["history"])
         self._recent = [tuple(pair) for pair in state["recent"]]
         # a checkpoint of before has none of these
+        now = library_versions()
+        self.earlier_versions = [each for each in state.get("versions", []) if each != now]
         self.tokens = state.get("tokens", 0)
         self.log_scale.data.fill_(state.get("log_scale", self.log_scale.item()))
         if "selection" in state:

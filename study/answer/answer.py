@@ -10,6 +10,7 @@ from study.answer.asked import Asked, asked, expects_less
 from study.answer.bootstrap import RESAMPLES
 from study.answer.comparison import Comparison, compare, unknown
 from study.answer.contrasts import ByTrial, Stored, by_trial, paired
+from study.answer.executions import Executions, coinciding
 from study.answer.groups import language_groups
 from study.answer.inference import LEVEL
 from study.answer.scores import Scores, stored_scores
@@ -108,6 +109,7 @@ def answer(
     marks: Sequence[str] = (),
     late: Collection[str] = (),
     waiting: Sequence[Cell] = (),
+    computed: Executions | None = None,
 ) -> Answer:
     """The verdicts on a plan's hypotheses.
 
@@ -118,13 +120,18 @@ def answer(
         marks: What was changed after results existed, in words.
         late: Names of the hypotheses that were.
         waiting: Cells of arms for which none answers; a comparison that needs one is not known.
+        computed: What computed each trial; arms that have nothing of it in common are not compared.
     """
     unanswered = {cell.label: arm_label(plan, cell) for cell in waiting}
     level = LEVEL / max(1, 2 * len(plan.hypotheses))
     compared = [
         [
             unknown(one.what, problem)
-            if (problem := one.problem or _unanswered(plan, one, unanswered))
+            if (
+                problem := one.problem
+                or _unanswered(plan, one, unanswered)
+                or coinciding(plan, one.coefficients, computed or {})
+            )
             else _compared(plan, hypothesis, one, scores, level, resamples)
             for one in asked(plan, hypothesis)
         ]

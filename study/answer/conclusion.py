@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from trainables.places import Place, own
 if TYPE_CHECKING:
     from study.answer.answer import Answer
 
-FORMAT = 7
+FORMAT = 8
 """Of `answer.json`; another one is made again."""
 
 
@@ -67,6 +68,7 @@ def concluded(
         return known
     # scipy takes seconds to import, and a study that has ended says the same every time
     from study.answer.answer import answer, stored
+    from study.answer.executions import executions, mixed
     from study.answer.exploration import exploratory_words, explore
     from study.answer.tied import tied
     from study.answer.words import words
@@ -74,15 +76,19 @@ def concluded(
     every = by_cell(plan, dict(results))
     cells, without = answering(plan, every), waiting(plan, every)
     asked = plan.model_copy(update={"cells": (*cells, *without)})
-    found = answer(asked, stored(asked, root), marks=marks, late=late, waiting=without)
+    computed = executions(results)
+    found = answer(
+        asked, stored(asked, root), marks=marks, late=late, waiting=without, computed=computed
+    )
     explored = explore(plan, cells, root, results)
     selected = _selected(plan, cells)
-    ties = tied(plan, root, results)
-    lines = [*selected, *words(found), *exploratory_words(explored), *ties]
+    ties, unlike = tied(plan, root, results), mixed(computed)
+    lines = [*selected, *words(found), *exploratory_words(explored), *ties, *unlike]
     numbers = _numbers(found) | {
         "exploration": asdict(explored),
         "selected": selected,
         "tied": ties,
+        "mixed": unlike,
     }
     made = {"format": FORMAT, "of": key, "words": lines, **numbers}
     content = storage.seal(made)
@@ -93,8 +99,11 @@ def concluded(
 
 
 def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> str:
-    """What the answer is made from: results never change under their digest."""
-    known = sorted(results.keys() & plan.specs.keys())
+    """What the answer is made from; a trial that ran again may have another result."""
+    known = [
+        json.dumps(results[digest], sort_keys=True)
+        for digest in sorted(results.keys() & plan.specs.keys())
+    ]
     text = "\n".join([plan.name, plan.frozen, *plan.tuned, *said, *known])
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from study.answer.executions import executions, mixed
 from study.answer.groups import language_groups, metric_of
 from study.answer.results import by_cell
 from study.answer.table import COLUMNS
@@ -77,7 +78,9 @@ def compare(
     arms = _arms(*sides)
     metrics = _metrics(sides, metric or [])
     rows = side_by_side(arms, metrics, _scores(home, sides, arms, metrics))
-    differ = _differences(sides, arms)
+    compared = {t.digest for _, *two in arms for arm in two for c in arm.cells for t in c.trials}
+    results = {d: r for side in sides for d, r in side.results.items() if d in compared}
+    differ = [*_differences(sides, arms), *mixed(executions(results))]
     if as_json:
         found = {"first": first, "second": second, "differ": differ}
         typer.echo(json.dumps(found | {"rows": [asdict(row) for row in rows]}, indent=1))

@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ import typer
 from study.commands.home import ROOT, Home, Root, State
 from study.ledger_file import sqlite_url
 from study.shown import PlainConsole
+from study.tracking.database import relocate
 from trainables.errors import UserError
 
 MAX_COMPARED = 100
@@ -83,10 +85,13 @@ def serving(root: Path, port: int, host: str) -> Iterator[str]:
             "name another place with --root DIR"
         )
     port = free_port(host, port)
+    artifacts = (store.parent / "mlartifacts").as_uri()
+    with suppress(sqlite3.Error):  # MLflow says it better
+        relocate(store, artifacts)
     command = [
         *(sys.executable, "-m", "mlflow", "ui", "--workers", "1"),
         *("--backend-store-uri", sqlite_url(store)),
-        *("--artifacts-destination", (store.parent / "mlartifacts").as_uri()),
+        *("--artifacts-destination", artifacts),
         *("--host", host, "--port", str(port)),
     ]
     with _answering(command, root.resolve() / "mlflow-ui.log", host, port, "/health") as address:

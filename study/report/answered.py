@@ -60,7 +60,7 @@ def _standing(material: Material) -> list[str]:
             f"Every arm has the one seed {min(seeds)}: differences below have no uncertainty that "
             "could be known, and decide nothing."
         )
-    return [*lines, *answer.get("selected", []), *answer.get("tied", [])]
+    return [*lines, *answer.get("selected", []), *answer.get("tied", []), *answer.get("mixed", [])]
 
 
 def _card(finding: Mapping[str, Any]) -> Card:

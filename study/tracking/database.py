@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,6 +39,35 @@ def damage(path: Path) -> str:
     if not rows or newest is None or rows[0][0] == newest:
         return ""
     return f"its schema is {rows[0][0]}, this MLflow's is {newest}"
+
+
+def relocate(path: Path, artifacts: str) -> None:
+    """Let a file that was moved or copied with its root name the artifacts beside it.
+
+    Args:
+        path: Of the database.
+        artifacts: URI of the folder beside it.
+    """
+    with closing(sqlite3.connect(path, timeout=WAIT_SECONDS)) as connection, connection:
+        if not connection.execute(
+            "SELECT 1 FROM sqlite_master WHERE name = 'experiments'"
+        ).fetchone():
+            return
+        old = connection.execute(
+            "SELECT DISTINCT artifact_location FROM experiments"
+            " WHERE artifact_location LIKE 'file:%/mlartifacts' AND artifact_location <> ?",
+            (artifacts,),
+        ).fetchall()
+        for (place,) in old:
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?",
+                (artifacts, place),
+            )
+            connection.execute(
+                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?)"
+                " WHERE substr(artifact_uri, 1, ?) = ?",
+                (artifacts, len(place) + 1, len(place) + 1, place + "/"),
+            )
 
 
 def newest_schema() -> str | None:

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from study.ledger_file import ensure_there, sqlite_path, sqlite_url
 from study.tracking.charts import TAG, headline, view_key, view_state
+from study.tracking.database import relocate
 from study.tracking.values import (
     StudyInfo,
     StudyRuns,
@@ -58,9 +59,12 @@ class Store:
         if (file := sqlite_path(uri)) is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             ensure_there(file)
+        self.artifacts = _artifacts(uri, study) or ""
+        if file is not None:
+            relocate(file, self.artifacts)
         self.client = open_client(uri)
         self.study = study
-        self.experiment_id = self._experiment(uri)
+        self.experiment_id = self._experiment()
         self.parent = self._open_parent()
         faults.at("view.parent")
         self.metrics: set[str] = set()
@@ -96,7 +100,7 @@ class Store:
                 step = 0 if last is None else last.step + 1
                 time_ms = self.parent.info.start_time + step
                 self.client.log_metric(run_id, name, float(value), timestamp=time_ms, step=step)
-        for name, text in artifacts.items():
+        for name, text in ({} if self._is_elsewhere(self.parent) else artifacts).items():
             self.client.log_text(run_id, text, name)
 
     def finish(self) -> None:
@@ -108,11 +112,11 @@ class Store:
             )
         self.client.set_terminated(self.parent.info.run_id, "FINISHED")
 
-    def _experiment(self, uri: str) -> str:
+    def _experiment(self) -> str:
         name = self.study.space
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            place = _artifacts(uri, self.study)
+            place = self.artifacts or None
             return str(self.client.create_experiment(name, artifact_location=place))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
@@ -176,6 +180,18 @@ class Store:
         if trial.datasets:
             self.client.log_inputs(run_id, _inputs(trial.datasets))
         faults.at("view.logged", digest=trial.digest)
+        if not self._is_elsewhere(run):
+            self._store_files(run, trial)
+        self.client.set_terminated(run_id, STATUS[trial.state], end_time=trial.ended_ms)
+        faults.at("view.ended", digest=trial.digest)
+
+    def _is_elsewhere(self, run: Run) -> bool:
+        """Whether a run's files would lie in another root, which shares database and experiment."""
+        uri = str(run.info.artifact_uri)
+        return bool(self.artifacts) and not uri.startswith(self.artifacts + "/")
+
+    def _store_files(self, run: Run, trial: TrialView) -> None:
+        run_id = run.info.run_id
         artifacts = dict(trial.artifacts)
         if pairs := without_pairs(trial.metrics)[1]:
             artifacts["pairs.json"] = json.dumps(pairs, indent=1, sort_keys=True)
@@ -192,8 +208,6 @@ class Store:
             for file in trial.files:
                 self.client.log_artifact(run_id, file)
         faults.at("view.stored", digest=trial.digest)
-        self.client.set_terminated(run_id, STATUS[trial.state], end_time=trial.ended_ms)
-        faults.at("view.ended", digest=trial.digest)
 
     def _log(
         self,
@@ -227,6 +241,8 @@ def open_client(uri: str) -> MlflowClient:
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("mlflow.store.db", "psycopg"):  # a database that is away is told of once, by us
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(uri)
 
 

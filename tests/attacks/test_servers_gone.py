@@ -1,0 +1,229 @@
+"""A database server that goes away in the middle of a study, for a while or with its data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from study import ledger_server
+from study.commands.app import main
+from study.launch import launch as launcher
+from study.launch.orders import Job, Jobs, Listener, Orders
+from tests.postgres import PASSWORD, Server, server
+from tests.study.inline import forked, launch_inline, results
+from tests.study.test_postgres import states
+
+pytest.importorskip("psycopg", reason="psycopg is not installed (make install-dev)")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+ROOT = Path(__file__).resolve().parents[2]
+WAIT = 2.0
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    with server() as running:
+        yield running
+
+
+def run_sql(postgres: Server, *statements: str) -> None:
+    """As the server's owner, in no transaction."""
+    url = f"postgresql+psycopg://study:{PASSWORD}@127.0.0.1:{postgres.port}/postgres"
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def drop(postgres: Server, *databases: str) -> None:
+    run_sql(postgres, *(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)' for name in databases))
+
+
+def ensure(postgres: Server, database: str) -> None:
+    """An empty database, unless there is one."""
+    with suppress(AssertionError):
+        postgres.create(database)
+
+
+class Meddler:
+    """Trials in the driver's process; once the first has a result, the server is meddled with."""
+
+    def __init__(self, meddle: Callable[[], None]) -> None:
+        self.meddle: Callable[[], None] | None = meddle
+
+    def launch(self, jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> None:
+        running = listener.running
+
+        def meddled(digest: str) -> None:
+            running(digest)
+            if results(Path(str(orders.root))) and self.meddle:
+                self.meddle()
+                self.meddle = None
+
+        listener.running = meddled  # type: ignore[method-assign]
+        launch_inline(jobs, listener, orders)
+
+
+def run(
+    root: Path, space: Path, storage: str, tracking: str, meddle: Callable[[], None] | None = None
+) -> int:
+    """Exit code of the study's command in a process of its own; 99 is a traceback."""
+    words = ["run", "--space", str(space), "--root", str(root), "--name", "s"]
+    words += ["--storage", storage, "--tracking-uri", tracking]
+
+    def command() -> int:
+        ledger_server.WAIT_SECONDS = WAIT
+        launcher.launch = launch_inline if meddle is None else Meddler(meddle).launch
+        return main(words)
+
+    return forked(command, {})
+
+
+def restarted(postgres: Server) -> None:
+    postgres.stop()
+    postgres.start()
+
+
+def stopped(postgres: Server) -> None:
+    postgres.stop()
+
+
+def ledger_dropped(postgres: Server) -> None:
+    drop(postgres, "ledger")
+
+
+def both_dropped(postgres: Server) -> None:
+    drop(postgres, "ledger", "mlflow")
+
+
+def both_emptied(postgres: Server) -> None:
+    both_dropped(postgres)
+    for name in ("ledger", "mlflow"):
+        postgres.create(name)
+
+
+def view_dropped(postgres: Server) -> None:
+    drop(postgres, "mlflow")
+
+
+MEDDLED: dict[Callable[[Server], None], int] = {
+    restarted: 0,
+    stopped: 130,
+    ledger_dropped: 130,
+    both_dropped: 130,
+    both_emptied: 130,
+    view_dropped: 0,
+}
+
+
+@pytest.mark.parametrize("meddle", MEDDLED)
+def test_a_study_outlives_its_server(
+    postgres: Server,
+    finished: Path,
+    space: Path,
+    tmp_path: Path,
+    meddle: Callable[[Server], None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with suppress(AssertionError):  # it runs, unless a test before this one failed
+        postgres.start()
+    drop(postgres, "ledger", "mlflow")
+    storage, tracking = postgres.create("ledger"), postgres.create("mlflow")
+    root = tmp_path / "root"
+    code = run(root, space, storage, tracking, lambda: meddle(postgres))
+    said = capfd.readouterr().err
+    assert code == MEDDLED[meddle], said
+    assert "Traceback" not in said
+    assert "WARNING" not in said
+    assert PASSWORD not in said
+    if code:
+        assert 0 < len(results(root)) < 3
+        assert "resume with" in said
+    if meddle is stopped:
+        assert run(root, space, storage, tracking) == 130, "the server is still away"
+        postgres.start()
+    for name in ("ledger", "mlflow"):
+        ensure(postgres, name)
+    assert run(root, space, storage, tracking) == 0, capfd.readouterr().err
+    assert results(root) == results(finished)
+    assert sorted(states(storage, "s")) == sorted(
+        (json.dumps(digest), "COMPLETE") for digest in results(root)
+    )
+    for path in root.rglob("*"):
+        assert not (path.is_file() and PASSWORD.encode() in path.read_bytes()), path
+
+
+IMPATIENT = f"""
+import sys
+from study import ledger_server
+from study.entry import command
+ledger_server.WAIT_SECONDS = {WAIT}
+sys.exit(command(sys.argv[1:]))
+"""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("meddle", [stopped, both_emptied])
+def test_a_real_study_outlives_its_server(
+    postgres: Server, space: Path, tmp_path: Path, meddle: Callable[[Server], None]
+) -> None:
+    with suppress(AssertionError):
+        postgres.start()
+    drop(postgres, "ledger", "mlflow")
+    storage, tracking = postgres.create("ledger"), postgres.create("mlflow")
+    root = tmp_path / "root"
+    words = [sys.executable, "-c", IMPATIENT, "run", "--space", str(space), "--root", str(root)]
+    words += ["--name", "s", "--workers", "1", "--tracking-uri", tracking]
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            words,
+            cwd=ROOT,
+            env=os.environ | {"STUDY_STORAGE": storage},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    study = start()
+    while not list(root.glob("trials/*/manifest.json")):
+        assert study.poll() is None, study.communicate()[0]
+        time.sleep(0.05)
+    meddle(postgres)
+    said = study.communicate()[0]
+    assert study.returncode == 130, said
+    assert "Traceback" not in said
+    assert "resume with" in said
+    assert PASSWORD not in said
+    before = results(root)
+    with suppress(AssertionError):
+        postgres.start()
+    again = start()
+    said = again.communicate()[0]
+    assert again.returncode == 0, said
+    assert results(root).items() >= before.items()
+    assert len(states(storage, "s")) == len(results(root)) == 3
+
+
+def test_roots_that_share_a_server_write_no_files_into_each_other(
+    postgres: Server, space: Path, tmp_path: Path
+) -> None:
+    with suppress(AssertionError):
+        postgres.start()
+    drop(postgres, "first", "second", "mlflow")
+    tracking = postgres.create("mlflow")
+    roots = tmp_path / "one", tmp_path / "two"
+    assert run(roots[0], space, postgres.create("first"), tracking) == 0
+    before = {path: path.stat().st_mtime_ns for path in roots[0].rglob("*")}
+    assert run(roots[1], space, postgres.create("second"), tracking, lambda: None) == 0
+    assert {path: path.stat().st_mtime_ns for path in roots[0].rglob("*")} == before
+    assert results(roots[0]) == results(roots[1])
