@@ -252,7 +252,8 @@ def _write_beside(path: Path, content: bytes | memoryview) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)
         raise
     return temporary
