@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from trainables import places
-from trainables.errors import UserError
+from trainables.errors import NotNowError, UserError
+from trainables.failures import lacking
 from trainables.places import Place
 
 SEAL = "seal"
@@ -228,7 +229,7 @@ def ensure_writable(folder: Place, free_bytes: int, option: str = "--root") -> N
     try:
         disk = os.statvfs(there)
         if (free := disk.f_bavail * disk.f_frsize) < free_bytes:
-            raise UserError(
+            raise NotNowError(
                 f"{option} {folder}: {free / 1e6:,.0f} MB free, {free_bytes / 1e6:,.0f} MB needed; "
                 f"free some space or choose another disk with {option}"
             )
@@ -237,7 +238,7 @@ def ensure_writable(folder: Place, free_bytes: int, option: str = "--root") -> N
         probe.write_bytes(b"probe")
         probe.unlink()
     except OSError as error:
-        raise UserError(
+        raise (NotNowError if lacking(error) else UserError)(
             f"{option} {folder}: cannot write there ({error.strerror}); "
             f"choose another folder with {option} or mend its permissions"
         ) from None

@@ -225,8 +225,9 @@ def open_client(uri: str) -> MlflowClient:
     os.environ.pop("MLFLOW_RUN_ID", None)
     from mlflow import MlflowClient
 
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # it writes down each error of its database that it raises
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     return MlflowClient(uri)
 
 
