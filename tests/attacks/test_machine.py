@@ -115,7 +115,8 @@ tiers: {demo: {}, full: {}}
 def ended(process: subprocess.Popen[str]) -> int:
     """Exit code of a command that says in few lines why it stopped, if it did."""
     printed, said = process.communicate(timeout=PATIENCE)
-    assert "Traceback" not in printed + said, printed + said
+    print(process.returncode, printed, said, sep="\n")
+    assert "Traceback" not in printed + said
     # Ray's own log, whose file lies on the full disk, has lines that begin so
     assert len([line for line in said.splitlines() if not line.startswith("[***")]) <= 3, said
     return process.returncode
@@ -272,6 +273,15 @@ def test_a_worker_that_the_kernel_kills_for_its_memory(
             assert ended(process) == 0
     assert [event["reason"] for event in study.events("lost")] == ["out of memory"]
     assert results(study.root).keys() == expected.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_worker_that_rays_memory_monitor_ends(tmp_path: Path, space: Path) -> None:
+    study = Study(tmp_path / "r", space, RAY_memory_usage_threshold="0.01")
+    assert study.run() == 1
+    reasons = [event["reason"] for event in study.events("lost") + study.events("failed")]
+    assert set(reasons) == {"out of memory"}
 
 
 @pytest.mark.slow
