@@ -44,7 +44,6 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
         ) as placed,
     ):
         from ray import tune
-        from ray.tune.error import TuneError
 
         from study.launch.adapter import TrialActor
         from study.launch.losses import Losses
@@ -88,7 +87,7 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
         end_politely()  # once more: Ray takes SIGTERM for itself
         try:
             tuner.fit()
-        except TuneError as error:  # whatever the listener raises comes wrapped in those
+        except tune.TuneError as error:  # whatever the listener raises comes wrapped in those
             for one in behind(error):
                 if isinstance(one, UserError):
                     raise one from None
