@@ -26,6 +26,7 @@ from study.study_folder import StudyFolder
 from study.view import View
 from study.weights import drop_beaten
 from trainables import faults
+from trainables.errors import NotNowError
 from trainables.execution import LIBRARIES
 from trainables.places import Place, at_once
 from trainables.spec import Spec
@@ -312,6 +313,8 @@ class Driver:
             self._prune(digest, detail)
             self.view.pruned(self.rows[digest], self.rungs)
             note = detail
+        elif reason == "not now":
+            raise NotNowError(f"trial {digest} cannot go on now: {detail}; what is done is kept")
         else:
             reason = reason or "not committed"
             row = replace(self.rows[digest], reason=f"{reason}: {detail}" if detail else reason)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +11,6 @@ from types import FrameType
 
 POLITE = (signal.SIGTERM, signal.SIGHUP)
 """Signals that ask for an end."""
-
-NOT_NOW = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EIO,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.ESTALE,
-}
-"""What the machine lacks, through no fault of the command: the same one later can do it."""
-
-NOT_NOW_SQLITE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
-"""The same, said by SQLite."""
 
 
 @contextmanager
@@ -77,23 +60,3 @@ def silence(descriptor: int) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
-
-
-def lacking(error: BaseException | None) -> str:
-    """What the machine lacks, in words, where that is behind an exception; else nothing."""
-    passed: set[int] = set()
-    while error is not None and id(error) not in passed:
-        passed.add(id(error))
-        if isinstance(error, OSError) and error.errno in NOT_NOW:
-            return f"{os.strerror(error.errno)}{f': {error.filename}' if error.filename else ''}"
-        if isinstance(error, sqlite3.Error) and _primary(error) in NOT_NOW_SQLITE:
-            return str(error)
-        if isinstance(error, MemoryError):
-            return "out of memory"
-        error = error.__cause__ or error.__context__
-    return ""
-
-
-def _primary(error: sqlite3.Error) -> int:
-    """SQLite's code without what it adds in the upper bits; 0 where it has none."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -21,6 +21,10 @@ LINES_PER_OBJECT = 200
 """An object is written whole for every line added to it, so it must stay small."""
 
 
+DIGITS = 20
+"""Of a writer's time, in nanoseconds."""
+
+
 class Journal(Protocol):
     """JSON objects, a line each, in the order in which they were added."""
 
@@ -56,16 +60,23 @@ class FileJournal:
 class ObjectJournal:
     """A prefix of objects: stores cannot append, so every writer fills objects of its own.
 
-    Their names begin with the time at which the writer began, which orders them.
+    Their names begin with the time of a writer's first line, which orders them: later than that of
+    any other there, even where the clock was set back.
     """
 
     folder: UPath
-    _writer: str = field(default_factory=lambda: f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}")
+    _writer: str = ""
     _full: int = 0
     _lines: list[bytes] = field(default_factory=list)
 
     def append(self, value: dict[str, Any]) -> None:
         """Add a line, by writing the object it belongs to anew."""
+        if not self._writer:
+            latest = [
+                int(n) for name in self._names() if (n := Path(name).name[:DIGITS]).isdecimal()
+            ]
+            began = max([time.time_ns() - 1, *latest]) + 1
+            self._writer = f"{began:0{DIGITS}d}-{uuid.uuid4().hex[:8]}"
         if len(self._lines) == LINES_PER_OBJECT:
             self._full, self._lines = self._full + 1, []
         self._lines.append(json.dumps(value).encode() + b"\n")
@@ -74,13 +85,17 @@ class ObjectJournal:
 
     def lines(self, having: str = "") -> Iterator[dict[str, Any]]:
         """As above, read at once; those of a writer that began later come later."""
-        try:
-            names = sorted(self.folder.fs.find(self.folder.path))
-            contents = self.folder.fs.cat(names) if names else {}
-        except FileNotFoundError:
-            return
+        names = self._names()
+        contents = self.folder.fs.cat(names) if names else {}
         for name in names:
             yield from _parsed(contents[name].splitlines(), having)
+
+    def _names(self) -> list[str]:
+        """The objects there are, in their order."""
+        try:
+            return sorted(self.folder.fs.find(self.folder.path))
+        except FileNotFoundError:
+            return []
 
 
 def journal(folder: Place, name: str) -> Journal:

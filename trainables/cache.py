@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -78,11 +79,20 @@ class Cache:
                     self._held[name] = self._lock(name, fcntl.LOCK_SH)
                 if _is(path, name):
                     with suppress(PermissionError):  # another user's entry
-                        os.utime(path)
+                        now = self._now()
+                        os.utime(path, ns=(now, now))
                     return path
                 self._held.pop(name).close()
                 self._make(name, build)
                 self.trim(keep=name)
+
+    def _now(self) -> int:
+        """A time later than that of any entry, even where the clock was set back."""
+        latest = time.time_ns()
+        for path in self.folder.iterdir():
+            with suppress(FileNotFoundError):
+                latest = max(latest, path.stat().st_mtime_ns + 1)
+        return latest
 
     def _make(self, name: str, build: Callable[[Path], None]) -> None:
         """Make an entry, alone, unless another process was faster."""

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from trainables import places
-from trainables.errors import UserError
+from trainables.errors import NotNowError, UserError
+from trainables.failures import lacking
 from trainables.places import Place
 
 SEAL = "seal"
@@ -249,7 +250,7 @@ def ensure_writable(folder: Place, free_bytes: int, option: str = "--root") -> N
     try:
         disk = os.statvfs(there)
         if (free := disk.f_bavail * disk.f_frsize) < free_bytes:
-            raise UserError(
+            raise NotNowError(
                 f"{option} {folder}: {free / 1e6:,.0f} MB free, {free_bytes / 1e6:,.0f} MB needed; "
                 f"free some space or choose another disk with {option}"
             )
@@ -258,7 +259,7 @@ def ensure_writable(folder: Place, free_bytes: int, option: str = "--root") -> N
         probe.write_bytes(b"probe")
         probe.unlink()
     except OSError as error:
-        raise UserError(
+        raise (NotNowError if lacking(error) else UserError)(
             f"{option} {folder}: cannot write there ({error.strerror}); "
             f"choose another folder with {option} or mend its permissions"
         ) from None
@@ -273,7 +274,8 @@ def _write_beside(path: Path, content: bytes | memoryview) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)
         raise
     return temporary

@@ -10,6 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.arrays import save_array
 from trainables.cache import Cache
 
 Row = NDArray[np.int32]
@@ -150,5 +151,5 @@ def store_digest(texts: Sequence[str], tokenizer_digest: str, role: str) -> str:
 def _write(folder: Path, rows: Sequence[Row]) -> None:
     lengths = [len(row) for row in rows]
     ids = np.concatenate([np.empty(0, dtype=np.int32), *rows])
-    np.save(folder / "ids.npy", ids.astype(np.int32, copy=False))
-    np.save(folder / "ends.npy", np.cumsum([0, *lengths], dtype=np.int64))
+    save_array(folder / "ids.npy", ids.astype(np.int32, copy=False))
+    save_array(folder / "ends.npy", np.cumsum([0, *lengths], dtype=np.int64))

@@ -23,9 +23,10 @@ from study.commands import (
     ui,
 )
 from study.commands.end import resume_command
-from study.interrupts import lacking, saving, silence
+from study.interrupts import saving, silence
 from study.shown import PlainConsole, decoded, escape_what_is_lacking, marked
 from trainables.errors import UserError
+from trainables.failures import lacking
 
 app = typer.Typer(
     no_args_is_help=True,

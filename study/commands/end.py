@@ -73,5 +73,5 @@ def tell_end(driver: Driver, root: str) -> int:
 
 def resume_command() -> str:
     """The command that was typed, to be typed again; secrets of URLs left out."""
-    words = ["python", *([] if sys.argv[0].endswith("run.py") else ["-m"]), *sys.argv]
-    return typed(map(redacted, map(decoded, words)))
+    program = sys.argv[:1] if sys.argv[0].endswith("run.py") else ["-m", "study"]
+    return typed(map(redacted, map(decoded, ["python", *program, *sys.argv[1:]])))

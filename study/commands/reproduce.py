@@ -17,7 +17,7 @@ import typer
 from study.commands.home import ROOT, Home, Root
 from study.shown import PlainConsole, marked
 from trainables.cache import Cache
-from trainables.errors import UserError
+from trainables.errors import NotNowError, UserError
 from trainables.failures import TrialFailedError
 from trainables.places import Place, matching, name_of_folder
 from trainables.spec import Execution, Spec
@@ -54,6 +54,8 @@ def reproduce(
         again = train_again(folder, spec, scratch, elsewhere)
         now, looked_again = _committed(again), rungs_of(again)
     except TrialFailedError as failure:
+        if failure.reason == "not now":
+            raise NotNowError(f"trial {digest} cannot go on now: {failure}") from None
         console.print(marked("failed", f" again, {failure.reason}: {failure}", "red"))
         return 1
     finally:

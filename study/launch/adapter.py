@@ -20,7 +20,7 @@ from ray import tune
 from study.launch.nodes import refuse_another_root
 from study.launch.patience import GIVEN_UP
 from trainables.cache import shared_cache
-from trainables.failures import Reason, TrialFailedError
+from trainables.failures import Reason, TrialFailedError, describe, lacking
 from trainables.inputs import at_hand
 from trainables.places import as_place, is_own_file
 from trainables.spec import Execution, Spec
@@ -122,6 +122,11 @@ class TrialActor(tune.Trainable):
                     return report | self._failed(self._timed_out())
         except TrialFailedError as failure:
             return report | self._failed(failure)
+        except OSError as error:  # before its attempt began, or after that had ended
+            if not lacking(error):
+                raise
+            facts = describe(error)
+            return report | self._failed(TrialFailedError(facts["reason"], facts["detail"]))
         finally:
             self.stepping = False
             if report["done"] or self.failed:

@@ -13,6 +13,8 @@ from study.launch.placing import placing
 from study.launch.session import ray_session
 from study.search.judge import Judge
 from trainables import faults
+from trainables.errors import UserError
+from trainables.failures import behind
 
 TURN_SECONDS = 0.0005
 """After how long a thread of the driver lets another one have its turn."""
@@ -83,7 +85,13 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
         # the thread that fills the view would else keep the driver waiting 5 ms at every turn
         sys.setswitchinterval(TURN_SECONDS)
         end_politely()  # once more: Ray takes SIGTERM for itself
-        tuner.fit()
+        try:
+            tuner.fit()
+        except tune.TuneError as error:  # whatever the listener raises comes wrapped in those
+            for one in behind(error):
+                if isinstance(one, UserError):
+                    raise one from None
+            raise
 
 
 def judge_of(orders: Orders, listener: Listener) -> Judge | None:

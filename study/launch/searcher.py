@@ -8,11 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ray import cloudpickle, tune
+from ray.exceptions import RayError
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from study.launch.adapter import FAILED, last_word, timed_out
-from study.launch.losses import Losses
+from study.launch.losses import MEMORY_MONITOR, Losses
 from study.launch.orders import PRUNED, Jobs, Listener, Orders, Progress, Wait
 from study.launch.patience import Patience
 from trainables.failures import Reason
@@ -143,7 +144,14 @@ class Reporter(Unpickled, tune.Callback):
 
 
 def _last_error(trial: Trial) -> BaseException | None:
-    """What Tune caught; it keeps it in a file of the driver, and synchronises that later."""
+    """What Tune caught; it keeps it in files of the driver, and synchronises those later.
+
+    Of what Ray's memory monitor does it keeps the words alone.
+    """
+    with suppress(OSError, TypeError), open(trial.error_file, encoding="utf-8") as words:
+        last = words.read().rpartition("Failure # ")[2]
+        if any(word in last for word in MEMORY_MONITOR):
+            return RayError(last)
     if trial.pickled_error_file is None:
         return None
     with suppress(OSError, EOFError), open(trial.pickled_error_file, "rb") as file:

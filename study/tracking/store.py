@@ -239,9 +239,8 @@ def open_client(uri: str) -> MlflowClient:
     os.environ.pop("MLFLOW_RUN_ID", None)
     from mlflow import MlflowClient
 
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("mlflow.store.db", "psycopg"):  # a database that is away is told of once, by us
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("mlflow", "psycopg"):  # they write down each error of a database that they raise
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(uri)
 

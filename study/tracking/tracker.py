@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from study.tracking.store import Store, is_refusal
 from study.tracking.values import StudyInfo, TrialView
 from trainables.errors import redacted
+from trainables.failures import lacking
 
 PAUSE_SECONDS = 30.0
 """After the store could not be reached, how long nothing is tried."""
@@ -104,7 +105,7 @@ class Tracker:
             write(self._store)
         except Exception as error:  # MLflow, its database and its HTTP client raise many kinds
             # A server behind a proxy may carry its password in the URL.
-            self.problem = redacted(f"{type(error).__name__}: {error}")
+            self.problem = redacted(lacking(error) or f"{type(error).__name__}: {error}")
             if trial is not None and is_refusal(error):
                 self._refused[trial.digest] = trial
                 return True

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from study.interrupts import lacking, saving
+from study.interrupts import saving
 from study.launch import launch as launcher
 from study.shown import PlainConsole
 from tests.study.inline import write_space
+from trainables.failures import lacking
 
 
 def raises(error: BaseException) -> Callable[..., None]:

@@ -48,11 +48,15 @@ def lareqa(tmp_path: Path) -> Path:
 
 
 def refused(
-    capsys: pytest.CaptureFixture[str], root: Path, arguments: list[str], words: list[str]
+    capsys: pytest.CaptureFixture[str],
+    root: Path,
+    arguments: list[str],
+    words: list[str],
+    code: int = 2,
 ) -> None:
-    """Assert that `run` ends with 2 and one message with `words`, and writes nothing."""
+    """Assert that `run` ends with `code` and one message with `words`, and writes nothing."""
     before = sorted(root.rglob("*")) if root.exists() else None
-    assert main(["run", *arguments, "--root", str(root)]) == 2
+    assert main(["run", *arguments, "--root", str(root)]) == code
     message = " ".join(capsys.readouterr().err.split())
     assert "Traceback" not in message
     missing = [word for word in words if word not in message]
@@ -267,7 +271,7 @@ def test_a_full_disk_is_named(
 ) -> None:
     full = os.statvfs_result((4096, 4096, 10**6, 10, 10, 10**6, 10**6, 10**6, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda path: full)
-    refused(capsys, tmp_path / "runs", ["--space", "mixing_ratio"], ["MB free", "--root"])
+    refused(capsys, tmp_path / "runs", ["--space", "mixing_ratio"], ["MB free", "--root"], code=130)
 
 
 def test_a_changed_plan_is_refused_with_what_changed(

@@ -12,11 +12,13 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.arrays import new_array, save_array
 from trainables.cache import Cache
 from trainables.data.pictures import IMAGE, Kind, Picture, PictureBenchmark
 from trainables.encoders.encoder import Embeddings, Encoder
-from trainables.errors import UserError
+from trainables.errors import NotNowError, UserError
 from trainables.evaluation.encode import Progress, check_vectors, encode_texts
+from trainables.failures import lacking
 
 KINDS: tuple[Kind, ...] = ("t2i", "i2t")
 AT_ONCE = 256
@@ -87,7 +89,7 @@ class PictureStore:
 
         def build(folder: Path) -> None:
             nonlocal encoded
-            np.save(folder / VECTORS, encode_chunks(encoder, pictures, progress))
+            save_array(folder / VECTORS, encode_chunks(encoder, pictures, progress))
             encoded = len(pictures)
 
         folder = self.take(f"pictures-{self.name(digest, pictures)}", build)
@@ -121,9 +123,7 @@ class PictureStore:
                 for name, rows in part.items():
                     if name not in tables:
                         shape = len(pictures), *rows.shape[1:]
-                        tables[name] = np.lib.format.open_memmap(
-                            folder / f"{name}.npy", "w+", rows.dtype, shape
-                        )
+                        tables[name] = new_array(folder / f"{name}.npy", rows.dtype, shape)
                     tables[name][begin : begin + len(rows)] = rows
                 if progress:
                     progress("decode pictures", begin + len(rows), len(pictures))
@@ -151,7 +151,8 @@ class PictureStore:
         try:
             return self.cache.take(name, build)
         except OSError as error:
-            raise UserError(
+            kind = NotNowError if lacking(error) else UserError
+            raise kind(
                 f"{self.cache.folder}: pictures cannot be stored: {error.strerror or error}. "
                 "Make room, or name another folder"
             ) from None

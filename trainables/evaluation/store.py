@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.arrays import new_array
 from trainables.cache import Cache
 from trainables.encoders.encoder import Embeddings, Encoder
-from trainables.errors import UserError
+from trainables.errors import NotNowError, UserError
 from trainables.evaluation.encode import CHUNK, Progress, Role, check_vectors, encoding
+from trainables.failures import lacking
 
 VECTORS = "vectors.npy"
 
@@ -62,7 +64,8 @@ class VectorStore:
         try:
             folder = self.cache.take(f"vectors-{name}", build)
         except OSError as error:
-            raise UserError(
+            kind = NotNowError if lacking(error) else UserError
+            raise kind(
                 f"{self.cache.folder}: vectors cannot be stored: {error.strerror or error}. "
                 "Make room, or name another folder"
             ) from None
@@ -96,7 +99,7 @@ def _fill(
         check_vectors(part, chunk, language, role)
         if table is None:
             shape = len(texts), part.shape[1]
-            table = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
+            table = new_array(partial, np.float32, shape)
         table[rows] = part
         table.flush()
         _write(state, {"done": begin + len(rows)})
