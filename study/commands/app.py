@@ -64,10 +64,13 @@ def main(arguments: list[str]) -> int:
         errors.print("macOS is supported as well as we can without testing it; Linux is tested.")
     runs = arguments[:1] == ["run"]
     try:
-        with saving() if runs else nullcontext():
-            outcome = typer.main.get_command(app).main(
-                [*map(decoded, arguments)], prog_name="study", standalone_mode=False
-            )
+        command, words = typer.main.get_command(app), [*map(decoded, arguments)]
+        # not its main(), which turns interrupts and broken pipes into exit codes of its own
+        with (
+            saving() if runs else nullcontext(),
+            command.make_context("study", words) as context,
+        ):
+            outcome = command.invoke(context)
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
