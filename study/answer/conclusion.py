@@ -19,7 +19,7 @@ from trainables.places import Place
 if TYPE_CHECKING:
     from study.answer.answer import Answer
 
-FORMAT = 7
+FORMAT = 8
 """Of `answer.json`; another one is made again."""
 
 
@@ -68,7 +68,7 @@ def concluded(
     # scipy takes seconds to import, and a study that has ended says the same every time
     from study.answer.answer import answer, stored
     from study.answer.exploration import exploratory_words, explore
-    from study.answer.tied import tied
+    from study.answer.tied import tied, tied_words
     from study.answer.words import words
 
     every = by_cell(plan, dict(results))
@@ -78,11 +78,11 @@ def concluded(
     explored = explore(plan, cells, root, results)
     selected = _selected(plan, cells)
     ties = tied(plan, root, results)
-    lines = [*selected, *words(found), *exploratory_words(explored), *ties]
+    lines = [*selected, *words(found), *exploratory_words(explored), *tied_words(ties)]
     numbers = _numbers(found) | {
         "exploration": asdict(explored),
         "selected": selected,
-        "tied": ties,
+        "tied": [asdict(one) for one in ties],
     }
     made = {"format": FORMAT, "of": key, "words": lines, **numbers}
     content = storage.seal(made)

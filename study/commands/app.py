@@ -105,6 +105,11 @@ def _mistake(error: Exception) -> str | None:
         return f"{text!r} cannot be written in this locale's {error.encoding}; set PYTHONUTF8=1"
     if isinstance(error, TyperException):
         return str(getattr(error, "format_message", error.__str__)())
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return (
+            f"{error.filename}: {error.strerror}; let this user in (those who share a root need a "
+            "group, chmod g+rwxs on its folders and umask 0002), or choose another folder"
+        )
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error) if isinstance(error, UserError) else None
