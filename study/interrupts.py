@@ -38,14 +38,19 @@ def saving() -> Iterator[None]:
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *POLITE)}
     signal.signal(signal.SIGINT, _Once())
-    for number in POLITE:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under `nohup`
-            signal.signal(number, _interrupt)
+    end_politely()
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_politely() -> None:
+    """Let SIGTERM, and SIGHUP unless `nohup` has it ignored, interrupt as Ctrl-C does."""
+    for number in POLITE:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 class _Once:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from study.interrupts import held
+from study.interrupts import end_politely, held
 from trainables.errors import NotNowError, UserError
 
 LONGEST_TEMPORARY = 38
@@ -192,6 +192,7 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
             _start(workers, temporary)
         else:
             _join(address)
+        end_politely()  # once more: Ray's C++ takes SIGTERM for itself
         for name in ("ray", "ray.tune", "ray.train", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         yield temporary / "tune"
@@ -202,6 +203,7 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
             except OSError:  # on a full disk it cannot even make what it removes
                 shutil.rmtree(temporary, ignore_errors=True)
                 ray.shutdown()
+            end_politely()  # and gives it back to nobody
             shutil.rmtree(temporary, ignore_errors=True)
             lock.close()
             with suppress(OSError):

@@ -68,7 +68,7 @@ PHASES: list[tuple[str, Callable[[Path], bool], float, Callable[[Terminal], None
     ("training", lambda root: trains(root), 5, ended),
     ("training", lambda root: trains(root), 5, cut_off),
     ("training", lambda root: trains(root), 2, stopped_and_ended),
-    ("reporting", lambda root: len(results(root)) == 3 and last(root) == "end", 0, three_times),
+    ("reporting", lambda root: len(results(root)) == 3 and last(root) == "end", 0.3, ended),
 ]
 
 
@@ -110,7 +110,7 @@ def test_interrupted_in_every_phase(tmp_path: Path) -> None:
             assert code == 130, (name, terminal.shown[-3000:])
             assert "Traceback" not in terminal.shown, terminal.shown
             if name != "importing" and interrupt not in (hung_up, cut_off):
-                assert terminal.shown.rstrip().endswith("--workers 1"), (name, terminal.shown)
+                assert "--workers 1" in terminal.shown, (name, terminal.shown)
             end = time.monotonic() + 20
             while terminal.left() and time.monotonic() < end:
                 time.sleep(0.2)
