@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 POLITE = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that ask for an end."""
+"""Signals that ask for an end, and interrupt as Ctrl-C does."""
 
 
 @contextmanager
@@ -37,15 +37,61 @@ def end_politely() -> None:
 
 
 class _Once:
-    """Raises KeyboardInterrupt at its first signal."""
+    """Raises KeyboardInterrupt at its first signal, or does what a block has instead."""
 
     def __init__(self) -> None:
         self.interrupted = False
+        self.instead: Callable[[], None] | None = None
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
         if not self.interrupted:
             self.interrupted = True
+            (self.instead or _stop)()
+
+
+def _stop() -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Interrupt only at the end of a block.
+
+    Python loses what is raised while a process is forked, and logging's lock with it.
+    """
+    came: list[bool] = []
+    with _instead(lambda: came.append(True)):
+        try:
+            yield
+        finally:
+            if came:
+                raise KeyboardInterrupt
+
+
+@contextmanager
+def handed_on(number: signal.Signals) -> Iterator[None]:
+    """Let another signal's handler, once there is one, end a block when it is interrupted."""
+
+    def hand_on() -> None:
+        if not callable(signal.getsignal(number)):
             raise KeyboardInterrupt
+        signal.raise_signal(number)
+
+    with _instead(hand_on):
+        yield
+
+
+@contextmanager
+def _instead(act: Callable[[], None]) -> Iterator[None]:
+    once = signal.getsignal(signal.SIGINT)
+    if not isinstance(once, _Once):
+        yield
+        return
+    before, once.instead = once.instead, act
+    try:
+        yield
+    finally:
+        once.instead = before
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -91,6 +92,15 @@ class PlainConsole(Console):
         super().__init__(
             file=file, stderr=stderr, markup=False, emoji=False, highlight=False, **more
         )
+
+    def __exit__(self, *error: Any) -> None:
+        """Write what was shown; a terminal that is gone is a pipe that nobody reads."""
+        try:
+            super().__exit__(*error)
+        except OSError as lost:
+            if lost.errno != errno.EIO:
+                raise
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         """Nobody reads on: that interrupts, and what is still written goes nowhere."""

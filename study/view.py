@@ -154,10 +154,14 @@ class View:
         fidelity = {"fidelity": str(mine[-1].examples)} if mine else {}
         self._open().record(replace(trial, history=history, tags={**trial.tags, **fidelity}))
 
-    def close(self, console: Console, counts: dict[str, int]) -> None:
-        """Wait a little for what is still on its way, and say what did not arrive."""
+    def close(self, console: Console, counts: dict[str, int]) -> list[str]:
+        """Wait a little for what is still on its way, and say what did not arrive.
+
+        Returns:
+            Digests of the trials that MLflow lacks.
+        """
         if self._tracker is None:
-            return
+            return []
         if counts or self._reports():
             numbers = {f"trials/{state}": float(n) for state, n in counts.items()}
             self._tracker.summarize(numbers | self._found(), self._reports())
@@ -170,6 +174,7 @@ class View:
                     said + typed([self.plan.name]),
                 )
             )
+        return missing
 
     def _reports(self) -> dict[str, str]:
         """The answer and the report, as far as they have been written."""

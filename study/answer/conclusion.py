@@ -70,7 +70,7 @@ def concluded(
     from study.answer.answer import answer, stored
     from study.answer.executions import executions, mixed
     from study.answer.exploration import exploratory_words, explore
-    from study.answer.tied import tied
+    from study.answer.tied import tied, tied_words
     from study.answer.words import words
 
     every = by_cell(plan, dict(results))
@@ -83,11 +83,17 @@ def concluded(
     explored = explore(plan, cells, root, results)
     selected = _selected(plan, cells)
     ties, unlike = tied(plan, root, results), mixed(computed)
-    lines = [*selected, *words(found), *exploratory_words(explored), *ties, *unlike]
+    lines = [
+        *selected,
+        *words(found),
+        *exploratory_words(explored),
+        *tied_words(ties),
+        *unlike,
+    ]
     numbers = _numbers(found) | {
         "exploration": asdict(explored),
         "selected": selected,
-        "tied": ties,
+        "tied": [asdict(one) for one in ties],
         "mixed": unlike,
     }
     made = {"format": FORMAT, "of": key, "words": lines, **numbers}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from study.answer.groups import language_groups
 from study.answer.scores import both_directions, scores
 from study.plan import Plan, trial_label
+from study.shown import count_of
 from trainables.errors import UserError
 from trainables.evaluation.names import DISTANCES
 from trainables.evaluation.ties import reordered
@@ -21,11 +23,32 @@ LEAST = 5e-4
 """From the worst value to the best; less is not said."""
 
 SHOWN = 5
-"""Trials that are named."""
+"""Trials that are named in sentences."""
 
 
-def tied(plan: Plan, root: Place, results: Mapping[str, dict[str, Any]]) -> list[str]:
-    """A sentence for each trial whose value of the primary metric hangs on the order of ties.
+@dataclass(frozen=True)
+class Tied:
+    """A value that the order of equal scores decides.
+
+    Attributes:
+        trial: Digest of the trial.
+        label: What people call it.
+        metric: Which value.
+        value: As the trial has it, equal scores in the order of their candidates.
+        worst: Of any order of equal scores.
+        best: Likewise.
+    """
+
+    trial: str
+    label: str
+    metric: str
+    value: float
+    worst: float
+    best: float
+
+
+def tied(plan: Plan, root: Place, results: Mapping[str, dict[str, Any]]) -> list[Tied]:
+    """Each trial whose value of the primary metric hangs on the order of ties.
 
     Args:
         plan: Of the study.
@@ -38,11 +61,12 @@ def tied(plan: Plan, root: Place, results: Mapping[str, dict[str, Any]]) -> list
     role, _, metric = plan.primary.rpartition(":")
     if metric.partition("/")[0] in DISTANCES:
         return []
-    groups, said = language_groups(plan), []
+    groups, every = language_groups(plan), []
     for cell in plan.cells:
         for trial in cell.trials:
             counts = results.get(trial.digest, {}).get("counts", {}).get(role or "test", {})
-            if not _has_ties(counts):
+            chose = cell.asked is not None and trial.phase != "confirm"  # law 5: no figure of it
+            if chose or not _has_ties(counts):
                 continue
             folder = TrialFolder.of(root, trial.digest).committed()
             for ranks in both_directions(folder, role or "test"):
@@ -58,13 +82,21 @@ def tied(plan: Plan, root: Place, results: Mapping[str, dict[str, Any]]) -> list
                 except UserError:  # this direction of pictures has not that metric
                     continue
                 if best - worst >= LEAST:
-                    said.append(
-                        f"Tied scores: {trial_label(cell.label, trial.seed)} has {plan.primary} "
-                        f"{value:.4f} by the order of its candidates; under other orders of equal "
-                        f"scores it is from {worst:.4f} to {best:.4f}."
-                    )
-    more = [f"Tied scores: {len(said) - SHOWN} more trials."] if len(said) > SHOWN else []
-    return said[:SHOWN] + more
+                    label = trial_label(cell.label, trial.seed)
+                    every.append(Tied(trial.digest, label, plan.primary, value, worst, best))
+    return every
+
+
+def tied_words(every: Sequence[Tied]) -> list[str]:
+    """A sentence for each of the first of them."""
+    said = [
+        f"Tied scores: {one.label} has {one.metric} {one.value:.4f} by the order of its "
+        f"candidates; under other orders of equal scores it is from {one.worst:.4f} to "
+        f"{one.best:.4f}."
+        for one in every[:SHOWN]
+    ]
+    more = len(every) - SHOWN
+    return said + ([f"Tied scores: {count_of(more, 'more trial')}."] if more > 0 else [])
 
 
 def _has_ties(counts: Mapping[str, int]) -> bool:

@@ -65,10 +65,13 @@ def main(arguments: list[str]) -> int:
         errors.print("macOS is supported as well as we can without testing it; Linux is tested.")
     runs = arguments[:1] == ["run"]
     try:
-        with saving() if runs else nullcontext():
-            outcome = typer.main.get_command(app).main(
-                [*map(decoded, arguments)], prog_name="study", standalone_mode=False
-            )
+        command, words = typer.main.get_command(app), [*map(decoded, arguments)]
+        # not its main(), which turns interrupts and broken pipes into exit codes of its own
+        with (
+            saving() if runs else nullcontext(),
+            command.make_context("study", words) as context,
+        ):
+            outcome = command.invoke(context)
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
@@ -103,6 +106,11 @@ def _mistake(error: Exception) -> str | None:
         return f"{text!r} cannot be written in this locale's {error.encoding}; set PYTHONUTF8=1"
     if isinstance(error, TyperException):
         return str(getattr(error, "format_message", error.__str__)())
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return (
+            f"{error.filename}: {error.strerror}; let this user in (those who share a root need a "
+            "group, chmod g+rwxs on its folders and umask 0002), or choose another folder"
+        )
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error) if isinstance(error, UserError) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from study.answer.conclusion import conclude
 from study.answer.results import best_cell, by_cell
 from study.answer.table import tables
+from study.answer.tied import tied
 from study.commands.home import ROOT, Home, Root, State, Storage
 from study.commands.remarks import remarks
 from study.commands.stopped import stopped, stopped_lines, where
@@ -68,6 +70,7 @@ def describe(plan: Plan, home: Home, storage_url: str | None) -> dict[str, Any]:
     results = committed_results(home.root, plan.specs)
     folder = home.study(plan.name)
     failures, early = folder.failures(), stopped(plan, folder, results)
+    ties = {one.trial: asdict(one) for one in tied(plan, home.root, results)}
     trials: dict[str, dict[str, Any]] = {}
     for cell in plan.cells:
         for planned in cell.trials:
@@ -95,6 +98,7 @@ def describe(plan: Plan, home: Home, storage_url: str | None) -> dict[str, Any]:
                     "seed": planned.seed,
                     "metrics": results.get(planned.digest, {}).get("metrics", {}),
                     "zero_shot": results.get(planned.digest, {}).get("zero_shot"),
+                    "tied": ties.get(digest),
                     "layout_changed": results.get(digest, {}).get("layout_changed", False),
                 },
             )

@@ -51,6 +51,7 @@ def track(
             elif said := row.reason or failures.get(trial.digest):
                 view.failed(replace(row, state="failed", reason=said))
     conclude(plan, folder, home.root, results)  # which the view shows too
-    console.print(f"{count_of(len(results), 'committed trial')} of {name} told to MLflow.")
-    view.close(console, {})
-    return 0
+    missing = view.close(console, {})
+    there = count_of(len(results.keys() - missing), "committed trial")
+    console.print(f"{there} of {name} told to MLflow.")
+    return 130 if missing else 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import uuid
 from collections.abc import Sequence
 
-from study.interrupts import end_politely
+from study.interrupts import handed_on
 from study.launch.orders import Job, Jobs, Listener, Orders
 from study.launch.patience import ALWAYS
 from study.launch.placing import placing
@@ -84,9 +85,9 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
         )
         # the thread that fills the view would else keep the driver waiting 5 ms at every turn
         sys.setswitchinterval(TURN_SECONDS)
-        end_politely()  # once more: Ray takes SIGTERM for itself
         try:
-            tuner.fit()
+            with handed_on(signal.SIGUSR1):  # at which Tune saves and ends
+                tuner.fit()
         except tune.TuneError as error:  # whatever the listener raises comes wrapped in those
             for one in behind(error):
                 if isinstance(one, UserError):

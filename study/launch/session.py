@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from study.interrupts import end_politely, held
 from trainables.errors import NotNowError, UserError
 
 LONGEST_TEMPORARY = 38
@@ -78,6 +79,7 @@ def set_environment(token_folder: Path | None) -> None:
             "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
             "RAY_AIR_NEW_OUTPUT": "0",
             "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+            "TUNE_DISABLE_SIGINT_HANDLER": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
     )
@@ -178,6 +180,8 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
 
     # Ray notes the command line, which may hold passwords, or what no locale but its own can write
     utils.get_entrypoint_name = lambda: "study"
+    # and would exit at SIGTERM, wherever it is
+    utils.set_sigterm_handler = lambda _: None
     temporary, lock = _short_folder(state)
     # a driver script's own folder is no place to import from: `study/` holds `plan`, `ledger`, …
     sys.path[:] = [
@@ -188,26 +192,29 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
             _start(workers, temporary)
         else:
             _join(address)
+        end_politely()  # once more: Ray's C++ takes SIGTERM for itself
         for name in ("ray", "ray.tune", "ray.train", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         yield temporary / "tune"
     finally:
-        try:
-            ray.shutdown()
-        except OSError:  # on a full disk it cannot even make what it removes
+        with held():
+            try:
+                ray.shutdown()
+            except OSError:  # on a full disk it cannot even make what it removes
+                shutil.rmtree(temporary, ignore_errors=True)
+                ray.shutdown()
+            end_politely()  # and gives it back to nobody
             shutil.rmtree(temporary, ignore_errors=True)
-            ray.shutdown()
-        shutil.rmtree(temporary, ignore_errors=True)
-        lock.close()
-        with suppress(OSError):
-            (state / "tmp").rmdir()
+            lock.close()
+            with suppress(OSError):
+                (state / "tmp").rmdir()
 
 
 def _start(processors: int, temporary: Path) -> None:
     """Start Ray on this machine, again where a busy one needs longer than Ray waits.
 
     Raises:
-        UserError: It never comes up.
+        NotNowError: It never comes up.
     """
     import ray
     from ray._private import services
@@ -216,17 +223,18 @@ def _start(processors: int, temporary: Path) -> None:
     services.start_api_server = lambda *_, **__: (None, None)
     for _ in range(STARTS):
         try:
-            ray.init(
-                # not the cluster that RAY_ADDRESS names: only --address does
-                address="local",
-                num_cpus=processors,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(temporary / "ray"),
-                _node_ip_address="127.0.0.1",
-            )
+            with held():
+                ray.init(
+                    # not the cluster that RAY_ADDRESS names: only --address does
+                    address="local",
+                    num_cpus=processors,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _temp_dir=str(temporary / "ray"),
+                    _node_ip_address="127.0.0.1",
+                )
         except Exception as error:  # Ray raises no other kind here
             if "timed out during startup" not in str(error):
                 raise

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.answer.asked import expects_less
+from study.answer.tied import Tied, tied_words
 from study.answer.words import FIXED, counted
 from study.report.document import (
     Block,
@@ -60,7 +61,8 @@ def _standing(material: Material) -> list[str]:
             f"Every arm has the one seed {min(seeds)}: differences below have no uncertainty that "
             "could be known, and decide nothing."
         )
-    return [*lines, *answer.get("selected", []), *answer.get("tied", []), *answer.get("mixed", [])]
+    ties = tied_words([Tied(**tie) for tie in answer.get("tied", [])])
+    return [*lines, *answer.get("selected", []), *ties, *answer.get("mixed", [])]
 
 
 def _card(finding: Mapping[str, Any]) -> Card:

@@ -120,6 +120,10 @@ def _trials(material: Material) -> Iterator[Line]:
             for role, counts in ({} if brief else result["counts"]).items():
                 for key, value in counts.items():
                     yield *head, test if role == "test" else role, "counts", key, "", "", "n", value
+            for one in (tie for tie in material.answer["tied"] if tie["trial"] == trial.digest):
+                benchmark, *rest = named(one["metric"])
+                for key in ("worst", "best"):
+                    yield *head, benchmark or test, "test", *rest, f"{key} of ties", one[key]
             environment = material.environments.get(trial.digest, {})
             costs = {"seconds": environment.get("seconds")} | dict(result["training"])
             for key, value in costs.items():

@@ -37,7 +37,7 @@ def validity(material: Material) -> Section:
         blocks.append(Text(TOY))
     blocks += [Text(said) for said in converted_offsets(material.plan, material.results)]
     blocks += [_contamination(material), _cut_off(material), _masked(material)]
-    blocks += [_dropped(material), Text(_layout(material)), *_failures(material)]
+    blocks += [_dropped(material), *_tied(material), Text(_layout(material)), *_failures(material)]
     return Section("Validity", tuple(blocks))
 
 
@@ -166,6 +166,16 @@ def _dropped(material: Material) -> Block:
         columns,
         rows,
     )
+
+
+def _tied(material: Material) -> list[Block]:
+    """What values would be under other orders of equal scores."""
+    keys = ("trial", "label", "metric", "value", "worst", "best")
+    if not (ties := material.answer.get("tied")):
+        return []
+    columns = tuple(map(Column, keys))
+    rows = tuple(tuple(tie[key] for key in keys) for tie in ties[:SHOWN_TRIALS])
+    return [Table("tied", "Values that the order of equal scores decides", columns, rows)]
 
 
 def _layout(material: Material) -> str:

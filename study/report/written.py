@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from study.report.material import Material
     from study.report.searched import Searched
 
-FORMAT = 6
+FORMAT = 7
 """Of the report; raised by every change of what it shows, so that it is written again."""
 
 MADE = "made.json"

@@ -35,7 +35,7 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """MLflow reads these when imported; what a person has set stays. Its own retries take minutes."""
@@ -239,8 +239,7 @@ def open_client(uri: str) -> MlflowClient:
     os.environ.pop("MLFLOW_RUN_ID", None)
     from mlflow import MlflowClient
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    for name in ("mlflow", "psycopg"):  # they write down each error of a database that they raise
+    for name in ("alembic", "mlflow", "psycopg"):  # what fails is raised, and said in one sentence
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(uri)
 

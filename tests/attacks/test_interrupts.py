@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pty
 import signal
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from study.interrupts import saving
+from study.interrupts import handed_on, held, saving
 from study.launch import launch as launcher
 from study.shown import PlainConsole
 from tests.study.inline import write_space
@@ -87,3 +88,53 @@ def test_what_a_machine_lacks_is_known_behind_other_errors() -> None:
     assert lacking(MemoryError())
     assert not lacking(OSError(errno.ENOENT, "No such file", "a"))
     assert not lacking(sqlite3.OperationalError("no such table"))
+
+
+def test_what_is_raised_at_a_fork_is_not_lost() -> None:
+    """Ray starts its processes so, and Python lets no error out of callbacks at a fork."""
+    due = [signal.SIGINT]
+    os.register_at_fork(after_in_parent=lambda: signal.raise_signal(due.pop()) if due else None)
+
+    def fork() -> None:
+        with saving(), held():
+            subprocess.run(["true"], preexec_fn=lambda: None, check=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        fork()
+
+
+def test_an_interrupt_is_handed_on_once() -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: came.append(1))
+    try:
+        with saving(), handed_on(signal.SIGUSR1):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.raise_signal(number)
+        assert came == [1]
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        with pytest.raises(KeyboardInterrupt), saving(), handed_on(signal.SIGUSR1):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_terminal_that_is_gone_interrupts() -> None:
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as stream:
+        console = PlainConsole(stream)
+        os.close(master)
+        with pytest.raises(KeyboardInterrupt), saving():
+            console.print("x")
+        console.print("what follows goes nowhere")
+
+
+def test_an_interrupt_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from study.commands.app import main
+
+    monkeypatch.setattr(launcher, "launch", raises(KeyboardInterrupt()))
+    words = ["run", "--space", str(write_space(tmp_path)), "--root", str(tmp_path / "r")]
+    monkeypatch.setattr(sys, "argv", ["study", *words])
+    assert main(words) == 130
+    assert str(tmp_path / "r") in capsys.readouterr().err

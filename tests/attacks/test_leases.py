@@ -146,7 +146,11 @@ def test_users_of_one_group_share_a_root(shared_root: Path, space: Path, finishe
 
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777, 0o700])
 def test_a_root_that_only_one_may_write_is_refused_to_others(
-    shared_root: Path, space: Path, finished: Path, mode: int
+    shared_root: Path,
+    space: Path,
+    finished: Path,
+    mode: int,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The second user reads what he may, and changes nothing."""
     shutil.copytree(finished, shared_root)
@@ -164,6 +168,11 @@ def test_a_root_that_only_one_may_write_is_refused_to_others(
         assert act(60002, 0o022, *words) == 2
     read = act(60002, 0o022, "status", "s", "--root", str(shared_root))
     assert read == (2 if mode == 0o700 else 0)
+    at = ("--root", str(shared_root))
+    assert act(60002, 0o022, "track", "s", *at) == (2 if mode == 0o700 else 130)
+    for command in (("report", "s"), ("clean",), ("clean", "--dry-run"), ("ui", "--port", "-1")):
+        assert act(60002, 0o022, *command, *at) in (0, 2)
+    assert "Traceback" not in capfd.readouterr().err
     after = {p: p.stat().st_mtime_ns for p in before}
     assert after == before
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from study.commands.app import main
+from study.launch import launch as launcher
+from tests.study.inline import launch_inline, write_space
 from trainables.data.corpus import Benchmark, Candidate, Query
 from trainables.evaluation.evaluate import evaluate_embeddings
 from trainables.evaluation.metrics import MEASURES, retrieval_metrics
@@ -35,3 +42,34 @@ def test_best_and_worst_of_a_constant_encoder(gains: dict[str, float]) -> None:
         expected = evaluate_embeddings(data, asked, {"en": falling}).ranks
         found = retrieval_metrics(reordered(ranks, best=best), MEASURES)
         assert found == pytest.approx(retrieval_metrics(expected, MEASURES))
+
+
+def test_a_collapsed_encoder_is_said_to_be_one_wherever_its_number_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weight decay takes all that training meets to zero: real training, equal vectors."""
+    monkeypatch.setattr(launcher, "launch", launch_inline)
+    root, at = tmp_path / "root", ["--root", str(tmp_path / "root")]
+    words = ["run", "--space", str(write_space(tmp_path)), "--name", "s", *at]
+    assert main([*words, "--set", "learning_rate=1", "--set", "weight_decay=1"]) == 0
+    ties = json.loads((root / "reports/s/answer.json").read_bytes())["tied"]
+    assert len(ties) == 2
+    capsys.readouterr()
+    assert main(["status", "s", "--json", *at]) == 0
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    assert [trial["tied"] for trial in trials if trial["tied"]] == ties
+    page = (root / "reports/s/report.html").read_text()
+    text = (root / "reports/s/report.md").read_text()
+    with (root / "reports/s/report.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["statistic"].endswith("of ties")]
+    for tie in ties:
+        trial = next(trial for trial in trials if trial["digest"] == tie["trial"])
+        assert tie["value"] == pytest.approx(trial["metrics"][tie["metric"]])
+        assert tie["worst"] < tie["value"] < tie["best"]
+        mine = {
+            line["statistic"]: line["value"] for line in lines if line["digest"] == tie["trial"]
+        }
+        for key in ("worst", "best"):
+            assert float(mine[f"{key} of ties"]) == tie[key]
+            assert f"{tie[key]:.4f}" in page
+            assert f"{tie[key]:.4f}" in text
