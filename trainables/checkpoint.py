@@ -7,6 +7,7 @@ import io
 import pickle
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,7 @@ def latest_checkpoint(
             state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
         except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
             continue  # an attempt that ended meanwhile takes its checkpoint with it
-        if fits(Execution(**state["execution"])):
-            return state
+        with suppress(KeyError, TypeError, ValueError):  # no state of ours
+            if fits(Execution(**state["execution"])):
+                return state
     return None

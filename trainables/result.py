@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
@@ -58,10 +59,16 @@ NEEDED = _Result.model_fields.keys() - {"layout_changed"}
 """Keys of every result that a trial wrote."""
 
 
-def misshapen(result: dict[str, Any]) -> str:
-    """What is wrong with the shape of a result, in words; empty where nothing is."""
+def misshapen(result: dict[str, Any], needed: Set[str] = frozenset()) -> str:
+    """What is wrong with the shape of a result, in words; empty where nothing is.
+
+    Args:
+        result: As it was read.
+        needed: Keys that must be there.
+    """
     try:
         _Result.model_validate(result)
     except ValidationError as error:
         return readable(error)
-    return ""
+    lacking = sorted(needed - result.keys())
+    return f"it lacks {', '.join(lacking)}" if lacking else ""

@@ -16,6 +16,7 @@ import io
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -60,6 +61,9 @@ ALLOWED = (UserError, NotCommittedError)
 
 SECONDS = 30
 """That one input may take; most take milliseconds."""
+
+MEMORY = 12 * 2**30
+"""Of addresses that the process may have: half are taken by libraries that are mapped."""
 
 SEARCH = (
     SPACE.partition("hypotheses:")[0].replace("steps: 3", "steps: 9")
@@ -227,14 +231,25 @@ def _studies(work: Path) -> Iterator[Target]:
             keep = [p for p in sorted(root.glob("studies/*/*")) if p.suffix in (".json", ".jsonl")]
             keep += sorted(root.glob("trials/*/*.json"))
             attempts = sorted(root.glob("trials/*/attempts/*/*.json*"))
+            attempts += sorted(root.glob("trials/*/attempts/*/*.npz"))
             assert attempts
-            yield Target(root, partial(_study_files, root, name), keep + attempts, _commit_again)
+            keep += attempts
+            yield Target(root, partial(_study_files, root, name), keep, _commit_again)
+            keep += sorted(root.glob("reports/*/*.json")) + sorted(root.glob("reports/*/*.md"))
             for command in ("status", "report", "export"):
                 where = ["--json"] if command == "status" else []
                 words = [command, name, "--root", str(root), *where]
-                yield Target(root, partial(_command, words), keep + attempts, _commit_again)
+                yield Target(root, partial(_command, words), keep, partial(_written_again, root))
     finally:
         launcher.launch = before
+
+
+def _written_again(root: Path, path: Path) -> None:
+    """As `_commit_again`; and reports are written anew."""
+    _commit_again(path)
+    for made in root.glob("reports/*/made.json"):
+        if made != path:
+            made.write_text("{}")
 
 
 def _commit_again(path: Path) -> None:
@@ -397,6 +412,7 @@ class Outcome:
 def fuzz(inputs: int, seed: int, kinds: list[str]) -> Outcome:
     """Give so many inputs to the readers, each kind in turn."""
     outcome = Outcome()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     chance = random.Random(seed)
 
     def too_long(*_: object) -> None:
