@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -107,8 +106,8 @@ def latest_checkpoint(
         try:
             content = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
             state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
-        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
-            continue  # an attempt that ended meanwhile takes its checkpoint with it
+        except Exception:  # whatever comes of a file that is none; or its attempt ended meanwhile
+            continue
         with suppress(KeyError, TypeError, ValueError):  # no state of ours
             if fits(Execution(**state["execution"])):
                 return state

@@ -98,7 +98,7 @@ def _listed(folder: Place) -> dict[str, str] | None:
         named, files = value["digest"], dict(value["files"])
     except (FileNotFoundError, KeyError, TypeError, ValueError):
         return None
-    return files if named == folder.name and all(map(is_within, files)) else None
+    return files if named == folder.name and files and all(map(is_within, files)) else None
 
 
 def at_hand(

@@ -23,12 +23,13 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import yaml
@@ -42,17 +43,23 @@ from study.spaces.schema import FOLDER, load_space
 from study.study_folder import StudyFolder
 from tests import sentence_folders
 from tests.checkpoints import make_checkpoint
+from tests.samples import values
 from tests.study.inline import SPACE, launch_inline, write_space
 from tests.trainables.data import test_absent_languages as sources
 from tests.trainables.data.samples import write_lines
-from trainables import storage
+from trainables import inputs, storage
+from trainables.cache import Cache
+from trainables.checkpoint import latest_checkpoint, save_checkpoint
 from trainables.data.catalog import load_benchmark, load_training, reference
 from trainables.data.images import check_pictures, open_picture
 from trainables.data.pictures import Picture
 from trainables.data.xor_tydi import read_answers
 from trainables.encoders import catalog as encoders
+from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
-from trainables.spec import Execution
+from trainables.evaluation.store import VectorStore
+from trainables.spec import Execution, build_spec
+from trainables.tokens import Row, tokenised
 from trainables.trial_folder import NotCommittedError, TrialFolder
 
 Load = Callable[..., object]
@@ -197,6 +204,7 @@ def targets(work: Path, kinds: list[str]) -> dict[str, list[Target]]:
         "data": _data,
         "checkpoint": _checkpoints,
         "picture": _pictures,
+        "kept": _kept,
     }
     return {kind: list(made[kind](work / kind)) for kind in kinds or made}
 
@@ -366,6 +374,58 @@ def _look(path: Path) -> None:
     with contextlib.suppress(UserError):
         check_pictures([picture], "x")
     open_picture(picture)
+
+
+def _kept(work: Path) -> Iterator[Target]:
+    """What is kept between trials: entries of the cache, inputs under a root, checkpoints."""
+    texts, source, digest = ["ab", "c", "ab"], work / "source", "a" * 20
+
+    def split(some: Sequence[str]) -> list[Row]:
+        return [np.array([*text.encode()], np.int32) for text in some]
+
+    def cached() -> None:
+        cache = Cache(work / "cache")
+        rows = tokenised(texts, split, "t", "query", cache)
+        assert [bytes(row.tolist()).decode() for row in rows] == texts
+        held, _ = VectorStore(cache, "e").vectors(Collapsed(), texts, "en", "queries")
+        assert held.tolist() == [[1.0, 0.0]] * 3
+
+    def fetched() -> None:
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            place = Path(inputs.fetched(work / "root", digest, Cache(Path(folder))))
+            assert (place / "a.jsonl").read_bytes() == (source / "a.jsonl").read_bytes()
+
+    cached()
+    yield Target(work / "cache", cached)
+    source.mkdir()
+    write_lines(source / "a.jsonl", [{"id": "1"}])
+    inputs.publish(work / "root", digest, str(source))
+    yield Target(work / "root/inputs", fetched)
+    spec = build_spec(values())
+    attempt = TrialFolder.of(work, spec.digest).claim(spec, {})
+    save_checkpoint(attempt, {"step": 3, "execution": Execution().to_json()})
+    yield Target(
+        Path(str(attempt.path)) / "checkpoint",
+        lambda: latest_checkpoint(attempt.trial, lambda execution: True),
+        before=_sign_again,
+    )
+
+
+def _sign_again(path: Path) -> None:
+    """A stranger's checkpoint fits its manifest."""
+    manifest = path.with_name("manifest.json")
+    if path != manifest:
+        facts = storage.unseal(manifest.read_bytes()) | {"sha256": storage.sha256(path)}
+        manifest.write_bytes(storage.seal(facts))
+
+
+class Collapsed:
+    """An encoder of one vector."""
+
+    def encode_queries(self, texts: Sequence[str], language: str) -> Embeddings:
+        return np.array([[1, 0]] * len(texts), np.float32)
+
+    encode_passages = encode_queries
 
 
 class Outside:

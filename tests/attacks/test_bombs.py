@@ -37,7 +37,7 @@ BLOCK = 1 << 24
 
 def gzipped(path: Path, block: bytes) -> None:
     with gzip.open(path, "wb", 6) as file:
-        for _ in range(8):
+        for _ in range(5):
             file.write(block)
 
 
@@ -46,7 +46,7 @@ def zipped(path: Path, name: str, block: bytes) -> None:
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open(name, "w", force_zip64=True) as file,
     ):
-        for _ in range(8):
+        for _ in range(5):
             file.write(block)
 
 

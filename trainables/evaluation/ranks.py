@@ -209,6 +209,8 @@ def _refuse_trap(path: Path) -> None:
 
 def _refuse_misfit(ranks: Ranks) -> None:
     """Refuse columns that do not belong together."""
+    if not all(isinstance(x, tuple) for x in (ranks.query_languages, ranks.corpus_languages)):
+        raise ValueError("its languages are no list")
     texts, corpora = len(ranks.query_languages), len(ranks.corpus_languages)
     queries, pairs, ids = len(ranks), len(ranks.candidate), len(ranks.candidate_ids)
     shapes: dict[str, tuple[int, ...]] = {
@@ -222,7 +224,7 @@ def _refuse_misfit(ranks: Ranks) -> None:
     }
     below = {"query_language": texts, "candidate": ids, "language": corpora, "top": ids}
     for name, shape in shapes.items():
-        value = getattr(ranks, name)
+        value = np.asarray(getattr(ranks, name))
         kind = "U" if name in ("query_ids", "questions", "clusters") else "if"
         if value.shape != shape or value.dtype.kind not in kind:
             raise ValueError(f"{name} is {value.dtype} of shape {value.shape}, not {shape}")
