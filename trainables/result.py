@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_validator
 
 from trainables.spec import readable
 
@@ -40,6 +40,15 @@ class _ZeroShot(_Claim):
     also: dict[str, _Claim] = {}
 
 
+class _Execution(BaseModel):
+    """How it was laid out, as far as numbers are compared; the rest is shown."""
+
+    model_config = ConfigDict(strict=True)
+
+    ranks: int = 1
+    nodes: int = 1
+
+
 class _Result(BaseModel):
     """A result as `outcome.write_result` writes it."""
 
@@ -53,6 +62,12 @@ class _Result(BaseModel):
     training: dict[str, Number | str | bool | None] = {}
     execution: dict[str, int | str | bool | None] = {}
     layout_changed: bool = False
+
+    @field_validator("execution")
+    @classmethod
+    def _laid_out(cls, execution: dict[str, Any]) -> dict[str, Any]:
+        _Execution.model_validate(execution)
+        return execution
 
 
 NEEDED = _Result.model_fields.keys() - {"layout_changed"}

@@ -122,9 +122,9 @@ def _document(content: bytes, chance: random.Random) -> bytes:
         value = json.loads(content)
     except (ValueError, RecursionError):
         return _bytes(content, chance)
+    sealed = isinstance(value, dict) and value.pop(storage.SEAL, None) is not None
     if not isinstance(value, (dict, list)) or not value:
         return content
-    sealed = isinstance(value, dict) and value.pop(storage.SEAL, None) is not None
     _change(value, chance)
     written = json.dumps(value, indent=1, sort_keys=sealed).encode()
     return storage.seal_lines(written + b"\n") if sealed else written
