@@ -113,7 +113,7 @@ class Cache:
 
     def limit(self) -> int:
         """Bytes that all entries may have together."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             return int(json.loads((self.folder / "limit.json").read_bytes())["bytes"])
         return DEFAULT_LIMIT
 

@@ -100,7 +100,7 @@ def latest_checkpoint(
             ours = manifest["digest"] == trial.digest and manifest["file"] == file.name
             if ours and storage.sha256(file) == manifest["sha256"]:
                 found.append((int(manifest["step"]), file))
-        except (NotCommittedError, OSError, KeyError, TypeError, ValueError):
+        except (NotCommittedError, OSError, KeyError, TypeError, ValueError, OverflowError):
             continue
     for _, path in sorted(found, reverse=True):
         try:

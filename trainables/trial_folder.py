@@ -191,7 +191,7 @@ class TrialFolder:
         try:
             attempt = Attempt(self, int(manifest["attempt"]))
             files, weights = dict(manifest["files"]), dict(manifest.get("weights", {}))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise NotCommittedError(f"{self.manifest_path} lacks what it should say") from None
         if not all(map(places.is_within, files | weights)):
             raise NotCommittedError(f"{self.manifest_path} lists files outside of its attempt")

@@ -114,7 +114,7 @@ def _fill(
 
 def _done(state: Path) -> int:
     """Texts that an earlier call encoded."""
-    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):
         return int(json.loads(state.read_bytes())["done"])
     return 0
 
