@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from trainables.errors import UserError
 from trainables.places import Place, at_once
 from trainables.result import NEEDED
-from trainables.trial_folder import NotCommittedError, TrialFolder
+from trainables.trial_folder import NotCommittedError, TrialFolder, UnreadableError
 
 T = TypeVar("T")
 
 
 def committed_results(root: Place, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Results by digest, of those trials that have one that may be believed."""
-    return each_committed(root, digests, lambda digest: _whole(TrialFolder.of(root, digest)))
-
-
-def _whole(trial: TrialFolder) -> dict[str, Any]:
-    result = trial.result()
-    if missing := sorted(NEEDED - result.keys()):
-        raise NotCommittedError(f"the result of {trial.path} lacks {', '.join(missing)}")
-    return result
+    return each_committed(root, digests, lambda digest: TrialFolder.of(root, digest).result(NEEDED))
 
 
 def each_committed(
@@ -33,11 +27,18 @@ def each_committed(
         root: Of the trial folders.
         digests: Of the trials.
         read: Given a digest; None or `NotCommittedError` is nothing.
+
+    Raises:
+        UserError: A file cannot be read now, so that nobody knows whether it may be believed.
     """
 
     def found(digest: str) -> T | None:
         try:
             return read(digest)
+        except UnreadableError as unknown:
+            raise UserError(f"{unknown}; what it holds would be missing: make it readable") from (
+                unknown
+            )
         except NotCommittedError:
             return None
 

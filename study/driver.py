@@ -29,6 +29,7 @@ from trainables import faults
 from trainables.errors import NotNowError
 from trainables.execution import LIBRARIES
 from trainables.places import Place, at_once
+from trainables.result import NEEDED
 from trainables.spec import Spec
 from trainables.trial_folder import TrialFolder
 
@@ -360,7 +361,7 @@ class Driver:
     def _quarantine(self, digests: Iterable[str]) -> None:
         """Set aside every commit that cannot be believed, and say why."""
         missing = [TrialFolder.of(self.root, d) for d in digests if d not in self.results]
-        reasons = at_once(self.root, TrialFolder.quarantine, missing)
+        reasons = at_once(self.root, lambda folder: folder.quarantine(NEEDED), missing)
         for folder, why in zip(missing, reasons, strict=True):
             if why:
                 self.folder.note("damaged", trial=folder.digest, why=why)

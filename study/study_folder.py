@@ -76,7 +76,7 @@ class StudyFolder:
             plan = Plan.model_validate(read_json(self.plan_path)).named(self.path.name)
             return plan if plan.search is None else plan.joined(self.asked())
         except (UnreadableError, PermissionError) as error:
-            raise UserError(f"{error}; mend that, or choose another --root or --name") from None
+            raise UserError(f"{error}; mend that, or choose another --root or --name") from error
         except (NotCommittedError, ValueError) as error:
             raise DamagedPlanError(
                 f"{self.plan_path} is damaged ({str(error).splitlines()[0]}); run the command "

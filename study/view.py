@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from trainables import faults, storage
 from trainables.errors import UserError
 from trainables.places import Place, local_state
 from trainables.spec import Spec
-from trainables.trial_folder import TrialFolder, read_json
+from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
 
 SPEC_PARAMS = (
     "sampling",
@@ -116,16 +117,12 @@ class View:
     def completed(self, row: Row, result: dict[str, Any]) -> None:
         """A trial has a committed result."""
         folder = TrialFolder.of(self.root, row.digest).committed()
-        points = read_json(folder / "history.json")["points"] if row.seed is not None else []
-        times = read_json(folder / "environment.json")
-        history = [(p["step"], {k: v for k, v in p.items() if k != "step"}) for p in points]
         metrics = dict(result["metrics"])
         metrics |= {f"validation/{name}": value for name, value in result["validation"].items()}
         trial = self._trial(row, "complete", "", metrics)
         self._open().record(
             replace(
                 trial,
-                history=history,
                 tags={
                     **trial.tags,
                     "zero_shot": result["zero_shot"]["verdict"],
@@ -133,8 +130,7 @@ class View:
                 },
                 artifacts=dict(trial.artifacts) | _drawn(trial.name, metrics),
                 files=_ranks(folder),
-                started_ms=round(1000 * times["began"]),
-                ended_ms=round(1000 * (times["began"] + times["seconds"])),
+                **_course(folder, row.seed is not None),
             )
         )
 
@@ -188,16 +184,9 @@ class View:
         file = self.root / "reports" / self.plan.name / "report.json"
         if search is None or not file.exists():
             return {}
-        tables = kept(file).get("tables", {})
-        rows = tables.get("Best so far against trials", {}).get("rows", ())
-        best = [row[-1] for row in rows if row[-1] is not None]
-        found = {"search/best": best[-1]} if best else {}
-        for objective in search.objectives:
-            shares = tables.get(f"Importance for {objective.metric}", {}).get("rows", ())
-            for setting, share in shares:
-                name = re.sub(r"[^A-Za-z0-9_. -]", "-", setting)
-                found[f"importance/{objective.metric}/{name}"] = share
-        return found
+        with suppress(*_MISSHAPEN):
+            return _figures(kept(file)["tables"], [one.metric for one in search.objectives])
+        return {}
 
     def _trial(self, row: Row, state: str, reason: str, metrics: dict[str, float]) -> TrialView:
         spec = self.plan.specs[row.digest]
@@ -266,6 +255,38 @@ def _datasets(spec: Spec) -> dict[str, tuple[str, str]]:
         for use, ref in read.items()
         if ref is not None
     }
+
+
+def _course(folder: Place, trained: bool) -> dict[str, Any]:
+    """What a trial came by, and when: a view does without where the files say something else."""
+    try:
+        points = read_json(folder / "history.json")["points"] if trained else []
+        history = [(p["step"], {k: v for k, v in p.items() if k != "step"}) for p in points]
+        times = read_json(folder / "environment.json")
+        began, ended = times["began"], times["began"] + times["seconds"]
+        return {
+            "history": history,
+            "started_ms": round(1000 * began),
+            "ended_ms": round(1000 * ended),
+        }
+    except _MISSHAPEN:
+        return {}
+
+
+def _figures(tables: Mapping[str, Any], objectives: Iterable[str]) -> dict[str, float]:
+    """Of the tables of a search's report: the best so far, and what each setting explains."""
+    rows = tables.get("Best so far against trials", {}).get("rows", ())
+    best = [row[-1] for row in rows if row[-1] is not None]
+    found = {"search/best": best[-1]} if best else {}
+    for metric in objectives:
+        for setting, share in tables.get(f"Importance for {metric}", {}).get("rows", ()):
+            name = re.sub(r"[^A-Za-z0-9_. -]", "-", setting)
+            found[f"importance/{metric}/{name}"] = share
+    return found
+
+
+_MISSHAPEN = (NotCommittedError, LookupError, TypeError, ValueError, AttributeError, OverflowError)
+"""What comes of reading a file that is whole but was written by nobody here."""
 
 
 def _drawn(title: str, metrics: Mapping[str, float]) -> dict[str, str]:

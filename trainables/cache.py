@@ -3,7 +3,8 @@
     cache/<name>/         an entry, whole; its time of change says when it was last taken
     cache/<name>/name     which entry it is: a copy under another name is made anew
     cache/.<name>/        the same while it is made, or as an interrupted call left it
-    cache/<name>.lock     held alone by who makes or removes the entry, together by who uses it
+    cache/<name>.lock     held alone by who makes or removes the entry, together by who uses it;
+                          holds the checksums of its files: a damaged entry is made anew
     cache/limit.json      how large all of it may grow
 
 The locks are the kernel's (`flock`), so they go with the process however it ends.
@@ -74,17 +75,20 @@ class Cache:
         places.name_of_folder(name, "cache entry")
         path = self.folder / name
         with self._turn:
-            while True:
-                if name not in self._held:
-                    self._held[name] = self._lock(name, fcntl.LOCK_SH)
-                if _is(path, name):
-                    with suppress(PermissionError):  # another user's entry
-                        now = self._now()
-                        os.utime(path, ns=(now, now))
-                    return path
-                self._held.pop(name).close()
-                self._make(name, build)
-                self.trim(keep=name)
+            while not (name in self._held and path.is_dir()):
+                if name in self._held:  # it was removed by hand
+                    self._held.pop(name).close()
+                lock = self._lock(name, fcntl.LOCK_SH)
+                if _is(path, name) and _is_whole(path, lock):
+                    self._held[name] = lock
+                else:
+                    lock.close()
+                    self._make(name, build)
+                    self.trim(keep=name)
+            with suppress(PermissionError):  # another user's entry
+                now = self._now()
+                os.utime(path, ns=(now, now))
+            return path
 
     def _now(self) -> int:
         """A time later than that of any entry, even where the clock was set back."""
@@ -97,11 +101,11 @@ class Cache:
     def _make(self, name: str, build: Callable[[Path], None]) -> None:
         """Make an entry, alone, unless another process was faster."""
         path, draft = self.folder / name, self.folder / f".{name}"
-        with self._alone(name):
-            if _is(path, name):
+        with self._alone(name) as lock:
+            if _is(path, name) and _is_whole(path, lock):
                 return
-            places.remove(path)  # a copy of another entry
-            if draft.is_symlink() or not _is(draft, name):
+            places.remove(path)  # a copy of another, or damaged
+            if draft.is_symlink() or (draft.is_dir() and not _is(draft, name)):
                 places.remove(draft)
             draft.mkdir(exist_ok=True)
             (draft / NAME).write_text(name, encoding="utf-8")
@@ -109,6 +113,9 @@ class Cache:
                 build(draft)
                 for file in draft.rglob("*"):
                     _flush(file)
+                lock.truncate(0)
+                lock.write(storage.seal(_sums(draft)))
+                _flush(Path(lock.name))
                 draft.rename(path)
             finally:
                 if [file.name for file in draft.glob("*")] == [NAME]:
@@ -116,7 +123,7 @@ class Cache:
 
     def limit(self) -> int:
         """Bytes that all entries may have together."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             return int(json.loads(storage.read(self.folder / "limit.json"))["bytes"])
         return DEFAULT_LIMIT
 
@@ -155,11 +162,11 @@ class Cache:
         return True
 
     @contextmanager
-    def _alone(self, name: str, how: int = 0) -> Iterator[None]:
+    def _alone(self, name: str, how: int = 0) -> Iterator[BinaryIO]:
         """Nobody uses, makes or removes an entry meanwhile; its lock goes when it is gone."""
         with self._lock(name, fcntl.LOCK_EX | how) as lock:
             try:
-                yield
+                yield lock
             finally:
                 if not any((self.folder / kept).is_dir() for kept in (name, f".{name}")):
                     Path(lock.name).unlink(missing_ok=True)
@@ -169,7 +176,7 @@ class Cache:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{name}.lock"
         while True:
-            file = open(path, "ab", opener=storage.unlinked)  # noqa: SIM115 - kept
+            file = open(path, "ab+", buffering=0, opener=storage.unlinked)  # noqa: SIM115 - kept
             try:
                 fcntl.flock(file, how)
                 if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
@@ -183,11 +190,34 @@ class Cache:
 
 
 def _is(folder: Path, name: str) -> bool:
-    """Whether this is the entry, or the draft of it."""
+    """Whether this is the entry, or the draft of it.
+
+    Raises:
+        OSError: That cannot be read now.
+    """
     try:
         return storage.read(folder / NAME) == name.encode()
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return False
+
+
+def _is_whole(folder: Path, lock: BinaryIO) -> bool:
+    """Whether the files of an entry are as they were made.
+
+    Raises:
+        OSError: One cannot be read now.
+    """
+    lock.seek(0)
+    try:
+        return storage.unseal(lock.read()) == _sums(folder)
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """Checksums of all files of a folder, by their names in it."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): storage.sha256(file) for file in files}
 
 
 def _flush(file: Path) -> None:

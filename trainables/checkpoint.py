@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +100,15 @@ def latest_checkpoint(
             ours = manifest["digest"] == trial.digest and manifest["file"] == file.name
             if ours and storage.sha256(file) == manifest["sha256"]:
                 found.append((int(manifest["step"]), file))
-        except (NotCommittedError, OSError, KeyError, TypeError, ValueError):
+        except (NotCommittedError, OSError, KeyError, TypeError, ValueError, OverflowError):
             continue
     for _, path in sorted(found, reverse=True):
         try:
             content = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
             state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
-        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
-            continue  # an attempt that ended meanwhile takes its checkpoint with it
-        if fits(Execution(**state["execution"])):
-            return state
+        except Exception:  # whatever comes of a file that is none; or its attempt ended meanwhile
+            continue
+        with suppress(KeyError, TypeError, ValueError):  # no state of ours
+            if fits(Execution(**state["execution"])):
+                return state
     return None

@@ -8,6 +8,7 @@ inputs/<digest>/files.json   the digest, names and SHA-256, written last: withou
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,9 @@ def fetched(root: Place, digest: str, cache: Cache) -> str:
             if file.exists() and storage.sha256(file) == expected:
                 continue
             file.parent.mkdir(parents=True, exist_ok=True)
-            _copy_down(source / name, file)
-            if storage.sha256(file) != expected:
+            with suppress(FileNotFoundError, IsADirectoryError):
+                _copy_down(source / name, file)
+            if not file.is_file() or storage.sha256(file) != expected:
                 raise UserError(
                     f"{source / name} is not as it was put there; remove {source} and run the "
                     "command again where the study was started"
@@ -98,7 +100,7 @@ def _listed(folder: Place) -> dict[str, str] | None:
         named, files = value["digest"], dict(value["files"])
     except (FileNotFoundError, KeyError, TypeError, ValueError):
         return None
-    return files if named == folder.name and all(map(is_within, files)) else None
+    return files if named == folder.name and files and all(map(is_within, files)) else None
 
 
 def at_hand(

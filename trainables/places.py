@@ -73,10 +73,18 @@ def name_of_folder(name: str, what: str) -> str:
     return name
 
 
+LONGEST_PART = 255
+"""Bytes of one name in a path."""
+
+
 def is_within(name: str) -> bool:
     """Whether a relative path from a file leads to a place within its folder."""
     parts = name.split("/")
-    return not {"", ".", ".."} & set(parts) and "\0" not in name
+    try:
+        longest = max(len(os.fsencode(part)) for part in parts)
+    except UnicodeEncodeError:
+        return False
+    return not {"", ".", ".."} & set(parts) and "\0" not in name and longest <= LONGEST_PART
 
 
 def own(folder: Place) -> Place:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_validator
 
 from trainables.spec import readable
 
@@ -39,6 +40,15 @@ class _ZeroShot(_Claim):
     also: dict[str, _Claim] = {}
 
 
+class _Execution(BaseModel):
+    """How it was laid out, as far as numbers are compared; the rest is shown."""
+
+    model_config = ConfigDict(strict=True)
+
+    ranks: int = 1
+    nodes: int = 1
+
+
 class _Result(BaseModel):
     """A result as `outcome.write_result` writes it."""
 
@@ -54,15 +64,27 @@ class _Result(BaseModel):
     versions: list[dict[str, str]] = []
     layout_changed: bool = False
 
+    @field_validator("execution")
+    @classmethod
+    def _laid_out(cls, execution: dict[str, Any]) -> dict[str, Any]:
+        _Execution.model_validate(execution)
+        return execution
+
 
 NEEDED = _Result.model_fields.keys() - {"layout_changed", "versions"}
 """Keys of every result that a trial wrote."""
 
 
-def misshapen(result: dict[str, Any]) -> str:
-    """What is wrong with the shape of a result, in words; empty where nothing is."""
+def misshapen(result: dict[str, Any], needed: Set[str] = frozenset()) -> str:
+    """What is wrong with the shape of a result, in words; empty where nothing is.
+
+    Args:
+        result: As it was read.
+        needed: Keys that must be there.
+    """
     try:
         _Result.model_validate(result)
     except ValidationError as error:
         return readable(error)
-    return ""
+    lacking = sorted(needed - result.keys())
+    return f"it lacks {', '.join(lacking)}" if lacking else ""

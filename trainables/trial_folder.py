@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,14 +172,17 @@ class TrialFolder:
         """
         return self._checked()[0]
 
-    def result(self) -> dict[str, Any]:
+    def result(self, needed: Set[str] = frozenset()) -> dict[str, Any]:
         """The committed result.
 
+        Args:
+            needed: Keys that it must have.
+
         Raises:
-            NotCommittedError: As for `committed`.
+            NotCommittedError: As for `committed`, or it is not as results are.
         """
         folder, result = self._checked()
-        if wrong := misshapen(result):
+        if wrong := misshapen(result, needed):
             raise NotCommittedError(f"{folder}/result.json is no result: {wrong}")
         return result
 
@@ -191,7 +194,7 @@ class TrialFolder:
         try:
             attempt = Attempt(self, int(manifest["attempt"]))
             files, weights = dict(manifest["files"]), dict(manifest.get("weights", {}))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise NotCommittedError(f"{self.manifest_path} lacks what it should say") from None
         if not all(map(places.is_within, files | weights)):
             raise NotCommittedError(f"{self.manifest_path} lists files outside of its attempt")
@@ -209,7 +212,7 @@ class TrialFolder:
             except OSError as error:
                 if name in weights and isinstance(error, FileNotFoundError):
                     continue
-                raise _unread(folder / name, error) from None
+                raise _unread(folder / name, error) from error
             except ValueError:
                 raise NotCommittedError(f"{self.manifest_path}: {name!r} names no file") from None
             if found != expected:
@@ -256,8 +259,11 @@ class TrialFolder:
             return self.path
         return inner if isinstance(inner, Path) and os.path.islink(inner) else None
 
-    def quarantine(self) -> str:
+    def quarantine(self, needed: Set[str] = frozenset()) -> str:
         """Set the commit aside if it cannot be believed, so that the trial can run again.
+
+        Args:
+            needed: As for `result`.
 
         Returns:
             What was wrong with it; empty for a commit that can be believed, or none.
@@ -267,17 +273,17 @@ class TrialFolder:
         """
         if (link := self._stray()) is not None:
             places.remove(link)  # it holds nothing itself
-            return self.quarantine() or f"{link} was a link to what is not this trial's"
+            return self.quarantine(needed) or f"{link} was a link to what is not this trial's"
         try:
             content = storage.read(self.manifest_path)
-            self.committed()
+            self.result(needed)
         except FileNotFoundError:
             return ""
         except (UnreadableError, OSError) as unknown:
             raise UserError(
                 f"{unknown}; the trial may be complete. Make it readable, or remove {self.path} to "
                 "run the trial again"
-            ) from None
+            ) from unknown
         except NotCommittedError as damage:
             why = str(damage)
         else:
@@ -346,7 +352,7 @@ def read_json(path: Place) -> dict[str, Any]:
     try:
         content = storage.read(path)
     except OSError as error:
-        raise _unread(path, error) from None
+        raise _unread(path, error) from error
     return parse_json(path, content)
 
 

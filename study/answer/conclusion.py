@@ -45,7 +45,11 @@ def conclude(
 
 
 def concluded(
-    plan: Plan, folder: StudyFolder, root: Place, results: Mapping[str, dict[str, Any]]
+    plan: Plan,
+    folder: StudyFolder,
+    root: Place,
+    results: Mapping[str, dict[str, Any]],
+    anew: bool = False,
 ) -> dict[str, Any]:
     """What `answer.json` holds: made now, or kept from when it was made of the same.
 
@@ -54,6 +58,7 @@ def concluded(
         folder: Of the study.
         root: Of trial folders and reports.
         results: As for `conclude`; with none, every hypothesis is undecided.
+        anew: Make it now.
 
     Raises:
         UserError: A committed file of ranks that cannot be read.
@@ -61,10 +66,11 @@ def concluded(
     marks, late = folder.marks(), folder.declared_late()
     reports = own(root / "reports" / plan.name)
     path, key = reports / "answer.json", answer_key(plan, results, [*marks, *late])
-    known = kept(path)
-    page = reports / "answer.md"
+    known = {} if anew else kept(path)
+    page, said = reports / "answer.md", known.get("words")
     ours = known.get("format") == FORMAT and known.get("of") == key and page.exists()
-    if ours and storage.read(page) == _page(plan, known["words"]):
+    whole = isinstance(said, list) and all(isinstance(line, str) for line in said)
+    if ours and whole and storage.read(page) == _page(plan, said or ()):
         return known
     # scipy takes seconds to import, and a study that has ended says the same every time
     from study.answer.answer import answer, stored

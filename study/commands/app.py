@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
         if isinstance(error, BrokenPipeError):  # nobody reads on
             silence(sys.stdout.fileno())
             return 130
-        if not isinstance(error, UserError) and (lacks := lacking(error)):
+        if lacks := lacking(error.__cause__ if isinstance(error, UserError) else error):
             return _interrupted(errors, runs, f"interrupted: {lacks}; what is done is kept")
         if (problem := _mistake(error)) is None:
             raise

@@ -180,7 +180,7 @@ def _committed(folder: TrialFolder) -> dict[str, Any] | None:
         return {
             "result": read_json(path / "result.json"),
             "ranks": {name: d for name, d in manifest.items() if name.startswith("ranks-")},
-            "versions": read_json(path / "environment.json")["versions"],
+            "versions": read_json(path / "environment.json").get("versions", {}),
         }
     except NotCommittedError:
         return None
@@ -189,8 +189,8 @@ def _committed(folder: TrialFolder) -> dict[str, Any] | None:
 def _places(folder: TrialFolder) -> dict[str, str]:
     """Where the last attempt found its data and checkpoint."""
     for attempt in folder.attempts():
-        if "places" in (claim := attempt.claimed_by()):
-            return dict(claim["places"])
+        if isinstance(places := attempt.claimed_by().get("places"), dict):
+            return places
     return {}
 
 

@@ -20,7 +20,7 @@ from study.report.document import Spread, finite
 from trainables.evaluation.names import lower_is_better
 from trainables.evaluation.ranks import Ranks, ranks_file
 from trainables.places import Place
-from trainables.trial_folder import TrialFolder, read_json
+from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
 
 T = TypeVar("T")
 Pairs = Mapping[tuple[str, str], float]
@@ -141,10 +141,23 @@ def gather(
         tuple(cells),
         arms,
         results,
-        _each(root, read, lambda folder: read_json(folder / "environment.json")),
+        _each(root, read, environment_of),
         _each(root, [d for d in read if d in of_arms], mean_ranks_of),
         {digest: why for digest, why in failures.items() if digest not in results},
     )
+
+
+def environment_of(folder: Place) -> dict[str, Any]:
+    """What one committed trial was made with.
+
+    Raises:
+        NotCommittedError: The file is not as trials write it.
+    """
+    found = read_json(folder / "environment.json")
+    seconds = found.get("seconds", 0.0)
+    if not isinstance(found.get("versions"), dict) or type(seconds) not in (int, float):
+        raise NotCommittedError(f"{folder}/environment.json says nothing of a trial")
+    return found
 
 
 def mean_ranks_of(folder: Place) -> Pairs:

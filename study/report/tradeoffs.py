@@ -15,6 +15,9 @@ from study.report.parallel import Axis, parallel
 from study.report.scatter import Spot, front, scatter
 from trainables.evaluation.names import lower_is_better
 
+LARGEST = 1e300
+"""Of a cost that a float can hold."""
+
 SHOWN_SPOTS = 40
 """Numbered cells in a drawing."""
 
@@ -171,7 +174,11 @@ def costs_of(result: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[
         "peak memory, MB": environment.get("peak_memory_mb"),
         "peak device memory, MB": environment.get("peak_device_memory_mb"),
     }
-    return {key: float(value) for key, value in known.items() if value is not None}
+    return {
+        key: float(value)
+        for key, value in known.items()
+        if type(value) in (int, float) and abs(value) < LARGEST
+    }
 
 
 def _level(value: Value) -> float | str | None:

@@ -56,16 +56,21 @@ def write_report(
     from study.report.material import gather
     from study.report.numbers import to_csv
 
-    answer = concluded(plan, folder, root, results)
-    material = gather(plan, root, answer, results, failures)
-    document = compose(material, None if plan.search is None else searched_of(material, folder))
+    def drawn(answer: dict[str, Any]) -> dict[str, bytes]:
+        material = gather(plan, root, answer, results, failures)
+        document = compose(material, None if plan.search is None else searched_of(material, folder))
+        return {
+            "report.html": visible(to_html(document)).encode(),
+            "report.md": visible(to_markdown(document)).encode(),
+            "report.csv": visible(to_csv(material)).encode(),
+            "report.json": storage.to_json(to_values(document, answer)),
+        }
+
+    try:
+        pages = drawn(concluded(plan, folder, root, results))
+    except (LookupError, TypeError, ValueError, AttributeError):  # the one that was kept is none
+        pages = drawn(concluded(plan, folder, root, results, anew=True))
     place.mkdir(parents=True, exist_ok=True)
-    pages = {
-        "report.html": visible(to_html(document)).encode(),
-        "report.md": visible(to_markdown(document)).encode(),
-        "report.csv": visible(to_csv(material)).encode(),
-        "report.json": storage.to_json(to_values(document, answer)),
-    }
     for name, content in pages.items():
         storage.write(place / name, content)
     storage.write_json(place / MADE, made | {"files": _checksums(place)})

@@ -16,18 +16,20 @@ import io
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import yaml
@@ -41,17 +43,23 @@ from study.spaces.schema import FOLDER, load_space
 from study.study_folder import StudyFolder
 from tests import sentence_folders
 from tests.checkpoints import make_checkpoint
+from tests.samples import values
 from tests.study.inline import SPACE, launch_inline, write_space
 from tests.trainables.data import test_absent_languages as sources
 from tests.trainables.data.samples import write_lines
-from trainables import storage
+from trainables import inputs, storage
+from trainables.cache import Cache
+from trainables.checkpoint import latest_checkpoint, save_checkpoint
 from trainables.data.catalog import load_benchmark, load_training, reference
 from trainables.data.images import check_pictures, open_picture
 from trainables.data.pictures import Picture
 from trainables.data.xor_tydi import read_answers
 from trainables.encoders import catalog as encoders
+from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
-from trainables.spec import Execution
+from trainables.evaluation.store import VectorStore
+from trainables.spec import Execution, build_spec
+from trainables.tokens import Row, tokenised
 from trainables.trial_folder import NotCommittedError, TrialFolder
 
 Load = Callable[..., object]
@@ -60,6 +68,9 @@ ALLOWED = (UserError, NotCommittedError)
 
 SECONDS = 30
 """That one input may take; most take milliseconds."""
+
+MEMORY = 12 * 2**30
+"""Of addresses that the process may have: half are taken by libraries that are mapped."""
 
 SEARCH = (
     SPACE.partition("hypotheses:")[0].replace("steps: 3", "steps: 9")
@@ -111,9 +122,9 @@ def _document(content: bytes, chance: random.Random) -> bytes:
         value = json.loads(content)
     except (ValueError, RecursionError):
         return _bytes(content, chance)
+    sealed = isinstance(value, dict) and value.pop(storage.SEAL, None) is not None
     if not isinstance(value, (dict, list)) or not value:
         return content
-    sealed = isinstance(value, dict) and value.pop(storage.SEAL, None) is not None
     _change(value, chance)
     written = json.dumps(value, indent=1, sort_keys=sealed).encode()
     return storage.seal_lines(written + b"\n") if sealed else written
@@ -193,6 +204,7 @@ def targets(work: Path, kinds: list[str]) -> dict[str, list[Target]]:
         "data": _data,
         "checkpoint": _checkpoints,
         "picture": _pictures,
+        "kept": _kept,
     }
     return {kind: list(made[kind](work / kind)) for kind in kinds or made}
 
@@ -227,14 +239,25 @@ def _studies(work: Path) -> Iterator[Target]:
             keep = [p for p in sorted(root.glob("studies/*/*")) if p.suffix in (".json", ".jsonl")]
             keep += sorted(root.glob("trials/*/*.json"))
             attempts = sorted(root.glob("trials/*/attempts/*/*.json*"))
+            attempts += sorted(root.glob("trials/*/attempts/*/*.npz"))
             assert attempts
-            yield Target(root, partial(_study_files, root, name), keep + attempts, _commit_again)
+            keep += attempts
+            yield Target(root, partial(_study_files, root, name), keep, _commit_again)
+            keep += sorted(root.glob("reports/*/*.json")) + sorted(root.glob("reports/*/*.md"))
             for command in ("status", "report", "export"):
                 where = ["--json"] if command == "status" else []
                 words = [command, name, "--root", str(root), *where]
-                yield Target(root, partial(_command, words), keep + attempts, _commit_again)
+                yield Target(root, partial(_command, words), keep, partial(_written_again, root))
     finally:
         launcher.launch = before
+
+
+def _written_again(root: Path, path: Path) -> None:
+    """As `_commit_again`; and reports are written anew."""
+    _commit_again(path)
+    for made in root.glob("reports/*/made.json"):
+        if made != path:
+            made.write_text("{}")
 
 
 def _commit_again(path: Path) -> None:
@@ -353,6 +376,58 @@ def _look(path: Path) -> None:
     open_picture(picture)
 
 
+def _kept(work: Path) -> Iterator[Target]:
+    """What is kept between trials: entries of the cache, inputs under a root, checkpoints."""
+    texts, source, digest = ["ab", "c", "ab"], work / "source", "a" * 20
+
+    def split(some: Sequence[str]) -> list[Row]:
+        return [np.array([*text.encode()], np.int32) for text in some]
+
+    def cached() -> None:
+        cache = Cache(work / "cache")
+        rows = tokenised(texts, split, "t", "query", cache)
+        assert [bytes(row.tolist()).decode() for row in rows] == texts
+        held, _ = VectorStore(cache, "e").vectors(Collapsed(), texts, "en", "queries")
+        assert held.tolist() == [[1.0, 0.0]] * 3
+
+    def fetched() -> None:
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            place = Path(inputs.fetched(work / "root", digest, Cache(Path(folder))))
+            assert (place / "a.jsonl").read_bytes() == (source / "a.jsonl").read_bytes()
+
+    cached()
+    yield Target(work / "cache", cached)
+    source.mkdir()
+    write_lines(source / "a.jsonl", [{"id": "1"}])
+    inputs.publish(work / "root", digest, str(source))
+    yield Target(work / "root/inputs", fetched)
+    spec = build_spec(values())
+    attempt = TrialFolder.of(work, spec.digest).claim(spec, {})
+    save_checkpoint(attempt, {"step": 3, "execution": Execution().to_json()})
+    yield Target(
+        Path(str(attempt.path)) / "checkpoint",
+        lambda: latest_checkpoint(attempt.trial, lambda execution: True),
+        before=_sign_again,
+    )
+
+
+def _sign_again(path: Path) -> None:
+    """A stranger's checkpoint fits its manifest."""
+    manifest = path.with_name("manifest.json")
+    if path != manifest:
+        facts = storage.unseal(manifest.read_bytes()) | {"sha256": storage.sha256(path)}
+        manifest.write_bytes(storage.seal(facts))
+
+
+class Collapsed:
+    """An encoder of one vector."""
+
+    def encode_queries(self, texts: Sequence[str], language: str) -> Embeddings:
+        return np.array([[1, 0]] * len(texts), np.float32)
+
+    encode_passages = encode_queries
+
+
 class Outside:
     """What is written outside of a folder, as Python's audit events tell."""
 
@@ -397,6 +472,7 @@ class Outcome:
 def fuzz(inputs: int, seed: int, kinds: list[str]) -> Outcome:
     """Give so many inputs to the readers, each kind in turn."""
     outcome = Outcome()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     chance = random.Random(seed)
 
     def too_long(*_: object) -> None:

@@ -6,11 +6,13 @@ import json
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainables.data.reading import refuse_trap
 from trainables.data.source import Hub, Source, Web
-from trainables.errors import UserError
+from trainables.errors import DataError, UserError
 
 NOTE = "fetched.json"
 """Beside the files: where they came from, and at which commit."""
@@ -107,10 +109,23 @@ def _from_web(source: Source, origin: Web, folder: Path, codes: Sequence[str]) -
         if not path.exists():
             _download(source, url, path)
         if path.name.endswith(".zip") and not any("zip" in layout for layout in source.layout):
-            with zipfile.ZipFile(path) as archive:
-                archive.extractall(folder)
+            unpack(source, path)
         said.append(url)
     return said
+
+
+def unpack(source: Source, path: Path) -> None:
+    """Unpack an archive where it lies; no member leads out of that folder."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            refuse_trap(size, path.stat().st_size, path, source.name)
+            archive.extractall(path.parent)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(
+            f"{source.name}: {path} is a broken archive ({error}); remove it and fetch it again",
+            path,
+        ) from None
 
 
 def _download(source: Source, url: str, path: Path) -> None:

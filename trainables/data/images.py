@@ -32,6 +32,7 @@ MAX_PIXELS = 64_000_000
 UNREADABLE = "pictures that cannot be read"
 """What `Benchmark.dropped` calls pictures left out because of `skip_malformed`."""
 
+_BAND = 256
 _TAIL_BYTES = 1024
 _FAULTS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
            OverflowError, struct.error, zlib.error)  # fmt: skip
@@ -54,7 +55,8 @@ def open_picture(picture: Picture) -> Image.Image:
     try:
         with _opened(picture) as image:
             image.load()
-            return _rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return _rgb(image)
     except BadRowError as error:
         raise UserError(_said(picture, str(error))) from None
     except _FAULTS as error:
@@ -176,14 +178,26 @@ def _content(picture: Picture) -> bytes | Path:
 def _rgb(image: Image.Image) -> Image.Image:
     """Any mode that a known format has as RGB."""
     if image.mode.startswith("I"):
-        scaled = np.asarray(image).astype(np.float64) * (255 / 65535)
-        image = Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+        values = np.clip(np.asarray(image), 0, 65535, dtype=np.int32)
+        values += 128  # rounded to the nearest: 65535 is 255 times 257, which is odd
+        values //= 257
+        image = Image.fromarray(values.astype(np.uint8))
     elif image.mode == "F":
         raise BadRowError("its pixels are fractions, whose range it does not say")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        clear = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+        return _on_white(image)
     return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """White where it is transparent, some rows at a time: a copy of all in RGBA is large."""
+    opaque = Image.new("RGB", image.size)
+    for top in range(0, image.height, _BAND):
+        box = (0, top, image.width, min(top + _BAND, image.height))
+        band = image.crop(box).convert("RGBA")
+        white = Image.new("RGBA", band.size, "white")
+        opaque.paste(Image.alpha_composite(white, band).convert("RGB"), box)
+    return opaque
 
 
 def _too_large(size: str) -> str:

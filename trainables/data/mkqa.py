@@ -167,8 +167,9 @@ def _members(request: Request) -> Iterator[File]:
             yield path
             continue
         try:
-            members = sorted(zipfile.ZipFile(path).namelist())
-        except (OSError, zipfile.BadZipFile) as error:
+            archive = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
             raise UserError(f"{request.name}: {path}: {error}. {AGAIN}") from None
         shown = re.compile(r"(.*/)?[^./][^/]*\.jsonl")  # a Mac's archive has `._` files beside them
-        yield from (zipfile.Path(path, name) for name in members if shown.fullmatch(name))
+        for member in sorted(filter(shown.fullmatch, archive.namelist())):
+            yield zipfile.Path(archive, member)

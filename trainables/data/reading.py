@@ -32,6 +32,18 @@ LONGEST_LINE = 2**26
 LARGEST_DOCUMENT = 2**29
 """Bytes that are taken into memory for one line, and for one file of JSON, once unpacked."""
 
+LARGEST_RATIO = 250
+"""Of what is unpacked, past `LONGEST_LINE`, to what is packed: texts reach 20, traps 1,000."""
+
+MOST_VALUES = 10_000_000
+"""In one text of JSON: each takes many times the bytes in memory that it has in the file."""
+
+ROWS_AT_ONCE = 256
+"""Of a Parquet file: a value that stands there once may be that of every row."""
+
+MOST_BLANK = 1_000_000
+"""Blank lines between two that are not."""
+
 LARGEST_NUMBER = 2**31
 """Judgements lie below it: mteb and trec_eval hold them in 32 bits."""
 
@@ -257,17 +269,59 @@ def lines(file: File, name: str) -> Iterator[tuple[int, bytes]]:
 
     Raises:
         UserError: The file is missing.
-        DataError: It cannot be read, or is a broken archive.
+        DataError: It cannot be read, is a broken archive, or one that unpacks without end.
     """
     with _opened(file, name) as stream:
-        number = 0
-        while line := stream.readline(LONGEST_LINE + 1):
+        number = blank = unpacked = 0
+        packed = _packed(file)
+
+        def piece() -> bytes:
+            nonlocal unpacked
+            found = stream.readline(LONGEST_LINE + 1)
+            unpacked += len(found)
+            refuse_trap(unpacked, packed, file, name)
+            return found
+
+        while line := piece():
             number += 1
+            rest = line
             line = line.removeprefix(BOM_UTF8) if number == 1 else line
-            if line.strip():
+            blank = 0 if line.strip() else blank + 1
+            if blank > MOST_BLANK:
+                message = f"{name}: {file}, row {number}: {blank} blank lines in a row. {AGAIN}"
+                raise DataError(message, file, number)
+            if not blank:
                 yield number, line
-            while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
-                line = stream.readline(LONGEST_LINE + 1)
+            while len(rest) > LONGEST_LINE and not rest.endswith(b"\n"):
+                rest = piece()
+
+
+def refuse_trap(unpacked: int, packed: float, file: File, name: str) -> None:
+    """Refuse a small file that becomes a large one.
+
+    Args:
+        unpacked: Bytes so far.
+        packed: Bytes of the file.
+        file: Whose.
+        name: Of the source, for messages.
+
+    Raises:
+        DataError: It is one.
+    """
+    if unpacked > LONGEST_LINE and unpacked > LARGEST_RATIO * packed:
+        raise DataError(
+            f"{name}: {file} unpacks to more than {LARGEST_RATIO} times its size, as no data do. "
+            f"{AGAIN}, or unpack it if you trust it",
+            file,
+        )
+
+
+def _packed(file: File) -> float:
+    """Bytes of an archive, or of its member; of a plain file no number is too small."""
+    if isinstance(file, zipfile.Path):
+        member = file.root.getinfo(file.at)
+        return min(member.compress_size, os.path.getsize(str(file.root.filename)))
+    return file.stat().st_size if file.suffix == ".gz" else float("inf")
 
 
 @contextmanager
@@ -284,7 +338,7 @@ def _opened(file: File, name: str) -> Iterator[IO[bytes]]:
         raise DataError(message, file) from None
     except OSError as error:
         message = f"{name}: cannot read {file}: {error.strerror or error}. {AGAIN}"
-        raise DataError(message, file) from None
+        raise DataError(message, file) from error
 
 
 def _open(file: File) -> IO[bytes]:
@@ -594,6 +648,8 @@ def _decoded(content: bytes) -> str:
 
 
 def _parsed(text: str, otherwise: str) -> Any:
+    if len(text) > MOST_VALUES and text.count(",") > MOST_VALUES:
+        raise BadRowError(f"JSON of more than {MOST_VALUES} values in one piece")
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -630,13 +686,29 @@ def _parquet(file: Path, name: str) -> Iterator[Mapping[str, Any] | BadRowError]
 
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
-            for batch in opened.iter_batches():
-                yield from rows_in(batch)
+            yield from table_rows(opened, file, name)
     except FileNotFoundError:
         raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
     except (OSError, pyarrow.ArrowException) as error:
         message = f"{name}: {file} cannot be read as Parquet ({error}). {AGAIN}"
         raise DataError(message, file) from None
+
+
+def table_rows(
+    opened: Any, file: Path, name: str, columns: Sequence[str] | None = None
+) -> Iterator[Mapping[str, Any] | BadRowError]:
+    """Rows of an opened Parquet file, of some columns or all, few at a time.
+
+    Raises:
+        DataError: Its values take far more memory than the file is large.
+    """
+    unpacked, packed, groups = 0, file.stat().st_size, opened.metadata
+    size = sum(groups.row_group(number).total_byte_size for number in range(groups.num_row_groups))
+    refuse_trap(size, packed, file, name)
+    for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
+        unpacked += batch.nbytes
+        refuse_trap(unpacked, packed, file, name)
+        yield from rows_in(batch)
 
 
 def rows_in(batch: Any) -> Iterator[Mapping[str, Any] | BadRowError]:

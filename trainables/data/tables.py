@@ -15,8 +15,8 @@ from trainables.data.reading import (
     BadRowError,
     Skipped,
     help_with,
-    rows_in,
     skip_or_refuse,
+    table_rows,
 )
 from trainables.errors import DataError, UserError
 
@@ -72,8 +72,7 @@ def _rows(
                 )
             known = {*there, *_leaves(opened)}
             kept = [*columns, *(column for column in optional if column in known)]
-            for batch in opened.iter_batches(columns=kept):
-                yield from rows_in(batch)
+            yield from table_rows(opened, file, name, kept)
     except FileNotFoundError:
         raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
     except (OSError, pyarrow.ArrowException) as error:

@@ -16,6 +16,7 @@ from tokenizers import normalizers
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from trainables import places
 from trainables.encoders.families import OWN_FILE
 from trainables.encoders.modules import (
     ENCODERS,
@@ -246,14 +247,16 @@ def load_transformer(folder: Path) -> nn.Module:
     kind: Any = (
         getattr(transformers, encoder) if encoder else transformers.MODEL_MAPPING[type(config)]
     )
-    options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
-    if "add_pooling_layer" in inspect.signature(kind).parameters:
-        options["add_pooling_layer"] = False
+    pooled = "add_pooling_layer" in inspect.signature(kind).parameters
+    options: dict[str, Any] = {"add_pooling_layer": False} if pooled else {}
+    _refuse_larger(inside, kind, config, options)
     with quiet():
         model, report = kind.from_pretrained(
             inside,
             config=config,
             output_loading_info=True,
+            dtype=torch.float32,
+            local_files_only=True,
             trust_remote_code=False,
             **options,
         )
@@ -304,6 +307,7 @@ def load_part(folder: Path, kind: str, part: str) -> Any:
     config = whole if whole.model_type == "blip-2" else getattr(whole, part, whole)
     if hasattr(whole, "projection_dim"):
         config.projection_dim = whole.projection_dim
+    _refuse_larger(folder, getattr(transformers, kind), config, {})
     with quiet():
         model, found = getattr(transformers, kind).from_pretrained(
             folder,
@@ -319,6 +323,23 @@ def load_part(folder: Path, kind: str, part: str) -> Any:
             "restore the checkpoint's files"
         )
     return model.eval()
+
+
+def _refuse_larger(folder: Path, kind: Any, config: Any, options: Mapping[str, Any]) -> None:
+    """Refuse weights that cannot be those of such a model, before memory is taken for it.
+
+    Raises:
+        DataError: It has more parameters than its folder has bytes.
+    """
+    with quiet(), torch.device("meta"):
+        numbers = sum(value.numel() for value in kind(config, **options).parameters())
+    if numbers > (held := places.size(folder)):
+        file = folder / "config.json"
+        raise DataError(
+            f"{file}: it describes a model of {numbers} parameters, but all files beside it have "
+            f"{held} bytes; restore the checkpoint's files",
+            file,
+        )
 
 
 @contextmanager

@@ -64,8 +64,14 @@ OFFSET_POSITIONS = {
 }  # fmt: skip
 """Model types whose positions start after the padding id, which costs their tables two rows."""
 
-MOST_LAYERS = 10_000
+LARGEST_TEXT = 2**27
+"""Bytes of a file beside the weights; the largest tokenizers take a third of it."""
+
+MOST_PARTS = 1_024
 """Beyond any model: building so many would never end."""
+
+_PARTS = re.compile(r"(num|n)_(\w+_)?(layers?|experts?|blocks?|groups?)|inner_group_num")
+"""Keys of a configuration that say how many parts of a kind are built."""
 
 WITHOUT_EFFECT = {
     "model": {
@@ -213,6 +219,7 @@ def load_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     file = transformer_folder(folder) / "config.json"
+    _refuse_many(file, read_object(file))
     try:
         return AutoConfig.from_pretrained(
             file.parent, local_files_only=True, trust_remote_code=False
@@ -231,6 +238,17 @@ def load_config(folder: Path) -> Any:
         ) from None
 
 
+def _refuse_many(file: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a configuration of more parts than can be built, also in a configuration inside it."""
+    waiting = [*config.items()]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.items()
+        elif isinstance(value, int) and value > MOST_PARTS and _PARTS.fullmatch(key):
+            raise _wrong(file, key, value, f"a number up to {MOST_PARTS}")
+
+
 def load_encoder_config(folder: Path) -> Any:
     """As `load_config`, of a model that reads text and gives each token a vector.
 
@@ -240,8 +258,6 @@ def load_encoder_config(folder: Path) -> Any:
     from transformers import MODEL_MAPPING
 
     config, file = load_config(folder), transformer_folder(folder) / "config.json"
-    if (layers := getattr(config, "num_hidden_layers", 0) or 0) > MOST_LAYERS:
-        raise _wrong(file, "num_hidden_layers", layers, f"a number up to {MOST_LAYERS}")
     if type(config) not in MODEL_MAPPING or (
         config.is_encoder_decoder and config.model_type not in ENCODERS
     ):
@@ -268,6 +284,9 @@ def check_weights(folder: Path) -> None:
         DataError: Quantised weights, or an index that names other files than shards.
     """
     inside = transformer_folder(folder)
+    for file in sorted(inside.glob("*")):
+        if file.suffix in (".json", ".txt", ".model"):
+            _refuse_large(file)
     config = inside / "config.json"
     content = read_object(config)
     if content.get("quantization_config"):
@@ -388,9 +407,20 @@ def brief(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
+def _refuse_large(file: Path) -> None:
+    """Refuse what takes many times its size in memory, once it is read.
+
+    Raises:
+        DataError: It is larger than any such file is.
+    """
+    if file.exists() and file.stat().st_size > LARGEST_TEXT:
+        raise _refused(file, None, f"is larger than {LARGEST_TEXT >> 20} MB. {ANOTHER}")
+
+
 def _read(path: Path, default: Any) -> Any:
     if not os.path.isfile(path):
         return default
+    _refuse_large(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.pictures import IMAGE
+from trainables.data.reading import LARGEST_RATIO
 from trainables.errors import UserError
 
 Ints = NDArray[np.int32]
@@ -23,6 +25,12 @@ DEPTHS = (10, 100)
 """Where languages are counted in the pool's ranking."""
 
 _FORMAT = 1
+_OF_PAIRS = (
+    *("candidate", "language", "gain", "own_rank", "own_ties", "own_before"),
+    *("pool_rank", "pool_ties", "pool_before"),
+)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, OSError, EOFError,
+           MemoryError, NotImplementedError, RuntimeError)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +180,7 @@ def load_ranks(path: Path) -> Ranks:
         UserError: The file is missing, damaged, or of another format.
     """
     try:
+        _refuse_trap(path)
         with np.load(path, allow_pickle=False) as columns:
             version = int(columns["format"])
             if version != _FORMAT:
@@ -179,13 +188,50 @@ def load_ranks(path: Path) -> Ranks:
                     f"{path}: ranks of format {version}; this version reads {_FORMAT}. "
                     "Evaluate the trial again"
                 )
-            return Ranks(**{item.name: _restore(item.name, columns) for item in fields(Ranks)})
+            ranks = Ranks(**{item.name: _restore(item.name, columns) for item in fields(Ranks)})
+        _refuse_misfit(ranks)
+        return ranks
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; name the ranks of a finished trial") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+    except _DAMAGE as error:
         raise UserError(
             f"{path}: not a complete file of ranks ({error}). Evaluate the trial again"
-        ) from None
+        ) from error
+
+
+def _refuse_trap(path: Path) -> None:
+    """Refuse a small file that becomes a large one: zlib at its fastest packs zeros 229 times."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > LARGEST_RATIO * path.stat().st_size:
+        raise ValueError(f"it unpacks to {unpacked} bytes")
+
+
+def _refuse_misfit(ranks: Ranks) -> None:
+    """Refuse columns that do not belong together."""
+    if not all(isinstance(x, tuple) for x in (ranks.query_languages, ranks.corpus_languages)):
+        raise ValueError("its languages are no list")
+    texts, corpora = len(ranks.query_languages), len(ranks.corpus_languages)
+    queries, pairs, ids = len(ranks), len(ranks.candidate), len(ranks.candidate_ids)
+    shapes: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(("query_ids", "questions", "clusters", "query_language"), (queries,)),
+        **dict.fromkeys(("above", "tied"), (queries, len(DEPTHS), corpora)),
+        **dict.fromkeys(_OF_PAIRS, (pairs,)),
+        "starts": (queries + 1,),
+        "top": (queries, TOP),
+        "corpus_sizes": (corpora,),
+        "no_relevant": (texts,),
+    }
+    below = {"query_language": texts, "candidate": ids, "language": corpora, "top": ids}
+    for name, shape in shapes.items():
+        value = np.asarray(getattr(ranks, name))
+        kind = "U" if name in ("query_ids", "questions", "clusters") else "if"
+        if value.shape != shape or value.dtype.kind not in kind:
+            raise ValueError(f"{name} is {value.dtype} of shape {value.shape}, not {shape}")
+        if name in below and value.size and not -1 <= value.min() <= value.max() < below[name]:
+            raise ValueError(f"{name} names what is not there")
+    if ranks.starts[0] != 0 or ranks.starts[-1] != pairs or (np.diff(ranks.starts) < 0).any():
+        raise ValueError("starts are not those of its pairs")
 
 
 def _narrow(value: Ints) -> NDArray[Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,8 +88,7 @@ def _fill(
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     originals = first[inverse]
     unique = np.flatnonzero(originals == np.arange(len(texts)))
-    begin = int(json.loads(state.read_text())["done"]) if state.exists() else 0
-    begin = begin if partial.exists() else 0
+    begin = _done(state) if partial.exists() else 0
     table = np.lib.format.open_memmap(partial, "r+") if begin else None
     start = begin
     encode = encoding(encoder, role)
@@ -113,6 +113,13 @@ def _fill(
     table.flush()
     state.unlink(missing_ok=True)
     return len(unique) - start
+
+
+def _done(state: Path) -> int:
+    """Texts that an earlier call encoded."""
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):
+        return int(json.loads(state.read_bytes())["done"])
+    return 0
 
 
 def _write(path: Path, value: object) -> None:
