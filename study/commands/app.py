@@ -80,7 +80,8 @@ def main(arguments: list[str]) -> int:
         if isinstance(error, BrokenPipeError):  # nobody reads on
             silence(sys.stdout.fileno())
             return 130
-        if lacks := lacking(error.__cause__ if isinstance(error, UserError) else error):
+        cause = error.__cause__ if isinstance(error, UserError) else error
+        if cause is not None and (lacks := lacking(cause)):
             return _interrupted(errors, runs, f"interrupted: {lacks}; what is done is kept")
         if (problem := _mistake(error)) is None:
             raise

@@ -16,13 +16,13 @@ import pytest
 from study.answer.conclusion import kept
 from study.commands.app import main
 from study.committed import committed_results
-from study.interrupts import lacking
 from study.study_folder import StudyFolder
 from tests.study.inline import assert_whole, results
 from trainables import storage
 from trainables.cache import Cache
 from trainables.data import reading
 from trainables.errors import UserError
+from trainables.failures import lacking
 from trainables.trial_folder import TrialFolder
 
 
