@@ -16,6 +16,7 @@ of the folder is believed: a copy under another trial's name is damage.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -358,7 +359,8 @@ def read_json(path: Place) -> dict[str, Any]:
 
 def _unread(path: Place, error: OSError) -> NotCommittedError:
     """What to raise of a file that was not read: it is no such file, or it may yet be whole."""
-    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+    missing = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+    if missing or error.errno == errno.ELOOP:
         return NotCommittedError(f"{path} is missing")
     return UnreadableError(f"{path} cannot be read: {error}")
 

@@ -406,7 +406,7 @@ def test_a_disk_without_room_at_the_start(
         run = ["run", "--space", str(space), *place, "--name"]
         assert [main([*run, "s"]), main([*run, "new"])] == [130, 130]
         assert main(["status", "s", *place]) == 0
-        assert main(["track", "s", *place]) == 0
+        assert main(["track", "s", *place]) == 130
         assert "Traceback" not in "".join(capfd.readouterr())
 
 

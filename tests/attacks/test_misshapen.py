@@ -160,7 +160,9 @@ def test_what_cannot_be_read_now_is_no_damage(root: Path, tmp_path: Path) -> Non
                 failed.append(error)
     for each in failed:
         assert each is not None
-        assert lacking(each.__cause__ if isinstance(each, UserError) else each)
+        cause = each.__cause__ if isinstance(each, UserError) else each
+        assert cause is not None
+        assert lacking(cause)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     assert (tmp_path / "cache/a/text").stat().st_ino == entry
 

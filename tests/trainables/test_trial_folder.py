@@ -140,7 +140,7 @@ def test_what_cannot_be_read_now_is_not_taken_for_damage(
         with pytest.raises(UserError, match="the trial may be complete"):
             folder.quarantine()
     with monkeypatch.context() as patched:
-        patched.setattr(type(folder.manifest_path), "read_bytes", fail)
+        patched.setattr(storage, "read", fail)
         with pytest.raises(UserError, match="the trial may be complete"):
             folder.quarantine()
     assert files_under(folder.path) == before
