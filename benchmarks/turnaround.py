@@ -1,6 +1,6 @@
 """What launching a trial costs beside the trial: no-op trials on two slots, against stock Ray Tune.
 
-Ours is the real road: driver, ledger in SQLite, events, committed folders, and MLflow's view in
+Ours is the real road: driver, journal, committed folders, and the views of MLflow and Optuna in
 its thread. The peers are Ray Tune with OptunaSearch as they come, and the same with
 `reuse_actors=True`, neither of which leaves anything but Tune's own files. Workers import torch
 and transformers everywhere. A rate counts from the first step of the first trial to the end of
@@ -107,7 +107,7 @@ def throughput(trials: int, stock: int) -> list[Figure]:
         figure("turn-around, median", statistics.median(waits), unit="s"),
         figure("from the last trial's end to a whole view in MLflow", told["view"], unit="s"),
         figure(
-            "records missing (ledger, folders, events, MLflow)",
+            "records missing (journal, folders, Optuna, MLflow)",
             told["missing"],
             unit="",
             goal="ours <= 0",
@@ -195,7 +195,7 @@ def turnarounds(lines: list[Line]) -> list[float]:
 
 def run_ours(folder: Path, trials: int) -> dict[str, float]:
     """Run the study in this process, and look for every record afterwards."""
-    from benchmarks.ledger import open_driver
+    from benchmarks.record import open_driver
     from study.launch.orders import Orders
     from study.planning import make_plan
     from study.spaces.schema import load_space
@@ -229,18 +229,16 @@ def run_ours(folder: Path, trials: int) -> dict[str, float]:
 
 
 def missing(digests: set[str], driver: Any, root: Path) -> int:
-    """Records that are not where they must be: in ledger, folders, events and MLflow."""
+    """Records that are not where they must be: in journal, folders, Optuna and MLflow."""
     from study.committed import committed_results
-    from study.ledger import Ledger
-    from tests.study.inline import mlflow_trials
+    from study.study_folder import StudyFolder
+    from tests.study.inline import mlflow_trials, optuna_rows
 
-    rows = Ledger(f"sqlite:///{root}/ledger.db", "noop").rows()
-    noted = {e["trial"] for e in driver.folder.events('"complete"') if e["event"] == "complete"}
     shown = {digest for digest, (status, *_) in mlflow_trials(root).items() if status == "FINISHED"}
     held = (
-        {row.digest for row in rows if row.state == "complete"},
+        {digest for digest, state in optuna_rows(root, "noop") if state == "COMPLETE"},
         committed_results(root, digests).keys(),
-        noted,
+        StudyFolder.of(root, "noop").record().complete,
         shown,
     )
     return sum(len(digests - known) for known in held)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# PostgreSQL for the ledger and MLflow's server over it, on the head of a cluster.
+# PostgreSQL for Optuna's rows and MLflow's server over it, on the head of a cluster.
 #
 #   cluster/servers.sh start     start both (again): nothing happens to what runs
 #   cluster/servers.sh env       what to export, so that `run`, `status` and `track` use them
@@ -62,7 +62,7 @@ start_postgres() {
   if as_owner "$bin/pg_ctl" status -D "$data" > /dev/null 2>&1; then return; fi
   as_owner "$bin/pg_ctl" start -w -D "$data" -l "$data/server.log" \
     -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=" > /dev/null
-  for name in ledger mlflow; do
+  for name in optuna mlflow; do
     "$bin/psql" --host 127.0.0.1 --port "$port" --username "$user" --dbname postgres --quiet \
       --tuples-only --command "SELECT 1 FROM pg_database WHERE datname = '$name'" | grep -q 1 ||
       "$bin/createdb" --host 127.0.0.1 --port "$port" --username "$user" "$name"
@@ -116,11 +116,11 @@ case ${1:-} in
     mkdir -p "$state"
     start_postgres
     start_mlflow
-    echo "ledger: PostgreSQL on 127.0.0.1:$port; MLflow: http://127.0.0.1:$page"
+    echo "Optuna: PostgreSQL on 127.0.0.1:$port; MLflow: http://127.0.0.1:$page"
     ;;
   env)
     echo "export PGPASSFILE='$PGPASSFILE'"
-    echo "export STUDY_STORAGE='postgresql+psycopg://$user@127.0.0.1:$port/ledger'"
+    echo "export STUDY_STORAGE='postgresql+psycopg://$user@127.0.0.1:$port/optuna'"
     echo "export STUDY_TRACKING_URI='http://127.0.0.1:$page'"
     ;;
   status)

@@ -1,4 +1,4 @@
-"""Trials that a search asked for: a line each in `asked.jsonl`, written before anything runs."""
+"""Trials that a search asked for: a line each of the journal, written before anything runs."""
 
 from __future__ import annotations
 

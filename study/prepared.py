@@ -8,6 +8,7 @@ from pathlib import Path
 from study.data_check import check_data
 from study.extension import declared_late, extended, mark
 from study.plan import Plan
+from study.record import Journal
 from study.search import start
 from study.search.points import Points
 from study.search.search import refuse_impossible
@@ -40,7 +41,7 @@ class Prepared:
         """The plan, with trials like those that a search will ask for."""
         return start.preview(self.plan, self.points) if self.points else self.plan
 
-    def save(self, folder: StudyFolder, root: Place) -> Plan:
+    def save(self, folder: StudyFolder, journal: Journal, root: Place) -> Plan:
         """The plan to run, written where it is new; for the one who holds the folder's lease.
 
         Raises:
@@ -50,11 +51,11 @@ class Prepared:
             raise UserError(
                 f"another command planned study {self.plan.name} while this one did; run it again"
             )
-        # another driver may have asked for trials since the folder was read
-        plan = self.plan.joined(folder.asked()) if self.points else self.plan
-        before = self.before
-        if before is None or before.differences(plan) or folder.frozen() != plan.frozen:
-            _write(before, plan, folder, root)
+        # another driver may have proposed trials since the folder was read
+        record, before = journal.record, self.before
+        plan = self.plan.joined(record.proposals) if self.points else self.plan
+        if before is None or before.differences(plan) or record.frozen != plan.frozen:
+            _write(before, plan, folder, journal, root)
         return plan
 
 
@@ -135,17 +136,20 @@ def _warmed(before: Plan | None, plan: Plan, root: Place) -> Plan:
     return plan.model_copy(update={"search": search.model_copy(update={"transferred": first})})
 
 
-def _write(before: Plan | None, plan: Plan, folder: StudyFolder, root: Place) -> None:
+def _write(
+    before: Plan | None, plan: Plan, folder: StudyFolder, journal: Journal, root: Place
+) -> None:
     """Write the plan, and mark it where results were known before it changed."""
     known = plan.specs | (before.specs if before else {})
     folders = [TrialFolder.of(root, digest) for digest in known]
     results = any(at_once(root, lambda trial: trial.is_committed, folders))
     # where the plan is on disk already, a driver was killed after it had noted the mark
     changed = before is None or before.differences(plan)
-    said = mark(before, folder.frozen(), plan, results) if changed else ""
+    said = mark(before, journal.record.frozen, plan, results) if changed else ""
     # the mark first: a plan that was changed must never be seen without it
     facts = {"mark": said, "late": declared_late(before, plan)} if said else {}
-    folder.note("planning", **facts)
+    journal.refuse_superseded()
+    journal.note("planning", durable=True, **facts)
     folder.save_plan(plan)
-    folder.note("planned", trials=len(plan.specs), frozen=plan.frozen)
+    journal.note("planned", durable=True, trials=len(plan.specs), frozen=plan.frozen)
     faults.at("plan.noted")

@@ -1,4 +1,4 @@
-"""Trials at rungs: a line each in `rungs.jsonl`, written before anybody acts on it."""
+"""Trials at rungs: a line each of the journal, written before anybody acts on it."""
 
 from __future__ import annotations
 

@@ -7,21 +7,24 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from study.asked import AskedTrial
-from study.journal import FileJournal, Journal, journal
+from study.journal import Reading, generations
 from study.plan import Plan
-from study.rungs import Rung, pruned
-from trainables import faults, storage
-from trainables.errors import UserError
+from study.record import Journal, Record
+from trainables import faults, places, storage
+from trainables.errors import NotNowError, UserError
 from trainables.places import Place, local_state, name_of_folder, own
 from trainables.trial_folder import NotCommittedError, UnreadableError, read_json
+
+LOCK = "driver.lock"
+
+TAKEN_OVER_SECONDS = 120.0
+"""How long a driver on another machine may be silent before it counts as dead."""
 
 
 class DamagedPlanError(UserError):
@@ -32,11 +35,8 @@ class DamagedPlanError(UserError):
 class StudyFolder:
     """`studies/<name>/` under a root.
 
-    `plan.json` says what is to run, `events.jsonl` what happened, a line each, `rungs.jsonl` what
-    was decided of trials on the way, `asked.jsonl` which trials a search asked for, and
-    `driver.lock` who drives the study. `tracked.jsonl`, which
-    trials MLflow has been told of, lies in the local folder, for a local root the same; so does the
-    lock of a remote root.
+    `plan.json` says what is to run, the journal what happened, and `driver.lock` who drives the
+    study; that of a remote root lies in the local folder.
     """
 
     path: Place
@@ -64,7 +64,7 @@ class StudyFolder:
         return self.path / "plan.json"
 
     def plan(self) -> Plan | None:
-        """The plan as it was written, with what its search asked for; None before there is one.
+        """The plan as it was written, with what its search proposed; None before there is one.
 
         Raises:
             DamagedPlanError: The file is there but cannot be believed.
@@ -74,7 +74,7 @@ class StudyFolder:
             if not self.plan_path.exists():
                 return None
             plan = Plan.model_validate(read_json(self.plan_path)).named(self.path.name)
-            return plan if plan.search is None else plan.joined(self.asked())
+            return self._joined(plan)
         except (UnreadableError, PermissionError) as error:
             raise UserError(f"{error}; mend that, or choose another --root or --name") from error
         except (NotCommittedError, ValueError) as error:
@@ -95,7 +95,7 @@ class StudyFolder:
         """
         with suppress(OSError):
             if storage.read(self.plan_path) == _written(wanted):
-                return wanted if wanted.search is None else wanted.joined(self.asked()), ""
+                return self._joined(wanted), ""
         try:
             return self.plan(), ""
         except DamagedPlanError as error:
@@ -103,23 +103,22 @@ class StudyFolder:
             reason = str(error).partition(";")[0]
             return None, f"{reason}; it was set aside as {where} and the study is planned anew"
 
+    def _joined(self, plan: Plan) -> Plan:
+        """The plan with what its search proposed."""
+        return plan if plan.search is None else plan.joined(self.record().proposals)
+
     def written(self) -> bytes | None:
         """`plan.json` as it is now; None before there is one."""
         return storage.read(self.plan_path) if self.plan_path.exists() else None
 
     def save_plan(self, plan: Plan) -> None:
-        """Write the plan in one step, without what its search asked for."""
+        """Write the plan in one step, without what its search proposed."""
         storage.write(self.plan_path, _written(plan.planned))
         faults.at("plan.written")
 
-    def ask(self, trial: AskedTrial) -> None:
-        """Keep that a search asked for a trial; nothing of it runs before."""
-        self._asked.append(trial.line())
-        faults.at("asked.written", digest=trial.digest)
-
-    def asked(self) -> list[AskedTrial]:
-        """What a search asked for, in that order; lines that cannot be believed are passed over."""
-        return [trial for line in self._asked.lines() if (trial := AskedTrial.read(line))]
+    def record(self) -> Record:
+        """What the journal says now."""
+        return Record.read(Reading(self.path))
 
     def identity(self) -> str:
         """What tells this study from another of its name in a shared storage; it moves along."""
@@ -133,102 +132,30 @@ class StudyFolder:
                 "its --storage"
             ) from None
 
-    def note(self, event: str, **facts: Any) -> None:
-        """Add one event, with its time of day, and with one that goes on evenly, for durations."""
-        now = {"time": round(time.time(), 3), "monotonic": round(time.monotonic(), 3)}
-        self._journal.append(now | {"event": event} | facts)
-
-    def events(self, having: str = "") -> Iterator[dict[str, Any]]:
-        """What happened so far, or what of it has this text; broken lines are passed over."""
-        return filter(_is_event, self._journal.lines(having))
-
-    def failures(self) -> dict[str, str]:
-        """Why each trial failed that has not been started since, by digest."""
-        found: dict[str, str] = {}
-        for event in self.events():
-            trial = event.get("trial", "")
-            if event.get("event") == "failed":
-                reason, detail = event.get("reason", "error"), event.get("detail", "")
-                found[trial] = f"{reason}: {detail}" if detail else reason
-            else:
-                found.pop(trial, None)
-        return found
-
-    def note_rung(self, rung: Rung) -> None:
-        """Keep what was decided of a trial at a rung."""
-        self._rungs.append(rung.to_json())
-
-    def rungs(self) -> list[Rung]:
-        """What was decided at rungs so far, in that order; torn lines are passed over."""
-        lines = self._rungs.lines('"examples"')
-        return [rung for line in lines if (rung := Rung.read(line))]
-
-    def pruned(self) -> dict[str, Rung]:
-        """Where each trial that is not to be completed was stopped, by digest."""
-        exempt = self.exempt()
-        return {digest: r for digest, r in pruned(self.rungs()).items() if digest not in exempt}
-
-    def exempt_all(self, digests: Iterable[str]) -> None:
-        """Keep that these pruned trials are to be completed after all."""
-        for digest in digests:
-            self._rungs.append({"complete": digest})
-
-    def exempt(self) -> frozenset[str]:
-        """Trials that are to be completed whatever is decided of them."""
-        lines = self._rungs.lines('"complete"')
-        return frozenset(d for line in lines if isinstance(d := line.get("complete"), str))
-
-    def marks(self) -> list[str]:
-        """What was changed after results existed (law 6), in words, without repetition."""
-        marks = (event.get("mark", "") for event in self.events('"mark"'))
-        return list(dict.fromkeys(filter(None, marks)))
-
-    def declared_late(self) -> list[str]:
-        """Names of the hypotheses that were added or changed after results existed (law 6)."""
-        late = (name for e in self.events('"late"') for name in e.get("late", ()))
-        return list(dict.fromkeys(late))
-
-    def frozen(self) -> str | None:
-        """Hash of what was frozen when the study was last planned; None if it never was."""
-        planned = [e["frozen"] for e in self.events('"frozen"') if "frozen" in e]
-        return planned[-1] if planned else None
-
-    def note_tracked(self, place: str, digest: str, state: str) -> None:
-        """Keep that MLflow at `place` has been told how a trial ended."""
-        self._tracked.append({"at": place, "trial": digest, "state": state})
-
-    def tracked(self, place: str) -> dict[str, str]:
-        """Digest to state, of the trials that MLflow at `place` has been told of."""
-        return {
-            line["trial"]: line["state"]
-            for line in self._tracked.lines()
-            if line.get("at") == place
-            and isinstance(line.get("trial"), str)
-            and isinstance(line.get("state"), str)
-        }
-
-    def forget_tracked(self) -> None:
-        """MLflow's database is gone: it has been told nothing."""
-        self._tracked.path.unlink(missing_ok=True)
-
     @contextmanager
-    def lease(self) -> Iterator[None]:
+    def lease(self, *, take_over: bool = False) -> Iterator[Journal]:
         """Be the only driver of this study; the lock goes with the process, however it ends.
 
         The kernel gives the lock up in the moment the process is gone, so there is no heartbeat
-        that could be late. On NFS, Linux turns it into a lock of the server. A remote root has
-        one lease a state folder: drivers on two machines would do work twice, and lose none. The
-        folder is locked too: whoever removes the file does not let a second driver in.
+        that could be late. On NFS, Linux turns it into a lock of the server. The folder is locked
+        too: whoever removes the file does not let a second driver in. A remote root has one such
+        lock a state folder; there a driver elsewhere is known by what it writes.
+
+        Args:
+            take_over: Whether to go on from a driver elsewhere that may still live.
+
+        Yields:
+            The journal, to be added to.
 
         Raises:
             UserError: Another driver holds it, or this user may not.
         """
-        place = self.path if isinstance(self.path, Path) else self.local
+        place = self._locked
         with ExitStack() as held:
             try:
                 place.mkdir(parents=True, exist_ok=True)
                 self.local.mkdir(parents=True, exist_ok=True)
-                file = held.enter_context(_locked(place / "driver.lock"))
+                file = held.enter_context(_locked(place / LOCK))
                 folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
                 held.callback(os.close, folder)
                 _lock_folder(folder)
@@ -249,41 +176,52 @@ class StudyFolder:
                     "or choose another --root"
                 ) from None
             faults.at("study.leased")
-            yield
+            holder = {"process": os.getpid(), "host": socket.gethostname(), "state": self._here()}
+            journal = Journal(self.path, holder)
+            if not take_over and self._is_driven_elsewhere(journal.reading):
+                raise NotNowError(
+                    f"study {self.path.name} is being driven on {journal.reading.holder}; end that "
+                    "command, wait two minutes after its end, or add --take-over to go on from it"
+                )
+            held.callback(journal.close)
+            yield journal
 
-    @cached_property
-    def _journal(self) -> Journal:
-        return journal(self.path, "events")
+    def is_driven(self) -> bool:
+        """Whether the driver of the latest launch lives, as far as can be known from here."""
+        path = self._locked / LOCK
+        with suppress(OSError), open(path, "rb", opener=storage.plain) as file:
+            try:
+                # for less than the time for which `lease` tries again
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        if isinstance(self.path, Path):
+            return False
+        reading = Reading(self.path)
+        Record.read(reading)
+        return self._is_driven_elsewhere(reading)
 
-    @cached_property
-    def _asked(self) -> Journal:
-        return journal(self.path, "asked")
+    @property
+    def _locked(self) -> Path:
+        return self.path if isinstance(self.path, Path) else self.local
 
-    @cached_property
-    def _rungs(self) -> Journal:
-        return journal(self.path, "rungs")
+    def _here(self) -> str:
+        """What tells the local folder of this machine from that of any other."""
+        with suppress(OSError):
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+            status = self.local.stat()
+            return f"{boot}-{status.st_dev}-{status.st_ino}"
+        return f"{socket.gethostname()}:{self.local}"
 
-    @cached_property
-    def _tracked(self) -> FileJournal:
-        return FileJournal(self.local / "tracked.jsonl")
-
-
-def _is_event(line: Mapping[str, Any]) -> bool:
-    """Whether a line's facts are of the types that `note` writes."""
-    return all(
-        isinstance(line[key], kind) and not isinstance(line[key], bool)
-        for key, kind in _EVENT.items()
-        if key in line
-    ) and all(isinstance(name, str) for name in line.get("late", ()))
-
-
-_EVENT: dict[str, tuple[type, ...]] = {
-    "time": (int, float),
-    "monotonic": (int, float),
-    "late": (list,),
-    "versions": (dict,),
-    **dict.fromkeys(("event", "trial", "reason", "detail", "mark", "frozen", "keep"), (str,)),
-}
+    def _is_driven_elsewhere(self, reading: Reading) -> bool:
+        """Whether a driver that shares no lock with this machine has written just now."""
+        if isinstance(self.path, Path) or reading.last.get("event") in (None, "closed"):
+            return False
+        if reading.opened.get("state") in (None, self._here()):
+            return False  # its lock was had
+        newest = generations(self.path)[reading.newest][-1]
+        assert not isinstance(newest, Path)
+        return places.age(newest) < TAKEN_OVER_SECONDS
 
 
 @contextmanager
@@ -297,7 +235,7 @@ def _locked(path: Path) -> Iterator[TextIO]:
     while True:
         with open(path, "a+", encoding="utf-8", opener=storage.unlinked) as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock_exclusively(file.fileno())
             except BlockingIOError as error:
                 file.seek(0)
                 error.filename = file.read().strip()
@@ -307,6 +245,17 @@ def _locked(path: Path) -> Iterator[TextIO]:
                 return
 
 
+def _lock_exclusively(file: int) -> None:
+    """Lock an opened file; who only looks whether it is locked has it for a moment."""
+    for pause in (0.02, 0.1, None):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pause is None:
+                raise
+            time.sleep(pause)
+
+
 def _lock_folder(folder: int) -> None:
     """Lock an opened folder, where its filesystem can.
 
@@ -314,7 +263,7 @@ def _lock_folder(folder: int) -> None:
         BlockingIOError: Another process has it.
     """
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_exclusively(folder)
     except BlockingIOError:
         raise
     except OSError:

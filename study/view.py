@@ -1,33 +1,42 @@
-"""What MLflow is told of a study: rows and committed results, as plain values."""
+"""What views of a study are told: its trials as plain values."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from study.answer.conclusion import kept
-from study.ledger_file import set_aside, sqlite_path
-from study.ledger_rows import Row
+from study.databases import OPTUNA_FILE, sqlite_url
 from study.pictures import heatmap_page
 from study.plan import Plan, trial_label
+from study.record import Record, TrialState
 from study.rungs import Rung
 from study.shown import count_of, marked, typed
 from study.study_folder import StudyFolder
-from study.tracking import StudyInfo, Tracker, TrialView, default_uri
-from study.tracking.database import damage
+from study.tracking import (
+    Delivered,
+    MlflowStore,
+    Store,
+    StudyInfo,
+    Tracker,
+    TrialView,
+    default_uri,
+)
 from study.tracking.values import Value
 from trainables import faults, storage
-from trainables.errors import UserError
-from trainables.places import Place, local_state
+from trainables.evaluation.names import lower_is_better
+from trainables.places import Place
 from trainables.spec import Spec
 from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
+
+ENDED = ("complete", "failed", "pruned")
 
 SPEC_PARAMS = (
     "sampling",
@@ -49,128 +58,199 @@ REPORTS = ("report.html", "report.md", "report.csv", "answer.md", "answer.json")
 MOST_RANKS_BYTES = 20_000_000
 """Larger files of ranks stay in the trial folder alone."""
 
-CLOSE_SECONDS = 60.0
-"""How long the end of a study waits for MLflow."""
+CLOSE_SECONDS = 10.0
+"""How long the end of a study waits for a view in which nothing more arrives."""
+
+
+@dataclass
+class Side:
+    """One view of a study: what it is called, what fills it and what it has been told before."""
+
+    name: str
+    delivered: Delivered
+    connect: Callable[[], Store]
+    tracker: Tracker | None = None
+
+    def record(self, trial: TrialView) -> None:
+        """Tell it of a trial; the store is opened with the first one."""
+        self.open().record(trial)
+
+    def open(self) -> Tracker:
+        """What fills it."""
+        if self.tracker is None:
+            self.tracker = Tracker(self.connect, self._note)
+        return self.tracker
+
+    def _note(self, trial: TrialView) -> None:
+        """The store has all of a trial (called from the tracker's thread)."""
+        if trial.state != "running":
+            self.delivered.add(trial.digest, trial.state)
+        faults.at("view.noted", digest=trial.digest)
 
 
 class View:
-    """The MLflow side of one study; started only once there is something to tell."""
+    """What is shown of a study elsewhere: in MLflow, and in an Optuna storage.
+
+    A view is started only once there is something to tell, and nothing reads one.
+    """
 
     def __init__(
         self,
         plan: Plan,
+        folder: StudyFolder,
         root: Place,
-        uri: str | None,
+        state: Path,
+        *,
+        tracking_uri: str | None = None,
+        storage_url: str | None = None,
         marks: Sequence[str] = (),
-        state: Path | None = None,
     ) -> None:
         """Keep what the view is of; nothing is imported or opened yet.
 
         Args:
             plan: Of the study.
+            folder: Of the study.
             root: Where the trial folders lie.
-            uri: Any MLflow URI; by default a file in the state folder.
+            state: The local folder of both databases, unless other ones are named.
+            tracking_uri: Any MLflow URI.
+            storage_url: Any Optuna URL.
             marks: What was changed after results existed.
-            state: As for `places.local_state`.
         """
-        self.root = root
-        self.state = local_state(root, state)
-        self.uri = uri or default_uri(self.state)
-        self.marks = marks
-        self.notes: list[str] = []
-        self.place = hashlib.sha256(self.uri.rpartition("@")[2].encode()).hexdigest()[:12]
+        self.root, self.state, self.marks = root, state, marks
         self.learn(plan)
-        self._folder = StudyFolder.of(root, plan.name, state)
-        self._tracker: Tracker | None = None
+        self._folder = folder
+        told = folder.local / "tracked.jsonl"
+        uri = tracking_uri or default_uri(state)
+        url = storage_url or sqlite_url(state / OPTUNA_FILE)
+        self._mlflow = Side("MLflow", Delivered(told, uri), partial(self._mlflow_store, uri))
+        connect = partial(self._optuna_store, url)
+        self._optuna = Side("Optuna's storage", Delivered(told, url), connect)
 
     def learn(self, plan: Plan) -> None:
         """The plan has other trials now."""
         self.plan = plan
         self.labels = plan.labels
-        self.params = {
-            trial.digest: cell.params for cell in reversed(plan.cells) for trial in cell.trials
+        self._trials = {
+            trial.digest: (trial, cell) for cell in reversed(plan.cells) for trial in cell.trials
         }
 
-    def told(self) -> dict[str, str]:
-        """Digest to state of the trials that MLflow has; a damaged database of ours is set aside.
+    def tell_all(
+        self, record: Record, results: Mapping[str, dict[str, Any]], *, again: bool = False
+    ) -> None:
+        """Tell of every trial that has ended, what a view has not been told.
 
-        A SQLite file can be filled again from trial folders, so nothing is lost with it.
+        Args:
+            record: Of the study.
+            results: Committed ones, by digest.
+            again: Whether a view is told of what it has, too.
         """
-        file = sqlite_path(self.uri)
-        if file is None:
-            return self._folder.tracked(self.place)
-        if why := damage(file):
-            try:
-                said = (
-                    f"it was set aside as {set_aside(self.uri)} and is filled again from the trial "
-                    "folders"
-                )
-            except UserError as error:
-                said = str(error)
-            self.notes.append(
-                f"MLflow's database could not be read ({why.splitlines()[0]}); {said}"
-            )
-        if not file.exists():
-            self._folder.forget_tracked()
-        return self._folder.tracked(self.place)
+        for side in (self._mlflow, self._optuna):
+            told = {} if again else side.delivered.read()
+            for digest in self.plan.specs:
+                state = record.state(digest, results)
+                if state.state in ENDED and told.get(digest) != state.state:
+                    side.record(self._trial(digest, state, record, results.get(digest)))
 
-    def completed(self, row: Row, result: dict[str, Any]) -> None:
-        """A trial has a committed result."""
-        folder = TrialFolder.of(self.root, row.digest).committed()
+    def name(self, digest: str) -> str:
+        """How a person recognises a trial."""
+        return trial_label(self.labels[digest], self._trials[digest][0].seed)
+
+    def running(self, digest: str) -> None:
+        """A trial was started."""
+        self._optuna.record(self._shown(digest, TrialState("running"), {}))
+
+    def ended(
+        self, digest: str, state: TrialState, record: Record, result: dict[str, Any] | None
+    ) -> None:
+        """A trial is complete, failed or pruned."""
+        trial = self._trial(digest, state, record, result)
+        self._mlflow.record(trial)
+        self._optuna.record(trial)
+
+    def _trial(
+        self, digest: str, state: TrialState, record: Record, result: dict[str, Any] | None
+    ) -> TrialView:
+        if result is not None:
+            return self._complete(digest, result)
+        if state.state == "pruned":
+            return self._pruned(digest, state, record.rungs)
+        return self._shown(digest, state, {})
+
+    def _complete(self, digest: str, result: dict[str, Any]) -> TrialView:
+        """A trial that has a committed result."""
+        folder = TrialFolder.of(self.root, digest).committed()
+        seed = self._trials[digest][0].seed
         metrics = dict(result["metrics"])
         metrics |= {f"validation/{name}": value for name, value in result["validation"].items()}
-        trial = self._trial(row, "complete", "", metrics)
-        self._open().record(
-            replace(
-                trial,
-                tags={
-                    **trial.tags,
-                    "zero_shot": result["zero_shot"]["verdict"],
-                    "layout_changed": "yes" if result.get("layout_changed") else "",
-                },
-                artifacts=dict(trial.artifacts) | _drawn(trial.name, metrics),
-                files=_ranks(folder),
-                **_course(folder, row.seed is not None),
-            )
+        trial = self._shown(digest, TrialState("complete"), metrics)
+        return replace(
+            trial,
+            values=self._objectives(digest, result["validation"]),
+            tags={
+                **trial.tags,
+                "zero_shot": result["zero_shot"]["verdict"],
+                "layout_changed": "yes" if result.get("layout_changed") else "",
+            },
+            artifacts=dict(trial.artifacts) | _drawn(trial.name, metrics),
+            files=_ranks(folder),
+            **_course(folder, seed is not None),
         )
 
-    def failed(self, row: Row) -> None:
-        """A trial ended without a result, as the row's reason says."""
-        self._open().record(self._trial(row, "failed", row.reason, {}))
+    def _objectives(self, digest: str, validation: Mapping[str, float]) -> tuple[float | None, ...]:
+        cell = self._trials[digest][1]
+        known = validation if cell.asked is None else {**validation, **cell.asked.known}
+        return tuple(known.get(metric) for metric, _ in self._directions)
 
-    def pruned(self, row: Row, rungs: Iterable[Rung]) -> None:
-        """A trial was stopped early: what it had reached, under names of its own.
+    @property
+    def _directions(self) -> list[tuple[str, str]]:
+        """The study's objectives, and what of each is better."""
+        if self.plan.search is not None:
+            return [(o.metric, o.direction) for o in self.plan.search.objectives]
+        less = lower_is_better(self.plan.primary)
+        return [(self.plan.primary, "minimize" if less else "maximize")]
+
+    def _pruned(self, digest: str, state: TrialState, rungs: Iterable[Rung]) -> TrialView:
+        """A trial that was stopped early: what it had reached, under names of its own.
 
         `pruned/...` so that no chart or column mixes it with what complete trials have.
         """
-        mine = sorted((r for r in rungs if r.trial == row.digest), key=lambda rung: rung.examples)
+        mine = sorted((r for r in rungs if r.trial == digest), key=lambda rung: rung.examples)
         history = [(rung.step, {"pruned/value": rung.value}) for rung in mine]
-        found = {"pruned/examples": float(mine[-1].examples)} if mine else {}
-        trial = self._trial(row, "pruned", row.reason, found)
+        furthest = {"pruned/examples": float(mine[-1].examples)} if mine else {}
+        trial = self._shown(digest, state, furthest)
         fidelity = {"fidelity": str(mine[-1].examples)} if mine else {}
-        self._open().record(replace(trial, history=history, tags={**trial.tags, **fidelity}))
+        reached = {rung.examples: rung.value for rung in mine}
+        return replace(trial, history=history, reached=reached, tags={**trial.tags, **fidelity})
 
-    def close(self, console: Console, counts: dict[str, int]) -> list[str]:
+    def close(self, console: Console, counts: dict[str, int], *, wait: bool = False) -> set[str]:
         """Wait a little for what is still on its way, and say what did not arrive.
 
+        Args:
+            console: Where a person looks.
+            counts: Trials by state.
+            wait: Whether to wait for as long as it takes.
+
         Returns:
-            Digests of the trials that MLflow lacks.
+            Digests of the trials that a view lacks.
         """
-        if self._tracker is None:
-            return []
-        if counts or self._reports():
+        lacked: set[str] = set()
+        if (tracker := self._mlflow.tracker) is not None and (counts or self._reports()):
             numbers = {f"trials/{state}": float(n) for state, n in counts.items()}
-            self._tracker.summarize(numbers | self._found(), self._reports())
-        if missing := self._tracker.close(CLOSE_SECONDS):
-            why = f" ({self._tracker.problem[:200]})" if self._tracker.problem else ""
-            said = f"{why}; the study itself is whole. Fill the view with: python -m study track "
-            console.print(
-                marked(
-                    f"MLflow lacks {count_of(len(missing), 'trial')}",
-                    said + typed([self.plan.name]),
+            tracker.summarize(numbers | self._found(), self._reports())
+        for side in (self._mlflow, self._optuna):
+            if side.tracker is None:
+                continue
+            if missing := side.tracker.close(None if wait else CLOSE_SECONDS):
+                why = f" ({side.tracker.problem[:200]})" if side.tracker.problem else ""
+                said = f"{why}; the study itself is whole. Fill it with: python -m study track "
+                console.print(
+                    marked(
+                        f"{side.name} lacks {count_of(len(missing), 'trial')}",
+                        said + typed([self.plan.name]),
+                    )
                 )
-            )
-        return missing
+                lacked.update(missing)
+        return lacked
 
     def _reports(self) -> dict[str, str]:
         """The answer and the report, as far as they have been written."""
@@ -188,62 +268,55 @@ class View:
             return _figures(kept(file)["tables"], [one.metric for one in search.objectives])
         return {}
 
-    def _trial(self, row: Row, state: str, reason: str, metrics: dict[str, float]) -> TrialView:
-        spec = self.plan.specs[row.digest]
-        label = self.labels[row.digest]
-        shown = {name: getattr(spec, name) for name in SPEC_PARAMS}
+    def _shown(self, digest: str, state: TrialState, metrics: dict[str, float]) -> TrialView:
+        spec, label = self.plan.specs[digest], self.labels[digest]
+        planned, cell = self._trials[digest]
+        plain = {k: v for k, v in cell.params.items() if isinstance(v, (str, float, int, bool))}
         params: dict[str, Value] = {
             "cell": label,
             "encoder": spec.encoder.name,
             "test": spec.test.name,
         }
-        params |= {
-            key: value
-            for key, value in self.params[row.digest].items()
-            if isinstance(value, (str, float, int, bool)) and key not in ("seed", "steps")
-        }
-        params |= shown
-        params["seed"] = row.seed
+        params |= {key: value for key, value in plain.items() if key not in ("seed", "steps")}
+        params |= {name: getattr(spec, name) for name in SPEC_PARAMS}
+        params["seed"] = planned.seed
         params["alpha"] = {"X-X": 1.0, "X-Y": 0.0}.get(spec.sampling or "", spec.alpha)
         return TrialView(
-            digest=row.digest,
-            name=trial_label(label, row.seed),
-            state=state,
-            reason=reason,
+            digest=digest,
+            name=self.name(digest),
+            state=state.state,
+            reason=state.reason,
             params=params,
-            seed=row.seed,
+            cell=cell.params,
+            seed=planned.seed,
             metrics=metrics,
-            tags={"arm": label, "seed": "" if row.seed is None else str(row.seed)},
+            tags={"arm": label, "seed": "" if planned.seed is None else str(planned.seed)},
             artifacts={"spec.json": spec.model_dump_json(indent=1, exclude_none=True)},
             datasets=_datasets(spec),
         )
 
-    def _open(self) -> Tracker:
+    def _info(self) -> StudyInfo:
         search = self.plan.search
-        if self._tracker is None:
-            self._tracker = Tracker(
-                self.uri,
-                StudyInfo(
-                    name=self.plan.name,
-                    space=self.plan.space,
-                    tier=self.plan.tier,
-                    question=self.plan.question,
-                    params={"primary": self.plan.primary, "trials": len(self.plan.specs)},
-                    tags={"frozen": self.plan.frozen, "marks": "; ".join(self.marks)},
-                    artifacts=self.state / "mlartifacts",
-                    searched=tuple(search.ranges) if search else (),
-                    objectives=tuple(f"validation/{o.metric}" for o in search.objectives)
-                    if search
-                    else (),
-                ),
-                self._note,
-            )
-        return self._tracker
+        return StudyInfo(
+            name=self.plan.name,
+            space=self.plan.space,
+            tier=self.plan.tier,
+            question=self.plan.question,
+            params={"primary": self.plan.primary, "trials": len(self.plan.specs)},
+            tags={"frozen": self.plan.frozen, "marks": "; ".join(self.marks)},
+            artifacts=self.state / "mlartifacts",
+            searched=tuple(search.ranges) if search else (),
+            objectives=tuple(f"validation/{o.metric}" for o in search.objectives) if search else (),
+            directions=tuple(direction for _, direction in self._directions),
+        )
 
-    def _note(self, trial: TrialView) -> None:
-        """MLflow has all of a trial (called from the tracker's thread)."""
-        self._folder.note_tracked(self.place, trial.digest, trial.state)
-        faults.at("view.noted", digest=trial.digest)
+    def _mlflow_store(self, uri: str) -> Store:
+        return MlflowStore(uri, self._info())
+
+    def _optuna_store(self, url: str) -> Store:
+        from study.tracking.optuna_storage import OptunaStore
+
+        return OptunaStore(url, self._info(), self._folder.identity())
 
 
 def _datasets(spec: Spec) -> dict[str, tuple[str, str]]:

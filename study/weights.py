@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from study.search.history import front
 from study.search.seen import history_of
@@ -23,7 +22,7 @@ def drop_all_but_best(driver: Driver) -> None:
     kept = _of_search(driver) if driver.plan.search is not None else _of_grid(driver)
     if not kept:
         return
-    for digest in sorted(made(driver.folder.events()) & driver.results.keys() - kept):
+    for digest in sorted(driver.record.best_kept & driver.results.keys() - kept):
         TrialFolder.of(driver.root, digest).drop_weights()
 
 
@@ -54,18 +53,6 @@ def lone_encoder(driver: Driver, keep: str) -> str:
         "none can be called the best. Of any other trial: python -m study export DIGEST --again "
         "--to FOLDER; --keep all keeps all."
     )
-
-
-def made(events: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Trials that launches with `--keep best` ran."""
-    found: set[str] = set()
-    keep = ""
-    for event in events:
-        if event.get("event") == "launch":
-            keep = event.get("keep", "")
-        elif event.get("event") == "started":
-            (found.add if keep == "best" else found.discard)(str(event.get("trial")))
-    return found
 
 
 def _of_grid(driver: Driver) -> set[str]:

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from study.journal import Reading
 from tests.study.inline import SPACE, assert_whole, mlflow_trials, results, write_space
 from trainables import faults
 from trainables.checkpoint import SHORTEST_INTERVAL
@@ -97,7 +98,7 @@ class Chaos:
     def driver_points(self) -> str:
         """Kill the driver once at every point of its own; a study that ends makes room for one."""
         root, missed, studies = self.folder / "driver", [], 1
-        # it is passed only where a trial was committed and the ledger does not know
+        # it is passed only where a trial was committed and the journal does not know
         late = "reconcile.completed"
         points = [point for point in faults.DRIVER_POINTS if point != late]
         points.insert(points.index("trial.ended") + 1, late)
@@ -125,8 +126,7 @@ class Chaos:
         ]
         assert self.run(root, fault=";".join(["save point=step", *planted])) == 0
         self.check(root)
-        lines = (root / "studies/s/events.jsonl").read_text(encoding="utf-8").splitlines()
-        lost = sum(json.loads(line)["event"] == "lost" for line in lines)
+        lost = sum(line["event"] == "lost" for line in Reading(root / "studies/s"))
         return f"{lost} workers killed, each trial complete once"
 
     def moments(self, count: int, seed: int) -> str:

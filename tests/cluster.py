@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from study.journal import Reading
 from tests.hosts import ENVIRONMENT, HOME, REPOSITORY, SHARED, Host, HostError, Hosts
 from trainables import faults
 
@@ -248,8 +249,7 @@ class Study:
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """What the driver noted of this kind."""
-        lines = (self.root / "studies/s/events.jsonl").read_text(encoding="utf-8").splitlines()
-        return [event for event in map(json.loads, lines) if event["event"] == kind]
+        return [line for line in Reading(self.root / "studies/s") if line["event"] == kind]
 
     def results(self) -> Mapping[str, bytes]:
         """Of every trial, the result that counts."""

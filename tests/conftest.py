@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from trainables.places import Place
@@ -31,6 +32,9 @@ for name, value in {
     os.environ.setdefault(name, value)
 # Set, it would make every run that tracking opens a child of another one.
 os.environ.pop("MLFLOW_RUN_ID", None)
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTED = time.monotonic()

@@ -44,8 +44,9 @@ socket.getaddrinfo = lambda host, *rest, **more: refuse("lookup", host)
 TRACK = """
 import sys, time
 from pathlib import Path
-from study.tracking import StudyInfo, Tracker, TrialView, default_uri
-tracker = Tracker(default_uri(Path(sys.argv[1])), StudyInfo("s", "p", "demo", "?"))
+from study.tracking import MlflowStore, StudyInfo, Tracker, TrialView, default_uri
+uri, info = default_uri(Path(sys.argv[1])), StudyInfo("s", "p", "demo", "?")
+tracker = Tracker(lambda: MlflowStore(uri, info))
 tracker.record(TrialView("0" * 20, "n", "complete", "", {"a": 1}, 0, {"map/mono": 0.5}))
 assert tracker.close(120) == [], tracker.problem
 time.sleep(3)

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 
 from study.doctor.ports import listeners
@@ -101,16 +102,12 @@ def test_pages_are_refused_under_another_name(head: dict[str, str]) -> None:
     assert refused.value.code >= 400
 
 
-def test_ledger_and_view_are_kept_there(
-    head: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from study.ledger import Ledger
-
+def test_views_are_kept_there(head: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     said = exports(head)
     monkeypatch.setenv("PGPASSFILE", said["PGPASSFILE"])
-    Ledger(said["STUDY_STORAGE"], "s").add("a", 0, {"alpha": 0.5})
+    optuna.create_study(storage=said["STUDY_STORAGE"], study_name="s")
     assert call(head, "stop").returncode == 0
     time.sleep(1)
     assert call(head, "status").returncode != 0
     assert call(head, "start").returncode == 0
-    assert [row.digest for row in Ledger(said["STUDY_STORAGE"], "s").rows()] == ["a"]
+    assert optuna.get_all_study_names(said["STUDY_STORAGE"]) == ["s"]

@@ -13,14 +13,12 @@ import torch
 from trainables.encoders.shapes import shape_of
 from trainables.encoders.text import held_tokens
 from trainables.errors import UserError
+from trainables.result import LIBRARIES
 from trainables.spec import EncoderRef, Execution
 from trainables.trial_folder import TrialFolder
 
 SMALLER_LAYOUT = {"cpu": 512, "cuda": 8192}
 """Most padded tokens held at once after the whole batch ran out of memory."""
-
-LIBRARIES = ("torch", "numpy", "transformers", "tokenizers", "datasets")
-"""What can move a last digit."""
 
 LESS = 4
 """A smaller layout holds and encodes at most this part of the tokens of the one before."""

@@ -1,4 +1,4 @@
-"""Why a trial failed, in words that ledger, folder and MLflow share."""
+"""Why a trial failed, in words that journal, folder and MLflow share."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 `STUDY_FAULTS` holds faults separated by `;`, each an act and conditions:
 
-    kill point=ledger.completed hit=2; oom point=step step=2 attempt=1 digest=3f9a
+    kill point=completion.noted hit=2; oom point=step step=2 attempt=1 digest=3f9a
 
 Acts: `kill` and `term` (SIGKILL and SIGTERM to this process), `error` (RuntimeError), `oom`
 (torch.OutOfMemoryError), `hang` (for ever), `nan` and `save` (returned to the caller, which knows
@@ -25,18 +25,16 @@ DRIVER_POINTS = (
     "study.leased",
     "plan.written",
     "plan.noted",
-    "ledger.opened",
-    "ledger.adding",
-    "ledger.added",
+    "journal.claimed",
     "reconcile.completed",
     "launch.noted",
     "ray.starting",
     "ray.started",
-    "ledger.claimed",
     "start.noted",
     "trial.ended",
-    "ledger.completed",
     "completion.noted",
+    "storage.opened",
+    "storage.written",
     "view.parent",
     "view.created",
     "view.logged",
@@ -47,7 +45,7 @@ DRIVER_POINTS = (
 )
 """Between each two durable writes of the driver."""
 
-SEARCH_POINTS = ("asked.writing", "asked.written", "asked.planned")
+SEARCH_POINTS = ("asked.writing", "asked.written")
 """Likewise, of a driver that searches, around each trial that it asks for."""
 
 WORKER_POINTS = (
@@ -65,7 +63,7 @@ WORKER_POINTS = (
 )
 """Between each two durable writes of a trial; `step` is passed after every optimizer step."""
 
-RUNG_POINTS = ("rung.ranks", "rung.written", "rung.noted", "ledger.pruned", "pruning.noted")
+RUNG_POINTS = ("rung.ranks", "rung.written", "rung.noted", "pruning.noted")
 """Between each two durable writes of what stops a trial early, of worker and driver."""
 
 RANK_POINTS = ("rank.step",)

@@ -196,6 +196,15 @@ def put_new(place: UPath, content: bytes) -> bool:
     return True
 
 
+def age(place: UPath) -> float:
+    """Seconds since an object was written, by the store's own clock."""
+    probe = place.parent / f".probe-{uuid.uuid4().hex}"
+    put(probe, b"")
+    now = place.fs.modified(probe.path)
+    probe.unlink()
+    return float((now - place.fs.modified(place.path)).total_seconds())
+
+
 def ensure_exclusive(root: UPath) -> None:
     """Check that the store is writable and that its conditional PUT is one.
 

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_
 
 from trainables.spec import readable
 
+LIBRARIES = ("torch", "numpy", "transformers", "tokenizers", "datasets")
+"""What can move a last digit; results name the versions that computed them."""
+
 Number = int | FiniteFloat
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from study.answer.results import by_cell
 from study.answer.tuning import answering, arm_label, waiting
 from study.plan import Cell, Plan
+from study.record import Record
 from study.shown import in_markdown, visible
-from study.study_folder import StudyFolder
 from trainables import storage
 from trainables.places import Place, own
 
@@ -25,13 +25,13 @@ FORMAT = 8
 
 
 def conclude(
-    plan: Plan, folder: StudyFolder, root: Place, results: Mapping[str, dict[str, Any]]
+    plan: Plan, record: Record, root: Place, results: Mapping[str, dict[str, Any]]
 ) -> list[str]:
     """The answer in words, and every number of it in `reports/<study>/answer.json`.
 
     Args:
         plan: Of the study.
-        folder: Of the study, which knows what was changed after results existed (law 6).
+        record: Of the study, which knows what was changed after results existed (law 6).
         root: Of trial folders and reports.
         results: `result.json` by digest, of the trials that have one.
 
@@ -41,12 +41,12 @@ def conclude(
     Raises:
         UserError: A committed file of ranks that cannot be read.
     """
-    return list(concluded(plan, folder, root, results)["words"]) if results else folder.marks()
+    return list(concluded(plan, record, root, results)["words"]) if results else record.marks
 
 
 def concluded(
     plan: Plan,
-    folder: StudyFolder,
+    record: Record,
     root: Place,
     results: Mapping[str, dict[str, Any]],
     anew: bool = False,
@@ -55,7 +55,7 @@ def concluded(
 
     Args:
         plan: Of the study.
-        folder: Of the study.
+        record: Of the study.
         root: Of trial folders and reports.
         results: As for `conclude`; with none, every hypothesis is undecided.
         anew: Make it now.
@@ -63,7 +63,7 @@ def concluded(
     Raises:
         UserError: A committed file of ranks that cannot be read.
     """
-    marks, late = folder.marks(), folder.declared_late()
+    marks, late = record.marks, record.late
     reports = own(root / "reports" / plan.name)
     path, key = reports / "answer.json", answer_key(plan, results, [*marks, *late])
     known = {} if anew else kept(path)

@@ -12,6 +12,7 @@ import typer
 from study.commands.home import ROOT, Home, Root, State
 from study.launch.session import remove_dead_sessions
 from study.shown import PlainConsole
+from study.tracking.store import UNFINISHED
 from trainables import places
 from trainables.errors import UserError
 from trainables.places import Place
@@ -26,9 +27,9 @@ def clean(
 ) -> int:
     """Remove what dead drivers left, damaged files set aside, finished attempts and the cache.
 
-    Results, plans, events, ledger and MLflow's database stay, and what running trials use of the
-    cache. Nothing is removed of a trial that is not committed: its checkpoint is what a later run
-    goes on from.
+    Results, plans, journals and both databases stay, and what running trials use of the cache.
+    Nothing is removed of a trial that is not committed: its checkpoint is what a later run goes on
+    from.
     """
     console = PlainConsole()
     home = Home.open(root, state)
@@ -37,6 +38,8 @@ def clean(
     total = 0
     sessions = remove_dead_sessions(home.state, dry_run=True)
     temporary: list[tuple[Place, str]] = [(path, "a dead driver's") for path in sessions]
+    unfinished = places.matching(home.state, f"{UNFINISHED}*")
+    temporary += [(path, "a store that was never finished") for path in unfinished]
     if home.state != home.root:
         aside = places.matching(home.state, "*.damaged-*")
         temporary += [(path, "was damaged and set aside") for path in aside]

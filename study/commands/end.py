@@ -30,19 +30,19 @@ def tell_end(driver: Driver, root: str) -> int:
     Returns:
         The exit code: 0 where all is done, 1 where trials failed, 130 where some are left.
     """
-    console, plan, folder = driver.console, driver.plan, driver.folder
+    console, plan, record = driver.console, driver.plan, driver.record
     counts = driver.counts()
-    early = stopped(plan, folder, driver.results)
+    early = stopped(plan, record, driver.results)
     for table in tables(plan, by_cell(plan, driver.results, early)):
         console.print(table)
-    for line in conclude(plan, folder, driver.root, driver.results):
+    for line in conclude(plan, record, driver.root, driver.results):
         console.print(line)
     for line in stopped_lines(plan, early):
         console.print(line)
     for remark in remarks(plan, driver.results):
         console.print(remark)
     if driver.results:
-        place = write_report(plan, folder, driver.root, driver.results)
+        place = write_report(plan, record, driver.root, driver.results)
         console.print(f"Report: {place / 'report.html'}", soft_wrap=True)
     left = counts["planned"] + counts["running"]
     if plan.search is not None:

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from study.ledger_file import sqlite_url
 from study.plan import Plan
 from study.study_folder import StudyFolder, study_names
 from trainables.cache import Cache
@@ -61,10 +60,6 @@ class Home:
     def cache(self) -> Cache:
         """What trials on this machine share and can make again."""
         return Cache(self.state / "cache")
-
-    def ledger_url(self, chosen: str | None) -> str:
-        """The storage that was asked for, or a file in the state folder."""
-        return chosen or sqlite_url(self.state / "ledger.db")
 
     def study(self, name: str) -> StudyFolder:
         """The folder of a study."""

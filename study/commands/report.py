@@ -21,7 +21,7 @@ def report(
     home = Home.open(root, state)
     plan = home.plan(name)
     results = committed_results(home.root, plan.specs)
-    place = write_report(plan, home.study(name), home.root, results)
+    place = write_report(plan, home.study(name).record(), home.root, results)
     for file in ("report.html", "report.md", "report.json", "report.csv"):
         PlainConsole().print(str(place / file), soft_wrap=True)
     return 0

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from study import ledger_file
 from study.answer.conclusion import conclude
 from study.commands.announce import announce
 from study.commands.devices import choose_device, refuse_layout
 from study.commands.end import tell_end
 from study.commands.home import ROOT, Home, Root, State, Storage
 from study.commands.typed import Typed
+from study.databases import refuse_network
 from study.launch.orders import Orders
 from study.plan import Plan
 from study.planning import make_plan
@@ -115,6 +115,9 @@ def run(
         str | None, typer.Option(help="Any MLflow URI.", envvar="STUDY_TRACKING_URI")
     ] = None,
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Go on from a driver elsewhere that may yet live.")
+    ] = False,
 ) -> int:
     """Plan a study, run what is left of it and show the comparison.
 
@@ -182,9 +185,22 @@ def run(
     )
     if address is None and "RAY_ADDRESS" in os.environ:
         console.print(marked("note:", " RAY_ADDRESS is not followed; --address auto follows it"))
-    with folder.lease():
-        plan = prepared.save(folder, home.root)
-        driver = _driver(console, plan, prepared, home, folder, storage_url, tracking_uri)
+    from study.driver import Driver
+    from study.view import View
+
+    with folder.lease(take_over=take_over) as journal:
+        plan = prepared.save(folder, journal, home.root)
+        view = View(
+            plan,
+            folder,
+            home.root,
+            home.state,
+            tracking_uri=tracking_uri,
+            storage_url=storage_url,
+            marks=journal.record.marks,
+        )
+        search = start.start(prepared.points, home.root) if prepared.points else None
+        driver = Driver(plan, home.root, journal, view, console, search=search)
         _drive(driver, orders, retry)
         drop_all_but_best(driver)
     if said := lone_encoder(driver, keep):
@@ -236,7 +252,7 @@ def _ensure_usable(console: Console, home: Home, folder: StudyFolder, *, databas
     storage.ensure_writable(folder.path, 0)
     storage.ensure_writable(folder.local, FREE_BYTES, "--state")
     if databases:
-        ledger_file.refuse_network(home.state)
+        refuse_network(home.state)
     if not isinstance(home.root, Path):
         console.print(f"Databases and locks lie in {home.state} (--state chooses).")
 
@@ -252,31 +268,8 @@ def _gpu_bytes(
     return gpu_bytes(prepared.foreseen(), places, execution)
 
 
-def _driver(
-    console: Console,
-    plan: Plan,
-    prepared: Prepared,
-    home: Home,
-    folder: StudyFolder,
-    storage_url: str | None,
-    tracking_uri: str | None,
-) -> Driver:
-    """What keeps plan, ledger and view in step; the lease is held."""
-    from study.driver import Driver
-    from study.ledger import Ledger
-    from study.view import View
-
-    owner = folder.identity() if storage_url else None
-    ledger = Ledger(home.ledger_url(storage_url), plan.name, owner)
-    view = View(plan, home.root, tracking_uri, folder.marks(), home.state)
-    search = start.start(prepared.points, home.root) if prepared.points else None
-    return Driver(plan, home.root, ledger, folder, view, console, search=search)
-
-
 def _drive(driver: Driver, orders: Orders, retry: str | None) -> None:
     """Run what is left, and write down what came of it."""
-    if retry == "pruned":
-        driver.folder.exempt_all(driver.folder.pruned())
     if found := driver.reconcile():
         were = "was" if found == 1 else "were"
         driver.console.print(
@@ -284,7 +277,9 @@ def _drive(driver: Driver, orders: Orders, retry: str | None) -> None:
         )
     if retry == "failed":
         driver.retry_failed()
-    driver.tell_view()
+    elif retry == "pruned":
+        driver.complete_pruned()
+    driver.view.tell_all(driver.record, driver.results)
     jobs = driver.jobs()
     if not jobs:
         driver.console.print("Nothing to do: every planned trial has ended.")
@@ -292,8 +287,8 @@ def _drive(driver: Driver, orders: Orders, retry: str | None) -> None:
         driver.run(jobs, orders)
     try:
         # which the view shows too
-        conclude(driver.plan, driver.folder, driver.root, driver.results)
+        conclude(driver.plan, driver.record, driver.root, driver.results)
         if driver.results:
-            write_report(driver.plan, driver.folder, driver.root, driver.results)
+            write_report(driver.plan, driver.record, driver.root, driver.results)
     finally:
         driver.view.close(driver.console, driver.counts())

@@ -17,6 +17,7 @@ from study.commands.remarks import remarks
 from study.commands.stopped import stopped, stopped_lines, where
 from study.committed import committed_results
 from study.plan import Plan, label_of
+from study.record import Record
 from study.search.outcome import best_found
 from study.shown import PlainConsole, count_of, marked
 
@@ -30,11 +31,15 @@ def status(
 ) -> int:
     """Show which trials of a study are complete, running, planned or failed, and their numbers.
 
+    States come from the study's journal; a `--storage` is not looked at.
+
     In the JSON, `planned` counts all trials of the plan; the other counts are by state.
     """
     home = Home.open(root, state)
     plan = home.plan(name)
-    report = describe(plan, home, storage_url)
+    record = home.study(name).record()
+    results = committed_results(home.root, plan.specs)
+    report = describe(plan, home, record, results)
     if as_json:
         typer.echo(json.dumps(report, indent=1))
         return 0
@@ -47,57 +52,42 @@ def status(
         if trial["state"] == "failed":
             label = label_of(trial["params"])
             console.print(f"  failed {trial['digest']} {label}: {trial['reason']}")
-    results = committed_results(home.root, plan.specs)
-    early = stopped(plan, home.study(name), results)
+    early = stopped(plan, record, results)
     cells = by_cell(plan, results, early)
     for table in tables(plan, cells):
         console.print(table)
-    for line in conclude(plan, home.study(name), home.root, results):
+    for line in conclude(plan, record, home.root, results):
         console.print(line)
     for line in stopped_lines(plan, early):
         console.print(line)
-    for line in [*report["notes"], *remarks(plan, results)]:
-        console.print(line)
+    for remark in remarks(plan, results):
+        console.print(remark)
     return 0
 
 
-def describe(plan: Plan, home: Home, storage_url: str | None) -> dict[str, Any]:
-    """The study as plain values: states from the ledger, figures from committed folders."""
-    from study.ledger import Ledger
-
-    ledger = Ledger(home.ledger_url(storage_url), plan.name)
-    rows = {row.digest: row for row in ledger.rows() if row.digest in plan.specs}
-    results = committed_results(home.root, plan.specs)
-    folder = home.study(plan.name)
-    failures, early = folder.failures(), stopped(plan, folder, results)
+def describe(
+    plan: Plan, home: Home, record: Record, results: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """The study as plain values: states by its journal, figures from committed folders."""
+    driven = bool(record.started) and home.study(plan.name).is_driven()
+    early = stopped(plan, record, results)
     ties = {one.trial: asdict(one) for one in tied(plan, home.root, results)}
     trials: dict[str, dict[str, Any]] = {}
     for cell in plan.cells:
         for planned in cell.trials:
             digest = planned.digest
-            reason = rows[digest].reason if digest in rows else failures.get(digest, "")
-            state = "failed" if reason else "planned"
-            state = rows[digest].state if digest in rows else state
-            if digest in early and state in ("planned", "running"):
-                state = "pruned"  # the next run tells the ledger
-            elif state == "pruned" and digest not in early:
-                state = "planned"  # the next run completes it, as --retry pruned asked for
-            if digest in results:
-                state = "complete"
-            elif state == "complete":
-                state = "planned"  # its folder is damaged or gone: the next run does it again
-            failed = reason if state == "failed" else ""
+            now = record.state(digest, results, driven=driven)
             trials.setdefault(
-                planned.digest,
+                digest,
                 {
                     "digest": planned.digest,
-                    "state": state,
-                    "reason": early[digest].why if state == "pruned" else failed,
-                    "fidelity": where(early[digest]) if state == "pruned" else None,
+                    "state": now.state,
+                    "reason": now.reason,
+                    "fidelity": where(early[digest]) if now.state == "pruned" else None,
                     "params": cell.params,
                     "seed": planned.seed,
-                    "metrics": results.get(planned.digest, {}).get("metrics", {}),
-                    "zero_shot": results.get(planned.digest, {}).get("zero_shot"),
+                    "metrics": results.get(digest, {}).get("metrics", {}),
+                    "zero_shot": results.get(digest, {}).get("zero_shot"),
                     "tied": ties.get(digest),
                     "layout_changed": results.get(digest, {}).get("layout_changed", False),
                 },
@@ -105,8 +95,7 @@ def describe(plan: Plan, home: Home, storage_url: str | None) -> dict[str, Any]:
     states = [trial["state"] for trial in trials.values()]
     return {
         "study": plan.name,
-        "marks": folder.marks(),
-        "notes": ledger.notes,
+        "marks": record.marks,
         "planned": len(states),
         **{state: states.count(state) for state in ("complete", "failed", "pruned", "running")},
         "best": (

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.plan import Plan, trial_label
+from study.record import Record
 from study.rungs import Rung
 from study.search.pruning import pruning_of, told
-from study.study_folder import StudyFolder
 
 
 def stopped(
-    plan: Plan, folder: StudyFolder, results: Mapping[str, Mapping[str, Any]]
+    plan: Plan, record: Record, results: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Rung]:
     """Trials of a plan that were stopped and have no result from elsewhere, by digest."""
-    found = folder.pruned()
-    return {d: rung for d, rung in found.items() if d in plan.specs and d not in results}
+    return {d: rung for d, rung in record.pruned.items() if d in plan.specs and d not in results}
 
 
 def stopped_lines(plan: Plan, rungs: Mapping[str, Rung]) -> list[str]:

@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,9 +22,8 @@ from urllib.parse import quote
 import typer
 
 from study.commands.home import ROOT, Home, Root, State
-from study.ledger_file import sqlite_url
+from study.databases import OPTUNA_FILE, sqlite_url
 from study.shown import PlainConsole
-from study.tracking.database import relocate
 from trainables.errors import UserError
 
 MAX_COMPARED = 100
@@ -47,15 +45,13 @@ def ui(
     state: State = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 5000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    optuna: Annotated[
-        bool, typer.Option("--optuna", help="Optuna's dashboard over the ledger, too.")
-    ] = False,
+    optuna: Annotated[bool, typer.Option("--optuna", help="Optuna's dashboard, too.")] = False,
 ) -> int:
     """Show the studies of a root in MLflow's web pages, until Ctrl-C."""
     console, folder = PlainConsole(soft_wrap=True), Home.open(root, state).state
     with ExitStack() as servers:
         if optuna:
-            dashboard = servers.enter_context(serving_ledger(folder, host))
+            dashboard = servers.enter_context(serving_optuna(folder, host))
             console.print(
                 f"Optuna's dashboard answers at {dashboard}; states only, figures come from folders"
             )
@@ -86,8 +82,6 @@ def serving(root: Path, port: int, host: str) -> Iterator[str]:
         )
     port = free_port(host, port)
     artifacts = (store.parent / "mlartifacts").as_uri()
-    with suppress(sqlite3.Error):  # MLflow says it better
-        relocate(store, artifacts)
     command = [
         *(sys.executable, "-m", "mlflow", "ui", "--workers", "1"),
         *("--backend-store-uri", sqlite_url(store)),
@@ -99,24 +93,27 @@ def serving(root: Path, port: int, host: str) -> Iterator[str]:
 
 
 @contextmanager
-def serving_ledger(root: Path, host: str) -> Iterator[str]:
-    """Run Optuna's dashboard on the ledger of `root` and yield its address, at any free port.
+def serving_optuna(root: Path, host: str) -> Iterator[str]:
+    """Run Optuna's dashboard on the rows of `root` and yield its address, at any free port.
 
     Raises:
-        UserError: It is not installed, there is no ledger, or it does not start.
+        UserError: It is not installed, there are no rows, or it does not start.
     """
     if find_spec("optuna_dashboard") is None:
         raise UserError(
             "--optuna: Optuna's dashboard is not installed; in the repository: pip install "
             "'.[dashboard]'"
         )
-    ledger = root.resolve() / "ledger.db"
-    if not ledger.is_file():
-        raise UserError(f"{root}: no ledger (ledger.db) here; name another place with --root DIR")
+    rows = root.resolve() / OPTUNA_FILE
+    if not rows.is_file():
+        raise UserError(
+            f"{root}: no rows of Optuna ({OPTUNA_FILE}) here. Fill them from trial folders (python "
+            "-m study track NAME), or name another place with --root DIR"
+        )
     port = free_port(host, 0)
     command = [
         *(sys.executable, "-c", "from optuna_dashboard._cli import main; main()"),
-        *(sqlite_url(ledger), "--host", host, "--port", str(port)),
+        *(sqlite_url(rows), "--host", host, "--port", str(port)),
     ]
     with _answering(command, root.resolve() / "optuna-ui.log", host, port, "/") as address:
         yield address

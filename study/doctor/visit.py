@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from study import ledger_file
+from study import databases
 from study.cost.needs import Need
 from study.doctor import checks
 from study.doctor.checks import Clock
@@ -53,7 +53,7 @@ def visit(
         found += checks.tokens(machines, cluster=address is not None)
         found += checks.ports(machines)
     try:
-        ledger_file.refuse_network(state)
+        databases.refuse_network(state)
     except UserError as error:
         found.append(problem("storage", "all", str(error), "choose a local folder with --state"))
     if folders or absent:

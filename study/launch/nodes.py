@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.ledger_file import network_kind
+from study.databases import network_kind
 from trainables.errors import UserError
 from trainables.places import Place
 

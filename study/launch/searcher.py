@@ -82,7 +82,7 @@ class PlanSearcher(Unpickled, Searcher):
             self.listener.finished(digest, result.get("reason", ""), result.get("detail", ""))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the ledger knows."""
+        """Nothing to save: the journal knows."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""

@@ -276,7 +276,7 @@ def _pruned(searched: Searched) -> list[Block]:
     more = len(stopped) - len(rows)
     note = (
         "Values at fewer examples are not compared with complete ones anywhere in this report."
-        + (f" {more} more are in the study's ledger." if more else "")
+        + (f" {more} more are in the study's journal." if more else "")
     )
     return [Table("pruned", "Trials that were stopped early", columns, rows, note)]
 

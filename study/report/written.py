@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from study.answer.conclusion import answer_key, concluded, kept
 from study.plan import Plan
+from study.record import Record
 from study.shown import count_of, visible
-from study.study_folder import StudyFolder
 from trainables import storage
 from trainables.places import Place, own
 
@@ -26,13 +26,13 @@ MADE = "made.json"
 
 
 def write_report(
-    plan: Plan, folder: StudyFolder, root: Place, results: dict[str, dict[str, Any]]
+    plan: Plan, record: Record, root: Place, results: dict[str, dict[str, Any]]
 ) -> Place:
     """Write `report.html`, `.md`, `.json` and `.csv`, unless they are there and say the same.
 
     Args:
         plan: Of the study.
-        folder: Of the study: what failed, and what was changed late.
+        record: Of the study: what failed, and what was changed late.
         root: Of trial folders and reports.
         results: `result.json` by digest, of the trials that have one.
 
@@ -43,9 +43,9 @@ def write_report(
         UserError: A committed file of ranks that cannot be read.
     """
     place = own(root / "reports" / plan.name)
-    failures = folder.failures() if len(results) < len(plan.specs) else {}
-    said = [*folder.marks(), *folder.declared_late(), *map(":".join, sorted(failures.items()))]
-    stopped = folder.pruned() if plan.search is not None else {}
+    failures = {d: why for d, why in record.failures.items() if d not in results}
+    said = [*record.marks, *record.late, *map(":".join, sorted(failures.items()))]
+    stopped = record.pruned if plan.search is not None else {}
     said += [f"pruned {digest}" for digest in sorted(stopped)]
     made = {"format": FORMAT, "of": _key(plan, results, said)}
     if kept(place / MADE) == made | {"files": _checksums(place)}:
@@ -58,7 +58,7 @@ def write_report(
 
     def drawn(answer: dict[str, Any]) -> dict[str, bytes]:
         material = gather(plan, root, answer, results, failures)
-        document = compose(material, None if plan.search is None else searched_of(material, folder))
+        document = compose(material, None if plan.search is None else searched_of(material, record))
         return {
             "report.html": visible(to_html(document)).encode(),
             "report.md": visible(to_markdown(document)).encode(),
@@ -67,9 +67,9 @@ def write_report(
         }
 
     try:
-        pages = drawn(concluded(plan, folder, root, results))
+        pages = drawn(concluded(plan, record, root, results))
     except (LookupError, TypeError, ValueError, AttributeError):  # the one that was kept is none
-        pages = drawn(concluded(plan, folder, root, results, anew=True))
+        pages = drawn(concluded(plan, record, root, results, anew=True))
     place.mkdir(parents=True, exist_ok=True)
     for name, content in pages.items():
         storage.write(place / name, content)
@@ -83,7 +83,7 @@ def _checksums(place: Place) -> dict[str, str]:
     return {name: storage.sha256(place / name) for name in files if (place / name).exists()}
 
 
-def searched_of(material: Material, folder: StudyFolder) -> Searched:
+def searched_of(material: Material, record: Record) -> Searched:
     """What the report of a search is made from."""
     from study.report.searched import Searched, spending
     from study.search.budget import more, over, spent
@@ -92,9 +92,9 @@ def searched_of(material: Material, folder: StudyFolder) -> Searched:
     plan = material.plan
     assert plan.search is not None
     visits = visits_of(
-        plan.search, folder.asked(), material.results, folder.failures(), folder.pruned()
+        plan.search, record.proposals, material.results, record.failures, record.pruned
     )
-    taken, asked = spent(folder.events()), sum(v.phase == "search" for v in visits)
+    taken, asked = spent(record.times), sum(v.phase == "search" for v in visits)
     cells = tried(cells_of(plan.search, visits))
     running = sum(v.state in ("planned", "running") for v in visits)
     why = "" if running else over(plan.search, asked, cells, taken, 0)

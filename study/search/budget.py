@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from study.record import Moment
 from study.search.history import Tried, front, losses
 from study.spaces.optimize import GENERATIONS, GENETIC, SearchPlan
 
 HOUR = 3600.0
 
-RESUMED = "resumed"
-"""The event of a driver that finds a launch without an end: the driver before it died."""
+OPENED = "opened"
+"""The first event of a driver."""
 
-ENDS = ("launch", "end", "planning", RESUMED)
-"""Events before which a launch was over."""
+ENDS = ("launch", "end", "planning", "resumed", OPENED)
+"""Events before which a launch was over; `resumed` was noted before journals had generations."""
 
 LEAST = 8
 """Cells below which nothing is said of what more would buy."""
@@ -49,21 +49,18 @@ class Spent:
         return self.finished / self.ended if self.ended else None
 
 
-def spent(events: Iterable[Mapping[str, Any]]) -> Spent:
+def spent(times: Sequence[Moment]) -> Spent:
     """What the journal says of launches that are over.
 
-    What a driver did that died counts up to its last word. Seconds are those of a clock that goes
-    on evenly; journals from before it was noted have the time of day, of which what goes back is
-    left out.
+    What a driver did that died counts up to its last word. Journals from before a clock was noted
+    that goes on evenly have the time of day, of which what goes back is left out.
     """
     wall = busy = now = finished = 0.0
     ended = 0
     began = last = None
     running: dict[str, float] = {}
-    for event in [*events, {"event": RESUMED}]:
-        kind, trial = event.get("event"), str(event.get("trial", ""))
+    for kind, trial, at in [*times, Moment(OPENED, "", None)]:
         if began is not None and (kind == "end" or kind not in ENDS):
-            at = event.get("monotonic", event.get("time"))
             if at is not None and last is not None:
                 now += max(0.0, at - last)
             last = last if at is None else at
@@ -72,21 +69,13 @@ def spent(events: Iterable[Mapping[str, Any]]) -> Spent:
             busy += sum(now - start for start in running.values())
             began, running = None, {}
         if kind == "launch":
-            began, last = now, event.get("monotonic", event.get("time"))
+            began, last = now, at
         elif kind == "running":
             running.setdefault(trial, now)
         elif kind in ("complete", "failed", "pruned") and trial in running:
             took = now - running.pop(trial)
             busy, finished, ended = busy + took, finished + took, ended + 1
     return Spent(wall, busy, ended, finished=finished)
-
-
-def died(events: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the last launch has no end."""
-    last = ""
-    for event in events:
-        last = event["event"] if event.get("event") in ENDS else last
-    return last == "launch"
 
 
 class Clock:
@@ -101,9 +90,9 @@ class Clock:
         self.running: dict[str, float] = {}
 
     @classmethod
-    def after(cls, events: Iterable[Mapping[str, Any]]) -> Clock:
+    def after(cls, times: Sequence[Moment]) -> Clock:
         """A clock that goes on from what the journal says."""
-        return cls(spent(events))
+        return cls(spent(times))
 
     def begin(self, workers: int) -> None:
         """A launch begins."""

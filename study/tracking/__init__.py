@@ -1,16 +1,20 @@
-"""A study as MLflow shows it: one experiment a space, a parent run a study, a child run a trial.
+"""Views of a study: in MLflow an experiment a space, a run a study and one a trial; in Optuna rows.
 
-The only package that imports MLflow. The view is filled from plain values by a thread of its own,
+The only package that imports MLflow. A view is filled from plain values by a thread of its own,
 so that a slow or dead server costs the study nothing, and writing the same trial twice changes
 nothing: whatever is missing can be filled in later from the trial folders.
 """
 
 from study.tracking.charts import view_key
-from study.tracking.store import default_uri, studies
-from study.tracking.tracker import Tracker
+from study.tracking.delivered import Delivered
+from study.tracking.store import MlflowStore, default_uri, studies
+from study.tracking.tracker import Store, Tracker
 from study.tracking.values import StudyInfo, StudyRuns, TrialView, metric_name
 
 __all__ = [
+    "Delivered",
+    "MlflowStore",
+    "Store",
     "StudyInfo",
     "StudyRuns",
     "Tracker",

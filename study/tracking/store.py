@@ -7,15 +7,16 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from study.ledger_file import ensure_there, sqlite_path, sqlite_url
+from study.databases import ensure_there, sqlite_path, sqlite_url
 from study.tracking.charts import TAG, headline, view_key, view_state
-from study.tracking.database import relocate
 from study.tracking.values import (
     StudyInfo,
     StudyRuns,
@@ -43,6 +44,9 @@ ENVIRONMENT = {
 STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 """What MLflow calls the states in which a trial can end."""
 
+UNFINISHED = ".mlflow-"
+"""How folders begin in which a store is made."""
+
 MAX_PARAM, MAX_TAG, MAX_DIGEST = 6000, 8000, 36  # characters; MLflow refuses longer values
 
 
@@ -51,17 +55,16 @@ def default_uri(root: Path) -> str:
     return sqlite_url(root.resolve() / "mlflow.db")
 
 
-class Store:
+class MlflowStore:
     """One study's runs in an MLflow store; every method may be repeated."""
 
     def __init__(self, uri: str, study: StudyInfo) -> None:
         """Open the store, the space's experiment and the study's parent run."""
-        if (file := sqlite_path(uri)) is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            ensure_there(file)
-        self.artifacts = _artifacts(uri, study) or ""
+        file = sqlite_path(uri)
         if file is not None:
-            relocate(file, self.artifacts)
+            _ensure_tables(file)
+        self.in_file = file is not None
+        self.artifacts = _artifacts(uri, study) or ""
         self.client = open_client(uri)
         self.study = study
         self.experiment_id = self._experiment()
@@ -118,9 +121,15 @@ class Store:
         if found is None:
             place = self.artifacts or None
             return str(self.client.create_experiment(name, artifact_location=place))
+        number = str(found.experiment_id)
+        if self.in_file and found.artifact_location != self.artifacts:
+            # the root was moved: runs point to where it was, and are filled again
+            self.client.rename_experiment(number, f"{name} (moved, {number})")
+            self.client.delete_experiment(number)
+            return self._experiment()
         if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+            self.client.restore_experiment(number)
+        return number
 
     def _open_parent(self) -> Run:
         run = self._find("kind", "study")
@@ -244,6 +253,21 @@ def open_client(uri: str) -> MlflowClient:
     return MlflowClient(uri)
 
 
+def _ensure_tables(file: Path) -> None:
+    """Make MLflow's tables in a new file, in one step: who is killed meanwhile leaves none."""
+    if file.exists() and file.stat().st_size:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=file.parent) as folder:
+        made = Path(folder, file.name)
+        ensure_there(made)
+        open_client(sqlite_url(made)).search_experiments(max_results=1)
+        if file.exists() and file.stat().st_size == 0:
+            file.unlink()
+        with suppress(FileExistsError):
+            os.link(made, file)
+
+
 def studies(uri: str) -> list[StudyRuns]:
     """The studies in a store, the latest first."""
     client = open_client(uri)
@@ -271,12 +295,6 @@ def _all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]
         token = page.token
         if not token:
             return runs
-
-
-def is_refusal(error: Exception) -> bool:
-    """Whether the content is to blame, so that trying again later is of no use."""
-    code = getattr(error, "error_code", "")
-    return isinstance(error, KeyError | TypeError | ValueError) or code == "INVALID_PARAMETER_VALUE"
 
 
 def _artifacts(uri: str, study: StudyInfo) -> str | None:

@@ -1,4 +1,4 @@
-"""The thread that fills the view of one study."""
+"""The thread that fills one view of a study: MLflow's store, or an Optuna storage."""
 
 from __future__ import annotations
 
@@ -7,51 +7,67 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from queue import SimpleQueue
+from typing import Protocol
 
-from study.tracking.store import Store, is_refusal
-from study.tracking.values import StudyInfo, TrialView
+from study.tracking.values import TrialView
 from trainables.errors import redacted
 from trainables.failures import lacking
 
 PAUSE_SECONDS = 30.0
 """After the store could not be reached, how long nothing is tried."""
 
+CLOSING_SECONDS = 60.0
+"""How long the end of a command waits for a store at most."""
+
 REST_SECONDS = 0.1
 """At most so long, the driver has its processor to itself after each trial that was written."""
 
 
+class Store(Protocol):
+    """What holds a view; every method may be repeated, and may raise anything."""
+
+    def write(self, trial: TrialView) -> None:
+        """Bring what it says of a trial to exactly this content."""
+
+    def summarize(self, metrics: Mapping[str, float], artifacts: Mapping[str, str]) -> None:
+        """Keep numbers and texts about the whole study."""
+
+    def finish(self) -> None:
+        """The command ends."""
+
+
 class Tracker:
-    """Fills the view of one study in the background; no method raises for what MLflow does.
+    """Fills a view of one study in the background; no method raises for what its store does.
 
     Attributes:
         problem: Why the last write failed, for a person; empty while all is well.
     """
 
     def __init__(
-        self, uri: str, study: StudyInfo, told: Callable[[TrialView], None] | None = None
+        self, connect: Callable[[], Store], told: Callable[[TrialView], None] | None = None
     ) -> None:
-        """Start the thread; the store is opened there.
+        """Start the thread.
 
         Args:
-            uri: Any MLflow tracking URI; for SQLite, artifacts lie in `mlartifacts` beside it.
-            study: What the parent run says.
+            connect: Opens the store; called from the thread.
             told: Called from the thread for each trial once the store has all of it.
         """
         self._told = told
         self.problem = ""
-        self._uri, self._study = uri, study
+        self._connect = connect
         self._store: Store | None = None
         self._missing: dict[str, TrialView] = {}
         self._refused: dict[str, TrialView] = {}
         self._summary: tuple[Mapping[str, float], Mapping[str, str]] | None = None
         self._paused_until = 0.0
+        self._progress = time.monotonic()
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
     def record(self, trial: TrialView) -> None:
-        """Put an ended trial into the view, soon; the same content again changes nothing."""
+        """Put a trial into the view, soon; the same content again changes nothing."""
         self._missing[trial.digest] = trial
         self._wake.put(True)
 
@@ -60,15 +76,26 @@ class Tracker:
         self._summary = (metrics, artifacts)
         self._wake.put(True)
 
-    def close(self, timeout: float) -> list[str]:
-        """Wait at most `timeout` seconds for what is on its way.
+    def close(self, patience: float | None) -> list[str]:
+        """Wait for what is on its way.
+
+        Args:
+            patience: Seconds without any progress after which waiting ends, a minute in any case;
+                None for as long as it takes.
 
         Returns:
             Digests of the trials that the view lacks, sorted.
         """
         self._closing.set()
         self._wake.put(False)
-        self._thread.join(timeout)
+        began = self._progress = time.monotonic()
+        while self._thread.is_alive():
+            now = time.monotonic()
+            # a store that is being opened may have to make its tables, and is silent meanwhile
+            silent = self._store is not None and now - self._progress > (patience or 0)
+            if patience is not None and (silent or now - began > CLOSING_SECONDS):
+                break
+            self._thread.join(0.1)
         return sorted(self._missing)
 
     def _work(self) -> None:
@@ -77,7 +104,7 @@ class Tracker:
                 self._catch_up()
         # The parent is opened even where no trial ended: a study that only failed is seen too.
         if self._catch_up():
-            self._try(Store.finish)
+            self._try(lambda store: store.finish())
 
     def _catch_up(self) -> bool:
         """Write all that is missing; False where the store cannot be reached."""
@@ -85,7 +112,7 @@ class Tracker:
             if self._refused.get(digest) is trial:
                 continue
             began = time.monotonic()
-            if not self._try(partial(Store.write, trial=trial), trial):
+            if not self._try(partial(_write, trial=trial), trial):
                 return False
             if self._refused.get(digest) is not trial and self._missing.get(digest) is trial:
                 del self._missing[digest]
@@ -101,15 +128,27 @@ class Tracker:
         """Write, whatever may happen; False where waiting could help."""
         try:
             if self._store is None:
-                self._store = Store(self._uri, self._study)
+                self._store = self._connect()
+                self._progress = time.monotonic()
             write(self._store)
-        except Exception as error:  # MLflow, its database and its HTTP client raise many kinds
+            self._progress = time.monotonic()
+        except Exception as error:  # stores, their databases and HTTP clients raise many kinds
             # A server behind a proxy may carry its password in the URL.
             self.problem = redacted(lacking(error) or f"{type(error).__name__}: {error}")
-            if trial is not None and is_refusal(error):
+            if self._store is not None and trial is not None and is_refusal(error):
                 self._refused[trial.digest] = trial
                 return True
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             return False
         self.problem = ""
         return True
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the content is to blame, so that trying again later is of no use."""
+    code = getattr(error, "error_code", "")
+    return isinstance(error, KeyError | TypeError | ValueError) or code == "INVALID_PARAMETER_VALUE"
+
+
+def _write(store: Store, trial: TrialView) -> None:
+    store.write(trial)

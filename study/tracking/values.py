@@ -31,6 +31,7 @@ class StudyInfo:
         group_by: The parameter whose values the charts compare, each a mean over seeds.
         searched: Parameters that a search chose; empty for a study without one.
         objectives: Metrics that it chose them by, the first one first.
+        directions: `maximize` or `minimize`, of each of `TrialView.values`.
         artifacts: A local folder for artifacts where the store is a database that is no file;
             None leaves them to MLflow.
     """
@@ -44,21 +45,25 @@ class StudyInfo:
     group_by: str = "cell"
     searched: tuple[str, ...] = ()
     objectives: tuple[str, ...] = ()
+    directions: tuple[str, ...] = ("maximize",)
     artifacts: Path | None = None
 
 
 @dataclass(frozen=True)
 class TrialView:
-    """What the child run of an ended trial says.
+    """What a view says of a trial.
 
     Attributes:
         digest: The trial.
         name: How a person recognises it.
-        state: `complete`, `failed` or `pruned`.
+        state: `running`, `complete`, `failed` or `pruned`.
         reason: Why it failed or was pruned, else empty.
         params: Few, flat values; None is left out.
+        cell: What the study gave the trial.
         seed: Of the trial; None where nothing is random.
         metrics: Final numbers.
+        values: Of the study's objectives, where it is complete; None for one that it has not.
+        reached: Of a pruned trial, examples seen to the first objective.
         history: Numbers on the way, as (step, {name: value}).
         tags: Words about the trial.
         artifacts: Texts by file name.
@@ -75,6 +80,9 @@ class TrialView:
     params: Mapping[str, Value]
     seed: int | None
     metrics: Mapping[str, float]
+    cell: Mapping[str, Value] = field(default_factory=dict)
+    values: tuple[float | None, ...] = ()
+    reached: Mapping[int, float] = field(default_factory=dict)
     history: Sequence[tuple[int, Mapping[str, float]]] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     artifacts: Mapping[str, str] = field(default_factory=dict)

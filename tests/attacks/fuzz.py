@@ -41,6 +41,7 @@ from study.planning import make_plan
 from study.search.budget import spent
 from study.spaces.schema import FOLDER, load_space
 from study.study_folder import StudyFolder
+from study.tracking import Delivered
 from tests import sentence_folders
 from tests.checkpoints import make_checkpoint
 from tests.samples import values
@@ -237,6 +238,7 @@ def _studies(work: Path) -> Iterator[Target]:
             words = ["run", "--space", str(space), "--root", str(root), "--name", name]
             assert _quietly(words) == 0, f"study {name} did not end well"
             keep = [p for p in sorted(root.glob("studies/*/*")) if p.suffix in (".json", ".jsonl")]
+            keep += sorted(root.glob(f"studies/{name}/journal/*.jsonl"))
             keep += sorted(root.glob("trials/*/*.json"))
             attempts = sorted(root.glob("trials/*/attempts/*/*.json*"))
             attempts += sorted(root.glob("trials/*/attempts/*/*.npz"))
@@ -272,12 +274,9 @@ def _commit_again(path: Path) -> None:
 
 def _study_files(root: Path, name: str) -> None:
     folder = StudyFolder.of(root, name)
-    spent(folder.events())
-    readers: list[Callable[[], object]] = [
-        *(folder.plan, folder.failures, folder.rungs, folder.pruned, folder.exempt, folder.marks),
-        *(folder.declared_late, folder.frozen, folder.identity, folder.asked),
-        partial(folder.tracked, "x"),
-    ]
+    spent(folder.record().times)
+    delivered = Delivered(folder.local / "tracked.jsonl", f"sqlite:///{root}/mlflow.db")
+    readers: list[Callable[[], object]] = [folder.plan, folder.identity, delivered.read]
     for path in sorted(root.glob("trials/*")):
         trial = TrialFolder(path)
         readers += [trial.result, trial.spec, trial.attempts]

@@ -17,7 +17,7 @@ import pytest
 from study.commands.app import main
 from study.launch import launch as launcher
 from study.study_folder import StudyFolder
-from tests.study.inline import forked, launch_inline, ledger_rows, results
+from tests.study.inline import forked, launch_inline, results, states
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = ["--set", "steps=4", "--set", "reference_batch_size=8"]
@@ -66,7 +66,7 @@ def test_eight_drivers_of_one_study(tmp_path: Path, finished: Path, space: Path)
     assert_one_attempt_each(root, 3)
     plan = StudyFolder.of(root, "s").plan()
     assert plan is not None
-    assert sorted(ledger_rows(root)) == sorted((digest, "COMPLETE") for digest in plan.specs)
+    assert states(root) == dict.fromkeys(plan.specs, "complete")
     assert main(["run", *words]) == 0
 
 
@@ -84,7 +84,7 @@ def test_eight_studies_on_one_new_root(tmp_path: Path, finished: Path, space: Pa
         plan = StudyFolder.of(root, name).plan()
         assert plan is not None
         complete = sorted((digest, "COMPLETE") for digest in plan.specs)
-        assert sorted(ledger_rows(root, name)) == complete
+        assert sorted(states(root, name).items()) == complete
     # the untrained trial is everybody's
     trials = len(results(root))
     assert trials == 3 + 4 * 2
@@ -114,7 +114,7 @@ def test_real_commands_at_once(tmp_path: Path, space: Path, names: list[str]) ->
     assert sorted(codes) == [0] * len(set(names)) + [2] * (len(names) - len(set(names)))
     assert_one_attempt_each(root, 3)
     for name in set(names):
-        assert {state for _, state in ledger_rows(root, name)} == {"COMPLETE"}
+        assert set(states(root, name).values()) == {"complete"}
         (sealed,) = root.glob(f"studies/{name}/plan.json")
         assert json.loads(sealed.read_bytes())["name"] == name
     token = root / "ray.token"

@@ -90,8 +90,8 @@ def test_a_swapped_trial_is_run_again(root: Path, rerun: Callable[[], int]) -> N
     assert rerun() == 0
     assert_whole(root, before)
     assert list(folder.path.glob("damaged/*"))
-    damaged = [e for e in StudyFolder.of(root, "s").events() if e["event"] == "damaged"]
-    assert [event["trial"] for event in damaged] == [folder.digest]
+    damaged = [m for m in StudyFolder.of(root, "s").record().times if m.event == "damaged"]
+    assert [moment.trial for moment in damaged] == [folder.digest]
     assert kept(root / "reports/s/answer.json")["of"] == key
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import study
 import trainables
+from study.record import Moment
 from study.search.budget import Clock, Spent, spent
 from study.study_folder import StudyFolder
 from trainables.data.reading import AbsentLanguageError, BadRowError
@@ -68,37 +69,39 @@ def test_a_clock_that_jumps_changes_no_budget(
     (tmp_path / "studies" / "s").mkdir(parents=True)
     folder = StudyFolder.of(tmp_path, "s")
     for launch in range(2):
-        folder.note("launch", trials=1)
-        even, day = even + 10, day + 10
-        folder.note("running", trial=f"t{launch}")
-        even, day = even + 20, day + 20 + jump
-        folder.note("complete", trial=f"t{launch}")
-        even, day = even + 1, day + 1
-        folder.note("end")
+        with folder.lease() as journal:
+            journal.note("launch", trials=1)
+            even, day = even + 10, day + 10
+            journal.note("running", trial=f"t{launch}")
+            even, day = even + 20, day + 20 + jump
+            journal.note("complete", trial=f"t{launch}")
+            even, day = even + 1, day + 1
+            journal.note("end")
         even, day = even - 40, day + 3600  # a machine started anew counts from another second
-    assert spent(folder.events()) == Spent(wall=62, busy=40, ended=2, finished=40)
-    clock = Clock.after(folder.events())
+    times = folder.record().times
+    assert spent(times) == Spent(wall=62, busy=40, ended=2, finished=40)
+    clock = Clock.after(times)
     clock.begin(1)
     even, day = even + 5, day + jump
     assert clock.spent().wall == 67
 
 
 def test_journals_from_before_have_no_negative_seconds() -> None:
-    events: list[dict[str, Any]] = [
-        {"time": 100_000.0, "event": "launch"},
-        {"time": 100_010.0, "event": "running", "trial": "a"},
-        {"time": 13_700.0, "event": "complete", "trial": "a"},
-        {"time": 13_701.0, "event": "end"},
+    events = [
+        Moment("launch", "", 100_000.0),
+        Moment("running", "a", 100_010.0),
+        Moment("complete", "a", 13_700.0),
+        Moment("end", "", 13_701.0),
     ]
     assert spent(events) == Spent(wall=11, busy=0, ended=1, finished=0)
 
 
 def test_what_a_driver_did_that_died_counts_to_its_last_word() -> None:
-    events: list[dict[str, Any]] = [
-        {"monotonic": 5.0, "event": "launch"},
-        {"monotonic": 7.0, "event": "running", "trial": "a"},
-        {"monotonic": 10.0, "event": "running", "trial": "b"},
-        {"monotonic": 99.0, "event": "resumed"},
+    events = [
+        Moment("launch", "", 5.0),
+        Moment("running", "a", 7.0),
+        Moment("running", "b", 10.0),
+        Moment("opened", "", 99.0),
     ]
     assert spent(events) == Spent(wall=5, busy=3)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import pty
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from study.interrupts import handed_on, held, saving
+from study.journal import Reading
 from study.launch import launch as launcher
 from study.shown import PlainConsole
 from tests.study.inline import write_space
@@ -55,9 +55,9 @@ def test_what_stops_a_launch_ends_it_whole(
     space = write_space(tmp_path)
     words = ["run", "--space", str(space), "--root", str(tmp_path / "r"), "--name", "s"]
     assert main(words) == 130
-    events = (tmp_path / "r/studies/s/events.jsonl").read_text().splitlines()
-    assert json.loads(events[-1])["event"] == "end"
-    assert json.loads(events[-1])["running"] == 0
+    end, closed = list(Reading(tmp_path / "r/studies/s"))[-2:]
+    assert (end["event"], end["running"]) == ("end", 0)
+    assert closed["event"] == "closed"
 
 
 def test_a_reader_that_goes_away_interrupts() -> None:

@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 
 from study.commands.app import main
-from study.journal import ObjectJournal
+from study.journal import Reading
+from study.record import Journal
 from study.search.budget import spent
 from study.study_folder import StudyFolder
 from tests.study.inline import results, write_space
@@ -78,8 +79,8 @@ class Study:
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:
         """What the journal says, or what of it is of a kind."""
-        events = StudyFolder.of(self.root, "s").events()
-        return [event for event in events if kind in ("", event["event"])]
+        lines = Reading(self.root / "studies/s")
+        return [line for line in lines if kind in ("", line["event"])]
 
     def has(self, kind: str, times: int) -> bool:
         return len(self.events(kind)) >= times
@@ -356,11 +357,14 @@ def test_a_clock_that_jumps_by_days_while_a_search_runs(tmp_path: Path) -> None:
     assert study.run() == 0
     shifts = {round((event["time"] - time.time()) / DAY) for event in study.events()}
     assert shifts == {1, 0, -1, -3}, "the clock did not jump"
-    seconds = spent(study.events())
+    record, whole = (
+        StudyFolder.of(root, "s").record() for root in (study.root, tmp_path / "whole")
+    )
+    seconds = spent(record.times)
     assert 0 < seconds.busy < seconds.wall < time.monotonic() - began
-    assert seconds.ended == spent(StudyFolder.of(tmp_path / "whole", "s").events()).ended
-    asked = "studies/s/asked.jsonl"
-    assert (study.root / asked).read_bytes() == (tmp_path / "whole" / asked).read_bytes()
+    assert seconds.ended == spent(whole.times).ended
+    assert record.proposals == whole.proposals
+    assert record.marks == []
     assert results(study.root) == results(tmp_path / "whole")
 
 
@@ -378,13 +382,19 @@ def test_a_store_keeps_the_order_of_writers_however_the_clock_was_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     upath = pytest.importorskip("upath", reason="the extra s3 is not installed")
-    folder = upath.UPath(f"memory://{uuid.uuid4().hex}/events")
-    said = [{"event": "failed"}, {"event": "retry"}, {"event": "started"}]
-    now = time.time_ns()
-    for number, line in enumerate(said):
-        monkeypatch.setattr("time.time_ns", lambda: now - number * 10**14)  # noqa: B023
-        ObjectJournal(folder).append(line)
-    assert list(ObjectJournal(folder).lines()) == said
+    folder = upath.UPath(f"memory://{uuid.uuid4().hex}/s")
+    now = time.time()
+    for number, event in enumerate(("failed", "retry", "started")):
+        monkeypatch.setattr("time.time", lambda: now - number * DAY)  # noqa: B023
+        journal = Journal(folder, {})
+        journal.note(event, trial="a")
+        journal.close()
+    lines = [line["event"] for line in Reading(folder)]
+    assert [event for event in lines if event not in ("opened", "closed")] == [
+        "failed",
+        "retry",
+        "started",
+    ]
 
 
 def read_only(disk: Path) -> None:

@@ -69,8 +69,8 @@ def test_a_result_of_another_shape_is_damage(
         assert main([command, "s", "--root", str(root)]) in (0, 1)
     assert rerun() == 0
     assert_whole(root, before)
-    damaged = [e for e in StudyFolder.of(root, "s").events() if e["event"] == "damaged"]
-    assert [event["trial"] for event in damaged] == [folder.digest]
+    damaged = [m for m in StudyFolder.of(root, "s").record().times if m.event == "damaged"]
+    assert [moment.trial for moment in damaged] == [folder.digest]
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
@@ -147,7 +147,7 @@ def test_what_cannot_be_read_now_is_no_damage(root: Path, tmp_path: Path) -> Non
         lambda: folder.quarantine(),
         lambda: list(reading.lines(root / "studies/s/plan.json", "x")),
         lambda: study.plan(),
-        lambda: list(study.events()),
+        study.record,
         lambda: Cache(tmp_path / "cache").take("a", lambda place: pytest.fail(f"{place} is there")),
     ]
     failed: list[BaseException | None] = []

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from study import ledger_file
 from study.commands.app import main
 from study.commands.clean import rubbish
-from study.journal import FileJournal
+from study.databases import ensure_there
 from study.shown import visible
 from study.study_folder import StudyFolder
-from study.tracking import database
+from study.tracking import Delivered
 from tests.study.inline import assert_whole, results
 from trainables import places, storage
 from trainables.cache import Cache
@@ -47,8 +46,8 @@ def test_no_file_of_a_kind_without_an_end_is_read(tmp_path: Path, kind: str) -> 
     for read in (storage.read, storage.sha256):
         with pytest.raises(OSError, match=str(path)):
             read(path)
-    with pytest.raises(OSError, match=str(path)):
-        FileJournal(path).append({"event": "x"})
+    Delivered(path, "x").add("a", "complete")
+    assert Delivered(path, "x").read() == {}
     Cache(path.parent).limit()
     assert not (tmp_path / "victim").exists()
 
@@ -160,16 +159,14 @@ def test_only_what_was_committed_is_exported(root: Path) -> None:
     assert not list((root / "to").rglob("added*"))
 
 
-def test_no_database_is_made_where_another_thing_lies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_database_is_made_where_another_thing_lies(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a/b/c/x.db"
     path.parent.mkdir(parents=True)
-    damages = (database.damage, lambda path: ledger_file.damage(ledger_file.sqlite_url(path)))
-    assert [damage(path) for damage in damages] == ["", ""]
-    for kind in KINDS:
-        plant(path, kind)
-        for damage in damages:
-            with pytest.raises(UserError):
-                damage(path)
+    plant(path, kind)
+    with pytest.raises(OSError, match=str(path)):
+        ensure_there(path)
+    assert not (tmp_path / "victim").exists()
 
 
 @pytest.mark.parametrize(

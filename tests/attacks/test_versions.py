@@ -75,8 +75,7 @@ def test_arms_of_different_libraries_are_not_compared(
     assert before["effect"] is not None
     shutil.rmtree(root / "trials" / again)
     assert run(root, newer=True) == 0
-    launches = [e for e in StudyFolder.of(root, "s").events() if e["event"] == "launch"]
-    assert launches[-1]["versions"]["torch"] == NEWER
+    assert StudyFolder.of(root, "s").record().versions["torch"] == NEWER
     assert {d for d, versions in torches(root).items() if versions == [NEWER]} == {again}
     found = answer(root)
     assert len(found["mixed"]) == 1

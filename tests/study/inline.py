@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from study.commands.app import main
+from study.committed import committed_results
 from study.launch import launch as launcher
 from study.launch.orders import PRUNED, Job, Jobs, Listener, Orders
 from study.search.judge import Judge
+from study.study_folder import StudyFolder
 from trainables import faults
 from trainables.cache import Cache
 from trainables.failures import TrialFailedError
@@ -130,13 +132,22 @@ def study(
     return forked(run, {faults.VARIABLE: fault})
 
 
-def ledger_rows(root: Path, name: str = "s") -> list[tuple[str, str]]:
-    """(digest, state) of every row of the study, as SQLite has them."""
-    with sqlite3.connect(root / "ledger.db") as connection:
+def states(root: Path, name: str = "s") -> dict[str, str]:
+    """Digest to state of every planned trial, by journal and folders."""
+    folder = StudyFolder.of(root, name)
+    plan, record = folder.plan(), folder.record()
+    assert plan is not None
+    results = committed_results(root, plan.specs)
+    return {digest: record.state(digest, results).state for digest in plan.specs}
+
+
+def optuna_rows(root: Path, name: str = "s") -> list[tuple[str, str]]:
+    """(digest, state) of every row of the study in Optuna's storage, as SQLite has them."""
+    with sqlite3.connect(root / "optuna.db") as connection:
         return connection.execute(
             """SELECT json_extract(value_json, '$'), state FROM trials
                JOIN trial_user_attributes USING (trial_id) JOIN studies USING (study_id)
-               WHERE key = 'digest' AND study_name = ?""",
+               WHERE key = 'digest' AND study_name = ? ORDER BY trial_id""",
             (name,),
         ).fetchall()
 
@@ -164,8 +175,9 @@ def results(root: Path) -> dict[str, bytes]:
 
 def assert_whole(root: Path, expected: Mapping[str, bytes], name: str = "s") -> None:
     """Every trial complete exactly once, everywhere, and nothing else anywhere."""
-    rows = ledger_rows(root, name)
-    assert sorted(rows) == sorted((digest, "COMPLETE") for digest in expected)
+    assert StudyFolder.of(root, name).record().marks == []
+    assert states(root, name) == dict.fromkeys(expected, "complete")
+    assert dict(optuna_rows(root, name)) == dict.fromkeys(expected, "COMPLETE")
     assert results(root) == dict(expected)
     for folder in root.glob("trials/*"):
         assert (folder / "manifest.json").exists()

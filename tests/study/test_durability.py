@@ -1,6 +1,6 @@
 """A study killed between any two durable writes ends as if nothing had happened.
 
-Eight points in one study by default; with `-m slow` every named point in a study of its own.
+Nine points in one study by default; with `-m slow` every named point in a study of its own.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from study.record import Journal
 from study.study_folder import StudyFolder
 from tests.study.inline import (
     SPACE,
     assert_whole,
-    ledger_rows,
     mlflow_trials,
+    optuna_rows,
     results,
+    states,
     study,
     warm,
     write_space,
@@ -26,12 +28,13 @@ from trainables import faults
 
 SHORT = (
     "plan.written",
-    "ledger.adding",
-    "ledger.claimed",
+    "journal.claimed",
+    "start.noted",
     "checkpoint.data",
     "result.written",
     "committed",
-    "ledger.completed",
+    "completion.noted",
+    "storage.written",
     "view.logged",
 )
 INLINE = tuple(p for p in faults.DRIVER_POINTS + faults.WORKER_POINTS if p != "reconcile.completed")
@@ -70,7 +73,7 @@ def survives(root: Path, space: Path, whole: tuple[dict[str, bytes], str], *poin
     assert_whole(root, whole[0])
 
 
-def test_a_study_killed_eight_times_ends_as_if_nothing_had_happened(
+def test_a_study_killed_nine_times_ends_as_if_nothing_had_happened(
     tmp_path: Path, space: Path, whole: tuple[dict[str, bytes], str]
 ) -> None:
     survives(tmp_path, space, whole, *SHORT)
@@ -112,9 +115,7 @@ def test_two_studies_share_what_they_have_in_common(
     after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("trials/*/manifest.json")}
     assert before.items() < after.items()
     assert len(after) == len(before) + 1
-    rows = dict(ledger_rows(tmp_path, "t"))
-    assert set(rows.values()) == {"COMPLETE"}
-    assert len(rows) == 3
+    assert list(states(tmp_path, "t").values()) == ["complete"] * 3
 
 
 def test_planted_faults_name_known_points_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +129,8 @@ def test_a_failed_trial_is_told_and_retried_on_request(tmp_path: Path, space: Pa
     assert (
         study(tmp_path, space, fault="nan point=step step=1 digest=0 ; nan point=step step=2") == 1
     )
-    failed = {digest for digest, state in ledger_rows(tmp_path) if state == "FAIL"}
+    failed = {digest for digest, state in states(tmp_path).items() if state == "failed"}
+    assert {digest for digest, state in optuna_rows(tmp_path) if state == "FAIL"} == failed
     assert len(failed) == 2
     for digest in failed:
         assert mlflow_trials(tmp_path)[digest][0] == "FAILED"
@@ -137,13 +139,13 @@ def test_a_failed_trial_is_told_and_retried_on_request(tmp_path: Path, space: Pa
     assert study(tmp_path, space) == 1
     assert study(tmp_path, space, "--retry", "failed") == 0
     assert {status for status, _ in mlflow_trials(tmp_path).values()} == {"FINISHED"}
-    latest = dict(ledger_rows(tmp_path))
-    assert set(latest.values()) == {"COMPLETE"}
+    assert set(dict(optuna_rows(tmp_path)).values()) == {"COMPLETE"}
 
 
-def test_failed_trials_are_retried_though_the_ledger_was_lost(tmp_path: Path, space: Path) -> None:
+def test_failed_trials_are_retried_though_every_view_was_lost(tmp_path: Path, space: Path) -> None:
     assert study(tmp_path, space, fault="nan point=step step=2") == 1
-    (tmp_path / "ledger.db").unlink()
+    (tmp_path / "optuna.db").unlink()
+    (tmp_path / "mlflow.db").unlink()
     assert study(tmp_path, space, "--retry", "failed") == 0
 
 
@@ -167,11 +169,11 @@ def test_what_another_command_planned_meanwhile_is_not_overwritten(
 ) -> None:
     lease = StudyFolder.lease
 
-    def late(self: StudyFolder) -> AbstractContextManager[None]:
+    def late(self: StudyFolder, *, take_over: bool) -> AbstractContextManager[Journal]:
         assert isinstance(self.plan_path, Path)
         self.plan_path.parent.mkdir(parents=True, exist_ok=True)
         self.plan_path.write_bytes(b"another's")
-        return lease(self)
+        return lease(self, take_over=take_over)
 
     monkeypatch.setattr(StudyFolder, "lease", late)
     assert study(tmp_path, space) == 2

@@ -14,6 +14,7 @@ import pytest
 
 from study.commands.home import Home
 from study.commands.status import describe
+from study.committed import committed_results
 from study.launch.losses import Losses
 from study.planning import make_plan
 from study.spaces.schema import load_space
@@ -84,7 +85,9 @@ Failed = tuple[Path, dict[str, str], str]
 
 def trials(root: Path) -> dict[str, dict[str, Any]]:
     home = Home.open(str(root))
-    return {t["digest"]: t for t in describe(home.plan("s"), home, None)["trials"]}
+    plan, record = home.plan("s"), home.study("s").record()
+    report = describe(plan, home, record, committed_results(root, plan.specs))
+    return {t["digest"]: t for t in report["trials"]}
 
 
 @pytest.mark.slow

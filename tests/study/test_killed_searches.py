@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from study.commands.reproduce import _committed as committed
 from study.commands.reproduce import differences, train_again
-from tests.study.inline import ledger_rows, mlflow_trials, results, write_space
+from study.record import Record
+from study.study_folder import StudyFolder
+from tests.study.inline import mlflow_trials, optuna_rows, results, states, write_space
 from trainables import faults
 from trainables.trial_folder import TrialFolder
 
@@ -44,11 +44,11 @@ OPTIMIZE = {
     "nsga2": "{sampler: nsga2, population: 2, trials: 6, confirm: {top: 1, seeds: 2}, "
     "objectives: [map/multi, rank_distance]}",
 }
-SEARCHED = ("asked.planned hit=3", "ledger.claimed hit=2", "trial.ended hit=2", "ledger.completed")
+SEARCHED = ("asked.written hit=3", "start.noted hit=2", "trial.ended hit=2", "completion.noted")
 KILLS = {
     "asha": (
-        *("rung.noted hit=2", "ledger.pruned", "trial.ended hit=2", "rung.noted"),
-        "ledger.completed",
+        *("rung.noted hit=2", "pruning.noted", "trial.ended hit=2", "rung.noted"),
+        "completion.noted",
     ),
     "tpe": SEARCHED,
     "nsga2": SEARCHED,
@@ -83,7 +83,7 @@ def studies(
     space = write_space(folder, SPACE.replace("{OPTIMIZE}", OPTIMIZE[request.param]))
     whole, killed = folder / "whole", folder / "killed"
     assert run(whole, space) == 0
-    second = lines(whole, "asked")[1]["digest"]
+    second = record(whole).proposals[1].digest
     worker = f"; kill point=step attempt=1 digest={second}"
     for point in KILLS[request.param]:
         assert run(killed, space, point + worker) == -9, f"{point} is never passed"
@@ -92,9 +92,8 @@ def studies(
     return whole, killed
 
 
-def lines(root: Path, name: str) -> list[dict[str, Any]]:
-    file = root / f"studies/s/{name}.jsonl"
-    return [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+def record(root: Path) -> Record:
+    return StudyFolder.of(root, "s").record()
 
 
 @pytest.mark.slow
@@ -103,17 +102,18 @@ def test_decisions_and_ends_are_those_of_a_study_that_nobody_killed(
     studies: tuple[Path, Path],
 ) -> None:
     whole, killed = studies
-    assert lines(killed, "rungs") == lines(whole, "rungs")
-    asked = [(root / "studies/s/asked.jsonl").read_bytes() for root in studies]
-    assert asked[0] == asked[1]
-    assert sorted(ledger_rows(killed)) == sorted(ledger_rows(whole))
+    assert record(killed).rungs == record(whole).rungs
+    assert record(killed).proposals == record(whole).proposals
+    assert record(killed).marks == record(whole).marks == []
+    assert states(killed) == states(whole)
     assert results(killed) == results(whole)
-    states = [state for _, state in ledger_rows(killed)]
-    assert states.count("PRUNED") + states.count("COMPLETE") == len(states)
-    assert (states.count("PRUNED") >= 2) == bool(lines(whole, "rungs"))
+    ends = list(states(killed).values())
+    assert ends.count("pruned") + ends.count("complete") == len(ends)
+    assert (ends.count("pruned") >= 2) == bool(record(whole).rungs)
+    assert dict(optuna_rows(killed)) == {d: state.upper() for d, state in states(killed).items()}
     assert {d: s for d, (s, _) in mlflow_trials(killed).items()} == {
-        digest: "KILLED" if state == "PRUNED" else "FINISHED"
-        for digest, state in ledger_rows(killed)
+        digest: "KILLED" if state == "pruned" else "FINISHED"
+        for digest, state in states(killed).items()
     }
 
 
@@ -121,12 +121,12 @@ def test_decisions_and_ends_are_those_of_a_study_that_nobody_killed(
 @pytest.mark.timeout(1800)
 def test_pruned_trials_keep_a_checkpoint_and_have_no_result(studies: tuple[Path, Path]) -> None:
     for root in studies:
-        for digest, state in ledger_rows(root):
+        for digest, state in states(root).items():
             folder = TrialFolder(root / "trials" / digest)
-            assert folder.is_committed == (state == "COMPLETE")
+            assert folder.is_committed == (state == "complete")
             saved = list(folder.path.glob("attempts/*/checkpoint/step-*.pt"))
             # killed after the decision and before the attempt was closed, seconds of work are lost
-            assert bool(saved) == (state == "PRUNED") or (root == studies[1] and not saved)
+            assert bool(saved) == (state == "pruned") or (root == studies[1] and not saved)
 
 
 @pytest.mark.slow
@@ -135,8 +135,8 @@ def test_every_complete_trial_is_reproduced_to_the_last_digit(
     studies: tuple[Path, Path], tmp_path: Path
 ) -> None:
     _, killed = studies
-    for digest, state in ledger_rows(killed):
-        if state == "COMPLETE":
+    for digest, state in states(killed).items():
+        if state == "complete":
             folder = TrialFolder(killed / "trials" / digest)
             now = committed(train_again(folder, folder.spec(), tmp_path))
             before = committed(folder)

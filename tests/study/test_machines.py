@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from study.journal import Reading
 from tests.study.inline import SPACE, write_space
 from trainables import faults
 
@@ -85,8 +86,7 @@ def test_a_machine_that_goes_away_is_no_failure(
     over_two(tmp_path, space, fault, seen=saved, victim=victim)
     two = results(tmp_path)
     assert {d: r["metrics"] for d, r in two.items()} == {d: r["metrics"] for d, r in one.items()}
-    lines = (tmp_path / "studies/s/events.jsonl").read_text(encoding="utf-8").splitlines()
-    (lost,) = [event for event in map(json.loads, lines) if event["event"] == "lost"]
+    (lost,) = [line for line in Reading(tmp_path / "studies/s") if line["event"] == "lost"]
     assert lost["reason"] == "node lost"
     assert ("machine 1 of the trial" in lost["detail"]) == (victim == "other")
     (ended,) = (tmp_path / "trials" / lost["trial"]).glob("attempts/*/environment.json")

@@ -13,8 +13,8 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
+from study.databases import sqlite_path, sqlite_url
 from study.launch.session import PLAIN, ray_session
-from study.ledger_file import sqlite_path, sqlite_url
 from tests.study.inline import assert_whole, results, study, warm, write_space
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +23,7 @@ NAME = "what?now #1 %41 [v2] é;&"
 
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
 def test_the_file_of_a_url_is_the_file_that_it_was_made_of(name: str) -> None:
-    path = Path("/", name, "ledger.db")
+    path = Path("/", name, "optuna.db")
     assert sqlite_path(sqlite_url(path)) == path
 
 

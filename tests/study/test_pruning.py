@@ -11,15 +11,17 @@ import pytest
 from study import driver
 from study.commands.home import Home
 from study.commands.status import describe
+from study.committed import committed_results
 from study.rungs import Rung
 from study.search.cannot_win import looking
 from study.search.judge import Pruning
 from study.spaces.fidelity import Fidelity
-from tests.study.inline import SPACE, ledger_rows, mlflow_trials, study, warm, write_space
+from study.study_folder import StudyFolder
+from tests.study.inline import SPACE, mlflow_trials, optuna_rows, states, study, warm, write_space
 from trainables import faults
 from trainables.trial_folder import TrialFolder
 
-POINTS = (*faults.RUNG_POINTS, "trial.ended", "ledger.claimed", "committed", "ledger.completed")
+POINTS = (*faults.RUNG_POINTS, "trial.ended", "start.noted", "committed", "completion.noted")
 ALPHAS = "[0, 0.2, 0.4, 0.6, 0.8, 1]"
 
 
@@ -49,7 +51,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, space: Path) -> Path:
 
 
 def rungs(root: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (root / "studies/s/rungs.jsonl").read_bytes().splitlines()]
+    return [rung.to_json() for rung in StudyFolder.of(root, "s").record().rungs]
 
 
 def results(root: Path) -> dict[str, bytes]:
@@ -59,7 +61,8 @@ def results(root: Path) -> dict[str, bytes]:
 def assert_alike(root: Path, whole: Path) -> None:
     """The same decisions in the same order, the same ends, the same numbers."""
     assert rungs(root) == rungs(whole)
-    assert sorted(ledger_rows(root)) == sorted(ledger_rows(whole))
+    assert states(root) == states(whole)
+    assert dict(optuna_rows(root)) == dict(optuna_rows(whole))
     assert results(root) == results(whole)
     status = {digest: state for digest, (state, _) in mlflow_trials(root).items()}
     assert status == {digest: state for digest, (state, _) in mlflow_trials(whole).items()}
@@ -67,21 +70,22 @@ def assert_alike(root: Path, whole: Path) -> None:
 
 def test_stopped_trials_are_pruned_and_have_no_result(whole: Path) -> None:
     stopped = {line["trial"] for line in rungs(whole) if line["stop"]}
-    rows = dict(ledger_rows(whole))
-    assert {digest for digest, state in rows.items() if state == "PRUNED"} == stopped
+    rows = states(whole)
+    assert {digest for digest, state in rows.items() if state == "pruned"} == stopped
     assert 2 <= len(stopped) <= 5
     assert results(whole).keys() == rows.keys() - stopped
     for digest in stopped:
         assert list((whole / "trials" / digest).glob("attempts/001/checkpoint/step-*.pt"))
         assert mlflow_trials(whole)[digest][0] == "KILLED"
     for digest, state in rows.items():
-        if state == "COMPLETE":
+        if state == "complete":
             assert mlflow_trials(whole)[digest][0] == "FINISHED"
 
 
 def test_status_shows_them_apart(whole: Path) -> None:
     home = Home.open(str(whole))
-    report = describe(home.plan("s"), home, None)
+    plan, record = home.plan("s"), home.study("s").record()
+    report = describe(plan, home, record, committed_results(whole, plan.specs))
     stopped = {line["trial"]: line for line in rungs(whole) if line["stop"]}
     assert report["pruned"] == len(stopped)
     assert report["complete"] + report["pruned"] == report["planned"]
@@ -126,9 +130,10 @@ def test_a_kill_at_any_point_changes_no_decision(
     assert_alike(tmp_path, whole)
 
 
-def test_a_lost_ledger_knows_the_pruned_again(tmp_path: Path, space: Path, whole: Path) -> None:
+def test_lost_views_know_the_pruned_again(tmp_path: Path, space: Path, whole: Path) -> None:
     assert study(tmp_path, space) == 0
-    (tmp_path / "ledger.db").unlink()
+    (tmp_path / "optuna.db").unlink()
+    (tmp_path / "mlflow.db").unlink()
     assert study(tmp_path, space) == 0
     assert_alike(tmp_path, whole)
 
@@ -140,26 +145,25 @@ def test_another_study_completes_a_pruned_trial_from_its_checkpoint(
     stopped = {line["trial"]: line for line in rungs(tmp_path) if line["stop"]}
     monkeypatch.setattr(driver, "pruning_of", lambda plan: None)
     assert study(tmp_path, space, "--name", "t") == 0
-    assert {state for _, state in ledger_rows(tmp_path, "t")} == {"COMPLETE"}
+    assert set(states(tmp_path, "t").values()) == {"complete"}
     for digest, line in stopped.items():
         folder = TrialFolder.of(tmp_path, digest).committed()
         environment = json.loads((folder / "environment.json").read_bytes())
         assert environment["resumed_at"] == line["step"]
     monkeypatch.undo()
     assert study(tmp_path, space) == 0
-    latest = dict(ledger_rows(tmp_path))
-    assert set(latest.values()) == {"COMPLETE"}, "a result is a result, whoever asked for it"
+    assert set(states(tmp_path).values()) == {"complete"}, "a result is a result, whosever"
 
 
 def test_pruned_trials_are_completed_on_request(tmp_path: Path, space: Path) -> None:
     assert study(tmp_path, space) == 0
     stopped = {line["trial"]: line for line in rungs(tmp_path) if line["stop"]}
-    assert study(tmp_path, space, "--retry", "pruned", fault="kill point=ledger.added") == -9
+    assert study(tmp_path, space, "--retry", "pruned", fault="kill point=launch.noted") == -9
     assert study(tmp_path, space) == 0
-    assert set(dict(ledger_rows(tmp_path)).values()) == {"COMPLETE"}
+    assert set(states(tmp_path).values()) == {"complete"}
     assert stopped.keys() <= results(tmp_path).keys()
     assert study(tmp_path, space) == 0
-    assert set(dict(ledger_rows(tmp_path)).values()) == {"COMPLETE"}
+    assert set(states(tmp_path).values()) == {"complete"}
 
 
 def test_the_queries_behind_every_rung_are_kept(whole: Path) -> None:

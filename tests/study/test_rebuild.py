@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from study.ledger import Ledger
-from tests.study.inline import assert_whole, ledger_rows, results, study, warm, write_space
+from study.record import INCOMPLETE
+from study.study_folder import StudyFolder
+from tests.study.inline import assert_whole, optuna_rows, results, states, study, warm, write_space
 from trainables.trial_folder import TrialFolder
 
 
@@ -88,55 +87,47 @@ def test_a_damaged_trial_is_run_again(root: Path, space: Path, name: str, damage
 
 
 @pytest.mark.parametrize("damage", ALL)
-@pytest.mark.parametrize("name", ["ledger.db", "mlflow.db", "studies/s/plan.json"])
-def test_a_damaged_file_of_the_study_is_rebuilt(
-    root: Path, space: Path, name: str, damage: Damage
-) -> None:
+def test_a_damaged_plan_is_planned_anew(root: Path, space: Path, damage: Damage) -> None:
     before = results(root)
     files = {path: path.stat().st_mtime_ns for path in root.glob("trials/*/manifest.json")}
-    damage(root / name)
+    damage(root / "studies/s/plan.json")
     assert study(root, space) == 0
     assert_whole(root, before)
     assert {path: path.stat().st_mtime_ns for path in files} == files, "a trial ran again"
 
 
-def test_failures_survive_the_ledger(tmp_path: Path, space: Path) -> None:
+def test_failures_survive_the_views(tmp_path: Path, space: Path) -> None:
     warm()
     assert study(tmp_path, space, fault="error point=step step=1") == 1
-    before = sorted(ledger_rows(tmp_path))
-    (tmp_path / "ledger.db").unlink()
+    before = sorted(optuna_rows(tmp_path))
+    (tmp_path / "optuna.db").unlink()
     assert study(tmp_path, space) == 1
-    assert sorted(ledger_rows(tmp_path)) == before
-    rows = Ledger(f"sqlite:///{tmp_path}/ledger.db", "s").rows()
-    reasons = {row.reason for row in rows if row.state == "failed"}
+    assert sorted(optuna_rows(tmp_path)) == before
+    reasons = set(StudyFolder.of(tmp_path, "s").record().failures.values())
     assert reasons == {"error: PlantedError: planted at step"}
 
 
-def test_a_ledger_of_another_optuna_is_set_aside(root: Path, space: Path) -> None:
+@pytest.mark.parametrize("damage", [flip, delete])
+def test_a_damaged_journal_is_marked_and_no_trial_run_again(
+    root: Path, space: Path, damage: Damage
+) -> None:
     before = results(root)
-    with closing(sqlite3.connect(root / "ledger.db")) as connection, connection:
-        connection.execute("UPDATE version_info SET schema_version = 9999")
-        connection.execute("UPDATE alembic_version SET version_num = 'v9.9.9.a'")
-    assert study(root, space) == 0
-    assert_whole(root, before)
-    assert list(root.glob("ledger.db.damaged-*"))
-
-
-def test_an_mlflow_database_of_another_version_is_set_aside(root: Path, space: Path) -> None:
-    before = results(root)
-    with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = '000000000000'")
-    assert study(root, space) == 0
-    assert_whole(root, before)
-    assert list(root.glob("mlflow.db.damaged-*"))
+    damage(root / "studies/s/journal/000001-000000.jsonl")
+    for _ in range(2):
+        assert study(root, space) == 0
+        record = StudyFolder.of(root, "s").record()
+        assert record.marks
+        assert all(mark.startswith(INCOMPLETE) for mark in record.marks)
+        answer = json.loads((root / "reports/s/answer.json").read_bytes())
+        assert set(record.marks) <= set(answer["marks"])
+    assert results(root) == before
+    assert states(root) == dict.fromkeys(before, "complete")
 
 
 def test_what_was_set_aside_is_explained(root: Path, space: Path, tmp_path: Path) -> None:
     truncate(next(root.glob("trials/*/attempts/001/result.json")))
-    truncate(root / "ledger.db")
     assert study(root, space, output=tmp_path / "output") == 0
     said = " ".join((tmp_path / "output").read_text(encoding="utf-8").split())
     assert "is not as it was committed" in said
-    assert "the ledger could not be read" in said
     why = next(root.glob("trials/*/damaged/*.why.json"))
     assert "not as it was committed" in json.loads(why.read_bytes())["why"]

@@ -75,7 +75,7 @@ def test_a_changed_plan_is_refused_and_extended_on_request(root: Path, tmp_path:
     after = results(root)
     assert before.items() < after.items()
     assert len(after) == len(before) + 1
-    marks = StudyFolder.of(root, "s").marks()
+    marks = StudyFolder.of(root, "s").record().marks
     assert len(marks) == 1
     assert marks[0].startswith(POST_HOC)
     assert study(root, more, output=tmp_path / "output") == 0

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.study.inline import assert_whole, ledger_rows, results, study, warm, write_space
+from study.study_folder import StudyFolder
+from tests.study.inline import assert_whole, results, states, study, warm, write_space
 from trainables import faults
 
 SPACE = """
@@ -36,7 +38,7 @@ tiers: {demo: {}, full: {}}
 MODELLED = {"tpe": 13, "nsga2": 6}
 """Trials of each search, so that its model is asked: after ten cells, or two generations."""
 
-SHORT = ("asked.writing hit=2", "asked.written hit=2", "asked.planned hit=2", "committed hit=2")
+SHORT = ("asked.writing hit=2", "asked.written hit=2", "start.noted hit=2", "committed hit=2")
 MISSED = ("reconcile.completed",)
 POINTS = tuple(
     point
@@ -50,8 +52,9 @@ def space_of(folder: Path, sampler: str) -> Path:
     return write_space(folder, text)
 
 
-def trajectory(root: Path) -> bytes:
-    return (root / "studies/s/asked.jsonl").read_bytes()
+def trajectory(root: Path, name: str = "s") -> list[dict[str, Any]]:
+    """What the search proposed, without who wrote it down, and when."""
+    return [proposal.line() for proposal in StudyFolder.of(root, name).record().proposals]
 
 
 def survives(root: Path, folder: Path, whole: Path, sampler: str, *points: str) -> None:
@@ -80,10 +83,10 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_a_search_killed_four_times_asks_for_the_same_trials(tmp_path: Path, whole: Path) -> None:
     sampler = (whole / "sampler").read_text(encoding="utf-8")
     survives(tmp_path / "root", tmp_path, whole, sampler, *SHORT)
-    lines = [json.loads(line) for line in trajectory(whole).splitlines()]
+    lines = trajectory(whole)
     assert [line["phase"] for line in lines[-2:]] == ["confirm", "confirm"]
     assert len(lines) == MODELLED[sampler] + 2
-    assert len(ledger_rows(whole)) == len(lines) + 1
+    assert len(states(whole)) == len(lines) + 1
 
 
 @pytest.mark.slow
@@ -100,8 +103,8 @@ def test_more_trials_go_on_where_fewer_ended(tmp_path: Path) -> None:
     few = trajectory(tmp_path)
     assert study(tmp_path, space, "--trials", "4") == 0
     more = trajectory(tmp_path)
-    assert more.startswith(few)
-    phases = [json.loads(line)["phase"] for line in more.splitlines()]
+    assert more[: len(few)] == few
+    phases = [line["phase"] for line in more]
     assert phases[:6] == ["search"] * 2 + ["confirm"] * 2 + ["search"] * 2
     assert study(tmp_path, space, "--sampler", "tpe") == 2
 
@@ -117,8 +120,7 @@ def test_another_studys_trials_are_its_own_where_they_are_equal(tmp_path: Path) 
     assert warmed != text
     space.write_text(warmed, encoding="utf-8")
     assert study(root, space, "--trials", "1", "--name", "t") == 0
-    lines = (root / "studies/t/asked.jsonl").read_text(encoding="utf-8").splitlines()
-    asked = [json.loads(line) for line in lines]
+    asked = trajectory(root, "t")
     assert [line["phase"] for line in asked][:3] == ["warm", "warm", "search"]
     assert {line["digest"] for line in asked[:2]} <= before.keys()
     plan = json.loads((root / "studies/t/plan.json").read_bytes())
@@ -126,8 +128,7 @@ def test_another_studys_trials_are_its_own_where_they_are_equal(tmp_path: Path) 
     other = warmed.replace("steps: 2", "steps: 3").replace("[s]", "[t]")
     space.write_text(other, encoding="utf-8")
     assert study(root, space, "--trials", "1", "--name", "u") == 0
-    lines = (root / "studies/u/asked.jsonl").read_text(encoding="utf-8").splitlines()
-    asked = [json.loads(line) for line in lines]
+    asked = trajectory(root, "u")
     plan = json.loads((root / "studies/u/plan.json").read_bytes())
     assert asked[0]["phase"] == "search"
     assert asked[0]["params"] == plan["search"]["transferred"][0]
@@ -141,11 +142,11 @@ def test_a_grid_asks_for_every_point_once_and_then_ends(tmp_path: Path) -> None:
     root = tmp_path / "root"
     space = write_space(tmp_path, text.replace("SAMPLER", "tpe"))
     assert study(root, space, "--sampler", "grid") == 0
-    asked = [json.loads(line) for line in trajectory(root).splitlines()]
+    asked = trajectory(root)
     searched = [json.dumps(one["params"]) for one in asked if one["phase"] == "search"]
     assert len(searched) == len(set(searched)) == 2 * (1 + 2)
     assert study(root, space, "--sampler", "grid") == 0
-    assert len(trajectory(root).splitlines()) == len(asked)
+    assert len(trajectory(root)) == len(asked)
 
 
 def test_a_search_whose_ranges_change_goes_on_marked_post_hoc(tmp_path: Path) -> None:
@@ -157,10 +158,9 @@ def test_a_search_whose_ranges_change_goes_on_marked_post_hoc(tmp_path: Path) ->
     space.write_text(space.read_text("utf-8").replace("high: 1.0e-1", "high: 2.0e-3"), "utf-8")
     assert study(root, space, "--trials", "3") == 2, "another search under the same name"
     assert study(root, space, "--trials", "3", "--extend") == 0
-    assert trajectory(root).startswith(few)
+    assert trajectory(root)[: len(few)] == few
     assert before.items() <= results(root).items()
-    asked = [json.loads(line) for line in trajectory(root).splitlines()]
+    asked = trajectory(root)
     last = [one for one in asked if one["phase"] == "search"][-1]
     assert last["params"]["learning_rate"] <= 2.0e-3
-    events = (root / "studies/s/events.jsonl").read_text("utf-8")
-    assert "post hoc: what is searched, or how, was changed after results" in events
+    assert len(StudyFolder.of(root, "s").record().marks) == 1

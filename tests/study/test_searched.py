@@ -65,7 +65,7 @@ def test_the_report_has_the_sections_of_a_search(root: Path) -> None:
 
 
 def test_only_the_winner_s_fresh_seeds_show_the_test(root: Path) -> None:
-    asked = StudyFolder.of(root, "s").asked()
+    asked = StudyFolder.of(root, "s").record().proposals
     fresh = [trial for trial in asked if trial.phase == "confirm"]
     assert len(fresh) == 2
     assert {trial.seed for trial in fresh}.isdisjoint(t.seed for t in asked if t not in fresh)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.tracking import StudyInfo, Tracker, TrialView, default_uri, metric_name, studies
-from study.tracking.store import Store, open_client
+from study.tracking.store import MlflowStore, open_client
 from study.tracking.values import MAX_PAIRS, points, without_pairs
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ def trial(number: int, **changes: object) -> TrialView:
     return replace(view, **changes)  # type: ignore[arg-type]
 
 
+def tracking(uri: str, study: StudyInfo) -> Tracker:
+    """What fills MLflow's store at `uri`."""
+    return Tracker(partial(MlflowStore, uri, study))
+
+
 @pytest.fixture(scope="module")
 def store_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One SQLite store for the module: creating its hundred tables takes seconds."""
@@ -72,7 +78,7 @@ def study(request: pytest.FixtureRequest) -> StudyInfo:
 
 
 def fill(uri: str, study: StudyInfo, *trials: TrialView) -> None:
-    tracker = Tracker(uri, study)
+    tracker = tracking(uri, study)
     for view in trials:
         tracker.record(view)
     assert tracker.close(CLOSE) == [], tracker.problem
@@ -197,7 +203,7 @@ def test_summary_adds_a_point_only_where_something_changed(
     uri: str, study: StudyInfo, store_of_tests: Path
 ) -> None:
     for value in (0.5, 0.5, 0.75):
-        tracker = Tracker(uri, study)
+        tracker = tracking(uri, study)
         tracker.summarize({"best/map/mono": value}, {"table.txt": f"mean {value}\n"})
         assert tracker.close(CLOSE) == []
     [parent] = runs(uri, study, "study")
@@ -207,7 +213,7 @@ def test_summary_adds_a_point_only_where_something_changed(
 
 
 def test_one_bad_trial_does_not_hold_up_the_others(uri: str, study: StudyInfo) -> None:
-    tracker = Tracker(uri, study)
+    tracker = tracking(uri, study)
     bad = trial(1, metrics={"map@10": 0.5})
     tracker.record(bad)
     tracker.record(trial(2))
@@ -263,7 +269,7 @@ def test_a_closed_port_costs_nothing_and_is_reported(study: StudyInfo) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    tracker = Tracker(f"http://user:secret@127.0.0.1:{port}", study)
+    tracker = tracking(f"http://user:secret@127.0.0.1:{port}", study)
     start = time.monotonic()
     for number in range(100):
         tracker.record(trial(number))
@@ -275,11 +281,11 @@ def test_a_closed_port_costs_nothing_and_is_reported(study: StudyInfo) -> None:
 def test_a_password_in_an_error_is_not_repeated(
     uri: str, study: StudyInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(store: Store, trial: TrialView) -> None:
+    def broken(store: MlflowStore, trial: TrialView) -> None:
         raise OSError("cannot reach https://me:secret@host/api")
 
-    monkeypatch.setattr(Store, "write", broken)
-    tracker = Tracker(uri, study)
+    monkeypatch.setattr(MlflowStore, "write", broken)
+    tracker = tracking(uri, study)
     tracker.record(trial(1))
     assert tracker.close(CLOSE) == [trial(1).digest]
     assert tracker.problem == "OSError: cannot reach https://me:***@host/api"
@@ -333,7 +339,7 @@ def test_a_server_killed_on_the_way_never_slows_the_study(
     process = server()
     uri = f"http://127.0.0.1:{process.port}"  # type: ignore[attr-defined]
     fill(uri, study, trial(1), trial(2))
-    tracker = Tracker(uri, study)
+    tracker = tracking(uri, study)
     tracker.record(trial(3))
     kill(process)
     start = time.monotonic()
@@ -361,7 +367,7 @@ def test_a_server_that_never_answers_never_slows_the_study(study: StudyInfo) -> 
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        tracker = Tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", study)
+        tracker = tracking(f"http://127.0.0.1:{silent.getsockname()[1]}", study)
         start = time.monotonic()
         tracker.record(trial(1))
         assert tracker.close(2) == [trial(1).digest]

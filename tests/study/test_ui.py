@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import pytest
 
 from study.commands.ui import MAX_COMPARED, Links, comparison, free_port, links, serving, ui
 from study.pictures import heatmap_page
-from study.tracking import StudyInfo, Tracker, TrialView, default_uri
+from study.tracking import MlflowStore, StudyInfo, Tracker, TrialView, default_uri
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def trials() -> Iterator[TrialView]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("root")
     info = StudyInfo("mixing_ratio-demo", "mixing_ratio", "demo", "Which mixing ratio serves both?")
-    tracker = Tracker(default_uri(folder), info)
+    tracker = Tracker(partial(MlflowStore, default_uri(folder), info))
     for trial in trials():
         tracker.record(trial)
     assert tracker.close(120) == [], tracker.problem
@@ -260,7 +261,7 @@ def test_optuna_s_dashboard_is_refused_where_it_cannot_be(
     with pytest.raises(UserError, match=r"not installed.*pip install '.\[dashboard"):
         ui(str(tmp_path), port=0, optuna=True)
     monkeypatch.setattr("study.commands.ui.find_spec", lambda name: "found")
-    with pytest.raises(UserError, match=r"no ledger \(ledger.db\) here"):
+    with pytest.raises(UserError, match=r"no rows of Optuna \(optuna.db\) here"):
         ui(str(tmp_path), port=0, optuna=True)
 
 

@@ -47,8 +47,13 @@ class Study:
     def write(self) -> dict[str, str]:
         """The four files of the report."""
         results = committed_results(self.root, self.plan.specs)
-        place = write_report(self.plan, self.folder, self.root, results)
+        place = write_report(self.plan, self.folder.record(), self.root, results)
         return {name: (self.root / str(place) / name).read_text("utf-8") for name in FILES}
+
+    def note(self, event: str, **facts: Any) -> None:
+        """Add a line to the study's journal."""
+        with self.folder.lease() as journal:
+            journal.note(event, **facts)
 
     def table(self, name: str) -> list[list[Any]]:
         """Rows of a table of the report."""
@@ -123,11 +128,12 @@ def study(
         hypotheses=tuple(dict(h) for h in ([hypothesis()] if hypotheses is None else hypotheses)),
     )
     folder = StudyFolder.of(root, plan.name)
+    made = Study(root, plan, folder)
+    made.note("planned", frozen=plan.frozen)
     folder.save_plan(plan)
-    folder.note("planned", frozen=plan.frozen)
     for digest in failed:
-        folder.note("failed", trial=digest, reason="nan", detail="the loss of step 3 is nan")
-    return Study(root, plan, folder)
+        made.note("failed", trial=digest, reason="nan", detail="the loss of step 3 is nan")
+    return made
 
 
 def commit(root: Path, spec: Spec, toy: Benchmark, scores: NDArray[np.float32]) -> None:

@@ -68,7 +68,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     name = "a-study-with-a-name-that-is-much-longer-than-a-telephone-is-wide-and-has-no-blank"
     made = study(root, toy, arms, declared, name=name, space="mixing_ratio")
-    made.folder.note("planning", mark="post hoc: margins changed after results", late=["h"])
+    made.note("planning", mark="post hoc: margins changed after results", late=["h"])
     made.write()
     return root / "reports" / name / "report.html"
 

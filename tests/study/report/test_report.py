@@ -191,9 +191,9 @@ def test_a_factor_without_order_is_a_dot_plot(tmp_path: Path) -> None:
 def test_what_changed_late_is_marked_beside_the_answer(tmp_path: Path) -> None:
     made = study(tmp_path, MANY, arms(2))
     assert "post hoc" not in made.write()["report.html"]
-    made.folder.note("planning", mark="interim look: seeds were added after results")
+    made.note("planning", mark="interim look: seeds were added after results")
     assert "<li>interim look: seeds were added after results</li>" in made.write()["report.html"]
-    made.folder.note("planning", mark="post hoc: margins changed", late=["h"])
+    made.note("planning", mark="post hoc: margins changed", late=["h"])
     files = made.write()
     answer = files["report.html"].partition('id="comparison-of-the-cells"')[0]
     for text in ("interim look: seeds were added", "post hoc: margins changed"):
@@ -213,7 +213,7 @@ def test_it_is_written_again_only_when_something_changed(tmp_path: Path) -> None
     page.write_text("changed by hand")
     assert made.write()["report.html"] != "changed by hand"
     before = page.stat()
-    made.folder.note("planning", mark="interim look: seeds were added after results")
+    made.note("planning", mark="interim look: seeds were added after results")
     made.write()
     assert not os.path.samestat(page.stat(), before)
     page.unlink()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from study.asked import AskedTrial
 from study.extension import extended
 from study.plan import Plan
 from study.planning import make_plan
+from study.record import Moment
 from study.resolve import Resolver
-from study.search.budget import Clock, Spent, advice, died, expected_best, more, over, spent
+from study.search.budget import Clock, Spent, advice, expected_best, more, over, spent
 from study.search.history import Tried, front, named
 from study.search.outcome import outcome
 from study.search.points import Points
@@ -272,8 +274,7 @@ def test_a_search_goes_on_from_its_journal_as_if_nothing_had_happened(
     folder = StudyFolder.of(tmp_path, "s")
     folder.path.mkdir(parents=True)
     folder.save_plan(whole.plan)
-    for trial in whole.asked[:17]:
-        folder.ask(trial)
+    note(folder, whole.asked[:17])
     read = folder.plan()
     assert read is not None
     assert len(read.cells) < len(whole.plan.cells)
@@ -285,18 +286,21 @@ def test_a_search_goes_on_from_its_journal_as_if_nothing_had_happened(
     assert found.line() == whole.asked[17].line()
 
 
-def test_a_damaged_line_of_the_journal_is_passed_over(tmp_path: Path) -> None:
+def note(folder: StudyFolder, proposals: Iterable[AskedTrial]) -> None:
+    with folder.lease() as journal:
+        journal.note_all("proposal", [{"proposal": trial.line()} for trial in proposals])
+
+
+def test_a_damaged_line_of_a_journal_of_before_is_passed_over(tmp_path: Path) -> None:
     played = Played(space(trials=3), rate)
     folder = StudyFolder.of(tmp_path, "s")
     folder.path.mkdir(parents=True)
-    for trial in played.asked:
-        folder.ask(trial)
-    path = tmp_path / "studies/s/asked.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines()
+    path = folder.path / "asked.jsonl"
+    lines = [json.dumps(trial.line()) for trial in played.asked]
     changed = lines[1].replace('"batch_size": 8', '"batch_size": 9')
     assert changed != lines[1]
     path.write_text("\n".join([lines[0], changed, lines[2][:50]]), encoding="utf-8")
-    assert folder.asked() == played.asked[:1]
+    assert folder.record().proposals == played.asked[:1]
 
 
 def test_a_budget_is_no_part_of_what_a_search_is() -> None:
@@ -372,22 +376,20 @@ def test_what_more_would_buy_is_said_in_the_objectives_direction() -> None:
 
 def test_time_is_counted_over_launches_and_what_a_dead_driver_ran() -> None:
     events = [
-        {"time": 0.0, "event": "planned"},
-        {"time": 10.0, "event": "launch"},
-        {"time": 10.5, "event": "started", "trial": "a"},
-        {"time": 11.0, "event": "running", "trial": "a"},
-        {"time": 15.0, "event": "complete", "trial": "a"},
-        {"time": 16.0, "event": "running", "trial": "b"},
-        {"time": 18.0, "event": "running", "trial": "c"},
-        {"time": 100.0, "event": "planning"},
-        {"time": 110.0, "event": "launch"},
-        {"time": 111.0, "event": "running", "trial": "b"},
-        {"time": 119.0, "event": "failed", "trial": "b"},
-        {"time": 120.0, "event": "end"},
+        Moment("planned", "", 0.0),
+        Moment("launch", "", 10.0),
+        Moment("started", "a", 10.5),
+        Moment("running", "a", 11.0),
+        Moment("complete", "a", 15.0),
+        Moment("running", "b", 16.0),
+        Moment("running", "c", 18.0),
+        Moment("planning", "", 100.0),
+        Moment("launch", "", 110.0),
+        Moment("running", "b", 111.0),
+        Moment("failed", "b", 119.0),
+        Moment("end", "", 120.0),
     ]
     assert spent(events[:7]) == Spent(wall=8.0, busy=4.0 + 2.0, ended=1, finished=4.0)
-    assert died(events[:7])
-    assert not died(events)
     found = spent(events)
     assert found.ended == 2
     assert found.wall == pytest.approx(8.0 + 10.0)
@@ -467,10 +469,10 @@ def test_what_running_trials_took_is_counted_once() -> None:
 
 def test_a_retry_long_after_a_driver_died_is_no_time_of_it() -> None:
     events = [
-        {"time": 0.0, "event": "launch"},
-        {"time": 100.0, "event": "running", "trial": "a"},
-        {"time": 1e6, "event": "resumed"},
-        {"time": 1e6, "event": "retry", "trial": "b"},
+        Moment("launch", "", 0.0),
+        Moment("running", "a", 100.0),
+        Moment("opened", "", 1e6),
+        Moment("retry", "b", 1e6),
     ]
     assert spent(events) == Spent(wall=100.0, busy=0.0)
 
