@@ -10,6 +10,9 @@ import sys
 def command(arguments: list[str]) -> int:
     """Run a command; an interrupt while Python still imports it ends it without a traceback."""
     _open_streams()
+    if sys.flags.optimize > 1:  # libraries read their own docstrings, and assertions guard figures
+        print("error: PYTHONOPTIMIZE=2 (python -OO) is not supported; unset it", file=sys.stderr)
+        return 2
     try:
         from study.commands.app import main
 

@@ -246,7 +246,7 @@ class View:
                 console.print(
                     marked(
                         f"{side.name} lacks {count_of(len(missing), 'trial')}",
-                        said + typed([self.plan.name]),
+                        said + typed([self.plan.name, "--root", str(self.root)]),
                     )
                 )
                 lacked.update(missing)

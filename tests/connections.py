@@ -28,8 +28,14 @@ LINE = re.compile(r"(connect|sendto|sendmsg|sendmmsg)\(\d+<(TCP|UDP|TCPv6|UDPv6)
 NAMED = re.compile(r"inet_addr\(\"([^\"]+)\"\)|inet_pton\(AF_INET6, \"([^\"]+)\"")
 """An address among what a call is given."""
 
-PEER = re.compile(r"->\[?([0-9a-fA-F.:]+?)\]?:\d+$")
+PORT = re.compile(r"htons\((\d+)\)")
+"""Its port."""
+
+PEER = re.compile(r"->\[?([0-9a-fA-F.:]+?)\]?:(\d+)$")
 """The other end of a connected socket."""
+
+NAME_SERVER = 53
+"""The port at which names are looked up: one on this machine passes the question on."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +46,23 @@ class Sent:
         call: Its name.
         kind: `TCP`, `UDP`, `TCPv6` or `UDPv6`.
         address: Where to.
+        port: Likewise.
     """
 
     call: str
     kind: str
     address: str
+    port: int
 
     @property
     def leaves(self) -> bool:
-        """Whether a packet goes to another machine.
+        """Whether a packet goes to another machine, or to a name server.
 
         To connect a UDP socket sends nothing: it is how programs, Ray among them, learn which of
         their own addresses faces outwards.
         """
         silent = self.call == "connect" and self.kind.startswith("UDP")
-        return not silent and not is_own(self.address)
+        return not silent and (self.port == NAME_SERVER or not is_own(self.address))
 
 
 def is_own(address: str) -> bool:
@@ -78,9 +86,10 @@ def parsed(log: str) -> list[Sent]:
         if match := LINE.search(line):
             call, kind, ends, given = match.groups()
             if named := NAMED.search(given):
-                found.append(Sent(call, kind, named[1] or named[2]))
+                port = PORT.search(given)
+                found.append(Sent(call, kind, named[1] or named[2], int(port[1]) if port else 0))
             elif peer := PEER.search(ends):
-                found.append(Sent(call, kind, peer[1]))
+                found.append(Sent(call, kind, peer[1], int(peer[2])))
     return found
 
 

@@ -12,12 +12,17 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from study.doctor.ports import listeners
+from study.study_folder import StudyFolder
 from tests import connections as recorder
-from tests.study.inline import write_space
+from tests.study.inline import SPACE, write_space
+from tests.test_doors import family, given
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST_AND_CI = ("CI", "PYTEST", "GITHUB_", "MLFLOW_", "DO_NOT_TRACK", "RAY_USAGE")
@@ -92,37 +97,75 @@ def test_the_watch_sees_telemetry_where_it_is_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_a_study_and_its_pages_connect_to_this_machine_alone(tmp_path: Path) -> None:
-    """With Ray, as typed on a laptop; every connect() of every process, those in C++ included."""
+    """With Ray, as typed on a laptop; every connect() of every process, those in C++ included.
+
+    While it trains, each of its ports beyond loopback asks for the token.
+    """
     root, log = tmp_path / "root", tmp_path / "study.log"
-    words = [sys.executable, "study/run.py", "--space", str(write_space(tmp_path))]
+    space = write_space(tmp_path, SPACE.replace("steps: 3", "steps: 200"))
+    words = [sys.executable, "study/run.py", "--space", str(space)]
     words += ["--name", "s", "--root", str(root), "--workers", "1"]
-    done = recorder.run(words, log, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with recorded(words, log, tmp_path) as study:
+        while study.poll() is None and not StudyFolder.of(root, "s").record().started:
+            time.sleep(0.5)
+        doors = listeners(family(study.pid))
+        assert given(doors) == {}
+        output, errors = study.communicate()
+        assert study.returncode == 0, output + errors
+    assert len(doors) >= 4, "scheduler, machine, driver and worker each have a port"
     sent = recorder.parsed(log.read_text(errors="replace"))
     assert len(sent) > 20, "Ray's processes talk to each other"
     assert [call for call in sent if call.leaves] == []
 
+    (root / "mlflow.db").unlink()
+    for command in (
+        ["status", "s"],
+        ["report", "s"],
+        ["compare", "s:alpha=0", "s:alpha=0.5"],
+        ["track", "s"],
+        ["doctor"],
+    ):
+        log = tmp_path / f"{command[0]}.log"
+        done = recorder.run(
+            [sys.executable, "-m", "study", *command, "--root", str(root)], log, tmp_path
+        )
+        assert done.returncode in ((0, 1) if command == ["doctor"] else (0,)), done.stderr
+        sent = recorder.parsed(log.read_text(errors="replace"))
+        assert [call for call in sent if call.leaves] == [], command
+
     log = tmp_path / "ui.log"
     words = [sys.executable, "-m", "study", "ui", "--root", str(root), "--port", "0"]
-    pages = subprocess.Popen(
-        recorder.recorded(words, log),
-        env=recorder.of_a_person(tmp_path),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
+    with recorded(words, log, tmp_path) as pages:
         assert pages.stdout is not None
         address = pages.stdout.readline().split("answers at ")[1].split()[0]
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         for page in ("/", "/version", "/ajax-api/2.0/mlflow/experiments/search?max_results=5"):
             direct.open(address + page, timeout=60).read()
+        assert listeners(family(pages.pid)) == [], "the pages are for this machine alone"
         time.sleep(5)  # telemetry sends from a thread of its own
+    sent = recorder.parsed(log.read_text(errors="replace"))
+    assert [call for call in sent if call.leaves] == []
+
+
+@contextmanager
+def recorded(words: Sequence[str], log: Path, home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program as on a person's machine, ended with the block where it still runs."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        recorder.recorded(words, log),
+        env=recorder.of_a_person(home),
+        cwd=ROOT,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
     finally:
-        os.killpg(pages.pid, signal.SIGTERM)
-        pages.communicate()
-    assert [call for call in recorder.parsed(log.read_text(errors="replace")) if call.leaves] == []
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.communicate()
 
 
 def test_the_record_tells_what_leaves(tmp_path: Path) -> None:
@@ -141,6 +184,7 @@ def test_the_record_tells_what_leaves(tmp_path: Path) -> None:
         named = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         named.connect(("198.51.100.9", 53))
         named.send(b"x")
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.53", 53))
     """
     log = tmp_path / "log"
     assert recorder.run([sys.executable, "-S", "-c", code], log, tmp_path).returncode == 0
@@ -151,4 +195,5 @@ def test_the_record_tells_what_leaves(tmp_path: Path) -> None:
         ("connect", "TCP", "198.51.100.7"),
         ("sendto", "UDP", "198.51.100.8"),
         ("sendto", "UDP", "198.51.100.9"),
+        ("sendto", "UDP", "127.0.0.53"),
     ]

@@ -312,6 +312,11 @@ def load_space(name: str) -> Space:
         UserError: No such space, or a file that is not one.
     """
     path = Path(name) if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
+    if not os.path.isfile(path) and os.path.lexists(name):
+        raise UserError(
+            f"--space {name}: this is no plain file whose name ends in .yaml; without a path there "
+            f"is {', '.join(space_names())}"
+        )
     if not os.path.isfile(path) and name.endswith(".yaml"):
         raise UserError(f"--space {name}: no such file (looked in {path.absolute().parent})")
     if not os.path.isfile(path):

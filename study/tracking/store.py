@@ -250,6 +250,8 @@ def open_client(uri: str) -> MlflowClient:
 
     for name in ("alembic", "mlflow", "psycopg"):  # what fails is raised, and said in one sentence
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    if uri.startswith("postgresql"):
+        _reach(uri)
     return MlflowClient(uri)
 
 
@@ -266,6 +268,21 @@ def _ensure_tables(file: Path) -> None:
             file.unlink()
         with suppress(FileExistsError):
             os.link(made, file)
+
+
+def _reach(uri: str) -> None:
+    """Connect to a server once: MLflow would try for minutes before it said that nobody answers.
+
+    Raises:
+        ConnectionError: Nobody does, or not to this user.
+    """
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        create_engine(uri, poolclass=NullPool).connect().close()
+    except OperationalError as error:
+        raise ConnectionError(str(error.orig).partition("\n")[0]) from None
 
 
 def studies(uri: str) -> list[StudyRuns]:
