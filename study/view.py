@@ -144,12 +144,12 @@ class View:
             results: Committed ones, by digest.
             again: Whether a view is told of what it has, too.
         """
-        for side in (self._mlflow, self._optuna):
+        for side, shown in ((self._mlflow, self._run), (self._optuna, self._row)):
             told = {} if again else side.delivered.read()
             for digest in self.plan.specs:
                 state = record.state(digest, results)
                 if state.state in ENDED and told.get(digest) != state.state:
-                    side.record(self._trial(digest, state, record, results.get(digest)))
+                    side.record(shown(digest, state, record, results.get(digest)))
 
     def name(self, digest: str) -> str:
         """How a person recognises a trial."""
@@ -163,13 +163,24 @@ class View:
         self, digest: str, state: TrialState, record: Record, result: dict[str, Any] | None
     ) -> None:
         """A trial is complete, failed or pruned."""
-        trial = self._trial(digest, state, record, result)
-        self._mlflow.record(trial)
-        self._optuna.record(trial)
+        self._mlflow.record(self._run(digest, state, record, result))
+        self._optuna.record(self._row(digest, state, record, result))
 
-    def _trial(
+    def _row(
         self, digest: str, state: TrialState, record: Record, result: dict[str, Any] | None
     ) -> TrialView:
+        """What Optuna's storage shows of a trial; no file is read for it."""
+        cell, validation = self._trials[digest][1], result["validation"] if result else {}
+        known = validation if cell.asked is None else {**validation, **cell.asked.known}
+        values = tuple(known.get(metric) for metric, _ in self._directions) if result else ()
+        mine = record.rungs if state.state == "pruned" else ()
+        reached = {rung.examples: rung.value for rung in mine if rung.trial == digest}
+        return replace(self._shown(digest, state, {}), values=values, reached=reached)
+
+    def _run(
+        self, digest: str, state: TrialState, record: Record, result: dict[str, Any] | None
+    ) -> TrialView:
+        """What MLflow shows of a trial."""
         if result is not None:
             return self._complete(digest, result)
         if state.state == "pruned":
@@ -185,7 +196,6 @@ class View:
         trial = self._shown(digest, TrialState("complete"), metrics)
         return replace(
             trial,
-            values=self._objectives(digest, result["validation"]),
             tags={
                 **trial.tags,
                 "zero_shot": result["zero_shot"]["verdict"],
@@ -195,11 +205,6 @@ class View:
             files=_ranks(folder),
             **_course(folder, seed is not None),
         )
-
-    def _objectives(self, digest: str, validation: Mapping[str, float]) -> tuple[float | None, ...]:
-        cell = self._trials[digest][1]
-        known = validation if cell.asked is None else {**validation, **cell.asked.known}
-        return tuple(known.get(metric) for metric, _ in self._directions)
 
     @property
     def _directions(self) -> list[tuple[str, str]]:
@@ -219,8 +224,7 @@ class View:
         furthest = {"pruned/examples": float(mine[-1].examples)} if mine else {}
         trial = self._shown(digest, state, furthest)
         fidelity = {"fidelity": str(mine[-1].examples)} if mine else {}
-        reached = {rung.examples: rung.value for rung in mine}
-        return replace(trial, history=history, reached=reached, tags={**trial.tags, **fidelity})
+        return replace(trial, history=history, tags={**trial.tags, **fidelity})
 
     def close(self, console: Console, counts: dict[str, int], *, wait: bool = False) -> set[str]:
         """Wait a little for what is still on its way, and say what did not arrive.

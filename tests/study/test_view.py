@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import optuna
 import pytest
 
+from study.committed import committed_results
+from study.databases import OPTUNA_FILE, sqlite_url
 from study.pictures import MOST_LANGUAGES, heatmap_page
 from study.tracking import default_uri
 from study.tracking.store import open_client
@@ -48,6 +51,16 @@ def test_trials_and_study_carry_what_they_are_made_of(root: Path) -> None:
     report = root / "mlartifacts" / parent.info.run_id / "artifacts"
     for name in ("answer.md", "answer.json"):
         assert (report / name).read_bytes() == (root / "reports" / "s" / name).read_bytes()
+
+
+def test_rows_of_optuna_hold_the_objective(root: Path) -> None:
+    rows = optuna.load_study(study_name="s", storage=sqlite_url(root / OPTUNA_FILE)).trials
+    results = committed_results(root, [row.user_attrs["digest"] for row in rows])
+    assert len(results) == len(rows) == 3
+    for row in rows:
+        assert row.value == results[row.user_attrs["digest"]]["validation"]["map/multi"]
+        assert row.params == ({} if row.user_attrs["seed"] is None else row.params)
+    assert {row.params.get("alpha") for row in rows} == {None, 0.0, 0.5}
 
 
 def test_a_heatmap_has_a_cell_for_every_pair_that_was_measured() -> None:
