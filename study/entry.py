@@ -11,7 +11,7 @@ def command(arguments: list[str]) -> int:
     """Run a command; an interrupt while Python still imports it ends it without a traceback."""
     _open_streams()
     if sys.flags.optimize > 1:  # libraries read their own docstrings, and assertions guard figures
-        print("error: PYTHONOPTIMIZE=2 (python -OO) is not supported; unset it", file=sys.stderr)
+        sys.stderr.write("error: PYTHONOPTIMIZE=2 (python -OO) is not supported; unset it\n")
         return 2
     try:
         from study.commands.app import main
