@@ -45,6 +45,8 @@ class Terminal:
         """Start the command and outlive it: a terminal forgets what it shows with its leader."""
         process = os.fork()
         if process == 0:
+            for number in (signal.SIGINT, signal.SIGHUP):  # which tests in the background ignore
+                signal.signal(number, signal.SIG_DFL)
             os.chdir(ROOT)
             more = self.more | {MARK: self.mark, "COLUMNS": "200"}
             os.execve(sys.executable, [sys.executable, *self.words], os.environ | more)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from study.journal import Reading
 from tests.study.inline import SPACE, assert_whole, results, write_space
 from tests.terminals import CTRL_C, ROOT, Terminal
 
@@ -73,8 +73,8 @@ PHASES: list[tuple[str, Callable[[Path], bool], float, Callable[[Terminal], None
 
 
 def lines(root: Path) -> list[str]:
-    events = root / "studies/s/events.jsonl"
-    return events.read_text().splitlines() if events.exists() else []
+    """The kinds of all events so far."""
+    return [str(line["event"]) for line in Reading(root / "studies/s")]
 
 
 def come(root: Path, before: list[str], ready: Callable[[Path], bool]) -> bool:
@@ -84,8 +84,7 @@ def come(root: Path, before: list[str], ready: Callable[[Path], bool]) -> bool:
 
 def last(root: Path) -> str:
     """The kind of the latest event."""
-    every = lines(root)
-    return str(json.loads(every[-1])["event"]) if every else ""
+    return (lines(root) or [""])[-1]
 
 
 def trains(root: Path) -> bool:
