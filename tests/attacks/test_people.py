@@ -68,7 +68,7 @@ PHASES: list[tuple[str, Callable[[Path], bool], float, Callable[[Terminal], None
     ("training", lambda root: trains(root), 5, ended),
     ("training", lambda root: trains(root), 5, cut_off),
     ("training", lambda root: trains(root), 2, stopped_and_ended),
-    ("reporting", lambda root: len(results(root)) == 3 and last(root) == "end", 0.3, ended),
+    ("reporting", lambda root: len(results(root)) == 3 and last(root) == "end", 0, ended),
 ]
 
 
