@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -106,7 +107,8 @@ def test_two_studies_at_once_and_a_restart_in_the_middle(postgres: Server, tmp_p
         again = start(root, space, storage, tracking, name)
         assert "Nothing to do" in again.communicate()[0]
         assert again.returncode == 0
-        assert dict(rows(storage, name)) == dict.fromkeys(expected, "COMPLETE")
+        held = {json.loads(digest): state for digest, state in rows(storage, name)}
+        assert held == dict.fromkeys(expected, "COMPLETE")
     with create_engine(tracking).connect() as connection:
         query = text("SELECT value, count(*) FROM tags WHERE key = 'digest' GROUP BY value")
         counted = Counter({row[0]: row[1] for row in connection.execute(query)})
