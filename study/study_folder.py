@@ -7,6 +7,7 @@ import os
 import socket
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -198,7 +199,7 @@ class StudyFolder:
         if isinstance(self.path, Path):
             return False
         reading = Reading(self.path)
-        Record.read(reading)
+        deque(reading, maxlen=0)
         return self._is_driven_elsewhere(reading)
 
     @property

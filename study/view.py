@@ -63,7 +63,7 @@ CLOSE_SECONDS = 10.0
 
 
 @dataclass
-class Side:
+class Feed:
     """One view of a study: what it is called, what fills it and what it has been told before."""
 
     name: str
@@ -122,9 +122,9 @@ class View:
         told = folder.local / "tracked.jsonl"
         uri = tracking_uri or default_uri(state)
         url = storage_url or sqlite_url(state / OPTUNA_FILE)
-        self._mlflow = Side("MLflow", Delivered(told, uri), partial(self._mlflow_store, uri))
+        self._mlflow = Feed("MLflow", Delivered(told, uri), partial(self._mlflow_store, uri))
         connect = partial(self._optuna_store, url)
-        self._optuna = Side("Optuna's storage", Delivered(told, url), connect)
+        self._optuna = Feed("Optuna's storage", Delivered(told, url), connect)
 
     def learn(self, plan: Plan) -> None:
         """The plan has other trials now."""
@@ -144,12 +144,12 @@ class View:
             results: Committed ones, by digest.
             again: Whether a view is told of what it has, too.
         """
-        for side, shown in ((self._mlflow, self._run), (self._optuna, self._row)):
-            told = {} if again else side.delivered.read()
+        for feed, shown in ((self._mlflow, self._run), (self._optuna, self._row)):
+            told = {} if again else feed.delivered.read()
             for digest in self.plan.specs:
                 state = record.state(digest, results)
                 if state.state in ENDED and told.get(digest) != state.state:
-                    side.record(shown(digest, state, record, results.get(digest)))
+                    feed.record(shown(digest, state, record, results.get(digest)))
 
     def name(self, digest: str) -> str:
         """How a person recognises a trial."""
@@ -241,15 +241,15 @@ class View:
         if (tracker := self._mlflow.tracker) is not None and (counts or self._reports()):
             numbers = {f"trials/{state}": float(n) for state, n in counts.items()}
             tracker.summarize(numbers | self._found(), self._reports())
-        for side in (self._mlflow, self._optuna):
-            if side.tracker is None:
+        for feed in (self._mlflow, self._optuna):
+            if feed.tracker is None:
                 continue
-            if missing := side.tracker.close(None if wait else CLOSE_SECONDS):
-                why = f" ({side.tracker.problem[:200]})" if side.tracker.problem else ""
+            if missing := feed.tracker.close(None if wait else CLOSE_SECONDS):
+                why = f" ({feed.tracker.problem[:200]})" if feed.tracker.problem else ""
                 said = f"{why}; the study itself is whole. Fill it with: python -m study track "
                 console.print(
                     marked(
-                        f"{side.name} lacks {count_of(len(missing), 'trial')}",
+                        f"{feed.name} lacks {count_of(len(missing), 'trial')}",
                         said + typed([self.plan.name, "--root", str(self.root)]),
                     )
                 )

@@ -77,17 +77,13 @@ def reason_of(error: BaseException) -> Reason:
 
 def describe(error: BaseException) -> dict[str, Any]:
     """What `failure.json` says of an exception: reason, detail, and where it was raised."""
-    planned = isinstance(error, (TrialFailedError, UserError))
+    reason, detail = reason_of(error), f"{type(error).__name__}: {error}"
+    if isinstance(error, (TrialFailedError, UserError)):
+        detail = str(error)
+    elif reason == "not now":
+        detail = lacking(error)
     lines = "".join(traceback.format_exception(error)).splitlines()
-    return {
-        "reason": (reason := reason_of(error)),
-        "detail": str(error)
-        if planned
-        else lacking(error)
-        if reason == "not now"
-        else f"{type(error).__name__}: {error}",
-        "trace": lines[-TRACE_LINES:],
-    }
+    return {"reason": reason, "detail": detail, "trace": lines[-TRACE_LINES:]}
 
 
 def lacking(error: BaseException) -> str:

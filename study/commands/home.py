@@ -6,15 +6,19 @@ import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from study.plan import Plan
+from study.record import Record
 from study.study_folder import StudyFolder, study_names
 from trainables.cache import Cache
 from trainables.errors import UserError
 from trainables.places import Place, local_state, open_place
+
+if TYPE_CHECKING:
+    from study.view import View
 
 Root = Annotated[
     str, typer.Option(help="Where everything lies: a folder or s3://…", envvar="STUDY_ROOT")
@@ -64,6 +68,22 @@ class Home:
     def study(self, name: str) -> StudyFolder:
         """The folder of a study."""
         return StudyFolder.of(self.root, name, self.state)
+
+    def view(
+        self, plan: Plan, record: Record, tracking_uri: str | None, storage_url: str | None
+    ) -> View:
+        """What is shown of a study elsewhere; nothing is opened yet."""
+        from study.view import View
+
+        return View(
+            plan,
+            self.study(plan.name),
+            self.root,
+            self.state,
+            tracking_uri=tracking_uri,
+            storage_url=storage_url,
+            marks=record.marks,
+        )
 
     def plan(self, name: str) -> Plan:
         """The plan of a study.

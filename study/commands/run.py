@@ -186,19 +186,10 @@ def run(
     if address is None and "RAY_ADDRESS" in os.environ:
         console.print(marked("note:", " RAY_ADDRESS is not followed; --address auto follows it"))
     from study.driver import Driver
-    from study.view import View
 
     with folder.lease(take_over=take_over) as journal:
         plan = prepared.save(folder, journal, home.root)
-        view = View(
-            plan,
-            folder,
-            home.root,
-            home.state,
-            tracking_uri=tracking_uri,
-            storage_url=storage_url,
-            marks=journal.record.marks,
-        )
+        view = home.view(plan, journal.record, tracking_uri, storage_url)
         search = start.start(prepared.points, home.root) if prepared.points else None
         driver = Driver(plan, home.root, journal, view, console, search=search)
         _drive(driver, orders, retry)

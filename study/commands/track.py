@@ -22,21 +22,11 @@ def track(
     storage_url: Storage = None,
 ) -> int:
     """Tell MLflow and Optuna's storage of every ended trial of a study that they lack."""
-    from study.view import View
-
     console = PlainConsole()
     home = Home.open(root, state)
-    plan, folder = home.plan(name), home.study(name)
-    record, results = folder.record(), committed_results(home.root, plan.specs)
-    view = View(
-        plan,
-        folder,
-        home.root,
-        home.state,
-        tracking_uri=tracking_uri,
-        storage_url=storage_url,
-        marks=record.marks,
-    )
+    plan, record = home.plan(name), home.study(name).record()
+    results = committed_results(home.root, plan.specs)
+    view = home.view(plan, record, tracking_uri, storage_url)
     view.tell_all(record, results, again=True)
     conclude(plan, record, home.root, results)  # which the view shows too
     missing = view.close(console, {}, wait=True)
