@@ -132,6 +132,18 @@ def test_every_import_is_a_declared_dependency() -> None:
     assert not missing
 
 
+NEEDED_UNSEEN = {"scikit-learn", "datasets"}
+"""No module imports these: Optuna's fANOVA needs the first, the hub's Parquet files the second."""
+
+
+def test_every_runtime_dependency_is_imported_or_known_to_be_needed() -> None:
+    used = {canonicalize_name(IMPORT_NAMES.get(name, name)) for name, _ in imported_names()}
+    declared = {
+        canonicalize_name(Requirement(text).name) for text in project()["project"]["dependencies"]
+    }
+    assert declared - used == NEEDED_UNSEEN
+
+
 def test_only_tracking_imports_mlflow_and_trainables_stays_below() -> None:
     above = {"study", "ray", "optuna", "mlflow"}
     for name, file in imported_names():
