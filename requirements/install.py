@@ -12,6 +12,7 @@ and packages that are not whole are installed again.
 # This file must parse on an old Python too, to refuse it in words: no newer syntax here.
 import argparse
 import csv
+import glob
 import hashlib
 import json
 import os
@@ -169,6 +170,10 @@ def install(lock: str, folder: str, exact: bool) -> None:
     pip(folder, *extra, "-r", os.path.join(HERE, lock + ".lock"))
     if lock not in WITHOUT_PROJECT:
         pip(folder, "--no-deps", "--no-build-isolation", "-e", ROOT)
+        # The installed name is hybrid_batch_study; in a checkout its two parts have their own.
+        for site in glob.glob(os.path.join(folder, "lib", "python*", "site-packages")):
+            with open(os.path.join(site, "hybrid-batch-study-checkout.pth"), "w") as file:
+                file.write(ROOT + "\n")
     stamps[lock] = key
     with open(stamp + ".new", "w") as file:
         json.dump(stamps, file)

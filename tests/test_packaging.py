@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -74,14 +76,73 @@ def tracked_files() -> list[Path]:
 
 
 def packages_on_disk() -> list[str]:
-    found = {file.parent for top in ("study", "trainables") for file in (ROOT / top).rglob("*.py")}
-    return sorted(".".join(folder.relative_to(ROOT).parts) for folder in found)
+    folders = {
+        file.parent for top in ("study", "trainables") for file in (ROOT / top).rglob("*.py")
+    }
+    inner = sorted(".".join(folder.relative_to(ROOT).parts) for folder in folders)
+    return ["hybrid_batch_study", *(f"hybrid_batch_study.{name}" for name in inner)]
 
 
 def test_every_package_is_listed() -> None:
     listed = project()["tool"]["setuptools"]["packages"]
     assert listed == sorted(listed)
     assert listed == packages_on_disk()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder into which the wheel was installed, beside another `study`."""
+    folder = tmp_path_factory.mktemp("site")
+    checkout = tmp_path_factory.mktemp("checkout")
+    for file in tracked_files():
+        copy = checkout / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "-w", str(checkout / "out"), "."]
+    subprocess.run([*pip, *build], cwd=checkout, check=True)
+    (wheel,) = (checkout / "out").glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(folder), str(wheel)], check=True)
+    (folder / "study.py").write_text("raise ImportError('another project')\n")
+    (folder / "trainables.py").write_text("raise ImportError('another project')\n")
+    return folder
+
+
+def installed(site: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        env=environment | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_wheel_installs_one_name(site: Path) -> None:
+    ours = {path.name for path in site.iterdir() if path.suffix not in (".py", ".dist-info")}
+    assert ours - {"bin", "__pycache__"} == {"hybrid_batch_study"}
+    assert (site / "hybrid_batch_study/study/py.typed").exists()
+
+
+def test_the_wheel_runs_its_own_modules_beside_others_of_the_same_name(
+    site: Path, tmp_path: Path
+) -> None:
+    code = "import hybrid_batch_study, study.spaces.schema as s; print(s.__file__)"
+    done = installed(site, "-c", code, cwd=tmp_path)
+    assert Path(done.stdout.strip()).is_relative_to(site / "hybrid_batch_study"), done.stderr
+    code = "from hybrid_batch_study import evaluate; print(evaluate.__module__)"
+    assert installed(site, "-c", code, cwd=tmp_path).stdout.split(".")[0] == "trainables"
+
+
+@pytest.mark.slow
+def test_a_study_runs_from_the_wheel(site: Path, tmp_path: Path) -> None:
+    small = ["--set", "steps=2", "--set", "batch_size=8", "--seeds", "1", "--workers", "1"]
+    words = ["-m", "hybrid_batch_study", "run", "--space", "mixing_ratio", "--root", "runs"]
+    done = installed(site, *words, *small, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "runs/trials").iterdir())
 
 
 @pytest.mark.parametrize("name", ["runtime", "dev", "s3", "aws", "postgres", "real"])

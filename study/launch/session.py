@@ -10,7 +10,6 @@ import re
 import secrets
 import shutil
 import stat
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -183,10 +182,6 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
     # and would exit at SIGTERM, wherever it is
     utils.set_sigterm_handler = lambda _: None
     temporary, lock = _short_folder(state)
-    # a driver script's own folder is no place to import from: `study/` holds `plan`, `record`, …
-    sys.path[:] = [
-        entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parents[1]
-    ]
     try:
         if address is None:
             _start(workers, temporary)

@@ -1,0 +1,44 @@
+"""What an installed copy is called: `study` and `trainables` lie inside, where they meet no others.
+
+In a checkout they lie beside this folder. `hybrid-batch-study COMMAND` and `python -m
+hybrid_batch_study COMMAND` are `python -m study COMMAND` there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).resolve().parent
+HOME = _HERE if (_HERE / "study").is_dir() else _HERE.parent
+"""Holds `study` and `trainables`."""
+
+if str(HOME) not in sys.path:
+    sys.path.insert(0, str(HOME))
+
+
+PUBLIC = {
+    "TextEncoder": "trainables.encoders.text",
+    "evaluate": "trainables.evaluation.evaluate",
+    "finetune": "trainables.finetune",
+    "load_benchmark": "trainables.data.catalog",
+}
+"""Where the public names stand, which are imported when they are first used."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(PUBLIC[name]), name)
+
+
+def main() -> None:
+    """Run a command, in whose processes `study` and `trainables` are this copy's."""
+    paths = [str(HOME), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    from study.entry import command
+
+    sys.exit(command(sys.argv[1:]))
