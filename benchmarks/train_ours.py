@@ -17,9 +17,10 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.race import Job  # noqa: E402
-from trainables.contrastive import Tokens, backward  # noqa: E402
+from trainables.encoders.padding import Tokens  # noqa: E402
 from trainables.encoders.text import TextEncoder  # noqa: E402
 from trainables.encoders.vocabulary import trim_vocabulary  # noqa: E402
+from trainables.gradcache import backward  # noqa: E402
 from trainables.info_nce import info_nce  # noqa: E402
 
 

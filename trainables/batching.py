@@ -87,7 +87,7 @@ class Batches:
         Args:
             rows: Rows of the training set.
             languages: Number of training languages.
-            sampling: Which languages a batch's queries and passages are in (DESIGN, Words).
+            sampling: Which languages a batch's queries and passages are in (docs/glossary.md).
             alpha: Probability that the coin says monolingual; read by `hybrid` and `row-hybrid`.
             batch_size: Rows in a batch.
             seed: Keys all streams.
@@ -130,7 +130,7 @@ class Batches:
         if self.sampling == "row-hybrid":
             kind = "mixed"
         if self.sampling == "X-Y-fixed" or (kind == "X-X" and self.sampling != "X-X-mixed"):
-            return self._of_one(t, kind)
+            return self._of_one_pool(t, kind)
         rows, inside = self._read(t), self._subset(t)
         languages = np.empty((2, len(rows)), dtype=np.int64)
         if same.any():
@@ -139,7 +139,7 @@ class Batches:
             languages[:, ~same] = self._language_pair(t, rows, inside)[:, ~same]
         return Batch(rows, languages[0], languages[1], kind)
 
-    def _of_one(self, t: int, kind: str) -> Batch:
+    def _of_one_pool(self, t: int, kind: str) -> Batch:
         """A batch of one language, or of one ordered pair."""
         everywhere = np.ones(self.languages, dtype=bool)
         if kind == "X-X":
@@ -210,13 +210,13 @@ class Batches:
         """Stop where some batch could not be filled."""
         same, pairs = self.presence.same.sum(0), self.presence.pair_sizes()
         sizes = {"X-Y-fixed": pairs, "X-X": same, "hybrid": same}.get(self.sampling)
-        found = [] if sizes is None else [size for size in sizes.flat if size] or [0]
+        pools = [] if sizes is None else [size for size in sizes.flat if size] or [0]
         if self.sampling not in ("X-X", "X-Y-fixed"):
-            found.append(self._pool().sum())
-        if min(found) < self.batch_size:
+            pools.append(self._pool().sum())
+        if min(pools) < self.batch_size:
             raise UserError(
                 f"batch_size {self.batch_size}: sampling {self.sampling} reads batches from pools "
-                f"of rows that share languages, and the smallest has {min(found)} rows; choose at "
+                f"of rows that share languages, and the smallest has {min(pools)} rows; choose at "
                 "most that, other languages, or a sampling that mixes languages in a batch"
             )
         if self.laws.languages_per_batch is not None and not self._full:

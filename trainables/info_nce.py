@@ -1,4 +1,4 @@
-"""The loss of a contrastive batch: InfoNCE over cosines, false negatives masked by identity.
+"""InfoNCE, also known as MultipleNegativesRanking and NT-Xent, with false negatives masked.
 
 Van den Oord et al. 2018, https://arxiv.org/abs/1807.03748.
 """
@@ -46,7 +46,7 @@ class Denominator:
     negatives: Negatives
     owners: Tensor
 
-    def left_out(self, rows: Tensor, batch: int) -> tuple[Tensor | None, Tensor | int]:
+    def excluded(self, rows: Tensor, batch: int) -> tuple[Tensor | None, Tensor | int]:
         """Which passages do not count against the queries of `rows`.
 
         Args:
@@ -123,15 +123,15 @@ def info_nce(
     device, batch = queries.device, len(queries)
     none = torch.empty((2, 0), dtype=torch.int64)
     false = (none if false_negatives is None else false_negatives).to(device)
-    found = Denominator(false, negatives, (none[0] if owners is None else owners).to(device))
+    denominator = Denominator(false, negatives, (none[0] if owners is None else owners).to(device))
     with torch.autocast(device.type, enabled=False):
         units = [F.normalize(side.float(), dim=-1) for side in (queries, passages)]
-        value, masked = _one_direction(units[0], units[1], found, temperature)
+        value, masked = _one_direction(units[0], units[1], denominator, temperature)
         if symmetric:
             within = false[:, false[1] < batch]
             back = Denominator(within.flip(0), "in_batch", none[0].to(device))
             value = (value + _one_direction(units[1][:batch], units[0], back, temperature)[0]) / 2
-    return Loss(value, masked / max(1, found.pairs(batch)))
+    return Loss(value, masked / max(1, denominator.pairs(batch)))
 
 
 def _one_direction(
@@ -141,13 +141,13 @@ def _one_direction(
     queries = queries / temperature
     several = queries.ndim == 3 or passages.ndim == 3
     if len(queries) > BLOCK and not several:
-        found = _InBlocks.apply(queries, passages, denominator)  # type: ignore[no-untyped-call]
-        return found[0], int(found[1])
+        loss, masked = _InBlocks.apply(queries, passages, denominator)  # type: ignore[no-untyped-call]
+        return loss, int(masked)
     own = torch.arange(len(queries), device=queries.device)
     scores = _largest(queries, passages) if several else queries @ passages.T
-    left_out, masked = denominator.left_out(own, len(own))
-    if left_out is not None:
-        scores = scores.masked_fill(left_out, -torch.inf)
+    excluded, masked = denominator.excluded(own, len(own))
+    if excluded is not None:
+        scores = scores.masked_fill(excluded, -torch.inf)
     return F.cross_entropy(scores, own), int(masked)
 
 
@@ -206,5 +206,5 @@ def _block(
 ) -> tuple[Tensor, Tensor | int]:
     """Scores of some queries against all passages, written to the buffer; how many are masked."""
     scores = torch.mm(queries[rows], passages.T, out=buffer[: len(rows)])
-    left_out, masked = denominator.left_out(rows, len(queries))
-    return scores if left_out is None else scores.masked_fill_(left_out, -torch.inf), masked
+    excluded, masked = denominator.excluded(rows, len(queries))
+    return scores if excluded is None else scores.masked_fill_(excluded, -torch.inf), masked

@@ -34,8 +34,8 @@ class Selection:
     def due(self, step: int) -> bool:
         """Whether the encoder after `step` steps is still to be evaluated."""
         every = self.spec.evaluate_every
-        seen = self.points[-1]["step"] if self.points else 0
-        return every is not None and step > seen and (not step % every or step == self.spec.steps)
+        latest = self.points[-1]["step"] if self.points else 0
+        return every is not None and step > latest and (not step % every or step == self.spec.steps)
 
     def note(self, step: int, metrics: Mapping[str, float], encoder: nn.Module) -> None:
         """Take in an evaluation on the validation benchmark.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables import contrastive
+from trainables import gradcache
 from trainables.cache import Cache
 from trainables.candidates import Candidates, Chosen
 from trainables.canonical import COLDEST
@@ -48,11 +48,11 @@ class Trainer:
         execution: Execution,
         cache: Cache | None = None,
     ) -> None:
-        """Tokenise everything once, leave aside the words that nothing has, set up the optimizer.
+        """Tokenise all texts, trim the vocabulary to their words and set up the optimizer.
 
         Args:
             spec: What the trial is.
-            encoder: Changed in place; `restore_vocabulary` gives it all its words back.
+            encoder: Changed in place; `restore_vocabulary` undoes the trimming.
             data: What it is trained on.
             execution: Device and memory layout.
             cache: Where token ids are kept for all trials on this machine; None for memory.
@@ -61,8 +61,8 @@ class Trainer:
         assert spec.languages is not None
         self.spec, self.encoder, self.execution = spec, encoder, execution
         self.seed, self.steps = spec.seed, spec.steps
-        self.kept, self.batches = readable(spec, data)
-        self.rows = len(self.kept)
+        self.row_ids, self.batches = readable(spec, data)
+        self.rows = len(self.row_ids)
         ref = spec.encoder
         self.queries = Columns(
             [data.queries[x] for x in spec.languages],
@@ -84,14 +84,14 @@ class Trainer:
                 f"{ref.digest} {ref.max_passage_tokens} {ref.passage_prefix}",
                 cache,
             )
-        self.pictured = bool(data.pictures)
+        self.has_images = bool(data.pictures)
         trim_vocabulary(encoder, [*self.queries, *self.passages.columns])
-        self.dealt = self.kept
+        self.passage_rows = self.row_ids
         if spec.shuffle_pairs:
-            dealt = np.random.default_rng((spec.seed, 0x5F)).permutation(self.rows)
-            self.dealt = self.kept[dealt]
+            shuffled = np.random.default_rng((spec.seed, 0x5F)).permutation(self.rows)
+            self.passage_rows = self.row_ids[shuffled]
         partners = np.arange(len(data.questions))
-        partners[self.kept] = self.dealt
+        partners[self.row_ids] = self.passage_rows
         self.positives = Positives(
             data.questions,
             self.queries.texts,
@@ -137,7 +137,7 @@ class Trainer:
             TrialFailedError: Some hold others.
         """
         assert self.group is not None
-        data = [self.positives.questions, self.kept, self.dealt, self.queries.texts]
+        data = [self.positives.questions, self.row_ids, self.passage_rows, self.queries.texts]
         if isinstance(self.passages, Candidates):
             data += [self.passages.columns.texts, self.passages.golds]
         parts = [*map(torch.from_numpy, data), *self.encoder.parameters(), self.log_scale]
@@ -158,16 +158,18 @@ class Trainer:
         if self.group is not None:
             self.group.announce("step")
         spec, batch = self.spec, self.batches[self.step]
-        rows, dealt = self.kept[batch.rows], self.dealt[batch.rows]
-        languages = shown(batch, spec.pairs) if self.pictured else batch.passage_languages
-        passages = self.passages.of(self.step, languages, dealt)
-        learnt = torch.exp(-self.log_scale) if spec.learn_temperature else None
+        rows, passage_rows = self.row_ids[batch.rows], self.passage_rows[batch.rows]
+        languages = shown(batch, spec.pairs) if self.has_images else batch.passage_languages
+        passages = self.passages.of(self.step, languages, passage_rows)
+        temperature: float | Tensor = spec.temperature or 1.0
+        if spec.learn_temperature:
+            temperature = torch.exp(-self.log_scale)
         torch.manual_seed(self._dropout_key())
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(spec, self.step)
         objective = partial(
             info_nce,
-            temperature=(spec.temperature or 1.0) if learnt is None else learnt,
+            temperature=temperature,
             symmetric=bool(spec.symmetric),
             false_negatives=self._false_negatives(rows, passages),
             negatives=spec.negatives or "in_batch",
@@ -176,7 +178,7 @@ class Trainer:
         self.encoder.train()
         self.optimizer.zero_grad(set_to_none=True)
         queries = self.queries.pick(batch.query_languages, rows)
-        outcome = contrastive.backward(
+        outcome = gradcache.backward(
             self.encoder,
             queries,
             passages.tokens,
@@ -277,8 +279,8 @@ class Trainer:
         Raises:
             TrialFailedError: A parameter is NaN or infinite, or ranks hold others.
         """
-        learnt = [("the temperature", self.log_scale)]
-        for name, parameter in [*self.encoder.named_parameters(), *learnt]:
+        parameters = [*self.encoder.named_parameters(), ("the temperature", self.log_scale)]
+        for name, parameter in parameters:
             if not torch.isfinite(parameter).all():
                 raise TrialFailedError("nan", f"{name} is not finite after step {self.step}")
         if self.group is not None:

@@ -17,12 +17,12 @@ from transformers import AutoModel, PretrainedConfig
 
 from study.cost.accelerators import BANDWIDTH_SHARE, UTILISATION, Accelerator, rate
 from study.cost.work import Lengths, encoding, held_tokens, training_step
-from trainables.contrastive import backward
 from trainables.encoders.formats import quiet
 from trainables.encoders.shapes import Shape
 from trainables.encoders.text import TextEncoder
 from trainables.evaluation.scoring import score
 from trainables.execution import execution_settings
+from trainables.gradcache import backward
 from trainables.info_nce import info_nce
 from trainables.spec import EncoderRef, Execution
 

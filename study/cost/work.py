@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.contrastive import FORWARD_TOKENS, cut, hold
 from trainables.encoders import text
 from trainables.encoders.modules import positions_for_text
+from trainables.encoders.padding import micro_batches
 from trainables.encoders.shapes import Shape
+from trainables.gradcache import FORWARD_TOKENS, first_with_graph
 from trainables.spec import Execution
 
 Lengths = NDArray[np.int64]
@@ -55,7 +56,7 @@ class Step:
 
 
 def training_step(shape: Shape, lengths: Lengths, batch: int, execution: Execution) -> Step:
-    """What `contrastive.backward` does with texts of these lengths.
+    """What `gradcache.backward` does with texts of these lengths.
 
     Args:
         shape: Of the encoder.
@@ -65,8 +66,8 @@ def training_step(shape: Shape, lengths: Lengths, batch: int, execution: Executi
     """
     budget = FORWARD_TOKENS[execution.device]
     held = execution.micro_batch_tokens or held_tokens(shape, execution.device)
-    cuts = cut(lengths.tolist(), min(budget, held))
-    first = hold(cuts, [np.empty(length, np.int32) for length in lengths], held)
+    cuts = micro_batches(lengths.tolist(), min(budget, held))
+    first = first_with_graph(cuts, [np.empty(length, np.int32) for length in lengths], held)
     operations, padded, kept = 0.0, 0, 0
     for number, rows in enumerate(cuts):
         width = _width(shape, int(lengths[rows].max()), execution.device)
@@ -88,7 +89,7 @@ def mean(steps: Sequence[Step]) -> Step:
 
 def encoding(shape: Shape, lengths: Lengths, execution: Execution) -> float:
     """Operations of embedding texts of these lengths without a gradient."""
-    cuts = cut(lengths.tolist(), execution.encode_tokens)
+    cuts = micro_batches(lengths.tolist(), execution.encode_tokens)
     widths = (_width(shape, int(lengths[rows].max()), execution.device) for rows in cuts)
     return sum(forward(shape, len(rows), width) for rows, width in zip(cuts, widths, strict=True))
 

@@ -22,13 +22,13 @@ from study.cost.work import encoding, forward, trained, training_memory, trainin
 from study.plan import Plan
 from study.planning import make_plan
 from study.spaces.schema import load_space, parse_assignments
-from trainables.contrastive import backward
 from trainables.data import catalog
 from trainables.data.synthetic import WORLDS
 from trainables.encoders.embedded import build_embedded
 from trainables.encoders.shapes import KNOWN, embedded_shape
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.errors import UserError
+from trainables.gradcache import backward
 from trainables.info_nce import Loss
 from trainables.spec import Execution
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.trainables.test_contrastive import random_tokens, sharing, tiny
-from trainables import contrastive, follower
-from trainables.contrastive import backward
+from tests.trainables.test_gradcache import random_tokens, sharing, tiny
+from trainables import follower, gradcache
 from trainables.distributed import Group
+from trainables.gradcache import backward
 from trainables.info_nce import info_nce
 from trainables.rows import Row
 from trainables.spec import Negatives
@@ -82,7 +82,7 @@ def gradients(case: Case, group: Group | None) -> tuple[float, float, Tensor, li
     encoder.train()
     log_scale = nn.Parameter(torch.tensor(2.0))
     queries, passages = random_tokens(ROWS, 12, 1), passages_of(case)
-    contrastive.FORWARD_TOKENS = {"cpu": 64}
+    gradcache.FORWARD_TOKENS = {"cpu": 64}
     torch.manual_seed(case.seed + (0 if group is None else group.rank))
     objective = partial(
         info_nce,

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from tests.trainables.second_rank import ROWS, Case, ask, golds_of, gradients, passages_of
-from tests.trainables.test_contrastive import apart, random_tokens
-from trainables import contrastive
-from trainables.contrastive import longest_first
+from tests.trainables.test_gradcache import apart, random_tokens
+from trainables import gradcache
 from trainables.distributed import Group, fingerprint
 from trainables.errors import UserError
 from trainables.execution import fits
+from trainables.gradcache import longest_first
 from trainables.leader import Leader, order_of, refuse_missing_devices, start
 from trainables.spec import Execution
 
@@ -28,7 +28,7 @@ LISTENS = "0A"
 @pytest.fixture(scope="module")
 def group() -> Iterator[Group]:
     """Two ranks on this machine; the other one does what `second_rank` can do."""
-    before, threads = contrastive.FORWARD_TOKENS, torch.get_num_threads()
+    before, threads = gradcache.FORWARD_TOKENS, torch.get_num_threads()
     torch.set_num_threads(1)
     group = Group.lead(2, torch.device("cpu"))
     everyone = Leader(group, [start(order_of(group, 1), ["-m", "tests.trainables.second_rank"])])
@@ -37,7 +37,7 @@ def group() -> Iterator[Group]:
         yield group
     finally:
         everyone.close()
-        contrastive.FORWARD_TOKENS = before
+        gradcache.FORWARD_TOKENS = before
         torch.set_num_threads(threads)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812
 
-from tests.trainables.test_contrastive import apart, objective, sharing
+from tests.trainables.test_gradcache import apart, objective, sharing
 from trainables.info_nce import info_nce
 from trainables.spec import Negatives
 

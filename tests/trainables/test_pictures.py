@@ -17,16 +17,16 @@ from study.planning import make_plan
 from study.spaces.schema import load_space
 from tests.checkpoints import make_seeing
 from tests.samples import values
-from tests.trainables.test_contrastive import sharing
+from tests.trainables.test_gradcache import sharing
 from trainables.batching import Batches
 from trainables.cache import Cache
-from trainables.contrastive import backward
 from trainables.data.picture_catalog import load_picture_benchmark, load_picture_training
 from trainables.data.picture_contamination import picture_contamination
 from trainables.data.picture_training import training_set
 from trainables.encoders.image_text import ImageTextEncoder
 from trainables.errors import UserError
 from trainables.finetune import finetune
+from trainables.gradcache import backward
 from trainables.info_nce import Loss, info_nce
 from trainables.picture_candidates import PICTURE, shown
 from trainables.rows import Row
@@ -144,7 +144,7 @@ def test_the_gradient_of_pictures_is_that_of_one_pass(
 def test_with_dropout_cached_micro_batches_have_the_gradient_of_kept_ones(
     live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainables.contrastive.FORWARD_TOKENS", {"cpu": 24})
+    monkeypatch.setattr("trainables.gradcache.FORWARD_TOKENS", {"cpu": 24})
     encoder = seeing("clip", tmp_path, dropout=0.4)
     queries, passages = rows_of(encoder, live)
     encoder.train()

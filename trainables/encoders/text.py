@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from trainables.contrastive import Tokens, cut
 from trainables.encoders.encoder import Embeddings
 from trainables.encoders.families import encoder_ref, family_defaults, find_checkpoint
 from trainables.encoders.formats import (
@@ -28,6 +27,7 @@ from trainables.encoders.formats import (
     save_layers,
 )
 from trainables.encoders.modules import check_weights, positions_for_text
+from trainables.encoders.padding import Tokens, micro_batches
 from trainables.encoders.text_tower import load_text_tower
 from trainables.encoders.vocabulary import whole_vocabulary
 from trainables.errors import DataError, UserError
@@ -256,7 +256,7 @@ class TextEncoder(nn.Module):
         self.eval()
         try:
             with torch.inference_mode():
-                runs = cut([len(row) for row in distinct], self.encode_tokens)
+                runs = micro_batches([len(row) for row in distinct], self.encode_tokens)
                 parts = [self([distinct[row] for row in run]).cpu().numpy() for run in runs]
         finally:
             self.train(training)

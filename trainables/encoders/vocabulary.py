@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from trainables.contrastive import Tokens
+from trainables.encoders.padding import Tokens
 
 if TYPE_CHECKING:
     from trainables.encoders.text import TextEncoder

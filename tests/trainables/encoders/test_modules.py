@@ -28,7 +28,6 @@ from tests.sentence_folders import (
     write,
 )
 from trainables import storage
-from trainables.contrastive import backward
 from trainables.encoders import packaged
 from trainables.encoders.catalog import absent, reference
 from trainables.encoders.families import checkpoint_digest, encoder_ref, find_checkpoint
@@ -38,6 +37,7 @@ from trainables.encoders.shapes import folder_shape, known_shape
 from trainables.encoders.text import TextEncoder, pool
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.errors import DataError, UserError
+from trainables.gradcache import backward
 from trainables.info_nce import info_nce
 from trainables.places import files_under
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.contrastive import backward
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import TrimmedEmbedding, restore_vocabulary, trim_vocabulary
+from trainables.gradcache import backward
 from trainables.info_nce import info_nce
 
 QUERIES = ["A man is eating.", "the river", "the quick fox", "lazy dog"]

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-from trainables.contrastive import Tokens, backward, cut, hold, padded
+from trainables.encoders.padding import Tokens, micro_batches, padded_tokens
 from trainables.encoders.text import TextEncoder
+from trainables.gradcache import backward, first_with_graph
 from trainables.info_nce import Loss, info_nce
 from trainables.spec import EncoderRef, Negatives
 
@@ -108,22 +109,22 @@ def apart(one: Tensor, other: Tensor) -> float:
 def test_cut_holds_every_row_once_within_the_budget(
     lengths: list[int], budget: int, held: int
 ) -> None:
-    runs = cut(lengths, budget)
+    runs = micro_batches(lengths, budget)
     tokens = [np.zeros(length, dtype=np.int32) for length in lengths]
     assert sorted(np.concatenate(runs)) == list(range(len(lengths)))
-    assert all(padded(run, tokens) <= budget or len(run) == 1 for run in runs)
-    sizes = [padded(run, tokens) for run in runs]
-    first = hold(runs, tokens, held)
+    assert all(padded_tokens(run, tokens) <= budget or len(run) == 1 for run in runs)
+    sizes = [padded_tokens(run, tokens) for run in runs]
+    first = first_with_graph(runs, tokens, held)
     assert sum(sizes[first:]) <= held
     assert first == 0 or sum(sizes[first - 1 :]) > held
 
 
 def test_a_budget_is_used_whole_and_a_longer_row_stands_alone() -> None:
-    assert [list(run) for run in cut([1, 1, 1, 1], 4)] == [[0, 1, 2, 3]]
-    assert [list(run) for run in cut([2, 9, 9, 2], 4)] == [[1], [2], [0, 3]]
+    assert [list(run) for run in micro_batches([1, 1, 1, 1], 4)] == [[0, 1, 2, 3]]
+    assert [list(run) for run in micro_batches([2, 9, 9, 2], 4)] == [[1], [2], [0, 3]]
     tokens = [np.zeros(length, dtype=np.int32) for length in (2, 9, 9, 2)]
-    runs = cut([2, 9, 9, 2], 4)
-    assert [hold(runs, tokens, budget) for budget in (None, 22, 21, 13, 12, 4, 3)] == [
+    runs = micro_batches([2, 9, 9, 2], 4)
+    assert [first_with_graph(runs, tokens, budget) for budget in (None, 22, 21, 13, 12, 4, 3)] == [
         0,
         0,
         1,
@@ -171,7 +172,7 @@ def test_hard_negatives_are_passages_of_any_layout(mode: Negatives, budget: int 
 
 
 def test_cached_equals_uncached_with_dropout_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.contrastive.FORWARD_TOKENS", {"cpu": 64})
+    monkeypatch.setattr("trainables.gradcache.FORWARD_TOKENS", {"cpu": 64})
     encoder = tiny(dropout=0.3)
     queries, passages = random_tokens(24, 12, 1), random_tokens(24, 60, 2)
     value, expected, after = step(encoder, queries, passages, None)
@@ -185,11 +186,11 @@ def test_cached_equals_uncached_with_dropout_on(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_second_pass_without_replay_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail: with other dropout in the second pass, gradients differ."""
-    monkeypatch.setattr("trainables.contrastive.FORWARD_TOKENS", {"cpu": 64})
+    monkeypatch.setattr("trainables.gradcache.FORWARD_TOKENS", {"cpu": 64})
     encoder = tiny(dropout=0.3)
     queries, passages = random_tokens(24, 12, 1), random_tokens(24, 60, 2)
     _, expected, _ = step(encoder, queries, passages, None)
-    monkeypatch.setattr("trainables.contrastive.RandomState._restore", lambda *_: None)
+    monkeypatch.setattr("trainables.gradcache.RandomState._restore", lambda *_: None)
     assert apart(step(encoder, queries, passages, 64)[1], expected) > 1e-2
 
 
@@ -204,7 +205,7 @@ def test_gradients_add_to_those_already_there() -> None:
 def test_layers_computed_again_give_the_same_gradient_with_dropout_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trainables.contrastive.FORWARD_TOKENS", {"cpu": 64})
+    monkeypatch.setattr("trainables.gradcache.FORWARD_TOKENS", {"cpu": 64})
     encoder, again = tiny(dropout=0.3), tiny(dropout=0.3)
     again.recompute_layers()
     runs = []
@@ -223,12 +224,12 @@ def test_layers_computed_again_give_the_same_gradient_with_dropout_on(
 
 
 def cuts(queries: Tokens, passages: Tokens) -> list[NDArray[np.int64]]:
-    return cut([len(row) for row in [*queries, *passages]], 64)
+    return micro_batches([len(row) for row in [*queries, *passages]], 64)
 
 
 def test_bfloat16_gradients_survive_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Autocast keeps cast weights; those made without a graph must not be used with one."""
-    monkeypatch.setattr("trainables.contrastive.FORWARD_TOKENS", {"cpu": 64})
+    monkeypatch.setattr("trainables.gradcache.FORWARD_TOKENS", {"cpu": 64})
     encoder = tiny()
     encoder.precision = "bfloat16"
     queries, passages = random_tokens(8, 12, 1), random_tokens(8, 20, 2)
