@@ -38,7 +38,8 @@ from study.launch.orders import PRUNED, Job, Orders, Progress
 from study.plan import Plan
 from study.planning import make_plan
 from study.rungs import Rung, pruned
-from study.search.judge import Judge, Pruning
+from study.search.pruning import Judge, Pruning
+from study.search.stopping_rules import stopping_rule
 from study.spaces.fidelity import Fidelity, Kind
 from study.spaces.schema import Space
 from trainables.spec import Execution
@@ -164,11 +165,9 @@ class EachSeed:
 
     def __init__(self, plan: Plan, pruning: Pruning, root: Path) -> None:
         """Start them all."""
-        from study.launch.schedulers import rule_of  # imports Ray, whose environment is set first
-
         self.specs = plan.specs
         seeds = {spec.seed for spec in plan.specs.values()}
-        self.rules = {seed: rule_of(pruning, root) for seed in seeds}
+        self.rules = {seed: stopping_rule(pruning, root) for seed in seeds}
 
     def reached(self, rung: Rung, score: float) -> str:
         """Ask the seed's own rule."""
@@ -257,11 +256,9 @@ def asha(grid: Grid, root: Path, workers: int) -> tuple[list[Outcome], int]:
 
 def replay(grid: Grid, kind: Kind, root: Path, seed: int, order: np.ndarray) -> Outcome:
     """What a rule would do with one worker, on the rungs that were measured."""
-    from study.launch.schedulers import rule_of
-
     plan = grid.plan
     pruning = Pruning(Fidelity(kind=kind, first=FIRST, factor=FACTOR), METRIC)
-    judge = Judge(rule_of(pruning, root), pruning, lambda rung: None)
+    judge = Judge(stopping_rule(pruning, root), pruning, lambda rung: None)
     cost = whole = 0
     complete: dict[int, float] = {}
     for cell in map(int, order):

@@ -8,7 +8,7 @@ from typing import Any
 from study.plan import Plan, trial_label
 from study.record import Record
 from study.rungs import Rung
-from study.search.pruning import pruning_of, told
+from study.search.pruning import pruned_lines, pruning_of
 
 
 def stopped(
@@ -28,7 +28,7 @@ def stopped_lines(plan: Plan, rungs: Mapping[str, Rung]) -> list[str]:
         for digest, rung in rungs.items()
         if digest in labels
     ]
-    return told(pairs, pruning.metric if pruning else plan.primary)
+    return pruned_lines(pairs, pruning.metric if pruning else plan.primary)
 
 
 def where(rung: Rung) -> dict[str, float]:

@@ -12,7 +12,8 @@ from study.launch.orders import Job, Jobs, Listener, Orders
 from study.launch.patience import ALWAYS
 from study.launch.placing import placing
 from study.launch.session import ray_session
-from study.search.judge import Judge
+from study.search.pruning import Judge
+from study.search.stopping_rules import stopping_rule
 from trainables import faults
 from trainables.errors import UserError
 from trainables.failures import behind
@@ -97,8 +98,6 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
 
 def judge_of(orders: Orders, listener: Listener) -> Judge | None:
     """Who decides at the rungs of a launch; None where nothing is looked at."""
-    from study.launch.schedulers import rule_of  # imports Ray
-
     if orders.pruning is None:
         return None
-    return Judge(rule_of(orders.pruning, orders.root), orders.pruning, listener.reached)
+    return Judge(stopping_rule(orders.pruning, orders.root), orders.pruning, listener.reached)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from study.rungs import Rung
-from study.search.judge import Pruning
+from study.search.pruning import Pruning
 from trainables.places import Place
 from trainables.spec import Execution, Spec
 

@@ -1,12 +1,37 @@
-"""Whether and how a plan stops trials early, and what is said of those that it stopped."""
+"""Stopping trials early: each decision is made once and recorded before anybody acts on it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from study.plan import Plan
 from study.rungs import Rung
-from study.search.judge import Pruning
+from study.spaces.fidelity import Fidelity
+
+if TYPE_CHECKING:
+    from study.search.stopping_rules import StoppingRule
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How trials are compared on the way.
+
+    Attributes:
+        fidelity: By which rule, at which rungs.
+        metric: The objective, a metric of the validation benchmark.
+        maximize: Whether more of it is better.
+        recorded: Decisions of earlier launches, in their order.
+        exempt: Trials that are to be completed whatever their rungs say.
+    """
+
+    fidelity: Fidelity
+    metric: str
+    maximize: bool = True
+    recorded: tuple[Rung, ...] = ()
+    exempt: frozenset[str] = frozenset()
 
 
 def pruning_of(plan: Plan) -> Pruning | None:
@@ -18,16 +43,61 @@ def pruning_of(plan: Plan) -> Pruning | None:
     return Pruning(search.fidelity, first.metric, first.direction == "maximize")
 
 
+class Judge:
+    """Asks the rule at every rung, once a trial and rung, however often a trial reports it.
+
+    Made from what was recorded, it goes on as if the launch before had not ended.
+    """
+
+    def __init__(
+        self, rule: StoppingRule, pruning: Pruning, record: Callable[[Rung], None]
+    ) -> None:
+        """Show the rule what was recorded, in its order.
+
+        Args:
+            rule: Decides.
+            pruning: Metric, exemptions and what was recorded.
+            record: Writes a decision down; called before it is acted on.
+        """
+        self.rule, self.pruning, self.record = rule, pruning, record
+        self.known: dict[tuple[str, int], Rung] = {}
+        for rung in pruning.recorded:
+            if (rung.trial, rung.examples) not in self.known:
+                self.known[rung.trial, rung.examples] = rung
+                self.rule.reached(rung, self._score(rung.value))
+
+    def decide(self, trial: str, examples: int, step: int, value: float | None) -> Rung | None:
+        """What becomes of a trial at a rung; None, which goes on, where it has no value."""
+        if value is None or not math.isfinite(value):
+            return None
+        if (trial, examples) not in self.known:
+            rung = Rung(trial, examples, step, value, metric=self.pruning.metric)
+            why = self.rule.reached(rung, self._score(value))
+            if why and trial not in self.pruning.exempt:
+                rung = replace(rung, stop=True, why=f"{self._place(rung)}: {why}")
+            self.record(rung)
+            self.known[trial, examples] = rung
+        rung = self.known[trial, examples]
+        return None if trial in self.pruning.exempt else rung
+
+    def _score(self, value: float) -> float:
+        return value if self.pruning.maximize else -value
+
+    def _place(self, rung: Rung) -> str:
+        kind, metric = self.pruning.fidelity.kind, self.pruning.metric
+        return f"{kind} after {rung.examples} examples, validation {metric} {rung.value:.4f}"
+
+
 def last_rungs(rungs: Iterable[Rung]) -> dict[str, Rung]:
     """The furthest rung of each trial, by digest."""
-    found: dict[str, Rung] = {}
+    furthest: dict[str, Rung] = {}
     for rung in rungs:
-        if rung.trial not in found or found[rung.trial].examples < rung.examples:
-            found[rung.trial] = rung
-    return found
+        if rung.trial not in furthest or furthest[rung.trial].examples < rung.examples:
+            furthest[rung.trial] = rung
+    return furthest
 
 
-def told(stopped: Sequence[tuple[str, Rung]], metric: str, shown: int = 10) -> list[str]:
+def pruned_lines(stopped: Sequence[tuple[str, Rung]], metric: str, shown: int = 10) -> list[str]:
     """Lines about trials that were stopped early, those that came furthest first.
 
     Args:

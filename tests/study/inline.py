@@ -21,7 +21,7 @@ from study.commands.app import main
 from study.committed import committed_results
 from study.launch import launch as launcher
 from study.launch.orders import PRUNED, Job, Jobs, Listener, Orders
-from study.search.judge import Judge
+from study.search.pruning import Judge
 from study.study_folder import StudyFolder
 from trainables import faults
 from trainables.cache import Cache

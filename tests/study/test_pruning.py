@@ -14,7 +14,7 @@ from study.commands.status import describe
 from study.committed import committed_results
 from study.rungs import Rung
 from study.search.cannot_win import looking
-from study.search.judge import Pruning
+from study.search.pruning import Pruning
 from study.spaces.fidelity import Fidelity
 from study.study_folder import StudyFolder
 from tests.study.inline import SPACE, mlflow_trials, optuna_rows, states, study, warm, write_space

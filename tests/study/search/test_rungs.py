@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
 
 from study.answer.scores import Scores
-from study.launch.schedulers import RungScheduler, Shown, halving, rule_of
+from study.launch.schedulers import RungScheduler
 from study.rungs import Rung, pruned
 from study.search.cannot_win import CannotWin, Look, looking
-from study.search.judge import Judge, Pruning
-from study.search.pruning import last_rungs, told
+from study.search.pruning import Judge, Pruning, last_rungs, pruned_lines
+from study.search.stopping_rules import MedianStopping, SuccessiveHalving, stopping_rule
 from study.spaces.fidelity import Fidelity
 from tests.samples import values
 from trainables.spec import build_spec
@@ -41,7 +45,7 @@ def curves(trials: int, seed: int = 0) -> dict[str, dict[int, float]]:
 
 def judge(kind: str, tell: list[Rung], recorded: Sequence[Rung] = (), **more: object) -> Judge:
     chosen = Pruning(fidelity(kind), "map/multi", recorded=tuple(recorded), **more)  # type: ignore[arg-type]
-    return Judge(rule_of(chosen, Path("/nowhere")), chosen, tell.append)
+    return Judge(stopping_rule(chosen, Path("/nowhere")), chosen, tell.append)
 
 
 def walk(judges: Judge, trials: dict[str, dict[int, float]]) -> None:
@@ -155,18 +159,90 @@ def test_an_exempt_trial_that_was_stopped_comes_to_its_other_rungs(kind: str) ->
 
 
 def test_brackets_of_hyperband_are_dealt_by_the_digest_with_rays_chances() -> None:
-    scheduler = halving(fidelity("hyperband"))
-    for n in range(3000):
-        scheduler.on_trial_add(None, Shown(f"{n:020d}"))
-    dealt = [
-        sum(info is bracket for info in scheduler._trial_info.values()) / 3000
-        for bracket in scheduler._brackets
-    ]
+    rule = SuccessiveHalving(FIRST, FACTOR, brackets=3)
+    dealt = np.bincount([rule.bracket(f"{n:020d}") for n in range(3000)]) / 3000
     assert dealt == pytest.approx(np.exp([0, -1, -2]) / np.exp([0, -1, -2]).sum(), abs=0.03)
-    again = halving(fidelity("hyperband"))
-    again.on_trial_add(None, Shown("0" * 20))
-    place = again._brackets.index(again._trial_info["0" * 20])
-    assert scheduler._brackets[place] is scheduler._trial_info["0" * 20]
+
+
+class Named:
+    """All that Ray's schedulers read of a trial."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+
+class Ray:
+    """A scheduler of Ray Tune's, shown the same rungs through its public calls."""
+
+    def __init__(self, scheduler: FIFOScheduler) -> None:
+        self.scheduler = scheduler
+        self.trials: dict[str, Named] = {}
+
+    def reached(self, rung: Rung, score: float) -> bool:
+        if rung.trial not in self.trials:
+            self.trials[rung.trial] = trial = Named(rung.trial)
+            self.scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
+        result = {"examples": rung.examples, "score": score}
+        decided = self.scheduler.on_trial_result(None, self.trials[rung.trial], result)  # type: ignore[arg-type]
+        return decided in ("STOP", "PAUSE")
+
+
+def rays(first: int, factor: int) -> Ray:
+    furthest = first * factor**30
+    return Ray(
+        AsyncHyperBandScheduler(
+            "examples", "score", "max", furthest, first, factor, stop_last_trials=False
+        )
+    )
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> list[tuple[str, int, float]]:
+    """Trials at rungs, interleaved as workers finish, some gone, with many equal scores."""
+    left = {f"{n:020d}": [10, 30, 90, 270] for n in range(draw(st.integers(1, 8)))}
+    scores = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]) | st.floats(0, 1)
+    said = []
+    for _ in range(draw(st.integers(1, 32))):
+        if not any(left.values()):
+            break
+        trial = draw(st.sampled_from([name for name, rungs in left.items() if rungs]))
+        skipped = draw(st.integers(0, 1))
+        del left[trial][: skipped if len(left[trial]) > skipped else 0]
+        said.append((trial, left[trial].pop(0), draw(scores)))
+    return said
+
+
+@given(reports(), st.sampled_from([2, 3, 4]), st.sampled_from([1, 3]))
+def test_successive_halving_decides_as_rays_does(
+    said: list[tuple[str, int, float]], factor: int, brackets: int
+) -> None:
+    ours = SuccessiveHalving(FIRST, factor, brackets)
+    theirs = [rays(FIRST * factor**bracket, factor) for bracket in range(brackets)]
+    for trial, examples, score in said:
+        rung = Rung(trial, examples, 1, score)
+        expected = theirs[ours.bracket(trial)].reached(rung, score)
+        assert bool(ours.reached(rung, score)) == expected
+
+
+@given(reports(), st.integers(1, 4), st.sampled_from([10, 30]))
+def test_the_median_rule_decides_as_rays_does(
+    said: list[tuple[str, int, float]], enough: int, first: int
+) -> None:
+    ours = MedianStopping(first, enough)
+    theirs = Ray(
+        MedianStoppingRule(
+            "examples",
+            "score",
+            "max",
+            grace_period=first,
+            min_samples_required=enough,
+            min_time_slice=math.inf,  # type: ignore[arg-type]
+            hard_stop=False,
+        )
+    )
+    for trial, examples, score in said:
+        rung = Rung(trial, examples, 1, score)
+        assert bool(ours.reached(rung, score)) == theirs.reached(rung, score)
 
 
 def test_the_scheduler_stops_by_digest_and_says_why() -> None:
@@ -266,10 +342,10 @@ def test_what_cannot_be_read_stops_nothing(tmp_path: Path) -> None:
 def test_what_is_said_of_stopped_trials() -> None:
     rungs = [Rung("a", 10, 1, 0.2), Rung("a", 30, 3, 0.3, True, "why"), Rung("b", 10, 1, 0.1)]
     assert {trial: rung.examples for trial, rung in last_rungs(rungs).items()} == {"a": 30, "b": 10}
-    lines = told([("alpha=0", rungs[1]), ("alpha=1", rungs[2])], "map/multi", shown=1)
+    lines = pruned_lines([("alpha=0", rungs[1]), ("alpha=1", rungs[2])], "map/multi", shown=1)
     assert lines[0].startswith("2 trials were stopped early")
     assert lines[1:] == [
         "  alpha=0: 0.3000 after 30 examples",
         "  and 1 more: status --json has all",
     ]
-    assert told([], "map/multi") == []
+    assert pruned_lines([], "map/multi") == []

@@ -1,0 +1,129 @@
+"""Which trials are stopped at a rung: ASHA, Hyperband, the median rule, and the paired bootstrap.
+
+Rules compare trials by digest at rungs counted in examples. They draw nothing, and keep nothing but
+what they were shown: shown the rungs of earlier launches again, in their order, they decide as if
+those had not ended. Tests compare them with the schedulers of Ray Tune.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from typing import Protocol
+
+import numpy as np
+
+from study.rungs import Rung
+from study.search.cannot_win import CannotWin, looking
+from study.search.pruning import Pruning
+from trainables.places import Place
+
+
+class StoppingRule(Protocol):
+    """Compares trials at rungs."""
+
+    def reached(self, rung: Rung, score: float) -> str:
+        """Take in a trial at a rung; why it is stopped, or empty.
+
+        Args:
+            rung: Where it stands; each trial comes to each rung once.
+            score: Its value, negated where less is better.
+        """
+
+
+class NeverStop:
+    """Records rungs and stops nothing."""
+
+    def reached(self, rung: Rung, score: float) -> str:
+        """Go on."""
+        return ""
+
+
+class SuccessiveHalving:
+    """ASHA (Li et al. 2018, arXiv:1810.05934), in one bracket or in several as in Hyperband.
+
+    A trial goes on unless its score is below the best 1/`factor` of those that came to the rung
+    before it. Bracket s begins at rung s; the digest of a trial decides its bracket, with chances
+    in proportion to exp(-s), as Ray Tune deals them.
+    """
+
+    def __init__(self, first: int, factor: int, brackets: int = 1) -> None:
+        self.first, self.factor, self.brackets = first, factor, brackets
+        self._scores: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
+
+    def bracket(self, digest: str) -> int:
+        """The bracket of a trial, from 0."""
+        chances = np.exp(-np.arange(self.brackets, dtype=float))
+        drawn = int(hashlib.sha256(digest.encode()).hexdigest()[:12], 16) / 16**12
+        place = int(np.searchsorted(np.cumsum(chances / chances.sum()), drawn, side="right"))
+        return min(place, self.brackets - 1)
+
+    def reached(self, rung: Rung, score: float) -> str:
+        """Take in a trial at a rung; why it is stopped, or empty."""
+        bracket = self.bracket(rung.trial)
+        milestone = self.first * self.factor**bracket
+        if rung.examples < milestone:
+            return ""
+        while milestone * self.factor <= rung.examples:
+            milestone *= self.factor
+        scores = self._scores[bracket, milestone]
+        if rung.trial in scores:
+            return ""
+        before = list(scores.values())
+        scores[rung.trial] = score
+        if before and score < np.percentile(before, (1 - 1 / self.factor) * 100):
+            return f"not among the best 1/{self.factor} so far"
+        return ""
+
+
+class MedianStopping:
+    """Stops what is below the median of the others' running means (Golovin et al. 2017).
+
+    A trial's best score so far is compared with the mean of each other trial's scores up to this
+    rung, of those that came as far.
+    """
+
+    def __init__(self, first: int, enough: int) -> None:
+        """Take the first rung, and how many others must have come to one before any is stopped."""
+        self.first, self.enough = first, enough
+        self._scores: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self._stopped: set[str] = set()
+
+    def reached(self, rung: Rung, score: float) -> str:
+        """Take in a trial at a rung; why it is stopped, or empty."""
+        if rung.trial in self._stopped:  # exempt: it goes on, and is no yardstick any more
+            return ""
+        self._scores[rung.trial].append((rung.examples, score))
+        others = [
+            [value for at, value in points if self.first <= at <= rung.examples]
+            for trial, points in self._scores.items()
+            if trial != rung.trial and points[-1][0] >= rung.examples
+        ]
+        means = [float(np.mean(values)) for values in others if values]
+        if rung.examples < self.first or len(means) < self.enough:
+            return ""
+        if np.median(means) <= max(value for _, value in self._scores[rung.trial]):
+            return ""
+        self._stopped.add(rung.trial)
+        return "below the median of the others' running means"
+
+
+def stopping_rule(pruning: Pruning, root: Place) -> StoppingRule:
+    """The rule of a launch.
+
+    Args:
+        pruning: Its kind and numbers.
+        root: Of the trial folders, where the bootstrap reads queries.
+    """
+    fidelity = pruning.fidelity
+    match fidelity.kind:
+        case "asha":
+            return SuccessiveHalving(fidelity.first, fidelity.factor)
+        case "hyperband":
+            return SuccessiveHalving(fidelity.first, fidelity.factor, fidelity.brackets)
+        case "median":
+            return MedianStopping(fidelity.first, fidelity.enough)
+        case "bootstrap":
+            look = looking(root, pruning.metric)
+            return CannotWin(look, pruning.maximize, fidelity.level, fidelity.slack)
+    return NeverStop()
