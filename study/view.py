@@ -352,11 +352,11 @@ def _course(folder: Place, trained: bool) -> dict[str, Any]:
 
 def _figures(tables: Mapping[str, Any], objectives: Iterable[str]) -> dict[str, float]:
     """Of the tables of a search's report: the best so far, and what each setting explains."""
-    rows = tables.get("Best so far against trials", {}).get("rows", ())
+    rows = tables.get("course/trials", {}).get("rows", ())
     best = [row[-1] for row in rows if row[-1] is not None]
     found = {"search/best": best[-1]} if best else {}
     for metric in objectives:
-        for setting, share in tables.get(f"Importance for {metric}", {}).get("rows", ()):
+        for setting, share in tables.get(f"importance/{metric}", {}).get("rows", ()):
             name = re.sub(r"[^A-Za-z0-9_. -]", "-", setting)
             found[f"importance/{metric}/{name}"] = share
     return found

@@ -75,19 +75,21 @@ def finding_words(finding: Finding) -> list[str]:
     """A hypothesis in sentences: its verdict, then a line a comparison."""
     judgement = finding.judgement
     name = f"{finding.hypothesis} [post hoc]" if finding.post_hoc else finding.hypothesis
-    lines = [f"{name}: {finding.verdict}{_brackets(judgement.remark)}.{_corrected(finding)}"]
+    corrected = corrected_words(judgement.p, judgement.p_equivalent, finding.margin)
+    verdict = f"{name}: {finding.verdict}{_brackets(judgement.remark)}."
+    lines = [f"{verdict} {corrected}".rstrip()]
     for comparison in finding.comparisons:
         lines.append(f"  {_comparison(finding, comparison)}")
     return lines
 
 
-def _corrected(finding: Finding) -> str:
-    judgement = finding.judgement
-    if judgement.p is None or judgement.p_equivalent is None:
+def corrected_words(p: float | None, p_equivalent: float | None, margin: float) -> str:
+    """Both corrected p in a sentence; empty where they are not known."""
+    if p is None or p_equivalent is None:
         return ""
     return (
-        f" Corrected {p_in_words(judgement.p)} of no difference, "
-        f"{p_in_words(judgement.p_equivalent)} of one beyond ±{finding.margin:g}."
+        f"Corrected {p_in_words(p)} of no difference, "
+        f"{p_in_words(p_equivalent)} of one beyond ±{margin:g}."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from study.answer.asked import expects_less
 from study.answer.tied import Tied, tied_words
-from study.answer.words import FIXED, counted
+from study.answer.words import FIXED, corrected_words, counted
 from study.report.document import (
     Block,
     Bullets,
@@ -67,14 +67,16 @@ def _standing(material: Material) -> list[str]:
 
 def _card(finding: Mapping[str, Any]) -> Card:
     """The words of the answer; verdict and remark stand apart from the corrected p."""
-    first, *rest = finding["words"]
+    judgement = finding["judgement"]
     marks = ("post hoc",) if finding["post_hoc"] else ()
-    remark = finding["judgement"]["remark"]
-    said = f"{finding['verdict']} ({remark})" if remark else finding["verdict"]
-    corrected = first.rpartition(f"{said}.")[2].strip()
-    lines = [corrected, *(line.strip() for line in rest)]
+    corrected = corrected_words(judgement["p"], judgement["p_equivalent"], finding["margin"])
+    lines = [corrected, *(line.strip() for line in finding["words"][1:])]
     return Card(
-        finding["verdict"], finding["hypothesis"], marks, remark, tuple(filter(None, lines))
+        finding["verdict"],
+        finding["hypothesis"],
+        marks,
+        judgement["remark"],
+        tuple(filter(None, lines)),
     )
 
 
@@ -152,7 +154,7 @@ def _forest(
         title, text, [row for row, _ in rows], f"effect on {measure}", margin=margin, apart=True
     )
     columns = ("hypothesis", "effect", "from", "to")
-    name = f"forest {measure} {unit} {margin:g}"
+    name = f"forest/{measure}/{unit}/{margin:g}"
     table = Table(name, text, tuple(map(Column, columns)), tuple(data for _, data in rows))
     return Figure(title, text, drawing, table)
 

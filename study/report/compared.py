@@ -180,7 +180,7 @@ def _curve(metric: str, factor: str, series: list[tuple[str, list[Point]]]) -> F
         *(Column("from", digits), Column("to", digits), Column("seeds")),
     )
     drawing = curves(title, said, factor, series)
-    return Figure(title, text, drawing, Table(title, title, columns, rows))
+    return Figure(title, text, drawing, Table(f"curve/{metric}/{factor}", title, columns, rows))
 
 
 def _arms(material: Material) -> Gallery:
@@ -206,7 +206,8 @@ def _arms(material: Material) -> Gallery:
         title = f"{metric} of the arms"
         text = "Lower is better." if lower_is_better(metric) else ""
         drawing = rows_chart(title, f"{len(rows)} arms", rows, metric, apart=True)
-        figures.append(Figure(title, text, drawing, Table(title, title, columns, tuple(data))))
+        table = Table(f"arms/{metric}", title, columns, tuple(data))
+        figures.append(Figure(title, text, drawing, table))
     more = len(material.arms) - SHOWN_ARMS
     left = f" {more} more arms are in report.csv." if more > 0 else ""
     text = f"Mean over seeds with its 95 % t interval, every seed a small dot.{left}"

@@ -46,14 +46,14 @@ class Table:
     """Figures in rows; the first column names what a row is of.
 
     Attributes:
-        name: By which JSON knows it; unique in a report.
+        id: By which programs know it; unique in a report, and no title.
         caption: What it holds, with the unit.
         columns: From left to right.
         rows: Each as long as `columns`.
         note: What must be said of it; may be empty.
     """
 
-    name: str
+    id: str
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Value, ...], ...]

@@ -38,7 +38,10 @@ def pairs_of_languages(material: Material) -> Section:
     chosen = _chosen(material, by_arm)
     values = [v for held in by_arm.values() for (q, c), v in held.items() if {q, c} <= set(chosen)]
     reach = min(values), max(values)
-    figures = [_map(f"map of {name}", name, chosen, pairs, reach) for name, pairs in by_arm.items()]
+    figures = [
+        _map(f"pairs/{name}", f"map of {name}", name, chosen, pairs, reach)
+        for name, pairs in by_arm.items()
+    ]
     text = (
         "Mean average precision by the language of the query (rows) and of the corpus (columns): "
         "map/mono on the diagonal, map/cross elsewhere, means over seeds, colours alike in all."
@@ -48,7 +51,9 @@ def pairs_of_languages(material: Material) -> Section:
         what, pairs = difference
         largest = max(abs(v) for (q, c), v in pairs.items() if {q, c} <= set(chosen)) or 1.0
         text = f"Difference: {what}, as the first hypothesis compares; orange below 0, blue above."
-        figure = _map(f"map, {what}", what, chosen, pairs, (-largest, largest), difference=True)
+        figure = _map(
+            "pairs", f"map, {what}", what, chosen, pairs, (-largest, largest), difference=True
+        )
         blocks.append(Gallery(text, (figure,)))
     return Section("Pairs of languages", tuple(blocks))
 
@@ -68,10 +73,23 @@ def bias(material: Material) -> Section:
         return Section("Language bias", (Text(text),))
     due = _by_language(material, arms[0], "relevant_share")
     found = [
-        _languages("Rank distance by query language", "rank_distance", names, distance, 1),
-        _languages("Mean rank by corpus language", "mean rank", names, ranks, 1),
         _languages(
-            "Share of the first ten by corpus language", "share of top 10", names, shares, 3, due
+            "bias/rank_distance",
+            "Rank distance by query language",
+            "rank_distance",
+            names,
+            distance,
+            1,
+        ),
+        _languages("bias/mean_rank", "Mean rank by corpus language", "mean rank", names, ranks, 1),
+        _languages(
+            f"bias/{SHARE}",
+            "Share of the first ten by corpus language",
+            "share of top 10",
+            names,
+            shares,
+            3,
+            due,
         ),
     ]
     text = (
@@ -126,6 +144,7 @@ def _left_out(material: Material, chosen: Sequence[str]) -> str:
 
 
 def _map(
+    table: str,
     title: str,
     what: str,
     languages: Sequence[str],
@@ -139,7 +158,7 @@ def _map(
     columns = (Column("query language"), *(Column(f"corpus {name}") for name in languages))
     rows = tuple((q, *(pairs.get((q, c)) for c in languages)) for q in languages)
     drawing = heatmap(title, said, languages, pairs, reach, difference=difference)
-    return Figure(what, "", drawing, Table(title, title, columns, rows))
+    return Figure(what, "", drawing, Table(table, title, columns, rows))
 
 
 def _by_language(material: Material, arm: CellResult, measure: str) -> dict[str, float]:
@@ -162,6 +181,7 @@ def _mean_rank(material: Material, arm: CellResult) -> dict[str, float]:
 
 
 def _languages(
+    table: str,
     title: str,
     axis: str,
     names: Sequence[str],
@@ -199,4 +219,4 @@ def _languages(
     text = "" if len(chosen) == len(everything) else "The lowest and the highest of many languages."
     said = f"{len(chosen)} languages, {len(names)} arms"
     drawing = rows_chart(title, said, rows, axis, names=names)
-    return Figure(title, text, drawing, Table(title, title, columns, data))
+    return Figure(title, text, drawing, Table(table, title, columns, data))

@@ -252,7 +252,9 @@ def history(searched: Searched) -> Section:
             [(float(getattr(p, across)), value) for p, value in single],
             (name, objective.metric),
         )
-        figures.append(Figure(heading, "", drawing, Table(heading, heading, columns, rows)))
+        figures.append(
+            Figure(heading, "", drawing, Table(f"course/{across}", heading, columns, rows))
+        )
     text = (
         f"{objective.metric} on the validation benchmark ({objective.direction}). A cell that gets "
         "another seed may fall behind, so the best so far can become worse. Pruned trials count as "

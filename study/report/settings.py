@@ -64,7 +64,7 @@ def _importance(found: Importance) -> Block:
     )
     said = ", ".join(f"{name} {share:.0%}" for name, share in found.shares)
     columns = (Column("setting"), Column("share", 3))
-    table = Table(title, title, columns, found.shares)
+    table = Table(f"importance/{found.metric}", title, columns, found.shares)
     return Figure(title, text, bars(title, said, found.shares), table)
 
 
@@ -104,7 +104,7 @@ def _slice(
     rows = tuple((f"cell {cell.number}", _plain(cell.params[key]), cell.means[0]) for cell in held)
     less = len(cells) - len(held)
     text = f"{less} cells in which it has no effect are left out." if less else ""
-    return Figure(title, text, drawing, Table(title, title, columns, rows))
+    return Figure(title, text, drawing, Table(f"slice/{key}", title, columns, rows))
 
 
 def _together(search: SearchPlan, cells: Sequence[Found]) -> Figure:
@@ -138,7 +138,7 @@ def _together(search: SearchPlan, cells: Sequence[Found]) -> Figure:
         for number, cell in enumerate(shown)
     )
     drawing = parallel(title, f"{len(shown)} cells over {len(axes)} axes", axes, shade)
-    return Figure(title, text, drawing, Table(title, title, columns, rows), wide=True)
+    return Figure(title, text, drawing, Table("parallel", title, columns, rows), wide=True)
 
 
 def pareto(searched: Searched) -> Section | None:
@@ -196,7 +196,8 @@ def _pairs(search: SearchPlan, shown: Sequence[Found]) -> tuple[Figure, ...]:
         drawing = scatter(title, said, spots, (pair[0].metric, pair[1].metric), less)
         columns = (Column("cell"), *(Column(o.metric, digits_of(o)) for o in pair))
         rows = tuple((label_of(c.params), c.means[across], c.means[up]) for c in shown)
-        figures.append(Figure(title, "", drawing, Table(title, title, columns, rows)))
+        table = Table(f"front/{pair[0].metric}/{pair[1].metric}", title, columns, rows)
+        figures.append(Figure(title, "", drawing, table))
     return tuple(figures)
 
 

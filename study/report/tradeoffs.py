@@ -43,7 +43,8 @@ def tradeoffs(material: Material) -> Section:
             (f"{n} {cell.cell.label}", row[across], row[up])
             for n, (cell, row) in enumerate(zip(cells, values, strict=True), 1)
         )
-        figures.append(Figure(title, "", drawing, Table(title, title, columns, rows)))
+        table = Table(f"tradeoff/{kinds[across]}/{kinds[up]}", title, columns, rows)
+        figures.append(Figure(title, "", drawing, table))
     best = ", ".join(str(index + 1) for index in ahead)
     text = (
         "Trained cells by their means over seeds; to the right and up is better. Filled and joined "
@@ -88,7 +89,7 @@ def cost(material: Material) -> Section:
     less = (True, lower_is_better(primary))
     said = f"{len(spots)} cells; filled and joined: no other is better and faster"
     data = Table(
-        title,
+        "seconds",
         title,
         (Column("cell"), Column("seconds", 1), Column(primary)),
         tuple((f"{s.number} {shown[s.number - 1].cell.label}", s.across, s.up) for s in spots),
@@ -128,7 +129,7 @@ def everything(material: Material) -> Section:
     )
     said = f"{len(arms)} cells over {len(axes)} axes"
     drawing = parallel(title, said, axes, shade)
-    figure = Figure(title, text, drawing, Table(title, title, columns, rows), wide=True)
+    figure = Figure(title, text, drawing, Table("parallel", title, columns, rows), wide=True)
     return Section("Parameters and metrics", (figure,))
 
 

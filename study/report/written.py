@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from study.report.material import Material
     from study.report.searched import Searched
 
-FORMAT = 7
+FORMAT = 8
 """Of the report; raised by every change of what it shows, so that it is written again."""
 
 MADE = "made.json"
@@ -169,7 +169,7 @@ def to_values(document: Document, answer: Mapping[str, Any]) -> dict[str, Any]:
         "question": document.question,
         "facts": document.facts,
         "answer": {key: value for key, value in answer.items() if key not in ("of", "format")},
-        "tables": {table.name: _plain(table) for table in document.tables()},
+        "tables": {table.id: _plain(table) for table in document.tables()},
     }
 
 

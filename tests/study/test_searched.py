@@ -58,7 +58,7 @@ def test_the_report_has_the_sections_of_a_search(root: Path) -> None:
     assert "Comparison of the cells" not in headings
     assert "the budget of 4 trials is spent" in html
     tables = report(root)["tables"]
-    assert [row[1] for row in tables["Best so far against trials"]["rows"]] == [1, 2, 3, 4]
+    assert [row[1] for row in tables["course/trials"]["rows"]] == [1, 2, 3, 4]
     budget = {row[0]: row[1:] for row in tables["budget"]["rows"]}
     assert budget["trials of the search"] == [4, 4.0]
     assert budget["training examples of the search"][0] == 4 * 2 * 8
@@ -97,7 +97,7 @@ def test_mlflow_opens_on_the_search_and_has_the_report(root: Path) -> None:
     trials = [run for run in runs if run.data.tags["kind"] == "trial"]
     shown = {key for run in trials for key in (*run.data.params, *run.data.metrics)}
     assert {*first["selectedParams"], *first["selectedMetrics"]} <= shown
-    best = report(root)["tables"]["Best so far against trials"]["rows"][-1][-1]
+    best = report(root)["tables"]["course/trials"]["rows"][-1][-1]
     assert parent.data.metrics["search/best"] == best
     assert any(name.startswith("importance/map/multi/") for name in parent.data.metrics)
     kept = root / "mlartifacts" / parent.info.run_id / "artifacts" / "report.html"

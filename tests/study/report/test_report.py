@@ -61,13 +61,13 @@ def test_figures_of_a_parallel_benchmark_by_hand(tmp_path: Path) -> None:
     multi = ((1 + 1 / 2) / 2 + (7 / 12 + 5 / 6) / 2) / 2
     assert means == pytest.approx([3 / 4, (3 / 4 + 1) / 2, multi, 3 / 2])
     assert second[2:] == first[2:]
-    pairs = made.table("map of alpha=0")
+    pairs = made.table("pairs/alpha=0")
     assert pairs[0] == ["de", pytest.approx(3 / 4), pytest.approx(3 / 4)]
     assert pairs[1] == ["en", pytest.approx(1), pytest.approx(3 / 4)]
-    by_language = {row[0]: row[1] for row in made.table("Rank distance by query language")}
+    by_language = {row[0]: row[1] for row in made.table("bias/rank_distance")}
     assert by_language == {"de": 3 / 2, "en": 3 / 2}
     # in the pool, de's candidates stand at 1 and 2 for German, 3 and 3 for English queries
-    ranks = {row[0]: row[1] for row in made.table("Mean rank by corpus language")}
+    ranks = {row[0]: row[1] for row in made.table("bias/mean_rank")}
     assert ranks == {"de": ((1 + 2) / 2 + (3 + 3) / 2) / 2, "en": ((2 + 4) / 2 + (2 + 1) / 2) / 2}
     text = made.write()["report.html"]
     for value in (*means[:3],):

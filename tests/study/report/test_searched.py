@@ -98,7 +98,7 @@ def figures(section: Section) -> list[Figure]:
 
 
 def table(section: Section, name: str) -> Table:
-    [wanted] = [b for b in section.blocks if isinstance(b, Table) and b.name == name]
+    [wanted] = [b for b in section.blocks if isinstance(b, Table) and b.id == name]
     return wanted
 
 
