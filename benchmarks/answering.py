@@ -109,7 +109,7 @@ def planned() -> Plan:
         settings={},
         cells=cells,
         specs={},
-        hypotheses=tuple(h.declared(space.factors("full")) for h in space.hypotheses),
+        hypotheses=space.for_tier("full").hypotheses,
     )
 
 

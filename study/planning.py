@@ -17,31 +17,11 @@ from study.resolve import Resolver, trained_on, training_source
 from study.search.points import Points
 from study.search.wanted import search_of
 from study.spaces.optimize import Optimize
-from study.spaces.schema import (
-    TEXTS,
-    Settings,
-    Space,
-    Tier,
-    build_settings,
-    refuse_too_many,
-)
+from study.spaces.schema import Space, Tier, TierSpace, refuse_too_many
+from study.spaces.settings import EVALUATION_KEYS, TEXTS, Settings, build_settings
 from trainables.data import catalog
 from trainables.errors import UserError
 from trainables.spec import Spec
-
-ENCODING_FIELDS = (
-    "benchmark",
-    "also",
-    "encoder",
-    "eval_languages",
-    "candidate_text",
-    "pooling",
-    "query_prefix",
-    "passage_prefix",
-    "max_query_tokens",
-    "max_passage_tokens",
-)
-"""Settings that change an evaluation without training."""
 
 NOT_IN_NAMES = r"[^A-Za-z0-9.=+_-]+"
 """What a default name has a hyphen for."""
@@ -83,17 +63,17 @@ def make_plan(
     Raises:
         UserError: A setting or file that is not as it should be.
     """
-    base = _base(space, tier, overrides)
+    tier_space = space.for_tier(tier)
+    base = _base(tier_space, overrides)
     settings = build_settings(base, where="--set")
-    ranges = {k: r for k, r in space.ranges(tier).items() if k not in overrides}
-    factors, tuned = _factors(space, tier, overrides, settings)
+    ranges = {k: r for k, r in tier_space.ranges.items() if k not in overrides}
+    factors, tuned = _factors(tier_space, overrides, settings)
     if optimize is not None:
         _refuse_unselected(settings, list(ranges))
-        factors, tuned = {k: v for k, v in factors.items() if k in ENCODING_FIELDS}, ()
+        factors, tuned = {k: v for k, v in factors.items() if k in EVALUATION_KEYS}, ()
     elif settings.steps > 0:
         _refuse_unselected(settings, tuned)
-    primary = space.primary_of(tier)
-    beside = space.besides(tier)
+    primary, beside = tier_space.primary, tier_space.beside
     resolver = Resolver(
         data_dir,
         primary,
@@ -101,27 +81,26 @@ def make_plan(
         trained_on=trained_on(settings.train, ranges, beside) if settings.steps else (),
     )
     cells = _Cells(resolver, base, f"space {space_name}", _held_out(settings))
-    count = seeds or space.tiers[tier].seeds or space.seeds
+    count = seeds or tier_space.seeds
     sizes = map(len, factors.values())
     refuse_too_many(count * (math.prod(sizes) + len(beside)), f"space {space_name}")
     points = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
     for point in points:
-        encoding = {k: v for k, v in point.items() if k in ENCODING_FIELDS}
+        encoding = {k: v for k, v in point.items() if k in EVALUATION_KEYS}
         cells.add(encoding | {"steps": 0}, point | {"steps": 0}, 1)
     if settings.steps > 0 and optimize is None:
         for point in points:
             cells.add(point, point, count)
     for point in beside:
-        kept = {k: v for k, v in point.items() if k not in overrides or k == "steps"}
-        if settings.steps > 0 or kept.get("steps") == 0:
-            cells.add(kept, kept, 1 if kept.get("steps") == 0 else count, beside=True)
+        params = {k: v for k, v in point.items() if k not in overrides or k == "steps"}
+        if settings.steps > 0 or params.get("steps") == 0:
+            cells.add(params, params, 1 if params.get("steps") == 0 else count, beside=True)
     search = None
     if optimize is not None:
         refuse_too_many(optimize.trials, f"space {space_name}: optimize")
         search = search_of(optimize, ranges, settings, primary, held_out=cells.held_out)
-        for spec in Points(search, resolver).probes():  # what is missing or wrong is found now
-            assert spec.digest
-    own = space.optimized(tier)
+        list(Points(search, resolver).probes())  # refuses values that make no spec
+    own = tier_space.optimize
     differs = optimize is not None and (own is None or own.sampler != optimize.sampler)
     changed = dict(overrides) | ({"sampler": optimize.sampler} if optimize and differs else {})
     plan = Plan(
@@ -135,30 +114,31 @@ def make_plan(
         ),
         cells=tuple(cells.by_label.values()),
         specs=cells.specs,
-        hypotheses=() if search else tuple(space.hypotheses_of(tier)),
+        hypotheses=() if search else tier_space.hypotheses,
         tuned=tuned,
         search=search,
     )
-    _refuse_hypotheses(space, plan)
+    _refuse_hypotheses(tier_space, plan)
     if missing is not None:
         missing.update(resolver.missing)
     return plan, resolver.places
 
 
-def _refuse_hypotheses(space: Space, plan: Plan) -> None:
+def _refuse_hypotheses(space: TierSpace, plan: Plan) -> None:
     """Refuse claims that not even the whole space could decide; overrides may put some aside.
 
     Raises:
         UserError: A hypothesis about cells that the space does not have.
     """
-    tuned = space.tuned(plan.tier)
-    factors = space.factors(plan.tier) | tuned
+    factors = space.factors | space.tuned
     grid = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
-    encoded = [{k: v for k, v in point.items() if k in ENCODING_FIELDS} for point in grid]
+    encoded = [{k: v for k, v in point.items() if k in EVALUATION_KEYS} for point in grid]
     params = [*({**point, "steps": 0} for point in encoded), *grid]
     cells = {label_of(each): Cell(params=each, trials=()) for each in params}
-    beside = [Cell(params=each, trials=(), beside=True) for each in space.besides(plan.tier)]
-    whole = plan.model_copy(update={"cells": (*cells.values(), *beside), "tuned": tuple(tuned)})
+    beside = [Cell(params=each, trials=(), beside=True) for each in space.beside]
+    whole = plan.model_copy(
+        update={"cells": (*cells.values(), *beside), "tuned": tuple(space.tuned)}
+    )
     for hypothesis in plan.hypotheses:
         for one in asked(whole, hypothesis):
             if one.problem:
@@ -205,9 +185,9 @@ class _Cells:
         self.by_label[label] = Cell(params=params, trials=tuple(trials), beside=beside)
 
 
-def _base(space: Space, tier: Tier, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _base(space: TierSpace, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of every cell, before its own values."""
-    base = space.settings(tier) | dict(overrides)
+    base = space.fixed | dict(overrides)
     if "benchmark" not in overrides:
         return base
     # a tier's data go together: beside another benchmark, its own serve unless others are named
@@ -215,13 +195,13 @@ def _base(space: Space, tier: Tier, overrides: Mapping[str, Any]) -> dict[str, A
 
 
 def _factors(
-    space: Space, tier: Tier, overrides: Mapping[str, Any], settings: Settings
+    space: TierSpace, overrides: Mapping[str, Any], settings: Settings
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Values by factor, what is tuned among them, and which of them are tuned."""
-    tuned = space.tuned(tier)
+    """Levels of the factors, tuned ones included, and the names of those."""
+    tuned = space.tuned
     if "benchmark" in overrides and not _selects(settings):
         tuned = {}
-    factors = {k: v for k, v in (space.factors(tier) | tuned).items() if k not in overrides}
+    factors = {k: v for k, v in (space.factors | tuned).items() if k not in overrides}
     return factors, tuple(key for key in tuned if key in factors)
 
 

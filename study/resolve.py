@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from study.spaces.ranges import Choice, Range
-from study.spaces.schema import Settings
+from study.spaces.settings import Settings
 from study.subsets import nested
 from trainables.data import catalog
 from trainables.data.overlap import shared_questions
@@ -299,12 +299,15 @@ def _steps(settings: Settings) -> int:
     """Steps of this batch size under the comparison's control."""
     if settings.control == "equal_steps" or settings.steps == 0:
         return settings.steps
+    assert settings.batch_size is not None
     examples = settings.steps * settings.reference_batch_size
     return max(1, round(examples / settings.batch_size))
 
 
 def _learning_rate(settings: Settings) -> float:
     """Peak rate of this batch size under the comparison's rule."""
+    assert settings.batch_size is not None
+    assert settings.learning_rate is not None
     ratio = settings.batch_size / settings.reference_batch_size
     factor = {"fixed": 1.0, "sqrt": math.sqrt(ratio), "linear": ratio}
     return settings.learning_rate * factor[settings.learning_rate_rule]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from study.spaces.schema import Settings
+from study.spaces.settings import Settings
 from trainables.errors import UserError
 
 

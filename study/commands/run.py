@@ -57,7 +57,8 @@ def run(
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the source's files.")] = None,
     assign: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE, replaces the space's.")
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, replaces the space's; `keys` lists all."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trials of each cell.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Trials at once.")] = None,

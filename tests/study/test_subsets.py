@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.planning import make_plan
-from study.spaces.schema import build_settings, load_space
+from study.spaces.schema import load_space
+from study.spaces.settings import build_settings
 from study.subsets import nested
 from trainables.errors import UserError
 
