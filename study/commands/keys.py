@@ -29,7 +29,7 @@ def show_keys(
         bool, typer.Option("--markdown", help="As the tables of docs/settings.md.")
     ] = False,
 ) -> int:
-    """List the settings of a trial: default, values, effect and meaning."""
+    """List the settings of a trial, or one with its values, limits and when it has an effect."""
     if key is not None:
         refuse_unknown(key, "keys")
     rows = [row for row in keys() if key in (None, row.name)]
@@ -45,10 +45,10 @@ def show_keys(
         console.print(table)
     else:
         table = Table(box=None, pad_edge=False)
-        for column in COLUMNS:
+        for column in ("key", "default", "meaning"):
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*row.columns())
+            table.add_row(row.name, row.default, row.description)
         console.print(table)
     return 0
 
