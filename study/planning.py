@@ -17,14 +17,14 @@ from study.resolve import Resolver, trained_on, training_source
 from study.search.points import Points
 from study.search.wanted import search_of
 from study.spaces.optimize import Optimize
-from study.spaces.schema import Space, Tier, TierSpace, refuse_too_many
+from study.spaces.schema import Space, Tier, refuse_too_many
 from study.spaces.settings import EVALUATION_KEYS, TEXTS, Settings, build_settings
 from trainables.data import catalog
 from trainables.errors import UserError
 from trainables.spec import Spec
 
 NOT_IN_NAMES = r"[^A-Za-z0-9.=+_-]+"
-"""What a default name has a hyphen for."""
+"""Characters that a default name replaces by a hyphen."""
 
 DATA_FIELDS = ("also", "languages", "train", "validation")
 """Settings of a tier that were chosen to go with its benchmark."""
@@ -63,17 +63,17 @@ def make_plan(
     Raises:
         UserError: A setting or file that is not as it should be.
     """
-    tier_space = space.for_tier(tier)
-    base = _base(tier_space, overrides)
+    space = space.for_tier(tier)
+    base = _base(space, overrides)
     settings = build_settings(base, where="--set")
-    ranges = {k: r for k, r in tier_space.ranges.items() if k not in overrides}
-    factors, tuned = _factors(tier_space, overrides, settings)
+    ranges = {k: r for k, r in space.ranges.items() if k not in overrides}
+    factors, tuned = _factors(space, overrides, settings)
     if optimize is not None:
         _refuse_unselected(settings, list(ranges))
         factors, tuned = {k: v for k, v in factors.items() if k in EVALUATION_KEYS}, ()
     elif settings.steps > 0:
         _refuse_unselected(settings, tuned)
-    primary, beside = tier_space.primary, tier_space.beside
+    primary, beside = space.primary, space.beside
     resolver = Resolver(
         data_dir,
         primary,
@@ -81,13 +81,12 @@ def make_plan(
         trained_on=trained_on(settings.train, ranges, beside) if settings.steps else (),
     )
     cells = _Cells(resolver, base, f"space {space_name}", _held_out(settings))
-    count = seeds or tier_space.seeds
+    count = seeds or space.seeds
     sizes = map(len, factors.values())
     refuse_too_many(count * (math.prod(sizes) + len(beside)), f"space {space_name}")
-    points = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
+    points = _grid(factors)
     for point in points:
-        encoding = {k: v for k, v in point.items() if k in EVALUATION_KEYS}
-        cells.add(encoding | {"steps": 0}, point | {"steps": 0}, 1)
+        cells.add(_untrained(point), point | {"steps": 0}, 1)
     if settings.steps > 0 and optimize is None:
         for point in points:
             cells.add(point, point, count)
@@ -100,7 +99,7 @@ def make_plan(
         refuse_too_many(optimize.trials, f"space {space_name}: optimize")
         search = search_of(optimize, ranges, settings, primary, held_out=cells.held_out)
         list(Points(search, resolver).probes())  # refuses values that make no spec
-    own = tier_space.optimize
+    own = space.optimize
     differs = optimize is not None and (own is None or own.sampler != optimize.sampler)
     changed = dict(overrides) | ({"sampler": optimize.sampler} if optimize and differs else {})
     plan = Plan(
@@ -114,26 +113,24 @@ def make_plan(
         ),
         cells=tuple(cells.by_label.values()),
         specs=cells.specs,
-        hypotheses=() if search else tier_space.hypotheses,
+        hypotheses=() if search else tuple(h.declared(space.factors) for h in space.hypotheses),
         tuned=tuned,
         search=search,
     )
-    _refuse_hypotheses(tier_space, plan)
+    _refuse_hypotheses(space, plan)
     if missing is not None:
         missing.update(resolver.missing)
     return plan, resolver.places
 
 
-def _refuse_hypotheses(space: TierSpace, plan: Plan) -> None:
+def _refuse_hypotheses(space: Space, plan: Plan) -> None:
     """Refuse claims that not even the whole space could decide; overrides may put some aside.
 
     Raises:
         UserError: A hypothesis about cells that the space does not have.
     """
-    factors = space.factors | space.tuned
-    grid = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
-    encoded = [{k: v for k, v in point.items() if k in EVALUATION_KEYS} for point in grid]
-    params = [*({**point, "steps": 0} for point in encoded), *grid]
+    grid = _grid(space.factors | space.tuned)
+    params = [*map(_untrained, grid), *grid]
     cells = {label_of(each): Cell(params=each, trials=()) for each in params}
     beside = [Cell(params=each, trials=(), beside=True) for each in space.beside]
     whole = plan.model_copy(
@@ -149,9 +146,19 @@ def _refuse_hypotheses(space: TierSpace, plan: Plan) -> None:
                 )
 
 
+def _grid(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All combinations of the factors' levels."""
+    return [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
+
+
+def _untrained(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of the cell that evaluates the encoder of a point as it is."""
+    return {k: v for k, v in point.items() if k in EVALUATION_KEYS} | {"steps": 0}
+
+
 @dataclass
 class _Cells:
-    """Cells as they are added, equal ones once; and the specs of their trials."""
+    """The cells of a plan, equal ones once, and the specs of their trials."""
 
     resolver: Resolver
     base: Mapping[str, Any]
@@ -166,10 +173,10 @@ class _Cells:
         """Add one cell.
 
         Args:
-            params: By which it is known.
+            params: Its name.
             values: Settings that replace the base's.
-            seeds: Trials of it; one where nothing is drawn.
-            beside: Whether no factor crosses it.
+            seeds: Number of its trials; one where nothing is drawn.
+            beside: Whether it stands beside the grid.
         """
         label = label_of(params)
         if label in self.by_label:
@@ -185,7 +192,7 @@ class _Cells:
         self.by_label[label] = Cell(params=params, trials=tuple(trials), beside=beside)
 
 
-def _base(space: TierSpace, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _base(space: Space, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of every cell, before its own values."""
     base = space.fixed | dict(overrides)
     if "benchmark" not in overrides:
@@ -195,7 +202,7 @@ def _base(space: TierSpace, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _factors(
-    space: TierSpace, overrides: Mapping[str, Any], settings: Settings
+    space: Space, overrides: Mapping[str, Any], settings: Settings
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Levels of the factors, tuned ones included, and the names of those."""
     tuned = space.tuned

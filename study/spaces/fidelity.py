@@ -1,4 +1,4 @@
-"""What a space says of stopping trials early, and which of a trial's examples are its rungs."""
+"""Early stopping in a space: its kinds, and the rungs of a trial in examples."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class Fidelity(Frozen):
 
     def rungs(self, examples: int) -> tuple[int, ...]:
         """Rungs of a trial that ends after so many examples."""
-        found, rung = [], self.first
+        rungs, rung = [], self.first
         while rung < examples:
-            found.append(rung)
+            rungs.append(rung)
             rung *= self.factor
-        return tuple(found)
+        return tuple(rungs)
 
     def rungs_of(self, spec: Spec) -> tuple[int, ...]:
         """Rungs of a trial; none of one that is not trained or has no validation benchmark."""

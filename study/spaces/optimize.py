@@ -1,9 +1,9 @@
-"""How a space is searched, where its cells are not all combinations: the block `optimize`."""
+"""The block `optimize` of a space: how a sampler searches it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,7 @@ from trainables.spec import Frozen
 
 Sampler = Literal["grid", "random", "qmc", "tpe", "gp", "nsga2", "nsga3"]
 
-SAMPLERS: tuple[Sampler, ...] = ("grid", "random", "qmc", "tpe", "gp", "nsga2", "nsga3")
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
 GENETIC: tuple[Sampler, ...] = ("nsga2", "nsga3")
 
@@ -30,7 +30,7 @@ BUDGETS = frozenset({"trials", "hours", "accelerator_hours", "target"})
 
 
 class Objective(Frozen):
-    """What is wanted more, or less, of.
+    """A metric to maximize or minimize.
 
     Attributes:
         metric: Of the validation benchmark, or `cost/operations` or `cost/memory_gb`.
@@ -58,7 +58,7 @@ class Objective(Frozen):
 
 
 class Constraint(Frozen):
-    """What a cell must keep to.
+    """A limit that a cell must keep to.
 
     Attributes:
         metric: As of an objective.
@@ -110,7 +110,7 @@ class Seeds(Frozen):
 
 
 class Confirm(Frozen):
-    """What is run again once the search has ended, on seeds that it never used.
+    """Cells that are run again once the search has ended, on seeds that it never used.
 
     Attributes:
         top: At most so many cells: the best, or of several objectives those of the front.
@@ -126,8 +126,8 @@ class Optimize(Frozen):
 
     Attributes:
         sampler: Where the next cell comes from.
-        objectives: What is wanted; the space's primary metric by default.
-        constraints: What a cell must keep to.
+        objectives: Metrics to optimize; the space's primary metric by default.
+        constraints: Limits that a cell must keep to.
         memory_gb: Cells estimated to need more are not run.
         trials: Of the search, seeds included; not of the confirmation or of cells beside.
         hours: From start to end, over all launches; what the confirmation will take is kept free.

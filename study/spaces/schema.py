@@ -7,7 +7,6 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,7 @@ MOST_TRIALS = 100_000
 
 
 class TierPlan(Frozen):
-    """What a tier has beyond the space itself; its `primary` and `beside` are instead of that.
-
-    Keys of its `optimize` are instead of the space's.
-    """
+    """A tier's own part of a space: its values, key by key, replace the space's."""
 
     fixed: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, Searched] = Field(default_factory=dict)
@@ -76,60 +72,45 @@ class Space(Frozen):
     hypotheses: list[Hypothesis] = Field(default_factory=list)
     tiers: dict[Tier, TierPlan]
 
-    def for_tier(self, tier: Tier) -> TierSpace:
-        """The space as one of its tiers has it.
+    def for_tier(self, tier: Tier) -> Space:
+        """The space as a tier has it.
 
         Raises:
             UserError: The tier's `optimize` is not one.
         """
         own = self.tiers[tier]
-        optimize = None
+        changes = own.model_dump(include={"beside", "seeds", "primary"}, exclude_none=True)
+        changes |= {
+            "fixed": self.fixed | own.fixed,
+            "search": self.search | own.search,
+            "tune": self.tune | own.tune,
+            "hypotheses": [
+                hypothesis for hypothesis in self.hypotheses if tier in hypothesis.tiers
+            ],
+        }
         if self.optimize is not None:
             given = self.optimize.model_dump(exclude_unset=True) | own.optimize
             try:
-                optimize = Optimize.model_validate(given)
+                changes["optimize"] = Optimize.model_validate(given)
             except ValidationError as error:
                 problem = format_validation_error(error)
                 raise UserError(f"tiers.{tier}.optimize: {problem}") from None
-        factors = _levels(self.search | own.search)
-        return TierSpace(
-            fixed=self.fixed | own.fixed,
-            ranges=self.search | own.search | self.tune | own.tune,
-            factors=factors,
-            tuned=_levels(self.tune | own.tune),
-            beside=self.beside if own.beside is None else own.beside,
-            seeds=own.seeds or self.seeds,
-            optimize=optimize,
-            primary=own.primary or self.primary,
-            hypotheses=tuple(h.declared(factors) for h in self.hypotheses if tier in h.tiers),
-        )
+        return self.model_copy(update=changes)
 
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """All that is searched or tuned."""
+        return self.search | self.tune
 
-@dataclass(frozen=True)
-class TierSpace:
-    """A space as one of its tiers has it; the tier's values replace the space's.
+    @property
+    def factors(self) -> dict[str, list[Any]]:
+        """Levels of the grid."""
+        return _levels(self.search)
 
-    Attributes:
-        fixed: Settings of every trial.
-        ranges: All that is searched or tuned.
-        factors: Levels of the grid.
-        tuned: Levels tuned for each arm.
-        beside: Cells beside the grid.
-        seeds: Trials of each cell.
-        optimize: How it is searched; None where its cells are all combinations.
-        primary: The metric that the table is about.
-        hypotheses: Declared in the tier, as a plan holds them.
-    """
-
-    fixed: dict[str, Any]
-    ranges: dict[str, Range]
-    factors: dict[str, list[Any]]
-    tuned: dict[str, list[Any]]
-    beside: list[dict[str, Any]]
-    seeds: int
-    optimize: Optimize | None
-    primary: str
-    hypotheses: tuple[dict[str, Any], ...]
+    @property
+    def tuned(self) -> dict[str, list[Any]]:
+        """Levels tuned for each arm."""
+        return _levels(self.tune)
 
 
 def _levels(ranges: Mapping[str, Range]) -> dict[str, list[Any]]:
@@ -175,11 +156,11 @@ def load_space(name: str) -> Space:
 
 
 def _check(space: Space, tier: Tier, where: str) -> None:
-    """Refuse what a tier cannot be planned with."""
-    tier_space = space.for_tier(tier)
-    ranges = tier_space.ranges
+    """Refuse a tier that cannot be planned."""
+    in_tier = space.for_tier(tier)
+    ranges = in_tier.ranges
     check_ranges(ranges, where)
-    if tier_space.optimize is None:
+    if in_tier.optimize is None:
         refuse_too_many(math.prod(searched.count or 1 for searched in ranges.values()), where)
         for key, searched in ranges.items():
             if searched.count is None or searched.when:
@@ -198,9 +179,9 @@ def _check(space: Space, tier: Tier, where: str) -> None:
     for key, searched in ranges.items():
         ends = (searched.low, searched.high) if isinstance(searched, Numbers) else searched.values()
         for value in ends:
-            build_settings(tier_space.fixed | {key: value}, where=where)
-    for values in ({}, *tier_space.beside):
-        build_settings(tier_space.fixed | values, where=where)
+            build_settings(in_tier.fixed | {key: value}, where=where)
+    for values in ({}, *in_tier.beside):
+        build_settings(in_tier.fixed | values, where=where)
 
 
 def refuse_too_many(trials: int, where: str) -> None:
@@ -228,7 +209,7 @@ def refuse_several(assigned: Mapping[str, Any], space: Space, tier: Tier, name: 
     Raises:
         UserError: A list for a setting that is none, or a list in brackets.
     """
-    tier_space = space.for_tier(tier)
+    own_file, in_tier = name.endswith(".yaml"), space.for_tier(tier)
     for key, value in assigned.items():
         if key in TEXTS or not isinstance(value, str):
             continue
@@ -239,12 +220,11 @@ def refuse_several(assigned: Mapping[str, Any], space: Space, tier: Tier, name: 
             )
         if key in LISTS or not re.search(r"^\[|,", value) or Path(value).exists():
             continue
-        own = name.endswith(".yaml")
-        levels = (tier_space.tuned | tier_space.factors).get(key)
+        levels = (in_tier.tuned | in_tier.factors).get(key)
         searched = f"; it is searched over {', '.join(map(str, levels))}" if levels else ""
-        where = name if own else f"a copy of study/spaces/{name}.yaml"
+        where = name if own_file else f"a copy of study/spaces/{name}.yaml"
         raise UserError(
             f"--set {key}={value}: {key} takes one value{searched}. To compare others, write "
             f"search: {{{key}: [{value.strip('[]')}]}} in {where}"
-            + ("" if own else " and run it with --space ./mine.yaml")
+            + ("" if own_file else " and run it with --space ./mine.yaml")
         )
