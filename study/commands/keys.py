@@ -108,6 +108,7 @@ def keys() -> list[Key]:
 
 
 def _typed(value: Any) -> str:
+    """A value as `--set` takes it."""
     return "null" if value is None else str(value).lower() if value in (True, False) else str(value)
 
 
@@ -143,7 +144,7 @@ def _conditions(effect: Effect) -> str:
     """Other settings with which one has an effect, in words."""
     return " or ".join(
         " and ".join(
-            key if values == ANY else f"{key} {', '.join(map(str, values))}"
+            key if values == ANY else f"{key} {', '.join(map(_typed, values))}"
             for key, values in condition.items()
         )
         for condition in effect.only_with

@@ -105,6 +105,9 @@ class Effect:
         )
 
 
+REQUIRED = Effect(required=True)
+
+
 def effects(model: type[BaseModel]) -> dict[str, Effect]:
     """Effects of a model's settings, by key."""
     return {
@@ -125,10 +128,10 @@ class TrainingSettings(Frozen):
     Types allow None for specs: there a setting without effect has no value.
     """
 
-    languages: Annotated[tuple[str, ...] | None, Effect(required=True)] = Field(
+    languages: Annotated[tuple[str, ...] | None, REQUIRED] = Field(
         None, description="Training languages; all that the training data have by default."
     )
-    sampling: Annotated[Sampling | None, Effect(required=True)] = Field(
+    sampling: Annotated[Sampling | None, REQUIRED] = Field(
         "hybrid",
         description="Which languages a batch's queries and passages are in (docs/architecture.md).",
     )
@@ -154,29 +157,29 @@ class TrainingSettings(Frozen):
         description="With pictures, leave the image tower as it is and compute its vectors once "
         "(`frozen`, the default), or train it too (`live`).",
     )
-    shuffle_pairs: Annotated[bool | None, Effect(required=True)] = Field(
+    shuffle_pairs: Annotated[bool | None, REQUIRED] = Field(
         False,
         description="Control: passages go to the wrong questions, so that nothing can be learned.",
     )
-    batch_size: Annotated[int | None, Effect(required=True)] = Field(
+    batch_size: Annotated[int | None, REQUIRED] = Field(
         32, ge=2, description="Rows in one contrastive batch."
     )
-    steps: Annotated[int, Effect(required=True)] = Field(
+    steps: Annotated[int, REQUIRED] = Field(
         1000,
         ge=0,
         description="Optimizer steps at the reference batch size; 0 evaluates the encoder as it "
         "is.",
     )
-    learning_rate: Annotated[float | None, Effect(required=True)] = Field(
+    learning_rate: Annotated[float | None, REQUIRED] = Field(
         2e-5, gt=0, description="AdamW's peak rate at the reference batch size."
     )
-    warmup: Annotated[float | None, Effect(required=True)] = Field(
+    warmup: Annotated[float | None, REQUIRED] = Field(
         0.1, ge=0, le=1, description="Share of the steps in which the rate rises linearly from 0."
     )
-    schedule: Annotated[Schedule | None, Effect(required=True)] = Field(
+    schedule: Annotated[Schedule | None, REQUIRED] = Field(
         "linear", description="How the rate falls after the warm-up."
     )
-    weight_decay: Annotated[float | None, Effect(required=True)] = Field(
+    weight_decay: Annotated[float | None, REQUIRED] = Field(
         0.01,
         ge=0,
         description="AdamW's decoupled decay of the matrices of linear layers (embeddings are "
@@ -185,13 +188,13 @@ class TrainingSettings(Frozen):
     max_grad_norm: Annotated[float | None, Effect(can_be_off=True)] = Field(
         1.0, gt=0, description="Larger gradients are scaled down to this norm; null leaves them."
     )
-    temperature: Annotated[float | None, Effect(required=True)] = Field(
+    temperature: Annotated[float | None, REQUIRED] = Field(
         0.05, gt=0, description="Cosine scores are divided by it."
     )
-    symmetric: Annotated[bool | None, Effect(required=True)] = Field(
+    symmetric: Annotated[bool | None, REQUIRED] = Field(
         False, description="Add the passage-to-query direction to the loss."
     )
-    mask_false_negatives: Annotated[bool | None, Effect(required=True)] = Field(
+    mask_false_negatives: Annotated[bool | None, REQUIRED] = Field(
         True,
         description="Leave passages that answer a query too out of its denominator: those of the "
         "same question (by id or equal query text), of the same gold passage, or of equal text.",
