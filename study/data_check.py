@@ -91,7 +91,7 @@ def refuse_shared(validation: Benchmark, test: Benchmark) -> None:
 
 
 def refuse_shared_pictures(validation: PictureBenchmark, test: PictureBenchmark) -> None:
-    """The same of photographs, which have one name in all sources, or are equal byte by byte."""
+    """Refuse shared photographs: by name, which all sources have in common, or byte by byte."""
     ids = [[picture.id for picture in each.pictures] for each in (test, validation)]
     by_name, by_bytes = equal_ids("names", *ids), equal_pictures(test.pictures, validation.pictures)
     for overlap in (by_name, by_bytes):

@@ -33,7 +33,7 @@ def extended(before: Plan, requested: Plan) -> Plan:
 
 
 def mark(before: Plan | None, frozen: str | None, after: Plan, results: bool) -> str:
-    """How a changed plan must be marked; empty where nothing was known when it changed.
+    """Mark of a changed plan; empty where no result was known when it changed.
 
     Args:
         before: The plan so far, if it can be read.

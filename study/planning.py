@@ -42,7 +42,7 @@ def make_plan(
     missing: dict[str, str] | None = None,
     optimize: Optimize | None = None,
 ) -> tuple[Plan, dict[str, str]]:
-    """Enumerate the cells and seeds of a space, or say how they are searched for.
+    """Enumerate the cells and seeds of a space, or describe its search.
 
     Args:
         space: The research question.
@@ -213,7 +213,7 @@ def _factors(
 
 
 def _held_out(settings: Settings) -> bool:
-    """Whether training and test have one source, of which the test is what training leaves out."""
+    """Whether the test is the part of the training data's source that training leaves out."""
     source, part = training_source(settings)
     same = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
     return same and catalog.is_divided(source, part)

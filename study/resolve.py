@@ -113,7 +113,7 @@ class Resolver:
         return ref
 
     def validation(self, settings: Settings) -> DataRef | None:
-        """What selection may read; None where the benchmark has no validation part of its own."""
+        """The validation benchmark; None where the benchmark has no validation part of its own."""
         if settings.validation is None:
             return None
         if settings.validation == "own":
@@ -125,7 +125,7 @@ class Resolver:
             return self.data(name, settings, part)
 
     def test(self, name: str, settings: Settings, part: str | None) -> DataRef:
-        """What judges the hypotheses, or what stands in for a benchmark that nobody knows."""
+        """The test benchmark, or the public substitute for one that is not at hand."""
         if name in catalog.SUBSTITUTES:
             try:
                 return self.data(name, settings, part)

@@ -37,7 +37,7 @@ class Slope(Frozen):
     where: dict[str, Any] = Field(default_factory=dict)
 
     def within(self, factors: dict[str, list[Any]]) -> Slope:
-        """The same with scale and levels spelled out, as a plan holds it."""
+        """The slope with scale and levels spelled out, as a plan stores it."""
         scale: Scale = "log2" if self.factor in DOUBLED else "linear"
         levels = self.levels or tuple(factors.get(self.factor, ()))
         return self.model_copy(update={"scale": self.scale or scale, "levels": levels})
@@ -93,7 +93,7 @@ class Hypothesis(Frozen):
         return compared | ({self.slope.factor, *self.slope.where} if self.slope else set())
 
     def declared(self, factors: dict[str, list[Any]]) -> dict[str, Any]:
-        """As a plan holds it, with nothing left to a default that may change."""
+        """The hypothesis as a plan stores it, with every default spelled out."""
         changes: dict[str, Any] = {}
         if self.slope:
             changes = {"slope": self.slope.within(factors), "expected": self.expected or "better"}

@@ -22,8 +22,8 @@ GENERATIONS = 3
 """A genetic search of fewer has hardly begun to select: random or quasi-random draws do as well."""
 
 OPERATIONS, MEMORY = "cost/operations", "cost/memory_gb"
-"""What is known of a trial before it runs: operations of training and evaluation, and the most
-memory, by `study.cost`. Measured seconds are no objective: they differ from run to run."""
+"""Estimates of `study.cost` before a trial runs: operations of training and evaluation, and peak
+memory. Measured seconds are no objective: they differ from run to run."""
 
 BUDGETS = frozenset({"trials", "hours", "accelerator_hours", "target"})
 """When a search ends is no part of what it is: a resumed one may have another budget."""
@@ -81,7 +81,7 @@ class Constraint(Frozen):
         return value - self.at_most if self.at_most is not None else (self.at_least or 0.0) - value
 
     def __str__(self) -> str:
-        """As a person says it."""
+        """The limit in words."""
         if self.at_most is not None:
             return f"{self.metric} at most {self.at_most:g}"
         return f"{self.metric} at least {self.at_least:g}"
@@ -189,7 +189,7 @@ class SearchPlan(Optimize):
 
     @property
     def first_points(self) -> tuple[Point, ...]:
-        """What is tried before anything is drawn."""
+        """Points tried before any is drawn."""
         return (*self.points, *self.transferred)
 
     @property
@@ -198,5 +198,5 @@ class SearchPlan(Optimize):
         return self.model_dump(mode="json", exclude={*BUDGETS, "transferred"}, exclude_none=True)
 
     def with_budget(self, budget: Mapping[str, Any]) -> SearchPlan:
-        """The same until another end."""
+        """The search with another budget."""
         return self.model_copy(update={key: budget[key] for key in BUDGETS & budget.keys()})

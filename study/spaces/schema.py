@@ -24,7 +24,7 @@ from trainables.spec import Frozen, format_validation_error
 FOLDER = Path(__file__).parent
 
 MOST_TRIALS = 100_000
-"""That a plan may have, and cells that a grid may have."""
+"""Most trials of a plan, and most cells of a grid."""
 
 
 class TierPlan(Frozen):
@@ -185,7 +185,7 @@ def _check(space: Space, tier: Tier, where: str) -> None:
 
 
 def refuse_too_many(trials: int, where: str) -> None:
-    """Refuse a number of trials that nobody means.
+    """Refuse more trials than a plan may have.
 
     Raises:
         UserError: More than `MOST_TRIALS`.

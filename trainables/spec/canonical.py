@@ -11,10 +11,10 @@ SAMPLING_AT_ENDS: dict[str, dict[float | None, str]] = {
     "hybrid": {0: "X-Y", 1: "X-X"},
     "row-hybrid": {0: "X-Y", 1: "X-X-mixed"},
 }
-"""What a sampling with a coin is when the coin always falls on one side."""
+"""Samplings with a coin that always falls on one side, by alpha."""
 
 SAMPLING_OF_IMAGES = {"X-X-mixed": "X-Y", "row-hybrid": "X-Y", "X-Y-fixed": "X-X"}
-"""What a sampling is where every passage is a picture, which has no language."""
+"""Samplings where every passage is a picture, which has no language."""
 
 
 def canonical(values: Mapping[str, Any], effects: Mapping[str, Effect]) -> dict[str, Any]:

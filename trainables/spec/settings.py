@@ -123,7 +123,7 @@ def _sampling(*values: Sampling, **others: tuple[Any, ...]) -> tuple[dict[str, t
 
 
 class TrainingSettings(Frozen):
-    """What may be set for a trial's training.
+    """Settings of a trial's training.
 
     Types allow None for specs: there a setting without effect has no value.
     """
@@ -275,7 +275,7 @@ class TrainingSettings(Frozen):
 
 
 def contradictions(spec: Spec) -> Iterator[str]:
-    """What keeps a spec with steps from being an experiment, each with what to do."""
+    """Settings of a spec that contradict each other, each with the remedy."""
     yield from _of_languages(spec)
     if spec.symmetric and spec.negatives in ("hard", "paper_eq1"):
         yield (

@@ -1,4 +1,4 @@
-"""What one trial is, frozen and canonical, and the digest that names it everywhere."""
+"""The complete description of one trial, and the digest that names it everywhere."""
 
 from __future__ import annotations
 
@@ -153,12 +153,12 @@ class Spec(TrainingSettings):
 
 
 EFFECTS = effects(Spec)
-"""Of a spec's fields of training: all but what is evaluated, and with which encoder."""
+"""Effects of a spec's settings of training; they leave out encoder and benchmarks."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """What is not identity but can move a last digit; recorded in the result.
+    """Where and how a trial runs: not identity, but able to move a last digit; recorded.
 
     Attributes:
         threads: Of torch in this trial.
