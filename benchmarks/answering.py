@@ -92,7 +92,7 @@ def random_ranks(seed: int) -> Ranks:
 
 def planned() -> Plan:
     """The hypotheses of `mixing_ratio` over random trials; digests are numbers."""
-    space = load_space("mixing_ratio")
+    space = load_space("mixing_ratio").for_tier("full")
     cells = tuple(
         Cell(
             params={"alpha": alpha},
@@ -109,7 +109,7 @@ def planned() -> Plan:
         settings={},
         cells=cells,
         specs={},
-        hypotheses=tuple(h.declared(space.factors("full")) for h in space.hypotheses),
+        hypotheses=tuple(h.declared(space.factors) for h in space.hypotheses),
     )
 
 

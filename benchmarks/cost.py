@@ -26,7 +26,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.figures import Figure, figure, show  # noqa: E402
 from study.plan import Plan  # noqa: E402
 from study.planning import make_plan  # noqa: E402
-from study.spaces.schema import load_space, parse_assignments  # noqa: E402
+from study.spaces.schema import load_space  # noqa: E402
+from study.spaces.settings import parse_assignments  # noqa: E402
 from trainables.spec import Execution  # noqa: E402
 
 Side = dict[str, float]

@@ -1,4 +1,4 @@
-"""Whether the data can give what a plan asks of them; read once, before anything is written."""
+"""Check the data of a plan: read once, before anything is written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_data(plan: Plan, places: Mapping[str, str], further: Iterable[Spec] = 
     Args:
         plan: What is to run.
         places: Digest to folder of what lies in files.
-        further: Specs of trials that a search may ask for.
+        further: Specs of trials that a search may propose.
 
     Raises:
         UserError: A file that cannot be read, or data that cannot give what a spec asks of them.
@@ -74,8 +74,8 @@ def _questions(benchmark: Benchmark) -> frozenset[tuple[str, str]]:
 
 def _ids(benchmark: Benchmark) -> list[str]:
     """Ids that all translations of a question share, but for row numbers."""
-    found = {query.question for queries in benchmark.queries.values() for query in queries}
-    return sorted(one for one in found if not ROW_NUMBER.fullmatch(one))
+    ids = {query.question for queries in benchmark.queries.values() for query in queries}
+    return sorted(one for one in ids if not ROW_NUMBER.fullmatch(one))
 
 
 def refuse_shared(validation: Benchmark, test: Benchmark) -> None:
@@ -83,39 +83,39 @@ def refuse_shared(validation: Benchmark, test: Benchmark) -> None:
 
     Articles are not compared: whether the parts that sources publish share some is not known here.
     """
-    asked = _questions(validation)
-    shared = len(asked & _questions(test))
-    _refuse(validation.name, test.name, shared, len(asked), "questions")
-    found = equal_ids("question ids", _ids(test), _ids(validation))
-    _refuse(validation.name, test.name, found.found, found.of, "question ids")
+    questions = _questions(validation)
+    shared = len(questions & _questions(test))
+    _refuse(validation.name, test.name, shared, len(questions), "questions")
+    ids = equal_ids("question ids", _ids(test), _ids(validation))
+    _refuse(validation.name, test.name, ids.found, ids.of, "question ids")
 
 
 def refuse_shared_pictures(validation: PictureBenchmark, test: PictureBenchmark) -> None:
-    """The same of photographs, which have one name in all sources, or are equal byte by byte."""
+    """Refuse shared photographs: by name, which all sources have in common, or byte by byte."""
     ids = [[picture.id for picture in each.pictures] for each in (test, validation)]
-    findings = (equal_ids("names", *ids), equal_pictures(test.pictures, validation.pictures))
-    for found in findings:
-        _refuse(validation.name, test.name, found.found, found.of, "pictures")
+    by_name, by_bytes = equal_ids("names", *ids), equal_pictures(test.pictures, validation.pictures)
+    for overlap in (by_name, by_bytes):
+        _refuse(validation.name, test.name, overlap.found, overlap.of, "pictures")
 
 
-def _refuse(validation: str, test: str, shared: int, of: int, what: str) -> None:
-    """Stop where more is shared than chance makes it."""
+def _refuse(validation: str, test: str, shared: int, of: int, unit: str) -> None:
+    """Refuse more overlap than chance makes."""
     if shared > SHARED_BY_CHANCE * of:
         raise UserError(
-            f"validation {validation}: {shared} of its {of} {what} are those of {test}, which "
+            f"validation {validation}: {shared} of its {of} {unit} are those of {test}, which "
             "judges the hypotheses; name another with --set validation=NAME:PART"
         )
 
 
 def _reading(spec: Spec) -> str:
-    """What decides whether the training data suffice: all of the spec but what leaves them be."""
-    kept = {"train", "negatives", "batch_size", "sampling", "alpha", "languages", "rows"}
-    kept |= {"max_rows", "language_law", "pair_law", "languages_per_batch"}
-    return spec.model_dump_json(include=kept)
+    """The settings that decide which rows of the training data a trial reads, as a key."""
+    fields = {"train", "negatives", "batch_size", "sampling", "alpha", "languages", "rows"}
+    fields |= {"max_rows", "language_law", "pair_law", "languages_per_batch"}
+    return spec.model_dump_json(include=fields)
 
 
 def _check_metric(metric: str, validation: Benchmark) -> None:
-    """Refuse to select by what the validation benchmark does not have."""
+    """Refuse to select by a setting that the validation benchmark lacks."""
     kinds = _kinds(validation)
     if metric.split("/")[1].removesuffix("_micro") not in kinds:
         raise UserError(

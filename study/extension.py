@@ -1,4 +1,4 @@
-"""What `--extend` adds to a plan, and what that does to its claims (law 6)."""
+"""Extend a plan by cells and seeds, and mark the claims that were changed after results (law 6)."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ POST_HOC = "post hoc"
 INTERIM_LOOK = "interim look"
 
 
-def extended(before: Plan, wanted: Plan) -> Plan:
-    """The plan `before` with all cells and seeds of `wanted`; nothing is taken away.
+def extended(before: Plan, requested: Plan) -> Plan:
+    """The plan `before` with all cells and seeds of `requested`; nothing is taken away.
 
     Raises:
         UserError: A trial of both would be another experiment, not an addition.
     """
     ours = {cell.label: cell for cell in before.cells}
-    new = {cell.label: cell for cell in wanted.cells}
+    new = {cell.label: cell for cell in requested.cells}
     cells = {
-        label: _joined(cell, new[label], before, wanted) if label in new else cell
+        label: _merged(cell, new[label], before, requested) if label in new else cell
         for label, cell in ours.items()
     }
     cells |= {label: cell for label, cell in new.items() if label not in ours}
-    specs = before.specs | wanted.specs
-    plan = wanted.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
+    specs = before.specs | requested.specs
+    plan = requested.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
     if plan.search is None or before.search is None:
         return plan
     if plan.search.warm_start != before.search.warm_start:
@@ -33,7 +33,7 @@ def extended(before: Plan, wanted: Plan) -> Plan:
 
 
 def mark(before: Plan | None, frozen: str | None, after: Plan, results: bool) -> str:
-    """How a changed plan must be marked; empty where nothing was known when it changed.
+    """Mark of a changed plan; empty where no result was known when it changed.
 
     Args:
         before: The plan so far, if it can be read.
@@ -45,21 +45,21 @@ def mark(before: Plan | None, frozen: str | None, after: Plan, results: bool) ->
         return ""
     if before is None:
         return f"{POST_HOC}: hypotheses, primary metric or seeds are not those first planned"
-    said = []
+    marks = []
     if (before.hypotheses, before.primary) != (after.hypotheses, after.primary):
-        said.append(f"{POST_HOC}: {_redeclared(before, after)} changed after results")
+        marks.append(f"{POST_HOC}: {_redeclared(before, after)} changed after results")
     if before.search and after.search and before.search.lasting != after.search.lasting:
-        said.append(f"{POST_HOC}: what is searched, or how, was changed after results")
+        marks.append(f"{POST_HOC}: what is searched, or how, was changed after results")
     ours = {cell.label: cell.trials for cell in before.cells}
     if any(ours.get(cell.label, cell.trials) != cell.trials for cell in after.cells):
-        said.append(f"{INTERIM_LOOK}: seeds were added after results")
+        marks.append(f"{INTERIM_LOOK}: seeds were added after results")
     if any(cell.label not in ours for cell in after.cells):
-        said.append(f"{POST_HOC}: cells were added after results")
-    return "; ".join(said)
+        marks.append(f"{POST_HOC}: cells were added after results")
+    return "; ".join(marks)
 
 
 def declared_late(before: Plan | None, after: Plan) -> list[str]:
-    """Names of the hypotheses that are not, word for word, among those planned before.
+    """Names of hypotheses that were not planned before, word for word.
 
     Where the plan so far cannot be read, none can be shown to be.
     """
@@ -68,7 +68,7 @@ def declared_late(before: Plan | None, after: Plan) -> list[str]:
 
 
 def _redeclared(before: Plan, after: Plan) -> str:
-    """What differs in what was declared, in words."""
+    """Differences between the declarations of two plans, in words."""
     parts = []
     if late := declared_late(before, after):
         parts.append(f"declared or changed: {', '.join(late)}")
@@ -80,12 +80,12 @@ def _redeclared(before: Plan, after: Plan) -> str:
     return f"hypotheses, margins or the primary metric ({'; '.join(parts) or 'their order'})"
 
 
-def _joined(cell: Cell, other: Cell, before: Plan, wanted: Plan) -> Cell:
+def _merged(cell: Cell, other: Cell, before: Plan, requested: Plan) -> Cell:
     """One cell with the trials of both."""
     trials: dict[int | None, PlannedTrial] = {trial.seed: trial for trial in cell.trials}
     for trial in other.trials:
         if trials.setdefault(trial.seed, trial).digest != trial.digest:
-            changes = "\n  ".join(before.differences(wanted)[:20])
+            changes = "\n  ".join(before.differences(requested)[:20])
             raise UserError(
                 f"--extend adds cells and seeds, but cell {cell.label} is another experiment now:"
                 f"\n  {changes}\nstart another study with --name"

@@ -14,7 +14,7 @@ from trainables.spec import Frozen, Spec
 
 
 class PlannedTrial(Frozen):
-    """A cell with a seed; the untrained cell has none. `phase` is why a search asked for it."""
+    """A cell with a seed, or the untrained cell without; `phase` of the search that proposed it."""
 
     digest: str
     seed: int | None = None
@@ -24,8 +24,8 @@ class PlannedTrial(Frozen):
 class Cell(Frozen):
     """One point of the space and its trials, one a seed.
 
-    `beside` says that it is no point of the grid, but a reference line or a control beside it;
-    `asked`, that a search asked for it.
+    A cell `beside` the grid is a reference line or a control; one with `asked` was proposed by a
+    search.
     """
 
     params: dict[str, Any]
@@ -35,7 +35,7 @@ class Cell(Frozen):
 
     @property
     def label(self) -> str:
-        """As `label_of` says its parameters."""
+        """Its parameters as text (`label_of`)."""
         return label_of(self.params)
 
     @property
@@ -66,9 +66,9 @@ def trial_label(label: str, seed: int | None) -> str:
 class Plan(Frozen):
     """Everything a study is going to run; written before anything does.
 
-    `tuned` names the parameters that are no question of the study: of the cells that differ only
-    in them, each arm's best on the validation benchmark answers for it. With a `search`, the cells
-    that it asked for so far stand behind the planned ones.
+    `tuned` names parameters outside the study's question: of the cells that differ only in them,
+    each arm's best on the validation benchmark stands for the arm. The cells that a `search` has
+    proposed follow the planned ones.
     """
 
     format: int = 1
@@ -124,7 +124,7 @@ class Plan(Frozen):
 
     @property
     def planned(self) -> Plan:
-        """Without what a search asked for."""
+        """The plan without the proposals of its search."""
         if self.search is None:
             return self
         cells = tuple(cell for cell in self.cells if cell.asked is None)
@@ -133,7 +133,7 @@ class Plan(Frozen):
         return self.model_copy(update={"cells": cells, "specs": specs})
 
     def joined(self, trials: Sequence[AskedTrial]) -> Plan:
-        """With these trials, behind those that it has, in the cells that they are of."""
+        """The plan with these trials added, each in its cell."""
         cells = {(cell.label, cell.asked is None): cell for cell in self.cells}
         specs = dict(self.specs)
         for trial in trials:
@@ -147,7 +147,7 @@ class Plan(Frozen):
         return self.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
 
     def differences(self, other: Plan) -> list[str]:
-        """What differs in `other`, a line each; nothing for the same plan of a space that moved."""
+        """Differences from `other`, a line each; where the space's file lies is none."""
         if other is self:
             return []
         parts = ("tier", "question", "primary", "settings", "hypotheses")
@@ -169,7 +169,7 @@ class Plan(Frozen):
         return lines
 
     def _spec_changes(self, cell: Cell, other: Plan, theirs: Cell) -> list[str]:
-        """What differs between the trials of the same cell in two plans."""
+        """Differences between the trials of one cell in two plans."""
         seeds, new = [t.seed for t in cell.trials], [t.seed for t in theirs.trials]
         changes = [] if seeds == new else [f"seeds: {len(seeds)} → {len(new)}"]
         for before, after in zip(cell.trials, theirs.trials, strict=False):
@@ -186,7 +186,7 @@ FILES = {
     "train": "the training data",
     "validation": "the validation benchmark",
 }
-"""What a digest in a spec is of."""
+"""Files behind the digests of a spec."""
 
 
 def _changes(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

@@ -17,34 +17,14 @@ from study.resolve import Resolver, trained_on, training_source
 from study.search.points import Points
 from study.search.wanted import search_of
 from study.spaces.optimize import Optimize
-from study.spaces.schema import (
-    TEXTS,
-    Settings,
-    Space,
-    Tier,
-    build_settings,
-    refuse_too_many,
-)
+from study.spaces.schema import Space, Tier, refuse_too_many
+from study.spaces.settings import EVALUATION_KEYS, TEXTS, Settings, build_settings
 from trainables.data import catalog
 from trainables.errors import UserError
 from trainables.spec import Spec
 
-ENCODING_FIELDS = (
-    "benchmark",
-    "also",
-    "encoder",
-    "eval_languages",
-    "candidate_text",
-    "pooling",
-    "query_prefix",
-    "passage_prefix",
-    "max_query_tokens",
-    "max_passage_tokens",
-)
-"""Settings that change an evaluation without training."""
-
 NOT_IN_NAMES = r"[^A-Za-z0-9.=+_-]+"
-"""What a default name has a hyphen for."""
+"""Characters that a default name replaces by a hyphen."""
 
 DATA_FIELDS = ("also", "languages", "train", "validation")
 """Settings of a tier that were chosen to go with its benchmark."""
@@ -62,7 +42,7 @@ def make_plan(
     missing: dict[str, str] | None = None,
     optimize: Optimize | None = None,
 ) -> tuple[Plan, dict[str, str]]:
-    """Enumerate the cells and seeds of a space, or say how they are searched for.
+    """Enumerate the cells and seeds of a space, or describe its search.
 
     Args:
         space: The research question.
@@ -83,17 +63,17 @@ def make_plan(
     Raises:
         UserError: A setting or file that is not as it should be.
     """
-    base = _base(space, tier, overrides)
+    space = space.for_tier(tier)
+    base = _base(space, overrides)
     settings = build_settings(base, where="--set")
-    ranges = {k: r for k, r in space.ranges(tier).items() if k not in overrides}
-    factors, tuned = _factors(space, tier, overrides, settings)
+    ranges = {k: r for k, r in space.ranges.items() if k not in overrides}
+    factors, tuned = _factors(space, overrides, settings)
     if optimize is not None:
         _refuse_unselected(settings, list(ranges))
-        factors, tuned = {k: v for k, v in factors.items() if k in ENCODING_FIELDS}, ()
+        factors, tuned = {k: v for k, v in factors.items() if k in EVALUATION_KEYS}, ()
     elif settings.steps > 0:
         _refuse_unselected(settings, tuned)
-    primary = space.primary_of(tier)
-    beside = space.besides(tier)
+    primary, beside = space.primary, space.beside
     resolver = Resolver(
         data_dir,
         primary,
@@ -101,27 +81,25 @@ def make_plan(
         trained_on=trained_on(settings.train, ranges, beside) if settings.steps else (),
     )
     cells = _Cells(resolver, base, f"space {space_name}", _held_out(settings))
-    count = seeds or space.tiers[tier].seeds or space.seeds
+    count = seeds or space.seeds
     sizes = map(len, factors.values())
     refuse_too_many(count * (math.prod(sizes) + len(beside)), f"space {space_name}")
-    points = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
+    points = _grid(factors)
     for point in points:
-        encoding = {k: v for k, v in point.items() if k in ENCODING_FIELDS}
-        cells.add(encoding | {"steps": 0}, point | {"steps": 0}, 1)
+        cells.add(_untrained(point), point | {"steps": 0}, 1)
     if settings.steps > 0 and optimize is None:
         for point in points:
             cells.add(point, point, count)
     for point in beside:
-        kept = {k: v for k, v in point.items() if k not in overrides or k == "steps"}
-        if settings.steps > 0 or kept.get("steps") == 0:
-            cells.add(kept, kept, 1 if kept.get("steps") == 0 else count, beside=True)
+        params = {k: v for k, v in point.items() if k not in overrides or k == "steps"}
+        if settings.steps > 0 or params.get("steps") == 0:
+            cells.add(params, params, 1 if params.get("steps") == 0 else count, beside=True)
     search = None
     if optimize is not None:
         refuse_too_many(optimize.trials, f"space {space_name}: optimize")
         search = search_of(optimize, ranges, settings, primary, held_out=cells.held_out)
-        for spec in Points(search, resolver).probes():  # what is missing or wrong is found now
-            assert spec.digest
-    own = space.optimized(tier)
+        list(Points(search, resolver).probes())  # refuses values that make no spec
+    own = space.optimize
     differs = optimize is not None and (own is None or own.sampler != optimize.sampler)
     changed = dict(overrides) | ({"sampler": optimize.sampler} if optimize and differs else {})
     plan = Plan(
@@ -135,7 +113,7 @@ def make_plan(
         ),
         cells=tuple(cells.by_label.values()),
         specs=cells.specs,
-        hypotheses=() if search else tuple(space.hypotheses_of(tier)),
+        hypotheses=() if search else tuple(h.declared(space.factors) for h in space.hypotheses),
         tuned=tuned,
         search=search,
     )
@@ -151,14 +129,13 @@ def _refuse_hypotheses(space: Space, plan: Plan) -> None:
     Raises:
         UserError: A hypothesis about cells that the space does not have.
     """
-    tuned = space.tuned(plan.tier)
-    factors = space.factors(plan.tier) | tuned
-    grid = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
-    encoded = [{k: v for k, v in point.items() if k in ENCODING_FIELDS} for point in grid]
-    params = [*({**point, "steps": 0} for point in encoded), *grid]
+    grid = _grid(space.factors | space.tuned)
+    params = [*map(_untrained, grid), *grid]
     cells = {label_of(each): Cell(params=each, trials=()) for each in params}
-    beside = [Cell(params=each, trials=(), beside=True) for each in space.besides(plan.tier)]
-    whole = plan.model_copy(update={"cells": (*cells.values(), *beside), "tuned": tuple(tuned)})
+    beside = [Cell(params=each, trials=(), beside=True) for each in space.beside]
+    whole = plan.model_copy(
+        update={"cells": (*cells.values(), *beside), "tuned": tuple(space.tuned)}
+    )
     for hypothesis in plan.hypotheses:
         for one in asked(whole, hypothesis):
             if one.problem:
@@ -169,9 +146,19 @@ def _refuse_hypotheses(space: Space, plan: Plan) -> None:
                 )
 
 
+def _grid(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All combinations of the factors' levels."""
+    return [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
+
+
+def _untrained(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of the cell that evaluates the encoder of a point as it is."""
+    return {k: v for k, v in point.items() if k in EVALUATION_KEYS} | {"steps": 0}
+
+
 @dataclass
 class _Cells:
-    """Cells as they are added, equal ones once; and the specs of their trials."""
+    """The cells of a plan, equal ones once, and the specs of their trials."""
 
     resolver: Resolver
     base: Mapping[str, Any]
@@ -186,10 +173,10 @@ class _Cells:
         """Add one cell.
 
         Args:
-            params: By which it is known.
+            params: Its name.
             values: Settings that replace the base's.
-            seeds: Trials of it; one where nothing is drawn.
-            beside: Whether no factor crosses it.
+            seeds: Number of its trials; one where nothing is drawn.
+            beside: Whether it stands beside the grid.
         """
         label = label_of(params)
         if label in self.by_label:
@@ -205,9 +192,9 @@ class _Cells:
         self.by_label[label] = Cell(params=params, trials=tuple(trials), beside=beside)
 
 
-def _base(space: Space, tier: Tier, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _base(space: Space, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of every cell, before its own values."""
-    base = space.settings(tier) | dict(overrides)
+    base = space.fixed | dict(overrides)
     if "benchmark" not in overrides:
         return base
     # a tier's data go together: beside another benchmark, its own serve unless others are named
@@ -215,18 +202,18 @@ def _base(space: Space, tier: Tier, overrides: Mapping[str, Any]) -> dict[str, A
 
 
 def _factors(
-    space: Space, tier: Tier, overrides: Mapping[str, Any], settings: Settings
+    space: Space, overrides: Mapping[str, Any], settings: Settings
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Values by factor, what is tuned among them, and which of them are tuned."""
-    tuned = space.tuned(tier)
+    """Levels of the factors, tuned ones included, and the names of those."""
+    tuned = space.tuned
     if "benchmark" in overrides and not _selects(settings):
         tuned = {}
-    factors = {k: v for k, v in (space.factors(tier) | tuned).items() if k not in overrides}
+    factors = {k: v for k, v in (space.factors | tuned).items() if k not in overrides}
     return factors, tuple(key for key in tuned if key in factors)
 
 
 def _held_out(settings: Settings) -> bool:
-    """Whether training and test have one source, of which the test is what training leaves out."""
+    """Whether the test is the part of the training data's source that training leaves out."""
     source, part = training_source(settings)
     same = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
     return same and catalog.is_divided(source, part)

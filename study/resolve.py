@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from study.spaces.ranges import Choice, Range
-from study.spaces.schema import Settings
-from study.subsets import nested
+from study.spaces.settings import Settings
 from trainables.data import catalog
 from trainables.data.overlap import shared_questions
 from trainables.data.reading import AbsentLanguageError
@@ -105,14 +106,14 @@ class Resolver:
                 self.missing[settings.encoder] = str(error)
                 return encoders.absent(settings.encoder, chosen), None
 
+        ref: EncoderRef
         ref, folder = self._once(("encoder", settings.encoder, settings.benchmark, chosen), make)
         if folder is not None:
             self.places[ref.digest] = folder
-        found: EncoderRef = ref
-        return found
+        return ref
 
     def validation(self, settings: Settings) -> DataRef | None:
-        """What selection may read; None where the benchmark has no validation part of its own."""
+        """The validation benchmark; None where the benchmark has no validation part of its own."""
         if settings.validation is None:
             return None
         if settings.validation == "own":
@@ -124,7 +125,7 @@ class Resolver:
             return self.data(name, settings, part)
 
     def test(self, name: str, settings: Settings, part: str | None) -> DataRef:
-        """What judges the hypotheses, or what stands in for a benchmark that nobody knows."""
+        """The test benchmark, or the public substitute for one that is not at hand."""
         if name in catalog.SUBSTITUTES:
             try:
                 return self.data(name, settings, part)
@@ -146,19 +147,19 @@ class Resolver:
                 f"also: {repeated[0]} is evaluated already, and its metrics would have the same "
                 "names; name each source once, in benchmark or in also"
             )
-        found = []
+        refs = []
         for name, part in named:
             has = catalog.source(name).languages
-            kept = [x for x in settings.eval_languages or () if x in has]
-            if has and settings.eval_languages and not kept:
+            evaluated = [x for x in settings.eval_languages or () if x in has]
+            if has and settings.eval_languages and not evaluated:
                 raise UserError(
                     f"also {name}: it has none of eval_languages "
                     f"({', '.join(settings.eval_languages)}); it has {', '.join(has)}"
                 )
-            limited = settings.model_copy(update={"eval_languages": tuple(kept) or None})
+            limited = settings.model_copy(update={"eval_languages": tuple(evaluated) or None})
             with needed_as("a further benchmark", "also", "none"):
-                found.append(self.data(name, limited if has else settings, part))
-        return tuple(self.without_trained(ref, settings) for ref in found)
+                refs.append(self.data(name, limited if has else settings, part))
+        return tuple(self.without_trained(ref, settings) for ref in refs)
 
     def without_trained(self, test: DataRef, settings: Settings) -> DataRef:
         """The benchmark without the questions that the study's training data hold.
@@ -248,7 +249,7 @@ class Resolver:
 
 @contextmanager
 def needed_as(role: str, key: str, other: str) -> Iterator[None]:
-    """Say what data were wanted for, and that other data (`other`, if not empty) would do."""
+    """Name the role of data that are missing, and other data (`other`, if any) that would do."""
     try:
         yield
     except DataError:
@@ -288,6 +289,44 @@ def training_source(settings: Settings) -> tuple[str, str | None]:
     return name, "train" if catalog.is_embedded(name) else part
 
 
+def nested(settings: Settings, languages: Sequence[str]) -> tuple[str, ...]:
+    """`language_count` of the languages, in ascending order; all of them where it is None.
+
+    Anchors come first, the rest in an order that `subset_seed` draws: a larger subset of the same
+    seed contains a smaller one, and differences between counts are what the added languages do.
+
+    Args:
+        settings: Of the cell.
+        languages: What can be trained on.
+
+    Raises:
+        UserError: A language that is not there or both anchor and unseen, or too few of them.
+    """
+    anchors, unseen = settings.anchor_languages or (), settings.unseen_languages or ()
+    for key, named in (("anchor_languages", anchors), ("unseen_languages", unseen)):
+        if key == "anchor_languages" and (lost := sorted(set(named) - set(languages))):
+            raise UserError(
+                f"{key} {lost[0]}: the training data have {', '.join(languages)}; "
+                f"choose among them with --set {key}=..."
+            )
+    if both := sorted(set(anchors) & set(unseen)):
+        raise UserError(
+            f"anchor_languages and unseen_languages both name {both[0]}; leave it out of one"
+        )
+    pool = sorted(set(languages) - set(unseen))
+    count = len(pool) if settings.language_count is None else settings.language_count
+    if not len(anchors) <= count <= len(pool):
+        raise UserError(
+            f"language_count {count}: there are {len(anchors)} anchor_languages, and {len(pool)} "
+            f"languages to train on ({', '.join(pool)}); choose a number from "
+            f"{max(1, len(anchors))} to {len(pool)}, or other languages"
+        )
+    others = [language for language in pool if language not in anchors]
+    drawn = np.random.default_rng((settings.subset_seed, 0x1A)).permutation(len(others))
+    chosen = [*sorted(anchors), *(others[number] for number in drawn)][:count]
+    return tuple(sorted(chosen))
+
+
 def _max_rows(settings: Settings, languages: int) -> int | None:
     """Rows kept of the training data; each is an example in every training language."""
     if settings.max_examples is None or settings.volume == "equal_per_language":
@@ -299,12 +338,15 @@ def _steps(settings: Settings) -> int:
     """Steps of this batch size under the comparison's control."""
     if settings.control == "equal_steps" or settings.steps == 0:
         return settings.steps
+    assert settings.batch_size is not None
     examples = settings.steps * settings.reference_batch_size
     return max(1, round(examples / settings.batch_size))
 
 
 def _learning_rate(settings: Settings) -> float:
     """Peak rate of this batch size under the comparison's rule."""
+    assert settings.batch_size is not None
+    assert settings.learning_rate is not None
     ratio = settings.batch_size / settings.reference_batch_size
     factor = {"fixed": 1.0, "sqrt": math.sqrt(ratio), "linear": ratio}
     return settings.learning_rate * factor[settings.learning_rate_rule]

@@ -112,7 +112,12 @@ def test_mounts_exist_and_hold_what_the_commands_run(name: str) -> None:
     assert set(mounts) == {REMOTE, "~/.ray/auth_token"}
     used = {path for text in commands(config) for path in re.findall(rf"{REMOTE}/([\w./]+)", text)}
     used |= {"requirements/install.py", "requirements/cluster.lock", "requirements/runtime.lock"}
-    used |= {"pyproject.toml", "study/run.py", "trainables/spec.py", "study/spaces/batch_size.yaml"}
+    used |= {
+        "pyproject.toml",
+        "study/run.py",
+        "trainables/spec/spec.py",
+        "study/spaces/batch_size.yaml",
+    }
     assert "cluster/environment.sh" in used
     for path in used:
         assert (ROOT / path).is_file(), path

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_validator
 
-from trainables.spec import readable
+from trainables.spec import format_validation_error
 
 LIBRARIES = ("torch", "numpy", "transformers", "tokenizers", "datasets")
 """What can move a last digit; results name the versions that computed them."""
@@ -88,6 +88,6 @@ def misshapen(result: dict[str, Any], needed: Set[str] = frozenset()) -> str:
     try:
         _Result.model_validate(result)
     except ValidationError as error:
-        return readable(error)
+        return format_validation_error(error)
     lacking = sorted(needed - result.keys())
     return f"it lacks {', '.join(lacking)}" if lacking else ""

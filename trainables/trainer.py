@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from trainables import gradcache
 from trainables.cache import Cache
 from trainables.candidates import Candidates, Chosen
-from trainables.canonical import COLDEST
 from trainables.data.corpus import TrainingSet
 from trainables.distributed import Group, fingerprint
 from trainables.encoders.text import TextEncoder
@@ -30,7 +29,7 @@ from trainables.positives import Positives
 from trainables.readable import readable
 from trainables.rows import tokens_in
 from trainables.selection import Selection
-from trainables.spec import Execution, Spec
+from trainables.spec import MIN_LEARNT_TEMPERATURE, Execution, Spec
 from trainables.tokens import Columns
 
 HISTORY_POINTS = 50
@@ -197,7 +196,7 @@ class Trainer:
         self.optimizer.step()
         if spec.learn_temperature:
             with torch.no_grad():
-                self.log_scale.clamp_(max=-math.log(COLDEST))
+                self.log_scale.clamp_(max=-math.log(MIN_LEARNT_TEMPERATURE))
         self.encoder.eval()
         self.step += 1
         self.tokens += sum(tokens_in(row) for row in [*queries, *passages.tokens])

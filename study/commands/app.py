@@ -15,6 +15,7 @@ from study.commands import (
     data,
     doctor,
     export,
+    keys,
     report,
     reproduce,
     run,
@@ -40,6 +41,7 @@ app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("reproduce")(reproduce.reproduce)
+app.command("keys")(keys.show_keys)
 app.command("export")(export.export)
 app.command("clean")(clean.clean)
 app.command("doctor")(doctor.doctor)

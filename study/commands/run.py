@@ -18,8 +18,8 @@ from study.commands.typed import Typed
 from study.databases import refuse_network
 from study.launch.orders import Orders
 from study.plan import Plan
+from study.plan_update import PlanUpdate, update_plan
 from study.planning import make_plan
-from study.prepared import Prepared, prepare
 from study.report.written import write_report
 from study.search import start
 from study.search.wanted import wanted
@@ -57,7 +57,8 @@ def run(
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the source's files.")] = None,
     assign: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE, replaces the space's.")
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, replaces the space's; `keys` lists all."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trials of each cell.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Trials at once.")] = None,
@@ -150,7 +151,7 @@ def run(
     home = Home.open(root, state)
     folder = home.study(asked.name)
     before = folder.plan() if dry_run else _readable(console, folder, asked)
-    prepared = prepare(
+    update = update_plan(
         asked,
         before,
         folder.written(),
@@ -162,11 +163,11 @@ def run(
         dry_run=dry_run,
         runnable=not missing,
     )
-    announce(console, prepared.plan, missing)
+    announce(console, update.plan, missing)
     if used != "cpu" or device != "auto":
         console.print(f"Trials compute on {used} (--device {device}).")
     if dry_run:
-        _tell_cost(console, prepared, places, execution, workers, accelerator)
+        _tell_cost(console, update, places, execution, workers, accelerator)
         return 0
     _ensure_usable(console, home, folder, databases=not (storage_url and tracking_uri))
     if cache_gb is not None:
@@ -180,7 +181,7 @@ def run(
         address=address,
         timeout=trial_timeout,
         keep=keep,
-        needs=_gpu_bytes(prepared, places, execution),
+        needs=_gpu_bytes(update, places, execution),
         accelerator=accelerator,
     )
     if address is None and "RAY_ADDRESS" in os.environ:
@@ -188,9 +189,9 @@ def run(
     from study.driver import Driver
 
     with folder.lease(take_over=take_over) as journal:
-        plan = prepared.save(folder, journal, home.root)
+        plan = update.save(folder, journal, home.root)
         view = home.view(plan, journal.record, tracking_uri, storage_url)
-        search = start.start(prepared.points, home.root) if prepared.points else None
+        search = start.start(update.points, home.root) if update.points else None
         driver = Driver(plan, home.root, journal, view, console, search=search)
         _drive(driver, orders, retry)
         drop_all_but_best(driver)
@@ -222,7 +223,7 @@ def _readable(console: Console, folder: StudyFolder, asked: Plan) -> Plan | None
 
 def _tell_cost(
     console: Console,
-    prepared: Prepared,
+    update: PlanUpdate,
     places: dict[str, str],
     execution: Execution,
     workers: int | None,
@@ -231,9 +232,9 @@ def _tell_cost(
     """Digests of the trials, and what they will take."""
     from study.cost.show import forecast
 
-    for cell in prepared.plan.cells:
+    for cell in update.plan.cells:
         console.print(f"  {cell.label}: {' '.join(trial.digest for trial in cell.trials)}")
-    for line in forecast(prepared.foreseen(), places, execution, workers, accelerator):
+    for line in forecast(update.with_expected_trials(), places, execution, workers, accelerator):
         console.print(line)
 
 
@@ -249,14 +250,14 @@ def _ensure_usable(console: Console, home: Home, folder: StudyFolder, *, databas
 
 
 def _gpu_bytes(
-    prepared: Prepared, places: dict[str, str], execution: Execution
+    update: PlanUpdate, places: dict[str, str], execution: Execution
 ) -> dict[str, float]:
     """Bytes of a GPU that trials need, so that small ones have one together; none on the CPU."""
     if execution.device != "cuda":
         return {}
     from study.cost.shares import gpu_bytes
 
-    return gpu_bytes(prepared.foreseen(), places, execution)
+    return gpu_bytes(update.with_expected_trials(), places, execution)
 
 
 def _drive(driver: Driver, orders: Orders, retry: str | None) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from study.spaces.schema import Space, Tier, load_space, parse_assignments, refuse_several
+from study.spaces.schema import Space, Tier, load_space, refuse_several
+from study.spaces.settings import parse_assignments
 from trainables.data import catalog
 from trainables.encoders.embedded import is_embedded
 from trainables.errors import UserError

@@ -14,7 +14,7 @@ from study.report.document import Block, Column, Figure, Gallery, Section, Table
 from study.report.material import Material, better_is
 from study.report.rows import Mark, Row, rows_chart
 from study.report.svg import SERIES
-from study.spaces.schema import Settings
+from study.spaces.settings import Settings
 from trainables.evaluation.names import digits_of, lower_is_better
 
 SHOWN_CELLS = 100

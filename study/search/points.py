@@ -9,7 +9,7 @@ from study.resolve import Resolver
 from study.search.history import named
 from study.spaces.optimize import MEMORY, OPERATIONS, SearchPlan
 from study.spaces.ranges import Choice, Point, Range, strip
-from study.spaces.schema import build_settings
+from study.spaces.settings import build_settings
 from trainables.errors import UserError
 from trainables.spec import Spec
 

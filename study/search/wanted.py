@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from study.search.finite import endless
 from study.spaces.optimize import SAMPLERS, Objective, Optimize, SearchPlan
 from study.spaces.ranges import Range, active
-from study.spaces.schema import Settings, Space, Tier
+from study.spaces.schema import Space, Tier
+from study.spaces.settings import Settings
 from trainables.errors import UserError
-from trainables.spec import readable
+from trainables.spec import format_validation_error
 
 
 def wanted(
@@ -36,7 +37,7 @@ def wanted(
     """
     if sampler is not None and sampler not in SAMPLERS:
         raise UserError(f"--sampler {sampler}: choose {', '.join(SAMPLERS)}")
-    own = space.optimized(tier)
+    own = space.for_tier(tier).optimize
     if own is None and sampler in (None, "grid"):
         if budget:
             key = next(iter(budget)).replace("_", "-")
@@ -55,7 +56,7 @@ def wanted(
     try:
         return Optimize.model_validate(given)
     except ValidationError as error:
-        raise UserError(f"optimize: {readable(error)}") from None
+        raise UserError(f"optimize: {format_validation_error(error)}") from None
 
 
 def search_of(

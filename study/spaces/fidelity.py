@@ -1,4 +1,4 @@
-"""What a space says of stopping trials early, and which of a trial's examples are its rungs."""
+"""Early stopping in a space: its kinds, and the rungs of a trial in examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Kind = Literal["none", "look", "asha", "hyperband", "median", "bootstrap"]
 
 
 class Fidelity(Frozen):
-    """How trials are compared on the way, and which of them are stopped.
+    """Early stopping: at which rungs trials are compared, and which of them stop.
 
     Rungs are counted in examples: rungs in steps would favour large batches. They lie at `first`,
     `first * factor`, `first * factor ** 2`, … below a trial's end.
@@ -62,14 +62,14 @@ class Fidelity(Frozen):
 
     def rungs(self, examples: int) -> tuple[int, ...]:
         """Rungs of a trial that ends after so many examples."""
-        found, rung = [], self.first
+        rungs, rung = [], self.first
         while rung < examples:
-            found.append(rung)
+            rungs.append(rung)
             rung *= self.factor
-        return tuple(found)
+        return tuple(rungs)
 
     def rungs_of(self, spec: Spec) -> tuple[int, ...]:
-        """Rungs of a trial; none of one that is not trained or has no validation benchmark."""
+        """Rungs of a trial; empty without training or a validation benchmark."""
         if spec.validation is None or self.kind == "none":
             return ()
         return self.rungs(spec.steps * (spec.batch_size or 0))

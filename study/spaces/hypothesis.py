@@ -1,4 +1,4 @@
-"""What a space may declare before anything runs: differences, slopes, and how differences grow."""
+"""Hypotheses of a space: differences, slopes, and interactions, declared before anything runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Slope(Frozen):
     where: dict[str, Any] = Field(default_factory=dict)
 
     def within(self, factors: dict[str, list[Any]]) -> Slope:
-        """The same with scale and levels spelled out, as a plan holds it."""
+        """The slope with scale and levels spelled out, as a plan stores it."""
         scale: Scale = "log2" if self.factor in DOUBLED else "linear"
         levels = self.levels or tuple(factors.get(self.factor, ()))
         return self.model_copy(update={"scale": self.scale or scale, "levels": levels})
@@ -89,14 +89,13 @@ class Hypothesis(Frozen):
     def settings(self) -> set[str]:
         """The settings that it names."""
         than = self.than if isinstance(self.than, list) else [self.than or {}]
-        found = set().union(self.better or {}, *than)
-        return found | ({self.slope.factor, *self.slope.where} if self.slope else set())
+        compared = set().union(self.better or {}, *than)
+        return compared | ({self.slope.factor, *self.slope.where} if self.slope else set())
 
     def declared(self, factors: dict[str, list[Any]]) -> dict[str, Any]:
-        """As a plan holds it, with nothing left to a default that may change."""
-        found = self
+        """The hypothesis as a plan stores it, with every default spelled out."""
+        changes: dict[str, Any] = {}
         if self.slope:
             changes = {"slope": self.slope.within(factors), "expected": self.expected or "better"}
-            found = self.model_copy(update=changes)
-        content = found.model_dump(mode="json", exclude={"tiers"})
+        content = self.model_copy(update=changes).model_dump(mode="json", exclude={"tiers"})
         return {key: value for key, value in content.items() if value is not None}

@@ -1,9 +1,9 @@
-"""How a space is searched, where its cells are not all combinations: the block `optimize`."""
+"""The block `optimize` of a space: how a sampler searches it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,7 @@ from trainables.spec import Frozen
 
 Sampler = Literal["grid", "random", "qmc", "tpe", "gp", "nsga2", "nsga3"]
 
-SAMPLERS: tuple[Sampler, ...] = ("grid", "random", "qmc", "tpe", "gp", "nsga2", "nsga3")
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
 GENETIC: tuple[Sampler, ...] = ("nsga2", "nsga3")
 
@@ -22,15 +22,15 @@ GENERATIONS = 3
 """A genetic search of fewer has hardly begun to select: random or quasi-random draws do as well."""
 
 OPERATIONS, MEMORY = "cost/operations", "cost/memory_gb"
-"""What is known of a trial before it runs: operations of training and evaluation, and the most
-memory, by `study.cost`. Measured seconds are no objective: they differ from run to run."""
+"""Estimates of `study.cost` before a trial runs: operations of training and evaluation, and peak
+memory. Measured seconds are no objective: they differ from run to run."""
 
 BUDGETS = frozenset({"trials", "hours", "accelerator_hours", "target"})
 """When a search ends is no part of what it is: a resumed one may have another budget."""
 
 
 class Objective(Frozen):
-    """What is wanted more, or less, of.
+    """A metric to maximize or minimize.
 
     Attributes:
         metric: Of the validation benchmark, or `cost/operations` or `cost/memory_gb`.
@@ -58,7 +58,7 @@ class Objective(Frozen):
 
 
 class Constraint(Frozen):
-    """What a cell must keep to.
+    """A limit that a cell must keep to.
 
     Attributes:
         metric: As of an objective.
@@ -81,7 +81,7 @@ class Constraint(Frozen):
         return value - self.at_most if self.at_most is not None else (self.at_least or 0.0) - value
 
     def __str__(self) -> str:
-        """As a person says it."""
+        """The limit in words."""
         if self.at_most is not None:
             return f"{self.metric} at most {self.at_most:g}"
         return f"{self.metric} at least {self.at_least:g}"
@@ -110,7 +110,7 @@ class Seeds(Frozen):
 
 
 class Confirm(Frozen):
-    """What is run again once the search has ended, on seeds that it never used.
+    """Cells that are run again once the search has ended, on seeds that it never used.
 
     Attributes:
         top: At most so many cells: the best, or of several objectives those of the front.
@@ -126,8 +126,8 @@ class Optimize(Frozen):
 
     Attributes:
         sampler: Where the next cell comes from.
-        objectives: What is wanted; the space's primary metric by default.
-        constraints: What a cell must keep to.
+        objectives: Metrics to optimize; the space's primary metric by default.
+        constraints: Limits that a cell must keep to.
         memory_gb: Cells estimated to need more are not run.
         trials: Of the search, seeds included; not of the confirmation or of cells beside.
         hours: From start to end, over all launches; what the confirmation will take is kept free.
@@ -189,7 +189,7 @@ class SearchPlan(Optimize):
 
     @property
     def first_points(self) -> tuple[Point, ...]:
-        """What is tried before anything is drawn."""
+        """Points tried before any is drawn."""
         return (*self.points, *self.transferred)
 
     @property
@@ -198,5 +198,5 @@ class SearchPlan(Optimize):
         return self.model_dump(mode="json", exclude={*BUDGETS, "transferred"}, exclude_none=True)
 
     def with_budget(self, budget: Mapping[str, Any]) -> SearchPlan:
-        """The same until another end."""
+        """The search with another budget."""
         return self.model_copy(update={key: budget[key] for key in BUDGETS & budget.keys()})

@@ -1,4 +1,4 @@
-"""What a searched setting may be: a choice among values, or a range of numbers."""
+"""Ranges of a searched setting: a choice among values, or numbers from low to high."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_STEPS = 1e9
 """From the low to the high end of a range."""
 
 WITHIN = 1e-9
-"""How far a number may lie from a step, in steps, and still be on it."""
+"""Tolerance of a number on a step, in steps."""
 
 
 class Choice(Frozen):
@@ -197,7 +197,7 @@ Searched = Annotated[Range, BeforeValidator(_read)]
 
 
 def active(ranges: Mapping[str, Range], point: Mapping[str, Any], key: str) -> bool:
-    """Whether a setting has an effect at a point, of which the earlier settings are known."""
+    """Whether a setting has an effect at a point that has the earlier settings."""
     when = ranges[key].when or {}
     return all(
         earlier in point and any(_same(point[earlier], value) for value in values)
@@ -215,7 +215,7 @@ def strip(ranges: Mapping[str, Range], values: Mapping[str, Any]) -> Point:
 
 
 def fits(ranges: Mapping[str, Range], point: Mapping[str, Any]) -> bool:
-    """Whether a point is one of the space: all that has an effect, within its range, no more."""
+    """Whether a point has exactly the settings with an effect, each within its range."""
     needed = {key for key in ranges if active(ranges, point, key)}
     return needed == point.keys() and all(ranges[key].contains(point[key]) for key in needed)
 

@@ -12,10 +12,10 @@ import yaml
 from trainables.errors import UserError
 
 MOST_BYTES = 1_000_000
-"""Of a file, and of its values with all aliases written out."""
+"""Limit of a file, and of its values with all aliases written out."""
 
 VALUE_BYTES = 50
-"""What each value counts at least: a file within the limit is read in about a second."""
+"""Least size that a value counts, so that a file within the limit is read in about a second."""
 
 DEEPEST = 30
 """Values within values."""

@@ -223,7 +223,13 @@ def _plan(path: Path) -> None:
     space = load_space(str(path))
     for tier in space.tiers:
         make_plan(
-            space, str(path), tier, {}, missing={}, optimize=space.optimized(tier), data_dir=None
+            space,
+            str(path),
+            tier,
+            {},
+            missing={},
+            optimize=space.for_tier(tier).optimize,
+            data_dir=None,
         )
 
 

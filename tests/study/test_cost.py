@@ -21,7 +21,8 @@ from study.cost.trial import STEP_SECONDS, drawn, evaluations, step_seconds
 from study.cost.work import encoding, forward, trained, training_memory, training_step
 from study.plan import Plan
 from study.planning import make_plan
-from study.spaces.schema import load_space, parse_assignments
+from study.spaces.schema import load_space
+from study.spaces.settings import parse_assignments
 from trainables.data import catalog
 from trainables.data.synthetic import WORLDS
 from trainables.encoders.embedded import build_embedded

@@ -52,7 +52,7 @@ def test_a_full_tier_is_planned_without_anything_at_hand(
 def test_a_full_tier_names_seeds_validation_margins_and_what_it_tunes(name: str) -> None:
     missing: dict[str, str] = {}
     space = load_space(name)
-    searched = space.optimized("full")
+    searched = space.for_tier("full").optimize
     plan, _ = make_plan(space, name, "full", {}, missing=missing, optimize=searched)
     trained = [cell for cell in plan.cells if cell.is_arm]
     if plan.search is None:

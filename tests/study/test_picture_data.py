@@ -10,7 +10,7 @@ from PIL import Image
 
 from study.commands.app import main
 from study.resolve import Resolver
-from study.spaces.schema import Settings
+from study.spaces.settings import Settings
 from tests.trainables.data.samples import write_lines
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from study.plan import Plan, label_of
 from study.planning import make_plan
-from study.spaces.schema import build_settings, load_space, parse_assignments, space_names
+from study.spaces.schema import load_space, space_names
+from study.spaces.settings import build_settings, parse_assignments
 from study.study_folder import StudyFolder
 from trainables.errors import UserError
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.planning import make_plan
-from study.spaces.schema import build_settings, load_space
-from study.subsets import nested
+from study.resolve import nested
+from study.spaces.schema import load_space
+from study.spaces.settings import build_settings
 from trainables.errors import UserError
 
 LANGUAGES = ("ar", "de", "en", "es", "fr", "hi")

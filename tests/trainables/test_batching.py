@@ -337,7 +337,7 @@ def test_mistakes_say_what_to_do() -> None:
 
 
 def test_a_golden_batch_pins_the_streams() -> None:
-    """Fails when the draws change; raise `RECIPE` in trainables/spec.py with it."""
+    """Fails when the draws change; raise `RECIPE` in trainables/spec/spec.py with it."""
     batch = make("row-hybrid")[7]
     assert batch.rows.tolist() == [43, 24, 36, 7, 40, 23, 3, 1]
     assert batch.query_languages.tolist() == [0, 2, 0, 0, 1, 3, 3, 1]

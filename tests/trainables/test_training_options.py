@@ -11,10 +11,9 @@ import pytest
 from study.planning import make_plan
 from study.spaces.schema import load_space
 from trainables.candidates import Candidates
-from trainables.canonical import COLDEST
 from trainables.data.catalog import load_training
 from trainables.finetune import finetune
-from trainables.spec import Spec
+from trainables.spec import MIN_LEARNT_TEMPERATURE, Spec
 from trainables.trial_folder import TrialFolder
 
 SETTINGS: dict[str, Any] = {
@@ -116,9 +115,11 @@ def test_a_learnt_temperature_moves_and_stays_above_its_bound(tmp_path: Path) ->
     found = trained(slow, tmp_path / "slow").result()["training"]["temperature"]
     assert found == pytest.approx(0.05, rel=0.02)
     assert found != pytest.approx(0.05, rel=1e-5)
-    fast = spec_of(learn_temperature=True, learning_rate=3.0, temperature=COLDEST * 1.01)
+    fast = spec_of(
+        learn_temperature=True, learning_rate=3.0, temperature=MIN_LEARNT_TEMPERATURE * 1.01
+    )
     found = trained(fast, tmp_path / "fast").result()["training"]["temperature"]
-    assert found >= COLDEST * (1 - 1e-6)
+    assert found >= MIN_LEARNT_TEMPERATURE * (1 - 1e-6)
     plain = trained(spec_of(), tmp_path / "plain").result()["training"]
     assert "temperature" not in plain
 

@@ -33,7 +33,7 @@ from trainables.encoders.modules import (
 from trainables.encoders.packaged import packaged_folder
 from trainables.errors import DataError, UserError
 from trainables.places import files_under
-from trainables.spec import EncoderRef, Pooling, readable
+from trainables.spec import EncoderRef, Pooling, format_validation_error
 
 OWN_FILE = "encoder.json"
 """Where a saved encoder keeps its pooling, prefixes and limits."""
@@ -294,7 +294,7 @@ def encoder_ref(
             max_passage_tokens=defaults.max_passage_tokens,
         )
     except ValidationError as error:
-        raise DataError(f"{folder}: {readable(error)}", folder) from None
+        raise DataError(f"{folder}: {format_validation_error(error)}", folder) from None
 
 
 def checkpoint_digest(folder: Path) -> str:

@@ -59,7 +59,9 @@ class Played:
     """A search, played to its end with results that a function makes up."""
 
     def __init__(self, asked: Space, judge: Judge, estimator: Any = None, **seen: Any) -> None:
-        self.plan, _ = make_plan(asked, "small", "demo", {}, optimize=asked.optimized("demo"))
+        self.plan, _ = make_plan(
+            asked, "small", "demo", {}, optimize=asked.for_tier("demo").optimize
+        )
         assert self.plan.search is not None
         self.search = self.plan.search
         self.points = Points(self.search, Resolver(None, self.plan.primary), estimator)
@@ -198,7 +200,7 @@ def test_hours_keep_room_for_the_confirmation() -> None:
     for wall, more_of_it in ((200.0, True), (215.0, False)):
         now = Spent(wall=wall, busy=600.0, ended=10, workers=2, finished=600.0)
         played = Played(space(trials=2), rate)
-        plan, _ = make_plan(asked, "small", "demo", {}, optimize=asked.optimized("demo"))
+        plan, _ = make_plan(asked, "small", "demo", {}, optimize=asked.for_tier("demo").optimize)
         assert plan.search is not None
         search = Search(plan.search, Points(plan.search, played.points.resolver))
         assert isinstance(search.next(plan, Seen(spent=now)), AskedTrial) is more_of_it
@@ -306,7 +308,7 @@ def test_a_damaged_line_of_a_journal_of_before_is_passed_over(tmp_path: Path) ->
 def test_a_budget_is_no_part_of_what_a_search_is() -> None:
     def plan(**more_of_it: Any) -> Plan:
         asked = space(**more_of_it)
-        return make_plan(asked, "small", "demo", {}, optimize=asked.optimized("demo"))[0]
+        return make_plan(asked, "small", "demo", {}, optimize=asked.for_tier("demo").optimize)[0]
 
     one = plan(trials=3)
     assert one.differences(plan(trials=9, hours=2)) == []
@@ -332,13 +334,13 @@ def test_a_grid_becomes_a_search_where_a_sampler_is_named() -> None:
         wanted(grid, "demo", "bayes", {})
     asked = space(sampler="grid")
     with pytest.raises(UserError, match="sampler grid: learning_rate is a continuous range"):
-        make_plan(asked, "small", "demo", {}, optimize=asked.optimized("demo"))
+        make_plan(asked, "small", "demo", {}, optimize=asked.for_tier("demo").optimize)
 
 
 def test_fixing_a_searched_setting_leaves_its_conditions_behind() -> None:
     asked = space()
     plan, _ = make_plan(
-        asked, "small", "demo", {"sampling": "hybrid"}, optimize=asked.optimized("demo")
+        asked, "small", "demo", {"sampling": "hybrid"}, optimize=asked.for_tier("demo").optimize
     )
     assert plan.search is not None
     assert list(plan.search.ranges) == ["alpha", "learning_rate"]
@@ -356,7 +358,7 @@ def test_fixing_a_searched_setting_leaves_its_conditions_behind() -> None:
 def test_points_outside_the_space_are_refused(point: dict[str, Any], said: str) -> None:
     asked = space(points=[point])
     with pytest.raises(UserError, match=said):
-        make_plan(asked, "small", "demo", {}, optimize=asked.optimized("demo"))
+        make_plan(asked, "small", "demo", {}, optimize=asked.for_tier("demo").optimize)
 
 
 def test_the_expected_best_is_the_mean_over_all_choices() -> None:

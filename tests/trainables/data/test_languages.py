@@ -5,7 +5,7 @@ from pathlib import Path
 import iso639
 import pytest
 
-from study.spaces.schema import Settings
+from study.spaces.settings import Settings
 from trainables.data.languages import (
     BELEBELE,
     NAMES,

@@ -1,0 +1,53 @@
+"""One trial: its settings, its complete description and the digest that names it."""
+
+from trainables.spec.settings import (
+    MIN_LEARNT_TEMPERATURE,
+    POOLING_MODES,
+    CandidateText,
+    Effect,
+    Frozen,
+    ImageTower,
+    Negatives,
+    Pairs,
+    Pooling,
+    Rows,
+    Sampling,
+    Schedule,
+    Select,
+    TokenLimit,
+    TrainingSettings,
+)
+from trainables.spec.spec import (
+    RECIPE,
+    DataRef,
+    EncoderRef,
+    Execution,
+    Spec,
+    build_spec,
+    format_validation_error,
+)
+
+__all__ = [
+    "MIN_LEARNT_TEMPERATURE",
+    "POOLING_MODES",
+    "RECIPE",
+    "CandidateText",
+    "DataRef",
+    "Effect",
+    "EncoderRef",
+    "Execution",
+    "Frozen",
+    "ImageTower",
+    "Negatives",
+    "Pairs",
+    "Pooling",
+    "Rows",
+    "Sampling",
+    "Schedule",
+    "Select",
+    "Spec",
+    "TokenLimit",
+    "TrainingSettings",
+    "build_spec",
+    "format_validation_error",
+]
