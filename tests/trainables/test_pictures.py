@@ -21,7 +21,7 @@ from tests.trainables.test_contrastive import sharing
 from trainables.batching import Batches
 from trainables.cache import Cache
 from trainables.contrastive import backward
-from trainables.data.picture_catalog import load_picture_benchmark, load_picture_training
+from trainables.data.catalog import load_picture_benchmark, load_picture_training
 from trainables.data.picture_contamination import picture_contamination
 from trainables.data.picture_training import training_set
 from trainables.encoders.image_text import ImageTextEncoder

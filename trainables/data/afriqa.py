@@ -19,7 +19,7 @@ from trainables.data.reading import (
     refuse_repeat,
     text_of,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 
 GOLD = r"gold_span_passages\.afriqa\.(?P<language>[a-z]{3})\.(?P<pivot>en|fr)\.(?P<part>\w+)\.json"
 
@@ -30,11 +30,11 @@ Files = dict[str, tuple[Path, str]]
 """Language to its file and the language of its passages."""
 
 
-def afriqa_files(request: Request) -> Found:
+def afriqa_files(request: Request) -> SourceFiles:
     """Gold passages of each African language asked for."""
     files = _files(request)
     pivots = {pivot for _, pivot in files.values()}
-    return Found(
+    return SourceFiles(
         {f"{language}.json": path for language, (path, _) in files.items()},
         tuple(sorted({*files, *pivots})),
     )
@@ -98,3 +98,6 @@ def _files(request: Request) -> Files:
         african = [language for language, (_, pivot) in found.items() if pivot in pivots]
     what = f"gold passages of part {request.part}"
     return choose(found, african or None, request.name, request.folder, what)
+
+
+LOADER = Loader(afriqa_files, load_afriqa, train_on_afriqa)

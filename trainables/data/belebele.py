@@ -15,8 +15,8 @@ from trainables.data.reading import (
     refuse_repeat,
     text_of,
 )
-from trainables.data.source import Found, Request
-from trainables.data.squad_languages import Places, named, one_source_each
+from trainables.data.source import Loader, Request, SourceFiles
+from trainables.data.squad_languages import Places, files_by_language, one_source_each
 
 _NAME = r"(?P<language>[a-z]{3}_[A-Z][a-z]{3})"
 FILES = (
@@ -26,10 +26,9 @@ FILES = (
 """As published, and the hub's tables of them."""
 
 
-def belebele_files(request: Request) -> Found:
+def belebele_files(request: Request) -> SourceFiles:
     """`<language>_<Script>.jsonl` of each language, or the shards of its table."""
-    files = _files(request)
-    return Found(named(files, "jsonl"), tuple(files))
+    return files_by_language(_files(request), "jsonl")
 
 
 def load_belebele(request: Request) -> Benchmark:
@@ -85,7 +84,10 @@ def load_belebele(request: Request) -> Benchmark:
 
 
 def _files(request: Request) -> Places:
-    found = [each for pattern in FILES for each in find(request.folder, pattern)]
+    matches = [each for pattern in FILES for each in find(request.folder, pattern)]
     what = "Belebele file, such as swh_Latn.jsonl,"
-    places = one_source_each(found, request.name)
+    places = one_source_each(matches, request.name)
     return choose(places, request.languages, request.name, request.folder, what)
+
+
+LOADER = Loader(belebele_files, load_belebele)

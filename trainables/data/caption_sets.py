@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry, merged
+from trainables.data.albums import Album, Entry, album_loader, merged
 from trainables.data.image_places import file_name, photograph
 from trainables.data.pictures import Cell
 from trainables.data.reading import (
@@ -28,12 +28,6 @@ from trainables.data.reading import (
 from trainables.data.source import Request
 from trainables.data.tables import rows_of
 from trainables.errors import UserError
-
-XM3600 = tuple(
-    "ar bn cs da de el en es fa fi fil fr he hi hr hu id it ja ko mi nl no pl pt quz ro ru sv sw "  # noqa: SIM905
-    "te th tr uk vi zh".split()
-)
-XTD10 = ("de", "en", "es", "fr", "it", "ja", "ko", "pl", "ru", "tr", "zh")
 
 TABLES = r"(?P<language>[a-z]{2,3})-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
 TEXTS = r"test_1kcaptions_(?P<language>[a-z]{2})\.txt"
@@ -130,3 +124,7 @@ def _lines(path: Path, request: Request) -> list[str]:
         return [file_name(text) for text in found] if names else found
     except BadRowError as error:
         raise UserError(f"{request.name}: {path}: {error}. {AGAIN}") from None
+
+
+XM3600 = album_loader(read_xm3600)
+XTD10 = album_loader(read_xtd10)

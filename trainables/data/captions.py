@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.data.albums import Album, Entry
+from trainables.data.albums import Album, Entry, album_loader
 from trainables.data.image_places import file_name, image_files
 from trainables.data.reading import (
     BadRowError,
@@ -73,3 +73,6 @@ def _captions(row: Mapping[str, Any]) -> dict[str, list[str]]:
             "captions",
         )
     return captions
+
+
+LOADER = album_loader(read_captions)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry
+from trainables.data.albums import Album, Entry, album_loader
 from trainables.data.languages import is_language
 from trainables.data.reading import (
     BadRowError,
@@ -29,8 +29,6 @@ from trainables.errors import UserError
 
 IMAGES = r"emoji_u(?P<points>[0-9a-f]{4,6}(?:_[0-9a-f]{4,6})*)\.png"
 NAMES = r"annotations/(?P<language>[A-Za-z-]+)/annotations\.json(?:\.gz)?"
-
-PARTS = ("test", "validation", "train", "all")
 
 TENTHS = {"test": (0, 1), "validation": (2,), "train": (3, 4, 5, 6, 7, 8, 9)}
 """Which of ten hash values of a family's name each part has."""
@@ -164,3 +162,6 @@ def _name(row: Any) -> str:
     if not isinstance(texts, list) or not texts:
         raise BadRowError("'tts' must be a list of one name", "tts")
     return text_of({"tts": texts[0]}, "tts").strip()
+
+
+LOADER = album_loader(read_emoji)

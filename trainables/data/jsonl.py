@@ -25,7 +25,7 @@ from trainables.data.reading import (
     text_of,
     titled,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError
 
 Item = TypeVar("Item", Query, Candidate)
@@ -34,16 +34,16 @@ BENCHMARK = ("queries.jsonl", "corpus.jsonl", "qrels.jsonl")
 TRAINING = "train.jsonl"
 
 
-def jsonl_files(request: Request) -> Found:
+def jsonl_files(request: Request) -> SourceFiles:
     """The three files of a benchmark, or the one of training data."""
     if request.training:
         files = _files(request, (TRAINING,))
-        return Found(files, request.languages or train_on_jsonl(request).languages)
+        return SourceFiles(files, request.languages or train_on_jsonl(request).languages)
     files = _files(request, BENCHMARK)
     if request.languages:
-        return Found(files, request.languages)
+        return SourceFiles(files, request.languages)
     found = load_jsonl(request)
-    return Found(files, tuple(sorted({*found.queries, *found.corpus})))
+    return SourceFiles(files, tuple(sorted({*found.queries, *found.corpus})))
 
 
 def load_jsonl(request: Request) -> Benchmark:
@@ -201,3 +201,6 @@ def _files(request: Request, names: Sequence[str]) -> dict[str, Path]:
                 f"{request.name}: no file {name} in {folder}; {help_with(request.name)}"
             )
     return {name: folder / name for name in names}
+
+
+LOADER = Loader(jsonl_files, load_jsonl, train_on_jsonl)

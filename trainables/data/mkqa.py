@@ -29,7 +29,7 @@ from trainables.data.reading import (
     refuse_repeat,
     text_of,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError
 
 WHOLE = r"mkqa\.jsonl(?:\.gz)?"
@@ -43,10 +43,10 @@ Answers = dict[str, dict[str, tuple[str, list[str]]]]
 """Language to question to its text and answer strings."""
 
 
-def mkqa_files(request: Request) -> Found:
+def mkqa_files(request: Request) -> SourceFiles:
     """The one file of MKQA, the archive of MIA 2022, or the files unpacked from it."""
     files = _files(request)
-    return Found(
+    return SourceFiles(
         {path.name: path for path in files}, request.languages or tuple(sorted(_read(request)[0]))
     )
 
@@ -173,3 +173,6 @@ def _members(request: Request) -> Iterator[File]:
         shown = re.compile(r"(.*/)?[^./][^/]*\.jsonl")  # a Mac's archive has `._` files beside them
         for member in sorted(filter(shown.fullmatch, archive.namelist())):
             yield zipfile.Path(archive, member)
+
+
+LOADER = Loader(mkqa_files, load_mkqa)

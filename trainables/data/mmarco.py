@@ -16,7 +16,7 @@ from trainables.data.reading import (
     table,
     text_of,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError
 
 TRIPLES = r"triples\.train\.ids\.small\.tsv(?:\.gz)?"
@@ -30,13 +30,13 @@ Triples = dict[str, tuple[str, list[str], list[str]]]
 """Query id to its passage, the hard negatives of it, and other passages that answer the query."""
 
 
-def mmarco_files(request: Request) -> Found:
+def mmarco_files(request: Request) -> SourceFiles:
     """The triples, and passages and queries of each language."""
     triples, passages, queries = _files(request)
     files = {"triples.tsv": triples}
     files |= {f"{language}.passages": path for language, path in passages.items()}
     files |= {f"{language}.queries": path for language, path in queries.items()}
-    return Found(files, tuple(passages))
+    return SourceFiles(files, tuple(passages))
 
 
 def train_on_mmarco(request: Request) -> TrainingSet:
@@ -147,3 +147,6 @@ def _files(request: Request) -> tuple[Path, dict[str, Path], dict[str, Path]]:
         tables.append(choose(found, wanted, request.name, request.folder, what))
         wanted = tuple(tables[0])
     return triples[0][0], tables[0], tables[1]
+
+
+LOADER = Loader(mmarco_files, training=train_on_mmarco)

@@ -13,17 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry, merged
+from trainables.data.albums import Album, Entry, album_loader, merged
 from trainables.data.image_places import file_name
 from trainables.data.pictures import Cell
 from trainables.data.reading import BadRowError, choose, find, records, shards_each, text_of
 from trainables.data.source import Request
 from trainables.data.tables import filled, rows_of
-
-PARTS = ("questions", "questions+options")
-"""What the text is: the question alone, or with its options after it."""
-
-XMMMU = ("ar", "en", "fr", "hi", "id", "ja", "pt")
 
 TABLES = r"(?:[^/]+/)?validation-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
 """The hub's, one a subject, or one for all."""
@@ -164,3 +159,7 @@ def _options(row: Mapping[str, Any]) -> list[str]:
     if not isinstance(value, list):
         raise BadRowError(f"'options' is {type(value).__name__}, not list")
     return [str(option) for option in value]
+
+
+MMMU = album_loader(read_mmmu)
+XMMMU = album_loader(read_xmmmu)

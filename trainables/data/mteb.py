@@ -28,7 +28,7 @@ from trainables.data.reading import (
     text_of,
     titled,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError
 
 ROLES = ("corpus", "queries", "qrels")
@@ -77,10 +77,10 @@ Files = dict[str, dict[str, list[Path]]]
 """Language to role to its files."""
 
 
-def mteb_files(request: Request) -> Found:
+def mteb_files(request: Request) -> SourceFiles:
     """Corpus, queries and judgements of each language."""
     files = _files(request)
-    return Found(
+    return SourceFiles(
         {
             f"{language}.{role}-{number}": path
             for language, roles in files.items()
@@ -319,3 +319,6 @@ def _only(request: Request) -> str:
             "with --set eval_languages=sw, or put them in a folder named after it"
         )
     return request.languages[0]
+
+
+LOADER = Loader(mteb_files, load_mteb)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.data.albums import Album, Entry, merged
+from trainables.data.albums import Album, Entry, album_loader, merged
 from trainables.data.image_places import file_name, photograph
 from trainables.data.reading import (
     AGAIN,
@@ -20,12 +20,8 @@ from trainables.data.reading import (
 from trainables.data.source import Request
 from trainables.errors import UserError
 
-TRANSLATED = ("train", "val", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco",
-              "test_2018_flickr")  # fmt: skip
 INDEPENDENT = {"train_x5": "train", "val_x5": "val", "test_2016_x5": "test_2016"}
 """Part to what task 2 calls it: five captions a picture, each written for it."""
-
-PARTS = (*TRANSLATED, *INDEPENDENT)
 
 
 def read_multi30k(request: Request) -> Album:
@@ -93,3 +89,6 @@ def _captions(path: Path, count: int, request: Request) -> Sequence[str]:
             f"which is of which. {AGAIN}"
         )
     return found
+
+
+LOADER = album_loader(read_multi30k)

@@ -128,10 +128,11 @@ def find(folder: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
 
     Args:
         folder: Where to look, to any depth; hidden folders are left out, links are followed.
-        pattern: A regular expression with named groups for the end of the path, from a `/` on. Of
-            several ways to match, the one that takes in most of the path counts.
+        pattern: A regular expression with named groups for the end of the path, from a `/` on; one
+            that begins with `/` is for files in `folder` itself. Of several ways to match, the one
+            that takes in most of the path counts.
     """
-    matcher = re.compile(rf"(?:.*?/)??{pattern}")
+    matcher = re.compile(pattern[1:] if pattern[:1] == "/" else rf"(?:.*?/)??{pattern}")
     found = []
     for path in files_below(folder):
         inside = path.relative_to(folder).as_posix()

@@ -32,7 +32,7 @@ from trainables.data.reading import (
     text_of,
     titled,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 
 IRRELEVANT = "passages judged as not relevant"
 
@@ -82,12 +82,12 @@ class _Files:
     passages: tuple[Path, ...]
 
 
-def topic_or_row_files(request: Request) -> Found:
+def topic_or_row_files(request: Request) -> SourceFiles:
     """Topics, judgements and passages to evaluate; Mr. TyDi's rows to train on."""
     return training_files(request) if request.training else topic_files(request)
 
 
-def topic_files(request: Request) -> Found:
+def topic_files(request: Request) -> SourceFiles:
     """Topics, judgements and, where they are, passages of each language."""
     files = _files(request)
     found = {
@@ -99,7 +99,7 @@ def topic_files(request: Request) -> Found:
             *((f"passages-{number}", path) for number, path in enumerate(entry.passages)),
         ]
     }
-    return Found(found, tuple(files))
+    return SourceFiles(found, tuple(files))
 
 
 def load_topics(request: Request) -> Benchmark:
@@ -194,10 +194,12 @@ def read_qrels(
     return judged.gains
 
 
-def training_files(request: Request) -> Found:
+def training_files(request: Request) -> SourceFiles:
     """The training rows of each language."""
     files = _training_files(request)
-    return Found({f"{language}.jsonl": path for language, path in files.items()}, tuple(files))
+    return SourceFiles(
+        {f"{language}.jsonl": path for language, path in files.items()}, tuple(files)
+    )
 
 
 def train_on_rows(request: Request) -> TrainingSet:
@@ -290,3 +292,6 @@ def _passage_text(row: Mapping[str, Any]) -> str:
     if row.get("contents") is not None:
         return " ".join(text_of(row, "contents").split("\n\n", 1)).strip()
     return titled(row)
+
+
+LOADER = Loader(topic_or_row_files, load_topics, train_on_rows)

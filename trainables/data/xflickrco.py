@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry, merged
+from trainables.data.albums import Album, Entry, album_loader, merged
 from trainables.data.image_places import file_name, photograph
 from trainables.data.pictures import Cell
 from trainables.data.reading import (
@@ -27,18 +27,8 @@ from trainables.data.reading import (
 from trainables.data.source import Request
 from trainables.data.tables import rows_of
 
-LANGUAGES = ("de", "en", "es", "id", "ja", "ru", "tr", "zh")
-
-FEW_SHOT = tuple(
-    f"train_{size}"
-    for size in ("1", "5", "10", "25", "50", "100", "200", "500", "1000", "1500", "100x5", "200x5")
-)
-"""`train_100x5`: 100 pictures with five captions each."""
-
 HALVES = ("flickr30k", "coco")
 """Of the pictures of `test`."""
-
-PARTS = ("test", *HALVES, *FEW_SHOT)
 
 ROWS = r"(?P<language>[a-z]{{2}})/{part}\.jsonl(\.gz)?"
 TABLES = r"(?P<language>[a-z]{2})-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
@@ -52,7 +42,7 @@ def read_xflickrco(request: Request) -> Album:
             half a picture is of.
     """
     part = request.part or "test"
-    split = part if part in FEW_SHOT else "test"
+    split = part if part.startswith("train_") else "test"
     rows = one_each(find(request.folder, ROWS.format(part=split)), request.name)
     files = {language: [path] for language, path in rows.items()}
     if not files and split == "test":
@@ -104,3 +94,6 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
     else:
         found = records(path, request.name, row_of, request.skipped)
     return [entry for own_half, entry in found if half in (None, own_half)]
+
+
+LOADER = album_loader(read_xflickrco)
