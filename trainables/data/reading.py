@@ -22,6 +22,7 @@ from typing import IO, Any, NoReturn, TypeVar
 
 from trainables.data.languages import NotALanguageError, bcp47
 from trainables.errors import DataError, UserError
+from trainables.places import walk
 
 T = TypeVar("T")
 File = Path | zipfile.Path
@@ -142,26 +143,17 @@ def find(folder: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
     return [(path, groups) for _, path, groups in sorted(found, key=lambda item: item[0])]
 
 
-def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Files to any depth that are not hidden, also behind links; a link to above is not followed.
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files to any depth that are not hidden, also behind links.
 
     Raises:
         UserError: A folder cannot be read.
     """
-    real = folder.resolve()
-    if real in above:
-        return
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        yield from walk(folder, hidden=False)
     except OSError as error:
-        raise UserError(f"cannot read the folder {folder}: {error.strerror or error}") from None
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from files_below(Path(entry.path), (*above, real))
-        elif entry.is_file():
-            yield Path(entry.path)
+        place, reason = error.filename or folder, error.strerror or error
+        raise UserError(f"cannot read the folder {place}: {reason}") from None
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
@@ -381,8 +373,8 @@ def records(
     """
     if isinstance(file, Path) and file.suffix == ".parquet":
         rows: Iterable[tuple[int, Any]] = enumerate(_parquet(file, name), 1)
-        return _converted(rows, file, name, convert, skipped)
-    return _converted(lines(file, name), file, name, lambda line: convert(_object(line)), skipped)
+        return converted(rows, file, name, convert, skipped)
+    return converted(lines(file, name), file, name, lambda line: convert(_object(line)), skipped)
 
 
 def table(
@@ -420,7 +412,7 @@ def table(
     def named(line: bytes) -> T:
         return convert(dict(zip(names, split(line), strict=True)))
 
-    return _converted(rows(), file, name, named, skipped)
+    return converted(rows(), file, name, named, skipped)
 
 
 def _is_header(line: bytes, names: Sequence[str]) -> bool:
@@ -598,13 +590,14 @@ def refuse_repeat(seen: set[str], identity: str, key: str = "id") -> str:
     return identity
 
 
-def _converted(
+def converted(
     rows: Iterable[tuple[int, Any]],
     file: File,
     name: str,
     convert: Callable[[Any], T],
     skipped: Skipped,
 ) -> Iterator[T]:
+    """Numbered rows, converted; malformed ones are counted or refused."""
     for number, row in rows:
         try:
             if isinstance(row, BadRowError):
@@ -681,18 +674,30 @@ def _object(line: bytes) -> Mapping[str, Any]:
     return value
 
 
-def _parquet(file: Path, name: str) -> Iterator[Mapping[str, Any] | BadRowError]:
+@contextmanager
+def opened_table(file: Path, name: str) -> Iterator[Any]:
+    """A Parquet file; says what is wrong where it cannot be read.
+
+    Raises:
+        UserError: The file is missing.
+        DataError: It cannot be read.
+    """
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
-            yield from table_rows(opened, file, name)
+            yield opened
     except FileNotFoundError:
         raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
     except (OSError, pyarrow.ArrowException) as error:
         message = f"{name}: {file} cannot be read as Parquet ({error}). {AGAIN}"
         raise DataError(message, file) from None
+
+
+def _parquet(file: Path, name: str) -> Iterator[Mapping[str, Any] | BadRowError]:
+    with opened_table(file, name) as opened:
+        yield from table_rows(opened, file, name)
 
 
 def table_rows(
