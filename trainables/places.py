@@ -31,7 +31,7 @@ Place = Union[Path, "UPath"]
 """A file or folder here, or an object or prefix there."""
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 REQUESTS = 16
 """Made at once to an object store."""
@@ -114,8 +114,8 @@ def as_place(text: str) -> Place:
     Raises:
         UserError: A URL that holds credentials, or of a store that cannot be used.
     """
-    protocol, found, _ = text.partition("://")
-    if not found:
+    protocol, separator, _ = text.partition("://")
+    if not separator:
         return Path(text)
     parts = urlsplit(text)
     if (
@@ -238,7 +238,7 @@ def drafting(place: Place) -> Iterator[Path]:
             place.fs.put_file(str(file), target.path)
 
 
-def at_once(root: Place, call: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
+def at_once(root: Place, call: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """`call` of each item, in their order; on a store many at once, since they only wait."""
     if isinstance(root, Path):
         return [call(item) for item in items]

@@ -115,9 +115,9 @@ def fetch(
     """Download a source's files into DIR/NAME: the only command that downloads data."""
     console = PlainConsole()
     source = catalog.source(name)
-    wanted = [word.strip() for word in languages.split(",")] if languages else None
+    codes = [word.strip() for word in languages.split(",")] if languages else None
     console.print(f"{source.name} is under {source.licence}; {source.sizes}.")
-    for line in fetch_files(source, to / name, wanted):
+    for line in fetch_files(source, to / name, codes):
         console.print(f"  {line}")
     console.print(f"Fetched; use it with --benchmark {name} --data-dir {typed([str(to)])}")
     return 0

@@ -65,13 +65,13 @@ def train_on_afriqa(request: Request) -> TrainingSet:
 def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
     """The African question first; counts rows that have no passage."""
     for language, (path, pivot) in _files(request).items():
-        seen: set[str] = set()
+        ids: set[str] = set()
 
         def both(
             row: Mapping[str, Any],
             language: str = language,
             pivot: str = pivot,
-            seen: set[str] = seen,
+            ids: set[str] = ids,
         ) -> list[Pair]:
             if "context" in row and row["context"] is None:
                 without[WITHOUT_PASSAGE] += 1
@@ -79,7 +79,7 @@ def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
             passage, title = text_of(row, "context"), optional_text(row, "title")
             texts = {language: text_of(row, "question_lang")}
             texts[pivot] = text_of(row, "question_translated")
-            question = f"{language}-{refuse_repeat(seen, identity_of(row, 'id'))}"
+            question = f"{language}-{refuse_repeat(ids, identity_of(row, 'id'))}"
             cluster = title or question
             return [Pair(question, la, text, pivot, passage, cluster) for la, text in texts.items()]
 
@@ -91,13 +91,13 @@ def _files(request: Request) -> Files:
     """The African languages asked for; a pivot language comes with them, and alone asks for all."""
     gold = [each for each in find(request.folder, GOLD) if each[1]["part"] == request.part]
     pivot_of = {path: groups["pivot"] for path, groups in gold}
-    found = {la: (path, pivot_of[path]) for la, path in one_each(gold, request.name).items()}
+    files = {la: (path, pivot_of[path]) for la, path in one_each(gold, request.name).items()}
     pivots = {"en", "fr"} & set(request.languages or ())
     african = [language for language in request.languages or () if language not in pivots]
     if pivots and not african:
-        african = [language for language, (_, pivot) in found.items() if pivot in pivots]
+        african = [language for language, (_, pivot) in files.items() if pivot in pivots]
     what = f"gold passages of part {request.part}"
-    return choose(found, african or None, request.name, request.folder, what)
+    return choose(files, african or None, request.name, request.folder, what)
 
 
 LOADER = Loader(afriqa_files, load_afriqa, train_on_afriqa)

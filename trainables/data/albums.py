@@ -7,7 +7,7 @@ looked at, and turned into a benchmark or into rows to train on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,6 +66,31 @@ def album_loader(read: Callable[[Request], Album]) -> Loader:
         pictures=lambda request: benchmark_of(read(request), request),
         picture_training=lambda request: training_of(read(request), request),
     )
+
+
+def album_by_language(
+    paths: Mapping[str, Sequence[Path]],
+    read: Callable[[Path, str], Iterable[Entry]],
+    name: str,
+    *,
+    files: Mapping[str, Path] | None = None,
+    beside: bool = False,
+    dropped: Mapping[str, int] | None = None,
+) -> Album:
+    """An album of files of one language each, in which pictures come again by their ids.
+
+    Args:
+        paths: Language to its files.
+        read: Entries of a file in a language.
+        name: Of the source, for messages.
+        files: Others that are read.
+        beside: As for `Album`.
+        dropped: As for `Album`; filled while files are read.
+    """
+    columns = {la: [e for path in each for e in read(path, la)] for la, each in paths.items()}
+    numbered = {f"{la}.{n}": path for la, each in paths.items() for n, path in enumerate(each)}
+    files = {**numbered, **(files or {})}
+    return Album(files, merged(columns, name), beside=beside, dropped=dropped or {})
 
 
 def merged(columns: Mapping[str, Sequence[Entry]], name: str) -> list[Entry]:
@@ -185,11 +210,11 @@ def _chosen(album: Album, request: Request) -> list[Entry]:
         )
     if missing := set(request.languages or ()) - there:
         raise AbsentLanguageError(request.name, "caption", missing, there, request.folder)
-    wanted = set(request.languages or there)
+    languages = set(request.languages or there)
     return [
-        Entry(e.id, e.image, {la: t for la, t in e.captions.items() if la in wanted}, e.cluster)
+        Entry(e.id, e.image, {la: t for la, t in e.captions.items() if la in languages}, e.cluster)
         for e in album.entries
-        if wanted & e.captions.keys()
+        if languages & e.captions.keys()
     ]
 
 

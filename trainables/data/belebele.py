@@ -49,22 +49,22 @@ def load_belebele(request: Request) -> Benchmark:
     holders: dict[str, dict[str, float]] = {}
     for language, paths in _files(request).items():
         passages: dict[str, str] = {}
-        seen: set[str] = set()
+        ids: set[str] = set()
 
         def query(
             row: Mapping[str, Any],
             language: str = language,
             passages: dict[str, str] = passages,
-            seen: set[str] = seen,
+            ids: set[str] = ids,
         ) -> Query:
             link, text = text_of(row, "link"), text_of(row, "flores_passage")
-            asked = text_of(row, "question")
+            question = text_of(row, "question")
             if passages.get(link, text) != text:
                 raise BadRowError(f"link {link!r} has two passages", "flores_passage")
             key = "question_number"
-            identity = refuse_repeat(seen, f"{link}#{identity_of(row, key)}", key)
+            identity = refuse_repeat(ids, f"{link}#{identity_of(row, key)}", key)
             passages[link] = text
-            return Query(f"{language}:{identity}", asked, identity, link)
+            return Query(f"{language}:{identity}", question, identity, link)
 
         queries[language] = [
             made for path in paths for made in records(path, request.name, query, request.skipped)

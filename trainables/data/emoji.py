@@ -59,12 +59,12 @@ def read_emoji(request: Request) -> Album:
     pictures = _pictures(request)
     english = {points: name for points, name in names["en"].items() if points in pictures}
     families = families_of(english)
-    wanted = request.languages or tuple(names)
+    languages = request.languages or tuple(names)
     entries = [
         Entry(
             path.stem,
             path.relative_to(request.folder).as_posix(),
-            {la: [names[la][points]] for la in wanted if points in names[la]},
+            {la: [names[la][points]] for la in languages if points in names[la]},
             families[points],
         )
         for points, path in pictures.items()
@@ -113,24 +113,24 @@ def _without_gender(name: str) -> str:
 
 def _pictures(request: Request) -> dict[Points, Path]:
     """Code points to the picture; of several sizes, as Noto's repository has them, that of 72."""
-    found: dict[Points, Path] = {}
+    pictures: dict[Points, Path] = {}
     for path, groups in find(request.folder, IMAGES):
         points = tuple(int(point, 16) for point in groups["points"].split("_"))
-        if points not in found or path.parent.name == "72":
-            found[points] = path
-    if not found:
+        if points not in pictures or path.parent.name == "72":
+            pictures[points] = path
+    if not pictures:
         raise UserError(
             f"{request.name}: no emoji_u….png in {request.folder}; {help_with(request.name)}"
         )
-    return found
+    return pictures
 
 
 def _names(request: Request) -> tuple[dict[str, dict[Points, str]], dict[str, Path]]:
     """Language to names, English among them, and the files that they come from."""
     folders = find(request.folder, NAMES)  # CLDR's root is of no language
-    found = one_each((each for each in folders if is_language(each[1]["language"])), request.name)
-    wanted = tuple(sorted({*(request.languages or found), "en"})) if found else request.languages
-    files = choose(found, wanted, request.name, request.folder, "annotations.json")
+    paths = one_each((each for each in folders if is_language(each[1]["language"])), request.name)
+    languages = tuple(sorted({*(request.languages or paths), "en"})) if paths else request.languages
+    files = choose(paths, languages, request.name, request.folder, "annotations.json")
     return {la: _read(path, request) for la, path in files.items()}, dict(files)
 
 

@@ -59,6 +59,8 @@ def fetch(
         # an empty folder of this name would hide files that lie beside it
         if not any(folder.iterdir()):
             folder.rmdir()
+    if not folder.is_dir():
+        raise UserError(f"{source.name}: no file is there under these names: {'; '.join(said)}")
     (folder / NOTE).write_text(json.dumps({"source": source.name, "from": said}, indent=2) + "\n")
     return said
 

@@ -42,8 +42,8 @@ def jsonl_files(request: Request) -> SourceFiles:
     files = _files(request, BENCHMARK)
     if request.languages:
         return SourceFiles(files, request.languages)
-    found = load_jsonl(request)
-    return SourceFiles(files, tuple(sorted({*found.queries, *found.corpus})))
+    benchmark = load_jsonl(request)
+    return SourceFiles(files, tuple(sorted({*benchmark.queries, *benchmark.corpus})))
 
 
 def load_jsonl(request: Request) -> Benchmark:
@@ -106,17 +106,17 @@ def train_on_jsonl(request: Request) -> TrainingSet:
         UserError: A missing file or malformed rows, or ids used twice.
     """
     [path] = _files(request, (TRAINING,)).values()
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def row_of(row: Mapping[str, Any]) -> dict[str, Any]:
         queries, passages = _texts(row, "queries"), _texts(row, "passages")
-        identity = refuse_repeat(seen, identity_of(row, "id"))
+        identity = refuse_repeat(ids, identity_of(row, "id"))
         gold = identity_of(row, "gold", identity)
         question = identity_of(row, "question", identity)
         article = identity_of(row, "article", question)
         hard = _hard(row) if request.negatives else {}
-        found = {"question": question, "gold": gold, "article": article}
-        return found | {"q": queries, "p": passages, "n": hard}
+        names = {"question": question, "gold": gold, "article": article}
+        return names | {"q": queries, "p": passages, "n": hard}
 
     rows = list(records(path, request.name, row_of, request.skipped))
     languages = sorted({language for row in rows for language in (*row["q"], *row["p"])})
@@ -170,23 +170,23 @@ def _by_language(
     path: Path, request: Request, convert: Callable[[Mapping[str, Any]], Item]
 ) -> dict[str, list[Item]]:
     """Language to items, ids unique in the file."""
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def item(row: Mapping[str, Any]) -> tuple[str, Item]:
-        language, found = language_of(row, "language"), convert(row)
-        refuse_repeat(seen, found.id)
-        return language, found
+        language, entry = language_of(row, "language"), convert(row)
+        refuse_repeat(ids, entry.id)
+        return language, entry
 
     table: dict[str, list[Item]] = {}
-    for language, found in records(path, request.name, item, request.skipped):
-        table.setdefault(language, []).append(found)
+    for language, entry in records(path, request.name, item, request.skipped):
+        table.setdefault(language, []).append(entry)
     return {language: table[language] for language in sorted(table)}
 
 
 def _kept(table: dict[str, list[Item]], request: Request) -> dict[str, list[Item]]:
     """The languages asked for; a corpus or queries may lack one of them, not both."""
-    wanted = request.languages or tuple(table)
-    return {language: items for language, items in table.items() if language in wanted}
+    languages = request.languages or tuple(table)
+    return {language: items for language, items in table.items() if language in languages}
 
 
 def _folder(request: Request) -> Path:

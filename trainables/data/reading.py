@@ -134,13 +134,13 @@ def find(folder: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
             that takes in most of the path counts.
     """
     matcher = re.compile(pattern[1:] if pattern[:1] == "/" else rf"(?:.*?/)??{pattern}")
-    found = []
+    matches = []
     for path in files_below(folder):
         inside = path.relative_to(folder).as_posix()
         if match := matcher.fullmatch(inside):
             groups = {k: v for k, v in match.groupdict().items() if v is not None}
-            found.append((_natural(inside), path, groups))
-    return [(path, groups) for _, path, groups in sorted(found, key=lambda item: item[0])]
+            matches.append((_natural(inside), path, groups))
+    return [(path, groups) for _, path, groups in sorted(matches, key=lambda item: item[0])]
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -163,7 +163,11 @@ def _natural(text: str) -> list[tuple[int, str]]:
 
 
 def choose(
-    found: Mapping[str, T], wanted: Sequence[str] | None, name: str, folder: Path, what: str
+    table: Mapping[str, T],
+    languages: Sequence[str] | None,
+    name: str,
+    folder: Path,
+    what: str,
 ) -> dict[str, T]:
     """Of what was found by language, what is wanted, in ascending order of languages.
 
@@ -171,11 +175,11 @@ def choose(
         UserError: Nothing was found.
         AbsentLanguageError: Not all that is wanted.
     """
-    if not found:
+    if not table:
         raise UserError(f"{name}: {folder} holds no {what}; {help_with(name)}")
-    if missing := set(wanted or ()) - set(found):
-        raise AbsentLanguageError(name, what, missing, found, folder)
-    return {language: found[language] for language in sorted(wanted or found)}
+    if missing := set(languages or ()) - set(table):
+        raise AbsentLanguageError(name, what, missing, table, folder)
+    return {language: table[language] for language in sorted(languages or table)}
 
 
 def shards_each(
@@ -243,9 +247,9 @@ def refuse_missing_shard(paths: Sequence[Path], name: str) -> None:
     Raises:
         DataError: The numbers, from 0, have a gap, or are not as many as the names say.
     """
-    found = [match for path in paths if (match := _SHARD.search(path.name))]
-    there = {int(match["number"]) for match in found}
-    expected = max((int(match["of"] or int(match["number"]) + 1) for match in found), default=0)
+    matches = [match for path in paths if (match := _SHARD.search(path.name))]
+    there = {int(match["number"]) for match in matches}
+    expected = max((int(match["of"] or int(match["number"]) + 1) for match in matches), default=0)
     if missing := sorted({*range(expected)} - there):
         folder = paths[0].parent
         message = f"{name}: {folder} lacks file {missing[0]} (from 0) of {expected}. {AGAIN}"
@@ -270,10 +274,10 @@ def lines(file: File, name: str) -> Iterator[tuple[int, bytes]]:
 
         def piece() -> bytes:
             nonlocal unpacked
-            found = stream.readline(LONGEST_LINE + 1)
-            unpacked += len(found)
+            content = stream.readline(LONGEST_LINE + 1)
+            unpacked += len(content)
             refuse_trap(unpacked, packed, file, name)
-            return found
+            return content
 
         while line := piece():
             number += 1
@@ -578,15 +582,15 @@ def by_language(
     return converted
 
 
-def refuse_repeat(seen: set[str], identity: str, key: str = "id") -> str:
+def refuse_repeat(ids: set[str], identity: str, key: str = "id") -> str:
     """Note an id.
 
     Raises:
         BadRowError: It was noted before.
     """
-    if identity in seen:
+    if identity in ids:
         raise BadRowError(f"id {identity!r} is used twice", key)
-    seen.add(identity)
+    ids.add(identity)
     return identity
 
 

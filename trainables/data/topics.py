@@ -90,7 +90,7 @@ def topic_or_row_files(request: Request) -> SourceFiles:
 def topic_files(request: Request) -> SourceFiles:
     """Topics, judgements and, where they are, passages of each language."""
     files = _files(request)
-    found = {
+    named = {
         f"{language}.{role}": path
         for language, entry in files.items()
         for role, path in [
@@ -99,7 +99,7 @@ def topic_files(request: Request) -> SourceFiles:
             *((f"passages-{number}", path) for number, path in enumerate(entry.passages)),
         ]
     }
-    return SourceFiles(found, tuple(files))
+    return SourceFiles(named, tuple(files))
 
 
 def load_topics(request: Request) -> Benchmark:
@@ -161,11 +161,11 @@ def read_topics(path: Path, name: str, skipped: Skipped = None) -> dict[str, str
     Raises:
         UserError: A missing file or malformed row.
     """
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def topic(row: Mapping[str, str]) -> tuple[str, str]:
         text = text_of(row, "query").strip()
-        return refuse_repeat(seen, identity_of(row, "id")), text
+        return refuse_repeat(ids, identity_of(row, "id")), text
 
     return dict(table(path, name, "id query", topic, skipped))
 
@@ -236,9 +236,9 @@ def _rows(request: Request) -> Iterator[Pair]:
 
 
 def _training_files(request: Request) -> dict[str, Path]:
-    found = one_each(find(request.folder, MR_TYDI_TRAIN), request.name)
+    files = one_each(find(request.folder, MR_TYDI_TRAIN), request.name)
     what = "mrtydi-v1.1-<language>/train.jsonl"
-    return choose(found, request.languages, request.name, request.folder, what)
+    return choose(files, request.languages, request.name, request.folder, what)
 
 
 def _files(request: Request) -> dict[str, _Files]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry, album_loader, merged
+from trainables.data.albums import Album, Entry, album_by_language, album_loader
 from trainables.data.image_places import file_name, photograph
 from trainables.data.pictures import Cell
 from trainables.data.reading import (
@@ -50,12 +50,11 @@ def read_xflickrco(request: Request) -> Album:
     what = f"{split}.jsonl" + (" or table" if split == "test" else "")
     chosen = choose(files, request.languages, request.name, request.folder, what)
     half = part if part in HALVES else None
-    columns = {
-        language: [entry for path in paths for entry in _entries(path, language, request, half)]
-        for language, paths in chosen.items()
-    }
-    named = {f"{la}.{n}": path for la, paths in chosen.items() for n, path in enumerate(paths)}
-    return Album(named, merged(columns, request.name), beside=True)
+
+    def entries(path: Path, language: str) -> list[Entry]:
+        return _entries(path, language, request, half)
+
+    return album_by_language(chosen, entries, request.name, beside=True)
 
 
 def half_of(image: str) -> str:
@@ -90,10 +89,10 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
 
     if path.suffix == ".parquet":
         columns = ["id", "sentences"]
-        found = rows_of(path, request.name, columns, cell_of, request.skipped, ["image.path"])
+        pairs = rows_of(path, request.name, columns, cell_of, request.skipped, ["image.path"])
     else:
-        found = records(path, request.name, row_of, request.skipped)
-    return [entry for own_half, entry in found if half in (None, own_half)]
+        pairs = records(path, request.name, row_of, request.skipped)
+    return [entry for own_half, entry in pairs if half in (None, own_half)]
 
 
 LOADER = album_loader(read_xflickrco)
