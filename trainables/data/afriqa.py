@@ -11,11 +11,9 @@ from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.pairs import Pair, benchmark_of, training_of
 from trainables.data.reading import (
     choose,
-    find,
     identity_of,
     one_each,
     optional_text,
-    records,
     refuse_repeat,
     text_of,
 )
@@ -83,13 +81,13 @@ def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
             cluster = title or question
             return [Pair(question, la, text, pivot, passage, cluster) for la, text in texts.items()]
 
-        for pairs in records(path, request.name, both, request.skipped):
+        for pairs in request.records(path, both):
             yield from pairs
 
 
 def _files(request: Request) -> Files:
     """The African languages asked for; a pivot language comes with them, and alone asks for all."""
-    gold = [each for each in find(request.folder, GOLD) if each[1]["part"] == request.part]
+    gold = [each for each in request.find(GOLD) if each[1]["part"] == request.part]
     pivot_of = {path: groups["pivot"] for path, groups in gold}
     files = {la: (path, pivot_of[path]) for la, path in one_each(gold, request.name).items()}
     pivots = {"en", "fr"} & set(request.languages or ())

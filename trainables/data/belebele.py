@@ -8,10 +8,7 @@ from typing import Any
 from trainables.data.corpus import Benchmark, Candidate, Query
 from trainables.data.reading import (
     BadRowError,
-    choose,
-    find,
     identity_of,
-    records,
     refuse_repeat,
     text_of,
 )
@@ -66,9 +63,7 @@ def load_belebele(request: Request) -> Benchmark:
             passages[link] = text
             return Query(f"{language}:{identity}", question, identity, link)
 
-        queries[language] = [
-            made for path in paths for made in records(path, request.name, query, request.skipped)
-        ]
+        queries[language] = [made for path in paths for made in request.records(path, query)]
         corpus[language] = [
             Candidate(f"{language}:{link}", text) for link, text in passages.items()
         ]
@@ -84,10 +79,10 @@ def load_belebele(request: Request) -> Benchmark:
 
 
 def _files(request: Request) -> Places:
-    matches = [each for pattern in FILES for each in find(request.folder, pattern)]
+    matches = [each for pattern in FILES for each in request.find(pattern)]
     what = "Belebele file, such as swh_Latn.jsonl,"
     places = one_source_each(matches, request.name)
-    return choose(places, request.languages, request.name, request.folder, what)
+    return request.choose(places, what)
 
 
 LOADER = Loader(belebele_files, load_belebele)

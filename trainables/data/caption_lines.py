@@ -14,9 +14,6 @@ from trainables.data.image_places import file_name, photograph
 from trainables.data.reading import (
     AGAIN,
     BadRowError,
-    choose,
-    find,
-    help_with,
     line_text,
     lines,
     one_each,
@@ -43,13 +40,13 @@ def read_multi30k(request: Request) -> Album:
         texts = rf"{split}\.(?P<number>[1-5])\.(?P<language>[a-z]{{2}})(\.gz)?"
         names = f"{split}_images.txt"
     by_number: dict[str, list[tuple[Path, dict[str, str]]]] = {}
-    for path, groups in find(request.folder, texts):
+    for path, groups in request.find(texts):
         by_number.setdefault(groups.get("number", ""), []).append((path, groups))
     files: dict[str, list[Path]] = {}
     for matches in by_number.values():
         for language, path in one_each(matches, request.name).items():
             files.setdefault(language, []).append(path)
-    chosen = choose(files, request.languages, request.name, request.folder, f"captions of {part}")
+    chosen = request.choose(files, f"captions of {part}")
     listed = _list_of_images(names, request)
     images = _lines(listed, request, _image_name)
 
@@ -70,23 +67,19 @@ def read_xtd10(request: Request) -> Album:
     listed = _list_of_images("test_image_names.txt", request)
     matches = (
         (path, {"language": groups["language"].replace("jp", "ja")})
-        for path, groups in find(request.folder, r"test_1kcaptions_(?P<language>[a-z]{2})\.txt")
+        for path, groups in request.find(r"test_1kcaptions_(?P<language>[a-z]{2})\.txt")
     )
     what = "test_1kcaptions_<language>.txt"
     files = one_each(matches, request.name)
-    chosen = choose(files, request.languages, request.name, request.folder, what)
+    chosen = request.choose(files, what)
     images = _lines(listed, request, _image_name)
     columns = {la: _entries(path, la, images, request) for la, path in chosen.items()}
     return Album({**chosen, "images": listed}, merged(columns, request.name), beside=True)
 
 
 def _list_of_images(name: str, request: Request) -> Path:
-    for path, _ in find(request.folder, name.replace(".", r"\.")):
-        return path
-    raise UserError(
-        f"{request.name}: no {name} in {request.folder}, which says which image each caption is "
-        f"of; {help_with(request.name)}"
-    )
+    called = f"{name}, which says which image each caption is of,"
+    return request.find_one(name.replace(".", r"\."), called)
 
 
 def _entries(path: Path, language: str, images: Sequence[str], request: Request) -> list[Entry]:

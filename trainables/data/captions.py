@@ -15,7 +15,6 @@ from trainables.data.reading import (
     by_language,
     help_with,
     identity_of,
-    records,
     refuse_repeat,
     text_of,
     texts_of,
@@ -56,7 +55,7 @@ def read_captions(request: Request) -> Album:
         images.add(image)
         return Entry(identity, image, captions, family)
 
-    entries = list(records(path, request.name, entry, request.skipped))
+    entries = list(request.records(path, entry))
     names = {image.rpartition("/")[2] for image in images}
     unnamed = sum(len(paths) for name, paths in image_files(folder).items() if name not in names)
     dropped = {UNNAMED: unnamed} if unnamed else {}

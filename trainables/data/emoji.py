@@ -16,8 +16,6 @@ from trainables.data.albums import Album, Entry, album_loader
 from trainables.data.languages import is_language
 from trainables.data.reading import (
     BadRowError,
-    choose,
-    find,
     help_with,
     json_document,
     one_each,
@@ -114,7 +112,7 @@ def _without_gender(name: str) -> str:
 def _pictures(request: Request) -> dict[Points, Path]:
     """Code points to the picture; of several sizes, as Noto's repository has them, that of 72."""
     pictures: dict[Points, Path] = {}
-    for path, groups in find(request.folder, IMAGES):
+    for path, groups in request.find(IMAGES):
         points = tuple(int(point, 16) for point in groups["points"].split("_"))
         if points not in pictures or path.parent.name == "72":
             pictures[points] = path
@@ -127,10 +125,10 @@ def _pictures(request: Request) -> dict[Points, Path]:
 
 def _names(request: Request) -> tuple[dict[str, dict[Points, str]], dict[str, Path]]:
     """Language to names, English among them, and the files that they come from."""
-    folders = find(request.folder, NAMES)  # CLDR's root is of no language
+    folders = request.find(NAMES)  # CLDR's root is of no language
     paths = one_each((each for each in folders if is_language(each[1]["language"])), request.name)
     languages = tuple(sorted({*(request.languages or paths), "en"})) if paths else request.languages
-    files = choose(paths, languages, request.name, request.folder, "annotations.json")
+    files = request.choose(paths, "annotations.json", languages)
     return {la: _read(path, request) for la, path in files.items()}, dict(files)
 
 

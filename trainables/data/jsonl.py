@@ -20,7 +20,6 @@ from trainables.data.reading import (
     language_of,
     need,
     number_of,
-    records,
     refuse_repeat,
     text_of,
     titled,
@@ -70,7 +69,7 @@ def load_jsonl(request: Request) -> Benchmark:
     def judgement(row: Mapping[str, Any]) -> None:
         judged.read(row, number_of(row, "gain", 1.0))
 
-    for _ in records(files["qrels.jsonl"], request.name, judgement, request.skipped):
+    for _ in request.records(files["qrels.jsonl"], judgement):
         pass
     queries, corpus = (_kept(table, request) for table in (every_query, every_candidate))
     qrels: dict[str, dict[str, float]] = {}
@@ -118,7 +117,7 @@ def train_on_jsonl(request: Request) -> TrainingSet:
         names = {"question": question, "gold": gold, "article": article}
         return names | {"q": queries, "p": passages, "n": hard}
 
-    rows = list(records(path, request.name, row_of, request.skipped))
+    rows = list(request.records(path, row_of))
     languages = sorted({language for row in rows for language in (*row["q"], *row["p"])})
     return TrainingSet(
         name=request.name,
@@ -178,7 +177,7 @@ def _by_language(
         return language, entry
 
     table: dict[str, list[Item]] = {}
-    for language, entry in records(path, request.name, item, request.skipped):
+    for language, entry in request.records(path, item):
         table.setdefault(language, []).append(entry)
     return {language: table[language] for language in sorted(table)}
 

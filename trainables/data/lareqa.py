@@ -15,6 +15,7 @@ from trainables.data.squad_json import Paragraph, Question, cluster_of, offset_r
 from trainables.data.squad_languages import (
     Files,
     by_preference,
+    clusters_of,
     files_by_language,
     language_files,
     read_languages,
@@ -58,7 +59,7 @@ def load_lareqa(request: Request) -> Benchmark:
             number = target.paragraph.number
             for position in target.sentences:
                 relevant.setdefault(identity, {})[f"{language}_{number}_{position}"] = 1.0
-    clusters = _clusters(targets)
+    clusters = clusters_of(files)
     queries = {
         language: [
             Query(f"{language}:{identity}", target.question.text, identity, clusters[identity])
@@ -198,14 +199,6 @@ def _targets(files: Files) -> dict[str, dict[str, _Target]]:
 def _positions(paragraph: Paragraph, question: Question) -> tuple[int, ...]:
     target = paragraph.target(question)
     return tuple(i for i, text in enumerate(paragraph.sentences) if text == target)
-
-
-def _clusters(targets: Mapping[str, Mapping[str, _Target]]) -> dict[str, str]:
-    clusters: dict[str, str] = {}
-    for language in by_preference(targets):
-        for identity, target in targets[language].items():
-            clusters.setdefault(identity, cluster_of(language, target.paragraph))
-    return clusters
 
 
 def _text(paragraph: Paragraph, position: int, text: CandidateText | None) -> str:

@@ -19,13 +19,11 @@ from trainables.data.reading import (
     BadRowError,
     File,
     by_language,
-    find,
     help_with,
     identity_of,
     language_of,
     need,
     one_each,
-    records,
     refuse_repeat,
     text_of,
 )
@@ -95,7 +93,7 @@ def _read(request: Request) -> tuple[Answers, int]:
         def rows(row: Mapping[str, Any], ids: set[str] = ids) -> list[_Row]:
             return _rows(row, ids)
 
-        for row in (r for some in records(file, request.name, rows, request.skipped) for r in some):
+        for row in (r for some in request.records(file, rows) for r in some):
             language, question, text, answers = row
             present.add(language)
             if request.languages and language not in request.languages:
@@ -151,9 +149,9 @@ def _distinct(texts: list[Any]) -> list[str]:
 
 def _files(request: Request) -> list[Path]:
     for pattern in (WHOLE, ARCHIVE):
-        if matches := find(request.folder, pattern):
+        if matches := request.find(pattern):
             return [matches[0][0]]
-    if by_language := one_each(find(request.folder, BY_LANGUAGE), request.name):
+    if by_language := one_each(request.find(BY_LANGUAGE), request.name):
         return list(by_language.values())
     raise UserError(
         f"{request.name}: {request.folder} holds no mkqa.jsonl.gz, mkqa_dev.zip or "

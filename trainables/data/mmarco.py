@@ -8,9 +8,6 @@ from pathlib import Path
 from trainables.data.corpus import Candidate, TrainingSet
 from trainables.data.reading import (
     BadRowError,
-    choose,
-    find,
-    help_with,
     one_each,
     refuse_repeat,
     table,
@@ -134,19 +131,14 @@ def _limit(request: Request) -> int | None:
 
 
 def _files(request: Request) -> tuple[Path, dict[str, Path], dict[str, Path]]:
-    triples = find(request.folder, TRIPLES)
-    if not triples:
-        raise UserError(
-            f"{request.name}: no triples.train.ids.small.tsv in {request.folder}; "
-            f"{help_with(request.name)}"
-        )
+    triples = request.find_one(TRIPLES, "triples.train.ids.small.tsv")
     tables = []
     languages = request.languages
     for pattern, what in ((PASSAGES, "collection"), (QUERIES, "training queries")):
-        paths = one_each(find(request.folder, pattern), request.name)
-        tables.append(choose(paths, languages, request.name, request.folder, what))
+        paths = one_each(request.find(pattern), request.name)
+        tables.append(request.choose(paths, what, languages))
         languages = tuple(tables[0])
-    return triples[0][0], tables[0], tables[1]
+    return triples, tables[0], tables[1]
 
 
 LOADER = Loader(mmarco_files, training=train_on_mmarco)

@@ -16,7 +16,7 @@ from typing import Any
 from trainables.data.albums import Album, Entry, album_by_language, album_loader, merged
 from trainables.data.image_places import file_name
 from trainables.data.pictures import Cell
-from trainables.data.reading import BadRowError, choose, find, records, shards_each, text_of
+from trainables.data.reading import BadRowError, shards_each, text_of
 from trainables.data.source import Request
 from trainables.data.tables import filled, rows_of
 
@@ -44,11 +44,11 @@ def read_mmmu(request: Request) -> Album:
         UserError: Missing or malformed files.
     """
     dropped: Counter[str] = Counter()
-    paths = [path for path, _ in find(request.folder, TABLES)]
-    paths = paths or [path for path, _ in find(request.folder, LINES)][:1]
+    paths = [path for path, _ in request.find(TABLES)]
+    paths = paths or [path for path, _ in request.find(LINES)][:1]
     files = {"en": paths} if paths else {}
     what = "<subject>/validation-*.parquet or data.jsonl"
-    [paths] = choose(files, request.languages, request.name, request.folder, what).values()
+    [paths] = request.choose(files, what).values()
     entries = [e for path in paths for e in _entries(path, "en", request, dropped)]
     static = paths[0].parent / "static"
     return Album(
@@ -66,9 +66,9 @@ def read_xmmmu(request: Request) -> Album:
         UserError: Missing or malformed files, or a language that they lack.
     """
     dropped: Counter[str] = Counter()
-    files = shards_each(find(request.folder, BY_LANGUAGE), request.name)
+    files = shards_each(request.find(BY_LANGUAGE), request.name)
     what = "<language>-*.parquet"
-    chosen = choose(files, request.languages, request.name, request.folder, what)
+    chosen = request.choose(files, what)
 
     def entries(path: Path, language: str) -> Iterator[Entry]:
         return _entries(path, language, request, dropped)
@@ -106,7 +106,7 @@ def _entries(path: Path, language: str, request: Request, dropped: Counter[str])
         return entry(row, images, image)
 
     if path.suffix != ".parquet":
-        entries = records(path, request.name, of_line, request.skipped)
+        entries = request.records(path, of_line)
     else:
         full = filled(path, request.name, IMAGES)
 

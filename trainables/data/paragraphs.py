@@ -18,6 +18,7 @@ from trainables.data.squad_languages import (
     Files,
     Places,
     by_preference,
+    clusters_of,
     files_by_language,
     language_files,
     read_languages,
@@ -152,11 +153,7 @@ def _benchmark(
     only: Container[str] | None = None,
 ) -> Benchmark:
     """Merge equal texts; keep the ids in `only`, the questions and paragraphs of `pair`."""
-    clusters: dict[str, str] = {}
-    for language in by_preference(files):
-        for paragraph in files[language]:
-            for question in paragraph.questions:
-                clusters.setdefault(question.id, cluster_of(language, paragraph))
+    clusters = clusters_of(files)
     corpus: dict[str, list[Candidate]] = {}
     holders: dict[str, dict[str, float]] = {}
     for language in [pair[1]] if pair else files:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from trainables.data import reading
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.languages import bcp47, is_language
 from trainables.data.pictures import PictureBenchmark, PictureTraining
-from trainables.data.reading import Skipped
+from trainables.data.reading import File, Skipped
 from trainables.data.squad_json import Offsets
 from trainables.errors import UserError
 from trainables.spec import CandidateText
+
+T = TypeVar("T")
 
 Relevance = Literal["all languages", "own language", "other language", "as given"]
 
@@ -56,6 +59,32 @@ class Request:
     def offsets(self) -> Offsets:
         """What is done about answer offsets in another unit."""
         return "convert" if self.convert_offsets else "check"
+
+    def find(self, pattern: str) -> list[tuple[Path, dict[str, str]]]:
+        """Files whose path matches, and the pattern's groups (`reading.find`)."""
+        return reading.find(self.folder, pattern)
+
+    def find_one(self, pattern: str, called: str) -> Path:
+        """The first file whose path matches.
+
+        Raises:
+            UserError: There is none; it is `called` so in the message.
+        """
+        for path, _ in self.find(pattern):
+            return path
+        raise UserError(
+            f"{self.name}: no {called} in {self.folder}; {reading.help_with(self.name)}"
+        )
+
+    def choose(
+        self, table: Mapping[str, T], what: str, languages: Sequence[str] | None = None
+    ) -> dict[str, T]:
+        """Of a table by language some, by default the languages asked for (`reading.choose`)."""
+        return reading.choose(table, languages or self.languages, self.name, self.folder, what)
+
+    def records(self, file: File, convert: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
+        """Rows of a JSON-lines or Parquet file, converted (`reading.records`)."""
+        return reading.records(file, self.name, convert, self.skipped)
 
     @property
     def dropped(self) -> dict[str, int]:

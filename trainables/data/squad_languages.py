@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from trainables.data.languages import is_language
-from trainables.data.reading import choose, find, refuse_both, refuse_missing_shard, shards_each
+from trainables.data.reading import refuse_both, refuse_missing_shard, shards_each
 from trainables.data.source import Request, SourceFiles
-from trainables.data.squad_json import Paragraph, read_paragraphs
+from trainables.data.squad_json import Paragraph, cluster_of, read_paragraphs
 from trainables.errors import UserError
 
 Files = Mapping[str, Sequence[Paragraph]]
@@ -40,14 +40,13 @@ def language_files(request: Request, default: str = "") -> Places:
     matches = [
         match
         for pattern in patterns.paths
-        for match in find(request.folder, pattern)
+        for match in request.find(pattern)
         if not pattern.startswith("/") or is_language(match[1]["language"])
     ]
     places = one_source_each(matches, request.name, default)
     optional = {*source.optional_languages} - places.keys()
     expected = [language for language in source.languages if language not in optional]
-    languages = request.languages or expected or None
-    return choose(places, languages, request.name, request.folder, patterns.called)
+    return request.choose(places, patterns.called, request.languages or expected)
 
 
 def read_languages(request: Request, places: Places, sentences: bool = False) -> Files:
@@ -86,6 +85,16 @@ def read_languages(request: Request, places: Places, sentences: bool = False) ->
 def by_preference(languages: Iterable[str]) -> list[str]:
     """English first, then ascending: where ids and titles shared by translations come from."""
     return sorted(languages, key=lambda language: (language != "en", language))
+
+
+def clusters_of(files: Files) -> dict[str, str]:
+    """Question id to its article, by the preferred language that has the question."""
+    clusters: dict[str, str] = {}
+    for language in by_preference(files):
+        for paragraph in files[language]:
+            for question in paragraph.questions:
+                clusters.setdefault(question.id, cluster_of(language, paragraph))
+    return clusters
 
 
 def one_source_each(

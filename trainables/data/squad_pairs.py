@@ -14,8 +14,6 @@ from trainables.data.pairs import Pair, benchmark_of, divide, training_of
 from trainables.data.reading import (
     AbsentLanguageError,
     BadRowError,
-    choose,
-    find,
     help_with,
     identity_of,
     language_of,
@@ -71,11 +69,10 @@ def _tydiqa_places(request: Request) -> Places:
     split = "dev" if request.part == "dev" else "train"
     patterns = request.source.patterns_of(request.part)
     for pattern in patterns.paths:
-        matches = find(request.folder, pattern)
+        matches = request.find(pattern)
         if matches and "language" in matches[0][1]:
             places = one_source_each(matches, request.name)
-            languages = request.languages
-            return choose(places, languages, request.name, request.folder, patterns.called)
+            return request.choose(places, patterns.called)
         if matches:
             paths = [path for path, _ in matches]
             if len(paths) > 1 and paths[0].suffix != ".parquet":
@@ -151,12 +148,7 @@ def _xor_files(request: Request) -> SourceFiles:
 def _single(request: Request) -> Path:
     """The one file of a part."""
     patterns = request.source.patterns_of(request.part)
-    for pattern in patterns.paths:
-        if matches := find(request.folder, pattern):
-            return matches[0][0]
-    raise UserError(
-        f"{request.name}: no file {patterns.called} in {request.folder}; {help_with(request.name)}"
-    )
+    return request.find_one(f"(?:{'|'.join(patterns.paths)})", f"file {patterns.called}")
 
 
 def _pairs(

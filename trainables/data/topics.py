@@ -17,14 +17,11 @@ from trainables.data.pairs import Pair, training_of
 from trainables.data.reading import (
     BadRowError,
     Skipped,
-    choose,
-    find,
     gain_of,
     help_with,
     identity_of,
     need,
     one_each,
-    records,
     refuse_missing_shard,
     refuse_repeat,
     shards_each,
@@ -231,14 +228,14 @@ def _rows(request: Request) -> Iterator[Pair]:
             refuse_repeat(ids, identity, "query_id")
             return made
 
-        for made in records(path, request.name, pairs, request.skipped):
+        for made in request.records(path, pairs):
             yield from made
 
 
 def _training_files(request: Request) -> dict[str, Path]:
-    files = one_each(find(request.folder, MR_TYDI_TRAIN), request.name)
+    files = one_each(request.find(MR_TYDI_TRAIN), request.name)
     what = "mrtydi-v1.1-<language>/train.jsonl"
-    return choose(files, request.languages, request.name, request.folder, what)
+    return request.choose(files, what)
 
 
 def _files(request: Request) -> dict[str, _Files]:
@@ -246,15 +243,15 @@ def _files(request: Request) -> dict[str, _Files]:
     topics = _by_language(request, layout.topics)
     qrels = _by_language(request, layout.qrels)
     passages = shards_each(
-        (each for pattern in layout.passages for each in find(request.folder, pattern)),
+        (each for pattern in layout.passages for each in request.find(pattern)),
         request.name,
     )
     for paths in passages.values():
         refuse_missing_shard(paths, request.name)
     what = f"topics of part {request.part}"
-    chosen = choose(topics, request.languages, request.name, request.folder, what)
+    chosen = request.choose(topics, what)
     what = f"judgements (qrels) of part {request.part}"
-    judged = choose(qrels, tuple(chosen), request.name, request.folder, what)
+    judged = request.choose(qrels, what, tuple(chosen))
     return {
         language: _Files(path, judged[language], tuple(passages.get(language, ())))
         for language, path in chosen.items()
@@ -265,7 +262,7 @@ def _by_language(request: Request, patterns: Sequence[str]) -> dict[str, Path]:
     matches = (
         (path, groups)
         for pattern in patterns
-        for path, groups in find(request.folder, pattern)
+        for path, groups in request.find(pattern)
         if groups["part"] == request.part
     )
     return one_each(matches, request.name)
@@ -285,7 +282,7 @@ def _passages(language: str, paths: Sequence[Path], request: Request) -> Iterato
         return Candidate(f"{language}:{refuse_repeat(ids, identity_of(row, key), key)}", text)
 
     for path in paths:
-        yield from records(path, request.name, candidate, request.skipped)
+        yield from request.records(path, candidate)
 
 
 def _passage_text(row: Mapping[str, Any]) -> str:

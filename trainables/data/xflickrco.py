@@ -15,11 +15,8 @@ from trainables.data.image_places import file_name, photograph
 from trainables.data.pictures import Cell
 from trainables.data.reading import (
     BadRowError,
-    choose,
-    find,
     identity_of,
     one_each,
-    records,
     shards_each,
     text_of,
     texts_of,
@@ -43,12 +40,12 @@ def read_xflickrco(request: Request) -> Album:
     """
     part = request.part or "test"
     split = part if part.startswith("train_") else "test"
-    rows = one_each(find(request.folder, ROWS.format(part=split)), request.name)
+    rows = one_each(request.find(ROWS.format(part=split)), request.name)
     files = {language: [path] for language, path in rows.items()}
     if not files and split == "test":
-        files = shards_each(find(request.folder, TABLES), request.name)
+        files = shards_each(request.find(TABLES), request.name)
     what = f"{split}.jsonl" + (" or table" if split == "test" else "")
-    chosen = choose(files, request.languages, request.name, request.folder, what)
+    chosen = request.choose(files, what)
     half = part if part in HALVES else None
 
     def entries(path: Path, language: str) -> list[Entry]:
@@ -91,7 +88,7 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
         columns = ["id", "sentences"]
         pairs = rows_of(path, request.name, columns, cell_of, request.skipped, ["image.path"])
     else:
-        pairs = records(path, request.name, row_of, request.skipped)
+        pairs = request.records(path, row_of)
     return [entry for own_half, entry in pairs if half in (None, own_half)]
 
 

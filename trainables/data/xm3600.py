@@ -11,9 +11,6 @@ from trainables.data.image_places import file_name
 from trainables.data.pictures import Cell
 from trainables.data.reading import (
     by_language,
-    choose,
-    find,
-    records,
     refuse_repeat,
     shards_each,
     text_of,
@@ -35,7 +32,7 @@ def read_xm3600(request: Request) -> Album:
         UserError: Missing or malformed files, or a language that they lack.
     """
     limit = 1 if request.part == "first" else None
-    if matches := find(request.folder, r"captions\.jsonl(\.gz)?"):
+    if matches := request.find(r"captions\.jsonl(\.gz)?"):
         path = matches[0][0]
         keys: set[str] = set()
 
@@ -47,11 +44,11 @@ def read_xm3600(request: Request) -> Album:
             )
             return Entry(key, file_name(f"{key}.jpg"), captions, key)
 
-        entries = list(records(path, request.name, entry, request.skipped))
+        entries = list(request.records(path, entry))
         return Album({"captions.jsonl": path}, entries)
-    tables = shards_each(find(request.folder, TABLES), request.name)
+    tables = shards_each(request.find(TABLES), request.name)
     what = "captions.jsonl or table"
-    chosen = choose(tables, request.languages, request.name, request.folder, what)
+    chosen = request.choose(tables, what)
 
     def entries(path: Path, language: str) -> Iterator[Entry]:
         return _of_table(path, language, limit, request)
