@@ -44,8 +44,7 @@ def read_xm3600(request: Request) -> Album:
             )
             return Entry(key, file_name(f"{key}.jpg"), captions, key)
 
-        entries = list(request.records(path, entry))
-        return Album({"captions.jsonl": path}, entries)
+        return Album({"captions.jsonl": path}, list(request.records(path, entry)))
     tables = shards_each(request.find(TABLES), request.name)
     what = "captions.jsonl or table"
     chosen = request.choose(tables, what)
