@@ -30,7 +30,7 @@ from study.planning import make_plan  # noqa: E402
 from study.spaces.schema import Space  # noqa: E402
 from tests.emoji_clip import make_emoji_clip  # noqa: E402
 from trainables.cache import Cache  # noqa: E402
-from trainables.data.picture_catalog import load_picture_training  # noqa: E402
+from trainables.data.catalog import load_picture_training  # noqa: E402
 from trainables.evaluation.ranks import load_ranks, ranks_file  # noqa: E402
 from trainables.finetune import finetune  # noqa: E402
 from trainables.trial_folder import TrialFolder  # noqa: E402

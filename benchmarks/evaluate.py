@@ -29,8 +29,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.figures import Figure, figure, show  # noqa: E402
+from trainables.data.catalog import load_benchmark  # noqa: E402
 from trainables.data.corpus import Benchmark  # noqa: E402
-from trainables.data.lareqa import load_lareqa  # noqa: E402
 from trainables.encoders.encoder import Embeddings  # noqa: E402
 from trainables.errors import UserError  # noqa: E402
 from trainables.evaluation.evaluate import Evaluation, evaluate, evaluate_embeddings  # noqa: E402
@@ -71,7 +71,7 @@ def main() -> None:
     """Measure, print a table, then one JSON object a figure."""
     arguments = parse()
     torch.set_num_threads(1)
-    toy = load_lareqa(arguments.data_dir)
+    toy = load_benchmark("xquad_r", arguments.data_dir)
     figures = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -280,7 +280,7 @@ def memory_figure(arguments: argparse.Namespace, folder: Path) -> Figure:
 def measure_memory(data: Path, folder: Path) -> None:
     """Body of that process."""
     torch.set_num_threads(1)
-    toy = load_lareqa(data)
+    toy = load_benchmark("xquad_r", data)
     vectors = np.load(folder / "vectors.npz")
     queries = {la: vectors[f"q_{la}"] for la in toy.queries}
     passages = {la: vectors[f"p_{la}"] for la in toy.corpus}

@@ -32,7 +32,7 @@ import torch  # noqa: E402
 from benchmarks.e5_shape import e5_small_shape  # noqa: E402
 from benchmarks.figures import Figure, figure, show  # noqa: E402
 from benchmarks.race import Job, Steps, ours, race  # noqa: E402
-from trainables.data.lareqa import load_lareqa, training_pairs  # noqa: E402
+from trainables.data.catalog import load_benchmark, load_training  # noqa: E402
 from trainables.encoders.text import TextEncoder  # noqa: E402
 from trainables.errors import UserError  # noqa: E402
 from trainables.evaluation.evaluate import evaluate  # noqa: E402
@@ -55,7 +55,7 @@ SEEDS = 3
 JUDGED_ON = ("de", "en")
 """Languages in which quality is judged, on held-out articles."""
 
-TRAINED_ON, HELD_OUT = range(0, 48, 2), range(1, 48, 2)
+TRAINED_ON, HELD_OUT = "articles", "held-out"
 """Articles of XQuAD-R, by number."""
 
 Pairs = list[tuple[str, str]]
@@ -112,9 +112,11 @@ class Bench:
         name = f"samples/s, MiniLM, {text}, batch {size}{cached}, {self.threads}"
         return [speed(name, size, *self.race(job), goal)]
 
-    def pairs(self, text: CandidateText, articles: range | None = None, seed: int = 0) -> Pairs:
+    def pairs(self, text: CandidateText, part: str | None = None, seed: int = 0) -> Pairs:
         """(query, passage) of every question in every language, shuffled."""
-        data = training_pairs(self.arguments.data_dir, text=text, articles=articles)
+        data = load_training(
+            "xquad_r", self.arguments.data_dir, part=part, text=text, aligned=False
+        )
         pairs = [
             (query, passage)
             for language in data.languages
@@ -198,7 +200,7 @@ class Bench:
     def quality(self) -> list[Figure]:
         """MAP after 300 steps on real text: the gap of both sides' means against their spread."""
         folder = self.arguments.data_dir
-        benchmark = load_lareqa(folder, languages=JUDGED_ON, text="sentence", articles=HELD_OUT)
+        benchmark = load_benchmark("xquad_r", folder, JUDGED_ON, part=HELD_OUT, text="sentence")
 
         def train(seed: int) -> tuple[Job, Job]:
             pairs = self.pairs("sentence", TRAINED_ON, seed)

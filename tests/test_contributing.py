@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from study.data_check import check_data
 from study.planning import make_plan
 from study.spaces.schema import load_space
 from trainables.data import catalog
 from trainables.data.catalog import load_benchmark
+from trainables.data.source import Source
 from trainables.evaluation import metrics
 from trainables.evaluation.evaluate import evaluate
 
@@ -35,7 +37,7 @@ def executed(name: str) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("name", ["space", "benchmark", "encoder", "metric"])
+@pytest.mark.parametrize("name", ["space", "benchmark", "source", "encoder", "metric"])
 def test_examples_are_short(name: str) -> None:
     assert len(example(name).splitlines()) < LONGEST
 
@@ -63,7 +65,9 @@ def test_a_benchmark_is_loaded_and_an_encoder_evaluated_on_it(
         "2	en	Who sings?	It is Maria who sings.",
     ]
     (tmp_path / "faq.tsv").write_text("\n".join(rows), encoding="utf-8")
-    source = executed("benchmark")["FAQ"]
+    facts = yaml.safe_load(example("source"))["faq"]
+    loader = executed("benchmark")[facts["loader"].partition(":")[2]]
+    source = Source.model_validate({**facts, "name": "faq", "loader": loader})
     monkeypatch.setitem(catalog.table(), "faq", source)
     assert catalog.reference("faq", tmp_path).languages == ("de", "en")
     found = evaluate(load_benchmark("faq", tmp_path), executed("encoder")["Letters"]())

@@ -31,7 +31,7 @@ Place = Union[Path, "UPath"]
 """A file or folder here, or an object or prefix there."""
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 REQUESTS = 16
 """Made at once to an object store."""
@@ -114,8 +114,8 @@ def as_place(text: str) -> Place:
     Raises:
         UserError: A URL that holds credentials, or of a store that cannot be used.
     """
-    protocol, found, _ = text.partition("://")
-    if not found:
+    protocol, separator, _ = text.partition("://")
+    if not separator:
         return Path(text)
     parts = urlsplit(text)
     if (
@@ -238,7 +238,7 @@ def drafting(place: Place) -> Iterator[Path]:
             place.fs.put_file(str(file), target.path)
 
 
-def at_once(root: Place, call: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
+def at_once(root: Place, call: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """`call` of each item, in their order; on a store many at once, since they only wait."""
     if isinstance(root, Path):
         return [call(item) for item in items]
@@ -254,27 +254,30 @@ def matching(folder: Place, pattern: str) -> list[Place]:
 def files_under(place: Place) -> list[str]:
     """Names of all files of a folder, relative to it, sorted; links to folders are followed."""
     if isinstance(place, Path):
-        return sorted(path.relative_to(place).as_posix() for path in _walk(place, ()))
+        files = walk(place) if place.is_dir() else ()
+        return sorted(path.relative_to(place).as_posix() for path in files)
     prefix = place.path.rstrip("/") + "/"
     return sorted(name.removeprefix(prefix) for name in place.fs.find(place.path))
 
 
-def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """All files of a folder; a link back to a folder above it is passed over."""
+def walk(folder: Path, hidden: bool = True, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Files of a local folder to any depth, by name; links are followed, but not one to above."""
     here = folder.resolve()
-    if here in above or not folder.is_dir():
+    if here in above:
         return
-    for path in folder.iterdir():
-        if path.is_dir():
-            yield from _walk(path, (*above, here))
-        elif path.is_file():
-            yield path
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if not hidden and entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from walk(Path(entry.path), hidden, (*above, here))
+        elif entry.is_file():
+            yield Path(entry.path)
 
 
 def size(place: Place) -> int:
     """Bytes of a file, or of all files of a folder."""
     if isinstance(place, Path):
-        files = _walk(place, ()) if place.is_dir() else [place]
+        files = walk(place) if place.is_dir() else [place]
         return sum(file.stat().st_size for file in files if file.is_file())
     return int(sum(place.fs.du(place.path, total=False).values()))
 

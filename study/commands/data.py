@@ -44,7 +44,10 @@ def show(name: Annotated[str, typer.Argument(help="Name of a source.")]) -> int:
         "name": source.name,
         "what it is": source.about,
         "kind": source.kind,
+        "modality": source.modality,
         "licence": source.licence,
+        "reference": source.reference or "none",
+        "citation": source.citation or "none",
         "languages": ", ".join(source.languages) or "of the files",
         "sizes": source.sizes,
         "relevance": f"judged in {source.relevance}",
@@ -52,7 +55,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a source.")]) -> int:
         "it cannot": source.cannot,
         "parts": ", ".join(source.parts) or ("of the files" if source.free_parts else "none"),
         "by default": f"evaluated {source.part or 'whole'}, trained on "
-        f"{source.training_part or ('whole' if source.training else 'never')}",
+        f"{source.training_part or ('whole' if source.is_trainable else 'never')}",
         "files": "\n".join(source.layout) or "none: this project makes it",
         "from": "\n".join(_origins(source.name)) or "your own files",
     }
@@ -112,19 +115,20 @@ def fetch(
     """Download a source's files into DIR/NAME: the only command that downloads data."""
     console = PlainConsole()
     source = catalog.source(name)
-    wanted = [word.strip() for word in languages.split(",")] if languages else None
+    codes = [word.strip() for word in languages.split(",")] if languages else None
     console.print(f"{source.name} is under {source.licence}; {source.sizes}.")
-    for line in fetch_files(source, to / name, wanted):
+    for line in fetch_files(source, to / name, codes):
         console.print(f"  {line}")
     console.print(f"Fetched; use it with --benchmark {name} --data-dir {typed([str(to)])}")
     return 0
 
 
 def _origins(name: str) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for origin in catalog.source(name).origins:
+        revision = origin.revision or "no pinned revision: the newest"
         if isinstance(origin, Hub):
-            lines.append(f"hub {origin.id} at {origin.revision}: {', '.join(origin.files)}")
+            lines.append(f"hub {origin.id} at {revision}: {', '.join(origin.files)}")
         else:
-            lines += origin.urls
+            lines += [*origin.urls, f"revision: {revision}"]
     return lines

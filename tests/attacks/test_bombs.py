@@ -21,11 +21,10 @@ from PIL import Image
 
 from tests.checkpoints import make_checkpoint
 from trainables.cache import Cache
-from trainables.data import fetch, reading
+from trainables.data import catalog, fetch, reading
 from trainables.data.catalog import load_benchmark
 from trainables.data.images import check_pictures, open_picture
 from trainables.data.pictures import Picture
-from trainables.data.sources import SOURCES
 from trainables.encoders import catalog as encoders
 from trainables.errors import DataError, UserError
 from trainables.evaluation.ranks import load_ranks
@@ -108,7 +107,7 @@ def test_a_fetched_archive_is_looked_at_before_it_is_unpacked(tmp_path: Path) ->
         else:
             path.write_bytes(content)
         with pytest.raises(DataError) as refused:
-            fetch.unpack(SOURCES["mlqa"], path)
+            fetch.unpack(catalog.source("mlqa"), path)
         assert refused.value.file == str(path)
         assert list(tmp_path.iterdir()) == [path]
 
@@ -254,7 +253,6 @@ import re, sys
 from pathlib import Path
 from trainables.data.images import check_pictures, open_picture
 from trainables.data.pictures import Picture
-from trainables.data.sources import SOURCES
 path = Path(sys.argv[1])
 check_pictures([Picture("1", path, "1")], "x")
 open_picture(Picture("1", path, "1"))

@@ -10,7 +10,8 @@ from typing import Any
 from tests.checkpoints import make_checkpoint
 from tests.study import full_pictures
 from tests.trainables.data.samples import write_lines, write_text
-from trainables.data.languages import BELEBELE, NAMES
+from trainables.data.catalog import source
+from trainables.data.languages import NAMES
 
 MMARCO = ("ar", "de", "en", "es", "fr", "hi", "id", "it", "ja", "nl", "pt", "ru", "vi", "zh")
 XQUAD = ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh")
@@ -77,7 +78,7 @@ def write_data(folder: Path) -> Path:
         for article in _articles(draw, "en", 3, f"{language}-", lang=language)
     ]
     _write(folder / "xor_tydi" / "gp_squad_dev_data.json", articles)
-    for code in BELEBELE:
+    for code in source("belebele").codes.values():
         rows = [_belebele(code, number, draw) for number in range(2)]
         write_lines(folder / "belebele" / f"{code}.jsonl", rows)
     full_pictures.write_pictures(folder, draw)

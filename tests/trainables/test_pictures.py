@@ -20,7 +20,7 @@ from tests.samples import values
 from tests.trainables.test_gradcache import sharing
 from trainables.batching import Batches
 from trainables.cache import Cache
-from trainables.data.picture_catalog import load_picture_benchmark, load_picture_training
+from trainables.data.catalog import load_picture_benchmark, load_picture_training
 from trainables.data.picture_contamination import picture_contamination
 from trainables.data.picture_training import training_set
 from trainables.encoders.image_text import ImageTextEncoder

@@ -11,15 +11,13 @@ from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.pairs import Pair, benchmark_of, training_of
 from trainables.data.reading import (
     choose,
-    find,
     identity_of,
     one_each,
     optional_text,
-    records,
     refuse_repeat,
     text_of,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 
 GOLD = r"gold_span_passages\.afriqa\.(?P<language>[a-z]{3})\.(?P<pivot>en|fr)\.(?P<part>\w+)\.json"
 
@@ -30,11 +28,11 @@ Files = dict[str, tuple[Path, str]]
 """Language to its file and the language of its passages."""
 
 
-def afriqa_files(request: Request) -> Found:
+def afriqa_files(request: Request) -> SourceFiles:
     """Gold passages of each African language asked for."""
     files = _files(request)
     pivots = {pivot for _, pivot in files.values()}
-    return Found(
+    return SourceFiles(
         {f"{language}.json": path for language, (path, _) in files.items()},
         tuple(sorted({*files, *pivots})),
     )
@@ -65,13 +63,13 @@ def train_on_afriqa(request: Request) -> TrainingSet:
 def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
     """The African question first; counts rows that have no passage."""
     for language, (path, pivot) in _files(request).items():
-        seen: set[str] = set()
+        ids: set[str] = set()
 
         def both(
             row: Mapping[str, Any],
             language: str = language,
             pivot: str = pivot,
-            seen: set[str] = seen,
+            ids: set[str] = ids,
         ) -> list[Pair]:
             if "context" in row and row["context"] is None:
                 without[WITHOUT_PASSAGE] += 1
@@ -79,22 +77,25 @@ def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
             passage, title = text_of(row, "context"), optional_text(row, "title")
             texts = {language: text_of(row, "question_lang")}
             texts[pivot] = text_of(row, "question_translated")
-            question = f"{language}-{refuse_repeat(seen, identity_of(row, 'id'))}"
+            question = f"{language}-{refuse_repeat(ids, identity_of(row, 'id'))}"
             cluster = title or question
             return [Pair(question, la, text, pivot, passage, cluster) for la, text in texts.items()]
 
-        for pairs in records(path, request.name, both, request.skipped):
+        for pairs in request.records(path, both):
             yield from pairs
 
 
 def _files(request: Request) -> Files:
     """The African languages asked for; a pivot language comes with them, and alone asks for all."""
-    gold = [each for each in find(request.folder, GOLD) if each[1]["part"] == request.part]
+    gold = [each for each in request.find(GOLD) if each[1]["part"] == request.part]
     pivot_of = {path: groups["pivot"] for path, groups in gold}
-    found = {la: (path, pivot_of[path]) for la, path in one_each(gold, request.name).items()}
+    files = {la: (path, pivot_of[path]) for la, path in one_each(gold, request.name).items()}
     pivots = {"en", "fr"} & set(request.languages or ())
     african = [language for language in request.languages or () if language not in pivots]
     if pivots and not african:
-        african = [language for language, (_, pivot) in found.items() if pivot in pivots]
+        african = [language for language, (_, pivot) in files.items() if pivot in pivots]
     what = f"gold passages of part {request.part}"
-    return choose(found, african or None, request.name, request.folder, what)
+    return choose(files, african or None, request.name, request.folder, what)
+
+
+LOADER = Loader(afriqa_files, load_afriqa, train_on_afriqa)

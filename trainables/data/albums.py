@@ -7,7 +7,7 @@ looked at, and turned into a benchmark or into rows to train on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from trainables.data.image_places import find_images
 from trainables.data.images import check_pictures
 from trainables.data.pictures import Caption, Cell, Picture, PictureBenchmark, PictureTraining
 from trainables.data.reading import SKIP, AbsentLanguageError, help_with
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError
 
 ABSENT = "pictures that are not there"
@@ -58,6 +58,41 @@ class Album:
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 
+def album_loader(read: Callable[[Request], Album]) -> Loader:
+    """A loader of what a function reads as an album."""
+    return Loader(
+        files=lambda request: files_of(read(request), request),
+        benchmark=lambda request: benchmark_of(read(request), request).benchmark("t2i"),
+        pictures=lambda request: benchmark_of(read(request), request),
+        picture_training=lambda request: training_of(read(request), request),
+    )
+
+
+def album_by_language(
+    paths: Mapping[str, Sequence[Path]],
+    read: Callable[[Path, str], Iterable[Entry]],
+    name: str,
+    *,
+    files: Mapping[str, Path] | None = None,
+    beside: bool = False,
+    dropped: Mapping[str, int] | None = None,
+) -> Album:
+    """An album of files of one language each, in which pictures come again by their ids.
+
+    Args:
+        paths: Language to its files.
+        read: Entries of a file in a language.
+        name: Of the source, for messages.
+        files: Others that are read.
+        beside: As for `Album`.
+        dropped: As for `Album`; filled while files are read.
+    """
+    columns = {la: [e for path in each for e in read(path, la)] for la, each in paths.items()}
+    numbered = {f"{la}.{n}": path for la, each in paths.items() for n, path in enumerate(each)}
+    files = {**numbered, **(files or {})}
+    return Album(files, merged(columns, name), beside=beside, dropped=dropped or {})
+
+
 def merged(columns: Mapping[str, Sequence[Entry]], name: str) -> list[Entry]:
     """Entries of one language each become entries of all, in order of first occurrence.
 
@@ -83,7 +118,7 @@ def merged(columns: Mapping[str, Sequence[Entry]], name: str) -> list[Entry]:
     return [Entry(e.id, e.image, captions[e.id], e.cluster) for e in first.values()]
 
 
-def files_of(album: Album, request: Request) -> Found:
+def files_of(album: Album, request: Request) -> SourceFiles:
     """All that decides what is loaded: captions, tables, and the image files they name.
 
     Raises:
@@ -98,7 +133,7 @@ def files_of(album: Album, request: Request) -> Found:
     if refusal and request.training:
         raise UserError(f"{request.name} cannot be trained on: {refusal}")
     languages = {language for entry in entries for language in entry.captions}
-    return Found(files, request.languages or tuple(sorted(languages)))
+    return SourceFiles(files, request.languages or tuple(sorted(languages)))
 
 
 def benchmark_of(album: Album, request: Request) -> PictureBenchmark:
@@ -175,11 +210,11 @@ def _chosen(album: Album, request: Request) -> list[Entry]:
         )
     if missing := set(request.languages or ()) - there:
         raise AbsentLanguageError(request.name, "caption", missing, there, request.folder)
-    wanted = set(request.languages or there)
+    languages = set(request.languages or there)
     return [
-        Entry(e.id, e.image, {la: t for la, t in e.captions.items() if la in wanted}, e.cluster)
+        Entry(e.id, e.image, {la: t for la, t in e.captions.items() if la in languages}, e.cluster)
         for e in album.entries
-        if wanted & e.captions.keys()
+        if languages & e.captions.keys()
     ]
 
 

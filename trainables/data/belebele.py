@@ -8,15 +8,12 @@ from typing import Any
 from trainables.data.corpus import Benchmark, Candidate, Query
 from trainables.data.reading import (
     BadRowError,
-    choose,
-    find,
     identity_of,
-    records,
     refuse_repeat,
     text_of,
 )
-from trainables.data.source import Found, Request
-from trainables.data.squad_languages import Places, named, one_source_each
+from trainables.data.source import Loader, Request, SourceFiles
+from trainables.data.squad_languages import Places, files_by_language, one_source_each
 
 _NAME = r"(?P<language>[a-z]{3}_[A-Z][a-z]{3})"
 FILES = (
@@ -26,10 +23,9 @@ FILES = (
 """As published, and the hub's tables of them."""
 
 
-def belebele_files(request: Request) -> Found:
+def belebele_files(request: Request) -> SourceFiles:
     """`<language>_<Script>.jsonl` of each language, or the shards of its table."""
-    files = _files(request)
-    return Found(named(files, "jsonl"), tuple(files))
+    return files_by_language(_files(request), "jsonl")
 
 
 def load_belebele(request: Request) -> Benchmark:
@@ -50,26 +46,24 @@ def load_belebele(request: Request) -> Benchmark:
     holders: dict[str, dict[str, float]] = {}
     for language, paths in _files(request).items():
         passages: dict[str, str] = {}
-        seen: set[str] = set()
+        ids: set[str] = set()
 
         def query(
             row: Mapping[str, Any],
             language: str = language,
             passages: dict[str, str] = passages,
-            seen: set[str] = seen,
+            ids: set[str] = ids,
         ) -> Query:
             link, text = text_of(row, "link"), text_of(row, "flores_passage")
-            asked = text_of(row, "question")
+            question = text_of(row, "question")
             if passages.get(link, text) != text:
                 raise BadRowError(f"link {link!r} has two passages", "flores_passage")
             key = "question_number"
-            identity = refuse_repeat(seen, f"{link}#{identity_of(row, key)}", key)
+            identity = refuse_repeat(ids, f"{link}#{identity_of(row, key)}", key)
             passages[link] = text
-            return Query(f"{language}:{identity}", asked, identity, link)
+            return Query(f"{language}:{identity}", question, identity, link)
 
-        queries[language] = [
-            made for path in paths for made in records(path, request.name, query, request.skipped)
-        ]
+        queries[language] = [made for path in paths for made in request.records(path, query)]
         corpus[language] = [
             Candidate(f"{language}:{link}", text) for link, text in passages.items()
         ]
@@ -85,7 +79,10 @@ def load_belebele(request: Request) -> Benchmark:
 
 
 def _files(request: Request) -> Places:
-    found = [each for pattern in FILES for each in find(request.folder, pattern)]
+    matches = [each for pattern in FILES for each in request.find(pattern)]
     what = "Belebele file, such as swh_Latn.jsonl,"
-    places = one_source_each(found, request.name)
-    return choose(places, request.languages, request.name, request.folder, what)
+    places = one_source_each(matches, request.name)
+    return request.choose(places, what)
+
+
+LOADER = Loader(belebele_files, load_belebele)

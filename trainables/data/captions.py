@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.data.albums import Album, Entry
+from trainables.data.albums import Album, Entry, album_loader
 from trainables.data.image_places import file_name, image_files
 from trainables.data.reading import (
     BadRowError,
     by_language,
     help_with,
     identity_of,
-    records,
     refuse_repeat,
     text_of,
     texts_of,
@@ -56,7 +55,7 @@ def read_captions(request: Request) -> Album:
         images.add(image)
         return Entry(identity, image, captions, family)
 
-    entries = list(records(path, request.name, entry, request.skipped))
+    entries = list(request.records(path, entry))
     names = {image.rpartition("/")[2] for image in images}
     unnamed = sum(len(paths) for name, paths in image_files(folder).items() if name not in names)
     dropped = {UNNAMED: unnamed} if unnamed else {}
@@ -73,3 +72,6 @@ def _captions(row: Mapping[str, Any]) -> dict[str, list[str]]:
             "captions",
         )
     return captions
+
+
+LOADER = album_loader(read_captions)

@@ -1,4 +1,8 @@
-"""Names of benchmarks and training data become what they name; the table is in `sources`."""
+"""Benchmarks and training data by name: `sources.yaml` describes them, loaders read them.
+
+Texts and pictures stand in one catalog. Of a source with pictures `load_benchmark` gives one
+direction, captions searching pictures; `load_picture_benchmark(...).benchmark("i2t")` the other.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import yaml
 
 from trainables import storage
-from trainables.data import embedded_sources, picture_sources
+from trainables.data import embedded_sources
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.overlap import shared_questions, without_questions
+from trainables.data.pictures import PictureBenchmark, PictureTraining
 from trainables.data.reading import AbsentLanguageError
-from trainables.data.source import Found, Request, Source
-from trainables.data.sources import SOURCES
-from trainables.data.worlds import WORLDS, World
+from trainables.data.source import Request, Source
 from trainables.errors import UserError
 from trainables.spec import CandidateText, DataRef
+
+METADATA = Path(__file__).with_name("sources.yaml")
 
 ABSENT = "absent"
 """What the digest of a thing not at hand starts with: it can be planned with, not run."""
@@ -28,16 +37,30 @@ SUBSTITUTES = {"ndqa": "belebele", "flickr30k_x": "xflickrco:flickr30k"}
 """What, and which part of it, is evaluated where nobody knows a public benchmark of a name and no
 own files are given."""
 
-
-def names() -> list[str]:
-    """All names that `load_benchmark` knows."""
-    return sorted(name for name, source in table().items() if source.benchmark is not None)
+world = embedded_sources.world_of
 
 
 @cache
 def table() -> dict[str, Source]:
     """Every source by name, the embedded worlds first."""
-    return embedded_sources.SOURCES | SOURCES | picture_sources.SOURCES
+    entries = yaml.safe_load(METADATA.read_text(encoding="utf-8"))
+    return embedded_sources.SOURCES | {name: _entry(name, facts) for name, facts in entries.items()}
+
+
+def _entry(name: str, facts: dict[str, Any]) -> Source:
+    """A source of its entry in YAML, where the loader is `module:NAME` of this package."""
+    loader = resolve_name(f"{__package__}.{facts['loader']}")
+    return Source.model_validate({**facts, "name": name, "loader": loader})
+
+
+def names() -> list[str]:
+    """All names that `load_benchmark` knows."""
+    return sorted(name for name, source in table().items() if source.loader.benchmark)
+
+
+def picture_names() -> list[str]:
+    """All names that `load_picture_benchmark` knows."""
+    return sorted(name for name in table() if has_pictures(name))
 
 
 def source(name: str) -> Source:
@@ -66,10 +89,10 @@ def split_name(text: str) -> tuple[str, str | None]:
 
 def own_part(name: str) -> str | None:
     """The part of a benchmark that may be trained on where it is evaluated too."""
-    found = source(name)
-    if "held-out" in found.parts:
+    parts = source(name).parts
+    if "held-out" in parts:
         return "articles"
-    return "train" if "train" in found.parts else found.training_part
+    return "train" if "train" in parts else source(name).training_part
 
 
 def is_divided(name: str, part: str | None) -> bool:
@@ -85,13 +108,8 @@ def is_embedded(name: str) -> bool:
 
 
 def has_pictures(name: str) -> bool:
-    """Whether captions search pictures there and pictures captions (`picture_catalog`)."""
-    return source(name).pictures is not None
-
-
-def world(name: str) -> World:
-    """The embedded world behind a name such as `synthetic`, `synthetic:null` or `scenes:null`."""
-    return WORLDS[name.partition(":")[2] or "standard"]
+    """Whether captions search pictures there and pictures captions."""
+    return source(name).modality == "image"
 
 
 def load_benchmark(
@@ -107,7 +125,7 @@ def load_benchmark(
     """Load a benchmark by name.
 
     Of one with pictures this is the direction from captions to pictures, whose corpus has the
-    language `image` and holds their ids; `picture_catalog` loads the pictures too.
+    language `image` and holds their ids; `load_picture_benchmark` loads the pictures too.
 
     Args:
         name: One of `names()`.
@@ -123,15 +141,15 @@ def load_benchmark(
     Raises:
         UserError: An unknown name, language or part, or files that are not as they should be.
     """
-    found = source(name)
-    if found.benchmark is None:
+    load = source(name).loader.benchmark
+    if load is None:
         raise UserError(f"{name} is training data and cannot be evaluated; see `data list`")
-    request = request_for(found, path, languages, part, text, skip_malformed)
+    request = request_for(source(name), path, languages, part, text, skip_malformed)
     request = replace(request, convert_offsets=convert_offsets)
-    benchmark = found.benchmark(request)
+    benchmark = load(request)
     if missing := set(request.languages or ()) - _present(benchmark):
         try:
-            there = _present(found.benchmark(replace(request, languages=None)))
+            there = _present(load(replace(request, languages=None)))
         except AbsentLanguageError as error:
             there = {*error.present} - missing
         raise AbsentLanguageError(name, "text", missing, there, request.folder)
@@ -170,24 +188,77 @@ def load_training(
         negatives: Read hard negatives too, which the source must have.
         convert_offsets: As for `load_benchmark`.
     """
-    found = source(name)
-    request = request_for(found, path, languages, part, text, skip_malformed, training=True)
-    if found.training is None:
-        raise UserError(untrained(found))
-    if negatives and not found.has_negatives:
+    data = source(name)
+    request = request_for(data, path, languages, part, text, skip_malformed, training=True)
+    if data.untrained or data.loader.training is None:
+        raise UserError(untrained(data))
+    if negatives and not data.has_negatives:
         raise UserError(_without_negatives(name))
     request = replace(request, negatives=negatives, convert_offsets=convert_offsets)
-    training = found.training(request)
+    training = data.loader.training(request)
     if negatives and not any(any(lists) for lists in training.negatives.values()):
         raise UserError(_without_negatives(name))
     chosen = languages or training.languages
-    if aligned and len(chosen) > 1 and found.relevance in ("own language", "other language"):
+    if aligned and len(chosen) > 1 and data.relevance in ("own language", "other language"):
         raise UserError(
             f"{name} cannot be trained on in {', '.join(chosen)} at once: no row of it exists in "
             "two languages as a whole. Train on one with --set languages=..., on parallel data, or "
             "on each row in the languages that it has with --set rows=in_any --set sampling=X-X"
         )
     return training.restrict(chosen, aligned=aligned)
+
+
+def load_picture_benchmark(
+    name: str,
+    path: str | Path | None = None,
+    languages: Sequence[str] | None = None,
+    *,
+    part: str | None = None,
+    skip_malformed: bool = False,
+) -> PictureBenchmark:
+    """Load pictures and their captions to evaluate on; no picture is decoded yet.
+
+    Args:
+        name: One of `picture_names()`.
+        path: As for `load_benchmark`, like `languages` and `part`.
+        languages: BCP-47 codes.
+        part: One of the source's parts.
+        skip_malformed: Leave out malformed rows and pictures that are missing or damaged, and
+            count them in `dropped`.
+
+    Raises:
+        UserError: An unknown name, language or part, files that are not as they should be, or a
+            picture that is missing or damaged. Where no picture is there at all, `refusal` of
+            what is returned says so: it can be counted, not evaluated.
+    """
+    load = source(name).loader.pictures
+    if load is None:
+        raise UserError(_without_pictures(name))
+    return load(request_for(source(name), path, languages, part, None, skip_malformed))
+
+
+def load_picture_training(
+    name: str,
+    path: str | Path | None = None,
+    languages: Sequence[str] | None = None,
+    *,
+    part: str | None = None,
+    skip_malformed: bool = False,
+    aligned: bool = True,
+) -> PictureTraining:
+    """Load pictures and their captions to train on; arguments as for `load_training`.
+
+    Raises:
+        UserError: As for `load_picture_benchmark`, or a source that cannot be trained on.
+    """
+    data = source(name)
+    load = data.loader.picture_training
+    if load is None:
+        raise UserError(_without_pictures(name))
+    if data.untrained:
+        raise UserError(untrained(data))
+    training = load(request_for(data, path, languages, part, None, skip_malformed, training=True))
+    return training.restrict(languages or training.languages, aligned=aligned)
 
 
 def reference(
@@ -216,26 +287,26 @@ def reference(
     Raises:
         UserError: An unknown name or language, or a missing file.
     """
-    found = source(name)
-    if found.embedded:
+    data = source(name)
+    if data.embedded:
         return DataRef(
             name=name,
-            digest=found.content,
-            languages=tuple(sorted(languages or found.languages)),
+            digest=data.content,
+            languages=tuple(sorted(languages or data.languages)),
             part=part or "test",
         )
-    if training and not found.is_trainable:
-        raise UserError(untrained(found))
-    request = request_for(found, path, languages, part, text, skip_malformed, training)
-    files: Found = found.find(replace(request, convert_offsets=convert_offsets))
+    if training and not data.is_trainable:
+        raise UserError(untrained(data))
+    request = request_for(data, path, languages, part, text, skip_malformed, training)
+    files = data.loader.files(replace(request, convert_offsets=convert_offsets))
     return DataRef(
         name=name,
         digest=storage.tree_digest(dict(files.files)),
         languages=tuple(sorted(files.languages)),
-        part=request.part if part is not None or found.names_part else None,
+        part=request.part if part is not None or data.names_part else None,
         text=request.text,
         skip_malformed=skip_malformed or None,
-        convert_offsets=(convert_offsets and found.has_offsets) or None,
+        convert_offsets=(convert_offsets and data.has_offsets) or None,
     )
 
 
@@ -245,8 +316,8 @@ def absent(name: str, languages: Sequence[str] | None, part: str | None) -> Data
     Raises:
         UserError: An unknown name, language or part, or a source whose files say its languages.
     """
-    found = source(name)
-    known = found.check_languages(tuple(languages) if languages else found.languages or None)
+    data = source(name)
+    known = data.check_languages(tuple(languages) if languages else data.languages or None)
     if not known:
         raise UserError(
             f"{name}: its languages are those of its files, which are not at hand; name them with "
@@ -259,22 +330,13 @@ def open_benchmark(ref: DataRef, places: Mapping[str, str]) -> Benchmark:
     """Load the very benchmark that `ref` names, without the questions that `ref.without` holds.
 
     Args:
-        ref: What to load.
+        ref: Names it by content.
         places: Digest to folder, for data that lie in files.
 
     Raises:
         UserError: The files are not those that `ref` was made from, or no question is left.
     """
-    folder = verified(ref, places, training=False)
-    benchmark = load_benchmark(
-        ref.name,
-        folder,
-        ref.languages,
-        part=ref.part,
-        text=ref.text,
-        skip_malformed=bool(ref.skip_malformed),
-        convert_offsets=bool(ref.convert_offsets),
-    )
+    benchmark = load_benchmark(**_arguments(ref, places, training=False))
     if not ref.without:
         return benchmark
     shared = frozenset[str]().union(
@@ -297,48 +359,55 @@ def open_training(
     ref: DataRef, places: Mapping[str, str], *, aligned: bool = True, negatives: bool = False
 ) -> TrainingSet:
     """Load the very training data that `ref` names; errors and arguments as above."""
-    folder = verified(ref, places, training=True)
-    return load_training(
-        ref.name,
-        folder,
-        ref.languages,
-        part=ref.part,
-        text=ref.text,
-        skip_malformed=bool(ref.skip_malformed),
-        aligned=aligned,
-        negatives=negatives,
-        convert_offsets=bool(ref.convert_offsets),
-    )
+    arguments = _arguments(ref, places, training=True)
+    return load_training(**arguments, aligned=aligned, negatives=negatives)
 
 
-def verified(ref: DataRef, places: Mapping[str, str], *, training: bool) -> str | None:
-    """The folder of `ref`, once its content has been found to be what it names.
+def open_picture_benchmark(ref: DataRef, places: Mapping[str, str]) -> PictureBenchmark:
+    """Load the very pictures and captions that `ref` names; errors and arguments as above."""
+    return load_picture_benchmark(**_of_pictures(_arguments(ref, places, training=False)))
+
+
+def open_picture_training(
+    ref: DataRef, places: Mapping[str, str], *, aligned: bool = True
+) -> PictureTraining:
+    """Load the very pictures and captions to train on that `ref` names."""
+    arguments = _of_pictures(_arguments(ref, places, training=True))
+    return load_picture_training(**arguments, aligned=aligned)
+
+
+def _arguments(ref: DataRef, places: Mapping[str, str], *, training: bool) -> dict[str, Any]:
+    """Arguments that load what `ref` names, once its files are known to be those.
 
     Raises:
-        UserError: It is not.
+        UserError: They are others.
     """
-    folder = places.get(ref.digest)
-    now = reference(
-        ref.name,
-        folder,
-        ref.languages,
-        part=ref.part,
-        text=ref.text,
-        skip_malformed=bool(ref.skip_malformed),
-        training=training,
-        convert_offsets=bool(ref.convert_offsets),
-    )
+    arguments: dict[str, Any] = {
+        "name": ref.name,
+        "path": places.get(ref.digest),
+        "languages": ref.languages,
+        "part": ref.part,
+        "text": ref.text,
+        "skip_malformed": bool(ref.skip_malformed),
+        "convert_offsets": bool(ref.convert_offsets),
+    }
+    now = reference(**arguments, training=training)
     if now.digest != ref.digest:
         raise UserError(
-            f"{ref.name}: {folder or 'the embedded world'} now has content {now.digest}, "
-            f"but the study was planned with {ref.digest}; restore the files, or start a new "
-            "study with another --name"
+            f"{ref.name}: {arguments['path'] or 'the embedded world'} now has content "
+            f"{now.digest}, but the study was planned with {ref.digest}; restore the files, or "
+            "start a new study with another --name"
         )
-    return folder
+    return arguments
+
+
+def _of_pictures(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Without what only texts have."""
+    return {k: v for k, v in arguments.items() if k not in ("text", "convert_offsets")}
 
 
 def request_for(
-    found: Source,
+    data: Source,
     path: str | Path | None,
     languages: Sequence[str] | None,
     part: str | None,
@@ -346,7 +415,7 @@ def request_for(
     skip_malformed: bool,
     training: bool = False,
 ) -> Request:
-    """What is asked of a source, checked as far as that needs no file.
+    """A request to a source, checked as far as that needs no file.
 
     Raises:
         UserError: An unknown language, part or candidate text, or no such folder.
@@ -355,41 +424,47 @@ def request_for(
     if text not in (None, "sentence", "sentence+context"):
         raise UserError(f"no candidate text {text!r}; there is sentence+context, sentence")
     return Request(
-        name=found.name,
-        folder=Path() if found.embedded else _folder(found, path),
-        languages=found.check_languages(tuple(languages or ()) or None),
-        part=found.check_part(part, training=training),
-        text=chosen if found.has_text else None,
+        data,
+        Path() if data.embedded else _folder(data, path),
+        languages=data.check_languages(tuple(languages or ()) or None),
+        part=data.check_part(part, training=training),
+        text=chosen if data.has_text else None,
         skipped=Counter() if skip_malformed else None,
         training=training,
     )
 
 
-def _folder(found: Source, path: str | Path | None) -> Path:
+def _folder(data: Source, path: str | Path | None) -> Path:
     if path is None:
         raise UserError(
-            f"{found.name} is read from files: name their folder with --data-dir DIR; "
-            f"`python -m study data show {found.name}` says which files and where to get them"
+            f"{data.name} is read from files: name their folder with --data-dir DIR; "
+            f"`python -m study data show {data.name}` says which files and where to get them"
         )
     folder = Path(os.path.realpath(os.path.expanduser(path)))
     if not os.path.isdir(folder):
         raise UserError(
-            f"--data-dir {path}: no such folder; {found.name} is read from the source's files"
+            f"--data-dir {path}: no such folder; {data.name} is read from the source's files"
         )
-    inside = folder / found.name
+    inside = folder / data.name
     return inside if inside.is_dir() else folder
 
 
-def untrained(found: Source) -> str:
-    """Why a source cannot be trained on."""
-    if found.untrained.startswith(found.name):
-        return found.untrained
-    return f"{found.name} cannot be trained on: {found.untrained}"
+def untrained(data: Source) -> str:
+    """Why a source cannot be trained on, or not as texts."""
+    if not data.untrained:
+        return f"{data.name} has pictures: load it with catalog.load_picture_training"
+    if data.untrained.startswith(data.name):
+        return data.untrained
+    return f"{data.name} cannot be trained on: {data.untrained}"
 
 
 def _without_negatives(name: str) -> str:
-    known = ", ".join(sorted(each for each, found in table().items() if found.has_negatives))
+    known = ", ".join(sorted(each for each, data in table().items() if data.has_negatives))
     return (
         f"{name} has no hard negatives to train on; use --set negatives=in_batch, or data that "
         f"has them: {known}"
     )
+
+
+def _without_pictures(name: str) -> str:
+    return f"{name} has no pictures; those that have are {', '.join(picture_names())}"

@@ -1,15 +1,15 @@
-"""The table's entries of what this project makes: the embedded worlds, in words and scenes."""
+"""Sources that this project makes: the embedded worlds, in words and in scenes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from trainables.data.corpus import Benchmark, TrainingSet
-from trainables.data.pictures import PictureBenchmark, PictureTraining
+from trainables.data.pictures import PictureBenchmark
 from trainables.data.scenes import scenes_benchmark, scenes_digest, scenes_training
-from trainables.data.source import Found, Request, Source
+from trainables.data.source import Loader, Request, Source, SourceFiles
 from trainables.data.synthetic import synthetic_benchmark, synthetic_training
 from trainables.data.worlds import WORLDS, World, world_digest
 from trainables.errors import UserError
@@ -17,69 +17,30 @@ from trainables.errors import UserError
 PARTS = ("test", "validation", "train")
 
 
-def _texts(name: str, world: World) -> Source:
-    """A world's passages and questions."""
+def world_of(name: str) -> World:
+    """The embedded world behind a name such as `synthetic`, `synthetic:null` or `scenes:null`."""
+    return WORLDS[name.partition(":")[2] or "standard"]
 
-    def benchmark(request: Request) -> Benchmark:
-        return _keep_languages(synthetic_benchmark(world, _held_out(request)), request.languages)
 
-    def training(request: Request) -> TrainingSet:
-        return synthetic_training(world, negatives=request.negatives)
-
+def _source(kind: str, world: World, loader: Loader, content: str, **facts: Any) -> Source:
     return Source(
-        name=name,
-        about="An embedded world, made from a seed: languages with shared concepts",
+        name=kind if world.name == "standard" else f"{kind}:{world.name}",
+        loader=loader,
         licence="of this project",
         languages=world.languages,
         sizes="docs/synthetic.md",
         relevance="all languages",
-        can="Whether a study works, in minutes and offline.",
-        cannot="A toy: no evidence about human languages.",
-        layout=(),
-        find=lambda _: Found({}, world.languages),
         parts=PARTS,
         part="test",
         training_part="train",
-        has_negatives=True,
-        benchmark=benchmark,
-        training=training,
         embedded=True,
-        content=world_digest(world),
+        content=content,
+        **facts,
     )
 
 
-def _scenes(name: str, world: World) -> Source:
-    """A world's passages as pictures."""
-
-    def pictures(request: Request) -> PictureBenchmark:
-        found = scenes_benchmark(world, _held_out(request))
-        wanted = request.languages or found.languages
-        return replace(found, captions={la: found.captions[la] for la in sorted(wanted)})
-
-    def training(request: Request) -> PictureTraining:
-        return scenes_training(world)
-
-    return Source(
-        name=name,
-        about="An embedded world in pictures: passages as scenes, captions in made-up languages",
-        licence="of this project",
-        languages=world.languages,
-        sizes="docs/synthetic.md",
-        relevance="all languages",
-        can="Whether an image-text study works, in minutes and offline.",
-        cannot="A toy: no evidence about human languages, nor about photographs.",
-        layout=(),
-        find=lambda _: Found({}, world.languages),
-        parts=PARTS,
-        part="test",
-        training_part="train",
-        benchmark=lambda request: pictures(request).benchmark("t2i"),
-        pictures=pictures,
-        picture_training=training,
-        untrained=f"{name} has pictures: load it with picture_catalog.load_picture_training",
-        embedded=True,
-        content=scenes_digest(world),
-    )
+def _files(request: Request) -> SourceFiles:
+    return SourceFiles({}, request.source.languages)
 
 
 def _held_out(request: Request) -> Literal["validation", "test"]:
@@ -88,38 +49,70 @@ def _held_out(request: Request) -> Literal["validation", "test"]:
     return "validation" if request.part == "validation" else "test"
 
 
-def _keep_languages(benchmark: Benchmark, languages: Sequence[str] | None) -> Benchmark:
+def _texts(request: Request) -> Benchmark:
+    benchmark = synthetic_benchmark(world_of(request.name), _held_out(request))
+    return _restricted(benchmark, request.languages)
+
+
+def _text_rows(request: Request) -> TrainingSet:
+    return synthetic_training(world_of(request.name), negatives=request.negatives)
+
+
+def _scenes(request: Request) -> PictureBenchmark:
+    scenes = scenes_benchmark(world_of(request.name), _held_out(request))
+    languages = sorted(request.languages or scenes.languages)
+    return replace(scenes, captions={la: scenes.captions[la] for la in languages})
+
+
+def _restricted(benchmark: Benchmark, languages: Sequence[str] | None) -> Benchmark:
+    """Queries, candidates and judgements of some languages."""
     if languages is None:
         return benchmark
-    if unknown := sorted(set(languages) - set(benchmark.languages)):
-        raise UserError(
-            f"{benchmark.name} has no language {unknown[0]!r}; "
-            f"it has {', '.join(benchmark.languages)}"
-        )
     corpus = {language: benchmark.corpus[language] for language in sorted(languages)}
-    kept = {candidate.id for items in corpus.values() for candidate in items}
     queries = {language: benchmark.queries[language] for language in sorted(languages)}
-    return Benchmark(
-        name=benchmark.name,
-        queries=queries,
-        corpus=corpus,
-        qrels={
-            query.id: {
-                candidate: gain
-                for candidate, gain in benchmark.qrels[query.id].items()
-                if candidate in kept
-            }
-            for items in queries.values()
-            for query in items
-        },
-        judged_in_all_languages=benchmark.judged_in_all_languages,
-        dropped=benchmark.dropped,
+    candidates = {candidate.id for items in corpus.values() for candidate in items}
+    qrels = {
+        query.id: {c: gain for c, gain in benchmark.qrels[query.id].items() if c in candidates}
+        for items in queries.values()
+        for query in items
+    }
+    return replace(benchmark, queries=queries, corpus=corpus, qrels=qrels)
+
+
+TEXTS = Loader(_files, _texts, _text_rows)
+SCENES = Loader(
+    _files,
+    benchmark=lambda request: _scenes(request).benchmark("t2i"),
+    pictures=_scenes,
+    picture_training=lambda request: scenes_training(world_of(request.name)),
+)
+
+
+def _in_words(world: World) -> Source:
+    return _source(
+        "synthetic",
+        world,
+        TEXTS,
+        world_digest(world),
+        about="An embedded world, made from a seed: languages with shared concepts",
+        can="Whether a study works, in minutes and offline.",
+        cannot="A toy: no evidence about human languages.",
+        has_negatives=True,
+    )
+
+
+def _in_scenes(world: World) -> Source:
+    return _source(
+        "scenes",
+        world,
+        SCENES,
+        scenes_digest(world),
+        about="An embedded world in pictures: passages as scenes, captions in made-up languages",
+        can="Whether an image-text study works, in minutes and offline.",
+        cannot="A toy: no evidence about human languages, nor about photographs.",
     )
 
 
 SOURCES = {
-    source.name: source
-    for kind, made in (("synthetic", _texts), ("scenes", _scenes))
-    for world in WORLDS.values()
-    for source in [made(kind if world.name == "standard" else f"{kind}:{world.name}", world)]
+    source.name: source for make in (_in_words, _in_scenes) for source in map(make, WORLDS.values())
 }

@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry
+from trainables.data.albums import Album, Entry, album_loader
 from trainables.data.languages import is_language
 from trainables.data.reading import (
     BadRowError,
-    choose,
-    find,
     help_with,
     json_document,
     one_each,
@@ -29,8 +27,6 @@ from trainables.errors import UserError
 
 IMAGES = r"emoji_u(?P<points>[0-9a-f]{4,6}(?:_[0-9a-f]{4,6})*)\.png"
 NAMES = r"annotations/(?P<language>[A-Za-z-]+)/annotations\.json(?:\.gz)?"
-
-PARTS = ("test", "validation", "train", "all")
 
 TENTHS = {"test": (0, 1), "validation": (2,), "train": (3, 4, 5, 6, 7, 8, 9)}
 """Which of ten hash values of a family's name each part has."""
@@ -61,12 +57,12 @@ def read_emoji(request: Request) -> Album:
     pictures = _pictures(request)
     english = {points: name for points, name in names["en"].items() if points in pictures}
     families = families_of(english)
-    wanted = request.languages or tuple(names)
+    languages = request.languages or tuple(names)
     entries = [
         Entry(
             path.stem,
             path.relative_to(request.folder).as_posix(),
-            {la: [names[la][points]] for la in wanted if points in names[la]},
+            {la: [names[la][points]] for la in languages if points in names[la]},
             families[points],
         )
         for points, path in pictures.items()
@@ -115,24 +111,24 @@ def _without_gender(name: str) -> str:
 
 def _pictures(request: Request) -> dict[Points, Path]:
     """Code points to the picture; of several sizes, as Noto's repository has them, that of 72."""
-    found: dict[Points, Path] = {}
-    for path, groups in find(request.folder, IMAGES):
+    pictures: dict[Points, Path] = {}
+    for path, groups in request.find(IMAGES):
         points = tuple(int(point, 16) for point in groups["points"].split("_"))
-        if points not in found or path.parent.name == "72":
-            found[points] = path
-    if not found:
+        if points not in pictures or path.parent.name == "72":
+            pictures[points] = path
+    if not pictures:
         raise UserError(
             f"{request.name}: no emoji_u….png in {request.folder}; {help_with(request.name)}"
         )
-    return found
+    return pictures
 
 
 def _names(request: Request) -> tuple[dict[str, dict[Points, str]], dict[str, Path]]:
     """Language to names, English among them, and the files that they come from."""
-    folders = find(request.folder, NAMES)  # CLDR's root is of no language
-    found = one_each((each for each in folders if is_language(each[1]["language"])), request.name)
-    wanted = tuple(sorted({*(request.languages or found), "en"})) if found else request.languages
-    files = choose(found, wanted, request.name, request.folder, "annotations.json")
+    folders = request.find(NAMES)  # CLDR's root is of no language
+    paths = one_each((each for each in folders if is_language(each[1]["language"])), request.name)
+    languages = tuple(sorted({*(request.languages or paths), "en"})) if paths else request.languages
+    files = request.choose(paths, "annotations.json", languages)
     return {la: _read(path, request) for la, path in files.items()}, dict(files)
 
 
@@ -164,3 +160,6 @@ def _name(row: Any) -> str:
     if not isinstance(texts, list) or not texts:
         raise BadRowError("'tts' must be a list of one name", "tts")
     return text_of({"tts": texts[0]}, "tts").strip()
+
+
+LOADER = album_loader(read_emoji)

@@ -44,8 +44,9 @@ def fetch(
             f"{source.name}: there is nothing to fetch; put your own files in a folder and name it "
             "with --data-dir (docs/data.md shows their format)"
         )
-    chosen = source.check_languages(tuple(languages or ()) or None) or tuple(source.codes or ())
-    codes = [(source.codes or {}).get(language, language) for language in chosen]
+    chosen = source.check_languages(tuple(languages or ()) or None)
+    chosen = chosen or source.languages or tuple(source.codes)
+    codes = [source.codes.get(language, language) for language in chosen]
     folder.mkdir(parents=True, exist_ok=True)
     said: list[str] = []
     try:
@@ -58,6 +59,8 @@ def fetch(
         # an empty folder of this name would hide files that lie beside it
         if not any(folder.iterdir()):
             folder.rmdir()
+    if not folder.is_dir():
+        raise UserError(f"{source.name}: no file is there under these names: {'; '.join(said)}")
     (folder / NOTE).write_text(json.dumps({"source": source.name, "from": said}, indent=2) + "\n")
     return said
 
@@ -79,7 +82,7 @@ def _from_hub(
 
     api = HfApi(endpoint=endpoint)
     try:
-        commit = api.dataset_info(origin.id, revision=origin.revision).sha or origin.revision
+        commit = api.dataset_info(origin.id, revision=origin.revision).sha
         api.snapshot_download(
             origin.id,
             repo_type="dataset",

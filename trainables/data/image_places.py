@@ -54,28 +54,28 @@ def find_images(
     Raises:
         UserError: A file that a link leads to lies outside the roots, or two files have the name.
     """
-    found = {}
+    paths = {}
     for name in names:
         if (path := _direct(name, starts, roots)) is not None:
-            found[name] = path
+            paths[name] = path
     for root in roots:
-        if left := [name for name in names if name not in found]:
+        if left := [name for name in names if name not in paths]:
             index = image_files(root)
             for name in left:
                 if (path := _indexed(name, index, source)) is not None:
-                    found[name] = path
-    return found
+                    paths[name] = path
+    return paths
 
 
 def image_files(folder: Path) -> dict[str, list[Path]]:
     """Image files below a folder, hidden ones left out, by the last part of their names."""
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and PurePosixPath(name).suffix.lower() in SUFFIXES:
-                found.setdefault(name, []).append(Path(place, name))
-    return found
+                files.setdefault(name, []).append(Path(place, name))
+    return files
 
 
 def _direct(name: str, starts: Sequence[Path], roots: Sequence[Path]) -> Path | None:
@@ -95,13 +95,13 @@ def _direct(name: str, starts: Sequence[Path], roots: Sequence[Path]) -> Path | 
 def _indexed(name: str, index: Mapping[str, Sequence[Path]], source: str) -> Path | None:
     """The one file whose path ends as `name` does."""
     parts = PurePosixPath(name).parts
-    found = [
+    paths = [
         path
         for path in index.get(parts[-1], ())
         if path.parts[-len(parts) :] == parts and not path.is_symlink()
     ]
-    if len(found) > 1:
+    if len(paths) > 1:
         raise UserError(
-            f"{source}: image {name} lies in {found[0]} and in {found[1]}; keep the right one"
+            f"{source}: image {name} lies in {paths[0]} and in {paths[1]}; keep the right one"
         )
-    return found[0] if found else None
+    return paths[0] if paths else None

@@ -1,4 +1,4 @@
-"""Are the files at hand whole? What can be loaded, how much it is, and what is known of it."""
+"""Compare files at hand with the checksums and counts that are known of their source."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any, Literal
 
 from trainables.data import catalog
 from trainables.data.corpus import Benchmark
-from trainables.data.known_files import KNOWN_COUNTS, KNOWN_FILES
-from trainables.data.picture_catalog import load_picture_benchmark
 from trainables.data.pictures import PictureBenchmark
 from trainables.data.reading import AbsentLanguageError, files_below
 from trainables.data.source import Source
@@ -22,7 +20,7 @@ State = Literal["whole", "incomplete", "differs", "not known", "read", "not at h
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about a part, or a file, of a source.
+    """The state of a part, or of a file, of a source.
 
     Attributes:
         subject: `part` of a source or `file` name.
@@ -44,7 +42,7 @@ def check(source: Source, folder: Path) -> list[Finding]:
         source: One that is read from files.
         folder: Holds them.
     """
-    if not (source.languages or source.parts or source.pictures):
+    if not (source.languages or source.parts or source.modality == "image"):
         return [*_own(source, folder)]
     findings = list(_files(source, folder))
     for part in _parts(source):
@@ -96,7 +94,7 @@ def _absent(source: Source, folder: Path, part: str | None, training: bool) -> l
     Raises:
         UserError: The part is not at hand in any language.
     """
-    damaged = source.pictures is not None
+    damaged = source.modality == "image"
     facts: dict[str, Any] = {"part": part, "skip_malformed": damaged, "training": training}
     try:
         catalog.reference(source.name, folder, **facts)
@@ -150,24 +148,24 @@ def _list(languages: Iterable[str]) -> str:
 
 
 def _files(source: Source, folder: Path) -> list[Finding]:
-    known = KNOWN_FILES.get(source.name, {})
-    found = []
+    findings = []
     for path in files_below(folder):
-        if path.name in known:
-            size, blob = known[path.name]
+        if path.name in source.checksums:
+            size, blob = source.checksums[path.name]
+            state: State = "differs"
             if path.stat().st_size != size:
-                said = f"{path.stat().st_size} bytes instead of {size}"
-                found.append(Finding(path.name, "differs", said))
+                detail = f"{path.stat().st_size} bytes instead of {size}"
             elif blob_id(path) != blob:
-                found.append(Finding(path.name, "differs", "another content, of equal size"))
+                detail = "another content, of equal size"
             else:
-                found.append(Finding(path.name, "whole", f"{size} bytes, checksum as published"))
-    return found
+                state, detail = "whole", f"{size} bytes, checksum as published"
+            findings.append(Finding(path.name, state, detail))
+    return findings
 
 
 def _part(source: Source, folder: Path, part: str | None) -> Finding:
     subject = f"part {part}" if part else "all of it"
-    training = source.benchmark is None
+    training = source.kind == "training"
     try:
         absent = _absent(source, folder, part, training)
     except UserError as error:
@@ -179,8 +177,8 @@ def _part(source: Source, folder: Path, part: str | None) -> Finding:
             said = f"{len(rows.questions)} rows in {', '.join(rows.languages)}"
             return Finding(subject, "not known", said)
         benchmark: Benchmark | PictureBenchmark
-        if source.pictures is not None:
-            benchmark = load_picture_benchmark(source.name, folder, languages, part=part)
+        if source.modality == "image":
+            benchmark = catalog.load_picture_benchmark(source.name, folder, languages, part=part)
         else:
             benchmark = catalog.load_benchmark(source.name, folder, languages, part=part)
     except UserError as error:
@@ -204,7 +202,7 @@ def _part(source: Source, folder: Path, part: str | None) -> Finding:
 def _counts(benchmark: Benchmark | PictureBenchmark) -> tuple[dict[str, tuple[int, int]], str]:
     """Two numbers for each language, and what they count."""
     if isinstance(benchmark, PictureBenchmark):
-        shown = {la: {c.picture for c in found} for la, found in benchmark.captions.items()}
+        shown = {la: {c.picture for c in table} for la, table in benchmark.captions.items()}
         counts = {la: (len(benchmark.captions[la]), len(shown[la])) for la in shown}
         same = sum(benchmark.repeated.values())
         note = f" ({same} captions are of several pictures, word for word)" if same else ""
@@ -219,10 +217,12 @@ def _unlike(
     source: Source, part: str | None, counts: dict[str, tuple[int, int]], counted_only: bool
 ) -> list[str] | None:
     """Where counts differ from those known; None where none is known."""
-    known = KNOWN_COUNTS.get((source.name, part))
+    known = source.counts.get(part or "whole")
     if known is None:
         return None
-    first, second = ("captions", "pictures") if source.pictures else ("queries", "candidates")
+    first, second = (
+        ("captions", "pictures") if source.modality == "image" else ("queries", "candidates")
+    )
     wrong = []
     for language, (queries, held) in counts.items():
         expected = known.get(language)

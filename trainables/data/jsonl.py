@@ -20,12 +20,11 @@ from trainables.data.reading import (
     language_of,
     need,
     number_of,
-    records,
     refuse_repeat,
     text_of,
     titled,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError
 
 Item = TypeVar("Item", Query, Candidate)
@@ -34,16 +33,16 @@ BENCHMARK = ("queries.jsonl", "corpus.jsonl", "qrels.jsonl")
 TRAINING = "train.jsonl"
 
 
-def jsonl_files(request: Request) -> Found:
+def jsonl_files(request: Request) -> SourceFiles:
     """The three files of a benchmark, or the one of training data."""
     if request.training:
         files = _files(request, (TRAINING,))
-        return Found(files, request.languages or train_on_jsonl(request).languages)
+        return SourceFiles(files, request.languages or train_on_jsonl(request).languages)
     files = _files(request, BENCHMARK)
     if request.languages:
-        return Found(files, request.languages)
-    found = load_jsonl(request)
-    return Found(files, tuple(sorted({*found.queries, *found.corpus})))
+        return SourceFiles(files, request.languages)
+    benchmark = load_jsonl(request)
+    return SourceFiles(files, tuple(sorted({*benchmark.queries, *benchmark.corpus})))
 
 
 def load_jsonl(request: Request) -> Benchmark:
@@ -70,7 +69,7 @@ def load_jsonl(request: Request) -> Benchmark:
     def judgement(row: Mapping[str, Any]) -> None:
         judged.read(row, number_of(row, "gain", 1.0))
 
-    for _ in records(files["qrels.jsonl"], request.name, judgement, request.skipped):
+    for _ in request.records(files["qrels.jsonl"], judgement):
         pass
     queries, corpus = (_kept(table, request) for table in (every_query, every_candidate))
     qrels: dict[str, dict[str, float]] = {}
@@ -106,19 +105,19 @@ def train_on_jsonl(request: Request) -> TrainingSet:
         UserError: A missing file or malformed rows, or ids used twice.
     """
     [path] = _files(request, (TRAINING,)).values()
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def row_of(row: Mapping[str, Any]) -> dict[str, Any]:
         queries, passages = _texts(row, "queries"), _texts(row, "passages")
-        identity = refuse_repeat(seen, identity_of(row, "id"))
+        identity = refuse_repeat(ids, identity_of(row, "id"))
         gold = identity_of(row, "gold", identity)
         question = identity_of(row, "question", identity)
         article = identity_of(row, "article", question)
         hard = _hard(row) if request.negatives else {}
-        found = {"question": question, "gold": gold, "article": article}
-        return found | {"q": queries, "p": passages, "n": hard}
+        names = {"question": question, "gold": gold, "article": article}
+        return names | {"q": queries, "p": passages, "n": hard}
 
-    rows = list(records(path, request.name, row_of, request.skipped))
+    rows = list(request.records(path, row_of))
     languages = sorted({language for row in rows for language in (*row["q"], *row["p"])})
     return TrainingSet(
         name=request.name,
@@ -170,23 +169,23 @@ def _by_language(
     path: Path, request: Request, convert: Callable[[Mapping[str, Any]], Item]
 ) -> dict[str, list[Item]]:
     """Language to items, ids unique in the file."""
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def item(row: Mapping[str, Any]) -> tuple[str, Item]:
-        language, found = language_of(row, "language"), convert(row)
-        refuse_repeat(seen, found.id)
-        return language, found
+        language, entry = language_of(row, "language"), convert(row)
+        refuse_repeat(ids, entry.id)
+        return language, entry
 
     table: dict[str, list[Item]] = {}
-    for language, found in records(path, request.name, item, request.skipped):
-        table.setdefault(language, []).append(found)
+    for language, entry in request.records(path, item):
+        table.setdefault(language, []).append(entry)
     return {language: table[language] for language in sorted(table)}
 
 
 def _kept(table: dict[str, list[Item]], request: Request) -> dict[str, list[Item]]:
     """The languages asked for; a corpus or queries may lack one of them, not both."""
-    wanted = request.languages or tuple(table)
-    return {language: items for language, items in table.items() if language in wanted}
+    languages = request.languages or tuple(table)
+    return {language: items for language, items in table.items() if language in languages}
 
 
 def _folder(request: Request) -> Path:
@@ -201,3 +200,6 @@ def _files(request: Request, names: Sequence[str]) -> dict[str, Path]:
                 f"{request.name}: no file {name} in {folder}; {help_with(request.name)}"
             )
     return {name: folder / name for name in names}
+
+
+LOADER = Loader(jsonl_files, load_jsonl, train_on_jsonl)

@@ -6,20 +6,20 @@ them. Paragraph candidates of the same questions are in `paragraphs`.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
-from trainables.data.reading import Skipped
-from trainables.data.squad_json import (
-    Offsets,
-    Paragraph,
-    Question,
-    cluster_of,
-    offset_remarks,
+from trainables.data.source import Loader, Request
+from trainables.data.squad_json import Paragraph, Question, cluster_of, offset_remarks
+from trainables.data.squad_languages import (
+    Files,
+    by_preference,
+    clusters_of,
+    files_by_language,
+    language_files,
+    read_languages,
 )
-from trainables.data.squad_languages import Files, by_preference, read_languages
 from trainables.spec import CandidateText
 
 NO_TARGET = "queries whose answer starts in no sentence"
@@ -35,29 +35,13 @@ class _Target:
     """Positions in the paragraph whose text equals the target sentence; empty without target."""
 
 
-def load_lareqa(
-    folder: Path,
-    name: str = "xquad_r",
-    languages: Sequence[str] | None = None,
-    text: CandidateText = "sentence+context",
-    articles: Container[int] | None = None,
-    skipped: Skipped = None,
-    offsets: Offsets = "check",
-) -> Benchmark:
+def load_lareqa(request: Request) -> Benchmark:
     r"""Questions against sentences, relevance shared by all languages that hold a question's id.
 
     Relevant are the sentences of the question's paragraph that equal its target sentence, the
-    first that holds the answer's first character. Questions of equal text are not merged.
-
-    Args:
-        folder: Holds `<language>.json`, each of SQuAD's shape with `sentence_breaks`.
-        name: Of the benchmark.
-        languages: To read; None for every file in the folder.
-        text: A candidate's text: the sentence, or LAReQA's `sentence + context` as one string
-            without separator; line breaks are removed.
-        articles: Keep only articles with these indices; ids and paragraph numbers stay the same.
-        skipped: Counts malformed rows, which are left out; None refuses them.
-        offsets: As for `read_paragraphs`.
+    first that holds the answer's first character. Questions of equal text are not merged. A
+    candidate's text is the sentence, or LAReQA's `sentence + context` as one string without
+    separator; line breaks are removed.
 
     Returns:
         Query ids `{language}:{id}`, candidate ids `{language}_{paragraph}_{sentence}`, clusters
@@ -67,7 +51,7 @@ def load_lareqa(
     Raises:
         UserError: A missing, broken or differently shaped file, or a language without file.
     """
-    files = read_languages(folder, name, languages, articles, True, skipped, offsets)
+    files = _sentences(request)
     targets = _targets(files)
     relevant: dict[str, dict[str, float]] = {}
     for language, table in targets.items():
@@ -75,7 +59,7 @@ def load_lareqa(
             number = target.paragraph.number
             for position in target.sentences:
                 relevant.setdefault(identity, {})[f"{language}_{number}_{position}"] = 1.0
-    clusters = _clusters(targets)
+    clusters = clusters_of(files)
     queries = {
         language: [
             Query(f"{language}:{identity}", target.question.text, identity, clusters[identity])
@@ -86,7 +70,7 @@ def load_lareqa(
     }
     corpus = {
         language: [
-            Candidate(f"{language}_{p.number}_{position}", _text(p, position, text))
+            Candidate(f"{language}_{p.number}_{position}", _text(p, position, request.text))
             for p in paragraphs
             for position in range(len(p.sentences))
         ]
@@ -95,24 +79,15 @@ def load_lareqa(
     missed = sum(not target.sentences for table in targets.values() for target in table.values())
     remarks = offset_remarks(p for paragraphs in files.values() for p in paragraphs)
     return Benchmark(
-        name=name,
+        name=request.name,
         queries=queries,
         corpus=corpus,
         qrels={query.id: relevant[query.question] for items in queries.values() for query in items},
-        dropped=({NO_TARGET: missed} if missed else {}) | remarks | dict(skipped or {}),
+        dropped=({NO_TARGET: missed} if missed else {}) | remarks | request.dropped,
     )
 
 
-def training_pairs(
-    folder: Path,
-    name: str = "xquad_r",
-    languages: Sequence[str] | None = None,
-    text: CandidateText = "sentence+context",
-    articles: Container[int] | None = None,
-    skipped: Skipped = None,
-    negatives: bool = False,
-    offsets: Offsets = "check",
-) -> TrainingSet:
+def train_on_lareqa(request: Request) -> TrainingSet:
     """The same questions and target sentences as rows to train on.
 
     A row's gold is named after the target sentence in the reference language: English where the
@@ -120,7 +95,7 @@ def training_pairs(
     sentences differently, so a gold named in each language would not be shared; named in one,
     questions with the same gold sentence there share it everywhere.
 
-    With `negatives`, the hard negatives of a row in a language are the other sentences of its
+    If asked for, the hard negatives of a row in a language are the other sentences of its
     paragraph there, those beside the target first. A sentence that is the target of a question is
     named as that question's gold.
 
@@ -131,8 +106,7 @@ def training_pairs(
     Raises:
         UserError: As for `load_lareqa`.
     """
-    files = read_languages(folder, name, languages, articles, True, skipped, offsets)
-    targets = _targets(files)
+    targets = _targets(_sentences(request))
     reference: dict[str, tuple[str, _Target]] = {}
     for language in by_preference(targets):
         for identity, target in targets[language].items():
@@ -149,29 +123,32 @@ def training_pairs(
         return [
             None
             if row is None or not row.sentences
-            else _text(row.paragraph, row.sentences[0], text)
+            else _text(row.paragraph, row.sentences[0], request.text)
             if passage
             else row.question.text
             for row in rows
         ]
 
     return TrainingSet(
-        name=name,
+        name=request.name,
         questions=list(reference),
         golds=list(golds.values()),
         clusters=[cluster_of(la, target.paragraph) for la, target in reference.values()],
         queries={language: column(language, passage=False) for language in targets},
         passages={language: column(language, passage=True) for language in targets},
         negatives={
-            language: _neighbours(language, targets[language], golds, text)
+            language: _neighbours(language, targets[language], golds, request.text)
             for language in targets
-            if negatives
+            if request.negatives
         },
     )
 
 
 def _neighbours(
-    language: str, targets: Mapping[str, _Target], golds: Mapping[str, str], text: CandidateText
+    language: str,
+    targets: Mapping[str, _Target],
+    golds: Mapping[str, str],
+    text: CandidateText | None,
 ) -> list[list[Candidate]]:
     """For each question in `golds`, the sentences around its target in one language.
 
@@ -203,6 +180,10 @@ def _neighbours(
     return [around(identity) for identity in golds]
 
 
+def _sentences(request: Request) -> Files:
+    return read_languages(request, language_files(request), sentences=True)
+
+
 def _targets(files: Files) -> dict[str, dict[str, _Target]]:
     """Language to question id to target, in file order."""
     return {
@@ -216,19 +197,16 @@ def _targets(files: Files) -> dict[str, dict[str, _Target]]:
 
 
 def _positions(paragraph: Paragraph, question: Question) -> tuple[int, ...]:
-    wanted = paragraph.target(question)
-    return tuple(i for i, text in enumerate(paragraph.sentences) if text == wanted)
+    target = paragraph.target(question)
+    return tuple(i for i, text in enumerate(paragraph.sentences) if text == target)
 
 
-def _clusters(targets: Mapping[str, Mapping[str, _Target]]) -> dict[str, str]:
-    clusters: dict[str, str] = {}
-    for language in by_preference(targets):
-        for identity, target in targets[language].items():
-            clusters.setdefault(identity, cluster_of(language, target.paragraph))
-    return clusters
-
-
-def _text(paragraph: Paragraph, position: int, text: CandidateText) -> str:
+def _text(paragraph: Paragraph, position: int, text: CandidateText | None) -> str:
     sentence = paragraph.sentences[position]
     whole = sentence if text == "sentence" else sentence + paragraph.context
     return whole.replace("\n", "")
+
+
+LOADER = Loader(
+    lambda request: files_by_language(language_files(request)), load_lareqa, train_on_lareqa
+)

@@ -19,17 +19,15 @@ from trainables.data.reading import (
     BadRowError,
     File,
     by_language,
-    find,
     help_with,
     identity_of,
     language_of,
     need,
     one_each,
-    records,
     refuse_repeat,
     text_of,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError
 
 WHOLE = r"mkqa\.jsonl(?:\.gz)?"
@@ -43,10 +41,10 @@ Answers = dict[str, dict[str, tuple[str, list[str]]]]
 """Language to question to its text and answer strings."""
 
 
-def mkqa_files(request: Request) -> Found:
+def mkqa_files(request: Request) -> SourceFiles:
     """The one file of MKQA, the archive of MIA 2022, or the files unpacked from it."""
     files = _files(request)
-    return Found(
+    return SourceFiles(
         {path.name: path for path in files}, request.languages or tuple(sorted(_read(request)[0]))
     )
 
@@ -61,10 +59,10 @@ def load_mkqa(request: Request) -> Benchmark:
     Raises:
         UserError: Missing or malformed files, or a language that they do not have.
     """
-    found, unanswered = _read(request)
+    tables, unanswered = _read(request)
     corpus: dict[str, list[Candidate]] = {}
     relevant: dict[str, dict[str, float]] = {}
-    for language, table in found.items():
+    for language, table in tables.items():
         ids: dict[str, str] = {}
         for question, (_, answers) in table.items():
             for answer in answers:
@@ -73,7 +71,7 @@ def load_mkqa(request: Request) -> Benchmark:
         corpus[language] = [Candidate(identity, text) for text, identity in ids.items()]
     queries = {
         language: [Query(f"{language}:{q}", text, q, q) for q, (text, _) in table.items()]
-        for language, table in found.items()
+        for language, table in tables.items()
     }
     return Benchmark(
         name=request.name,
@@ -86,51 +84,51 @@ def load_mkqa(request: Request) -> Benchmark:
 
 def _read(request: Request) -> tuple[Answers, int]:
     """What is asked and answered in each language, and how many questions have no answer."""
-    found: Answers = {}
+    tables: Answers = {}
     present: set[str] = set()
     unanswered = 0
     for file in _members(request):
-        seen: set[str] = set()
+        ids: set[str] = set()
 
-        def rows(row: Mapping[str, Any], seen: set[str] = seen) -> list[_Row]:
-            return _rows(row, seen)
+        def rows(row: Mapping[str, Any], ids: set[str] = ids) -> list[_Row]:
+            return _rows(row, ids)
 
-        for row in (r for some in records(file, request.name, rows, request.skipped) for r in some):
+        for row in (r for some in request.records(file, rows) for r in some):
             language, question, text, answers = row
             present.add(language)
             if request.languages and language not in request.languages:
                 continue
             if answers:
-                found.setdefault(language, {})[question] = (text, answers)
+                tables.setdefault(language, {})[question] = (text, answers)
             else:
                 unanswered += 1
-    if missing := set(request.languages or ()) - set(found):
+    if missing := set(request.languages or ()) - set(tables):
         raise AbsentLanguageError(request.name, "question", missing, present, request.folder)
-    return {language: found[language] for language in sorted(found)}, unanswered
+    return {language: tables[language] for language in sorted(tables)}, unanswered
 
 
 _Row = tuple[str, str, str, list[str]]
 
 
-def _rows(row: Mapping[str, Any], seen: set[str]) -> list[_Row]:
+def _rows(row: Mapping[str, Any], ids: set[str]) -> list[_Row]:
     """A row as (language, question, text, answer strings), one for each language in it."""
     if "example_id" not in row:
         language, identity = language_of(row, "lang"), identity_of(row, "id")
         answers = _distinct(need(row, "answers", list))
-        question = refuse_repeat(seen, identity).removesuffix(f"_{row['lang']}")
+        question = refuse_repeat(ids, identity).removesuffix(f"_{row['lang']}")
         return [(language, question, text_of(row, "question"), answers)]
     question = identity_of(row, "example_id")
-    asked = {la: text for la, text in need(row, "queries", dict).items() if text is not None}
+    queries = {la: text for la, text in need(row, "queries", dict).items() if text is not None}
     answered = need(row, "answers", dict)
-    if not asked:
+    if not queries:
         raise BadRowError("'queries' has no language", "queries")
-    if missing := sorted(asked.keys() - answered.keys()):
+    if missing := sorted(queries.keys() - answered.keys()):
         raise BadRowError(f"'answers' lacks language {missing[0]!r}", "answers")
     texts = by_language(
-        asked, "queries", lambda table, name: (text_of(table, name), _strings(answered[name]))
+        queries, "queries", lambda table, name: (text_of(table, name), _strings(answered[name]))
     )
-    refuse_repeat(seen, question, "example_id")
-    return [(language, question, *found) for language, found in texts.items()]
+    refuse_repeat(ids, question, "example_id")
+    return [(language, question, *table) for language, table in texts.items()]
 
 
 def _strings(answers: Any) -> list[str]:
@@ -151,9 +149,9 @@ def _distinct(texts: list[Any]) -> list[str]:
 
 def _files(request: Request) -> list[Path]:
     for pattern in (WHOLE, ARCHIVE):
-        if matches := find(request.folder, pattern):
+        if matches := request.find(pattern):
             return [matches[0][0]]
-    if by_language := one_each(find(request.folder, BY_LANGUAGE), request.name):
+    if by_language := one_each(request.find(BY_LANGUAGE), request.name):
         return list(by_language.values())
     raise UserError(
         f"{request.name}: {request.folder} holds no mkqa.jsonl.gz, mkqa_dev.zip or "
@@ -173,3 +171,6 @@ def _members(request: Request) -> Iterator[File]:
         shown = re.compile(r"(.*/)?[^./][^/]*\.jsonl")  # a Mac's archive has `._` files beside them
         for member in sorted(filter(shown.fullmatch, archive.namelist())):
             yield zipfile.Path(archive, member)
+
+
+LOADER = Loader(mkqa_files, load_mkqa)

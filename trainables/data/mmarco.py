@@ -8,15 +8,12 @@ from pathlib import Path
 from trainables.data.corpus import Candidate, TrainingSet
 from trainables.data.reading import (
     BadRowError,
-    choose,
-    find,
-    help_with,
     one_each,
     refuse_repeat,
     table,
     text_of,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError
 
 TRIPLES = r"triples\.train\.ids\.small\.tsv(?:\.gz)?"
@@ -30,13 +27,13 @@ Triples = dict[str, tuple[str, list[str], list[str]]]
 """Query id to its passage, the hard negatives of it, and other passages that answer the query."""
 
 
-def mmarco_files(request: Request) -> Found:
+def mmarco_files(request: Request) -> SourceFiles:
     """The triples, and passages and queries of each language."""
     triples, passages, queries = _files(request)
     files = {"triples.tsv": triples}
     files |= {f"{language}.passages": path for language, path in passages.items()}
     files |= {f"{language}.queries": path for language, path in queries.items()}
-    return Found(files, tuple(passages))
+    return SourceFiles(files, tuple(passages))
 
 
 def train_on_mmarco(request: Request) -> TrainingSet:
@@ -52,14 +49,14 @@ def train_on_mmarco(request: Request) -> TrainingSet:
     path, passages, queries = _files(request)
     triples = read_triples(path, request, _limit(request))
     golds = {gold for gold, _, _ in triples.values()}
-    kept = NEGATIVES if request.negatives else 0
-    hard = {query: found[:kept] for query, (_, found, _) in triples.items()}
-    wanted = golds.union(*hard.values())
-    asked = {la: _texts(path, set(triples), request) for la, path in queries.items()}
-    held = {la: _texts(path, wanted, request) for la, path in passages.items()}
-    for role, tables, ids in (("query", asked, set(triples)), ("passage", held, wanted)):
-        for language, found in tables.items():
-            if (missing := ids - found.keys()) and request.skipped is None:
+    limit = NEGATIVES if request.negatives else 0
+    hard = {query: negatives[:limit] for query, (_, negatives, _) in triples.items()}
+    needed = golds.union(*hard.values())
+    texts = {la: _texts(path, set(triples), request) for la, path in queries.items()}
+    held = {la: _texts(path, needed, request) for la, path in passages.items()}
+    for role, tables, ids in (("query", texts, set(triples)), ("passage", held, needed)):
+        for language, known in tables.items():
+            if (missing := ids - known.keys()) and request.skipped is None:
                 raise UserError(
                     f"{request.name}: {role} {min(missing)} of the triples is not in the "
                     f"{language} file ({len(missing)} missing); get it again from its source"
@@ -69,7 +66,7 @@ def train_on_mmarco(request: Request) -> TrainingSet:
         questions=list(triples),
         golds=[gold for gold, _, _ in triples.values()],
         clusters=list(triples),
-        queries={la: [table.get(query) for query in triples] for la, table in asked.items()},
+        queries={la: [table.get(query) for query in triples] for la, table in texts.items()},
         passages={
             la: [table.get(gold) for gold, _, _ in triples.values()] for la, table in held.items()
         },
@@ -87,7 +84,7 @@ def read_triples(path: Path, request: Request, limit: int | None = None) -> Trip
 
     A query's triples name further passages too; hard negatives are those of the first.
     """
-    found: Triples = {}
+    triples: Triples = {}
 
     def ids(row: Mapping[str, str]) -> list[str]:
         for key, value in row.items():
@@ -98,22 +95,22 @@ def read_triples(path: Path, request: Request, limit: int | None = None) -> Trip
     for query, gold, negative in table(
         path, request.name, "query positive negative", ids, request.skipped
     ):
-        if query not in found and limit is not None and len(found) == limit:
+        if query not in triples and limit is not None and len(triples) == limit:
             continue
-        first, negatives, others = found.setdefault(query, (gold, [], []))
+        first, negatives, others = triples.setdefault(query, (gold, [], []))
         if first != gold and gold not in others:
             others.append(gold)
         if first == gold and len(negatives) < NEGATIVES:
             negatives.append(negative)
-    return found
+    return triples
 
 
-def _texts(path: Path, wanted: set[str], request: Request) -> dict[str, str]:
+def _texts(path: Path, needed: set[str], request: Request) -> dict[str, str]:
     """Id to text of those wanted; the rest of a collection is read past."""
     ids: set[str] = set()
 
     def text(row: Mapping[str, str]) -> tuple[str, str] | None:
-        if row["id"] not in wanted:
+        if row["id"] not in needed:
             return None
         return refuse_repeat(ids, row["id"]), text_of(row, "text").strip()
 
@@ -134,16 +131,14 @@ def _limit(request: Request) -> int | None:
 
 
 def _files(request: Request) -> tuple[Path, dict[str, Path], dict[str, Path]]:
-    triples = find(request.folder, TRIPLES)
-    if not triples:
-        raise UserError(
-            f"{request.name}: no triples.train.ids.small.tsv in {request.folder}; "
-            f"{help_with(request.name)}"
-        )
+    triples = request.find_one(TRIPLES, "triples.train.ids.small.tsv")
     tables = []
-    wanted = request.languages
+    languages = request.languages
     for pattern, what in ((PASSAGES, "collection"), (QUERIES, "training queries")):
-        found = one_each(find(request.folder, pattern), request.name)
-        tables.append(choose(found, wanted, request.name, request.folder, what))
-        wanted = tuple(tables[0])
-    return triples[0][0], tables[0], tables[1]
+        paths = one_each(request.find(pattern), request.name)
+        tables.append(request.choose(paths, what, languages))
+        languages = tuple(tables[0])
+    return triples, tables[0], tables[1]
+
+
+LOADER = Loader(mmarco_files, training=train_on_mmarco)

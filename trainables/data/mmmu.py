@@ -13,17 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry, merged
+from trainables.data.albums import Album, Entry, album_by_language, album_loader, merged
 from trainables.data.image_places import file_name
 from trainables.data.pictures import Cell
-from trainables.data.reading import BadRowError, choose, find, records, shards_each, text_of
+from trainables.data.reading import BadRowError, shards_each, text_of
 from trainables.data.source import Request
 from trainables.data.tables import filled, rows_of
-
-PARTS = ("questions", "questions+options")
-"""What the text is: the question alone, or with its options after it."""
-
-XMMMU = ("ar", "en", "fr", "hi", "id", "ja", "pt")
 
 TABLES = r"(?:[^/]+/)?validation-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
 """The hub's, one a subject, or one for all."""
@@ -49,17 +44,19 @@ def read_mmmu(request: Request) -> Album:
         UserError: Missing or malformed files.
     """
     dropped: Counter[str] = Counter()
-    found = [path for path, _ in find(request.folder, TABLES)]
-    found = found or [path for path, _ in find(request.folder, LINES)][:1]
-    paths = choose(
-        {"en": found} if found else {}, request.languages, request.name, request.folder,
-        "<subject>/validation-*.parquet or data.jsonl",
-    )["en"]  # fmt: skip
-    asked = [e for path in paths for e in _entries(path, "en", request, dropped)]
-    files = {path.relative_to(request.folder).as_posix(): path for path in paths}
+    paths = [path for path, _ in request.find(TABLES)]
+    paths = paths or [path for path, _ in request.find(LINES)][:1]
+    files = {"en": paths} if paths else {}
+    what = "<subject>/validation-*.parquet or data.jsonl"
+    [paths] = request.choose(files, what).values()
+    entries = [e for path in paths for e in _entries(path, "en", request, dropped)]
     static = paths[0].parent / "static"
-    entries = merged({"en": asked}, request.name)
-    return Album(files, entries, static if static.is_dir() else None, dropped=dropped)
+    return Album(
+        {path.relative_to(request.folder).as_posix(): path for path in paths},
+        merged({"en": entries}, request.name),
+        static if static.is_dir() else None,
+        dropped=dropped,
+    )
 
 
 def read_xmmmu(request: Request) -> Album:
@@ -69,15 +66,14 @@ def read_xmmmu(request: Request) -> Album:
         UserError: Missing or malformed files, or a language that they lack.
     """
     dropped: Counter[str] = Counter()
-    files = shards_each(find(request.folder, BY_LANGUAGE), request.name)
+    files = shards_each(request.find(BY_LANGUAGE), request.name)
     what = "<language>-*.parquet"
-    chosen = choose(files, request.languages, request.name, request.folder, what)
-    columns = {
-        language: [e for path in paths for e in _entries(path, language, request, dropped)]
-        for language, paths in chosen.items()
-    }
-    named = {f"{la}.{n}": path for la, paths in chosen.items() for n, path in enumerate(paths)}
-    return Album(named, merged(columns, request.name), dropped=dropped)
+    chosen = request.choose(files, what)
+
+    def entries(path: Path, language: str) -> Iterator[Entry]:
+        return _entries(path, language, request, dropped)
+
+    return album_by_language(chosen, entries, request.name, dropped=dropped)
 
 
 def question_text(question: str, options: Sequence[str] = ()) -> str:
@@ -110,7 +106,7 @@ def _entries(path: Path, language: str, request: Request, dropped: Counter[str])
         return entry(row, images, image)
 
     if path.suffix != ".parquet":
-        found = records(path, request.name, of_line, request.skipped)
+        entries = request.records(path, of_line)
     else:
         full = filled(path, request.name, IMAGES)
 
@@ -119,8 +115,8 @@ def _entries(path: Path, language: str, request: Request, dropped: Counter[str])
             return entry(row, images, Cell(path, images[0], number) if images else None)
 
         columns = ["id", "question", "options"]
-        found = rows_of(path, request.name, columns, of_row, request.skipped)
-    return (each for each in found if each.captions)
+        entries = rows_of(path, request.name, columns, of_row, request.skipped)
+    return (each for each in entries if each.captions)
 
 
 def _unfit(question: str, options: Sequence[str], images: Sequence[str]) -> str:
@@ -164,3 +160,7 @@ def _options(row: Mapping[str, Any]) -> list[str]:
     if not isinstance(value, list):
         raise BadRowError(f"'options' is {type(value).__name__}, not list")
     return [str(option) for option in value]
+
+
+MMMU = album_loader(read_mmmu)
+XMMMU = album_loader(read_xmmmu)

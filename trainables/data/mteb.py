@@ -16,19 +16,17 @@ from trainables.data.corpus import Benchmark, Candidate, Query
 from trainables.data.judgements import Judgements
 from trainables.data.languages import bcp47
 from trainables.data.reading import (
-    find,
     gain_of,
     help_with,
     identity_of,
     optional_text,
-    records,
     refuse_missing_shard,
     refuse_repeat,
     table,
     text_of,
     titled,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError
 
 ROLES = ("corpus", "queries", "qrels")
@@ -77,10 +75,10 @@ Files = dict[str, dict[str, list[Path]]]
 """Language to role to its files."""
 
 
-def mteb_files(request: Request) -> Found:
+def mteb_files(request: Request) -> SourceFiles:
     """Corpus, queries and judgements of each language."""
     files = _files(request)
-    return Found(
+    return SourceFiles(
         {
             f"{language}.{role}-{number}": path
             for language, roles in files.items()
@@ -160,7 +158,7 @@ def _candidates(language: str, paths: Sequence[Path], request: Request) -> Itera
         return Candidate(f"{language}:{_identity(row, ids)}", text)
 
     for path in paths:
-        yield from records(path, request.name, candidate, request.skipped)
+        yield from request.records(path, candidate)
 
 
 def _queries(language: str, paths: Sequence[Path], request: Request) -> Iterator[Query]:
@@ -174,7 +172,7 @@ def _queries(language: str, paths: Sequence[Path], request: Request) -> Iterator
         return Query(identity, text, identity, identity)
 
     for path in paths:
-        yield from records(path, request.name, query, request.skipped)
+        yield from request.records(path, query)
 
 
 def _identity(row: Mapping[str, Any], ids: set[str]) -> str:
@@ -191,7 +189,7 @@ def _read_judgements(path: Path, judged: Judgements, request: Request) -> None:
     rows = (
         table(path, request.name, columns, judgement, request.skipped)
         if plain
-        else records(path, request.name, judgement, request.skipped)
+        else request.records(path, judgement)
     )
     for _ in rows:
         pass
@@ -254,7 +252,7 @@ def _splits(request: Request) -> dict[tuple[str, str], dict[str, _Split]]:
     every: dict[tuple[str, str], dict[str, _Split]] = {}
     unlabelled: set[str] = set()
     for number, pattern in enumerate(PATTERNS):
-        for path, groups in find(request.folder, pattern):
+        for path, groups in request.find(pattern):
             name, base = groups.get("subset", groups.get("label")), groups["base"]
             language = _language(name, "subset" in groups, request) if name else None
             if language == "":
@@ -319,3 +317,6 @@ def _only(request: Request) -> str:
             "with --set eval_languages=sw, or put them in a folder named after it"
         )
     return request.languages[0]
+
+
+LOADER = Loader(mteb_files, load_mteb)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trainables.data import catalog
+from trainables.data.catalog import open_picture_training
 from trainables.data.corpus import TrainingSet
-from trainables.data.picture_catalog import open_picture_training
 from trainables.data.pictures import PictureTraining
 from trainables.errors import UserError
 from trainables.spec import DataRef

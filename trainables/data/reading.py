@@ -22,6 +22,7 @@ from typing import IO, Any, NoReturn, TypeVar
 
 from trainables.data.languages import NotALanguageError, bcp47
 from trainables.errors import DataError, UserError
+from trainables.places import walk
 
 T = TypeVar("T")
 File = Path | zipfile.Path
@@ -128,39 +129,31 @@ def find(folder: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
 
     Args:
         folder: Where to look, to any depth; hidden folders are left out, links are followed.
-        pattern: A regular expression with named groups for the end of the path, from a `/` on. Of
-            several ways to match, the one that takes in most of the path counts.
+        pattern: A regular expression with named groups for the end of the path, from a `/` on; one
+            that begins with `/` is for files in `folder` itself. Of several ways to match, the one
+            that takes in most of the path counts.
     """
-    matcher = re.compile(rf"(?:.*?/)??{pattern}")
-    found = []
+    matcher = re.compile(pattern[1:] if pattern[:1] == "/" else rf"(?:.*?/)??{pattern}")
+    matches = []
     for path in files_below(folder):
         inside = path.relative_to(folder).as_posix()
         if match := matcher.fullmatch(inside):
             groups = {k: v for k, v in match.groupdict().items() if v is not None}
-            found.append((_natural(inside), path, groups))
-    return [(path, groups) for _, path, groups in sorted(found, key=lambda item: item[0])]
+            matches.append((_natural(inside), path, groups))
+    return [(path, groups) for _, path, groups in sorted(matches, key=lambda item: item[0])]
 
 
-def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Files to any depth that are not hidden, also behind links; a link to above is not followed.
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files to any depth that are not hidden, also behind links.
 
     Raises:
         UserError: A folder cannot be read.
     """
-    real = folder.resolve()
-    if real in above:
-        return
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        yield from walk(folder, hidden=False)
     except OSError as error:
-        raise UserError(f"cannot read the folder {folder}: {error.strerror or error}") from None
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from files_below(Path(entry.path), (*above, real))
-        elif entry.is_file():
-            yield Path(entry.path)
+        place, reason = error.filename or folder, error.strerror or error
+        raise UserError(f"cannot read the folder {place}: {reason}") from None
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
@@ -170,7 +163,11 @@ def _natural(text: str) -> list[tuple[int, str]]:
 
 
 def choose(
-    found: Mapping[str, T], wanted: Sequence[str] | None, name: str, folder: Path, what: str
+    table: Mapping[str, T],
+    languages: Sequence[str] | None,
+    name: str,
+    folder: Path,
+    what: str,
 ) -> dict[str, T]:
     """Of what was found by language, what is wanted, in ascending order of languages.
 
@@ -178,11 +175,11 @@ def choose(
         UserError: Nothing was found.
         AbsentLanguageError: Not all that is wanted.
     """
-    if not found:
+    if not table:
         raise UserError(f"{name}: {folder} holds no {what}; {help_with(name)}")
-    if missing := set(wanted or ()) - set(found):
-        raise AbsentLanguageError(name, what, missing, found, folder)
-    return {language: found[language] for language in sorted(wanted or found)}
+    if missing := set(languages or ()) - set(table):
+        raise AbsentLanguageError(name, what, missing, table, folder)
+    return {language: table[language] for language in sorted(languages or table)}
 
 
 def shards_each(
@@ -250,9 +247,9 @@ def refuse_missing_shard(paths: Sequence[Path], name: str) -> None:
     Raises:
         DataError: The numbers, from 0, have a gap, or are not as many as the names say.
     """
-    found = [match for path in paths if (match := _SHARD.search(path.name))]
-    there = {int(match["number"]) for match in found}
-    expected = max((int(match["of"] or int(match["number"]) + 1) for match in found), default=0)
+    matches = [match for path in paths if (match := _SHARD.search(path.name))]
+    there = {int(match["number"]) for match in matches}
+    expected = max((int(match["of"] or int(match["number"]) + 1) for match in matches), default=0)
     if missing := sorted({*range(expected)} - there):
         folder = paths[0].parent
         message = f"{name}: {folder} lacks file {missing[0]} (from 0) of {expected}. {AGAIN}"
@@ -277,10 +274,10 @@ def lines(file: File, name: str) -> Iterator[tuple[int, bytes]]:
 
         def piece() -> bytes:
             nonlocal unpacked
-            found = stream.readline(LONGEST_LINE + 1)
-            unpacked += len(found)
+            content = stream.readline(LONGEST_LINE + 1)
+            unpacked += len(content)
             refuse_trap(unpacked, packed, file, name)
-            return found
+            return content
 
         while line := piece():
             number += 1
@@ -380,8 +377,8 @@ def records(
     """
     if isinstance(file, Path) and file.suffix == ".parquet":
         rows: Iterable[tuple[int, Any]] = enumerate(_parquet(file, name), 1)
-        return _converted(rows, file, name, convert, skipped)
-    return _converted(lines(file, name), file, name, lambda line: convert(_object(line)), skipped)
+        return converted(rows, file, name, convert, skipped)
+    return converted(lines(file, name), file, name, lambda line: convert(_object(line)), skipped)
 
 
 def table(
@@ -419,7 +416,7 @@ def table(
     def named(line: bytes) -> T:
         return convert(dict(zip(names, split(line), strict=True)))
 
-    return _converted(rows(), file, name, named, skipped)
+    return converted(rows(), file, name, named, skipped)
 
 
 def _is_header(line: bytes, names: Sequence[str]) -> bool:
@@ -585,25 +582,26 @@ def by_language(
     return converted
 
 
-def refuse_repeat(seen: set[str], identity: str, key: str = "id") -> str:
+def refuse_repeat(ids: set[str], identity: str, key: str = "id") -> str:
     """Note an id.
 
     Raises:
         BadRowError: It was noted before.
     """
-    if identity in seen:
+    if identity in ids:
         raise BadRowError(f"id {identity!r} is used twice", key)
-    seen.add(identity)
+    ids.add(identity)
     return identity
 
 
-def _converted(
+def converted(
     rows: Iterable[tuple[int, Any]],
     file: File,
     name: str,
     convert: Callable[[Any], T],
     skipped: Skipped,
 ) -> Iterator[T]:
+    """Numbered rows, converted; malformed ones are counted or refused."""
     for number, row in rows:
         try:
             if isinstance(row, BadRowError):
@@ -680,18 +678,30 @@ def _object(line: bytes) -> Mapping[str, Any]:
     return value
 
 
-def _parquet(file: Path, name: str) -> Iterator[Mapping[str, Any] | BadRowError]:
+@contextmanager
+def opened_table(file: Path, name: str) -> Iterator[Any]:
+    """A Parquet file; says what is wrong where it cannot be read.
+
+    Raises:
+        UserError: The file is missing.
+        DataError: It cannot be read.
+    """
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
-            yield from table_rows(opened, file, name)
+            yield opened
     except FileNotFoundError:
         raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
     except (OSError, pyarrow.ArrowException) as error:
         message = f"{name}: {file} cannot be read as Parquet ({error}). {AGAIN}"
         raise DataError(message, file) from None
+
+
+def _parquet(file: Path, name: str) -> Iterator[Mapping[str, Any] | BadRowError]:
+    with opened_table(file, name) as opened:
+        yield from table_rows(opened, file, name)
 
 
 def table_rows(

@@ -1,30 +1,35 @@
-"""What a source of data is: the facts that people are told, and the functions that read it."""
+"""A source of data: its metadata, as `sources.yaml` has it, and the loader of its files."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeVar
 
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+from trainables.data import reading
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.languages import bcp47, is_language
 from trainables.data.pictures import PictureBenchmark, PictureTraining
-from trainables.data.reading import Skipped
+from trainables.data.reading import File, Skipped
 from trainables.data.squad_json import Offsets
 from trainables.errors import UserError
 from trainables.spec import CandidateText
+
+T = TypeVar("T")
 
 Relevance = Literal["all languages", "own language", "other language", "as given"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a source.
+    """Which data of a source to read, and how.
 
     Attributes:
-        name: Of the source.
+        source: To read from.
         folder: Holds the source's own files, at any depth.
         languages: BCP-47 codes; None for all that the files hold.
         part: A part that the source has; None where it has none, or for all of it.
@@ -35,7 +40,7 @@ class Request:
         convert_offsets: Whether answer offsets in another unit than code points are converted.
     """
 
-    name: str
+    source: Source
     folder: Path
     languages: tuple[str, ...] | None = None
     part: str | None = None
@@ -46,27 +51,78 @@ class Request:
     convert_offsets: bool = False
 
     @property
+    def name(self) -> str:
+        """Of the source."""
+        return self.source.name
+
+    @property
     def offsets(self) -> Offsets:
         """What is done about answer offsets in another unit."""
         return "convert" if self.convert_offsets else "check"
 
+    def find(self, pattern: str) -> list[tuple[Path, dict[str, str]]]:
+        """Files whose path matches, and the pattern's groups (`reading.find`)."""
+        return reading.find(self.folder, pattern)
+
+    def find_one(self, pattern: str, called: str) -> Path:
+        """The first file whose path matches.
+
+        Raises:
+            UserError: There is none; it is `called` so in the message.
+        """
+        for path, _ in self.find(pattern):
+            return path
+        raise UserError(
+            f"{self.name}: no {called} in {self.folder}; {reading.help_with(self.name)}"
+        )
+
+    def choose(
+        self, table: Mapping[str, T], what: str, languages: Sequence[str] | None = None
+    ) -> dict[str, T]:
+        """Of a table by language some, by default the languages asked for (`reading.choose`)."""
+        return reading.choose(table, languages or self.languages, self.name, self.folder, what)
+
+    def records(self, file: File, convert: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
+        """Rows of a JSON-lines or Parquet file, converted (`reading.records`)."""
+        return reading.records(file, self.name, convert, self.skipped)
+
     @property
     def dropped(self) -> dict[str, int]:
-        """What was skipped so far, as `Benchmark.dropped` holds it."""
+        """Rows skipped so far by reason, as `Benchmark.dropped` holds them."""
         return dict(self.skipped or Counter())
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceFiles:
     """The files that a request reads.
 
     Attributes:
-        files: What each is, whatever it is called here, to where it lies.
+        files: Role or name, whatever the file is called here, to where it lies.
         languages: BCP-47 codes in ascending order.
     """
 
     files: Mapping[str, Path]
     languages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Loader:
+    """The functions that read one file format.
+
+    Attributes:
+        files: Finds the files of a request.
+        benchmark: Loads them to evaluate on; None where they cannot be.
+        training: Loads texts to train on.
+        pictures: Loads pictures with their captions; `benchmark` is then the direction in which
+            captions search pictures.
+        picture_training: Loads pictures with their captions to train on.
+    """
+
+    files: Callable[[Request], SourceFiles]
+    benchmark: Callable[[Request], Benchmark] | None = None
+    training: Callable[[Request], TrainingSet] | None = None
+    pictures: Callable[[Request], PictureBenchmark] | None = None
+    picture_training: Callable[[Request], PictureTraining] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,79 +132,113 @@ class Hub:
     Attributes:
         id: As `owner/name`.
         files: Patterns of the files to fetch; `{}` stands for a language as the source names it.
-        revision: A commit; `main` where none is known, and what was fetched is then noted.
+        revision: A commit; None where none is known: the newest is fetched, and noted.
     """
 
     id: str
     files: tuple[str, ...]
-    revision: str = "main"
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
 class Web:
-    """Files that lie at addresses of their own.
+    """Files at addresses of their own.
 
     Attributes:
-        urls: Complete addresses.
+        files: Addresses, or their ends; `{}` stands for a language as the source names it.
+        base: Where all of them begin; `{revision}` stands for the revision.
+        revision: A commit of the repository that holds them; None where none is known.
     """
 
-    urls: tuple[str, ...]
+    files: tuple[str, ...]
+    base: str = ""
+    revision: str | None = None
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Complete addresses."""
+        base = self.base.replace("{revision}", self.revision or "main")
+        return tuple(base + file for file in self.files)
 
 
 @dataclass(frozen=True)
-class Source:
+class Patterns:
+    """The files of one part, for formats that several sources share.
+
+    Attributes:
+        called: How messages name such a file.
+        paths: Regular expressions for `reading.find`, with a group `language` where a file is of
+            one language.
+    """
+
+    called: str
+    paths: tuple[str, ...]
+
+
+def _sentences(value: object) -> object:
+    """Sentences that several sources share are items of a list."""
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
+class Source(BaseModel):
     """One source of data.
 
     Attributes:
         name: As commands and spaces name it.
         about: One line.
+        loader: Reads its files.
+        reference: Address of its home page.
+        citation: Its paper: arXiv id, DOI or anthology id, or authors and year.
         licence: Of the texts.
-        languages: BCP-47 codes that the source has; empty where the files decide.
+        languages: BCP-47 codes that the source has; empty where the files decide. By default those
+            of `codes`.
+        optional_languages: Of these, read by default only where their files are.
         sizes: In words.
         relevance: Where a query's relevant candidates were judged: in all languages (parallel
             data, the setting `multi`), in the query's own, in another one, or as the files say.
         can: What it can show.
         cannot: What it cannot show.
-        layout: Which files it reads, as patterns of their paths.
-        find: The files of a request.
+        layout: Which files it reads, as people are told.
+        patterns: Part, or `whole`, to its files, for a loader that leaves open how they are called.
         origins: Where to get the files.
         parts: Its parts; empty for a source in one piece.
         part: Evaluated unless another is asked for; None for all of it.
         training_part: Trained on unless another is asked for.
-        benchmark: Loads it to evaluate on; None where it cannot be.
-        training: Loads it to train on; None where it cannot be, or has pictures.
-        pictures: Loads it with its pictures; None where it has none. `benchmark` is then one
-            direction of it, captions searching pictures.
-        picture_training: Loads its pictures and captions to train on; None where it cannot.
-        untrained: Why it cannot be trained on.
+        untrained: Why it cannot be trained on; empty where it can.
         has_text: Whether it leaves open what a candidate's text is.
         has_negatives: Whether its training rows can have hard negatives.
         has_offsets: Whether it reads where answers stand in passages.
         embedded: Whether this project makes it, so that there are no files.
-        content: What names the content of what this project makes.
-        free_parts: Whether parts beyond `parts` are checked by its own functions.
+        content: Names the content of what this project makes.
+        free_parts: Whether the loader checks parts beyond `parts`.
         names_part: Whether a spec names the part even where it is the usual one.
-        codes: BCP-47 code to the name of the language in the origins' files.
+        codes: BCP-47 code to the name of the language in the origins' files; in YAML the names.
+        checksums: File name to its bytes and git's blob id, where they are known. A file that is
+            not listed is not wrong, only not known.
+        counts: Part, or `whole`, to language to queries and, where known, candidates, as published
+            or counted; of pictures captions and pictures.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     name: str
     about: str
+    loader: Loader
+    reference: str = ""
+    citation: str = ""
     licence: str
     languages: tuple[str, ...]
+    optional_languages: tuple[str, ...] = ()
     sizes: str
     relevance: Relevance
     can: str
-    cannot: str
-    layout: tuple[str, ...]
-    find: Callable[[Request], Found]
+    cannot: Annotated[str, BeforeValidator(_sentences)]
+    layout: tuple[str, ...] = ()
+    patterns: Mapping[str, Patterns] = {}
     origins: tuple[Hub | Web, ...] = ()
     parts: tuple[str, ...] = ()
     part: str | None = None
     training_part: str | None = None
-    benchmark: Callable[[Request], Benchmark] | None = None
-    training: Callable[[Request], TrainingSet] | None = None
-    pictures: Callable[[Request], PictureBenchmark] | None = None
-    picture_training: Callable[[Request], PictureTraining] | None = None
     untrained: str = ""
     has_text: bool = False
     has_negatives: bool = False
@@ -157,24 +247,45 @@ class Source:
     content: str = ""
     free_parts: bool = False
     names_part: bool = True
-    codes: Mapping[str, str] | None = None
+    codes: Mapping[str, str] = {}
+    checksums: Mapping[str, tuple[int, str]] = {}
+    counts: Mapping[str, Mapping[str, tuple[int, int | None]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_codes(cls, fields: dict[str, object]) -> dict[str, object]:
+        """Codes by language, and the languages that they are of."""
+        codes = fields.get("codes", {})
+        if isinstance(codes, list):
+            codes = {bcp47(code): code for code in codes}
+        assert isinstance(codes, dict)
+        return {"languages": sorted(codes), **fields, "codes": codes}
 
     @property
     def kind(self) -> Literal["benchmark", "training", "both"]:
         """What it can be used for."""
-        if self.benchmark is None:
+        if self.loader.benchmark is None:
             return "training"
         return "both" if self.is_trainable else "benchmark"
 
     @property
+    def modality(self) -> Literal["text", "image"]:
+        """Whether candidates are texts, or pictures."""
+        return "image" if self.loader.pictures else "text"
+
+    @property
     def is_trainable(self) -> bool:
         """Whether it can be trained on, as texts or as pictures."""
-        return self.training is not None or self.picture_training is not None
+        return not self.untrained
 
     @property
     def parallel(self) -> bool:
         """Whether a row exists in all of its languages."""
         return self.relevance == "all languages"
+
+    def patterns_of(self, part: str | None) -> Patterns:
+        """The files of a part; `test/de-en` has those of `test`."""
+        return self.patterns.get((part or "").partition("/")[0]) or self.patterns["whole"]
 
     def check_part(self, part: str | None, *, training: bool) -> str | None:
         """The part that is meant.
@@ -188,7 +299,7 @@ class Source:
             there = f"there is {', '.join(self.parts)}" if self.parts else "it has no parts"
             raise UserError(f"{self.name}: no part {part!r}; {there}")
         trained = [each for each in self.parts if each.startswith("train")]
-        if training and self.picture_training is not None and trained and part not in trained:
+        if training and self.loader.picture_training and trained and part not in trained:
             raise UserError(
                 f"{self.name}: part {part} is evaluated and not trained on; choose "
                 f"{', '.join(trained)}"

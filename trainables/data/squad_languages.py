@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from trainables.data.languages import is_language
-from trainables.data.reading import (
-    Skipped,
-    choose,
-    find,
-    refuse_both,
-    refuse_missing_shard,
-    shards_each,
-)
-from trainables.data.squad_json import Offsets, Paragraph, read_paragraphs
+from trainables.data.reading import refuse_both, refuse_missing_shard, shards_each
+from trainables.data.source import Request, SourceFiles
+from trainables.data.squad_json import Paragraph, cluster_of, read_paragraphs
 from trainables.errors import UserError
 
 Files = Mapping[str, Sequence[Paragraph]]
@@ -23,46 +17,68 @@ Files = Mapping[str, Sequence[Paragraph]]
 Places = dict[str, list[Path]]
 """Language to its file, or to the shards of its table."""
 
-WHAT = "<language>.json"
+ARTICLES = {"articles": 0, "held-out": 1}
+"""Parts that divide a file: every second article for training, the others for evaluation: same
+domain, no shared text. The value is an article's index modulo 2."""
 
 
-def read_languages(
-    folder: Path,
-    name: str,
-    languages: Sequence[str] | None,
-    articles: Container[int] | None = None,
-    sentences: bool = True,
-    skipped: Skipped = None,
-    offsets: Offsets = "check",
-) -> Files:
-    """Read the file of each language, in ascending order.
+def language_files(request: Request, default: str = "") -> Places:
+    """Language to its file or shards, of the languages asked for, or of those that the source has.
+
+    A source's optional languages are taken where their files are; any other that is missing is
+    refused rather than left out in silence.
 
     Args:
-        folder: As for `language_files`.
-        name: As for `language_files`.
-        languages: To read; None for every file in the folder.
-        articles: Keep only articles with these indices; paragraph numbers stay the same.
-        sentences: Whether every paragraph must have sentence boundaries.
-        skipped: As for `read_paragraphs`.
-        offsets: As for `read_paragraphs`.
+        request: For the files that the source's patterns describe.
+        default: Language of a file whose name has none.
 
     Raises:
-        UserError: As `language_files`, `choose` and `read_paragraphs`, or translations of a
-            question lie in different articles where `articles` divides them.
+        UserError: No file.
+        DataError: Two files, or a file and a table, are of one language.
     """
-    places = choose(language_files(folder, name), languages, name, folder, WHAT)
+    source, patterns = request.source, request.source.patterns_of(request.part)
+    matches = [
+        match
+        for pattern in patterns.paths
+        for match in request.find(pattern)
+        if not pattern.startswith("/") or is_language(match[1]["language"])
+    ]
+    places = one_source_each(matches, request.name, default)
+    optional = {*source.optional_languages} - places.keys()
+    expected = [language for language in source.languages if language not in optional]
+    return request.choose(places, patterns.called, request.languages or expected)
+
+
+def read_languages(request: Request, places: Places, sentences: bool = False) -> Files:
+    """Read the files of each language, in ascending order.
+
+    Args:
+        request: Whose part may divide files by article; paragraph numbers stay the same.
+        places: Language to its files.
+        sentences: Whether every paragraph must have sentence boundaries.
+
+    Raises:
+        UserError: As `read_paragraphs`, or translations of a question lie in different articles
+            where the part divides them.
+    """
+    name = request.name
+    offsets = request.offsets if request.source.has_offsets else "unused"
     files = {
-        language: read_paragraphs(paths, name, sentences, skipped, offsets=offsets)
+        language: read_paragraphs(paths, name, sentences, request.skipped, offsets=offsets)
         for language, paths in places.items()
     }
-    if articles is None:
+    if request.part not in ARTICLES:
         return files
     _refuse_misaligned(files, name)
+    remainder = ARTICLES[request.part]
     divided = {
-        la: [p for p in paragraphs if p.article in articles] for la, paragraphs in files.items()
+        language: [p for p in paragraphs if p.article % 2 == remainder]
+        for language, paragraphs in files.items()
     }
     if not any(divided.values()):
-        raise UserError(f"{name}: none of the articles asked for is in {folder}; indices from 0")
+        raise UserError(
+            f"{name}: none of the articles of part {request.part} is in {request.folder}"
+        )
     return divided
 
 
@@ -71,40 +87,25 @@ def by_preference(languages: Iterable[str]) -> list[str]:
     return sorted(languages, key=lambda language: (language != "en", language))
 
 
-def language_files(folder: Path, name: str) -> Places:
-    """`<language>.json[.gz]` in a folder.
-
-    Of `xquad` also its authors' `xquad.<language>.json`, and the hub's Parquet in folders
-    `xquad.<language>`.
-
-    Raises:
-        UserError: No such folder.
-        DataError: Two files are of one language.
-    """
-    if not folder.is_dir():
-        raise UserError(
-            f"{name}: no folder {folder}. Name the folder that holds its <language>.json files "
-            "with --data-dir"
-        )
-    matches = []
-    for path in sorted(folder.glob("*.json*")):
-        stem, _, ending = path.name.partition(".json")
-        code = stem.removeprefix("xquad.") if name == "xquad" else stem
-        if ending in ("", ".gz") and is_language(code):
-            matches.append((path, {"language": code}))
-    # XTREME's copy on the hub has capitals
-    tables = r"(?i:xquad)\.(?P<language>[\w-]+)/([^/]*validation[^/]*|validation/\d+)\.parquet"
-    matches += find(folder, tables) if name == "xquad" else []
-    return one_source_each(matches, name)
+def clusters_of(files: Files) -> dict[str, str]:
+    """Question id to its article, by the preferred language that has the question."""
+    clusters: dict[str, str] = {}
+    for language in by_preference(files):
+        for paragraph in files[language]:
+            for question in paragraph.questions:
+                clusters.setdefault(question.id, cluster_of(language, paragraph))
+    return clusters
 
 
-def one_source_each(matches: Iterable[tuple[Path, Mapping[str, str]]], name: str) -> Places:
+def one_source_each(
+    matches: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
+) -> Places:
     """Language to its file, or to the shards of its table, of what `find` finds.
 
     Raises:
         DataError: Two files, or a file and a table, are of one language.
     """
-    places = shards_each(matches, name)
+    places = shards_each(matches, name, default)
     for language, (first, *others) in places.items():
         for path in others:
             if path.suffix != ".parquet" or path.parent != first.parent:
@@ -113,13 +114,14 @@ def one_source_each(matches: Iterable[tuple[Path, Mapping[str, str]]], name: str
     return places
 
 
-def named(places: Places, kind: str = "json") -> dict[str, Path]:
-    """The files as `Found` has them, whatever they are called where they lie."""
-    return {
+def files_by_language(places: Places, kind: str = "json") -> SourceFiles:
+    """The files of languages, each under a name of its own whatever it is called where it lies."""
+    files = {
         f"{language}.{number}.parquet" if path.suffix == ".parquet" else f"{language}.{kind}": path
         for language, paths in places.items()
         for number, path in enumerate(paths)
     }
+    return SourceFiles(files, tuple(places))
 
 
 def _refuse_misaligned(files: Files, name: str) -> None:

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 from trainables.data.pictures import Cell
 from trainables.data.reading import (
-    AGAIN,
     BadRowError,
     Skipped,
+    converted,
     help_with,
-    skip_or_refuse,
+    opened_table,
     table_rows,
 )
-from trainables.errors import DataError, UserError
+from trainables.errors import UserError
 
 T = TypeVar("T")
 
@@ -45,39 +45,26 @@ def rows_of(
     Raises:
         UserError: The file is missing or damaged, lacks a column, or has a malformed row.
     """
-    for index, row in enumerate(_rows(file, name, columns, optional)):
-        try:
-            if isinstance(row, BadRowError):
-                raise row
-            value = convert(index, row)
-        except BadRowError as error:
-            skip_or_refuse(error, name, file, index + 1, skipped)
-        else:
-            yield value
+    rows = enumerate(_rows(file, name, columns, optional), 1)
+    indexed = (
+        (number, row if isinstance(row, BadRowError) else (number - 1, row)) for number, row in rows
+    )
+    return converted(indexed, file, name, lambda pair: convert(*pair), skipped)
 
 
 def _rows(
     file: Path, name: str, columns: Sequence[str], optional: Sequence[str]
 ) -> Iterator[Mapping[str, Any] | BadRowError]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(file) as opened:
-            there = opened.schema_arrow.names
-            if missing := [column for column in columns if column not in there]:
-                raise UserError(
-                    f"{name}: {file} has no column {missing[0]!r}; it has {', '.join(there)}. "
-                    f"{help_with(name)}"
-                )
-            known = {*there, *_leaves(opened)}
-            kept = [*columns, *(column for column in optional if column in known)]
-            yield from table_rows(opened, file, name, kept)
-    except FileNotFoundError:
-        raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
-    except (OSError, pyarrow.ArrowException) as error:
-        message = f"{name}: {file} cannot be read as Parquet ({error}). {AGAIN}"
-        raise DataError(message, file) from None
+    with opened_table(file, name) as opened:
+        there = opened.schema_arrow.names
+        if missing := [column for column in columns if column not in there]:
+            raise UserError(
+                f"{name}: {file} has no column {missing[0]!r}; it has {', '.join(there)}. "
+                f"{help_with(name)}"
+            )
+        known = {*there, *_leaves(opened)}
+        chosen = [*columns, *(column for column in optional if column in known)]
+        yield from table_rows(opened, file, name, chosen)
 
 
 def filled(file: Path, name: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
@@ -91,22 +78,13 @@ def filled(file: Path, name: str, columns: Sequence[str]) -> list[tuple[str, ...
     Raises:
         UserError: The file is missing or damaged.
     """
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(file) as opened:
-            # the hub's images are {bytes, path}: whether there is one can be read off the path
-            paths = {c: f"{c}.path" for c in columns if f"{c}.path" in _leaves(opened)}
-            plain = [c for c in columns if c not in paths and c in opened.schema_arrow.names]
-            table = opened.read(columns=[*paths.values(), *plain])
-            there = [*paths, *plain]
-            full = [table.column(column).is_valid().to_pylist() for column in there]
-    except FileNotFoundError:
-        raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
-    except (OSError, pyarrow.ArrowException) as error:
-        message = f"{name}: {file} cannot be read as Parquet ({error}). {AGAIN}"
-        raise DataError(message, file) from None
+    with opened_table(file, name) as opened:
+        # the hub's images are {bytes, path}: whether there is one can be read off the path
+        paths = {c: f"{c}.path" for c in columns if f"{c}.path" in _leaves(opened)}
+        plain = [c for c in columns if c not in paths and c in opened.schema_arrow.names]
+        table = opened.read(columns=[*paths.values(), *plain])
+    there = [*paths, *plain]
+    full = [table.column(column).is_valid().to_pylist() for column in there]
     count = table.num_rows
     return [
         tuple(c for c, valid in zip(there, full, strict=True) if valid[row]) for row in range(count)

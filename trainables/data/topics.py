@@ -17,14 +17,11 @@ from trainables.data.pairs import Pair, training_of
 from trainables.data.reading import (
     BadRowError,
     Skipped,
-    choose,
-    find,
     gain_of,
     help_with,
     identity_of,
     need,
     one_each,
-    records,
     refuse_missing_shard,
     refuse_repeat,
     shards_each,
@@ -32,7 +29,7 @@ from trainables.data.reading import (
     text_of,
     titled,
 )
-from trainables.data.source import Found, Request
+from trainables.data.source import Loader, Request, SourceFiles
 
 IRRELEVANT = "passages judged as not relevant"
 
@@ -82,15 +79,15 @@ class _Files:
     passages: tuple[Path, ...]
 
 
-def topic_or_row_files(request: Request) -> Found:
+def topic_or_row_files(request: Request) -> SourceFiles:
     """Topics, judgements and passages to evaluate; Mr. TyDi's rows to train on."""
     return training_files(request) if request.training else topic_files(request)
 
 
-def topic_files(request: Request) -> Found:
+def topic_files(request: Request) -> SourceFiles:
     """Topics, judgements and, where they are, passages of each language."""
     files = _files(request)
-    found = {
+    named = {
         f"{language}.{role}": path
         for language, entry in files.items()
         for role, path in [
@@ -99,7 +96,7 @@ def topic_files(request: Request) -> Found:
             *((f"passages-{number}", path) for number, path in enumerate(entry.passages)),
         ]
     }
-    return Found(found, tuple(files))
+    return SourceFiles(named, tuple(files))
 
 
 def load_topics(request: Request) -> Benchmark:
@@ -161,11 +158,11 @@ def read_topics(path: Path, name: str, skipped: Skipped = None) -> dict[str, str
     Raises:
         UserError: A missing file or malformed row.
     """
-    seen: set[str] = set()
+    ids: set[str] = set()
 
     def topic(row: Mapping[str, str]) -> tuple[str, str]:
         text = text_of(row, "query").strip()
-        return refuse_repeat(seen, identity_of(row, "id")), text
+        return refuse_repeat(ids, identity_of(row, "id")), text
 
     return dict(table(path, name, "id query", topic, skipped))
 
@@ -194,10 +191,12 @@ def read_qrels(
     return judged.gains
 
 
-def training_files(request: Request) -> Found:
+def training_files(request: Request) -> SourceFiles:
     """The training rows of each language."""
     files = _training_files(request)
-    return Found({f"{language}.jsonl": path for language, path in files.items()}, tuple(files))
+    return SourceFiles(
+        {f"{language}.jsonl": path for language, path in files.items()}, tuple(files)
+    )
 
 
 def train_on_rows(request: Request) -> TrainingSet:
@@ -229,14 +228,14 @@ def _rows(request: Request) -> Iterator[Pair]:
             refuse_repeat(ids, identity, "query_id")
             return made
 
-        for made in records(path, request.name, pairs, request.skipped):
+        for made in request.records(path, pairs):
             yield from made
 
 
 def _training_files(request: Request) -> dict[str, Path]:
-    found = one_each(find(request.folder, MR_TYDI_TRAIN), request.name)
+    files = one_each(request.find(MR_TYDI_TRAIN), request.name)
     what = "mrtydi-v1.1-<language>/train.jsonl"
-    return choose(found, request.languages, request.name, request.folder, what)
+    return request.choose(files, what)
 
 
 def _files(request: Request) -> dict[str, _Files]:
@@ -244,15 +243,15 @@ def _files(request: Request) -> dict[str, _Files]:
     topics = _by_language(request, layout.topics)
     qrels = _by_language(request, layout.qrels)
     passages = shards_each(
-        (each for pattern in layout.passages for each in find(request.folder, pattern)),
+        (each for pattern in layout.passages for each in request.find(pattern)),
         request.name,
     )
     for paths in passages.values():
         refuse_missing_shard(paths, request.name)
     what = f"topics of part {request.part}"
-    chosen = choose(topics, request.languages, request.name, request.folder, what)
+    chosen = request.choose(topics, what)
     what = f"judgements (qrels) of part {request.part}"
-    judged = choose(qrels, tuple(chosen), request.name, request.folder, what)
+    judged = request.choose(qrels, what, tuple(chosen))
     return {
         language: _Files(path, judged[language], tuple(passages.get(language, ())))
         for language, path in chosen.items()
@@ -263,7 +262,7 @@ def _by_language(request: Request, patterns: Sequence[str]) -> dict[str, Path]:
     matches = (
         (path, groups)
         for pattern in patterns
-        for path, groups in find(request.folder, pattern)
+        for path, groups in request.find(pattern)
         if groups["part"] == request.part
     )
     return one_each(matches, request.name)
@@ -283,10 +282,13 @@ def _passages(language: str, paths: Sequence[Path], request: Request) -> Iterato
         return Candidate(f"{language}:{refuse_repeat(ids, identity_of(row, key), key)}", text)
 
     for path in paths:
-        yield from records(path, request.name, candidate, request.skipped)
+        yield from request.records(path, candidate)
 
 
 def _passage_text(row: Mapping[str, Any]) -> str:
     if row.get("contents") is not None:
         return " ".join(text_of(row, "contents").split("\n\n", 1)).strip()
     return titled(row)
+
+
+LOADER = Loader(topic_or_row_files, load_topics, train_on_rows)

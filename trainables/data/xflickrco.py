@@ -10,16 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry, merged
+from trainables.data.albums import Album, Entry, album_by_language, album_loader
 from trainables.data.image_places import file_name, photograph
 from trainables.data.pictures import Cell
 from trainables.data.reading import (
     BadRowError,
-    choose,
-    find,
     identity_of,
     one_each,
-    records,
     shards_each,
     text_of,
     texts_of,
@@ -27,18 +24,8 @@ from trainables.data.reading import (
 from trainables.data.source import Request
 from trainables.data.tables import rows_of
 
-LANGUAGES = ("de", "en", "es", "id", "ja", "ru", "tr", "zh")
-
-FEW_SHOT = tuple(
-    f"train_{size}"
-    for size in ("1", "5", "10", "25", "50", "100", "200", "500", "1000", "1500", "100x5", "200x5")
-)
-"""`train_100x5`: 100 pictures with five captions each."""
-
 HALVES = ("flickr30k", "coco")
 """Of the pictures of `test`."""
-
-PARTS = ("test", *HALVES, *FEW_SHOT)
 
 ROWS = r"(?P<language>[a-z]{{2}})/{part}\.jsonl(\.gz)?"
 TABLES = r"(?P<language>[a-z]{2})-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
@@ -52,20 +39,19 @@ def read_xflickrco(request: Request) -> Album:
             half a picture is of.
     """
     part = request.part or "test"
-    split = part if part in FEW_SHOT else "test"
-    rows = one_each(find(request.folder, ROWS.format(part=split)), request.name)
+    split = part if part.startswith("train_") else "test"
+    rows = one_each(request.find(ROWS.format(part=split)), request.name)
     files = {language: [path] for language, path in rows.items()}
     if not files and split == "test":
-        files = shards_each(find(request.folder, TABLES), request.name)
+        files = shards_each(request.find(TABLES), request.name)
     what = f"{split}.jsonl" + (" or table" if split == "test" else "")
-    chosen = choose(files, request.languages, request.name, request.folder, what)
+    chosen = request.choose(files, what)
     half = part if part in HALVES else None
-    columns = {
-        language: [entry for path in paths for entry in _entries(path, language, request, half)]
-        for language, paths in chosen.items()
-    }
-    named = {f"{la}.{n}": path for la, paths in chosen.items() for n, path in enumerate(paths)}
-    return Album(named, merged(columns, request.name), beside=True)
+
+    def entries(path: Path, language: str) -> list[Entry]:
+        return _entries(path, language, request, half)
+
+    return album_by_language(chosen, entries, request.name, beside=True)
 
 
 def half_of(image: str) -> str:
@@ -100,7 +86,10 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
 
     if path.suffix == ".parquet":
         columns = ["id", "sentences"]
-        found = rows_of(path, request.name, columns, cell_of, request.skipped, ["image.path"])
+        pairs = rows_of(path, request.name, columns, cell_of, request.skipped, ["image.path"])
     else:
-        found = records(path, request.name, row_of, request.skipped)
-    return [entry for own_half, entry in found if half in (None, own_half)]
+        pairs = request.records(path, row_of)
+    return [entry for own_half, entry in pairs if half in (None, own_half)]
+
+
+LOADER = album_loader(read_xflickrco)

@@ -18,32 +18,32 @@ YES_NO = frozenset({"yes", "no"})
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SpanQuestion:
     """A question of `xor_dev_retrieve_eng_span_v1_1.jsonl`: its language and English answers."""
 
     language: str
     answers: tuple[str, ...]
 
 
-def read_answers(path: Path) -> dict[str, Asked]:
+def read_answers(path: Path) -> dict[str, SpanQuestion]:
     """Question id to what counts as an answer.
 
     Raises:
         UserError: A missing file or malformed row.
     """
 
-    def question(row: Mapping[str, Any]) -> tuple[str, Asked]:
+    def question(row: Mapping[str, Any]) -> tuple[str, SpanQuestion]:
         answers = need(row, "answers", list)
         for answer in answers:
             need({"answers": answer}, "answers", str)
-        return identity_of(row, "id"), Asked(language_of(row, "lang"), tuple(answers))
+        return identity_of(row, "id"), SpanQuestion(language_of(row, "lang"), tuple(answers))
 
     return dict(records(path, "xor_tydi", question))
 
 
 def answer_recall(
     passages: Mapping[str, Sequence[str]],
-    questions: Mapping[str, Asked],
+    questions: Mapping[str, SpanQuestion],
     tokens: int = 2000,
     tokenize: Callable[[str], Sequence[str]] = str.split,
 ) -> dict[str, float]:
@@ -59,21 +59,21 @@ def answer_recall(
     """
     hits: dict[str, list[bool]] = {}
     for identity, question in questions.items():
-        wanted = [answer for answer in question.answers if answer not in YES_NO]
-        if wanted:
+        answers = [answer for answer in question.answers if answer not in YES_NO]
+        if answers:
             read = " ".join(_first(passages.get(identity, ()), tokens, tokenize))
-            found = any(answer in read for answer in wanted)
-            hits.setdefault(question.language, []).append(found)
-    shares = {language: sum(found) / len(found) for language, found in sorted(hits.items())}
+            hit = any(answer in read for answer in answers)
+            hits.setdefault(question.language, []).append(hit)
+    shares = {language: sum(each) / len(each) for language, each in sorted(hits.items())}
     return shares | ({"macro": sum(shares.values()) / len(shares)} if shares else {})
 
 
 def _first(
     passages: Sequence[str], number: int, tokenize: Callable[[str], Sequence[str]]
 ) -> list[str]:
-    found: list[str] = []
+    words: list[str] = []
     for passage in passages:
-        found.extend(tokenize(passage))
-        if len(found) >= number:
+        words.extend(tokenize(passage))
+        if len(words) >= number:
             break
-    return found[:number]
+    return words[:number]

@@ -49,24 +49,24 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
             raise UserError(_blind(name, data, ", ".join(embedded.PICTURED)))
         ref, folder = embedded.embedded_ref(name, catalog.world(data)), None
     else:
-        found = parts_of(name)
-        if catalog.has_pictures(data) and not sees(found[-1]):
+        parts = parts_of(name)
+        if catalog.has_pictures(data) and not sees(parts[-1]):
             example = "openai/clip-vit-base-patch32"
             raise UserError(_blind(name, data, f"{example}, or {name}{JOINT}{example}"))
-        ref = pair_ref(found, _label(name, found), overrides)
-        folder = JOINT.join(str(part.resolve()) for part in found)
+        ref = pair_ref(parts, _label(name, parts), overrides)
+        folder = JOINT.join(str(part.resolve()) for part in parts)
     ref = EncoderRef.model_validate(ref.model_dump() | dict(overrides))
     if folder is None:
         embedded.check_limits(ref)
     return ref, folder
 
 
-def _label(name: str, found: Sequence[Path]) -> str:
+def _label(name: str, parts: Sequence[Path]) -> str:
     """Hub ids as they were asked for, of folders the end of their path."""
-    asked = [name] if len(found) == 1 else name.split(JOINT)
+    names = [name] if len(parts) == 1 else name.split(JOINT)
     return JOINT.join(
         "/".join(folder.resolve().parts[-2:]) if os.path.isdir(os.path.expanduser(part)) else part
-        for part, folder in zip(asked, found, strict=True)
+        for part, folder in zip(names, parts, strict=True)
     )
 
 

@@ -263,7 +263,7 @@ def _refuse_ids(benchmark: Benchmark) -> None:
     if IMAGE in benchmark.corpus or IMAGE in benchmark.queries:
         raise UserError(
             f"{benchmark.name}: these are the ids of its pictures, not the pictures; load both "
-            "with trainables.data.picture_catalog.load_picture_benchmark, and evaluate an encoder "
+            "with trainables.data.catalog.load_picture_benchmark, and evaluate an encoder "
             "that can see"
         )
 

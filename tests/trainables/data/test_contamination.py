@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from trainables.data.catalog import load_benchmark, load_training
 from trainables.data.contamination import Contamination, contamination, normalise, shingles
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
-from trainables.data.lareqa import load_lareqa, training_pairs
 
 PASSAGE = (
     "The river rises in the hills north of the old town and reaches the sea "
@@ -118,11 +118,10 @@ def test_normalisation_and_shingles() -> None:
 
 def test_articles_of_one_source_share_its_titles_only_if_not_divided(shared: Path) -> None:
     folder, languages = shared / "data" / "xquad-r", ["en", "es"]
-    odd, even = range(1, 48, 2), range(0, 48, 2)
-    training = training_pairs(folder, languages=languages, articles=even)
-    assert found(contamination(training, load_lareqa(folder, languages=languages, articles=odd))) \
-        == {}  # fmt: skip
-    whole = contamination(training, load_lareqa(folder, languages=languages))
+    training = load_training("xquad_r", folder, languages, part="articles", aligned=False)
+    held_out = load_benchmark("xquad_r", folder, languages, part="held-out")
+    assert found(contamination(training, held_out)) == {}
+    whole = contamination(training, load_benchmark("xquad_r", folder, languages))
     assert set(found(whole)) == {
         "question ids",
         "article titles",
@@ -150,7 +149,7 @@ def test_the_parent_of_xquad_is_found_even_without_its_ids(shared: Path) -> None
     with gzip.open(path / "dev-v1.1-es_small.json.gz") as file:
         document = json.load(file)
     folder, languages = shared / "data" / "xquad-r", ["en", "es"]
-    test = load_lareqa(folder, languages=languages, text="sentence")
+    test = load_benchmark("xquad_r", folder, languages, text="sentence")
     whole = contamination(squad(document), test)
     assert whole.verdict == "overlap"
     assert found(whole)["question ids"] == 732

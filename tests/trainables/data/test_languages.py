@@ -6,8 +6,8 @@ import iso639
 import pytest
 
 from study.spaces.settings import Settings
+from trainables.data.catalog import source
 from trainables.data.languages import (
-    BELEBELE,
     NAMES,
     NotALanguageError,
     base_language,
@@ -92,7 +92,7 @@ def test_no_two_languages_of_iso_639_3_have_one_tag_but_standard_varieties() -> 
 
 
 def test_belebele_has_a_tag_for_each_of_its_variants() -> None:
-    tags = [bcp47(code) for code in BELEBELE]
+    tags = [bcp47(code) for code in source("belebele").codes.values()]
     assert len(set(tags)) == 122
     assert [tag for tag in tags if "-" in tag] == [
         "ar-Latn", "bn-Latn", "hi-Latn", "ne-Latn", "si-Latn", "sr-Cyrl", "ur-Latn", "zh-Hans",

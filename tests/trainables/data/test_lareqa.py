@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from trainables.data.lareqa import NO_TARGET, load_lareqa, training_pairs
+from trainables.data.catalog import load_benchmark, source
+from trainables.data.corpus import Benchmark
+from trainables.data.lareqa import NO_TARGET, load_lareqa, train_on_lareqa
+from trainables.data.source import Request
 from trainables.errors import DataError, UserError
 
 SIZES = {
@@ -51,6 +54,16 @@ def write(folder: Path, language: str, articles: list[list[dict[str, Any]]], **m
     (folder / f"{language}.json").write_text(json.dumps(document), encoding="utf-8")
 
 
+def request(folder: Path, **more: Any) -> Request:
+    """For the languages whose files are there."""
+    there = tuple(sorted(path.stem for path in folder.glob("*.json")))
+    return Request(source("xquad_r"), folder, **{"languages": there or None, **more})
+
+
+def load(folder: Path, **more: Any) -> Benchmark:
+    return load_lareqa(request(folder, **more))
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """Two articles in German and English; sentences are divided differently."""
@@ -74,7 +87,7 @@ def small(tmp_path: Path) -> Path:
 
 
 def test_small_files_by_hand(small: Path) -> None:
-    found = load_lareqa(small)
+    found = load(small)
     assert found.languages == ("de", "en")
     assert [c.id for c in found.corpus["en"]] == ["en_0_0", "en_0_1", "en_1_0", "en_1_1", "en_1_2"]
     assert found.corpus["en"][2].text == "Fourfive.Fourfive. Same. Same."
@@ -100,34 +113,36 @@ def test_small_files_by_hand(small: Path) -> None:
 def test_equal_sentences_of_the_paragraph_are_all_relevant(tmp_path: Path) -> None:
     write(tmp_path, "en", [[paragraph(["Yes.", "No.", "Yes."], [("a", "q?", 10)])]])
     write(tmp_path, "tr", [[paragraph(["Evet."], [("z", "q?", 0)])]])
-    assert load_lareqa(tmp_path).qrels["en:a"] == {"en_0_0": 1, "en_0_2": 1}
+    assert load(tmp_path).qrels["en:a"] == {"en_0_0": 1, "en_0_2": 1}
 
 
 def test_sentence_alone_and_titles(tmp_path: Path) -> None:
     write(tmp_path, "en", [[paragraph(["Yes.", "No."], [("a", "q?", 0)])]], title="Answers")
-    found = load_lareqa(tmp_path, text="sentence")
+    found = load(tmp_path, text="sentence")
     assert [c.text for c in found.corpus["en"]] == ["Yes.", "No."]
     assert found.queries["en"][0].cluster == "Answers"
 
 
 def test_articles_keep_their_numbers(small: Path) -> None:
-    found = load_lareqa(small, articles={1})
+    found = load(small, part="held-out")
     assert [c.id for c in found.corpus["de"]] == ["de_1_0", "de_1_1"]
+    write(small, "de", [[paragraph(["Eins."], [("a", "f a?", 0)])]])
+    write(small, "en", [[paragraph(["One."], [("a", "q a?", 0)])]])
     with pytest.raises(UserError, match="none of the articles"):
-        load_lareqa(small, articles={7})
+        load(small, part="held-out")
 
 
 def test_articles_that_are_not_parallel_are_not_divided(tmp_path: Path) -> None:
     one, two = [paragraph(["A."], [("a", "q?", 0)])], [paragraph(["B."], [("b", "q?", 0)])]
     write(tmp_path, "de", [one, two])
     write(tmp_path, "en", [two, one])
-    assert load_lareqa(tmp_path).dropped == {}
+    assert load(tmp_path).dropped == {}
     with pytest.raises(UserError, match=r"'b' is in article 1 of de\.json but 0 of en\.json"):
-        load_lareqa(tmp_path, articles={0})
+        load(tmp_path, part="articles")
 
 
 def test_training_pairs_name_golds_in_one_language(small: Path) -> None:
-    found = training_pairs(small)
+    found = train_on_lareqa(request(small))
     assert list(found.questions) == ["a", "b", "d", "c"]
     assert list(found.golds) == ["en_0_0", "en_0_1", "en_1_0", "de_1_1"]
     assert list(found.queries["de"]) == ["f a?", "f b?", None, "f c?"]
@@ -192,39 +207,37 @@ def test_what_is_broken_is_named_by_file_row_and_key(
     path = tmp_path / "en.json"
     path.write_text(json.dumps(document))
     with pytest.raises(DataError) as error:
-        load_lareqa(tmp_path)
+        load(tmp_path)
     assert (error.value.file, error.value.row, error.value.key) == (str(path), row, key)
     if row is not None:
         skipped = Counter[str]()
-        load_lareqa(tmp_path, skipped=skipped)
+        load(tmp_path, skipped=skipped)
         assert skipped == {"malformed rows of en.json": 1}
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no folder"):
-        load_lareqa(tmp_path / "none")
     with pytest.raises(UserError, match=r"no <language>\.json"):
-        load_lareqa(tmp_path)
+        load(tmp_path)
     text = json.dumps(good())
     (tmp_path / "en.json").write_text(text[: len(text) // 2])
     with pytest.raises(UserError, match=r"en\.json is not complete JSON"):
-        load_lareqa(tmp_path)
+        load(tmp_path)
     with pytest.raises(DataError) as absent:
-        load_lareqa(tmp_path, languages=["fr"])
+        load(tmp_path, languages=("fr",))
     assert (absent.value.file, absent.value.key) == (str(tmp_path), "language")
     (tmp_path / "en.json").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not UTF-8"):
-        load_lareqa(tmp_path)
+        load(tmp_path)
 
 
 def test_xquad_r_is_the_published_one(shared: Path) -> None:
-    found = load_lareqa(shared / "data" / "xquad-r")
+    found = load_benchmark("xquad_r", shared / "data" / "xquad-r")
     assert {la: len(items) for la, items in found.corpus.items()} == SIZES
     assert sum(SIZES.values()) == 13_014
     assert sum(map(len, found.queries.values())) == 13_090
     assert not found.dropped
     assert {len(gains) for gains in found.qrels.values()} == {11}
     assert len({q.cluster for q in found.queries["th"]}) == 48
-    pairs = training_pairs(shared / "data" / "xquad-r", languages=["en", "th"])
+    pairs = train_on_lareqa(request(shared / "data" / "xquad-r", languages=("en", "th")))
     assert len(pairs.questions) == 1190
     assert len(set(pairs.golds)) == len(set(pairs.passages["en"]))

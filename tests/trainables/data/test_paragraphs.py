@@ -10,13 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from trainables.data.catalog import load_benchmark, load_training, open_benchmark, reference
-from trainables.data.paragraphs import (
-    MERGED,
-    load_mlqa_paragraphs,
-    load_paragraphs,
-    paragraph_pairs,
-)
+from trainables.data.catalog import load_benchmark, load_training, open_benchmark, reference, source
+from trainables.data.paragraphs import MERGED, train_on_paragraphs
+from trainables.data.source import Request
 from trainables.errors import UserError
 
 Table = Mapping[str, list[tuple[str, list[tuple[str, str]]]]]
@@ -71,7 +67,7 @@ def xquad(tmp_path: Path) -> Path:
 
 
 def test_queries_of_equal_text_are_merged(xquad: Path) -> None:
-    found = load_paragraphs(xquad)
+    found = load_benchmark("xquad", xquad, ["de", "en"])
     assert [(q.id, q.text, q.cluster) for q in found.queries["en"]] == [
         ("en:a", "q a?", "en-article-0"),
         ("en:c", "q b?", "en-article-1"),
@@ -82,8 +78,7 @@ def test_queries_of_equal_text_are_merged(xquad: Path) -> None:
     assert found.dropped == {MERGED: 1}
 
 
-def test_xquad_by_name_and_by_content(xquad: Path) -> None:
-    assert load_benchmark("xquad", xquad, ["de", "en"]) == load_paragraphs(xquad)
+def test_xquad_by_content(xquad: Path) -> None:
     ref = reference("xquad", xquad, ["en", "de"])
     assert (ref.languages, ref.part, ref.text) == (("de", "en"), None, None)
     assert open_benchmark(ref, {ref.digest: str(xquad)}).languages == ("de", "en")
@@ -93,7 +88,7 @@ def test_xquad_by_name_and_by_content(xquad: Path) -> None:
 
 
 def test_paragraphs_to_train_on(xquad: Path) -> None:
-    rows = paragraph_pairs(xquad)
+    rows = train_on_paragraphs(Request(source("xquad"), xquad, ("de", "en")))
     assert list(rows.questions) == ["a", "b", "c"]
     assert list(rows.golds) == ["en_0", "en_0", "en_1"]
     assert list(rows.queries["en"]) == ["q a?", "q b?", "q b?"]
@@ -106,8 +101,14 @@ def test_paragraphs_to_train_on(xquad: Path) -> None:
 
 def test_a_question_that_a_language_lacks(xquad: Path) -> None:
     write(xquad / "de.json", XQUAD["de"][:1])
-    assert paragraph_pairs(xquad).passages["de"][2] is None
-    assert load_paragraphs(xquad).qrels["en:c"] == {"de_0": 1, "en_0": 1, "en_1": 1}
+    assert (
+        train_on_paragraphs(Request(source("xquad"), xquad, ("de", "en"))).passages["de"][2] is None
+    )
+    assert load_benchmark("xquad", xquad, ["de", "en"]).qrels["en:c"] == {
+        "de_0": 1,
+        "en_0": 1,
+        "en_1": 1,
+    }
 
 
 MLQA: Table = {
@@ -155,7 +156,7 @@ def as_mteb_reads_it(folder: Path, asked: str, answered: str) -> set[tuple[str, 
 def test_a_pair_is_the_subset_of_mteb(mlqa: Path, asked: str, answered: str) -> None:
     if {asked, answered} == {"de", "vi"}:
         assert len(as_mteb_reads_it(mlqa, asked, answered)) == 1
-    found = load_mlqa_paragraphs(mlqa, pair=(asked, answered))
+    found = load_benchmark("mlqa", mlqa, part=f"test/{asked}-{answered}")
     text = {c.id: c.text for c in found.corpus[answered]}
     assert (list(found.queries), list(found.corpus)) == ([asked], [answered])
     assert {
@@ -167,14 +168,14 @@ def test_a_pair_is_the_subset_of_mteb(mlqa: Path, asked: str, answered: str) -> 
 
 
 def test_mlqa_is_found_as_it_is_unpacked(mlqa: Path, tmp_path: Path) -> None:
-    known = load_mlqa_paragraphs(mlqa).corpus
+    known = load_benchmark("mlqa", mlqa, ["de", "en", "vi"]).corpus
     fetched = tmp_path / "fetched"
     fetched.mkdir()
     (mlqa / "test").rename(fetched / "test")
-    assert load_mlqa_paragraphs(fetched / "test").corpus == known
+    assert load_benchmark("mlqa", fetched / "test", ["de", "en", "vi"]).corpus == known
     (fetched / "MLQA_V1").mkdir()
     (fetched / "test").rename(fetched / "MLQA_V1" / "test")
-    assert load_mlqa_paragraphs(fetched).corpus == known
+    assert load_benchmark("mlqa", fetched, ["de", "en", "vi"]).corpus == known
 
 
 def test_mlqa_whole_is_partly_parallel_and_not_stripped(mlqa: Path) -> None:
@@ -185,13 +186,10 @@ def test_mlqa_whole_is_partly_parallel_and_not_stripped(mlqa: Path) -> None:
     assert found.qrels["en:c"] == {"de_0": 1, "en_0": 1, "en_1": 1, "vi_0": 1, "vi_1": 1}
     assert found.qrels["en:d"] == {"en_2": 1}
     assert found.queries["de"][1].cluster == "Article 1"
-    assert load_mlqa_paragraphs(mlqa / "test", ["de"]).languages == ("de",)
+    assert load_benchmark("mlqa", mlqa / "test", ["de"]).languages == ("de",)
 
 
-def test_mlqa_by_name_and_by_content(mlqa: Path) -> None:
-    assert load_benchmark("mlqa", mlqa, part="test/de-en") == load_mlqa_paragraphs(
-        mlqa, pair=("de", "en")
-    )
+def test_mlqa_by_content(mlqa: Path) -> None:
     languages = ["de", "en", "vi"]
     whole, pair = (reference("mlqa", mlqa, languages, part=part) for part in (None, "test/de-en"))
     assert (whole.part, whole.languages) == ("test", ("de", "en", "vi"))
@@ -226,7 +224,7 @@ def test_mlqa_is_not_trained_on(mlqa: Path) -> None:
 def test_files_of_two_releases_have_no_question_in_common(mlqa: Path) -> None:
     write(mlqa / "test" / "test-context-de-question-de.json", [("Null.", [("z", "f z?")])])
     with pytest.raises(UserError, match="no question id in common"):
-        load_mlqa_paragraphs(mlqa, pair=("de", "en"))
+        load_benchmark("mlqa", mlqa, part="test/de-en")
 
 
 def test_xquad_is_as_mteb_counts_it(shared: Path) -> None:

@@ -16,17 +16,19 @@ from PIL import Image
 
 from tests.trainables.data.samples import write_lines, write_text
 from trainables.data import catalog
-from trainables.data.catalog import load_benchmark, load_training, reference
+from trainables.data.catalog import (
+    load_benchmark,
+    load_picture_benchmark,
+    load_picture_training,
+    load_training,
+    open_picture_benchmark,
+    open_picture_training,
+    picture_names,
+    reference,
+)
 from trainables.data.emoji import GENDER_WORDS, JOINER, families_of
 from trainables.data.images import open_picture
 from trainables.data.mmmu import question_text
-from trainables.data.picture_catalog import (
-    load_picture_benchmark,
-    load_picture_training,
-    names,
-    open_picture_benchmark,
-    open_picture_training,
-)
 from trainables.data.pictures import IMAGE, PictureBenchmark
 from trainables.errors import UserError
 
@@ -599,7 +601,7 @@ def test_pictures_and_captions_are_named_by_content(own: Path) -> None:
 
 
 def test_what_the_table_says_of_pictures() -> None:
-    assert set(names()) == {
+    assert set(picture_names()) == {
         "captions", "emoji", "flickr30k_x", "mmmu", "multi30k", "scenes", "scenes:null",
         "scenes:unrelated", "xflickrco", "xm3600", "xmmmu", "xtd10",
     }  # fmt: skip

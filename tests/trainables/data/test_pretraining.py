@@ -7,10 +7,9 @@ import pytest
 
 from trainables.data.contamination import Contamination, Finding, Verdict
 from trainables.data.pretraining import (
-    KNOWN,
-    SOURCES,
     declared,
     declared_overlap,
+    table,
     with_pretraining,
 )
 from trainables.encoders import shapes
@@ -67,8 +66,8 @@ def test_what_encoders_declare(encoder: str, benchmark: str, verdict: str, words
 
 
 def test_every_set_named_is_known() -> None:
-    assert {name for entry in KNOWN for name in entry.sets} == set(SOURCES)
-    assert all(entry.source and entry.raw for entry in KNOWN)
+    assert {name for entry in table().families for name in entry.sets} == set(table().training_sets)
+    assert all(entry.source and entry.raw for entry in table().families)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.trainables.data.samples import write_lines
 from trainables.data.captions import read_captions
-from trainables.data.catalog import load_benchmark, load_training
+from trainables.data.catalog import load_benchmark, load_training, source
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.source import Request
 from trainables.errors import DataError
@@ -251,7 +251,7 @@ def test_captions(rows: list[Row], data: st.DataObject) -> None:
     ]
     with folder() as place:
         (place / "captions.jsonl").write_bytes(data.draw(encoded(written)))
-        entries = read_captions(Request("captions", place)).entries
+        entries = read_captions(Request(source("captions"), place)).entries
         assert [(entry.id, entry.cluster, entry.captions) for entry in entries] == [
             (
                 str(row["id"]),
@@ -272,14 +272,14 @@ def test_broken_captions(data: st.DataObject) -> None:
     with folder() as place:
         path = place / "captions.jsonl"
         write_lines(path, [row])
-        before = read_captions(Request("captions", place)).entries
+        before = read_captions(Request(source("captions"), place)).entries
         line = data.draw(broken(row | {"id": "b", "image": "b.png"}, [*row]))
         number = insert(path, line, data.draw(st.integers(0, 1)))
         with pytest.raises(DataError) as caught:
-            read_captions(Request("captions", place))
+            read_captions(Request(source("captions"), place))
         assert (caught.value.file, caught.value.row) == (str(path), number)
         skipped = Counter[str]()
-        assert read_captions(Request("captions", place, skipped=skipped)).entries == before
+        assert read_captions(Request(source("captions"), place, skipped=skipped)).entries == before
         assert skipped == {"malformed rows of captions.jsonl": 1}
 
 

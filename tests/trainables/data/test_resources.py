@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from trainables.data.languages import BELEBELE, bcp47
+from trainables.data.catalog import source
+from trainables.data.languages import bcp47
 from trainables.data.resources import (
     CC100,
     JOSHI,
@@ -22,7 +23,7 @@ def test_classes_and_sizes_are_the_published_ones() -> None:
 
 
 def test_low_and_high_are_apart_and_the_unlisted_in_neither() -> None:
-    languages = [bcp47(code) for code in BELEBELE]
+    languages = [bcp47(code) for code in source("belebele").codes.values()]
     found = by_level(languages)
     assert (len(found["low"]), len(found["high"])) == (57, 50)
     assert not set(found["low"]) & set(found["high"])

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainables.data.catalog import load_benchmark, reference
-from trainables.data.images import check_pictures, open_picture
-from trainables.data.picture_catalog import (
+from trainables.data.catalog import (
+    load_benchmark,
     load_picture_benchmark,
     load_picture_training,
     open_picture_benchmark,
+    reference,
 )
+from trainables.data.images import check_pictures, open_picture
 from trainables.data.pictures import PictureBenchmark, PictureTraining
 from trainables.data.scenes import (
     concepts_of,

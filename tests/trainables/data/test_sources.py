@@ -13,10 +13,16 @@ import pyarrow.parquet
 import pytest
 
 from tests.trainables.data.samples import write_lines, write_text
-from trainables.data.catalog import load_benchmark, load_training, open_benchmark, reference
+from trainables.data.catalog import (
+    load_benchmark,
+    load_picture_benchmark,
+    load_training,
+    open_benchmark,
+    reference,
+    source,
+)
 from trainables.data.corpus import Benchmark
-from trainables.data.languages import BELEBELE, bcp47
-from trainables.data.picture_catalog import load_picture_benchmark
+from trainables.data.languages import bcp47
 from trainables.data.scenes import png
 from trainables.data.topics import read_qrels
 from trainables.data.xor_tydi import answer_recall, read_answers
@@ -300,7 +306,7 @@ def test_belebele_is_parallel_by_link_and_number(tmp_path: Path) -> None:
 
 
 def test_languages_are_bcp47() -> None:
-    assert len({bcp47(code) for code in BELEBELE}) == len(BELEBELE) == 122
+    assert len({bcp47(code) for code in source("belebele").codes.values()}) == 122
     codes = {"swahili": "sw", "twi": "tw", "arb_Latn": "ar-Latn", "zh_cn": "zh-CN"}
     codes |= {"hin_Deva": "hi", "ceb_Latn": "ceb", "zh-Hant": "zh-Hant"}
     for code, expected in codes.items():

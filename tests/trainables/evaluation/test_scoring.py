@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from tests.trainables.evaluation.toys import naive_map, order, parallel
+from trainables.data.catalog import load_benchmark
 from trainables.data.corpus import Benchmark
-from trainables.data.lareqa import load_lareqa
 from trainables.encoders.encoder import Embeddings
 from trainables.evaluation import scoring
 from trainables.evaluation.evaluate import evaluate_embeddings
@@ -188,7 +188,7 @@ def test_map_of_every_setting_equals_the_naive_sort(relevant: int) -> None:
 
 @pytest.mark.slow
 def test_map_on_xquad_r_equals_the_naive_sort(shared: Path) -> None:
-    toy = load_lareqa(shared / "data" / "xquad-r")
+    toy = load_benchmark("xquad_r", shared / "data" / "xquad-r")
     queries, passages = integer_world(toy)
     found = evaluate_embeddings(toy, queries, passages).metrics
     expected = naive_map(toy, queries, passages)
