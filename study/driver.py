@@ -26,8 +26,8 @@ from study.weights import drop_beaten
 from trainables import faults
 from trainables.errors import NotNowError
 from trainables.places import Place, at_once
-from trainables.result import LIBRARIES, NEEDED
-from trainables.spec import Spec
+from trainables.result import NEEDED
+from trainables.spec import LIBRARIES, Spec
 from trainables.trial_folder import TrialFolder
 
 

@@ -212,9 +212,9 @@ class Group:
                 whole[start : start + PIECE] = piece.cpu().numpy()
         return whole.tobytes()
 
-    def apart(self, number: int) -> list[int]:
-        """Ranks whose `number` is not that of rank 0."""
-        own = torch.tensor([number], dtype=torch.int64, device=self.device)
+    def apart(self, tensors: Iterable[Tensor]) -> list[int]:
+        """Ranks that hold other tensors than rank 0, by their fingerprints."""
+        own = torch.tensor([fingerprint(tensors)], dtype=torch.int64, device=self.device)
         parts = [torch.empty_like(own) for _ in range(self.size)]
         with _losing_ranks():
             dist.all_gather(parts, own)

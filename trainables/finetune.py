@@ -18,14 +18,14 @@ from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import restore_vocabulary
 from trainables.evaluation.evaluate import Evaluation, evaluate
 from trainables.evaluation.pictures import PictureStore
-from trainables.execution import execution_settings, fits, layout
 from trainables.failures import TrialFailedError, describe
 from trainables.leader import Machines, leading
 from trainables.memory import forget_peak
+from trainables.memory_layout import layout
 from trainables.outcome import write_environment, write_result
 from trainables.places import drafting, files_under
 from trainables.rungs import steps_of
-from trainables.spec import DataRef, Execution, Spec
+from trainables.spec import DataRef, Execution, Spec, execution_settings
 from trainables.trainer import Trainer
 from trainables.training import Event, train
 from trainables.trial_data import Judged, open_data, zero_shot
@@ -121,13 +121,9 @@ class Run:
         """Open, train, evaluate and commit."""
         spec, began, started = self.spec, time.time(), time.monotonic()
         forget_peak()
-        found = (
-            None
-            if spec.steps == 0
-            else latest_checkpoint(self.folder, lambda e: fits(e, execution))
-        )
-        if found is not None:
-            execution = replace(Execution(**found["execution"]), nodes=execution.nodes)
+        checkpoint = None if spec.steps == 0 else latest_checkpoint(self.folder, execution.resumes)
+        if checkpoint is not None:
+            execution = replace(Execution(**checkpoint["execution"]), nodes=execution.nodes)
         everyone = leading(spec, execution, self.places, self.cache, self.machines)
         with execution_settings(execution), everyone as leader:
             data = open_data(
@@ -144,8 +140,8 @@ class Run:
             earlier: list[dict[str, str]] = []
             if data.train is not None:
                 trainer = Trainer(spec, encoder, data.train, execution, self.cache)
-                if found is not None:
-                    trainer.load_state(found)
+                if checkpoint is not None:
+                    trainer.load_state(checkpoint)
                 leader.join(trainer)
                 yield from train(trainer, attempt, data.validation, self.looks)
                 leader.end(trainer)
@@ -171,7 +167,7 @@ class Run:
             earlier=earlier,
             layout_changed=execution.micro_batch_tokens != self.planned.micro_batch_tokens,
         )
-        resumed_at = 0 if found is None else int(found["step"])
+        resumed_at = 0 if checkpoint is None else int(checkpoint["step"])
         seconds = time.monotonic() - started
         write_environment(attempt, execution, began, seconds, results, resumed_at)
         here = {path.name for path in attempt.path.iterdir() if path.is_file()}

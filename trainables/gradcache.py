@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainables.distributed import Group
 from trainables.encoders.padding import micro_batches, padded_tokens
 from trainables.info_nce import Loss
 from trainables.rows import Kind, Rows, alike, embed, kind_of, picture_tokens, unlike
+
+if TYPE_CHECKING:
+    from trainables.distributed import Group
 
 FORWARD_TOKENS = {"cpu": 512, "cuda": 32768}
 """Padded tokens in one forward pass, where memory sets no lower bound: enough to keep the device

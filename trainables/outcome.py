@@ -9,10 +9,9 @@ from typing import Any
 from trainables import faults
 from trainables.evaluation.evaluate import Evaluation
 from trainables.evaluation.ranks import ranks_file, save_ranks
-from trainables.execution import library_versions
 from trainables.memory import peak
 from trainables.places import drafting
-from trainables.spec import Execution, Spec
+from trainables.spec import Execution, Spec, library_versions
 from trainables.trial_folder import Attempt
 
 

@@ -9,9 +9,6 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_
 
 from trainables.spec import format_validation_error
 
-LIBRARIES = ("torch", "numpy", "transformers", "tokenizers", "datasets")
-"""What can move a last digit; results name the versions that computed them."""
-
 Number = int | FiniteFloat
 
 

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,10 +16,8 @@ from trainables import gradcache
 from trainables.cache import Cache
 from trainables.candidates import Candidates, Chosen
 from trainables.data.corpus import TrainingSet
-from trainables.distributed import Group, fingerprint
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import trim_vocabulary
-from trainables.execution import library_versions
 from trainables.failures import TrialFailedError
 from trainables.info_nce import info_nce
 from trainables.optimizer import decay_groups, learning_rate
@@ -29,8 +27,11 @@ from trainables.positives import Positives
 from trainables.readable import readable
 from trainables.rows import tokens_in
 from trainables.selection import Selection
-from trainables.spec import MIN_LEARNT_TEMPERATURE, Execution, Spec
+from trainables.spec import MIN_LEARNT_TEMPERATURE, Execution, Spec, library_versions
 from trainables.tokens import Columns
+
+if TYPE_CHECKING:
+    from trainables.distributed import Group
 
 HISTORY_POINTS = 50
 """Points of the loss curve kept in a trial's history."""
@@ -140,7 +141,7 @@ class Trainer:
         if isinstance(self.passages, Candidates):
             data += [self.passages.columns.texts, self.passages.golds]
         parts = [*map(torch.from_numpy, data), *self.encoder.parameters(), self.log_scale]
-        if apart := self.group.apart(fingerprint(parts)):
+        if apart := self.group.apart(parts):
             raise TrialFailedError(
                 "error",
                 f"after step {self.step} ranks {apart} hold other data or parameters than rank 0",

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.plan import Plan
-
-DECIDING = ("torch", "numpy", "transformers", "tokenizers")
-"""Libraries that compute; others only read files, which digests name."""
+from trainables.spec import LIBRARIES
 
 Executions = Mapping[str, frozenset[tuple[str, ...]]]
 """Digest to what computed a trial: one entry, or several where others went on with it."""
@@ -21,7 +19,7 @@ def executions(results: Mapping[str, Mapping[str, Any]]) -> Executions:
         digest: frozenset(
             (
                 str(result["execution"].get("device", "cpu")),
-                *(f"{name} {versions[name]}" for name in DECIDING if name in versions),
+                *(f"{name} {versions[name]}" for name in LIBRARIES if name in versions),
             )
             for versions in result.get("versions", [{}])
         )

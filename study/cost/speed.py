@@ -21,10 +21,9 @@ from trainables.encoders.formats import quiet
 from trainables.encoders.shapes import Shape
 from trainables.encoders.text import TextEncoder
 from trainables.evaluation.scoring import score
-from trainables.execution import execution_settings
 from trainables.gradcache import backward
 from trainables.info_nce import info_nce
-from trainables.spec import EncoderRef, Execution
+from trainables.spec import EncoderRef, Execution, execution_settings
 
 PROBE_OPERATIONS = 2e10
 """Of one probe of training; one of encoding has twice as many. Fractions of a second."""

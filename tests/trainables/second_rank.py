@@ -122,7 +122,7 @@ def work(order: Mapping[str, Any], group: Group) -> None:
         elif verb == "share":
             group.note("shared", str(len(group.share(b"of no interest"))))
         elif verb == "apart":
-            group.apart(int(rest))
+            group.apart([torch.tensor([int(rest)])])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from tests.trainables.test_gradcache import apart, random_tokens
 from trainables import gradcache
 from trainables.distributed import Group, fingerprint
 from trainables.errors import UserError
-from trainables.execution import fits
 from trainables.gradcache import longest_first
 from trainables.leader import Leader, order_of, refuse_missing_devices, start
 from trainables.spec import Execution
@@ -134,10 +133,10 @@ def test_what_rank_0_shares_arrives_in_pieces(
     data = bytes(range(256)) * 9
     assert group.share(data) == data
     group.announce("apart 5")
-    assert group.apart(5) == []
+    assert group.apart([torch.tensor([5])]) == []
     assert group.noted("shared", 1) == str(len(data))
     group.announce("apart 6")
-    assert group.apart(5) == [1]
+    assert group.apart([torch.tensor([5])]) == [1]
 
 
 def test_a_fingerprint_sees_a_changed_bit_and_an_exchange() -> None:
@@ -172,6 +171,6 @@ def test_a_rank_needs_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_training_goes_on_with_as_many_ranks_as_it_began_with() -> None:
-    assert fits(TWO, TWO)
-    assert not fits(TWO, Execution())
-    assert not fits(Execution(), TWO)
+    assert TWO.resumes(TWO)
+    assert not Execution().resumes(TWO)
+    assert not TWO.resumes(Execution())

@@ -12,7 +12,7 @@ from study.spaces.schema import load_space
 from tests.checkpoints import make_checkpoint
 from trainables.encoders.families import encoder_ref
 from trainables.encoders.text import TextEncoder
-from trainables.execution import SMALLER_LAYOUT, layout
+from trainables.memory_layout import SMALLER_LAYOUT, layout
 from trainables.spec import EncoderRef, Execution
 from trainables.trial_folder import TrialFolder
 

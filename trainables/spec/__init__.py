@@ -1,5 +1,6 @@
 """One trial: its settings, its complete description and the digest that names it."""
 
+from trainables.spec.execution import LIBRARIES, Execution, execution_settings, library_versions
 from trainables.spec.settings import (
     MIN_LEARNT_TEMPERATURE,
     POOLING_MODES,
@@ -21,13 +22,13 @@ from trainables.spec.spec import (
     RECIPE,
     DataRef,
     EncoderRef,
-    Execution,
     Spec,
     build_spec,
     format_validation_error,
 )
 
 __all__ = [
+    "LIBRARIES",
     "MIN_LEARNT_TEMPERATURE",
     "POOLING_MODES",
     "RECIPE",
@@ -49,5 +50,7 @@ __all__ = [
     "TokenLimit",
     "TrainingSettings",
     "build_spec",
+    "execution_settings",
     "format_validation_error",
+    "library_versions",
 ]

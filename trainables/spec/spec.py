@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -154,48 +152,6 @@ class Spec(TrainingSettings):
 
 EFFECTS = effects(Spec)
 """Effects of a spec's settings of training; they leave out encoder and benchmarks."""
-
-
-@dataclass(frozen=True)
-class Execution:
-    """Where and how a trial runs: not identity, but able to move a last digit; recorded.
-
-    Attributes:
-        threads: Of torch in this trial.
-        device: `cpu` or `cuda`.
-        precision: `float32`, or `bfloat16` autocast on GPUs.
-        encode_tokens: Padded tokens in one forward pass of evaluation.
-        micro_batch_tokens: Padded tokens whose activations a training step keeps; None for what
-            the transformer's shape allows (`TextEncoder.held_tokens`).
-        recompute_layers: Keep only what goes into each layer and compute the rest again on the way
-            back (gradient checkpointing): a layer's activations at a time instead of all layers'.
-        ranks: Processes, each with a device of its own, that embed a share of every batch. The
-            batch and its loss stay as they are; with dropout, numbers follow the number of ranks.
-        nodes: Machines that the ranks are dealt to, as many to each.
-    """
-
-    threads: int = 1
-    device: str = "cpu"
-    precision: str = "float32"
-    encode_tokens: int = 8192
-    micro_batch_tokens: int | None = None
-    recompute_layers: bool = False
-    ranks: int = 1
-    nodes: int = 1
-
-    @property
-    def ranks_each(self) -> int:
-        """Ranks on one machine."""
-        return self.ranks // self.nodes
-
-    @property
-    def slots_here(self) -> int:
-        """Trials that this machine's processors have room for at once, one at least."""
-        return max(1, (os.cpu_count() or 1) // (self.threads * self.ranks))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, as stored in a result."""
-        return asdict(self)
 
 
 def build_spec(values: dict[str, Any]) -> Spec:

@@ -1,19 +1,13 @@
-"""How a trial is laid out on its machine: threads, determinism, memory; no part of its identity."""
+"""A smaller memory layout for a trial that ran out of memory."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
-
-import torch
 
 from trainables.encoders.shapes import shape_of
 from trainables.encoders.text import held_tokens
 from trainables.errors import UserError
-from trainables.result import LIBRARIES
 from trainables.spec import EncoderRef, Execution
 from trainables.trial_folder import TrialFolder
 
@@ -58,35 +52,3 @@ def _held(encoder: EncoderRef, places: Mapping[str, str], device: str) -> int:
     except (UserError, OSError, ValueError):  # the attempt says what is wrong with the checkpoint
         return 0
     return held_tokens(shape.layers, shape.hidden, device)
-
-
-def fits(saved: Execution, wanted: Execution) -> bool:
-    """Whether training saved under one execution goes on in another, keeping its own."""
-
-    def kept(execution: Execution) -> tuple[object, ...]:
-        layout = execution.micro_batch_tokens, execution.recompute_layers, execution.ranks
-        return execution.device, *layout
-
-    return kept(saved) == kept(wanted)
-
-
-def library_versions() -> dict[str, str]:
-    """Of what computes a trial, as this process has loaded it."""
-    return {name: str(import_module(name).__version__) for name in LIBRARIES}
-
-
-@contextmanager
-def execution_settings(execution: Execution) -> Iterator[None]:
-    """Set threads and determinism for one trial, and put both back after it."""
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    torch.set_num_threads(execution.threads)
-    if execution.device == "cuda":
-        # cuBLAS is deterministic only with a workspace of fixed size
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # As use_deterministic_algorithms(True), which would import the compiler: two seconds
-    torch.set_deterministic_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.set_deterministic_debug_mode(mode)
-        torch.set_num_threads(threads)
