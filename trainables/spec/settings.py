@@ -133,7 +133,10 @@ class TrainingSettings(Frozen):
     )
     sampling: Annotated[Sampling | None, REQUIRED] = Field(
         "hybrid",
-        description="Which languages a batch's queries and passages are in (docs/architecture.md).",
+        description="Languages of a batch's queries and passages: one language (`X-X`), a pair of "
+        "different ones for each row (`X-Y`), one of the two by a coin for each batch (`hybrid`) "
+        "or row (`row-hybrid`), a language for each row (`X-X-mixed`), or a pair for each batch "
+        "(`X-Y-fixed`).",
     )
     alpha: Annotated[
         float | None, Effect(required=True, only_with=_sampling("hybrid", "row-hybrid"))
