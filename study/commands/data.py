@@ -126,9 +126,9 @@ def fetch(
 def _origins(name: str) -> list[str]:
     lines: list[str] = []
     for origin in catalog.source(name).origins:
-        revision = origin.revision or "no pinned revision: the newest"
+        revision = f"revision {origin.revision}" if origin.revision else "no pinned revision"
         if isinstance(origin, Hub):
-            lines.append(f"hub {origin.id} at {revision}: {', '.join(origin.files)}")
+            lines.append(f"hub {origin.id}, {revision}: {', '.join(origin.files)}")
         else:
-            lines += [*origin.urls, f"revision: {revision}"]
+            lines += [*origin.urls, f"({revision})"]
     return lines

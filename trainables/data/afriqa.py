@@ -46,9 +46,6 @@ def load_afriqa(request: Request) -> Benchmark:
 
     Returns:
         Question ids `{language}-{id}`, the African language's in both; clusters the articles.
-
-    Raises:
-        UserError: Missing or malformed files.
     """
     without = Counter[str]()
     pairs = list(_pairs(request, without))

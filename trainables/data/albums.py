@@ -170,11 +170,7 @@ def benchmark_of(album: Album, request: Request) -> PictureBenchmark:
 
 
 def training_of(album: Album, request: Request) -> PictureTraining:
-    """An album as rows: row k of a picture holds the k-th caption of every language.
-
-    Raises:
-        UserError: As `benchmark_of`.
-    """
+    """An album as rows: row k of a picture holds the k-th caption of every language."""
     entries = _chosen(album, request)
     pictures, dropped, refusal = _pictures(album, entries, request)
     rows = [

@@ -26,11 +26,7 @@ INDEPENDENT = {"train_x5": "train", "val_x5": "val", "test_2016_x5": "test_2016"
 
 
 def read_multi30k(request: Request) -> Album:
-    """A part of Multi30k.
-
-    Raises:
-        UserError: Files are missing, differ in length, or have a blank line.
-    """
+    """A part of Multi30k."""
     part = request.part or "test_2016_flickr"
     split = INDEPENDENT.get(part)
     if split is None:
@@ -59,11 +55,7 @@ def read_multi30k(request: Request) -> Album:
 
 
 def read_xtd10(request: Request) -> Album:
-    """XTD10: `test_1kcaptions_<language>.txt` and `test_image_names.txt`.
-
-    Raises:
-        UserError: Files are missing or differ in length.
-    """
+    """XTD10: `test_1kcaptions_<language>.txt` and `test_image_names.txt`."""
     listed = _list_of_images("test_image_names.txt", request)
     matches = (
         (path, {"language": groups["language"].replace("jp", "ja")})

@@ -32,9 +32,6 @@ def read_captions(request: Request) -> Album:
 
     `image` is a file's name, from the folder of `captions.jsonl` on, or its end if it is the only
     file of that name. `family` is the unit that statistics resample, else the picture.
-
-    Raises:
-        UserError: No such file, malformed rows, ids or images used twice.
     """
     folder = request.folder / request.part if request.part else request.folder
     path = folder / FILE

@@ -174,19 +174,11 @@ def load_training(
     negatives: bool = False,
     convert_offsets: bool = False,
 ) -> TrainingSet:
-    """Load training data by name; other arguments and errors as for `load_benchmark`.
+    """Load training data by name; arguments and errors are those of `load_benchmark`.
 
-    Args:
-        name: Of a source that can be trained on.
-        path: As for `load_benchmark`, like those that follow.
-        languages: BCP-47 codes.
-        part: A part that may be trained on.
-        text: Candidate text.
-        skip_malformed: Leave malformed rows out.
-        aligned: Keep the rows that exist in all of `languages`, so that every arm sees the same
-            questions; otherwise all rows, with gaps.
-        negatives: Read hard negatives too, which the source must have.
-        convert_offsets: As for `load_benchmark`.
+    With `aligned` only the rows are kept that exist in all of `languages`, so that every arm sees
+    the same questions; otherwise all rows, with gaps. With `negatives` hard negatives are read
+    too, which the source must have.
     """
     data = source(name)
     request = request_for(data, path, languages, part, text, skip_malformed, training=True)
@@ -218,18 +210,12 @@ def load_picture_benchmark(
 ) -> PictureBenchmark:
     """Load pictures and their captions to evaluate on; no picture is decoded yet.
 
-    Args:
-        name: One of `picture_names()`.
-        path: As for `load_benchmark`, like `languages` and `part`.
-        languages: BCP-47 codes.
-        part: One of the source's parts.
-        skip_malformed: Leave out malformed rows and pictures that are missing or damaged, and
-            count them in `dropped`.
+    Arguments are those of `load_benchmark`; `skip_malformed` leaves out pictures that are missing
+    or damaged too, and counts them in `dropped`.
 
     Raises:
-        UserError: An unknown name, language or part, files that are not as they should be, or a
-            picture that is missing or damaged. Where no picture is there at all, `refusal` of
-            what is returned says so: it can be counted, not evaluated.
+        UserError: As there, or a picture that is missing or damaged. Where no picture is there at
+            all, `refusal` of what is returned says so: it can be counted, not evaluated.
     """
     load = source(name).loader.pictures
     if load is None:
@@ -274,15 +260,8 @@ def reference(
 ) -> DataRef:
     """Name data by content; the files are read and hashed, nothing is kept in memory.
 
-    Args:
-        name: Of a source.
-        path: As for `load_benchmark`, like the others.
-        languages: BCP-47 codes.
-        part: A part, or None for the one that is evaluated or trained on by default.
-        text: Candidate text.
-        skip_malformed: Leave malformed rows out.
-        training: Whether it is to be trained on.
-        convert_offsets: As for `load_benchmark`; without effect where no answer has an offset.
+    Arguments are those of `load_benchmark`, and whether the data are for `training`, which decides
+    the part by default.
 
     Raises:
         UserError: An unknown name or language, or a missing file.

@@ -48,9 +48,6 @@ def read_emoji(request: Request) -> Album:
 
     `annotations/<language>/annotations.json[.gz]` as CLDR has them, of which English must be there
     to tell families; `emoji_u<code points>.png` at any depth.
-
-    Raises:
-        UserError: Missing or malformed files.
     """
     part = request.part or "test"
     names, files = _names(request)

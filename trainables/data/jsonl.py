@@ -100,9 +100,6 @@ def train_on_jsonl(request: Request) -> TrainingSet:
     is shared by rows that have several passages of one question, `id` is the row's own. `gold`
     names the passage where several rows share one. `negatives` maps languages to lists of
     `{"id", "text"}`, hardest first; an id is the `gold` of the rows that the passage answers.
-
-    Raises:
-        UserError: A missing file or malformed rows, or ids used twice.
     """
     [path] = _files(request, (TRAINING,)).values()
     ids: set[str] = set()

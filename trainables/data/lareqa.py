@@ -47,9 +47,6 @@ def load_lareqa(request: Request) -> Benchmark:
         Query ids `{language}:{id}`, candidate ids `{language}_{paragraph}_{sentence}`, clusters
         the articles' titles (else `<language>-article-<index>`), taken from English where the id
         exists there, else from the first language that holds it.
-
-    Raises:
-        UserError: A missing, broken or differently shaped file, or a language without file.
     """
     files = _sentences(request)
     targets = _targets(files)
@@ -102,9 +99,6 @@ def train_on_lareqa(request: Request) -> TrainingSet:
     Returns:
         Rows in the order of the reference languages' files; golds
         `{reference}_{paragraph}_{sentence}`; None where a language lacks the row.
-
-    Raises:
-        UserError: As for `load_lareqa`.
     """
     targets = _targets(_sentences(request))
     reference: dict[str, tuple[str, _Target]] = {}

@@ -55,9 +55,6 @@ def load_mkqa(request: Request) -> Benchmark:
     Returns:
         Query ids `{language}:{question}`, candidate ids `{language}_{number}` of distinct answer
         strings in file order; relevant are a question's answers in every language.
-
-    Raises:
-        UserError: Missing or malformed files, or a language that they do not have.
     """
     tables, unanswered = _read(request)
     corpus: dict[str, list[Candidate]] = {}

@@ -38,11 +38,7 @@ BARE = "questions without words"
 
 
 def read_mmmu(request: Request) -> Album:
-    """Single-picture questions of MMMU's validation part, or of MMMU-Pro's sample, in English.
-
-    Raises:
-        UserError: Missing or malformed files.
-    """
+    """Single-picture questions of MMMU's validation part, or of MMMU-Pro's sample, in English."""
     dropped: Counter[str] = Counter()
     paths = [path for path, _ in request.find(TABLES)]
     paths = paths or [path for path, _ in request.find(LINES)][:1]
@@ -60,11 +56,7 @@ def read_mmmu(request: Request) -> Album:
 
 
 def read_xmmmu(request: Request) -> Album:
-    """Single-picture questions of xMMMU; a question's picture is that of its first language.
-
-    Raises:
-        UserError: Missing or malformed files, or a language that they lack.
-    """
+    """Single-picture questions of xMMMU; a question's picture is that of its first language."""
     dropped: Counter[str] = Counter()
     files = shards_each(request.find(BY_LANGUAGE), request.name)
     what = "<language>-*.parquet"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
 from trainables.errors import UserError
@@ -88,17 +88,6 @@ def benchmark_of(
     )
 
 
-@dataclass
-class _Columns:
-    """The columns of a training set while they grow."""
-
-    golds: list[str] = field(default_factory=list)
-    others: list[list[str]] = field(default_factory=list)
-    clusters: list[str] = field(default_factory=list)
-    queries: dict[str, dict[int, str]] = field(default_factory=dict)
-    passages: dict[str, dict[int, str]] = field(default_factory=dict)
-
-
 def training_of(pairs: Iterable[Pair], name: str) -> TrainingSet:
     """One row a question, with text only in the languages that it has.
 
@@ -106,30 +95,33 @@ def training_of(pairs: Iterable[Pair], name: str) -> TrainingSet:
         Golds `{language}_{number}` by distinct passage; of a question with several passages the
         first, and the others as `other_golds`.
     """
-    rows: dict[str, int] = {}
     numbers: dict[tuple[str, str], str] = {}
-    table = _Columns()
+    golds: dict[str, list[str]] = {}
+    clusters: dict[str, str] = {}
+    queries: dict[str, dict[str, str]] = {}
+    passages: dict[str, dict[str, str]] = {}
     for pair in pairs:
         key = (pair.passage_language, pair.passage)
         gold = numbers.setdefault(key, f"{pair.passage_language}_{len(numbers)}")
-        row = rows.setdefault(pair.question, len(rows))
-        if row == len(table.golds):
-            table.golds.append(gold)
-            table.others.append([])
-            table.clusters.append(pair.cluster)
-        if gold != table.golds[row]:
-            table.others[row].append(gold)
-        table.queries.setdefault(pair.language, {}).setdefault(row, pair.query)
-        table.passages.setdefault(pair.passage_language, {}).setdefault(row, pair.passage)
-    languages = sorted(table.queries.keys() | table.passages.keys())
+        golds.setdefault(pair.question, []).append(gold)
+        clusters.setdefault(pair.question, pair.cluster)
+        queries.setdefault(pair.language, {}).setdefault(pair.question, pair.query)
+        passages.setdefault(pair.passage_language, {}).setdefault(pair.question, pair.passage)
+    languages = sorted(queries.keys() | passages.keys())
+
+    def columns(tables: Mapping[str, Mapping[str, str]]) -> dict[str, list[str | None]]:
+        return {la: [tables.get(la, {}).get(question) for question in golds] for la in languages}
+
     return TrainingSet(
         name=name,
-        questions=list(rows),
-        golds=table.golds,
-        clusters=table.clusters,
-        queries={la: _column(table.queries.get(la, {}), len(rows)) for la in languages},
-        passages={la: _column(table.passages.get(la, {}), len(rows)) for la in languages},
-        other_golds=table.others,
+        questions=list(golds),
+        golds=[first for first, *_ in golds.values()],
+        clusters=list(clusters.values()),
+        queries=columns(queries),
+        passages=columns(passages),
+        other_golds=[
+            [gold for gold in others if gold != first] for first, *others in golds.values()
+        ],
     )
 
 
@@ -156,7 +148,3 @@ def divide(pairs: Iterable[Pair], held_out: bool) -> list[Pair]:
         for pair in known
         if (zlib.crc32(root(f"article {pair.cluster}").encode()) % HELD_OUT_SHARE == 0) == held_out
     ]
-
-
-def _column(texts: Mapping[int, str], rows: int) -> list[str | None]:
-    return [texts.get(row) for row in range(rows)]

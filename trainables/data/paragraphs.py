@@ -37,9 +37,6 @@ def load_paragraphs(request: Request) -> Benchmark:
     Returns:
         Query ids `{language}:{id}` (of merged queries the last id), candidate ids
         `{language}_{paragraph}` (of equal contexts the first).
-
-    Raises:
-        UserError: A missing, broken or differently shaped file, or a language without file.
     """
     return _benchmark(read_languages(request, _files(request)), request)
 
@@ -53,9 +50,6 @@ def train_on_paragraphs(request: Request) -> TrainingSet:
     Returns:
         Rows in the order of the reference languages' files; golds `{reference}_{paragraph}`;
         None where a language lacks the row.
-
-    Raises:
-        UserError: As for `load_paragraphs`.
     """
     files = read_languages(request, _files(request))
     rows = {

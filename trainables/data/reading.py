@@ -1,8 +1,8 @@
 """What all loaders share: finding a source's files, reading rows, and saying what is wrong where.
 
 A malformed row stops the reading unless skipping was asked for; then it is counted by file in
-`skipped`, which ends up in `Benchmark.dropped`. A byte order mark at the start of a file is not
-part of its text.
+`skipped`, which ends up in `Benchmark.dropped`. Functions of a row and a key raise `BadRowError`.
+A byte order mark at the start of a file is not part of its text.
 """
 
 from __future__ import annotations
@@ -228,11 +228,7 @@ def one_each(
 
 
 def refuse_both(name: str, language: str, first: Path, second: Path) -> NoReturn:
-    """Refuse two files of one language, of which nobody knows which one is meant.
-
-    Raises:
-        DataError: Always.
-    """
+    """Refuse two files of one language, of which nobody knows which one is meant."""
     raise DataError(
         f"{name}: {first} and {second} are both of language {language}; move one of them away",
         second,
@@ -301,9 +297,6 @@ def refuse_trap(unpacked: int, packed: float, file: File, name: str) -> None:
         packed: Bytes of the file.
         file: Whose.
         name: Of the source, for messages.
-
-    Raises:
-        DataError: It is one.
     """
     if unpacked > LONGEST_LINE and unpacked > LARGEST_RATIO * packed:
         raise DataError(
@@ -429,11 +422,7 @@ def _is_header(line: bytes, names: Sequence[str]) -> bool:
 
 
 def need(row: Mapping[str, Any], key: str, kind: type[T]) -> T:
-    """The value of a key that must be there, of a type that it must have.
-
-    Raises:
-        BadRowError: It is not.
-    """
+    """The value of a key that must be there, of a type that it must have."""
     if key not in row:
         keys = ", ".join(map(repr, row)) or "none"
         raise BadRowError(f"no key {key!r}; keys are {keys}", key)
@@ -446,11 +435,7 @@ def need(row: Mapping[str, Any], key: str, kind: type[T]) -> T:
 
 
 def check_text(value: str, key: str) -> None:
-    """Refuse a text that UTF-8 cannot hold: half of a pair of surrogates.
-
-    Raises:
-        BadRowError: It is one.
-    """
+    """Refuse a text that UTF-8 cannot hold: half of a pair of surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -508,11 +493,7 @@ def identity_of(row: Mapping[str, Any], key: str, default: str | None = None) ->
 
 
 def number_of(row: Mapping[str, Any], key: str, default: float | None = None) -> float:
-    """A finite number, not too large, or `default` where the key is missing or null.
-
-    Raises:
-        BadRowError: It is not.
-    """
+    """A finite number, not too large, or `default` where the key is missing or null."""
     value: Any = row.get(key)
     if value is None and default is not None:
         return default
@@ -523,11 +504,7 @@ def number_of(row: Mapping[str, Any], key: str, default: float | None = None) ->
 
 
 def gain_of(row: Mapping[str, Any], key: str) -> float:
-    """A judgement of TREC's kind, as a number or in digits: whole, as trec_eval and mteb have it.
-
-    Raises:
-        BadRowError: It is not.
-    """
+    """A judgement of TREC's kind, a number or digits: whole, as trec_eval and mteb have it."""
     value = row.get(key)
     if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,10}(\.0*)?", value.strip()):
         value = float(value)
@@ -538,11 +515,7 @@ def gain_of(row: Mapping[str, Any], key: str) -> float:
 
 
 def language_of(row: Mapping[str, Any], key: str) -> str:
-    """The BCP-47 code of the language that a key names.
-
-    Raises:
-        BadRowError: It names none.
-    """
+    """The BCP-47 code of the language that a key names."""
     return _language(text_of(row, key), key)
 
 
@@ -583,11 +556,7 @@ def by_language(
 
 
 def refuse_repeat(ids: set[str], identity: str, key: str = "id") -> str:
-    """Note an id.
-
-    Raises:
-        BadRowError: It was noted before.
-    """
+    """Note an id."""
     if identity in ids:
         raise BadRowError(f"id {identity!r} is used twice", key)
     ids.add(identity)

@@ -109,6 +109,8 @@ class SourceFiles:
 class Loader:
     """The functions that read one file format.
 
+    Each raises `UserError` where a file is missing or malformed, or lacks a language asked for.
+
     Attributes:
         files: Finds the files of a request.
         benchmark: Loads them to evaluate on; None where they cannot be.

@@ -74,9 +74,6 @@ def filled(file: Path, name: str, columns: Sequence[str]) -> list[tuple[str, ...
         file: A Parquet file.
         name: Of the source, for messages.
         columns: Of images; those that the table lacks hold none.
-
-    Raises:
-        UserError: The file is missing or damaged.
     """
     with opened_table(file, name) as opened:
         # the hub's images are {bytes, path}: whether there is one can be read off the path

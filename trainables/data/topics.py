@@ -153,11 +153,7 @@ def load_topics(request: Request) -> Benchmark:
 
 
 def read_topics(path: Path, name: str, skipped: Skipped = None) -> dict[str, str]:
-    """Query id to text, in file order.
-
-    Raises:
-        UserError: A missing file or malformed row.
-    """
+    """Query id to text, in file order."""
     ids: set[str] = set()
 
     def topic(row: Mapping[str, str]) -> tuple[str, str]:
@@ -177,9 +173,6 @@ def read_qrels(
         name: Of the source, for messages.
         skipped: As everywhere.
         judged: What it may judge, and where its judgements go; by default anything.
-
-    Raises:
-        UserError: A missing file or malformed row.
     """
     judged = judged or Judgements(None, None)
 

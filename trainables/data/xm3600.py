@@ -27,9 +27,6 @@ def read_xm3600(request: Request) -> Album:
 
     One to three captions a picture and language, each written for the picture; the part `first`
     keeps the first of each, so that every picture has one caption in every language.
-
-    Raises:
-        UserError: Missing or malformed files, or a language that they lack.
     """
     limit = 1 if request.part == "first" else None
     if matches := request.find(r"captions\.jsonl(\.gz)?"):

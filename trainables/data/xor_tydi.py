@@ -26,11 +26,7 @@ class SpanQuestion:
 
 
 def read_answers(path: Path) -> dict[str, SpanQuestion]:
-    """Question id to what counts as an answer.
-
-    Raises:
-        UserError: A missing file or malformed row.
-    """
+    """Question id to what counts as an answer."""
 
     def question(row: Mapping[str, Any]) -> tuple[str, SpanQuestion]:
         answers = need(row, "answers", list)
