@@ -66,19 +66,6 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Neighbours:
-    """What `evaluation.neighbours` found with an encoder, whatever the language.
-
-    Attributes:
-        findings: For queries and for passages.
-        blind: What it could not see, in words.
-    """
-
-    findings: tuple[Finding, ...]
-    blind: str
-
-
-@dataclass(frozen=True)
 class Contamination:
     """The verdict of all methods together (law 8), and each one's finding.
 
@@ -101,9 +88,7 @@ class Contamination:
         return asdict(self)
 
 
-def contamination(
-    training: TrainingSet, benchmark: Benchmark, near: Neighbours | None = None
-) -> Contamination:
+def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
     """Look for evaluation items in training data.
 
     Four methods: question ids shared; articles of equal title; queries and passages of equal
@@ -115,7 +100,6 @@ def contamination(
         training: What was trained on.
         benchmark: What is evaluated; only its relevant candidates and its queries are looked for
             as text, since the rest of a corpus gives nothing away.
-        near: What a multilingual encoder found, which sees translations too.
     """
     asked = [query for items in benchmark.queries.values() for query in items]
     judged = {name for gains in benchmark.qrels.values() for name in gains}
@@ -133,14 +117,13 @@ def contamination(
         _shingles(trained_passages, passages),
     )
     short = sum(not is_long(normalise(text)) for text in (*queries, *passages))
-    return verdict(training, {*benchmark.queries, *benchmark.corpus}, findings, near, short)
+    return verdict(training, {*benchmark.queries, *benchmark.corpus}, findings, short)
 
 
 def verdict(
     training: TrainingSet,
     evaluated: Set[str],
     findings: tuple[Finding, ...],
-    near: Neighbours | None = None,
     short: int = 0,
 ) -> Contamination:
     """What all findings say together.
@@ -149,22 +132,21 @@ def verdict(
         training: What was trained on.
         evaluated: Languages of what is evaluated.
         findings: Of every method; those that looked for nothing are left out.
-        near: What a multilingual encoder found.
         short: Evaluation texts that were too short to be compared.
     """
     trained = set(map(base_language, training.languages))
     unseen = sorted(code for code in evaluated if base_language(code) not in trained)
-    blind = [near.blind if near else "translations and paraphrases"]
-    if unseen and not near:
+    blind = ["translations and paraphrases"]
+    if unseen:
         blind.append(f"texts in {', '.join(unseen)}: no training text is in these languages")
     if short:
         texts = "1 text" if short == 1 else f"{short} texts"
         blind.append(f"{texts} of less than {SHORTEST_TEXT} bytes, too short to compare")
-    applied = tuple(f for f in (*findings, *(near.findings if near else ())) if f.of)
+    applied = tuple(finding for finding in findings if finding.of)
     found: Verdict = "none found by these methods"
     if any(finding.found > 2 * finding.chance for finding in applied):
         found = "overlap"
-    elif evaluated <= set(unseen) and not near:
+    elif evaluated <= set(unseen):
         found = "not checkable"
     return Contamination(found, applied, tuple(blind))
 

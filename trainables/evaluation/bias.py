@@ -12,7 +12,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.evaluation.concordance import kendall_w, language_ranks
 from trainables.evaluation.ranks import DEPTHS, Ranks, refuse_unparallel
 
 Floats = NDArray[np.float64]
@@ -148,3 +147,37 @@ def _shares(ranks: Ranks, depth: int) -> dict[str, float]:
 
 def _normal(values: Floats) -> Floats:
     return np.asarray(values / values.sum())
+
+
+def language_ranks(ranks: Ranks) -> tuple[NDArray[np.int64], Floats]:
+    """Queries relevant in every corpus language, and their best pool rank in each, (q, L).
+
+    Ties count with their mean rank, so that identical languages show no preference.
+    """
+    used = np.flatnonzero(ranks.corpus_sizes)
+    table = np.full((len(ranks), len(ranks.corpus_languages)), np.inf)
+    np.minimum.at(table, (ranks.pair_query, ranks.language), ranks.pool_midrank)
+    table = table[:, used]
+    complete = np.flatnonzero(np.isfinite(table).all(axis=1))
+    return complete, table[complete]
+
+
+def kendall_w(table: Floats) -> float:
+    """Kendall's coefficient of concordance of (q, L) values, corrected for ties.
+
+    The largest possible spread of the columns' sums is that of rows that all agree. Friedman's
+    chi-squared is q (L - 1) W. If every row is one tie, nothing is preferred: 0.
+    """
+    order = _order(table)
+    rows = len(order)
+    spread = float(((order.sum(0) - order.sum() / order.shape[1]) ** 2).sum())
+    largest = rows * float(((order - (order.shape[1] + 1) / 2) ** 2).sum())
+    return spread / largest if largest else 0.0
+
+
+def _order(table: Floats) -> Floats:
+    """Ranks from 1 within each row, mid-ranks for ties."""
+    ranked = np.ones_like(table)
+    for column in table.T:
+        ranked += (column[:, None] < table) + (column[:, None] == table) / 2
+    return ranked - 0.5

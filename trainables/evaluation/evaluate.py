@@ -22,10 +22,8 @@ from trainables.evaluation.metrics import (
     setting_counts,
 )
 from trainables.evaluation.pictures import KINDS, PictureStore, encode_pictures
-from trainables.evaluation.ranking import Scorer, rank
+from trainables.evaluation.ranking import rank
 from trainables.evaluation.ranks import Ranks
-from trainables.evaluation.rerank import Rerank
-from trainables.evaluation.scoring import score
 from trainables.evaluation.store import VectorStore
 
 
@@ -61,7 +59,6 @@ def evaluate(
     progress: Progress | None = None,
     store: VectorStore | None = None,
     pictures: PictureStore | None = None,
-    rerank: Rerank | None = None,
 ) -> Evaluation:
     """Encode each unique text and picture once, rank every relevant candidate exactly, and measure.
 
@@ -76,15 +73,13 @@ def evaluate(
             in memory or are evaluated again; by default they stay in memory.
         pictures: Where decoded pictures and the vectors of frozen image towers are kept for other
             evaluations; by default every call decodes.
-        rerank: Looks at each caption together with its first pictures, and the reverse, before
-            they are ranked; by default vectors alone decide.
 
     Raises:
         UserError: Vectors that are not float32, finite and non-zero or differ in dimension; no
             query has a relevant candidate; or an encoder that cannot see pictures.
     """
     if isinstance(benchmark, PictureBenchmark):
-        return _evaluate_pictures(benchmark, encoder, progress, pictures, rerank)
+        return _evaluate_pictures(benchmark, encoder, progress, pictures)
     _refuse_ids(benchmark)
     _refuse_nothing(benchmark)
     queries, passages, counts, timing = encode_benchmark(benchmark, encoder, progress, store)
@@ -193,7 +188,6 @@ def _evaluate_pictures(
     encoder: Encoder,
     progress: Progress | None,
     store: PictureStore | None,
-    rerank: Rerank | None,
 ) -> Evaluation:
     """Both directions, from one encoding of every caption and picture."""
     directions = {kind: benchmark.benchmark(kind) for kind in KINDS}
@@ -202,10 +196,9 @@ def _evaluate_pictures(
     captions, shown, counts, timing = encode_pictures(benchmark, encoder, progress, store)
     has = {caption.picture for held in benchmark.captions.values() for caption in held}
     asked = np.array([picture.id in has for picture in benchmark.pictures])
-    by = {kind: rerank.scorer(benchmark, kind) if rerank else score for kind in KINDS}
-    t2i = _evaluate(directions["t2i"], captions, shown, progress, by["t2i"])
+    t2i = _evaluate(directions["t2i"], captions, shown, progress)
     some = {IMAGE: shown[IMAGE] if asked.all() else shown[IMAGE][asked]}
-    i2t = _evaluate(directions["i2t"], some, captions, progress, by["i2t"])
+    i2t = _evaluate(directions["i2t"], some, captions, progress)
     for kind, result in zip(KINDS, (t2i, i2t), strict=True):
         plain = "queries/", "source/", f"dropped/{kind}"
         counts |= {
@@ -221,11 +214,10 @@ def _evaluate(
     queries: Mapping[str, Embeddings],
     passages: Mapping[str, Embeddings],
     progress: Progress | None,
-    scorer: Scorer = score,
 ) -> Evaluation:
     """Rank and measure; `queries` holds only those with a relevant candidate."""
     start = time.perf_counter()
-    ranks = rank(benchmark, queries, passages, progress, scorer)
+    ranks = rank(benchmark, queries, passages, progress)
     middle = time.perf_counter()
     metrics = metrics_from_ranks(ranks)
     counts = _counts(benchmark, ranks) | {

@@ -25,7 +25,6 @@ from tests.checkpoints import (
 from trainables.data.pictures import Picture
 from trainables.encoders.families import named_defaults
 from trainables.encoders.image_text import ImageTextEncoder, scores
-from trainables.encoders.matching import Blip2Matcher
 from trainables.encoders.text import MULTIPLES, TextEncoder
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.errors import UserError
@@ -244,30 +243,6 @@ def test_any_text_tower_gets_a_drawn_layer_to_fit(
     )
     with pytest.raises(UserError, match=f"texts have vectors of {DENSE_WIDTH}.*of {WIDTH}"):
         ImageTextEncoder.load(f"{checkpoints('labse')}+{seeing('siglip')}")
-
-
-def test_matched_pairs_have_the_logit_of_transformers(seeing: Seeing) -> None:
-    matcher = Blip2Matcher.load(seeing("blip-2"))
-    limit = matcher.encoder.ref.max_query_tokens
-    model: Any = hf.Blip2ForImageTextRetrieval.from_pretrained(seeing("blip-2"))
-    texts = hf.AutoTokenizer.from_pretrained(seeing("blip-2"))(
-        TEXTS, padding=True, truncation=True, max_length=limit, return_tensors="pt"
-    )
-    images = hf.BlipImageProcessorPil.from_pretrained(seeing("blip-2"))(
-        images=opened(pictures()), return_tensors="pt"
-    )
-    with torch.no_grad():
-        theirs = model(
-            pixel_values=images["pixel_values"],
-            input_ids=texts["input_ids"],
-            attention_mask=texts["attention_mask"],
-            use_image_text_matching_head=True,
-        ).logits_per_image[:, 1]
-    assert theirs.std() > 1e-2
-    np.testing.assert_allclose(matcher.match(TEXTS, pictures()), theirs, atol=1e-5)
-    assert matcher.match([], []).shape == (0,)
-    with pytest.raises(UserError, match="a clip matches no pairs"):
-        Blip2Matcher.load(seeing("clip"))
 
 
 def test_what_cannot_see_is_refused(checkpoints: Callable[[str], Path], seeing: Seeing) -> None:

@@ -22,7 +22,6 @@ from trainables.evaluation.evaluate import evaluate
 from trainables.evaluation.metrics import PICTURE_MEASURES, by_query, metrics_from_ranks, settings
 from trainables.evaluation.pictures import PictureStore
 from trainables.evaluation.ranks import load_ranks, save_ranks
-from trainables.evaluation.rerank import Rerank
 
 LANGUAGES = ("de", "en", "sw")
 
@@ -231,43 +230,3 @@ def test_an_encoder_of_texts_alone_is_told_so() -> None:
 
     with pytest.raises(UserError, match="reads only text"):
         evaluate(gallery(), Blind())
-
-
-@dataclass
-class Agreeing:
-    """Matches a caption with the picture it names; remembers how many pairs it was shown."""
-
-    pairs: int = 0
-
-    def match(self, texts: Sequence[str], pictures: Sequence[Picture]) -> Embeddings:
-        self.pairs += len(texts)
-        right = [p.id == f"p{t.split()[1]}" for t, p in zip(texts, pictures, strict=True)]
-        return np.array(right, np.float32) * 100
-
-
-@pytest.mark.parametrize("depth", [1, 4, 9])
-def test_the_first_candidates_of_each_corpus_are_ranked_anew(depth: int) -> None:
-    made, matcher = gallery(), Agreeing()
-    plain = evaluate(made, Seeing())
-    result = evaluate(made, Seeing(), rerank=Rerank(matcher, depth))
-    assert matcher.pairs == 27 * depth + 9 * depth * 3
-    for before, after in ((plain.ranks, result.ranks), (plain.i2t, result.i2t)):
-        assert before is not None
-        assert after is not None
-        inside = before.own_rank <= depth
-        assert inside.any()
-        assert (after.own_rank[inside] == 1).all()
-        assert np.array_equal(after.own_rank[~inside], before.own_rank[~inside])
-    if depth == 9:
-        assert result.metrics["map/t2i"] == result.metrics["map/i2t_multi"] == 1
-
-
-def test_a_matcher_of_no_opinion_changes_nothing() -> None:
-    class Silent:
-        def match(self, texts: Sequence[str], pictures: Sequence[Picture]) -> Embeddings:
-            return np.zeros(len(texts), np.float32)
-
-    plain = evaluate(gallery(), Seeing()).metrics
-    assert evaluate(gallery(), Seeing(), rerank=Rerank(Silent(), 9)).metrics == plain
-    with pytest.raises(UserError, match="at least 1"):
-        Rerank(Silent(), 0)
