@@ -58,8 +58,8 @@ def read_languages(request: Request, places: Places, sentences: bool = False) ->
         sentences: Whether every paragraph must have sentence boundaries.
 
     Raises:
-        UserError: As `ParagraphReader.read`, or translations of a question lie in different articles
-            where the part divides them.
+        UserError: As `ParagraphReader.read`, or the part divides files by article and translations
+            of a question lie in different ones.
     """
     name = request.name
     offsets = request.offsets if request.source.has_offsets else "unused"
