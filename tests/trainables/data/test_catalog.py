@@ -67,8 +67,8 @@ def test_known_files_and_counts_are_of_parts_and_languages_of_the_source() -> No
 def test_metadata_is_installed_with_the_code() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))
     data = project["tool"]["setuptools"]["package-data"]["trainables.data"]
-    folder = catalog.METADATA.parent
-    assert catalog.METADATA.is_file()
+    folder = Path(catalog.__file__).parent
+    assert (folder / catalog.METADATA).is_file()
     assert {*folder.glob("*.yaml")} == {path for each in data for path in folder.glob(each)}
 
 
