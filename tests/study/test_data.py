@@ -28,6 +28,10 @@ def test_every_source_is_listed_and_shown(capsys: pytest.CaptureFixture[str]) ->
         assert main(["data", "show", name]) == 0
         shown = capsys.readouterr().out
         assert all(key in shown for key in ("licence", "it cannot", "files", "from"))
+        source = catalog.source(name)
+        pinned = [origin.revision for origin in source.origins if origin.revision]
+        words = "".join(shown.split())  # a table folds long ones
+        assert all(word in words for word in (source.modality, source.reference, *pinned))
 
 
 def test_files_that_are_whole(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:

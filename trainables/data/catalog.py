@@ -16,19 +16,17 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-import yaml
-
 from trainables import storage
 from trainables.data import embedded_sources
 from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.overlap import shared_questions, without_questions
 from trainables.data.pictures import PictureBenchmark, PictureTraining
-from trainables.data.reading import AbsentLanguageError
+from trainables.data.reading import AbsentLanguageError, metadata
 from trainables.data.source import Request, Source
 from trainables.errors import UserError
 from trainables.spec import CandidateText, DataRef
 
-METADATA = Path(__file__).with_name("sources.yaml")
+METADATA = "sources.yaml"
 
 ABSENT = "absent"
 """What the digest of a thing not at hand starts with: it can be planned with, not run."""
@@ -43,8 +41,8 @@ world = embedded_sources.world_of
 @cache
 def table() -> dict[str, Source]:
     """Every source by name, the embedded worlds first."""
-    entries = yaml.safe_load(METADATA.read_text(encoding="utf-8"))
-    return embedded_sources.SOURCES | {name: _entry(name, facts) for name, facts in entries.items()}
+    entries = metadata(METADATA).items()
+    return embedded_sources.SOURCES | {name: _entry(name, facts) for name, facts in entries}
 
 
 def _entry(name: str, facts: dict[str, Any]) -> Source:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from trainables.data.contamination import Contamination, Verdict
+from trainables.data.reading import metadata
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ class _Table(BaseModel):
 @cache
 def table() -> _Table:
     """Training sets by name, and families in the order in which they are looked up."""
-    path = Path(__file__).with_name("pretraining.yaml")
-    return _Table.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return _Table.model_validate(metadata("pretraining.yaml"))
 
 
 @dataclass(frozen=True)

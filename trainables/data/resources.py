@@ -7,12 +7,10 @@ theirs, and is put in no group rather than guessed into one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from trainables.data.languages import base_language, bcp47
+from trainables.data.reading import metadata
 from trainables.data.worlds import WORLDS
 
 LOW_CLASSES = frozenset({0, 1, 2})
@@ -27,7 +25,7 @@ LOW_SHARE = 0.5
 Level = Literal["low", "high"]
 
 
-_TABLES = yaml.safe_load(Path(__file__).with_name("resources.yaml").read_text(encoding="utf-8"))
+_TABLES = metadata("resources.yaml")
 
 JOSHI: dict[str, int] = {
     bcp47(code): number for number, codes in _TABLES["joshi"].items() for code in codes

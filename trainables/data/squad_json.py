@@ -11,7 +11,7 @@ files of TyDi QA have none, AmQA 20 of 2,323, the test file of SQuAD-it 41 of 7,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -116,69 +116,51 @@ def offset_remarks(paragraphs: Iterable[Paragraph]) -> dict[str, int]:
     return dict(Counter(q.remark for p in paragraphs for q in p.questions if q.remark))
 
 
-def read_paragraphs(
-    files: Path | Sequence[Path],
-    name: str,
-    sentences: bool = True,
-    skipped: Skipped = None,
-    *,
-    repeats: bool = False,
-    offsets: Offsets = "check",
-    language: Callable[[Object], str] | None = None,
-) -> list[Paragraph]:
-    """Read one file; every paragraph must carry `sentence_breaks` if `sentences` is asked for.
+@dataclass
+class ParagraphReader:
+    """Reads one language from JSON (`.gz` is unpacked), or from the shards of one Parquet table.
 
-    Args:
-        files: JSON (`.gz` is unpacked), or the shards of one Parquet table.
+    Attributes:
         name: Of the data, for messages.
-        sentences: Whether every paragraph must have sentence boundaries.
+        sentences: Whether every paragraph must have sentence boundaries (`sentence_breaks`).
         skipped: Counts malformed articles, paragraphs and questions, which are left out; None
             refuses them.
         repeats: Whether an id may come again, with another paragraph.
         offsets: What is done about offsets in another unit.
         language: Makes a question's object in the file its language, or raises `BadRowError`.
-
-    Raises:
-        DataError: The file cannot be read, is not JSON or not of the shape, names an id twice, or
-            has boundaries outside the context or offsets in another unit.
-    """
-    paths = [files] if isinstance(files, Path) else files
-    reader = _Reader(name, sentences, skipped, repeats, offsets, language)
-    if offsets == "convert":
-        # A text may stand by chance where an offset points in the wrong unit.
-        survey = replace(reader, skipped=None if skipped is None else Counter())
-        survey.read(paths)
-        reader.unit = max(survey.evidence, key=survey.evidence.__getitem__, default="")
-        reader.ids.clear()
-    return reader.read(paths)
-
-
-@dataclass
-class _Reader:
-    """Reads one language; the arguments are those of `read_paragraphs`.
-
-    Attributes:
         ids: Of the questions so far.
         unit: What offsets are taken to count where an answer stands in several readings.
         evidence: Answers that stand where the offset says in one unit alone, by unit.
     """
 
     name: str
-    sentences: bool
-    skipped: Skipped
-    repeats: bool
-    offsets: Offsets
-    language: Callable[[Object], str] | None
+    sentences: bool = False
+    skipped: Skipped = None
+    repeats: bool = False
+    offsets: Offsets = "check"
+    language: Callable[[Object], str] | None = None
     ids: set[str] = field(default_factory=set)
     unit: str = ""
     evidence: Counter[str] = field(default_factory=Counter)
 
-    def read(self, paths: Sequence[Path]) -> list[Paragraph]:
-        """Of one file of JSON, or of the shards of a table."""
-        if paths[0].suffix == ".parquet":
-            return self.table(paths)
-        [path] = paths
-        return self.document(path)
+    def read(self, *paths: Path) -> list[Paragraph]:
+        """Read the language's file, or its shards.
+
+        Raises:
+            DataError: The file cannot be read, is not JSON or not of the shape, names an id twice,
+                or has boundaries outside the context or offsets in another unit.
+        """
+        if self.offsets == "convert":
+            # A text may stand by chance where an offset points in the wrong unit.
+            survey = replace(self, skipped=None if self.skipped is None else Counter())
+            survey.files(*paths)
+            self.unit = max(survey.evidence, key=survey.evidence.__getitem__, default="")
+            self.ids.clear()
+        return self.files(*paths)
+
+    def files(self, *paths: Path) -> list[Paragraph]:
+        """As `read`, with offsets in the unit that is known."""
+        return self.table(*paths) if paths[0].suffix == ".parquet" else self.document(*paths)
 
     def document(self, path: Path) -> list[Paragraph]:
         """Of JSON, in which a place is such as `data[0].paragraphs[2].qas[1]`."""
@@ -203,7 +185,7 @@ class _Reader:
                         paragraphs.append(Paragraph(number, index, title, *paragraph))
         return paragraphs
 
-    def table(self, paths: Sequence[Path]) -> list[Paragraph]:
+    def table(self, *paths: Path) -> list[Paragraph]:
         """Of Parquet, a row a question; those of one paragraph stand together."""
         paragraphs: list[tuple[str, str, list[Question]]] = []
         for path in paths:

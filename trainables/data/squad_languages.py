@@ -8,7 +8,7 @@ from pathlib import Path
 from trainables.data.languages import is_language
 from trainables.data.reading import refuse_both, refuse_missing_shard, shards_each
 from trainables.data.source import Request, SourceFiles
-from trainables.data.squad_json import Paragraph, cluster_of, read_paragraphs
+from trainables.data.squad_json import Paragraph, ParagraphReader, cluster_of
 from trainables.errors import UserError
 
 Files = Mapping[str, Sequence[Paragraph]]
@@ -58,13 +58,13 @@ def read_languages(request: Request, places: Places, sentences: bool = False) ->
         sentences: Whether every paragraph must have sentence boundaries.
 
     Raises:
-        UserError: As `read_paragraphs`, or translations of a question lie in different articles
-            where the part divides them.
+        UserError: As `ParagraphReader.read`, or the part divides files by article and translations
+            of a question lie in different ones.
     """
     name = request.name
     offsets = request.offsets if request.source.has_offsets else "unused"
     files = {
-        language: read_paragraphs(paths, name, sentences, request.skipped, offsets=offsets)
+        language: ParagraphReader(name, sentences, request.skipped, offsets=offsets).read(*paths)
         for language, paths in places.items()
     }
     if request.part not in ARTICLES:

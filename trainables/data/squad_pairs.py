@@ -20,7 +20,7 @@ from trainables.data.reading import (
     refuse_missing_shard,
 )
 from trainables.data.source import Loader, Request, SourceFiles
-from trainables.data.squad_json import Paragraph, cluster_of, offset_remarks, read_paragraphs
+from trainables.data.squad_json import Paragraph, ParagraphReader, cluster_of, offset_remarks
 from trainables.data.squad_languages import Places, files_by_language, one_source_each
 from trainables.errors import DataError, UserError
 
@@ -105,15 +105,13 @@ def load_xor_tydi(request: Request) -> Benchmark:
     This is candidate-paragraph retrieval among the gold paragraphs of all questions of the part.
     XOR-Retrieve itself searches English Wikipedia and counts answer strings; see `xor_tydi`.
     """
-    paragraphs = read_paragraphs(
-        _single(request),
+    paragraphs = ParagraphReader(
         request.name,
-        sentences=False,
         skipped=request.skipped,
         repeats=True,
         offsets=request.offsets,
         language=lambda row: language_of(row, "lang"),
-    )
+    ).read(_single(request))
     pairs = [
         Pair(q.id, q.language, q.text, "en", p.context, _xor_title(p.title), q.answer_end)
         for p in paragraphs
@@ -155,16 +153,13 @@ def _pairs(
     request: Request, places: Places, language: LanguageOf | None
 ) -> tuple[list[Pair], Remarks]:
     """Pairs of the languages asked for."""
+    language = language or (lambda row: request.source.languages[0])
     paragraphs: list[Paragraph] = []
     for paths in places.values():
-        paragraphs += read_paragraphs(
-            paths,
-            request.name,
-            sentences=False,
-            skipped=request.skipped,
-            offsets=request.offsets,
-            language=language or (lambda row: request.source.languages[0]),
+        reader = ParagraphReader(
+            request.name, skipped=request.skipped, offsets=request.offsets, language=language
         )
+        paragraphs += reader.read(*paths)
     pairs = [
         Pair(q.id, q.language, q.text, q.language, p.context, cluster_of(q.language, p),
              q.answer_end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,14 @@ def test_known_files_and_counts_are_of_parts_and_languages_of_the_source() -> No
         for size, blob in source.checksums.values():
             assert size > 0
             assert re.fullmatch(r"[0-9a-f]{40}", blob)
+
+
+def test_metadata_is_installed_with_the_code() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))
+    data = project["tool"]["setuptools"]["package-data"]["trainables.data"]
+    folder = Path(catalog.__file__).parent
+    assert (folder / catalog.METADATA).is_file()
+    assert {*folder.glob("*.yaml")} == {path for each in data for path in folder.glob(each)}
 
 
 def test_an_entry_with_a_key_too_many_is_refused() -> None:

@@ -24,7 +24,7 @@ from trainables.data.catalog import (
 )
 from trainables.data.corpus import Benchmark
 from trainables.data.reading import AbsentLanguageError
-from trainables.data.squad_json import CONVERTED, NOT_THERE, offset_remarks, read_paragraphs
+from trainables.data.squad_json import CONVERTED, NOT_THERE, ParagraphReader, offset_remarks
 from trainables.errors import DataError, UserError
 
 ELEVEN = ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh")
@@ -174,7 +174,7 @@ def test_mlqa_of_the_hub_is_that_of_the_archive(tmp_path: Path) -> None:
 def test_xquad_as_its_authors_publish_it(shared: Path) -> None:
     folder = shared / "data" / "xquad-official"
     for language, distinct in (("en", 1185), ("ro", 1184)):
-        paragraphs = read_paragraphs(folder / f"xquad.{language}.json", "xquad", False)
+        paragraphs = ParagraphReader("xquad").read(folder / f"xquad.{language}.json")
         questions = [question for paragraph in paragraphs for question in paragraph.questions]
         assert (len(paragraphs), len(questions)) == (240, 1190)
         assert not any(question.remark for question in questions)
@@ -252,7 +252,7 @@ def test_an_answer_that_stands_there_by_chance_is_converted_with_its_file(tmp_pa
     entry = {"context": context, "sentence_breaks": [[0, 9]], "qas": items}
     path = tmp_path / "de.json"
     path.write_text(json.dumps({"data": [{"paragraphs": [entry]}]}), encoding="utf-8")
-    [paragraph] = read_paragraphs(path, "x", offsets="convert")
+    [paragraph] = ParagraphReader("x", sentences=True, offsets="convert").read(path)
     assert [question.answer_start for question in paragraph.questions] == [4, 4]
     assert offset_remarks([paragraph]) == {f"{CONVERTED} UTF-8 bytes": 2}
 
@@ -333,7 +333,7 @@ def test_whatever_is_written_comes_back_and_whatever_is_broken_is_named(
     rows = as_rows(paragraphs)
     with tempfile.TemporaryDirectory() as place:
         path = write(Path(place) / f"x.{kind}", rows)
-        loaded = read_paragraphs(path, "x", False)
+        loaded = ParagraphReader("x").read(path)
         assert [
             (p.context, [(q.text, q.answer_start, *q.answers) for q in p.questions]) for p in loaded
         ] == paragraphs
@@ -344,9 +344,9 @@ def test_whatever_is_written_comes_back_and_whatever_is_broken_is_named(
         rows[at][key] = None
         write(path, rows)
         with pytest.raises(DataError) as error:
-            read_paragraphs(path, "x", False)
+            ParagraphReader("x").read(path)
         assert (error.value.file, error.value.key) == (str(path), key)
         skipped = Counter[str]()
-        rest = read_paragraphs(path, "x", False, skipped)
+        rest = ParagraphReader("x", skipped=skipped).read(path)
         assert skipped == {f"malformed rows of {path.name}": 1}
         assert sum(len(p.questions) for p in rest) == len(rows) - 1
