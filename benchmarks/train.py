@@ -32,7 +32,9 @@ import torch  # noqa: E402
 from benchmarks.e5_shape import e5_small_shape  # noqa: E402
 from benchmarks.figures import Figure, figure, show  # noqa: E402
 from benchmarks.race import Job, Steps, ours, race  # noqa: E402
-from trainables.data.catalog import load_benchmark, load_training  # noqa: E402
+from trainables.data.catalog import load_benchmark, source  # noqa: E402
+from trainables.data.lareqa import train_on_lareqa  # noqa: E402
+from trainables.data.source import Request  # noqa: E402
 from trainables.encoders.text import TextEncoder  # noqa: E402
 from trainables.errors import UserError  # noqa: E402
 from trainables.evaluation.evaluate import evaluate  # noqa: E402
@@ -114,9 +116,8 @@ class Bench:
 
     def pairs(self, text: CandidateText, part: str | None = None, seed: int = 0) -> Pairs:
         """(query, passage) of every question in every language, shuffled."""
-        data = load_training(
-            "xquad_r", self.arguments.data_dir, part=part, text=text, aligned=False
-        )
+        folder = Path(self.arguments.data_dir)
+        data = train_on_lareqa(Request(source("xquad_r"), folder, part=part, text=text))
         pairs = [
             (query, passage)
             for language in data.languages

@@ -19,7 +19,7 @@ from study.spaces.settings import Settings
 from trainables.data import catalog
 from trainables.data.overlap import shared_questions
 from trainables.data.reading import AbsentLanguageError
-from trainables.encoders import catalog as encoders
+from trainables.encoders import registry as encoders
 from trainables.encoders.embedded import is_embedded
 from trainables.errors import DataError, UserError
 from trainables.spec import DataRef, EncoderRef, Spec, build_spec

@@ -13,7 +13,7 @@ import torch
 from trainables import faults, storage
 from trainables.cache import Cache
 from trainables.checkpoint import latest_checkpoint
-from trainables.encoders.catalog import open_encoder
+from trainables.encoders.registry import open_encoder
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import restore_vocabulary
 from trainables.evaluation.evaluate import Evaluation, evaluate

@@ -61,7 +61,7 @@ def train(order: Mapping[str, Any], group: Any) -> None:
     from trainables import faults
     from trainables.cache import Cache
     from trainables.data.picture_training import open_rows
-    from trainables.encoders.catalog import open_encoder
+    from trainables.encoders.registry import open_encoder
     from trainables.spec import Execution, Spec, execution_settings
     from trainables.trainer import Trainer
 

@@ -55,7 +55,7 @@ from trainables.data.catalog import load_benchmark, load_training, reference
 from trainables.data.images import check_pictures, open_picture
 from trainables.data.pictures import Picture
 from trainables.data.xor_tydi import read_answers
-from trainables.encoders import catalog as encoders
+from trainables.encoders import registry as encoders
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
 from trainables.evaluation.store import VectorStore

@@ -25,7 +25,7 @@ from trainables.data import catalog, fetch, reading
 from trainables.data.catalog import load_benchmark
 from trainables.data.images import check_pictures, open_picture
 from trainables.data.pictures import Picture
-from trainables.encoders import catalog as encoders
+from trainables.encoders import registry as encoders
 from trainables.errors import DataError, UserError
 from trainables.evaluation.ranks import load_ranks
 from trainables.spec import Execution

@@ -11,8 +11,8 @@ from tests.checkpoints import make_m_clip, make_seeing
 from trainables.cache import Cache
 from trainables.data import catalog, images
 from trainables.data.pictures import Picture, PictureBenchmark
-from trainables.encoders import catalog as encoders
 from trainables.encoders import cells, vision_tower
+from trainables.encoders import registry as encoders
 from trainables.encoders.image_text import ImageTextEncoder
 from trainables.errors import UserError
 from trainables.evaluation.metrics import metrics_from_ranks

@@ -17,7 +17,7 @@ from study.spaces.schema import load_space
 from trainables.data.catalog import load_training
 from trainables.data.corpus import Candidate, TrainingSet
 from trainables.data.pairs import Pair, training_of
-from trainables.encoders.catalog import open_encoder
+from trainables.encoders.registry import open_encoder
 from trainables.positives import Positives
 from trainables.spec import Execution
 from trainables.trainer import Trainer

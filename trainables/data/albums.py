@@ -23,7 +23,7 @@ UNASKED = "pictures without a caption in these languages"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CaptionedImage:
     """One picture with its captions.
 
     Attributes:
@@ -52,7 +52,7 @@ class Album:
     """
 
     files: Mapping[str, Path]
-    entries: Sequence[Entry]
+    entries: Sequence[CaptionedImage]
     folder: Path | None = None
     beside: bool = False
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -70,7 +70,7 @@ def album_loader(read: Callable[[Request], Album]) -> Loader:
 
 def album_by_language(
     paths: Mapping[str, Sequence[Path]],
-    read: Callable[[Path, str], Iterable[Entry]],
+    read: Callable[[Path, str], Iterable[CaptionedImage]],
     name: str,
     *,
     files: Mapping[str, Path] | None = None,
@@ -93,7 +93,7 @@ def album_by_language(
     return Album(files, merged(columns, name), beside=beside, dropped=dropped or {})
 
 
-def merged(columns: Mapping[str, Sequence[Entry]], name: str) -> list[Entry]:
+def merged(columns: Mapping[str, Sequence[CaptionedImage]], name: str) -> list[CaptionedImage]:
     """Entries of one language each become entries of all, in order of first occurrence.
 
     Args:
@@ -103,7 +103,7 @@ def merged(columns: Mapping[str, Sequence[Entry]], name: str) -> list[Entry]:
     Raises:
         UserError: One id is the name of two images.
     """
-    first: dict[str, Entry] = {}
+    first: dict[str, CaptionedImage] = {}
     captions: dict[str, dict[str, list[str]]] = {}
     for entries in columns.values():
         for entry in entries:
@@ -115,7 +115,7 @@ def merged(columns: Mapping[str, Sequence[Entry]], name: str) -> list[Entry]:
                 )
             for language, texts in entry.captions.items():
                 captions.setdefault(entry.id, {}).setdefault(language, []).extend(texts)
-    return [Entry(e.id, e.image, captions[e.id], e.cluster) for e in first.values()]
+    return [CaptionedImage(e.id, e.image, captions[e.id], e.cluster) for e in first.values()]
 
 
 def files_of(album: Album, request: Request) -> SourceFiles:
@@ -182,7 +182,7 @@ def training_of(album: Album, request: Request) -> PictureTraining:
     languages = sorted({language for entry, _ in rows for language in entry.captions})
     several = {entry.id for entry, number in rows if number}
 
-    def text(entry: Entry, number: int, language: str) -> str | None:
+    def text(entry: CaptionedImage, number: int, language: str) -> str | None:
         texts = entry.captions.get(language, ())
         return texts[number] if number < len(texts) else None
 
@@ -197,7 +197,7 @@ def training_of(album: Album, request: Request) -> PictureTraining:
     )
 
 
-def _chosen(album: Album, request: Request) -> list[Entry]:
+def _chosen(album: Album, request: Request) -> list[CaptionedImage]:
     """Entries with captions in the languages asked for, and no other captions."""
     there = {language for entry in album.entries for language in entry.captions}
     if not there:
@@ -208,14 +208,16 @@ def _chosen(album: Album, request: Request) -> list[Entry]:
         raise AbsentLanguageError(request.name, "caption", missing, there, request.folder)
     languages = set(request.languages or there)
     return [
-        Entry(e.id, e.image, {la: t for la, t in e.captions.items() if la in languages}, e.cluster)
+        CaptionedImage(
+            e.id, e.image, {la: t for la, t in e.captions.items() if la in languages}, e.cluster
+        )
         for e in album.entries
         if languages & e.captions.keys()
     ]
 
 
 def _pictures(
-    album: Album, entries: Sequence[Entry], request: Request
+    album: Album, entries: Sequence[CaptionedImage], request: Request
 ) -> tuple[dict[str, Picture], dict[str, int], str]:
     """Pictures by id, what is left out, and why nothing can be encoded (or nothing)."""
     sources = _sources(album, entries, request)
@@ -248,7 +250,9 @@ def _pictures(
     return {p.id: p for p in pictures}, {k: n for k, n in dropped.items() if n}, refusal
 
 
-def _sources(album: Album, entries: Sequence[Entry], request: Request) -> list[Path | Cell | None]:
+def _sources(
+    album: Album, entries: Sequence[CaptionedImage], request: Request
+) -> list[Path | Cell | None]:
     """Where each image lies; None where it is not there."""
     roots = [request.folder]
     if album.beside and request.folder.name == request.name:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trainables.data.albums import Album, Entry, album_by_language, album_loader, merged
+from trainables.data.albums import Album, CaptionedImage, album_by_language, album_loader, merged
 from trainables.data.image_places import file_name, photograph
 from trainables.data.reading import (
     AGAIN,
@@ -46,7 +46,7 @@ def read_multi30k(request: Request) -> Album:
     listed = _list_of_images(names, request)
     images = _lines(listed, request, _image_name)
 
-    def entries(path: Path, language: str) -> list[Entry]:
+    def entries(path: Path, language: str) -> list[CaptionedImage]:
         return _entries(path, language, images, request)
 
     return album_by_language(
@@ -74,7 +74,9 @@ def _list_of_images(name: str, request: Request) -> Path:
     return request.find_one(name.replace(".", r"\."), called)
 
 
-def _entries(path: Path, language: str, images: Sequence[str], request: Request) -> list[Entry]:
+def _entries(
+    path: Path, language: str, images: Sequence[str], request: Request
+) -> list[CaptionedImage]:
     """Captions of a file with their images."""
     captions = _lines(path, request)
     if len(captions) != len(images):
@@ -83,7 +85,7 @@ def _entries(path: Path, language: str, images: Sequence[str], request: Request)
             f"nobody knows which is of which. {AGAIN}"
         )
     return [
-        Entry(image, image, {language: [text]}, photograph(image))
+        CaptionedImage(image, image, {language: [text]}, photograph(image))
         for image, text in zip(images, captions, strict=True)
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.data.albums import Album, Entry, album_loader
+from trainables.data.albums import Album, CaptionedImage, album_loader
 from trainables.data.image_places import file_name, image_files
 from trainables.data.reading import (
     BadRowError,
@@ -40,7 +40,7 @@ def read_captions(request: Request) -> Album:
     ids: set[str] = set()
     images: set[str] = set()
 
-    def entry(row: Mapping[str, Any]) -> Entry:
+    def entry(row: Mapping[str, Any]) -> CaptionedImage:
         identity = identity_of(row, "id")
         image = file_name(text_of(row, "image"))
         captions, family = _captions(row), identity_of(row, "family", identity)
@@ -50,7 +50,7 @@ def read_captions(request: Request) -> Album:
             )
         refuse_repeat(ids, identity)
         images.add(image)
-        return Entry(identity, image, captions, family)
+        return CaptionedImage(identity, image, captions, family)
 
     entries = list(request.records(path, entry))
     names = {image.rpartition("/")[2] for image in images}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry, album_loader
+from trainables.data.albums import Album, CaptionedImage, album_loader
 from trainables.data.languages import is_language
 from trainables.data.reading import (
     BadRowError,
@@ -56,7 +56,7 @@ def read_emoji(request: Request) -> Album:
     families = families_of(english)
     languages = request.languages or tuple(names)
     entries = [
-        Entry(
+        CaptionedImage(
             path.stem,
             path.relative_to(request.folder).as_posix(),
             {la: [names[la][points]] for la in languages if points in names[la]},

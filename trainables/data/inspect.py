@@ -19,7 +19,7 @@ State = Literal["whole", "incomplete", "differs", "not known", "read", "not at h
 
 
 @dataclass(frozen=True)
-class Finding:
+class Inspection:
     """The state of a part, or of a file, of a source.
 
     Attributes:
@@ -35,7 +35,7 @@ class Finding:
     detail: str
 
 
-def check(source: Source, folder: Path) -> list[Finding]:
+def check(source: Source, folder: Path) -> list[Inspection]:
     """Compare files by checksum and parts by counts with what is known of them.
 
     Args:
@@ -107,7 +107,7 @@ def _absent(source: Source, folder: Path, part: str | None, training: bool) -> l
         return [language for language in source.languages if language not in there]
 
 
-def _own(source: Source, folder: Path) -> Iterator[Finding]:
+def _own(source: Source, folder: Path) -> Iterator[Inspection]:
     """People's own files: how much there is of them, to evaluate and to train on."""
     for subject, training in (("benchmark", False), ("training", True)):
         if training and not source.is_trainable:
@@ -120,11 +120,11 @@ def _own(source: Source, folder: Path) -> Iterator[Finding]:
                 said = f"{number} row{'s' * (number != 1)} in {_list(rows.languages)}"
             else:
                 said = _amount(catalog.load_benchmark(source.name, folder))
-            yield Finding(subject, "read", said)
+            yield Inspection(subject, "read", said)
         except DataError as error:
-            yield Finding(subject, "malformed", str(error))
+            yield Inspection(subject, "malformed", str(error))
         except UserError as error:
-            yield Finding(subject, "not at hand", str(error))
+            yield Inspection(subject, "not at hand", str(error))
 
 
 def _amount(benchmark: Benchmark) -> str:
@@ -147,7 +147,7 @@ def _list(languages: Iterable[str]) -> str:
     return " ".join(languages)
 
 
-def _files(source: Source, folder: Path) -> list[Finding]:
+def _files(source: Source, folder: Path) -> list[Inspection]:
     findings = []
     for path in files_below(folder):
         if path.name in source.checksums:
@@ -159,30 +159,30 @@ def _files(source: Source, folder: Path) -> list[Finding]:
                 detail = "another content, of equal size"
             else:
                 state, detail = "whole", f"{size} bytes, checksum as published"
-            findings.append(Finding(path.name, state, detail))
+            findings.append(Inspection(path.name, state, detail))
     return findings
 
 
-def _part(source: Source, folder: Path, part: str | None) -> Finding:
+def _part(source: Source, folder: Path, part: str | None) -> Inspection:
     subject = f"part {part}" if part else "all of it"
     training = source.kind == "training"
     try:
         absent = _absent(source, folder, part, training)
     except UserError as error:
-        return Finding(subject, "not at hand", str(error))
+        return Inspection(subject, "not at hand", str(error))
     languages = [la for la in source.languages if la not in absent] if absent else None
     try:
         if training:
             rows = catalog.load_training(source.name, folder, languages, part=part)
             said = f"{len(rows.questions)} rows in {', '.join(rows.languages)}"
-            return Finding(subject, "not known", said)
+            return Inspection(subject, "not known", said)
         benchmark: Benchmark | PictureBenchmark
         if source.modality == "image":
             benchmark = catalog.load_picture_benchmark(source.name, folder, languages, part=part)
         else:
             benchmark = catalog.load_benchmark(source.name, folder, languages, part=part)
     except UserError as error:
-        return Finding(subject, "malformed", str(error))
+        return Inspection(subject, "malformed", str(error))
     counts, what = _counts(benchmark)
     said = ", ".join(f"{la} {queries}/{held}" for la, (queries, held) in counts.items())
     said = f"{what}: {said}" + "".join(
@@ -196,7 +196,7 @@ def _part(source: Source, folder: Path, part: str | None) -> Finding:
     if absent:
         state = "differs" if wrong else "incomplete"
         notes.append(f"without {', '.join(absent)}")
-    return Finding(subject, state, "; ".join([said, *notes]))
+    return Inspection(subject, state, "; ".join([said, *notes]))
 
 
 def _counts(benchmark: Benchmark | PictureBenchmark) -> tuple[dict[str, tuple[int, int]], str]:

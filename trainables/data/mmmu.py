@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry, album_by_language, album_loader, merged
+from trainables.data.albums import Album, CaptionedImage, album_by_language, album_loader, merged
 from trainables.data.image_places import file_name
 from trainables.data.pictures import Cell
 from trainables.data.reading import BadRowError, shards_each, text_of
@@ -62,7 +62,7 @@ def read_xmmmu(request: Request) -> Album:
     what = "<language>-*.parquet"
     chosen = request.choose(files, what)
 
-    def entries(path: Path, language: str) -> Iterator[Entry]:
+    def entries(path: Path, language: str) -> Iterator[CaptionedImage]:
         return _entries(path, language, request, dropped)
 
     return album_by_language(chosen, entries, request.name, dropped=dropped)
@@ -78,21 +78,25 @@ def question_text(question: str, options: Sequence[str] = ()) -> str:
     return " ".join(" ".join([bare, *letters]).split())
 
 
-def _entries(path: Path, language: str, request: Request, dropped: Counter[str]) -> Iterator[Entry]:
+def _entries(
+    path: Path, language: str, request: Request, dropped: Counter[str]
+) -> Iterator[CaptionedImage]:
     """Entries of one file; what is no question about one picture is counted in `dropped`."""
     with_options = request.part == "questions+options"
 
-    def entry(row: Mapping[str, Any], images: Sequence[str], image: str | Cell | None) -> Entry:
+    def entry(
+        row: Mapping[str, Any], images: Sequence[str], image: str | Cell | None
+    ) -> CaptionedImage:
         question, options = text_of(row, "question"), _options(row)
         reason = _unfit(question, options, images)
         if reason or image is None:
             dropped[reason] += 1
-            return Entry("", "", {}, "")
+            return CaptionedImage("", "", {}, "")
         identity = _identity(row, image)
         text = question_text(question, options if with_options else ())
-        return Entry(identity, image, {language: [text]}, subject_of(identity))
+        return CaptionedImage(identity, image, {language: [text]}, subject_of(identity))
 
-    def of_line(row: Mapping[str, Any]) -> Entry:
+    def of_line(row: Mapping[str, Any]) -> CaptionedImage:
         images = [column for column in IMAGES if row.get(column)]
         image = file_name(text_of(row, images[0])) if images else None
         return entry(row, images, image)
@@ -102,7 +106,7 @@ def _entries(path: Path, language: str, request: Request, dropped: Counter[str])
     else:
         full = filled(path, request.name, IMAGES)
 
-        def of_row(number: int, row: Mapping[str, Any]) -> Entry:
+        def of_row(number: int, row: Mapping[str, Any]) -> CaptionedImage:
             images = full[number]
             return entry(row, images, Cell(path, images[0], number) if images else None)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, model_validator
 
 from trainables.data import reading
 from trainables.data.corpus import Benchmark, TrainingSet
@@ -221,11 +221,11 @@ class Source(BaseModel):
             or counted; of pictures captions and pictures.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     about: str
-    loader: Loader
+    loader: InstanceOf[Loader]
     reference: str = ""
     citation: str = ""
     licence: str

@@ -35,7 +35,7 @@ IRRELEVANT = "passages judged as not relevant"
 
 
 @dataclass(frozen=True)
-class Layout:
+class Collection:
     """Patterns of a collection's files, each with groups `language` and, for the first two, `part`.
 
     Attributes:
@@ -50,7 +50,7 @@ class Layout:
 
 
 _FOLDER = r"mrtydi-v1\.1-(?P<language>[a-z]+)/(?:ir-format-data/)?"
-MR_TYDI = Layout(
+MR_TYDI = Collection(
     topics=(
         r"topics\.mrtydi-v1\.1-(?P<language>[a-z]+)\.(?P<part>\w+)\.(?:txt|tsv)(?:\.gz)?",
         _FOLDER + r"topic\.(?P<part>\w+)\.tsv(?:\.gz)?",
@@ -61,12 +61,12 @@ MR_TYDI = Layout(
     ),
     passages=(r"mrtydi-v1\.1-(?P<language>[a-z]+)/(?:corpus|collection/docs)\.jsonl(?:\.gz)?",),
 )
-MIRACL = Layout(
+MIRACL = Collection(
     topics=(r"topics\.miracl-v1\.0-(?P<language>[a-z]+)-(?P<part>[\w-]+)\.tsv(?:\.gz)?",),
     qrels=(r"qrels\.miracl-v1\.0-(?P<language>[a-z]+)-(?P<part>[\w-]+)\.tsv(?:\.gz)?",),
     passages=(r"miracl-corpus-v1\.0-(?P<language>[a-z]+)/docs-\d+\.jsonl(?:\.gz)?",),
 )
-LAYOUTS = {"mr_tydi": MR_TYDI, "miracl": MIRACL}
+COLLECTIONS = {"mr_tydi": MR_TYDI, "miracl": MIRACL}
 
 MR_TYDI_TRAIN = r"mrtydi-v1\.1-(?P<language>[a-z]+)/train\.jsonl(?:\.gz)?"
 """Rows with query_id, query, positive_passages and negative_passages, as on the hub."""
@@ -232,11 +232,11 @@ def _training_files(request: Request) -> dict[str, Path]:
 
 
 def _files(request: Request) -> dict[str, _Files]:
-    layout = LAYOUTS[request.name]
-    topics = _by_language(request, layout.topics)
-    qrels = _by_language(request, layout.qrels)
+    collection = COLLECTIONS[request.name]
+    topics = _by_language(request, collection.topics)
+    qrels = _by_language(request, collection.qrels)
     passages = shards_each(
-        (each for pattern in layout.passages for each in request.find(pattern)),
+        (each for pattern in collection.passages for each in request.find(pattern)),
         request.name,
     )
     for paths in passages.values():

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry, album_by_language, album_loader
+from trainables.data.albums import Album, CaptionedImage, album_by_language, album_loader
 from trainables.data.image_places import file_name, photograph
 from trainables.data.pictures import Cell
 from trainables.data.reading import (
@@ -48,7 +48,7 @@ def read_xflickrco(request: Request) -> Album:
     chosen = request.choose(files, what)
     half = part if part in HALVES else None
 
-    def entries(path: Path, language: str) -> list[Entry]:
+    def entries(path: Path, language: str) -> list[CaptionedImage]:
         return _entries(path, language, request, half)
 
     return album_by_language(chosen, entries, request.name, beside=True)
@@ -68,19 +68,19 @@ def half_of(image: str) -> str:
     return "coco" if image.rpartition("/")[2].startswith("COCO_") else "flickr30k"
 
 
-def _entries(path: Path, language: str, request: Request, half: str | None) -> list[Entry]:
+def _entries(path: Path, language: str, request: Request, half: str | None) -> list[CaptionedImage]:
     """Entries of a file, of one half where one is asked for."""
 
-    def row_of(row: Mapping[str, Any]) -> tuple[str, Entry]:
+    def row_of(row: Mapping[str, Any]) -> tuple[str, CaptionedImage]:
         image, identity = file_name(text_of(row, "img_path")), identity_of(row, "id")
         captions = {language: texts_of(row, "sentences")}
-        return half_of(image), Entry(identity, image, captions, photograph(image))
+        return half_of(image), CaptionedImage(identity, image, captions, photograph(image))
 
-    def cell_of(number: int, row: Mapping[str, Any]) -> tuple[str, Entry]:
+    def cell_of(number: int, row: Mapping[str, Any]) -> tuple[str, CaptionedImage]:
         identity = identity_of(row, "id")
         cell = Cell(path, "image", number)
         image = str((row.get("image") or {}).get("path") or "")
-        return half_of(image) if half else "", Entry(
+        return half_of(image) if half else "", CaptionedImage(
             identity, cell, {language: texts_of(row, "sentences")}, identity
         )
 

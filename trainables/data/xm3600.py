@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.albums import Album, Entry, album_by_language, album_loader
+from trainables.data.albums import Album, CaptionedImage, album_by_language, album_loader
 from trainables.data.image_places import file_name
 from trainables.data.pictures import Cell
 from trainables.data.reading import (
@@ -33,32 +33,34 @@ def read_xm3600(request: Request) -> Album:
         path = matches[0][0]
         keys: set[str] = set()
 
-        def entry(row: Mapping[str, Any]) -> Entry:
+        def entry(row: Mapping[str, Any]) -> CaptionedImage:
             key = refuse_repeat(keys, text_of(row, "image/key"))
             held = {code: value for code, value in row.items() if isinstance(value, dict)}
             captions = by_language(
                 held, "captions", lambda table, code: texts_of(table[code], "caption")[:limit]
             )
-            return Entry(key, file_name(f"{key}.jpg"), captions, key)
+            return CaptionedImage(key, file_name(f"{key}.jpg"), captions, key)
 
         return Album({"captions.jsonl": path}, list(request.records(path, entry)))
     tables = shards_each(request.find(TABLES), request.name)
     what = "captions.jsonl or table"
     chosen = request.choose(tables, what)
 
-    def entries(path: Path, language: str) -> Iterator[Entry]:
+    def entries(path: Path, language: str) -> Iterator[CaptionedImage]:
         return _of_table(path, language, limit, request)
 
     return album_by_language(chosen, entries, request.name)
 
 
-def _of_table(path: Path, language: str, limit: int | None, request: Request) -> Iterator[Entry]:
+def _of_table(
+    path: Path, language: str, limit: int | None, request: Request
+) -> Iterator[CaptionedImage]:
     """Entries of one of the hub's tables, which hold one language and all images."""
 
-    def entry(number: int, row: Mapping[str, Any]) -> Entry:
+    def entry(number: int, row: Mapping[str, Any]) -> CaptionedImage:
         key = text_of(row, "image_id")
         captions = {language: texts_of(row, "captions")[:limit]}
-        return Entry(key, Cell(path, "image", number), captions, key)
+        return CaptionedImage(key, Cell(path, "image", number), captions, key)
 
     return rows_of(path, request.name, ["image_id", "captions"], entry, request.skipped)
 

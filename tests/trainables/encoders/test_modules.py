@@ -29,10 +29,10 @@ from tests.sentence_folders import (
 )
 from trainables import storage
 from trainables.encoders import packaged
-from trainables.encoders.catalog import absent, reference
 from trainables.encoders.families import checkpoint_digest, encoder_ref, find_checkpoint
 from trainables.encoders.modules import read_layout
 from trainables.encoders.packaged import Packaged
+from trainables.encoders.registry import absent, reference
 from trainables.encoders.shapes import folder_shape, known_shape
 from trainables.encoders.text import TextEncoder, pool
 from trainables.encoders.vocabulary import trim_vocabulary
