@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure, figure
-from study.answer.answer import answer
-from study.answer.bootstrap import RESAMPLES
-from study.answer.scores import scores
-from study.plan import Cell, Plan, PlannedTrial
+from study.analysis.answer import answer
+from study.analysis.inference import RESAMPLES
+from study.analysis.scores import scores
 from study.spaces.schema import load_space
+from study.state.plan import Cell, Plan, PlannedTrial
 from trainables.evaluation.ranks import Ranks, load_ranks, save_ranks
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -32,18 +32,18 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.figures import Figure, figure, show
-from study.committed import committed_results
 from study.launch import launch as launcher
-from study.launch.orders import PRUNED, Job, Orders, Progress
-from study.plan import Plan
-from study.planning import make_plan
-from study.rungs import Rung, pruned
+from study.launch.config import PRUNED, Job, Orders, Progress
+from study.planning.build import make_plan
 from study.search.pruning import Judge, Pruning
 from study.search.stopping_rules import stopping_rule
 from study.spaces.fidelity import Fidelity, Kind
 from study.spaces.schema import Space
+from study.state.committed import committed_results
+from study.state.plan import Plan
+from study.state.rungs import Rung, pruned
 from trainables.spec import Execution
-from trainables.trial_folder import TrialFolder, read_json
+from trainables.trial.trial_folder import TrialFolder, read_json
 
 GRID = """
 question: Which training is best, and how early does it show?

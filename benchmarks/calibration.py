@@ -8,10 +8,17 @@ from scipy import stats
 
 from benchmarks.figures import Figure, figure
 from benchmarks.simulation import World, articles, questions_alone
-from study.answer.bootstrap import bootstrap, percentile_interval
-from study.answer.inference import LEVEL, Estimate, contributions, estimate, freedom
-from study.answer.power import POWER, detectable, detectable_effect
-from study.answer.verdicts import Evidence, judge
+from study.analysis.inference import (
+    LEVEL,
+    Estimate,
+    bootstrap,
+    contributions,
+    estimate,
+    freedom,
+    percentile_interval,
+)
+from study.analysis.power import POWER, detectable, detectable_effect
+from study.analysis.verdicts import Evidence, judge
 
 Floats = NDArray[np.float64]
 

@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figures import Figure, figure, show  # noqa: E402
-from study.plan import Plan  # noqa: E402
-from study.planning import make_plan  # noqa: E402
+from study.planning.build import make_plan  # noqa: E402
 from study.spaces.schema import load_space  # noqa: E402
 from study.spaces.settings import parse_assignments  # noqa: E402
+from study.state.plan import Plan  # noqa: E402
 from trainables.spec import Execution  # noqa: E402
 
 Side = dict[str, float]
@@ -97,7 +97,7 @@ def planned(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str], str]:
 def estimated(arguments: argparse.Namespace) -> Side:
     """What the dry run says of the trial."""
     start = time.perf_counter()
-    from study.cost.estimate import estimate
+    from study.cost.forecast import estimate
 
     plan, places, digest = planned(arguments)
     found = estimate(plan, places, Execution(threads=arguments.threads), 1)
@@ -114,9 +114,9 @@ def estimated(arguments: argparse.Namespace) -> Side:
 
 def measured(arguments: argparse.Namespace) -> Side:
     """Run the trial here."""
-    from study.commands.home import Home
+    from study.cli.home import Home
     from trainables.finetune import finetune
-    from trainables.trial_folder import TrialFolder, read_json
+    from trainables.trial.trial_folder import TrialFolder, read_json
 
     plan, places, digest = planned(arguments)
     execution = Execution(threads=arguments.threads)

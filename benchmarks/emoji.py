@@ -24,16 +24,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
 
-from study.answer.bootstrap import bootstrap, percentile_interval  # noqa: E402
-from study.answer.scores import Scores, scores  # noqa: E402
-from study.planning import make_plan  # noqa: E402
+from study.analysis.inference import bootstrap, percentile_interval  # noqa: E402
+from study.analysis.scores import Scores, scores  # noqa: E402
+from study.planning.build import make_plan  # noqa: E402
 from study.spaces.schema import Space  # noqa: E402
 from tests.emoji_clip import make_emoji_clip  # noqa: E402
-from trainables.cache import Cache  # noqa: E402
 from trainables.data.catalog import load_picture_training  # noqa: E402
 from trainables.evaluation.ranks import load_ranks, ranks_file  # noqa: E402
 from trainables.finetune import finetune  # noqa: E402
-from trainables.trial_folder import TrialFolder  # noqa: E402
+from trainables.storage.cache import Cache  # noqa: E402
+from trainables.trial.trial_folder import TrialFolder  # noqa: E402
 
 METRIC = "recall_at_10/t2i"
 DEPTH = 10

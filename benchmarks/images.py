@@ -25,12 +25,12 @@ from numpy.typing import NDArray  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from benchmarks.figures import Figure, figure, show  # noqa: E402
-from trainables.cache import Cache  # noqa: E402
 from trainables.data.pictures import Picture  # noqa: E402
 from trainables.encoders.encoder import Embeddings  # noqa: E402
-from trainables.encoders.image_tower import Pixels  # noqa: E402
-from trainables.encoders.vision_tower import VisionTower  # noqa: E402
-from trainables.evaluation.pictures import PictureStore, encode_chunks  # noqa: E402
+from trainables.encoders.images.image_tower import Pixels  # noqa: E402
+from trainables.encoders.images.vision_tower import VisionTower  # noqa: E402
+from trainables.evaluation.picture_store import PictureStore, encode_chunks  # noqa: E402
+from trainables.storage.cache import Cache  # noqa: E402
 
 SIZE = 500, 375
 """Width and height of most of Flickr30k's photographs."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 
 from benchmarks.figures import Figure, figure
-from study.answer.variance import fill, parts_of
+from study.analysis.exploration import fill, parts_of
 
 Floats = NDArray[np.float64]
 

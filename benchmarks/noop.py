@@ -16,11 +16,12 @@ from typing import Any
 import torch
 import transformers
 
-from trainables import faults, storage
+from trainables import faults
 from trainables.failures import TrialFailedError, describe
 from trainables.spec import Execution, Spec
-from trainables.training import Event
-from trainables.trial_folder import Attempt, TrialFolder
+from trainables.storage import atomic as storage
+from trainables.trial.loop import Event
+from trainables.trial.trial_folder import Attempt, TrialFolder
 
 NOTES = "NOOP_NOTES"
 """Environment variable: the file to which every trial adds its line."""

@@ -22,19 +22,19 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figures import Figure, figure, show  # noqa: E402
-from study.databases import OPTUNA_FILE, sqlite_url  # noqa: E402
-from study.driver import Driver  # noqa: E402
-from study.plan import Plan  # noqa: E402
-from study.planning import make_plan  # noqa: E402
-from study.record import Journal  # noqa: E402
+from study.driver.driver import Driver  # noqa: E402
+from study.planning.build import make_plan  # noqa: E402
 from study.spaces.schema import load_space  # noqa: E402
-from study.study_folder import StudyFolder  # noqa: E402
+from study.state.databases import OPTUNA_FILE, sqlite_url  # noqa: E402
+from study.state.plan import Plan  # noqa: E402
+from study.state.record import Journal  # noqa: E402
+from study.state.study_folder import StudyFolder  # noqa: E402
 from study.tracking import Delivered  # noqa: E402
-from study.view import View  # noqa: E402
-from trainables import storage  # noqa: E402
-from trainables.places import Place  # noqa: E402
+from study.tracking.view import View  # noqa: E402
 from trainables.spec import Spec  # noqa: E402
-from trainables.trial_folder import TrialFolder  # noqa: E402
+from trainables.storage import atomic as storage  # noqa: E402
+from trainables.storage.paths import Place  # noqa: E402
+from trainables.trial.trial_folder import TrialFolder  # noqa: E402
 
 SPACE = """
 question: How much does it cost to keep a study?

@@ -33,8 +33,8 @@ from benchmarks.e5_shape import e5_small_shape  # noqa: E402
 from benchmarks.figures import Figure, figure, show  # noqa: E402
 from benchmarks.race import Job, Steps, ours, race  # noqa: E402
 from trainables.data.catalog import load_benchmark, source  # noqa: E402
-from trainables.data.lareqa import train_on_lareqa  # noqa: E402
 from trainables.data.source import Request  # noqa: E402
+from trainables.data.sources.lareqa import train_on_lareqa  # noqa: E402
 from trainables.encoders.text import TextEncoder  # noqa: E402
 from trainables.errors import UserError  # noqa: E402
 from trainables.evaluation.evaluate import evaluate  # noqa: E402

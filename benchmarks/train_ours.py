@@ -20,8 +20,8 @@ from benchmarks.race import Job  # noqa: E402
 from trainables.encoders.padding import Tokens  # noqa: E402
 from trainables.encoders.text import TextEncoder  # noqa: E402
 from trainables.encoders.vocabulary import trim_vocabulary  # noqa: E402
-from trainables.gradcache import backward  # noqa: E402
-from trainables.info_nce import info_nce  # noqa: E402
+from trainables.training.gradcache import backward  # noqa: E402
+from trainables.training.info_nce import info_nce  # noqa: E402
 
 
 def main() -> None:

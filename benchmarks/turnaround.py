@@ -196,8 +196,8 @@ def turnarounds(lines: list[Line]) -> list[float]:
 def run_ours(folder: Path, trials: int) -> dict[str, float]:
     """Run the study in this process, and look for every record afterwards."""
     from benchmarks.record import open_driver
-    from study.launch.orders import Orders
-    from study.planning import make_plan
+    from study.launch.config import Orders
+    from study.planning.build import make_plan
     from study.spaces.schema import load_space
     from trainables import faults
     from trainables.spec import Execution
@@ -230,8 +230,8 @@ def run_ours(folder: Path, trials: int) -> dict[str, float]:
 
 def missing(digests: set[str], driver: Any, root: Path) -> int:
     """Records that are not where they must be: in journal, folders, Optuna and MLflow."""
-    from study.committed import committed_results
-    from study.study_folder import StudyFolder
+    from study.state.committed import committed_results
+    from study.state.study_folder import StudyFolder
     from tests.study.inline import mlflow_trials, optuna_rows
 
     shown = {digest for digest, (status, *_) in mlflow_trials(root).items() if status == "FINISHED"}

@@ -39,6 +39,6 @@ def main() -> None:
     """Run a command, in whose processes `study` and `trainables` are this copy's."""
     paths = [str(HOME), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    from study.entry import command
+    from study.cli.entry import command
 
     sys.exit(command(sys.argv[1:]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from study.entry import command
+from study.cli.entry import command
 
 if __name__ == "__main__":
     sys.exit(command(sys.argv[1:]))

@@ -8,6 +8,6 @@ from pathlib import Path
 if __name__ == "__main__":
     # Python put this file's own folder first, where modules have names of others' packages
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    from study.entry import command
+    from study.cli.entry import command
 
     sys.exit(command(["run", *sys.argv[1:]]))

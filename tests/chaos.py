@@ -20,10 +20,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from study.journal import Reading
+from study.state.journal import Reading
 from tests.study.inline import SPACE, assert_whole, mlflow_trials, results, write_space
 from trainables import faults
-from trainables.checkpoint import SHORTEST_INTERVAL
+from trainables.trial.checkpoint import SHORTEST_INTERVAL
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG_STEPS = 6_000

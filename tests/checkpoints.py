@@ -109,7 +109,7 @@ def _model(kind: str, tokenizer: Any) -> Any:
 
 def _sentence_transformers(folder: Path, pooling: str) -> None:
     """The modules after the transformer: pooling and a dense layer."""
-    from trainables.encoders.formats import Dense, save_layers
+    from trainables.encoders.files.formats import Dense, save_layers
 
     names = ["Transformer", "Pooling", "Dense"]
     modules = [

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from study.journal import Reading
+from study.state.journal import Reading
 from tests.hosts import ENVIRONMENT, HOME, REPOSITORY, SHARED, Host, HostError, Hosts
 from trainables import faults
 

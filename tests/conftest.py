@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from trainables.places import Place
+    from trainables.storage.paths import Place
 
 # Set before any test imports a library that reads them; torch takes its threads from OMP.
 for name, value in {
@@ -90,7 +90,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(params=["local", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty folder of each kind of place, in turn."""
-    from trainables.places import as_place
+    from trainables.storage.paths import as_place
 
     if request.param == "local":
         return tmp_path

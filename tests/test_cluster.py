@@ -29,7 +29,7 @@ from tests.cluster import (
 from tests.hosts import REPOSITORY, SHARED, Host, listening, missing
 from trainables.finetune import finetune
 from trainables.spec import Execution
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 

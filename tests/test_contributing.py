@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from study.data_check import check_data
-from study.planning import make_plan
+from study.planning.build import make_plan
+from study.planning.check_data import check_data
 from study.spaces.schema import load_space
 from trainables.data import catalog
 from trainables.data.catalog import load_benchmark

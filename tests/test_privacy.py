@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from study.doctor.ports import listeners
-from study.study_folder import StudyFolder
+from study.state.study_folder import StudyFolder
 from tests import connections as recorder
 from tests.study.inline import SPACE, write_space
 from tests.test_doors import family, given
@@ -59,7 +59,7 @@ time.sleep(3)
 
 # The same with telemetry as MLflow has it by default: what the watch must be able to see.
 UNPROTECTED = (
-    "import study.tracking.store as store\n"
+    "import study.tracking.mlflow_storage as store\n"
     "for name in ('MLFLOW_DISABLE_TELEMETRY', 'DO_NOT_TRACK'): del store.ENVIRONMENT[name]\n"
 )
 

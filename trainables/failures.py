@@ -6,6 +6,8 @@ import errno
 import os
 import sqlite3
 import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal
 
 from trainables.errors import NotNowError, UserError
@@ -118,3 +120,33 @@ def _is_memory(error: BaseException) -> bool:
 def _primary(error: sqlite3.Error) -> int:
     """SQLite's code without what it adds in the upper bits; 0 where it has none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def kernel_kills() -> int | None:
+    """How often the kernel has killed a process of this group for its memory."""
+    for file in _counters():
+        try:
+            lines = file.read_text(encoding="ascii").splitlines()
+        except OSError:
+            continue
+        counts = dict(line.split() for line in lines)
+        if "oom_kill" in counts:
+            return int(counts["oom_kill"])
+    return None
+
+
+def _counters() -> list[Path]:
+    """Where the count may stand: the group's own file or its mount's, in either version."""
+    files = []
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
+            _, kind, group = line.split(":", 2)
+            for folder in (group.lstrip("/"), ""):
+                if kind == "":
+                    files.append(CGROUP / folder / "memory.events")
+                if "memory" in kind.split(","):
+                    files.append(CGROUP / "memory" / folder / "memory.oom_control")
+    return files

@@ -10,26 +10,26 @@ from typing import Any
 
 import torch
 
-from trainables import faults, storage
-from trainables.cache import Cache
-from trainables.checkpoint import latest_checkpoint
+from trainables import faults
+from trainables.distributed.rank0 import Machines, leading
 from trainables.encoders.registry import open_encoder
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import restore_vocabulary
 from trainables.evaluation.evaluate import Evaluation, evaluate
-from trainables.evaluation.pictures import PictureStore
+from trainables.evaluation.picture_store import PictureStore
 from trainables.failures import TrialFailedError, describe
-from trainables.leader import Machines, leading
-from trainables.memory import forget_peak
-from trainables.memory_layout import layout
-from trainables.outcome import write_environment, write_result
-from trainables.places import drafting, files_under
-from trainables.rungs import steps_of
 from trainables.spec import DataRef, Execution, Spec, execution_settings
-from trainables.trainer import Trainer
-from trainables.training import Event, train
-from trainables.trial_data import Judged, open_data, zero_shot
-from trainables.trial_folder import Attempt, NotCommittedError, TrialFolder
+from trainables.storage import atomic as storage
+from trainables.storage.cache import Cache
+from trainables.storage.paths import drafting, files_under
+from trainables.training.trainer import Trainer
+from trainables.trial.checkpoint import latest_checkpoint
+from trainables.trial.intermediate import steps_of
+from trainables.trial.loop import Event, train
+from trainables.trial.memory_layout import layout
+from trainables.trial.outcome import forget_peak, write_environment, write_result
+from trainables.trial.trial_data import Judged, open_data, zero_shot
+from trainables.trial.trial_folder import Attempt, NotCommittedError, TrialFolder
 
 UNCOMMITTED_FILES = frozenset({"stacks.txt", "failure.json"})
 """Files of an attempt that are no part of its result."""

@@ -17,13 +17,13 @@ from transformers import AutoModel, PretrainedConfig
 
 from study.cost.accelerators import BANDWIDTH_SHARE, UTILISATION, Accelerator, rate
 from study.cost.work import Lengths, encoding, held_tokens, training_step
-from trainables.encoders.formats import quiet
+from trainables.encoders.files.formats import quiet
 from trainables.encoders.shapes import Shape
 from trainables.encoders.text import TextEncoder
 from trainables.evaluation.scoring import score
-from trainables.gradcache import backward
-from trainables.info_nce import info_nce
 from trainables.spec import EncoderRef, Execution, execution_settings
+from trainables.training.gradcache import backward
+from trainables.training.info_nce import info_nce
 
 PROBE_OPERATIONS = 2e10
 """Of one probe of training; one of encoding has twice as many. Fractions of a second."""

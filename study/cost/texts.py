@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from study.cost.needs import found_in
+from study.cost.inputs_needed import found_in
 from study.cost.work import Lengths
 from trainables.data import catalog
 from trainables.data.corpus import Benchmark, TrainingSet
-from trainables.encoders.checkpoints import parts_of
 from trainables.encoders.embedded import build_embedded, is_embedded
-from trainables.encoders.formats import load_tokenizer
+from trainables.encoders.files.checkpoints import parts_of
+from trainables.encoders.files.formats import load_tokenizer
 from trainables.encoders.text import TextEncoder
 from trainables.spec import DataRef, EncoderRef
 

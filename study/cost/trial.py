@@ -12,7 +12,7 @@ import numpy as np
 from transformers import PretrainedConfig
 
 from study.cost.accelerators import accelerator as find_accelerator
-from study.cost.needs import found_in
+from study.cost.inputs_needed import found_in
 from study.cost.speed import PROBE_ROWS, Speed, assumed, measured
 from study.cost.texts import Evaluated, Reader, Trained
 from study.cost.work import (
@@ -30,10 +30,10 @@ from study.cost.work import (
 from trainables.data import catalog
 from trainables.data.contamination import contamination
 from trainables.data.picture_training import open_rows
-from trainables.encoders.checkpoints import parts_of
 from trainables.encoders.embedded import is_embedded
 from trainables.encoders.families import SEEING
-from trainables.encoders.modules import load_config, read_config
+from trainables.encoders.files.checkpoints import parts_of
+from trainables.encoders.files.modules import load_config, read_config
 from trainables.encoders.shapes import COUNTED, Shape, shape_of
 from trainables.spec import DataRef, Execution, Spec
 

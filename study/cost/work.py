@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.encoders import text
-from trainables.encoders.modules import positions_for_text
+from trainables.encoders.files.modules import positions_for_text
 from trainables.encoders.padding import micro_batches
 from trainables.encoders.shapes import Shape
-from trainables.gradcache import FORWARD_TOKENS, first_with_graph
 from trainables.spec import Execution
+from trainables.training.gradcache import FORWARD_TOKENS, first_with_graph
 
 Lengths = NDArray[np.int64]
 """Tokens of some texts."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.cost.needs import Need
+from study.cost.inputs_needed import Need
 from study.doctor.facts import SOURCES, Facts
 from study.doctor.finding import Finding, ok, problem, warning
 from study.doctor.ports import Listener

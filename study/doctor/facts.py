@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from study.doctor.ports import Listener, listeners
-from trainables import storage
 from trainables.errors import UserError
-from trainables.places import Place, as_place
+from trainables.storage import atomic as storage
+from trainables.storage.paths import Place, as_place
 
 SOURCES = Path(__file__).resolve().parents[2]
 """The repository, as it lies on this machine."""
@@ -139,7 +139,7 @@ def probe(root: str, question: str) -> tuple[str, bool]:
 
 def seen(root: Place, question: str) -> set[str]:
     """Names of the probes of all machines, as this one sees them."""
-    from trainables.places import files_under
+    from trainables.storage.paths import files_under
 
     return set(files_under(root / question)) - {"claimed"}
 

@@ -6,15 +6,15 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from study import databases
-from study.cost.needs import Need
+from study.cost.inputs_needed import Need
 from study.doctor import checks
 from study.doctor.checks import Clock
 from study.doctor.facts import Facts, examine, seen
 from study.doctor.finding import Finding, problem
-from trainables import places
+from study.state import databases
 from trainables.errors import UserError
-from trainables.places import Place
+from trainables.storage import paths as places
+from trainables.storage.paths import Place
 
 
 def visit(
@@ -65,7 +65,7 @@ def _everywhere(
     address: str, state: Path, asked: tuple[str, str, str, list[str]]
 ) -> tuple[dict[str, Facts], dict[str, Clock], list[Finding]]:
     """Facts and clocks by the machines' addresses, and what there is to say of silent ones."""
-    from study.launch.rounds import ask
+    from study.launch.nodes import ask
 
     answered = ask(address, state, examine, *asked)
     machines: dict[str, Facts] = {}

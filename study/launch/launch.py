@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Sequence
 
 from study.interrupts import handed_on
-from study.launch.orders import Job, Jobs, Listener, Orders
-from study.launch.patience import ALWAYS
-from study.launch.placing import placing
+from study.launch.config import Job, Jobs, Listener, Orders
+from study.launch.resources import placing
+from study.launch.retries import ALWAYS
 from study.launch.session import ray_session
 from study.search.pruning import Judge
 from study.search.stopping_rules import stopping_rule
@@ -47,8 +47,8 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
     ):
         from ray import tune
 
-        from study.launch.adapter import TrialActor
-        from study.launch.losses import Losses
+        from study.launch.actor import TrialActor
+        from study.launch.retries import Losses
         from study.launch.schedulers import RungScheduler
         from study.launch.searcher import PlanSearcher, Reporter
 

@@ -1,17 +1,19 @@
-"""The machines of a running Ray, and a root that all of them must see."""
+"""The machines of a running Ray: which there are, asking each, a root that all must see."""
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.databases import network_kind
+from study.launch.session import ray_session
+from study.state.databases import network_kind
 from trainables.errors import UserError
-from trainables.places import Place
+from trainables.storage.paths import Place
 
 ANSWER_SECONDS = 60.0
 """How long a machine may take to run a small function; a first worker takes about five."""
@@ -181,3 +183,42 @@ def _refuse_unseen(root: Path) -> None:
 
 def _said(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@dataclass(frozen=True)
+class Round:
+    """What the machines of a cluster answered.
+
+    Attributes:
+        nodes: All that Ray reaches, this machine first.
+        answers: By a machine's id: what it said, or the exception in its place.
+        clocks: By a machine's id: times before, there, and after.
+    """
+
+    nodes: Sequence[Node]
+    answers: Mapping[str, Any]
+    clocks: Mapping[str, tuple[float, float, float]]
+
+
+def ask(address: str, state: Path, function: Callable[..., Any], *arguments: Any) -> Round:
+    """Run `function` on every machine of a cluster, and ask each what time it is.
+
+    Args:
+        address: Of the cluster.
+        state: A local folder for temporary files.
+        function: Of a module that is installed there too.
+        arguments: Plain values.
+
+    Raises:
+        UserError: No cluster answers there, or it does not take the token.
+    """
+    with ray_session(state, 1, address):
+        nodes = alive()
+        answers = on_each(nodes, function, *arguments)
+        clocks = {}
+        for node in nodes:  # one after the other: an answer must not wait for another's
+            asked = time.time()
+            said = on_each([node], time.time)[node.id]
+            if isinstance(said, float):
+                clocks[node.id] = (asked, said, time.time())
+    return Round(nodes, answers, clocks)

@@ -12,13 +12,12 @@ from ray.exceptions import RayError
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from study.launch.adapter import FAILED, last_word, timed_out
-from study.launch.losses import MEMORY_MONITOR, Losses
-from study.launch.orders import PRUNED, Jobs, Listener, Orders, Progress, Wait
-from study.launch.patience import Patience
+from study.launch.actor import FAILED, last_word, timed_out
+from study.launch.config import PRUNED, Jobs, Listener, Orders, Progress, Wait
+from study.launch.retries import MEMORY_MONITOR, Losses, Patience
 from trainables.failures import Reason
-from trainables.places import as_place
-from trainables.trial_folder import TrialFolder
+from trainables.storage.paths import as_place
+from trainables.trial.trial_folder import TrialFolder
 
 
 class Unpickled:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from study.report.charts.svg import tag
 from study.report.document import (
     Block,
     Bullets,
@@ -25,7 +26,6 @@ from study.report.document import (
     number,
     shown,
 )
-from study.report.svg import tag
 
 POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from study.console import in_markdown
 from study.report.document import (
     Block,
     Bullets,
@@ -17,7 +18,6 @@ from study.report.document import (
     Text,
     shown,
 )
-from study.shown import in_markdown
 
 
 def to_markdown(document: Document) -> str:

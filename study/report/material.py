@@ -9,18 +9,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from study.answer.groups import metric_of
-from study.answer.results import CellResult, by_cell
-from study.answer.scores import read_ranks
-from study.answer.table import COLUMNS
-from study.answer.tuning import answering, arm_label
-from study.committed import each_committed
-from study.plan import Cell, Plan
+from study.analysis.results import COLUMNS, CellResult, answering, arm_label, by_cell, metric_of
+from study.analysis.scores import read_ranks
 from study.report.document import Spread, finite
-from trainables.evaluation.names import lower_is_better
+from study.state.committed import each_committed
+from study.state.plan import Cell, Plan
+from trainables.evaluation.metric_names import lower_is_better
 from trainables.evaluation.ranks import Ranks, ranks_file
-from trainables.places import Place
-from trainables.trial_folder import NotCommittedError, TrialFolder, read_json
+from trainables.storage.paths import Place
+from trainables.trial.trial_folder import NotCommittedError, TrialFolder, read_json
 
 T = TypeVar("T")
 Pairs = Mapping[tuple[str, str], float]

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.record import Moment
 from study.search.history import Tried, front, losses
 from study.spaces.optimize import GENERATIONS, GENETIC, SearchPlan
+from study.state.record import Moment
 
 HOUR = 3600.0
 

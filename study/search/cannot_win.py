@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.answer.bootstrap import bootstrap, percentile_interval
-from study.answer.scores import Scores, read_ranks, scores
-from study.rungs import Rung
+from study.analysis.inference import bootstrap, percentile_interval
+from study.analysis.scores import Scores, read_ranks, scores
+from study.state.rungs import Rung
 from trainables.errors import UserError
-from trainables.places import Place
-from trainables.rungs import rung_ranks
 from trainables.spec import Spec
-from trainables.trial_folder import NotCommittedError, TrialFolder
+from trainables.storage.paths import Place
+from trainables.trial.intermediate import rung_ranks
+from trainables.trial.trial_folder import NotCommittedError, TrialFolder
 
 RESAMPLES = 4_000
 

@@ -19,9 +19,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import create_trial
 
-from study.answer.variance import parts_of
-from study.search import finite
+from study.analysis.exploration import parts_of
 from study.search.history import Tried, named
+from study.spaces import grid as finite
 from study.spaces.optimize import SearchPlan
 from study.spaces.ranges import Choice, Range
 from trainables.errors import UserError

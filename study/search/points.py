@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from study.resolve import Resolver
 from study.search.history import named
 from study.spaces.optimize import MEMORY, OPERATIONS, SearchPlan
 from study.spaces.ranges import Choice, Point, Range, strip
+from study.spaces.resolve import Resolver
 from study.spaces.settings import build_settings
 from trainables.errors import UserError
 from trainables.spec import Spec

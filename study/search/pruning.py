@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from study.plan import Plan
-from study.rungs import Rung
 from study.spaces.fidelity import Fidelity
+from study.state.plan import Plan
+from study.state.rungs import Rung
 
 if TYPE_CHECKING:
     from study.search.stopping_rules import StoppingRule

@@ -1,23 +1,38 @@
-"""What a search asks for next, by what it has seen: warm starts, seeds, new cells, confirmation."""
+"""The next proposal of a search: warm starts, seeds, new cells, confirmation."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from study.asked import Asked, AskedTrial, Phase
-from study.plan import Cell, Plan
 from study.search.budget import Spent, over
-from study.search.history import Tried, front, named
-from study.search.points import Points
-from study.search.racing import next_seed
-from study.search.seen import Reached, history_of, searching
+from study.search.history import (
+    STARTUP,
+    Reached,
+    Tried,
+    front,
+    history_of,
+    losses,
+    named,
+    searching,
+)
+from study.search.points import Points, asks_cost
 from study.search.suggest import suggest
+from study.search.warm_start import warm_trials
 from study.spaces.optimize import SearchPlan
 from study.spaces.ranges import Point
+from study.spaces.resolve import Resolver, trained_on
+from study.state.plan import Cell, Plan
+from study.state.proposals import Asked, AskedTrial, Phase
 from trainables.errors import UserError
+from trainables.spec import Execution
+from trainables.storage.paths import Place
 
 BLIND = 3
 """Complete trials without the objective after which a search is pointless."""
@@ -226,3 +241,118 @@ def refuse_impossible(points: Points) -> None:
     if suggest(points.search, [], 0, lambda point: bool(points.why_not(point))) is None:
         why = next(iter(points.refused.values()), "there is none")
         raise UserError(f"optimize: no point of the space may be run; the first one {why}")
+
+
+PREVIEWED = 100
+"""Cells of a preview; a search of more is said to cost as much a trial."""
+
+
+def points_of(
+    search: SearchPlan,
+    primary: str,
+    data_dir: Path | None,
+    places: dict[str, str],
+    execution: Execution,
+    *,
+    tolerant: bool = False,
+) -> Points:
+    """What makes specs of a search's points.
+
+    Args:
+        search: What is searched.
+        primary: The study's primary metric.
+        data_dir: Folder of the source's own files.
+        places: Digest to folder; what specs name is added.
+        execution: Of every trial.
+        tolerant: As of `Resolver`.
+    """
+    estimator = None
+    if asks_cost(search):
+        from study.cost.trial import Estimator  # imports transformers
+
+        estimator = Estimator(places, execution, None)
+    names = trained_on(search.base["train"], search.ranges)
+    return Points(search, Resolver(data_dir, primary, tolerant, names, places), estimator)
+
+
+def start(points: Points, root: Place) -> Search:
+    """A search that warms up on other studies of the root."""
+    return Search(points.search, points, lru_cache(maxsize=1)(lambda: warm_trials(points, root)))
+
+
+def preview(plan: Plan, points: Points) -> Plan:
+    """The plan with trials like those that the search will ask for, to estimate what they take."""
+    assert plan.search is not None
+    search = plan.search.model_copy(update={"sampler": "qmc"})
+    seeds, confirm = search.seeds, search.confirm
+    cells = min(PREVIEWED, max(1, search.trials // seeds.first))
+    trials: list[AskedTrial] = []
+    for number in range(cells):
+        found = suggest(search, [], number, lambda point: bool(points.why_not(point)))
+        if found is None:
+            break
+        fresh = range(seeds.most, seeds.most + confirm.seeds) if number < confirm.top else ()
+        for seed in (*range(seeds.first), *fresh):
+            spec = points.spec(found.params, seed)
+            trials.append(
+                AskedTrial(
+                    number=len(trials),
+                    phase="search",
+                    params=found.params,
+                    asked=Asked(number=number),
+                    seed=spec.seed,
+                    digest=spec.digest,
+                    spec=spec,
+                )
+            )
+    return plan.joined(trials)
+
+
+NARROW = 1.0
+"""Standard errors that a cell's mean is granted when it is asked whether it may be the best."""
+
+
+def next_seed(
+    search: SearchPlan, history: Sequence[Tried], asked: Mapping[str, int]
+) -> Tried | None:
+    """The cell that gets another seed before a new one is tried; None for a new cell.
+
+    A cell that has fewer than `first` gets the others at once. Then, with a third of the trials at
+    most, a contender gets one more, up to `most`: of one objective the cell that may be the best
+    by the seeds' spread, with the fewest seeds; of several, a cell of the front.
+
+    Args:
+        search: How many seeds cells get.
+        history: Cells so far.
+        asked: Trials of the search asked for so far, by the cell's name.
+    """
+    healthy = [cell for cell in history if cell.state in ("complete", "running")]
+    for cell in healthy:
+        if asked[named(cell.params)] < search.seeds.first:
+            return cell
+    further = sum(max(0, n - search.seeds.first) for n in asked.values())
+    complete = [cell for cell in history if cell.state == "complete"]
+    if len(complete) < STARTUP or 2 * further >= len(complete):
+        return None
+    may = _contenders(search, complete)
+    waiting = [cell for cell in may if asked[named(cell.params)] < search.seeds.most]
+    return min(waiting, key=lambda cell: asked[named(cell.params)], default=None)
+
+
+def _contenders(search: SearchPlan, complete: Sequence[Tried]) -> list[Tried]:
+    """Cells that may be the best, those ahead first."""
+    kept = [cell for cell in complete if cell.feasible]
+    if len(search.objectives) > 1 or not kept:
+        return front(search, kept)
+    spreads = [cell.spread for cell in kept if cell.spread is not None]
+    by_loss = sorted(zip(losses(search, kept)[:, 0].tolist(), range(len(kept)), strict=True))
+    if not spreads:
+        return [kept[by_loss[0][1]]]
+    spread = math.sqrt(statistics.fmean(x * x for x in spreads))
+    least, best = by_loss[0]
+    allowed = NARROW * spread / math.sqrt(kept[best].seeds)
+    return [kept[i] for loss, i in by_loss if loss - least <= allowed + _error(spread, kept[i])]
+
+
+def _error(spread: float, cell: Tried) -> float:
+    return NARROW * spread / math.sqrt(cell.seeds)

@@ -13,10 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
-from study.rungs import Rung
 from study.search.cannot_win import CannotWin, looking
 from study.search.pruning import Pruning
-from trainables.places import Place
+from study.state.rungs import Rung
+from trainables.storage.paths import Place
 
 
 class StoppingRule(Protocol):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from study.search import finite
 from study.search.history import STARTUP, Tried, generation_of, named
+from study.spaces import grid as finite
 from study.spaces.optimize import SearchPlan
 from study.spaces.ranges import Point, fits, strip
 

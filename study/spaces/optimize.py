@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from study.spaces.fidelity import Fidelity
 from study.spaces.ranges import Point, Searched
-from trainables.evaluation.names import lower_is_better
+from trainables.evaluation.metric_names import lower_is_better
 from trainables.spec import Frozen
 
 Sampler = Literal["grid", "random", "qmc", "tpe", "gp", "nsga2", "nsga3"]

@@ -7,7 +7,7 @@ nothing: whatever is missing can be filled in later from the trial folders.
 
 from study.tracking.charts import view_key
 from study.tracking.delivered import Delivered
-from study.tracking.store import MlflowStore, default_uri, studies
+from study.tracking.mlflow_storage import MlflowStore, default_uri, studies
 from study.tracking.tracker import Store, Tracker
 from study.tracking.values import StudyInfo, StudyRuns, TrialView, metric_name
 

@@ -7,8 +7,8 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from study.databases import sqlite_path
-from trainables import storage
+from study.state.databases import sqlite_path
+from trainables.storage import atomic as storage
 
 
 class Delivered:

@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from study.databases import ensure_there, sqlite_path
+from study.state.databases import ensure_there, sqlite_path
 from study.tracking.values import StudyInfo, TrialView, Value
 from trainables import faults
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from study.commands.app import main
+from study.cli.app import main
 from study.launch import launch as launcher
 from tests.study.inline import launch_inline, write_space
 

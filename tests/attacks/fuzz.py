@@ -35,12 +35,12 @@ import pyarrow.parquet
 import yaml
 from PIL import Image
 
-from study.commands.app import main
+from study.cli.app import main
 from study.launch import launch as launcher
-from study.planning import make_plan
+from study.planning.build import make_plan
 from study.search.budget import spent
 from study.spaces.schema import FOLDER, load_space
-from study.study_folder import StudyFolder
+from study.state.study_folder import StudyFolder
 from study.tracking import Delivered
 from tests import sentence_folders
 from tests.checkpoints import make_checkpoint
@@ -48,20 +48,21 @@ from tests.samples import values
 from tests.study.inline import SPACE, launch_inline, write_space
 from tests.trainables.data import test_absent_languages as sources
 from tests.trainables.data.samples import write_lines
-from trainables import inputs, storage
-from trainables.cache import Cache
-from trainables.checkpoint import latest_checkpoint, save_checkpoint
 from trainables.data.catalog import load_benchmark, load_training, reference
-from trainables.data.images import check_pictures, open_picture
+from trainables.data.formats.images import check_pictures, open_picture
 from trainables.data.pictures import Picture
-from trainables.data.xor_tydi import read_answers
+from trainables.data.sources.xor_tydi import read_answers
 from trainables.encoders import registry as encoders
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
-from trainables.evaluation.store import VectorStore
+from trainables.evaluation.vector_store import VectorStore
 from trainables.spec import Execution, build_spec
-from trainables.tokens import Row, tokenised
-from trainables.trial_folder import NotCommittedError, TrialFolder
+from trainables.storage import atomic as storage
+from trainables.storage import inputs
+from trainables.storage.cache import Cache
+from trainables.training.tokens import Row, tokenised
+from trainables.trial.checkpoint import latest_checkpoint, save_checkpoint
+from trainables.trial.trial_folder import NotCommittedError, TrialFolder
 
 Load = Callable[..., object]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from study.commands.app import main
+from study.cli.app import main
 from study.launch import launch as launcher
-from study.study_folder import StudyFolder
+from study.state.study_folder import StudyFolder
 from tests.study.inline import forked, launch_inline, results, states
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,18 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.answer.conclusion import answer_key, kept
-from study.commands.app import main
-from study.committed import committed_results
-from study.study_folder import StudyFolder, study_names
+from study.analysis.conclusion import answer_key, kept
+from study.cli.app import main
+from study.state.committed import committed_results
+from study.state.study_folder import StudyFolder, study_names
 from tests.samples import values
 from tests.study.inline import assert_whole, results
-from trainables import inputs, rungs, storage
-from trainables.cache import Cache
-from trainables.checkpoint import latest_checkpoint, save_checkpoint
 from trainables.errors import UserError
 from trainables.spec import Execution, build_spec
-from trainables.trial_folder import NotCommittedError, TrialFolder
+from trainables.storage import atomic as storage
+from trainables.storage import inputs
+from trainables.storage.cache import Cache
+from trainables.trial import intermediate as rungs
+from trainables.trial.checkpoint import latest_checkpoint, save_checkpoint
+from trainables.trial.trial_folder import NotCommittedError, TrialFolder
 
 ONE, OTHER = build_spec(values()), build_spec(values(seed=1))
 

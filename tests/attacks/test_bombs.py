@@ -20,16 +20,17 @@ import pytest
 from PIL import Image
 
 from tests.checkpoints import make_checkpoint
-from trainables.cache import Cache
-from trainables.data import catalog, fetch, reading
+from trainables.data import catalog, fetch
 from trainables.data.catalog import load_benchmark
-from trainables.data.images import check_pictures, open_picture
+from trainables.data.formats import reading
+from trainables.data.formats.images import check_pictures, open_picture
 from trainables.data.pictures import Picture
 from trainables.encoders import registry as encoders
 from trainables.errors import DataError, UserError
 from trainables.evaluation.ranks import load_ranks
 from trainables.spec import Execution
-from trainables.tokens import tokenised
+from trainables.storage.cache import Cache
+from trainables.training.tokens import tokenised
 
 BLOCK = 1 << 24
 
@@ -251,7 +252,7 @@ def test_a_damaged_entry_of_the_cache_is_made_anew(
 LARGE = """
 import re, sys
 from pathlib import Path
-from trainables.data.images import check_pictures, open_picture
+from trainables.data.formats.images import check_pictures, open_picture
 from trainables.data.pictures import Picture
 path = Path(sys.argv[1])
 check_pictures([Picture("1", path, "1")], "x")

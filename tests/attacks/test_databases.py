@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from study import view
-from study.commands.app import main
-from study.journal import Reading
+from study.cli.app import main
 from study.launch import launch as launcher
-from study.launch.orders import Job, Jobs, Listener, Orders
-from study.study_folder import StudyFolder
-from study.tracking import tracker
+from study.launch.config import Job, Jobs, Listener, Orders
+from study.state.journal import Reading
+from study.state.study_folder import StudyFolder
+from study.tracking import tracker, view
 from tests.study.inline import assert_whole, forked, launch_inline, optuna_rows, results, states
 
 NAMES = ("optuna.db", "mlflow.db")

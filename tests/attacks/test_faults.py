@@ -13,13 +13,13 @@ import pytest
 
 import study
 import trainables
-from study.record import Moment
 from study.search.budget import Clock, Spent, spent
-from study.study_folder import StudyFolder
-from trainables.data.reading import AbsentLanguageError, BadRowError
+from study.state.record import Moment
+from study.state.study_folder import StudyFolder
+from trainables.data.formats.reading import AbsentLanguageError, BadRowError
 from trainables.errors import DataError, UserError
 from trainables.failures import TrialFailedError
-from trainables.storage import NoRoomError
+from trainables.storage.atomic import NoRoomError
 
 DAY = 86_400.0
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from study.console import PlainConsole
 from study.interrupts import handed_on, held, saving
-from study.journal import Reading
 from study.launch import launch as launcher
-from study.shown import PlainConsole
+from study.state.journal import Reading
 from tests.study.inline import write_space
 from trainables.failures import lacking
 
@@ -49,7 +49,7 @@ def again_and_again(*_: object) -> None:
 def test_what_stops_a_launch_ends_it_whole(
     launch: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.commands.app import main
+    from study.cli.app import main
 
     monkeypatch.setattr(launcher, "launch", launch)
     space = write_space(tmp_path)
@@ -131,7 +131,7 @@ def test_a_terminal_that_is_gone_interrupts() -> None:
 def test_an_interrupt_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from study.commands.app import main
+    from study.cli.app import main
 
     monkeypatch.setattr(launcher, "launch", raises(KeyboardInterrupt()))
     words = ["run", "--space", str(write_space(tmp_path)), "--root", str(tmp_path / "r")]

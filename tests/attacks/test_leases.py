@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from study.commands.app import main
+from study.cli.app import main
 from study.launch import launch as launcher
-from study.study_folder import DamagedPlanError, StudyFolder
+from study.state.study_folder import DamagedPlanError, StudyFolder
 from tests.study.inline import forked, launch_inline, results, states
 from trainables.errors import UserError
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys
 from pathlib import Path
-from study.study_folder import StudyFolder
+from study.state.study_folder import StudyFolder
 with StudyFolder.of(Path(sys.argv[1]), "s").lease():
     print("held", flush=True)
     sys.stdin.read()

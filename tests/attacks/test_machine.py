@@ -20,17 +20,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.commands.app import main
-from study.journal import Reading
-from study.record import Journal
+from study.cli.app import main
 from study.search.budget import spent
-from study.study_folder import StudyFolder
+from study.state.journal import Reading
+from study.state.record import Journal
+from study.state.study_folder import StudyFolder
 from tests.study.inline import results, write_space
 from tests.study.inline import study as run_inline
-from trainables.arrays import new_array
-from trainables.cache import Cache
 from trainables.errors import NotNowError
 from trainables.failures import NOT_NOW, describe, reason_of
+from trainables.storage.arrays import new_array
+from trainables.storage.cache import Cache
 
 CODE = Path(__file__).resolve().parents[2]
 MEMORY = Path("/sys/fs/cgroup/memory")

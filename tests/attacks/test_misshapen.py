@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.answer.conclusion import kept
-from study.commands.app import main
-from study.committed import committed_results
-from study.study_folder import StudyFolder
+from study.analysis.conclusion import kept
+from study.cli.app import main
+from study.state.committed import committed_results
+from study.state.study_folder import StudyFolder
 from tests.study.inline import assert_whole, results
-from trainables import storage
-from trainables.cache import Cache
-from trainables.data import reading
+from trainables.data.formats import reading
 from trainables.errors import UserError
 from trainables.failures import lacking
-from trainables.trial_folder import TrialFolder
+from trainables.storage import atomic as storage
+from trainables.storage.cache import Cache
+from trainables.trial.trial_folder import TrialFolder
 
 
 def trained(root: Path) -> TrialFolder:

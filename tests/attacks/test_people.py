@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from study.journal import Reading
+from study.state.journal import Reading
 from tests.study.inline import SPACE, assert_whole, results, write_space
 from tests.terminals import CTRL_C, ROOT, Terminal
 

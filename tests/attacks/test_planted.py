@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from study.commands.app import main
-from study.commands.clean import rubbish
-from study.databases import ensure_there
-from study.shown import visible
-from study.study_folder import StudyFolder
+from study.cli.app import main
+from study.cli.clean import rubbish
+from study.console import visible
+from study.state.databases import ensure_there
+from study.state.study_folder import StudyFolder
 from study.tracking import Delivered
 from tests.study.inline import assert_whole, results
-from trainables import places, storage
-from trainables.cache import Cache
 from trainables.errors import UserError
-from trainables.places import name_of_folder
-from trainables.trial_folder import TrialFolder
+from trainables.storage import atomic as storage
+from trainables.storage import paths as places
+from trainables.storage.cache import Cache
+from trainables.storage.paths import name_of_folder
+from trainables.trial.trial_folder import TrialFolder
 
 KINDS = ["pipe", "endless", "folder", "loop", "dangling"]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from study.commands.app import main
+from study.cli.app import main
 from study.launch import launch as launcher
-from study.launch.orders import Job, Jobs, Listener, Orders
+from study.launch.config import Job, Jobs, Listener, Orders
 from tests.postgres import PASSWORD, Server, server
 from tests.study.inline import forked, launch_inline, results
 from tests.study.test_postgres import rows

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from study.commands.app import main
-from study.planning import make_plan
+from study.cli.app import main
+from study.planning.build import make_plan
 from study.spaces.schema import MOST_TRIALS, load_space
 from study.spaces.yaml_file import LONGEST_NUMBER, MOST_BYTES, read_yaml
 from tests.study.inline import SPACE, write_space

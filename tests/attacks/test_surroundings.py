@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from study.commands.app import main
+from study.cli.app import main
 from study.spaces.schema import load_space
 from tests.study.inline import results
 from trainables.errors import UserError

@@ -15,7 +15,7 @@ import pytest
 from study.launch import session
 from study.launch.session import own_token, ray_session, remove_dead_sessions, set_environment
 from trainables.errors import UserError
-from trainables.places import is_own_file
+from trainables.storage.paths import is_own_file
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534

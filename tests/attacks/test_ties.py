@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study.commands.app import main
+from study.cli.app import main
 from study.launch import launch as launcher
 from tests.study.inline import launch_inline, write_space
 from trainables.data.corpus import Benchmark, Candidate, Query
 from trainables.evaluation.evaluate import evaluate_embeddings
+from trainables.evaluation.metric_names import reordered
 from trainables.evaluation.metrics import MEASURES, retrieval_metrics
-from trainables.evaluation.ties import reordered
 
 
 def benchmark(gains: dict[str, float], size: int) -> Benchmark:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from study.commands.app import main
+from study.cli.app import main
 from study.launch import launch as launcher
-from study.study_folder import StudyFolder
+from study.state.study_folder import StudyFolder
 from tests.study.inline import forked, launch_inline, results
 from trainables import faults
 from trainables.spec import Spec

@@ -17,16 +17,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from study.commands.app import main
-from study.committed import committed_results
+from study.cli.app import main
 from study.launch import launch as launcher
-from study.launch.orders import PRUNED, Job, Jobs, Listener, Orders
+from study.launch.config import PRUNED, Job, Jobs, Listener, Orders
 from study.search.pruning import Judge
-from study.study_folder import StudyFolder
+from study.state.committed import committed_results
+from study.state.study_folder import StudyFolder
 from trainables import faults
-from trainables.cache import Cache
 from trainables.failures import TrialFailedError
-from trainables.trial_folder import TrialFolder
+from trainables.storage.cache import Cache
+from trainables.trial.trial_folder import TrialFolder
 
 SPACE = """
 question: Does anything get lost?

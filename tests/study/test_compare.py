@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from study.commands.app import main
-from study.committed import committed_results
-from study.study_folder import StudyFolder
+from study.cli.app import main
+from study.state.committed import committed_results
+from study.state.study_folder import StudyFolder
 from tests.study.inline import SPACE, study, warm, write_space
 
 

@@ -12,26 +12,25 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from study.cost.accelerators import ACCELERATORS, UTILISATION
-from study.cost.estimate import Estimate, estimate
-from study.cost.needs import needs
-from study.cost.rungs import rungs
-from study.cost.show import describe
+from study.cost.forecast import Estimate, describe, estimate
+from study.cost.groups import rungs
+from study.cost.inputs_needed import needs
 from study.cost.speed import assumed, measured
 from study.cost.trial import STEP_SECONDS, drawn, evaluations, step_seconds
 from study.cost.work import encoding, forward, trained, training_memory, training_step
-from study.plan import Plan
-from study.planning import make_plan
+from study.planning.build import make_plan
 from study.spaces.schema import load_space
 from study.spaces.settings import parse_assignments
+from study.state.plan import Plan
 from trainables.data import catalog
-from trainables.data.synthetic import WORLDS
+from trainables.data.worlds.synthetic import WORLDS
 from trainables.encoders.embedded import build_embedded
 from trainables.encoders.shapes import KNOWN, embedded_shape
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.errors import UserError
-from trainables.gradcache import backward
-from trainables.info_nce import Loss
 from trainables.spec import Execution
+from trainables.training.gradcache import backward
+from trainables.training.info_nce import Loss
 
 CPU, GPU = Execution(), Execution(device="cuda")
 LARGE = "embedded/large"

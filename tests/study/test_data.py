@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from study.commands.app import main
+from study.cli.app import main
 from tests.study.test_study import command, results
 from tests.trainables.data.samples import write_lines
 from tests.trainables.encoders.conftest import checkpoints  # noqa: F401 - a fixture

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from study.data_check import refuse_shared, refuse_shared_pictures
+from study.planning.check_data import refuse_shared, refuse_shared_pictures
 from trainables.data.corpus import Benchmark, Query
 from trainables.data.pictures import Caption, Picture, PictureBenchmark
 from trainables.errors import UserError

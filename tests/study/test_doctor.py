@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from study.commands.app import main
+from study.cli.app import main
 from study.doctor import checks, visit
 from study.doctor.checks import Clock
 from study.doctor.facts import Facts, Token, code_digest, examine, probe, seen, token
 from study.doctor.finding import Finding
 from study.doctor.ports import Listener, listeners
-from trainables.places import Place
+from trainables.storage.paths import Place
 
 GOOD = Facts(
     host="head",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from study.record import Journal
-from study.study_folder import StudyFolder
+from study.state.record import Journal
+from study.state.study_folder import StudyFolder
 from tests.study.inline import (
     SPACE,
     assert_whole,

@@ -13,10 +13,10 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from study.commands.app import main
+from study.cli.app import main
 from tests.study.inline import forked, study, warm, write_space
 from trainables.encoders.text import TextEncoder
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 
 TEXTS = ["qaa one two", "three", "four five six seven eight nine"]
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from study.commands.home import Home
-from study.commands.status import describe
-from study.committed import committed_results
-from study.launch.losses import Losses
-from study.planning import make_plan
+from study.cli.home import Home
+from study.cli.status import describe
+from study.launch.retries import Losses
+from study.planning.build import make_plan
 from study.spaces.schema import load_space
+from study.state.committed import committed_results
 from tests.samples import values
 from tests.study.inline import SPACE, mlflow_trials, write_space
 from trainables import faults
 from trainables.failures import reason_of
 from trainables.spec import build_spec
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 EIGHT = SPACE.replace("[0, 0.5]", "[0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1]")
@@ -161,7 +161,7 @@ def test_a_hanging_trial_says_where_it_hung(failed: Failed) -> None:
 
 
 def test_memory_lost_twice_outside_of_the_trial_is_given_up(tmp_path: Path) -> None:
-    from study.launch.adapter import given_up
+    from study.launch.actor import given_up
 
     spec = build_spec(values())
     folder = TrialFolder.of(tmp_path, spec.digest)
@@ -192,7 +192,7 @@ def test_a_lost_worker_is_out_of_memory_only_with_evidence(
     cut: RayError = ActorUnavailableError("socket closed", None)
     assert losses.explain(cut)[0] == "killed"
     assert Losses(kernel_kills=None, local=False).explain(cut)[0] == "node lost"
-    monkeypatch.setattr("study.launch.losses.kernel_kills", lambda: 4)
+    monkeypatch.setattr("study.launch.retries.kernel_kills", lambda: 4)
     counted = Losses(kernel_kills=3, local=True)
     assert counted.explain(ActorDiedError())[0] == "out of memory"
     assert counted.explain(ActorDiedError())[0] == "killed", "that kill was told of before"

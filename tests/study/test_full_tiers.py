@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from study.answer.asked import asked
-from study.commands.app import main
-from study.planning import make_plan
+from study.analysis.contrasts import asked
+from study.cli.app import main
+from study.planning.build import make_plan
 from study.spaces.schema import load_space, space_names
 from tests.study import full_data
 from tests.study.inline import study

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study import databases
-from study.journal import Reading, sealed, unsealed
-from study.record import INCOMPLETE, Journal, Record
-from study.study_folder import StudyFolder
+from study.state import databases
+from study.state.journal import Reading, sealed, unsealed
+from study.state.record import INCOMPLETE, Journal, Record
+from study.state.study_folder import StudyFolder
 from tests.study.inline import forked
 from trainables.errors import NotNowError, UserError
 

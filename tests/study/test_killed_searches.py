@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from study.commands.reproduce import _committed as committed
-from study.commands.reproduce import differences, train_again
-from study.record import Record
-from study.study_folder import StudyFolder
+from study.cli.reproduce import _committed as committed
+from study.cli.reproduce import differences, train_again
+from study.state.record import Record
+from study.state.study_folder import StudyFolder
 from tests.study.inline import mlflow_trials, optuna_rows, results, states, write_space
 from trainables import faults
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 

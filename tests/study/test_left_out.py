@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from study.plan import Plan
-from study.planning import make_plan
+from study.planning.build import make_plan
 from study.spaces.schema import Space
+from study.state.plan import Plan
 from tests.checkpoints import make_checkpoint
 from tests.trainables.data.samples import write_lines
 from trainables.data import catalog
-from trainables.data.overlap import LEFT_OUT
+from trainables.data.contamination import LEFT_OUT
 from trainables.errors import UserError
 from trainables.spec import DataRef
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from study.journal import Reading
+from study.state.journal import Reading
 from tests.study.inline import SPACE, write_space
 from trainables import faults
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from study.extension import INTERIM_LOOK, POST_HOC, declared_late, mark
-from study.plan import Plan
-from study.shown import in_markdown
-from tests.study.answer.planned import cell, hypothesis, plan_of
+from study.console import in_markdown
+from study.planning.extend import INTERIM_LOOK, POST_HOC, declared_late, mark
+from study.state.plan import Plan
+from tests.study.analysis.planned import cell, hypothesis, plan_of
 from tests.study.inline import SPACE, study, warm, write_space
 
 OTHER = """

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from study.commands.app import main
-from study.commands.typed import Typed
-from study.planning import make_plan
+from study.cli.app import main
+from study.cli.typed import Typed
+from study.planning.build import make_plan
 from study.spaces.schema import load_space
-from study.study_folder import StudyFolder
+from study.state.study_folder import StudyFolder
 
 XQUAD = ["--benchmark", "xquad_r"]
 

@@ -13,8 +13,8 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.databases import sqlite_path, sqlite_url
 from study.launch.session import PLAIN, ray_session
+from study.state.databases import sqlite_path, sqlite_url
 from tests.study.inline import assert_whole, results, study, warm, write_space
 
 ROOT = Path(__file__).resolve().parents[2]

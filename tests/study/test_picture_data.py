@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from study.commands.app import main
-from study.resolve import Resolver
+from study.cli.app import main
+from study.spaces.resolve import Resolver
 from study.spaces.settings import Settings
 from tests.trainables.data.samples import write_lines
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study.answer.bootstrap import bootstrap, percentile_interval
-from study.answer.contrasts import difference
-from study.answer.scores import stored_scores
-from study.planning import make_plan
+from study.analysis.contrasts import difference
+from study.analysis.inference import bootstrap, percentile_interval
+from study.analysis.scores import stored_scores
+from study.planning.build import make_plan
 from study.spaces.schema import load_space
 from tests.study.inline import study, write_space
 

@@ -13,11 +13,18 @@ from typing import Any
 import pytest
 
 from study.launch import nodes as nodes_module
-from study.launch import placing as placing_module
+from study.launch import resources as placing_module
 from study.launch.nodes import Node, read_proof, refuse_another_root, shared_root
-from study.launch.patience import GIVEN_UP, RETRIES, Patience
-from study.launch.placing import lacking, placing
-from study.launch.resources import most_at_once, part_of_gpu, request, slots, smallest_gpu
+from study.launch.resources import (
+    lacking,
+    most_at_once,
+    part_of_gpu,
+    placing,
+    request,
+    slots,
+    smallest_gpu,
+)
+from study.launch.retries import GIVEN_UP, RETRIES, Patience
 from tests.samples import values
 from trainables.errors import UserError
 from trainables.spec import Execution, build_spec
@@ -82,7 +89,7 @@ def test_gpus_hold_no_more_trials_than_fit() -> None:
 
 
 def test_a_trial_asks_for_its_threads_and_its_part_of_a_gpu() -> None:
-    from study.cost.rungs import cost_key
+    from study.cost.groups import cost_key
 
     small, other = build_spec(values()), build_spec(values(batch_size=4))
     parts = {cost_key(small): 0.25}
@@ -192,8 +199,8 @@ def test_the_autoscaler_is_told_of_all_that_may_run(
 
 
 def test_small_trials_share_a_gpu_and_large_ones_do_not() -> None:
-    from study.cost.shares import gpu_bytes
-    from study.planning import make_plan
+    from study.cost.groups import gpu_bytes
+    from study.planning.build import make_plan
     from study.spaces.schema import load_space
 
     plan, places = make_plan(load_space("model_scale"), "model_scale", "demo", {})

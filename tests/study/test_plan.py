@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from study.plan import Plan, label_of
-from study.planning import make_plan
+from study.planning.build import make_plan
 from study.spaces.schema import load_space, space_names
 from study.spaces.settings import build_settings, parse_assignments
-from study.study_folder import StudyFolder
+from study.state.plan import Plan, label_of
+from study.state.study_folder import StudyFolder
 from trainables.errors import UserError
 
 

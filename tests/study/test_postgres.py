@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from study.commands.app import main
+from study.cli.app import main
 from tests.postgres import PASSWORD, Server, server
 from tests.study.inline import results, states, write_space
 from trainables.errors import redacted

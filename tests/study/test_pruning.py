@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from study import driver
-from study.commands.home import Home
-from study.commands.status import describe
-from study.committed import committed_results
-from study.rungs import Rung
+from study.cli.home import Home
+from study.cli.status import describe
+from study.driver import driver
 from study.search.cannot_win import looking
 from study.search.pruning import Pruning
 from study.spaces.fidelity import Fidelity
-from study.study_folder import StudyFolder
+from study.state.committed import committed_results
+from study.state.rungs import Rung
+from study.state.study_folder import StudyFolder
 from tests.study.inline import SPACE, mlflow_trials, optuna_rows, states, study, warm, write_space
 from trainables import faults
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 
 POINTS = (*faults.RUNG_POINTS, "trial.ended", "start.noted", "committed", "completion.noted")
 ALPHAS = "[0, 0.2, 0.4, 0.6, 0.8, 1]"

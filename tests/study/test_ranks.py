@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.commands import devices
-from study.launch.adapter import last_word
+from study.cli import devices
+from study.launch.actor import last_word
 from study.launch.nodes import Node
 from study.launch.resources import request, slots
 from tests.samples import values
 from trainables.errors import UserError
 from trainables.spec import Execution, build_spec
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 
 
 def test_a_trial_asks_for_a_gpu_and_its_threads_a_rank_on_one_machine() -> None:

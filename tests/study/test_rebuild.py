@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from study.record import INCOMPLETE
-from study.study_folder import StudyFolder
+from study.state.record import INCOMPLETE
+from study.state.study_folder import StudyFolder
 from tests.study.inline import assert_whole, optuna_rows, results, states, study, warm, write_space
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 
 
 def truncate(path: Path) -> None:

@@ -12,24 +12,25 @@ from pathlib import Path
 
 import pytest
 
-from study import journal, study_folder
-from study.commands.home import Home
-from study.committed import committed_results
-from study.journal import Reading
-from study.study_folder import StudyFolder
+from study.cli.home import Home
+from study.state import journal, study_folder
+from study.state.committed import committed_results
+from study.state.journal import Reading
+from study.state.study_folder import StudyFolder
 from tests.objects import SECRET
 from tests.samples import values
 from tests.study.inline import mlflow_trials, optuna_rows, results, study, warm, write_space
-from trainables import faults, storage
+from trainables import faults
 from trainables.errors import NotNowError
-from trainables.places import files_under, matching
 from trainables.spec import build_spec
-from trainables.trial_folder import TrialFolder
+from trainables.storage import atomic as storage
+from trainables.storage.paths import files_under, matching
+from trainables.trial.trial_folder import TrialFolder
 
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from study.commands.home import Home
+from study.cli.home import Home
 with Home.open(sys.argv[1], Path(sys.argv[2])).study("s").lease() as journal:
     journal.note("planning", durable=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -173,7 +174,7 @@ def test_real_studies_with_ray(
 
 
 def test_what_the_watchdog_wrote_on_this_machine_is_found(url: str) -> None:
-    from study.launch.adapter import stacks_file, timed_out
+    from study.launch.actor import stacks_file, timed_out
 
     spec = build_spec(values())
     folder = TrialFolder.of(Home.open(url).root, spec.digest)

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from study.commands.app import main
-from study.extension import INTERIM_LOOK, POST_HOC, extended, mark
+from study.cli.app import main
 from study.launch import launch as launcher
-from study.plan import Plan
-from study.planning import make_plan
+from study.planning.build import make_plan
+from study.planning.extend import INTERIM_LOOK, POST_HOC, extended, mark
 from study.spaces.schema import load_space
-from study.study_folder import StudyFolder
+from study.state.plan import Plan
+from study.state.study_folder import StudyFolder
 from tests.study.inline import SPACE, forked, launch_inline, results, study, warm, write_space
-from trainables import storage
-from trainables.cache import Cache
 from trainables.errors import UserError
-from trainables.trial_folder import TrialFolder, read_json
+from trainables.storage import atomic as storage
+from trainables.storage.cache import Cache
+from trainables.trial.trial_folder import TrialFolder, read_json
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from study.study_folder import StudyFolder
+from study.state.study_folder import StudyFolder
 from tests.study.inline import assert_whole, results, states, study, warm, write_space
 from trainables import faults
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from study.study_folder import StudyFolder
+from study.state.study_folder import StudyFolder
 from study.tracking import default_uri
 from study.tracking.charts import TAG, view_key
-from study.tracking.store import open_client
+from study.tracking.mlflow_storage import open_client
 from tests.study.inline import study, warm, write_space
 
 SPACE = """

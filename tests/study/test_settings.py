@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from study.commands.app import main
-from study.commands.keys import keys, markdown_tables
+from study.cli.app import main
+from study.cli.keys import keys, markdown_tables
 from study.spaces.settings import Settings, build_settings
 from trainables.errors import UserError
 from trainables.spec import Effect, Spec, TrainingSettings

@@ -14,9 +14,9 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from study.commands.app import main
-from study.progress import StudyProgress
-from study.shown import PlainConsole, decoded, marked, typed, visible
+from study.cli.app import main
+from study.console import PlainConsole, decoded, marked, typed, visible
+from study.driver.progress import StudyProgress
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,7 +153,7 @@ def test_half_a_character_in_a_space_is_refused(
 
 
 def test_nothing_shows_text_but_plain_consoles_and_no_text_has_markup() -> None:
-    """Only `study/shown.py` makes a console; whoever forgets it is found here."""
+    """Only `study/console.py` makes a console; whoever forgets it is found here."""
     for path in sorted((ROOT / "study").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):

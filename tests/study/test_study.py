@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from study.study_folder import StudyFolder
+from study.state.study_folder import StudyFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--set", "languages=qaa,qad", "--set", "eval_languages=qaa,qad"]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.planning import make_plan
-from study.resolve import nested
+from study.planning.build import make_plan
+from study.spaces.resolve import nested
 from study.spaces.schema import load_space
 from study.spaces.settings import build_settings
 from trainables.errors import UserError

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.tracking import StudyInfo, Tracker, TrialView, default_uri, metric_name, studies
-from study.tracking.store import MlflowStore, open_client
+from study.tracking.mlflow_storage import MlflowStore, open_client
 from study.tracking.values import MAX_PAIRS, points, without_pairs
 
 if TYPE_CHECKING:

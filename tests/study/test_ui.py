@@ -19,9 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from study.commands.ui import MAX_COMPARED, Links, comparison, free_port, links, serving, ui
-from study.pictures import heatmap_page
+from study.cli.ui import (
+    MAX_COMPARED,
+    Links,
+    comparison,
+    free_port,
+    links,
+    serving,
+    ui,
+)
 from study.tracking import MlflowStore, StudyInfo, Tracker, TrialView, default_uri
+from study.tracking.heatmap_page import heatmap_page
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -257,10 +265,10 @@ def test_a_broken_store_is_reported_with_the_log(tmp_path: Path) -> None:
 def test_optuna_s_dashboard_is_refused_where_it_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.commands.ui.find_spec", lambda name: None)
+    monkeypatch.setattr("study.cli.ui.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"not installed.*pip install '.\[dashboard"):
         ui(str(tmp_path), port=0, optuna=True)
-    monkeypatch.setattr("study.commands.ui.find_spec", lambda name: "found")
+    monkeypatch.setattr("study.cli.ui.find_spec", lambda name: "found")
     with pytest.raises(UserError, match=r"no rows of Optuna \(optuna.db\) here"):
         ui(str(tmp_path), port=0, optuna=True)
 
@@ -305,7 +313,7 @@ def test_the_whole_server_is_small_and_ends(root: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 def test_the_server_ends_with_the_command(root: Path) -> None:
-    code = "import typer; from study.commands.ui import ui; typer.run(ui)"
+    code = "import typer; from study.cli.ui import ui; typer.run(ui)"
     with subprocess.Popen(
         [sys.executable, "-u", "-c", code, "--root", str(root), "--port", "0"],
         stdout=subprocess.PIPE,

@@ -7,13 +7,13 @@ from pathlib import Path
 import optuna
 import pytest
 
-from study.committed import committed_results
-from study.databases import OPTUNA_FILE, sqlite_url
-from study.pictures import MOST_LANGUAGES, heatmap_page
+from study.state.committed import committed_results
+from study.state.databases import OPTUNA_FILE, sqlite_url
 from study.tracking import default_uri
-from study.tracking.store import open_client
+from study.tracking.heatmap_page import MOST_LANGUAGES, heatmap_page
+from study.tracking.mlflow_storage import open_client
 from tests.study.inline import study, warm, write_space
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 
 
 @pytest.fixture(scope="module")

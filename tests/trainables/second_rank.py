@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from tests.trainables.test_gradcache import random_tokens, sharing, tiny
-from trainables import follower, gradcache
-from trainables.distributed import Group
-from trainables.gradcache import backward
-from trainables.info_nce import info_nce
-from trainables.rows import Row
+from trainables.distributed import rank_worker as follower
+from trainables.distributed.group import Group
 from trainables.spec import Negatives
+from trainables.training import gradcache
+from trainables.training.batch_items import Row
+from trainables.training.gradcache import backward
+from trainables.training.info_nce import info_nce
 
 ROWS, HARD = 24, 12
 

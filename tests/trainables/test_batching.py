@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, chi2_contingency, chisquare
 
-from trainables.batching import Batch, Batches, Laws
 from trainables.errors import UserError
-from trainables.presence import Presence, limited
 from trainables.spec import Rows, Sampling
+from trainables.training.availability import Presence, limited
+from trainables.training.batching import Batch, Batches, Laws
 
 SAMPLINGS = get_args(Sampling)
 

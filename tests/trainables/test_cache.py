@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from trainables.cache import DEFAULT_LIMIT, NAME, Cache
+from trainables.storage.cache import DEFAULT_LIMIT, NAME, Cache
 
 TAKER = """
 import sys, time
 from pathlib import Path
-from trainables.cache import Cache
+from trainables.storage.cache import Cache
 
 def build(folder):
     with open(sys.argv[3], "a") as log:

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from tests.samples import values
-from trainables import storage
-from trainables.checkpoint import (
+from trainables.spec import Execution, build_spec
+from trainables.storage import atomic as storage
+from trainables.storage.paths import Place
+from trainables.trial.checkpoint import (
     SAVES_PER_INTERVAL,
     SHORTEST_INTERVAL,
     Clock,
     latest_checkpoint,
     save_checkpoint,
 )
-from trainables.places import Place
-from trainables.spec import Execution, build_spec
-from trainables.trial_folder import Attempt, TrialFolder
+from trainables.trial.trial_folder import Attempt, TrialFolder
 
 SPEC = build_spec(values())
 

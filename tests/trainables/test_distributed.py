@@ -12,12 +12,12 @@ import torch
 
 from tests.trainables.second_rank import ROWS, Case, ask, golds_of, gradients, passages_of
 from tests.trainables.test_gradcache import apart, random_tokens
-from trainables import gradcache
-from trainables.distributed import Group, fingerprint
+from trainables.distributed.group import Group, fingerprint
+from trainables.distributed.rank0 import Leader, order_of, refuse_missing_devices, start
 from trainables.errors import UserError
-from trainables.gradcache import longest_first
-from trainables.leader import Leader, order_of, refuse_missing_devices, start
 from trainables.spec import Execution
+from trainables.training import gradcache
+from trainables.training.gradcache import longest_first
 
 TWO = Execution(ranks=2)
 LISTENS = "0A"

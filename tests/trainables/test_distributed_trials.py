@@ -17,11 +17,13 @@ import pytest
 from tests.trainables.test_golden import KNOWN, known_spec
 from tests.trainables.test_pictures import spec_of as picture_spec
 from tests.trainables.test_training_options import curve, spec_of
-from trainables import distributed, faults, leader
+from trainables import faults
+from trainables.distributed import group as distributed
+from trainables.distributed import rank0 as leader
 from trainables.failures import TrialFailedError
 from trainables.finetune import finetune
 from trainables.spec import Execution, Spec
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 
 TWO = Execution(ranks=2)
 
@@ -199,7 +201,7 @@ from tests.trainables.test_training_options import spec_of
 from tests.trainables.test_distributed_trials import children
 from trainables.finetune import finetune
 from trainables.spec import Execution
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 spec = spec_of(steps=100_000)
 folder = TrialFolder.of(Path(sys.argv[1]), spec.digest)
 for event in finetune(spec, folder, places={}, execution=Execution(ranks=3)):

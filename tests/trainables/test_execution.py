@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from study.planning import make_plan
+from study.planning.build import make_plan
 from study.spaces.schema import load_space
 from tests.checkpoints import make_checkpoint
 from trainables.encoders.families import encoder_ref
 from trainables.encoders.text import TextEncoder
-from trainables.memory_layout import SMALLER_LAYOUT, layout
 from trainables.spec import EncoderRef, Execution
-from trainables.trial_folder import TrialFolder
+from trainables.trial.memory_layout import SMALLER_LAYOUT, layout
+from trainables.trial.trial_folder import TrialFolder
 
 CPU, GPU = Execution(), Execution(device="cuda")
 

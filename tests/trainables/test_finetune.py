@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from study.planning import make_plan
+from study.planning.build import make_plan
 from study.spaces.schema import load_space
 from trainables import faults
 from trainables.failures import TrialFailedError
 from trainables.finetune import finetune
 from trainables.spec import Spec
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 
 STEPS = 4
 SETTINGS = {

@@ -11,13 +11,19 @@ import pytest
 
 from tests.samples import values
 from tests.trainables.evaluation.toys import TableEncoder, parallel
-from trainables import storage
 from trainables.errors import UserError
 from trainables.evaluation.evaluate import evaluate
 from trainables.evaluation.metrics import metrics_from_ranks
 from trainables.evaluation.ranks import load_ranks, save_ranks
 from trainables.spec import Execution, build_spec
-from trainables.trial_folder import FORMAT, OLDEST_FORMAT, NotCommittedError, TrialFolder, read_json
+from trainables.storage import atomic as storage
+from trainables.trial.trial_folder import (
+    FORMAT,
+    OLDEST_FORMAT,
+    NotCommittedError,
+    TrialFolder,
+    read_json,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 READ = range(OLDEST_FORMAT, FORMAT + 1)

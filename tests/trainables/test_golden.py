@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from study.planning import make_plan
+from study.planning.build import make_plan
 from study.spaces.schema import load_space
 from trainables.finetune import finetune
 from trainables.spec import RECIPE, Spec
-from trainables.trial_folder import TrialFolder, read_json
+from trainables.trial.trial_folder import TrialFolder, read_json
 
 GOLDEN_RECIPE = 3
 KNOWN = {

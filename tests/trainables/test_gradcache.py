@@ -17,9 +17,9 @@ from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaMode
 
 from trainables.encoders.padding import Tokens, micro_batches, padded_tokens
 from trainables.encoders.text import TextEncoder
-from trainables.gradcache import backward, first_with_graph
-from trainables.info_nce import Loss, info_nce
 from trainables.spec import EncoderRef, Negatives
+from trainables.training.gradcache import backward, first_with_graph
+from trainables.training.info_nce import Loss, info_nce
 
 REF = EncoderRef(
     name="tiny", digest="0", pooling="mean", max_query_tokens=64, max_passage_tokens=64
@@ -172,7 +172,7 @@ def test_hard_negatives_are_passages_of_any_layout(mode: Negatives, budget: int 
 
 
 def test_cached_equals_uncached_with_dropout_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.gradcache.FORWARD_TOKENS", {"cpu": 64})
+    monkeypatch.setattr("trainables.training.gradcache.FORWARD_TOKENS", {"cpu": 64})
     encoder = tiny(dropout=0.3)
     queries, passages = random_tokens(24, 12, 1), random_tokens(24, 60, 2)
     value, expected, after = step(encoder, queries, passages, None)
@@ -186,11 +186,11 @@ def test_cached_equals_uncached_with_dropout_on(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_second_pass_without_replay_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail: with other dropout in the second pass, gradients differ."""
-    monkeypatch.setattr("trainables.gradcache.FORWARD_TOKENS", {"cpu": 64})
+    monkeypatch.setattr("trainables.training.gradcache.FORWARD_TOKENS", {"cpu": 64})
     encoder = tiny(dropout=0.3)
     queries, passages = random_tokens(24, 12, 1), random_tokens(24, 60, 2)
     _, expected, _ = step(encoder, queries, passages, None)
-    monkeypatch.setattr("trainables.gradcache.RandomState._restore", lambda *_: None)
+    monkeypatch.setattr("trainables.training.gradcache.RandomState._restore", lambda *_: None)
     assert apart(step(encoder, queries, passages, 64)[1], expected) > 1e-2
 
 
@@ -205,7 +205,7 @@ def test_gradients_add_to_those_already_there() -> None:
 def test_layers_computed_again_give_the_same_gradient_with_dropout_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trainables.gradcache.FORWARD_TOKENS", {"cpu": 64})
+    monkeypatch.setattr("trainables.training.gradcache.FORWARD_TOKENS", {"cpu": 64})
     encoder, again = tiny(dropout=0.3), tiny(dropout=0.3)
     again.recompute_layers()
     runs = []
@@ -229,7 +229,7 @@ def cuts(queries: Tokens, passages: Tokens) -> list[NDArray[np.int64]]:
 
 def test_bfloat16_gradients_survive_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Autocast keeps cast weights; those made without a graph must not be used with one."""
-    monkeypatch.setattr("trainables.gradcache.FORWARD_TOKENS", {"cpu": 64})
+    monkeypatch.setattr("trainables.training.gradcache.FORWARD_TOKENS", {"cpu": 64})
     encoder = tiny()
     encoder.precision = "bfloat16"
     queries, passages = random_tokens(8, 12, 1), random_tokens(8, 20, 2)

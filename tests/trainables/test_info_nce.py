@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812
 
 from tests.trainables.test_gradcache import apart, objective, sharing
-from trainables.info_nce import info_nce
 from trainables.spec import Negatives
+from trainables.training.info_nce import info_nce
 
 
 def brute_force(scores: NDArray[Any], *kinds: NDArray[Any]) -> tuple[float, float]:
@@ -112,7 +112,7 @@ def test_a_loss_in_blocks_equals_the_loss_in_one(
     vectors = torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(0))
     found = []
     for block in (1024, 16):
-        monkeypatch.setattr("trainables.info_nce.BLOCK", block)
+        monkeypatch.setattr("trainables.training.info_nce.BLOCK", block)
         leaf = vectors.clone().requires_grad_()
         loss = objective(50, symmetric=symmetric)(leaf[0], leaf[1])
         (gradient,) = torch.autograd.grad(loss.value, leaf)
@@ -206,7 +206,7 @@ def test_hard_negatives_in_blocks_equal_those_in_one(
     vectors = torch.randn(100 + len(owners), 8, generator=torch.Generator().manual_seed(0))
     found = []
     for block in (1024, 16):
-        monkeypatch.setattr("trainables.info_nce.BLOCK", block)
+        monkeypatch.setattr("trainables.training.info_nce.BLOCK", block)
         leaf = vectors.clone().requires_grad_()
         temperature = torch.tensor(0.1, requires_grad=True)
         loss = info_nce(

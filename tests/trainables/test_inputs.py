@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from trainables import inputs, storage
-from trainables.cache import NAME, Cache
 from trainables.errors import UserError
-from trainables.places import Place
+from trainables.storage import atomic as storage
+from trainables.storage import inputs
+from trainables.storage.cache import NAME, Cache
+from trainables.storage.paths import Place
 
 DIGEST, OTHER = "a" * 20, "b" * 20
 

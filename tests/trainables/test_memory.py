@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from trainables.memory import forget_peak, peak
+from trainables.trial.outcome import forget_peak, peak
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 

@@ -6,21 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from study.answer.scores import stored_scores
+from study.analysis.scores import stored_scores
 from tests.checkpoints import make_m_clip, make_seeing
-from trainables.cache import Cache
-from trainables.data import catalog, images
+from trainables.data import catalog
+from trainables.data.formats import images
 from trainables.data.pictures import Picture, PictureBenchmark
-from trainables.encoders import cells, vision_tower
 from trainables.encoders import registry as encoders
-from trainables.encoders.image_text import ImageTextEncoder
+from trainables.encoders.images import cells, vision_tower
+from trainables.encoders.images.image_text import ImageTextEncoder
 from trainables.errors import UserError
 from trainables.evaluation.metrics import metrics_from_ranks
 from trainables.evaluation.ranks import load_ranks, ranks_file
 from trainables.finetune import finetune
 from trainables.spec import Execution, Spec, build_spec
-from trainables.trial_data import open_judged
-from trainables.trial_folder import TrialFolder
+from trainables.storage.cache import Cache
+from trainables.trial.trial_data import open_judged
+from trainables.trial.trial_folder import TrialFolder
 
 CHANCE = 1 / 150
 """Of finding one of the validation part's pictures first."""

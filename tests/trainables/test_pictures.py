@@ -12,26 +12,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.data_check import check_data
-from study.planning import make_plan
+from study.planning.build import make_plan
+from study.planning.check_data import check_data
 from study.spaces.schema import load_space
 from tests.checkpoints import make_seeing
 from tests.samples import values
 from tests.trainables.test_gradcache import sharing
-from trainables.batching import Batches
-from trainables.cache import Cache
 from trainables.data.catalog import load_picture_benchmark, load_picture_training
-from trainables.data.picture_contamination import picture_contamination
+from trainables.data.contamination import picture_contamination
 from trainables.data.picture_training import training_set
-from trainables.encoders.image_text import ImageTextEncoder
+from trainables.encoders.images.image_text import ImageTextEncoder
 from trainables.errors import UserError
 from trainables.finetune import finetune
-from trainables.gradcache import backward
-from trainables.info_nce import Loss, info_nce
-from trainables.picture_candidates import PICTURE, shown
-from trainables.rows import Row
 from trainables.spec import Execution, Spec, build_spec
-from trainables.trial_folder import TrialFolder
+from trainables.storage.cache import Cache
+from trainables.training.batch_items import Row
+from trainables.training.batching import Batches
+from trainables.training.gradcache import backward
+from trainables.training.info_nce import Loss, info_nce
+from trainables.training.negatives import PICTURE, shown
+from trainables.trial.trial_folder import TrialFolder
 
 ROWS = 6
 SETTINGS: dict[str, Any] = {
@@ -144,7 +144,7 @@ def test_the_gradient_of_pictures_is_that_of_one_pass(
 def test_with_dropout_cached_micro_batches_have_the_gradient_of_kept_ones(
     live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainables.gradcache.FORWARD_TOKENS", {"cpu": 24})
+    monkeypatch.setattr("trainables.training.gradcache.FORWARD_TOKENS", {"cpu": 24})
     encoder = seeing("clip", tmp_path, dropout=0.4)
     queries, passages = rows_of(encoder, live)
     encoder.train()
@@ -268,7 +268,7 @@ def test_a_live_tower_moves_and_a_frozen_one_stays(tmp_path: Path) -> None:
 
 
 def _untrained(folder: Path) -> Path:
-    from trainables.data.worlds import WORLDS
+    from trainables.data.worlds.worlds import WORLDS
     from trainables.encoders.embedded import build_embedded
 
     target = folder / "untrained"

@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 
 from tests.objects import SECRET
-from trainables import storage
 from trainables.errors import UserError
-from trainables.places import Place, as_place, local_state, matching, open_place, remove, size
+from trainables.storage import atomic as storage
+from trainables.storage.paths import (
+    Place,
+    as_place,
+    local_state,
+    matching,
+    open_place,
+    remove,
+    size,
+)
 
 
 def test_a_root_is_a_folder_or_a_prefix() -> None:

@@ -12,15 +12,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.planning import make_plan
+from study.planning.build import make_plan
 from study.spaces.schema import load_space
 from trainables.data.catalog import load_training
 from trainables.data.corpus import Candidate, TrainingSet
-from trainables.data.pairs import Pair, training_of
+from trainables.data.formats.pairs import Pair, training_of
 from trainables.encoders.registry import open_encoder
-from trainables.positives import Positives
 from trainables.spec import Execution
-from trainables.trainer import Trainer
+from trainables.training.positives import Positives
+from trainables.training.trainer import Trainer
 
 LANGUAGES = ("de", "en")
 NAMES = st.sampled_from("abcdefgh")

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from study.planning import make_plan
+from study.planning.build import make_plan
 from study.spaces.schema import load_space
-from trainables import faults, training
+from trainables import faults
 from trainables import finetune as recipe
 from trainables.evaluation.evaluate import evaluate
 from trainables.failures import TrialFailedError
 from trainables.finetune import finetune
-from trainables.rungs import rung_ranks, steps_of
 from trainables.spec import Spec
-from trainables.training import Event
-from trainables.trial_folder import TrialFolder
+from trainables.trial import loop as training
+from trainables.trial.intermediate import rung_ranks, steps_of
+from trainables.trial.loop import Event
+from trainables.trial.trial_folder import TrialFolder
 
 SETTINGS = {
     "steps": 6,

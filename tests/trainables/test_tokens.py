@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.cache import Cache
-from trainables.tokens import Columns, Row, store_digest, tokenised
+from trainables.storage.cache import Cache
+from trainables.training.tokens import Columns, Row, store_digest, tokenised
 
 
 def letters(texts: Sequence[str]) -> list[Row]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from study.planning import make_plan
+from study.planning.build import make_plan
 from study.spaces.schema import load_space
-from trainables.candidates import Candidates
 from trainables.data.catalog import load_training
 from trainables.finetune import finetune
 from trainables.spec import MIN_LEARNT_TEMPERATURE, Spec
-from trainables.trial_folder import TrialFolder
+from trainables.training.negatives import Candidates
+from trainables.trial.trial_folder import TrialFolder
 
 SETTINGS: dict[str, Any] = {
     "steps": 8,

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.samples import values
-from trainables import storage
 from trainables.errors import UserError
-from trainables.places import Place, drafting, files_under
 from trainables.spec import build_spec
-from trainables.trial_folder import NotCommittedError, TrialFolder
+from trainables.storage import atomic as storage
+from trainables.storage.paths import Place, drafting, files_under
+from trainables.trial.trial_folder import NotCommittedError, TrialFolder
 
 SPEC = build_spec(values())
 

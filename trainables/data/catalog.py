@@ -16,15 +16,15 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from trainables import storage
-from trainables.data import embedded_sources
+from trainables.data.contamination import shared_questions, without_questions
 from trainables.data.corpus import Benchmark, TrainingSet
-from trainables.data.overlap import shared_questions, without_questions
+from trainables.data.formats.reading import AbsentLanguageError, metadata
 from trainables.data.pictures import PictureBenchmark, PictureTraining
-from trainables.data.reading import AbsentLanguageError, metadata
 from trainables.data.source import Request, Source
+from trainables.data.worlds import embedded_sources
 from trainables.errors import UserError
 from trainables.spec import CandidateText, DataRef
+from trainables.storage import atomic as storage
 
 METADATA = "sources.yaml"
 

@@ -7,18 +7,22 @@ evaluation have no language in common, `not checkable`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterable, Mapping, Set
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.formats.tables import cell_bytes
 from trainables.data.languages import base_language
+from trainables.data.pictures import Picture, PictureBenchmark
 
 Verdict = Literal["overlap", "none found by these methods", "not checkable"]
 Hashes = NDArray[np.uint64]
@@ -230,3 +234,127 @@ def shingles(text: str) -> Hashes:
     for step in range(size):
         total = total * np.uint64(0x9E3779B97F4A7C15) + codes[step : step + len(total)]
     return total
+
+
+def picture_contamination(training: TrainingSet, benchmark: PictureBenchmark) -> Contamination:
+    """Look for evaluation items in training data.
+
+    Of pictures against pictures by id (photographs have one name in all sources), by the bytes of
+    their files and by cluster; of captions, and of texts where training has no pictures, by text.
+    A picture that was scaled or compressed again and renamed is not seen.
+
+    Args:
+        training: Pictures with captions, or texts alone.
+        benchmark: Pictures with captions.
+    """
+    captions = [c.text for items in benchmark.captions.values() for c in items]
+    texts = [*training.queries.values(), *training.passages.values()]
+    trained = list(dict.fromkeys(text for column in texts for text in column if text))
+    evaluated = list(dict.fromkeys(captions))
+    ids = [picture.id for picture in training.pictures]
+    clusters = sorted({picture.cluster for picture in benchmark.pictures})
+    findings = (
+        equal_ids("picture ids", ids, [picture.id for picture in benchmark.pictures]),
+        equal_ids("picture clusters", training.clusters if ids else (), clusters),
+        equal_pictures(training.pictures, benchmark.pictures),
+        equal_texts("equal captions", trained, evaluated),
+    )
+    if not ids:
+        return verdict(training, set(benchmark.languages), findings[3:])
+    # pictures have no language, so they can be looked for whatever the captions are in
+    found = verdict(training, {*benchmark.languages, *training.languages[:1]}, findings)
+    blind = [*found.blind, "pictures that were scaled or compressed again under another name"]
+    return Contamination(found.verdict, found.findings, tuple(blind))
+
+
+def equal_pictures(trained: Sequence[Picture], evaluated: Sequence[Picture]) -> Finding:
+    """Evaluated pictures whose files are equal to one that is trained on, byte by byte.
+
+    Only files of equal sizes are read.
+    """
+    sizes = {_size(picture) for picture in evaluated}
+    distinct = {picture.id: picture for picture in trained if _size(picture) in sizes}
+    held = set(map(_digest, distinct.values()))
+    near = {_size(picture) for picture in distinct.values()}
+    found = [p.id for p in evaluated if _size(p) in near and _digest(p) in held]
+    return Finding("equal pictures", len(found), len(evaluated), tuple(_first(found, 5)))
+
+
+def _first(names: Iterable[str], most: int) -> list[str]:
+    return [name[:80] for name, _ in zip(names, range(most), strict=False)]
+
+
+def _size(picture: Picture) -> int:
+    """Bytes of its file."""
+    source = picture.source
+    return source.stat().st_size if isinstance(source, Path) else len(_bytes(picture))
+
+
+def _digest(picture: Picture) -> bytes:
+    return hashlib.sha256(_bytes(picture)).digest()
+
+
+def _bytes(picture: Picture) -> bytes:
+    source = picture.source
+    if isinstance(source, bytes):
+        return source
+    return source.read_bytes() if isinstance(source, Path) else cell_bytes(source)
+
+
+LEFT_OUT = "queries whose question is in the training data"
+"""What `Benchmark.dropped` calls them."""
+
+SHORTEST_QUESTION_ID = 12
+"""Shorter ids, such as `p3-q1`, are alike in unrelated data."""
+
+COUNTER = re.compile(r"[^\W\d]*[\W_]*(?:[^\W\d]+[\W_]+)*\d{0,9}")
+"""Ids that only number something, such as `question-000017`: alike in unrelated data too."""
+
+
+def shared_questions(training: TrainingSet, benchmark: Benchmark) -> frozenset[str]:
+    """Questions of a benchmark (`Query.question`) that the training data hold.
+
+    A question is shared where, in any language, its text equals that of a training query (NFKC,
+    case folded, letters and digits only; texts of less than 20 bytes in the same language only),
+    or where its id is one of theirs and long enough to be no accident.
+    """
+    trained = {key for la, texts in training.queries.items() for t in texts for key in _keys(la, t)}
+    ids = {identity for identity in training.questions if names_question(identity)}
+    return frozenset(
+        query.question
+        for language, queries in benchmark.queries.items()
+        for query in queries
+        if query.question in ids or not trained.isdisjoint(_keys(language, query.text))
+    )
+
+
+def names_question(identity: str) -> bool:
+    """Whether equal ids in two sources mean the same question, rather than the same number."""
+    return len(identity) >= SHORTEST_QUESTION_ID and not COUNTER.fullmatch(identity)
+
+
+def without_questions(benchmark: Benchmark, questions: Set[str]) -> Benchmark:
+    """The benchmark without the queries of these questions, counted; its corpus stays whole."""
+    queries = {
+        language: [query for query in items if query.question not in questions]
+        for language, items in benchmark.queries.items()
+    }
+    left = {query.id for items in queries.values() for query in items}
+    number = sum(map(len, benchmark.queries.values())) - len(left)
+    return replace(
+        benchmark,
+        queries=queries,
+        qrels={query: gains for query, gains in benchmark.qrels.items() if query in left},
+        answers={query: where for query, where in benchmark.answers.items() if query in left},
+        dropped={**benchmark.dropped, **({LEFT_OUT: number} if number else {})},
+    )
+
+
+def _keys(language: str, text: str | None) -> Iterator[tuple[str, str]]:
+    """What texts are compared by: short ones together with their language."""
+    if text is None:
+        return
+    normal = normalise(text) or text.strip()
+    yield base_language(language), normal
+    if is_long(normal):
+        yield "", normal

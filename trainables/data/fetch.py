@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainables.data.reading import refuse_trap
+from trainables.data.formats.reading import refuse_trap
 from trainables.data.source import Hub, Source, Web
 from trainables.errors import DataError, UserError
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from trainables.data import catalog
 from trainables.data.corpus import Benchmark
+from trainables.data.formats.reading import AbsentLanguageError, files_below
 from trainables.data.pictures import PictureBenchmark
-from trainables.data.reading import AbsentLanguageError, files_below
 from trainables.data.source import Source
 from trainables.errors import DataError, UserError
 

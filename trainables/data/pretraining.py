@@ -14,7 +14,7 @@ from functools import cache
 from pydantic import BaseModel, ConfigDict
 
 from trainables.data.contamination import Contamination, Verdict
-from trainables.data.reading import metadata
+from trainables.data.formats.reading import metadata
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from trainables.data.formats.reading import metadata
 from trainables.data.languages import base_language, bcp47
-from trainables.data.reading import metadata
-from trainables.data.worlds import WORLDS
+from trainables.data.worlds.worlds import WORLDS
 
 LOW_CLASSES = frozenset({0, 1, 2})
 """Joshi's classes that count as low-resource here; 3 to 5 count as high."""

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, model_validator
 
-from trainables.data import reading
 from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.formats import reading
+from trainables.data.formats.reading import File, Skipped
+from trainables.data.formats.squad_json import Offsets
 from trainables.data.languages import bcp47, is_language
 from trainables.data.pictures import PictureBenchmark, PictureTraining
-from trainables.data.reading import File, Skipped
-from trainables.data.squad_json import Offsets
 from trainables.errors import UserError
 from trainables.spec import CandidateText
 

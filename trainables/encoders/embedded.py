@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables.data.synthetic import tokenizer_text
-from trainables.data.worlds import CONSONANTS, VOWELS, World, world_digest
+from trainables.data.worlds.synthetic import tokenizer_text
+from trainables.data.worlds.worlds import CONSONANTS, VOWELS, World, world_digest
 from trainables.errors import UserError
 from trainables.spec import EncoderRef
 
@@ -201,8 +201,8 @@ def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
     model = _model(rung, len(tokenizer))
     if ref.name not in PICTURED:
         return TextEncoder(model, tokenizer, ref)
-    from trainables.encoders.cells import CellTower
-    from trainables.encoders.image_text import ImageTextEncoder
+    from trainables.encoders.images.cells import CellTower
+    from trainables.encoders.images.image_text import ImageTextEncoder
 
     return ImageTextEncoder(model, tokenizer, ref, images=CellTower(rung.width))
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trainables import storage
-from trainables.encoders.modules import (
+from trainables.encoders.files.modules import (
     IGNORED,
     SETTINGS,
     Layout,
@@ -30,10 +29,11 @@ from trainables.encoders.modules import (
     read_object,
     token_limit,
 )
-from trainables.encoders.packaged import packaged_folder
+from trainables.encoders.files.packaged import packaged_folder
 from trainables.errors import DataError, UserError
-from trainables.places import files_under
 from trainables.spec import EncoderRef, Pooling, format_validation_error
+from trainables.storage import atomic as storage
+from trainables.storage.paths import files_under
 
 OWN_FILE = "encoder.json"
 """Where a saved encoder keeps its pooling, prefixes and limits."""

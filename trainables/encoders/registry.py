@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.data import catalog
 from trainables.encoders import embedded
-from trainables.encoders.checkpoints import JOINT, pair_digest, pair_ref, parts_of
 from trainables.encoders.embedded import is_embedded
 from trainables.encoders.families import named_defaults, sees
-from trainables.encoders.modules import UNBOUNDED, positions_for_text
+from trainables.encoders.files.checkpoints import JOINT, pair_digest, pair_ref, parts_of
+from trainables.encoders.files.modules import UNBOUNDED, positions_for_text
 from trainables.encoders.shapes import known_shape
 from trainables.errors import UserError
 from trainables.spec import EncoderRef, Execution
@@ -126,7 +126,7 @@ def _load(
     ref: EncoderRef, places: Mapping[str, str], execution: Execution, pictures: bool
 ) -> TextEncoder:
     """Load a checkpoint from its folder, or two from theirs."""
-    from trainables.encoders.image_text import ImageTextEncoder
+    from trainables.encoders.images.image_text import ImageTextEncoder
     from trainables.encoders.text import TextEncoder
 
     place = places[ref.digest]

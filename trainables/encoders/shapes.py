@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.encoders.checkpoints import parts_of
 from trainables.encoders.embedded import SPECIAL_TOKENS, VOCABULARY, embedded_rung, is_embedded
 from trainables.encoders.families import SEEING
-from trainables.encoders.modules import load_config, read_config, read_layout
-from trainables.encoders.packaged import PACKAGED
+from trainables.encoders.files.checkpoints import parts_of
+from trainables.encoders.files.modules import load_config, read_config, read_layout
+from trainables.encoders.files.packaged import PACKAGED
 from trainables.errors import UserError
 
 if TYPE_CHECKING:

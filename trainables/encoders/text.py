@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from trainables.encoders.encoder import Embeddings
 from trainables.encoders.families import encoder_ref, family_defaults, find_checkpoint
-from trainables.encoders.formats import (
+from trainables.encoders.files.formats import (
     interchange,
     load_layers,
     load_tokenizer,
@@ -26,7 +26,7 @@ from trainables.encoders.formats import (
     quiet,
     save_layers,
 )
-from trainables.encoders.modules import check_weights, positions_for_text
+from trainables.encoders.files.modules import check_weights, positions_for_text
 from trainables.encoders.padding import Tokens, micro_batches
 from trainables.encoders.text_tower import load_text_tower
 from trainables.encoders.vocabulary import whole_vocabulary

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.encoders.formats import Dense, load_layers, load_part, read_weights
-from trainables.encoders.modules import Layout, read_config
+from trainables.encoders.files.formats import Dense, load_layers, load_part, read_weights
+from trainables.encoders.files.modules import Layout, read_config
 from trainables.errors import UserError
 
 PROJECTED = {

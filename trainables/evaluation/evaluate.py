@@ -12,8 +12,13 @@ from trainables.data.corpus import Benchmark
 from trainables.data.pictures import IMAGE, PictureBenchmark
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError
-from trainables.evaluation.answers import cut_answers
-from trainables.evaluation.encode import Progress, Texts, check_vectors, encode_benchmark
+from trainables.evaluation.encode import (
+    Progress,
+    Texts,
+    check_vectors,
+    cut_answers,
+    encode_benchmark,
+)
 from trainables.evaluation.index import Index, top_scorer
 from trainables.evaluation.metrics import (
     CUT_OFFS,
@@ -21,10 +26,10 @@ from trainables.evaluation.metrics import (
     retrieval_metrics,
     setting_counts,
 )
-from trainables.evaluation.pictures import KINDS, PictureStore, encode_pictures
+from trainables.evaluation.picture_store import KINDS, PictureStore, encode_pictures
 from trainables.evaluation.ranking import rank
 from trainables.evaluation.ranks import Ranks
-from trainables.evaluation.store import VectorStore
+from trainables.evaluation.vector_store import VectorStore
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.formats.reading import LARGEST_RATIO
 from trainables.data.pictures import IMAGE
-from trainables.data.reading import LARGEST_RATIO
 from trainables.errors import UserError
 
 Ints = NDArray[np.int32]

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from study.committed import committed_results
-from study.plan import Cell, Plan, PlannedTrial
-from study.report.written import write_report
-from study.study_folder import StudyFolder
+from study.report.report import write_report
+from study.state.committed import committed_results
+from study.state.plan import Cell, Plan, PlannedTrial
+from study.state.study_folder import StudyFolder
 from tests.samples import DATA, values
-from tests.study.answer.planned import hypothesis
+from tests.study.analysis.planned import hypothesis
 from tests.trainables.evaluation.toys import benchmark, parallel, vectors_for
 from trainables.data.corpus import Benchmark
 from trainables.evaluation.evaluate import evaluate_embeddings
 from trainables.evaluation.ranks import ranks_file, save_ranks
 from trainables.spec import Execution, Spec, build_spec
-from trainables.trial_folder import TrialFolder
+from trainables.trial.trial_folder import TrialFolder
 
 Scores = NDArray[np.float32] | None
 """All queries against the whole pool; None for a trial that failed."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from tests.study.answer.planned import hypothesis
+from tests.study.analysis.planned import hypothesis
 from tests.study.report.studies import Scores, noisy, study
 from tests.study.test_ui import CHROMIUM_FLAGS
 from tests.trainables.evaluation.toys import parallel

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from study.report.published import PUBLISHED
-from tests.study.answer.planned import hypothesis
+from study.report.sections.published import PUBLISHED
+from tests.study.analysis.planned import hypothesis
 from tests.study.report.studies import (
     PARALLEL,
     PARTLY,
@@ -92,7 +92,7 @@ def test_every_number_is_in_the_csv(tmp_path: Path) -> None:
         for line in lines
         if line["digest"] == digest and line["part"] == "test"
     }
-    from study.committed import committed_results
+    from study.state.committed import committed_results
 
     metrics = committed_results(tmp_path, [digest])[digest]["metrics"]
     assert len(of_trial) == len(metrics)
@@ -226,7 +226,7 @@ def test_nothing_to_do_imports_nothing_that_draws_or_infers(tmp_path: Path) -> N
 
     study(tmp_path, MANY, arms(2)).write()
     code = (
-        "import sys; from study.commands.report import report; "
+        "import sys; from study.cli.report import report; "
         f"report('by-hand', {str(tmp_path)!r}); "
         "print(*({'scipy', 'torch', 'ray', 'mlflow'} & sys.modules.keys()))"
     )

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.committed import committed_results
 from study.report.document import Document, Figure, Gallery, Section, Table
 from study.report.html import to_html
 from study.report.markdown import to_markdown
 from study.report.material import Material, gather
-from study.report.searched import Searched, Spending, found, history
-from study.report.settings import pareto, settings
-from study.search.found import Visit
+from study.report.sections.search_space import pareto, settings
+from study.report.sections.searched import Searched, Spending, found, history
+from study.search.summary import Visit
 from study.spaces.optimize import SearchPlan
+from study.state.committed import committed_results
 from tests.study.report.studies import noisy, questions_in_two_languages, study
 
 SPENT, EXAMPLES = "trials", "training examples of all trials"

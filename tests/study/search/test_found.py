@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from study.search.found import Visit, ahead, best_of, cells_of, course
+from study.search.summary import Visit, ahead, best_of, cells_of, course
 from study.spaces.optimize import SearchPlan
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from study.search import finite
+from study.spaces import grid as finite
 from study.spaces.ranges import Numbers, Range, Searched, active, check_ranges, fits, strip
 from trainables.errors import UserError
 

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
 
-from study.answer.scores import Scores
+from study.analysis.scores import Scores
 from study.launch.schedulers import RungScheduler
-from study.rungs import Rung, pruned
 from study.search.cannot_win import CannotWin, Look, looking
 from study.search.pruning import Judge, Pruning, last_rungs, pruned_lines
 from study.search.stopping_rules import MedianStopping, SuccessiveHalving, stopping_rule
 from study.spaces.fidelity import Fidelity
+from study.state.rungs import Rung, pruned
 from tests.samples import values
 from trainables.spec import build_spec
 

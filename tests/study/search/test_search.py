@@ -12,24 +12,22 @@ from typing import Any
 
 import pytest
 
-from study.asked import AskedTrial
-from study.extension import extended
-from study.plan import Plan
-from study.planning import make_plan
-from study.record import Moment
-from study.resolve import Resolver
+from study.planning.build import make_plan
+from study.planning.extend import extended
 from study.search.budget import Clock, Spent, advice, expected_best, more, over, spent
-from study.search.history import Tried, front, named
-from study.search.outcome import outcome
+from study.search.history import Tried, front, history_of, named
 from study.search.points import Points
-from study.search.racing import next_seed
-from study.search.search import Over, Search, Seen, Waiting, refuse_impossible
-from study.search.seen import history_of
-from study.search.wanted import wanted
+from study.search.search import Over, Search, Seen, Waiting, next_seed, refuse_impossible
+from study.search.summary import outcome
 from study.spaces.optimize import OPERATIONS, SearchPlan
 from study.spaces.ranges import Point
+from study.spaces.resolve import Resolver
 from study.spaces.schema import Space
-from study.study_folder import StudyFolder
+from study.spaces.search_plan import wanted
+from study.state.plan import Plan
+from study.state.proposals import AskedTrial
+from study.state.record import Moment
+from study.state.study_folder import StudyFolder
 from trainables.errors import UserError
 from trainables.spec import Spec
 

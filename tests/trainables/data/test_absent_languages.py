@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from study.commands.app import main
+from study.cli.app import main
 from tests.checkpoints import make_checkpoint
 from tests.trainables.data.samples import write_lines, write_text
 from trainables.data.catalog import load_benchmark, load_training, reference, source, table
+from trainables.data.formats.reading import AbsentLanguageError
 from trainables.data.languages import NotALanguageError, bcp47
-from trainables.data.reading import AbsentLanguageError
 from trainables.errors import UserError
 
 

@@ -66,14 +66,14 @@ def test_known_files_and_counts_are_of_parts_and_languages_of_the_source() -> No
 
 def test_metadata_is_installed_with_the_code() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))
-    data = project["tool"]["setuptools"]["package-data"]["trainables.data"]
+    data = project["tool"]["setuptools"]["package-data"]["hybrid_batch_study.trainables.data"]
     folder = Path(catalog.__file__).parent
     assert (folder / catalog.METADATA).is_file()
     assert {*folder.glob("*.yaml")} == {path for each in data for path in folder.glob(each)}
 
 
 def test_an_entry_with_a_key_too_many_is_refused() -> None:
-    facts = {"about": "", "loader": "mteb:LOADER", "licence": "", "sizes": "", "can": "",
+    facts = {"about": "", "loader": "formats.mteb:LOADER", "licence": "", "sizes": "", "can": "",
              "cannot": "", "relevance": "own language"}  # fmt: skip
     assert catalog._entry("mine", facts).name == "mine"
     with pytest.raises(ValidationError, match="license"):
@@ -108,7 +108,7 @@ def test_questions_in_one_language_need_an_entry_alone(
     text = """
 germanquad:
   about: Questions in German
-  loader: squad_pairs:PAIRS
+  loader: formats.squad_pairs:PAIRS
   languages: [de]
   parts: [test, train]
   part: test
@@ -134,7 +134,7 @@ def test_parallel_questions_need_an_entry_alone(
     text = """
 help_desk:
   about: Questions by language
-  loader: paragraphs:PARALLEL
+  loader: formats.paragraphs:PARALLEL
   languages: [de, en]
   patterns:
     whole: {called: 'desk-<language>.json', paths: ['desk-(?P<language>[a-z]+)\\.json']}

@@ -15,9 +15,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from trainables.data.images import MAX_PIXELS, UNREADABLE, check_pictures, open_picture
+from trainables.data.formats.images import MAX_PIXELS, UNREADABLE, check_pictures, open_picture
+from trainables.data.formats.tables import filled, rows_of
 from trainables.data.pictures import Cell, Picture
-from trainables.data.tables import filled, rows_of
 from trainables.errors import UserError
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from study.spaces.settings import Settings
 from trainables.data.catalog import source
+from trainables.data.formats.reading import one_each, shards_each
 from trainables.data.languages import (
     NAMES,
     NotALanguageError,
@@ -14,7 +15,6 @@ from trainables.data.languages import (
     bcp47,
     is_language,
 )
-from trainables.data.reading import one_each, shards_each
 from trainables.errors import DataError
 
 TAGS = {

@@ -9,8 +9,8 @@ import pytest
 
 from trainables.data.catalog import load_benchmark, source
 from trainables.data.corpus import Benchmark
-from trainables.data.lareqa import NO_TARGET, load_lareqa, train_on_lareqa
 from trainables.data.source import Request
+from trainables.data.sources.lareqa import NO_TARGET, load_lareqa, train_on_lareqa
 from trainables.errors import DataError, UserError
 
 SIZES = {

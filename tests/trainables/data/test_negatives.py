@@ -10,7 +10,7 @@ import pytest
 
 from trainables.data.catalog import load_training
 from trainables.data.corpus import TrainingSet
-from trainables.data.synthetic import NEGATIVES
+from trainables.data.worlds.synthetic import NEGATIVES
 from trainables.errors import UserError
 
 SENTENCES = {

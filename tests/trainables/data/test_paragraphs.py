@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trainables.data.catalog import load_benchmark, load_training, open_benchmark, reference, source
-from trainables.data.paragraphs import MERGED, train_on_paragraphs
+from trainables.data.formats.paragraphs import MERGED, train_on_paragraphs
 from trainables.data.source import Request
 from trainables.errors import UserError
 

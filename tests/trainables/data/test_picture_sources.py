@@ -26,10 +26,10 @@ from trainables.data.catalog import (
     picture_names,
     reference,
 )
-from trainables.data.emoji import GENDER_WORDS, JOINER, families_of
-from trainables.data.images import open_picture
-from trainables.data.mmmu import question_text
+from trainables.data.formats.images import open_picture
 from trainables.data.pictures import IMAGE, PictureBenchmark
+from trainables.data.sources.emoji import GENDER_WORDS, JOINER, families_of
+from trainables.data.sources.mmmu import question_text
 from trainables.errors import UserError
 
 

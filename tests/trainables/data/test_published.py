@@ -13,7 +13,7 @@ import pytest
 
 from tests.trainables.data.samples import write_lines, write_text
 from trainables.data.catalog import load_benchmark, load_training, reference
-from trainables.data.reading import AbsentLanguageError
+from trainables.data.formats.reading import AbsentLanguageError
 from trainables.errors import DataError
 
 CONTEXT = "Mto ni mrefu. Mji ni mdogo."

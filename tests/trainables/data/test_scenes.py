@@ -17,9 +17,9 @@ from trainables.data.catalog import (
     open_picture_benchmark,
     reference,
 )
-from trainables.data.images import check_pictures, open_picture
+from trainables.data.formats.images import check_pictures, open_picture
 from trainables.data.pictures import PictureBenchmark, PictureTraining
-from trainables.data.scenes import (
+from trainables.data.worlds.scenes import (
     concepts_of,
     glyph,
     png,
@@ -28,7 +28,7 @@ from trainables.data.scenes import (
     scenes_digest,
     scenes_training,
 )
-from trainables.data.worlds import WORLDS, World, lexicon
+from trainables.data.worlds.worlds import WORLDS, World, lexicon
 from trainables.errors import UserError
 
 STANDARD = WORLDS["standard"]

@@ -22,10 +22,10 @@ from trainables.data.catalog import (
     source,
 )
 from trainables.data.corpus import Benchmark
+from trainables.data.formats.topics import read_qrels
 from trainables.data.languages import bcp47
-from trainables.data.scenes import png
-from trainables.data.topics import read_qrels
-from trainables.data.xor_tydi import answer_recall, read_answers
+from trainables.data.sources.xor_tydi import answer_recall, read_answers
+from trainables.data.worlds.scenes import png
 from trainables.errors import DataError, UserError
 
 

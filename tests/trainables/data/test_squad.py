@@ -23,8 +23,8 @@ from trainables.data.catalog import (
     source,
 )
 from trainables.data.corpus import Benchmark
-from trainables.data.reading import AbsentLanguageError
-from trainables.data.squad_json import CONVERTED, NOT_THERE, ParagraphReader, offset_remarks
+from trainables.data.formats.reading import AbsentLanguageError
+from trainables.data.formats.squad_json import CONVERTED, NOT_THERE, ParagraphReader, offset_remarks
 from trainables.errors import DataError, UserError
 
 ELEVEN = ("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh")

@@ -16,12 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainables.data.synthetic import (
-    synthetic_benchmark,
-    synthetic_training,
-    tokenizer_text,
-)
-from trainables.data.worlds import WORLDS, World, lexicon, world_digest
+from trainables.data.worlds.synthetic import synthetic_benchmark, synthetic_training, tokenizer_text
+from trainables.data.worlds.worlds import WORLDS, World, lexicon, world_digest
 from trainables.errors import UserError
 
 STANDARD = WORLDS["standard"]

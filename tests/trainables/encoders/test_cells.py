@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from trainables.data.pictures import Picture
-from trainables.data.scenes import concepts_of, png, scene, scenes_benchmark, scenes_training
-from trainables.data.worlds import WORLDS
-from trainables.encoders.cells import CELL, SIDE
+from trainables.data.worlds.scenes import concepts_of, png, scene, scenes_benchmark, scenes_training
+from trainables.data.worlds.worlds import WORLDS
 from trainables.encoders.embedded import PICTURED, build_embedded, embedded_ref
-from trainables.encoders.image_text import ImageTextEncoder, scores
+from trainables.encoders.images.cells import CELL, SIDE
+from trainables.encoders.images.image_text import ImageTextEncoder, scores
 from trainables.evaluation.evaluate import evaluate
-from trainables.evaluation.pictures import PictureStore
+from trainables.evaluation.picture_store import PictureStore
 
 WORLD = WORLDS["standard"]
 
@@ -115,8 +115,8 @@ def test_a_saved_encoder_of_scenes_is_the_same(tmp_path: Path) -> None:
 def test_decoded_pictures_of_a_live_tower_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainables.cache import Cache
-    from trainables.encoders import cells
+    from trainables.encoders.images import cells
+    from trainables.storage.cache import Cache
 
     made, encoder = scenes_benchmark(WORLD, "validation"), seeing()
     encoder.train_images()

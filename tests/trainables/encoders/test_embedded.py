@@ -14,9 +14,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from trainables.data.synthetic import synthetic_benchmark, synthetic_training
-from trainables.data.worlds import WORLDS, World
-from trainables.encoders import cells, embedded
+from trainables.data.worlds.synthetic import synthetic_benchmark, synthetic_training
+from trainables.data.worlds.worlds import WORLDS, World
+from trainables.encoders import embedded
 from trainables.encoders.embedded import (
     RUNGS,
     SPECIAL_TOKENS,
@@ -26,11 +26,12 @@ from trainables.encoders.embedded import (
     embedded_rung,
     tokenizer_json,
 )
+from trainables.encoders.images import cells
 from trainables.encoders.text import TextEncoder
 from trainables.errors import UserError
 from trainables.evaluation.evaluate import evaluate
 from trainables.spec import DataRef, Execution, Sampling, build_spec
-from trainables.trainer import Trainer
+from trainables.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[3]
 STANDARD = WORLDS["standard"]
@@ -72,7 +73,7 @@ def weights_hash(encoder: TextEncoder) -> str:
 def test_a_reference_costs_no_torch() -> None:
     code = (
         "import sys; from trainables.encoders.embedded import embedded_ref; "
-        "from trainables.data.synthetic import WORLDS; "
+        "from trainables.data.worlds.synthetic import WORLDS; "
         "print(embedded_ref('embedded/small', WORLDS['standard']).digest, "
         "{'torch', 'transformers', 'tokenizers'} & set(sys.modules))"
     )
@@ -107,7 +108,7 @@ def test_tokenizer_never_changes_unnoticed() -> None:
 def test_another_process_trains_the_same_tokenizer(threads: str) -> None:
     code = (
         "from trainables.encoders.embedded import tokenizer_json; import hashlib; "
-        "from trainables.data.synthetic import WORLDS; "
+        "from trainables.data.worlds.synthetic import WORLDS; "
         "print(hashlib.sha256(tokenizer_json(WORLDS['standard']).encode()).hexdigest()[:20])"
     )
     found = python(

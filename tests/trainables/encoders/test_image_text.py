@@ -24,7 +24,7 @@ from tests.checkpoints import (
 )
 from trainables.data.pictures import Picture
 from trainables.encoders.families import named_defaults
-from trainables.encoders.image_text import ImageTextEncoder, scores
+from trainables.encoders.images.image_text import ImageTextEncoder, scores
 from trainables.encoders.text import MULTIPLES, TextEncoder
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.errors import UserError

@@ -27,19 +27,19 @@ from tests.sentence_folders import (
     make,
     write,
 )
-from trainables import storage
-from trainables.encoders import packaged
 from trainables.encoders.families import checkpoint_digest, encoder_ref, find_checkpoint
-from trainables.encoders.modules import read_layout
-from trainables.encoders.packaged import Packaged
+from trainables.encoders.files import packaged
+from trainables.encoders.files.modules import read_layout
+from trainables.encoders.files.packaged import Packaged
 from trainables.encoders.registry import absent, reference
 from trainables.encoders.shapes import folder_shape, known_shape
 from trainables.encoders.text import TextEncoder, pool
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.errors import DataError, UserError
-from trainables.gradcache import backward
-from trainables.info_nce import info_nce
-from trainables.places import files_under
+from trainables.storage import atomic as storage
+from trainables.storage.paths import files_under
+from trainables.training.gradcache import backward
+from trainables.training.info_nce import info_nce
 
 TEXTS = ["A man is eating food.", "The RIVER ends in the sea.", "fox"]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.data.synthetic import WORLDS
+from trainables.data.worlds.synthetic import WORLDS
 from trainables.encoders.embedded import RUNGS, build_embedded
 from trainables.encoders.shapes import KNOWN, Shape, embedded_shape, folder_shape, known_shape
 from trainables.errors import UserError

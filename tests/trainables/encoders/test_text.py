@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
 from tests.checkpoints import DENSE_WIDTH, KINDS, WIDTH
-from trainables.encoders.formats import Dense
+from trainables.encoders.files.formats import Dense
 from trainables.encoders.text import TextEncoder, pool
 from trainables.errors import UserError
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import TrimmedEmbedding, restore_vocabulary, trim_vocabulary
-from trainables.gradcache import backward
-from trainables.info_nce import info_nce
+from trainables.training.gradcache import backward
+from trainables.training.info_nce import info_nce
 
 QUERIES = ["A man is eating.", "the river", "the quick fox", "lazy dog"]
 PASSAGES = ["A man is eating food.", "it ends in the sea", "fox jumps", "over the lazy dog"]

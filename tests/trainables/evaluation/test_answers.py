@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainables.data.corpus import Benchmark
-from trainables.data.pairs import Pair, benchmark_of
+from trainables.data.formats.pairs import Pair, benchmark_of
 from trainables.encoders.encoder import Embeddings
-from trainables.evaluation.answers import cut_answers
+from trainables.evaluation.encode import cut_answers
 
 
 class Reader:

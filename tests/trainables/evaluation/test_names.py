@@ -7,7 +7,7 @@ import pytest
 
 from tests.trainables.evaluation.toys import parallel, vectors_for
 from trainables.evaluation.evaluate import evaluate_embeddings
-from trainables.evaluation.names import best_value, digits_of, lower_is_better
+from trainables.evaluation.metric_names import best_value, digits_of, lower_is_better
 
 LANGUAGES = ["de", "en", "tr"]
 

@@ -12,16 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.trainables.evaluation.toys import order
-from trainables.cache import Cache
 from trainables.data.pictures import IMAGE, Caption, Picture, PictureBenchmark
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
-from trainables.evaluation import pictures as module
+from trainables.evaluation import picture_store as module
 from trainables.evaluation import scoring
 from trainables.evaluation.evaluate import evaluate
 from trainables.evaluation.metrics import PICTURE_MEASURES, by_query, metrics_from_ranks, settings
-from trainables.evaluation.pictures import PictureStore
+from trainables.evaluation.picture_store import PictureStore
 from trainables.evaluation.ranks import load_ranks, save_ranks
+from trainables.storage.cache import Cache
 
 LANGUAGES = ("de", "en", "sw")
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from tests.trainables.evaluation.toys import TableEncoder, parallel
-from trainables.cache import Cache
 from trainables.data.corpus import Benchmark, Candidate
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
-from trainables.evaluation import store as module
+from trainables.evaluation import vector_store as module
 from trainables.evaluation.evaluate import evaluate
-from trainables.evaluation.store import VectorStore
+from trainables.evaluation.vector_store import VectorStore
+from trainables.storage.cache import Cache
 
 
 def toy() -> Benchmark:

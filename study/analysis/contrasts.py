@@ -1,0 +1,352 @@
+"""Contrasts: comparisons of cells that answer hypotheses, estimated from paired trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from study.analysis.inference import (
+    Estimate,
+    bootstrap,
+    contributions,
+    estimate,
+    percentile_interval,
+)
+from study.analysis.power import detectable_effect, seeds_needed
+from study.analysis.scores import Scores
+from study.spaces.hypothesis import Slope
+from study.state.plan import Cell, Plan, label_of
+from trainables.errors import UserError
+from trainables.evaluation.metric_names import lower_is_better
+
+Floats = NDArray[np.float64]
+Params = Mapping[str, Any]
+Coefficients = dict[str, float]
+"""Label of a cell to its weight; the contrast is the weighted sum of the cells' metrics."""
+
+Stored = Mapping[str, Mapping[str, Scores]]
+"""Digest to metric to scores, of the trials that have a result."""
+
+BySeed = dict[int | None, Scores]
+
+ByTrial = Mapping[str, Mapping[int | None, Scores]]
+"""Label of a cell to the scores of its trials, by seed; None for the untrained cell's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """A contrast within each seed.
+
+    Attributes:
+        seeds: (S,) those that every cell of the contrast has.
+        sums: (S, G, C) weighted sums over queries.
+        counts: (G, C) numbers of queries, the same for all trials.
+    """
+
+    seeds: tuple[int, ...]
+    sums: Floats
+    counts: Floats
+
+
+def chosen(cells: Sequence[Cell], params: Params) -> list[Cell]:
+    """Cells with these parameters; untrained ones only where `steps` is asked for.
+
+    What is beside the grid is meant where all that it sets is asked for.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = [
+        cell
+        for cell in cells
+        if all(key in cell.params and cell.params[key] == value for key, value in params.items())
+        and (
+            cell.is_arm
+            or (cell.params.keys() <= params.keys() if cell.beside else "steps" in params)
+        )
+    ]
+    if not found:
+        asked = " ".join(f"{key}={value}" for key, value in params.items())
+        raise UserError(
+            f"{asked}: no cell of this study; cells are {', '.join(c.label for c in cells)}"
+        )
+    return found
+
+
+def difference(cells: Sequence[Cell], better: Params, than: Params) -> Coefficients:
+    """The mean of the cells that match `better` minus the mean of those that match `than`.
+
+    Raises:
+        UserError: No cell matches one of them.
+    """
+    found: Coefficients = {}
+    for sign, params in ((1.0, better), (-1.0, than)):
+        for label, share in mean(chosen(cells, params)).items():
+            found[label] = found.get(label, 0.0) + sign * share
+    return found
+
+
+def slope(
+    cells: Sequence[Cell],
+    over: Slope,
+    sides: tuple[Params, Params] | None = None,
+    apart: Collection[str] = (),
+) -> Coefficients:
+    """Least squares slope over the levels of an ordered factor, other factors averaged over.
+
+    Args:
+        cells: Of a plan; every level with the same levels of all other factors.
+        over: The factor, its levels and the unit of the slope.
+        sides: Of the difference whose slope is meant (an interaction): ahead and behind. With two
+            levels a unit apart it is the difference of differences. None for the metric's own.
+        apart: Parameters that may differ between levels: what was tuned.
+
+    Raises:
+        UserError: Fewer than two levels, values that are no (positive) numbers, no such cell, or
+            a hole in the grid.
+    """
+    weights = _weights(over)
+    found: Coefficients = {}
+    held = by_level(chosen(cells, over.where), over.factor, over.levels, apart)
+    for weight, at in zip(weights, held, strict=True):
+        means = difference(at, *sides) if sides else mean(at)
+        for label, share in means.items():
+            found[label] = found.get(label, 0.0) + weight * share
+    return found
+
+
+def by_level(
+    cells: Sequence[Cell], factor: str, levels: Sequence[Any], apart: Collection[str] = ()
+) -> list[list[Cell]]:
+    """Trained cells at each level of a factor, which differ in it alone.
+
+    Raises:
+        UserError: A level without cells, or with other ones than the first has.
+    """
+    held = [chosen(cells, {factor: level}) for level in levels]
+    rests = [{_rest(cell, {factor, *apart}) for cell in at} for at in held]
+    if any(rest != rests[0] for rest in rests):
+        raise UserError(
+            f"{factor}: the study lacks cells of this grid, so that its levels do not differ "
+            "in it alone"
+        )
+    return held
+
+
+def mean(cells: Sequence[Cell]) -> Coefficients:
+    """The plain mean of some cells."""
+    return {cell.label: 1 / len(cells) for cell in cells}
+
+
+def by_trial(cells: Sequence[Cell], scores: Stored, metric: str) -> dict[str, BySeed]:
+    """Label to seed to scores, of the trials of these cells that have the metric."""
+    return {
+        cell.label: {
+            trial.seed: scores[trial.digest][metric]
+            for trial in cell.trials
+            if metric in scores.get(trial.digest, {})
+        }
+        for cell in cells
+    }
+
+
+def paired(scores: ByTrial, coefficients: Coefficients) -> Paired | None:
+    """The contrast in every seed that all its cells have; None without such a seed.
+
+    Raises:
+        UserError: The cells were not asked the same questions.
+    """
+    cells = {label: scores.get(label, {}) for label in coefficients}
+    trained = [set(trials) for trials in cells.values() if None not in trials]
+    seeds = (
+        sorted(seed for seed in set.intersection(*trained) if seed is not None) if trained else []
+    )
+    if not seeds:
+        return None
+    held = [trials.get(seed) or trials[None] for trials in cells.values() for seed in seeds]
+    if not all(one.asks_the_same(held[0]) for one in held):
+        raise UserError(
+            f"{held[0].metric}: these cells were not asked the same questions, so they make no "
+            "pairs; compare cells with the same benchmark and evaluation languages"
+        )
+    weights = np.repeat(list(coefficients.values()), len(seeds))
+    table = np.zeros((len(seeds), *held[0].sums.shape))
+    for place, (weight, one) in enumerate(zip(weights, held, strict=True)):
+        table[place % len(seeds)] += weight * one.sums
+    return Paired(tuple(seeds), table, held[0].counts)
+
+
+def _rest(cell: Cell, factors: Collection[str]) -> str:
+    return repr(sorted((k, v) for k, v in cell.params.items() if k not in factors))
+
+
+def _weights(over: Slope) -> list[float]:
+    """Of each level, such that the weighted sum of a metric is the least squares slope."""
+    levels = over.levels
+    at = list(range(len(levels))) if over.scale == "order" else levels
+    numbers = [v for v in at if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    low = 0 if over.scale == "log2" else -math.inf
+    if len(set(levels)) < 2 or len(numbers) < len(levels) or min(numbers) <= low:
+        raise UserError(
+            f"{over.factor}: a slope needs two levels or more that are numbers"
+            f"{' above 0' if over.scale == 'log2' else ''}; this study has "
+            f"{', '.join(map(str, levels)) or 'none'}"
+        )
+    places = np.array([math.log2(value) if over.scale == "log2" else value for value in numbers])
+    centred = places - places.mean()
+    return list((centred / (centred**2).sum()).tolist())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One contrast of a hypothesis.
+
+    Attributes:
+        what: In words, such as `alpha=1 minus alpha=0`.
+        coefficients: Of the cells; none where the study cannot make it.
+        problem: Why there are none, else empty.
+    """
+
+    what: str
+    coefficients: Coefficients
+    problem: str = ""
+
+
+def asked(plan: Plan, hypothesis: Mapping[str, Any]) -> list[Asked]:
+    """The contrasts of a hypothesis: one, or one for each cell that must be beaten."""
+    over = Slope.model_validate(hypothesis["slope"]) if "slope" in hypothesis else None
+    if "better" not in hypothesis:
+        return [_asked(plan, None, over)]
+    than = hypothesis["than"]
+    others = than if isinstance(than, (list, tuple)) else [than]
+    return [_asked(plan, (hypothesis["better"], other), over) for other in others]
+
+
+def expects_less(hypothesis: Mapping[str, Any]) -> bool:
+    """Whether the declared sign of the contrast is negative."""
+    return lower_is_better(hypothesis["metric"]) != (hypothesis.get("expected") == "worse")
+
+
+def _asked(
+    plan: Plan, sides: tuple[Mapping[str, Any], Mapping[str, Any]] | None, over: Slope | None
+) -> Asked:
+    words = [" minus ".join(map(label_of, sides))] if sides else []
+    what = ", ".join([*words, _change(over)] if over else words)
+    try:
+        if over is not None:
+            return Asked(what, slope(plan.cells, over, sides, plan.tuned))
+        assert sides is not None
+        return Asked(what, difference(plan.cells, *sides))
+    except UserError as error:
+        return Asked(what, {}, str(error))
+
+
+def _change(over: Slope) -> str:
+    """`change per doubling of batch_size (16 to 128) at alpha=0.5`."""
+    unit = {"log2": "doubling", "order": "step", "linear": "unit", None: "unit"}[over.scale]
+    span = f" ({over.levels[0]} to {over.levels[-1]})" if over.levels else ""
+    where = f" at {label_of(over.where)}" if over.where else ""
+    return f"change per {unit} of {over.factor}{span}{where}"
+
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One contrast of cells; None is what cannot be known.
+
+    Attributes:
+        what: The contrast in words, such as `alpha=1 minus alpha=0`.
+        by_seed: Seed to its contrast, in units of the metric (of a slope: per unit).
+        effect: Their mean.
+        interval: 95 %, for new seeds and new clusters.
+        bootstrap: 95 %, two-level percentile bootstrap; stands beside, decides nothing.
+        p: Two-sided, of no difference, uncorrected.
+        p_equivalent: Of a difference beyond the margin, uncorrected.
+        clusters: Articles, else paragraphs, else questions.
+        detectable: Effect found with 80 % probability at the family's strictest level.
+        seeds_needed: Seeds that would make `detectable` the margin; None also where more seeds
+            cannot.
+        note: What is missing and why; may be empty.
+    """
+
+    what: str
+    by_seed: Mapping[int, float]
+    effect: float | None
+    interval: Interval | None
+    bootstrap: Interval | None
+    p: float | None
+    p_equivalent: float | None
+    clusters: int
+    detectable: float | None
+    seeds_needed: int | None
+    note: str
+
+
+def compare(
+    what: str,
+    pairs: Paired,
+    missing: str,
+    margin: float,
+    level: float,
+    resamples: int,
+) -> Comparison:
+    """A contrast with everything that can be said of its uncertainty.
+
+    Args:
+        what: The contrast in words.
+        pairs: The contrast within each seed.
+        missing: What is not among them, for the note.
+        margin: Smallest difference that matters.
+        level: Of the test whose power is stated.
+        resamples: Of the bootstrap.
+    """
+    table = contributions(pairs.sums, pairs.counts)
+    by_seed = dict(zip(pairs.seeds, table.mean(1).tolist(), strict=True))
+    clusters = len(pairs.counts)
+    effect = float(table.mean())
+    found = estimate(table)
+    if found is None:
+        notes = [why_unknown(len(by_seed), clusters), missing]
+        note = "; ".join(filter(None, notes))
+        return Comparison(what, by_seed, effect, None, None, None, None, clusters, None, None, note)
+    return Comparison(
+        what,
+        by_seed,
+        effect,
+        _interval(found),
+        percentile_interval(bootstrap(pairs.sums, pairs.counts, resamples)),
+        float(found.p()),
+        float(found.p_equivalent(margin)),
+        clusters,
+        detectable_effect(found, level),
+        seeds_needed(found, margin, level),
+        missing,
+    )
+
+
+def _interval(found: Estimate) -> Interval:
+    low, high = found.interval()
+    return float(low), float(high)
+
+
+def why_unknown(seeds: int, clusters: int) -> str:
+    """Why an effect of so many seeds and clusters has no interval."""
+    if seeds < 2:
+        return "one seed: an effect without uncertainty"
+    if clusters < 2:
+        return "one cluster: an effect without uncertainty"
+    return (
+        "the difference is the same in every seed and cluster, so nothing can be inferred from it"
+    )
+
+
+def unknown(what: str, note: str) -> Comparison:
+    """A comparison of which only the reason is known why there is none."""
+    return Comparison(what, {}, None, None, None, None, None, 0, None, None, note)

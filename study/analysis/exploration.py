@@ -1,0 +1,426 @@
+"""What a study shows beside its hypotheses: best levels, variance; never a verdict."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from study.analysis.contrasts import ByTrial, by_level, mean, paired
+from study.analysis.inference import bootstrap
+from study.analysis.results import language_groups, metric_of
+from study.analysis.scores import Scores, stored_scores
+from study.analysis.verdicts import LEAST_SEEDS
+from study.analysis.words import counted
+from study.state.committed import each_committed
+from study.state.plan import Cell, Plan
+from trainables.errors import UserError
+from trainables.evaluation.metric_names import lower_is_better
+from trainables.storage.paths import Place
+
+SHOWN = 0.01
+"""Smallest share of the variance that is named; `answer.json` has the others."""
+
+ONE_SEED = "; of one seed, so that what chance has of it is not known"
+"""What is said of a variance without a residual."""
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What was looked at without having been declared.
+
+    Attributes:
+        best: The best level of each factor, on the validation benchmark.
+        note: Why there is none, else empty.
+        variance: Of the primary metric on the test benchmark, by factor.
+    """
+
+    best: tuple[BestLevel, ...]
+    note: str
+    variance: Decomposition
+
+
+def explore(
+    plan: Plan, cells: Sequence[Cell], root: Place, results: Mapping[str, Mapping[str, Any]]
+) -> Exploration:
+    """Best levels and variance of a study.
+
+    Args:
+        plan: Of the study.
+        cells: Those that answer.
+        root: Of the trial folders.
+        results: `result.json` by digest, of the trials that have one.
+
+    Raises:
+        UserError: A committed file of ranks that cannot be read.
+    """
+    if plan.search is not None:
+        why = (
+            "the cells of a search were chosen by their results; its importances are in the report"
+        )
+        return Exploration((), why, Decomposition(plan.primary, (), 0, 0, 0, why))
+    trained = [cell for cell in cells if cell.is_arm]
+    digests = [t.digest for cell in trained for t in cell.trials if t.digest in results]
+    variance = decompose(plan, cells, results)
+    if not any(results[digest]["validation"] for digest in digests):
+        why = "without a validation benchmark nothing is selected; the test must not be read"
+        return Exploration((), why, variance)
+    if len(digests) > MOST_TRIALS:
+        return Exploration((), f"more than {MOST_TRIALS} trials were not read again", variance)
+    scores = _validation(plan, root, digests)
+    return Exploration(tuple(best_levels(plan, cells, scores)), "", variance)
+
+
+def _validation(plan: Plan, root: Place, digests: Sequence[str]) -> dict[str, Scores]:
+    """Scores of the primary metric on the validation benchmark."""
+    metric, groups = validation_metric(plan), language_groups(plan)
+
+    def read(digest: str) -> Scores | None:
+        return stored_scores(root, digest, [metric], groups).get(metric)
+
+    return each_committed(root, digests, read)
+
+
+def exploratory_words(found: Exploration) -> list[str]:
+    """The exploration in sentences, each of which says what it rests on."""
+    lines = ["Exploratory, neither declared nor tested:"]
+    if found.note:
+        lines.append(f"  Best levels: {found.note}.")
+    lines += [f"  {_best(one)}" for one in found.best]
+    return [*lines, f"  {_variance(found.variance)}"]
+
+
+def _best(one: BestLevel) -> str:
+    what = f"Best {one.factor} by {one.metric} on the validation benchmark"
+    if one.averaged:
+        what += f", averaged over {', '.join(one.averaged)}"
+    if not one.levels:
+        return f"{what}: not known: {one.note}."
+    shares = ", ".join(f"{level.level} in {100 * level.share:.0f} %" for level in one.likely)
+    few = ", too few for the shares to be trusted" if one.seeds < LEAST_SEEDS else ""
+    text = f"{what}: {shares} of {RESAMPLES} resamples"
+    text = f"{text} ({one.seeds} seeds{few}; {one.clusters} clusters)"
+    return f"{text}; {one.note}." if one.note else f"{text}."
+
+
+def _variance(found: Decomposition) -> str:
+    what = f"Variance of {found.metric} on the test benchmark"
+    if not found.parts:
+        return f"{what}: not taken apart: {found.note}."
+    shown = [_part(part) for part in found.parts if part.share >= SHOWN]
+    rest = sum(part.share for part in found.parts if part.share < SHOWN)
+    filled = f", {found.filled} of them filled in" if found.filled else ""
+    parts = ", ".join([*shown, *([f"all else {100 * rest:.1f} %"] if rest >= 0.0005 else [])])
+    trials = counted(found.trials, found.distinct)
+    alone = "" if any(part.by_chance is not None for part in found.parts) else ONE_SEED
+    return f"{what}, {trials}{filled}: {parts}{alone}."
+
+
+def _part(part: Part) -> str:
+    text = f"{part.of} {100 * part.share:.1f} %"
+    chance = part.by_chance or 0.0
+    told = chance >= SHOWN / 10 and part.of != "residual"
+    return f"{text} (by chance {100 * chance:.1f} %)" if told else text
+
+
+RESAMPLES = 2000
+"""A share of 5 % is then known to half a point."""
+
+WITHIN_REACH = 0.05
+"""Share of resamples from which a level counts among those that may be best."""
+
+MOST_TRIALS = 1000
+"""Trials whose ranks are read; more take minutes."""
+
+UNORDERED = ("subset_seed",)
+"""What is searched to average over it, not to choose it."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a factor: its mean metric, and the share of resamples in which it is best."""
+
+    level: Any
+    mean: float
+    share: float
+
+
+@dataclass(frozen=True)
+class BestLevel:
+    """The location of the best level of a factor.
+
+    Attributes:
+        factor: Its name.
+        metric: Compared on the validation benchmark.
+        levels: In ascending order where they are numbers, else in the order of the space.
+        averaged: Factors that it is averaged over.
+        seeds: That all cells have.
+        clusters: Of the validation benchmark.
+        note: Why there are no levels, or what must be said of them; may be empty.
+    """
+
+    factor: str
+    metric: str
+    levels: tuple[Level, ...]
+    averaged: tuple[str, ...]
+    seeds: int
+    clusters: int
+    note: str
+
+    @property
+    def likely(self) -> tuple[Level, ...]:
+        """Levels that are best in `WITHIN_REACH` of the resamples or more, the likeliest first."""
+        found = [one for one in self.levels if one.share >= WITHIN_REACH]
+        return tuple(sorted(found, key=lambda one: -one.share))
+
+
+def validation_metric(plan: Plan) -> str:
+    """The primary metric on the validation benchmark, as `stored_scores` reads it."""
+    return f"validation:{plan.primary}"
+
+
+def best_levels(
+    plan: Plan, cells: Iterable[Cell], scores: Mapping[str, Scores], resamples: int = RESAMPLES
+) -> list[BestLevel]:
+    """The best level of each searched factor.
+
+    Args:
+        plan: Of the study.
+        cells: Those that answer.
+        scores: Of `validation_metric`, by digest.
+        resamples: Of seeds and clusters.
+    """
+    trained = [cell for cell in cells if cell.is_arm]
+    factors = levels_of(trained, plan.tuned)
+    trials: ByTrial = {
+        cell.label: {t.seed: scores[t.digest] for t in cell.trials if t.digest in scores}
+        for cell in trained
+    }
+    found = []
+    for factor, levels in factors.items():
+        if factor in UNORDERED:
+            continue
+        averaged = tuple(other for other in factors if other != factor)
+        try:
+            levels = _ascending(levels)
+            held = by_level(trained, factor, levels, plan.tuned)
+            values, seeds, clusters = _resampled(held, trials, plan.primary, resamples)
+        except UserError as error:
+            found.append(BestLevel(factor, plan.primary, (), averaged, 0, 0, str(error)))
+            continue
+        shown = tuple(Level(level, *one) for level, one in zip(levels, values, strict=True))
+        found.append(
+            BestLevel(factor, plan.primary, shown, averaged, seeds, clusters, _note(shown))
+        )
+    return found
+
+
+def _resampled(
+    held: Sequence[Sequence[Cell]], trials: ByTrial, metric: str, resamples: int
+) -> tuple[list[tuple[float, float]], int, int]:
+    """Mean and share of each level, and the numbers of seeds and clusters.
+
+    Raises:
+        UserError: Fewer than two seeds that all cells have, other questions, or no difference.
+    """
+    everything = {cell.label: 1.0 for cells in held for cell in cells}
+    whole = paired(trials, everything)
+    if whole is None or len(whole.seeds) < 2:
+        raise UserError("fewer than two seeds have a result in every cell")
+    common: ByTrial = {
+        label: {seed: trials[label][seed] for seed in whole.seeds} for label in everything
+    }
+    pairs = [pair for cells in held if (pair := paired(common, mean(cells)))]
+    means = [float((one.sums.mean(0).sum(0) / one.counts.sum(0)).mean()) for one in pairs]
+    # keyed alike, every level is given the same draws of seeds and clusters
+    drawn = np.array([bootstrap(one.sums, one.counts, resamples) for one in pairs])
+    if (drawn == drawn[0]).all():
+        raise UserError("no level differs from another in any seed or question")
+    ahead = drawn == (drawn.min(0) if lower_is_better(metric) else drawn.max(0))
+    shares = (ahead / ahead.sum(0)).mean(1).tolist()
+    return list(zip(means, shares, strict=True)), len(whole.seeds), len(whole.counts)
+
+
+def _ascending(levels: Sequence[Any]) -> list[Any]:
+    numbers = all(isinstance(level, (int, float)) for level in levels)
+    return sorted(levels) if numbers else list(levels)
+
+
+def _note(levels: Sequence[Level]) -> str:
+    """Whether the best of an ordered factor lies at an end, beyond which nothing was searched."""
+    best = max(levels, key=lambda one: one.share).level
+    ordered = len(levels) > 2 and isinstance(best, (int, float))
+    if ordered and best in (levels[0].level, levels[-1].level):
+        return "the likeliest is an end of what was searched, and a better one may lie beyond"
+    return ""
+
+
+Floats = NDArray[np.float64]
+
+MOST_MISSING = 0.2
+"""Share of trials without a result above which nothing is decomposed."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the variance.
+
+    Attributes:
+        of: A factor, two of them with `x` between, `higher interactions`, `seed`, or `residual`:
+            what seeds do differently from setting to setting.
+        share: Of the whole; all parts add up to 1.
+        by_chance: The share to be expected of it from the residual alone; None with one seed.
+    """
+
+    of: str
+    share: float
+    by_chance: float | None
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """The variance of a metric over the trained cells and their seeds.
+
+    Attributes:
+        metric: On the test benchmark.
+        parts: Largest first; none where there is nothing to decompose.
+        trials: Places of the grid.
+        filled: Those without a result.
+        distinct: Trials; a place whose settings have the effect of another's holds the same one.
+        note: Why there are no parts, else empty.
+    """
+
+    metric: str
+    parts: tuple[Part, ...]
+    trials: int
+    filled: int
+    distinct: int
+    note: str = ""
+
+
+def decompose(
+    plan: Plan, cells: Sequence[Cell], results: Mapping[str, Mapping[str, Any]]
+) -> Decomposition:
+    """Shares of factors, their interactions and seeds in the variance of the primary metric.
+
+    Args:
+        plan: Of the study.
+        cells: Those that answer; what was tuned is no factor.
+        results: `result.json` by digest, of the trials that have one.
+    """
+    groups = language_groups(plan)
+    trained = [cell for cell in cells if cell.is_arm]
+    values = {
+        trial.digest: metric_of(results[trial.digest]["metrics"], plan.primary, groups)
+        for cell in trained
+        for trial in cell.trials
+        if trial.digest in results
+    }
+    known = {digest: value for digest, value in values.items() if value is not None}
+    factors = levels_of(trained, plan.tuned)
+    try:
+        table = _table(trained, factors, known)
+        missing = int(np.isnan(table).sum())
+        parts = parts_of([*factors], fill(table))
+    except UserError as error:
+        return Decomposition(plan.primary, (), 0, 0, 0, str(error))
+    distinct = {t.digest for cell in trained for t in cell.trials if t.seed is not None}
+    return Decomposition(plan.primary, parts, table.size, missing, len(distinct))
+
+
+def levels_of(cells: Sequence[Cell], apart: Sequence[str] = ()) -> dict[str, list[Any]]:
+    """Factors that the cells differ in, and their levels in the order of the cells."""
+    found: dict[str, list[Any]] = {}
+    for cell in cells:
+        for key, value in cell.params.items():
+            levels = found.setdefault(key, [])
+            if key not in apart and value not in levels:
+                levels.append(value)
+    return {key: levels for key, levels in found.items() if len(levels) > 1}
+
+
+def _table(
+    cells: Sequence[Cell], factors: Mapping[str, Sequence[Any]], known: Mapping[str, float]
+) -> Floats:
+    """The metric by the level of each factor and the seed, (L1, …, Lk, S); nan for no result."""
+    if not factors:
+        raise UserError("all trained cells have the same settings")
+    seeds = sorted({t.seed for cell in cells for t in cell.trials if t.seed is not None})
+    table = np.full([*map(len, factors.values()), len(seeds)], np.nan)
+    if len(cells) != table[..., 0].size or any(factors.keys() - cell.params for cell in cells):
+        raise UserError("the cells that answer are no complete grid of the factors")
+    for cell in cells:
+        place = tuple(levels.index(cell.params[key]) for key, levels in factors.items())
+        for trial in cell.trials:
+            if trial.digest in known and trial.seed is not None:
+                table[(*place, seeds.index(trial.seed))] = known[trial.digest]
+    return table
+
+
+def fill(table: Floats) -> Floats:
+    """The table with the additive model's values where there are none.
+
+    Raises:
+        UserError: Too few are there.
+    """
+    absent = np.isnan(table)
+    if absent.mean() > MOST_MISSING:
+        raise UserError(
+            f"{absent.sum()} of {table.size} trials have no result, more than {MOST_MISSING:.0%}"
+        )
+    if any(absent.all(tuple(set(range(table.ndim)) - {axis})).any() for axis in range(table.ndim)):
+        raise UserError("a level or seed has no result at all")
+    places = np.indices(table.shape).reshape(table.ndim, -1)
+    design = np.concatenate(
+        [np.eye(count)[at] for count, at in zip(table.shape, places, strict=True)], axis=1
+    )
+    there = ~absent.ravel()
+    additive = design @ np.linalg.lstsq(design[there], table.ravel()[there], rcond=None)[0]
+    return np.where(absent, additive.reshape(table.shape), table)
+
+
+def parts_of(factors: Sequence[str], table: Floats) -> tuple[Part, ...]:
+    """Sums of squares of every subset of the axes, put together under their names.
+
+    Raises:
+        UserError: The trials do not differ.
+    """
+    total = float(((table - table.mean()) ** 2).sum())
+    if total <= 1e-18 * table.size:
+        raise UserError("all trials have the same value")
+    shares: dict[str, list[float]] = {}
+    for within in itertools.product((False, True), repeat=table.ndim):
+        if any(within):
+            share, freedom = _effect(table, within)
+            found = shares.setdefault(_name(factors, within), [0.0, 0.0])
+            found[0] += share / total
+            found[1] += freedom
+    residual = shares.get("residual", [0.0, 0.0])
+    noise = residual[0] / residual[1] if residual[1] else None
+    parts = [
+        Part(of, share, None if noise is None else noise * freedom)
+        for of, (share, freedom) in shares.items()
+        if freedom
+    ]
+    return tuple(sorted(parts, key=lambda part: -part.share))
+
+
+def _effect(table: Floats, within: Sequence[bool]) -> tuple[float, float]:
+    """Sum of squares and degrees of freedom of the contrasts in just these axes."""
+    effect, freedom = table, 1.0
+    for axis, inside in enumerate(within):
+        means = effect.mean(axis, keepdims=True)
+        effect = effect - means if inside else means
+        freedom *= table.shape[axis] - 1 if inside else 1
+    return float((effect**2).sum()) * table.size / effect.size, freedom
+
+
+def _name(factors: Sequence[str], within: Sequence[bool]) -> str:
+    held = [factor for factor, inside in zip(factors, within, strict=False) if inside]
+    if within[-1]:
+        return "residual" if held else "seed"
+    return " x ".join(held) if len(held) <= 2 else "higher interactions"

@@ -1,0 +1,203 @@
+"""Inference to new seeds and new clusters: one table of contributions, one variance, one t.
+
+Everything asked of a study is a mean of an S x G table: rows are seeds, columns are clusters
+(articles, else paragraphs, else questions). Functions take tables with any leading dimensions, so
+that thousands of simulated studies are one call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.05
+"""Of tests; intervals cover one minus this."""
+
+CAUTION = 2.0
+"""How often the seeds' mean square counts in the degrees of freedom (not in the variance).
+
+Of few seeds it is often far too small, and Satterthwaite's formula then takes the variance for
+well known and the interval covers too seldom (docs/statistics.md).
+"""
+
+NEGLIGIBLE = 1e-12
+"""A standard error this small against the table's largest value is rounding, not variation."""
+
+
+def contributions(sums: Floats, counts: Floats) -> Floats:
+    """What each cluster contributes to a macro mean, by seed: (..., S, G).
+
+    The table's mean is the macro mean over seeds, its row means those of the seeds. A cluster's
+    contribution is the mean plus its influence on it (linearised), so clusters of any size, and
+    settings that hold different questions, need no other treatment.
+
+    Args:
+        sums: (..., S, G, C) sums over queries, of a trial or of a contrast of trials.
+        counts: (G, C) numbers of queries.
+    """
+    totals = counts.sum(0)
+    settings = sums.sum(-2).mean(-2) / totals
+    influence = ((sums - counts * settings[..., None, None, :]) / totals).mean(-1)
+    return np.asarray(settings.mean(-1)[..., None, None] + influence * counts.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A mean over seeds and clusters with its uncertainty; fields have the shape (...).
+
+    Attributes:
+        effect: The mean, in units of the metric.
+        squares: (3, ...) mean squares of seeds, clusters and the residual.
+        seeds: S.
+        clusters: G.
+    """
+
+    effect: Floats
+    squares: Floats
+    seeds: int
+    clusters: int
+
+    @property
+    def error(self) -> Floats:
+        """Standard error: seeds + clusters - residual, and not below the residual.
+
+        The residual is counted in both of the others and taken off once. Both expectations are at
+        least the residual's, so less than the residual alone is chance.
+        """
+        return np.asarray(np.sqrt(_variance(self.squares) / (self.seeds * self.clusters)))
+
+    @property
+    def freedom(self) -> Floats:
+        """Satterthwaite's degrees of freedom, with `CAUTION`; at least the scarcer unit's."""
+        return freedom(self.squares, self.seeds, self.clusters)
+
+    def interval(self, level: float = LEVEL) -> tuple[Floats, Floats]:
+        """Bounds that cover the true effect with probability 1 - level."""
+        reach = stats.t.ppf(1 - level / 2, self.freedom) * self.error
+        return np.asarray(self.effect - reach), np.asarray(self.effect + reach)
+
+    def p(self) -> Floats:
+        """Two-sided p of no effect."""
+        return np.asarray(2 * stats.t.sf(abs(self.effect) / self.error, self.freedom))
+
+    def p_equivalent(self, margin: float) -> Floats:
+        """P of two one-sided tests (TOST) of an effect beyond the margin on either side."""
+        return np.asarray(stats.t.sf((margin - abs(self.effect)) / self.error, self.freedom))
+
+    def components(self) -> Floats:
+        """(3, ...) variances of seeds, clusters and the residual; none is negative."""
+        seeds, clusters, residual = self.squares
+        parts = (seeds - residual) / self.clusters, (clusters - residual) / self.seeds, residual
+        return np.asarray(np.maximum(np.stack(parts), 0))
+
+
+def estimate(table: Floats) -> Estimate | None:
+    """The mean of tables with its uncertainty.
+
+    Args:
+        table: (..., S, G), as `contributions` makes it.
+
+    Returns:
+        None where nothing is known of the uncertainty: fewer than two seeds or clusters, or (of a
+        single table) no variation at all.
+    """
+    seeds, clusters = table.shape[-2:]
+    if seeds < 2 or clusters < 2:
+        return None
+    effect = table.mean((-2, -1))
+    rows, columns = table.mean(-1), table.mean(-2)
+    residual = table - rows[..., None] - columns[..., None, :] + effect[..., None, None]
+    squares = np.stack(
+        [
+            clusters * rows.var(-1, ddof=1),
+            seeds * columns.var(-1, ddof=1),
+            (residual**2).sum((-2, -1)) / ((seeds - 1) * (clusters - 1)),
+        ]
+    )
+    found = Estimate(np.asarray(effect), squares, seeds, clusters)
+    if table.ndim == 2 and float(found.error) <= NEGLIGIBLE * float(abs(table).max()):
+        return None
+    return found
+
+
+def _variance(squares: Floats) -> Floats:
+    seeds, clusters, residual = squares
+    return np.asarray(np.maximum(seeds + clusters - residual, residual))
+
+
+def freedom(squares: Floats, seeds: int, clusters: int, caution: float = CAUTION) -> Floats:
+    """Degrees of freedom of a variance from (3, ...) mean squares; `caution` 1 is Satterthwaite."""
+    each = np.array([seeds - 1, clusters - 1, (seeds - 1) * (clusters - 1)], dtype=np.float64)
+    shape = -1, *[1] * (squares.ndim - 1)
+    counted = squares * np.array([caution, 1, 1]).reshape(shape)
+    spread = (counted**2 / each.reshape(shape)).sum(0)
+    return np.asarray(np.maximum(_variance(counted) ** 2 / spread, each.min()))
+
+
+RESAMPLES = 10_000
+CHUNK = 500
+"""Resamples at once, which bounds the memory."""
+
+
+def bootstrap(sums: Floats, counts: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """Means over seeds of the macro mean, (resamples,).
+
+    A draw takes S seeds and G clusters with replacement, the same clusters for all seeds. A
+    setting without a query in a draw is left out of its macro mean.
+
+    Args:
+        sums: (S, G, C) sums over queries, of a trial or of a contrast of trials.
+        counts: (G, C) numbers of queries.
+        resamples: Number of draws.
+        seed: Keys the draws.
+    """
+    rng = np.random.default_rng(seed)
+    count = len(sums)
+    parts = _merged(sums, counts)
+    found = np.empty(resamples)
+    for begin in range(0, resamples, CHUNK):
+        size = min(CHUNK, resamples - begin)
+        clusters = _draws(rng, size, len(counts))
+        total, held = np.zeros((size, count)), np.zeros((size, 1))
+        for pooled, number, settings in parts:
+            queries = (clusters @ number)[:, None]
+            present = queries > 0
+            total += np.where(present, clusters @ pooled / np.where(present, queries, 1), 0)
+            held += settings * present
+        seeds = _draws(rng, size, count) / count
+        found[begin : begin + size] = (seeds * total / np.maximum(held, 1)).sum(1)
+    return found
+
+
+def percentile_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
+    """Percentiles that hold the middle 1 - level of the values."""
+    low, high = np.quantile(values, [level / 2, 1 - level / 2])
+    return float(low), float(high)
+
+
+def _merged(sums: Floats, counts: Floats) -> list[tuple[Floats, Floats, int]]:
+    """Settings that hold the same numbers of queries in every cluster, added up.
+
+    A fully parallel benchmark is a single one. Each is ((G, S) sums, (G,) counts, settings).
+    """
+    distinct, group = np.unique(counts, axis=1, return_inverse=True)
+    return [
+        (
+            np.ascontiguousarray(sums[:, :, group == code].sum(2).T),
+            np.ascontiguousarray(distinct[:, code]),
+            int(np.count_nonzero(group == code)),
+        )
+        for code in range(distinct.shape[1])
+    ]
+
+
+def _draws(rng: np.random.Generator, size: int, units: int) -> Floats:
+    """How often each unit is drawn, (size, units), `units` draws a row."""
+    drawn = rng.integers(0, units, (size, units), dtype=np.int32)
+    drawn += np.arange(size, dtype=np.int32)[:, None] * units
+    return np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units).astype(float)

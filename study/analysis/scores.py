@@ -1,0 +1,176 @@
+"""Scores of one trial for one metric, by independent unit and setting, from its stored ranks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from study.analysis.results import Groups, in_group
+from trainables.errors import UserError
+from trainables.evaluation.bias import rank_distances
+from trainables.evaluation.metric_names import DISTANCES
+from trainables.evaluation.metrics import MEASURES, PICTURE_MEASURES, by_query
+from trainables.evaluation.ranks import Ranks, load_ranks, ranks_file
+from trainables.storage import atomic as storage
+from trainables.storage.paths import Place
+from trainables.trial.trial_folder import TrialFolder
+
+Floats = NDArray[np.float64]
+Values = Mapping[str, tuple[NDArray[np.int64], Floats]]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a metric is made of: sums and counts of queries, by cluster and setting.
+
+    Every metric here is a macro mean: the plain mean over settings (languages, or ordered pairs of
+    them) of the mean over the queries of the setting. Sums and counts by cluster are all that its
+    value, its sampling variance over clusters and its bootstrap need, also where settings do not
+    hold the same questions.
+
+    Attributes:
+        metric: Its name, such as `map/cross`.
+        settings: (C,) names of what is averaged over, such as `cross/de-en`.
+        clusters: (G,) highest units the benchmark knows: article, else paragraph, else question.
+        sums: (G, C) sum of the queries' values.
+        counts: (G, C) number of queries; no column is all zero.
+    """
+
+    metric: str
+    settings: tuple[str, ...]
+    clusters: tuple[str, ...]
+    sums: Floats
+    counts: Floats
+
+    @property
+    def value(self) -> float:
+        """The metric, as the trial's result reports it."""
+        return float((self.sums.sum(0) / self.counts.sum(0)).mean())
+
+    def asks_the_same(self, other: Scores) -> bool:
+        """Whether both hold values of the same questions in the same settings."""
+        return (
+            self.settings == other.settings
+            and self.clusters == other.clusters
+            and np.array_equal(self.counts, other.counts)
+        )
+
+
+def scores(ranks: Ranks, metric: str, groups: Groups | None = None) -> Scores:
+    """The scores behind a metric.
+
+    Args:
+        ranks: Of one evaluation.
+        metric: A measure and a kind of setting (`map/multi`), one setting (`map/cross/de-en`), the
+            micro mean `map/multi_micro`, or a rank distance (`rank_distance`, `rank_distance/de`).
+        groups: As for `stored_scores`.
+
+    Raises:
+        UserError: No such metric, or this evaluation has it not.
+    """
+    values = _values(ranks, metric, groups or {})
+    if not values:
+        raise UserError(
+            f"{metric}: not a mean over settings that {ranks.name} has; choose one of its kinds "
+            f"such as map/mono, map/cross or map/multi (of pictures map/t2i, map/i2t or "
+            f"map/i2t_multi), of {', '.join(MEASURES)}, "
+            f"or {', '.join(DISTANCES)}"
+        )
+    names, unit = np.unique(ranks.clusters, return_inverse=True)
+    sums, counts = np.zeros((2, len(names), len(values)))
+    for column, (queries, value) in enumerate(values.values()):
+        sums[:, column] = np.bincount(unit[queries], value, len(names))
+        counts[:, column] = np.bincount(unit[queries], minlength=len(names))
+    asked = counts.any(1)
+    clusters = tuple(map(str, names[asked]))
+    return Scores(metric, tuple(values), clusters, sums[asked], counts[asked])
+
+
+def stored_scores(
+    root: Place, digest: str, metrics: Iterable[str], groups: Groups | None = None
+) -> dict[str, Scores]:
+    """Scores of a committed trial; a metric that its evaluation has not is left out.
+
+    Args:
+        root: Of the trial folders.
+        digest: Of the trial.
+        metrics: Names; `tydiqa:map/mono` is one of a further benchmark.
+        groups: Languages by name, whose metrics are asked for like one of a language.
+
+    Raises:
+        NotCommittedError: It has no result that may be believed.
+        UserError: Its file of ranks cannot be read.
+    """
+    folder, held = TrialFolder.of(root, digest).committed(), {}
+    found = {}
+    for metric in metrics:
+        role, _, name = metric.rpartition(":")
+        if role not in held:
+            held[role] = both_directions(folder, role or "test")
+        for ranks in held[role]:
+            if _values(ranks, name, groups or {}):
+                found[metric] = scores(ranks, name, groups)
+    return found
+
+
+def both_directions(folder: Place, role: str) -> list[Ranks]:
+    """Ranks of one benchmark, of pictures in both directions; none where it was not evaluated."""
+    first = read_ranks(folder / ranks_file(role))
+    if first is None or first.direction != "t2i":
+        return [] if first is None else [first]
+    second = read_ranks(folder / ranks_file(role, "i2t"))
+    return [first] if second is None else [first, second]
+
+
+def read_ranks(path: Place) -> Ranks | None:
+    """Ranks of one benchmark, from a disk or a store; None where there are none."""
+    if isinstance(path, Path):
+        return load_ranks(path) if path.exists() else None
+    return _fetched(path) if path.exists() else None
+
+
+def _fetched(path: Place) -> Ranks:
+    with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+        file.write(storage.read(path))
+        file.flush()
+        return load_ranks(Path(file.name))
+
+
+def _values(ranks: Ranks, metric: str, groups: Groups) -> Values:
+    """Settings of a metric, with their queries and these queries' values; empty for none."""
+    whole, _, group = metric.rpartition("/")
+    if group in groups:
+        every = _values(ranks, whole, {})
+        return {name: held for name, held in every.items() if in_group(name, groups[group])}
+    measure, _, rest = metric.partition("/")
+    if measure in DISTANCES:
+        return _distances(ranks, measure, rest)
+    if measure not in (PICTURE_MEASURES if ranks.direction else MEASURES) or not rest:
+        return {}
+    found = by_query(ranks, measure)
+    if rest == "multi_micro":
+        members = [entry for name, entry in found.items() if name.startswith("multi/")]
+        if not members:
+            return {}
+        queries, values = (np.concatenate(column) for column in zip(*members, strict=True))
+        return {rest: (queries, values)}
+    return {k: entry for k, entry in found.items() if k == rest or k.startswith(f"{rest}/")}
+
+
+def _distances(ranks: Ranks, measure: str, language: str) -> Values:
+    """As `bias_metrics`: by query language, where the pool is judged in all of its languages."""
+    if not len(ranks) or not ranks.judged_in_all_languages or not ranks.pool_is_several:
+        return {}
+    values = rank_distances(ranks)[measure]
+    known = ~np.isnan(values)
+    found = {}
+    for code, name in enumerate(ranks.query_languages):
+        queries = np.flatnonzero(known & (ranks.query_language == code))
+        if len(queries) and language in ("", name):
+            found[name] = (queries, values[queries])
+    return found

@@ -1,0 +1,102 @@
+"""`doctor`: is this machine, or every machine of a cluster, ready for studies?"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from study.cli.home import ROOT, Home, Root, State
+from study.cli.typed import Typed, tier_of
+from study.console import PlainConsole, marked
+from study.cost.inputs_needed import Need, needs
+from study.doctor.finding import Finding
+from study.doctor.visit import visit
+from study.planning.build import make_plan
+from study.spaces.search_plan import wanted
+from trainables.storage.paths import Place
+
+STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+def doctor(
+    space: Annotated[
+        str | None, typer.Option(help="A space whose data and checkpoints are looked for.")
+    ] = None,
+    tier: Annotated[
+        str | None, typer.Option(help="With --space: demo or full; full if unset.")
+    ] = None,
+    benchmark: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="As for run.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="As for run.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Findings as one JSON object.")] = False,
+    root: Root = ROOT,
+    state: State = None,
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
+) -> int:
+    """Look for what would make a study fail or leave a door open; exit 1 where something would.
+
+    Versions, storage, clocks, disk, GPU, token, ports, and with --space its data and checkpoints.
+    With --address every machine of that cluster is asked.
+    """
+    tier_of(tier, {})
+    folders: list[str] = []
+    absent: list[Need] = []
+    if space is not None:
+        typed = Typed.read(space, tier, benchmark, encoder, assign, default="full")
+        plan, places = make_plan(
+            typed.space,
+            space,
+            typed.tier,
+            typed.settings,
+            data_dir=data_dir,
+            missing={},
+            optimize=wanted(typed.space, typed.tier, None, {}),
+        )
+        needed = needs(plan, places)
+        folders = [need.place for need in needed if need.place not in (None, "embedded")]
+        absent = [need for need in needed if need.place is None]
+    home = Home.open(root, state)
+    made = unmade(home.root)
+    try:
+        findings = visit(home.root, home.state, folders, absent, address)
+    finally:
+        tidy(made)
+    show(findings, as_json)
+    return 1 if any(finding.state == "problem" for finding in findings) else 0
+
+
+def unmade(root: Place) -> list[Path]:
+    """Folders that do not exist yet on the way to a local root, the innermost first."""
+    if not isinstance(root, Path):
+        return []
+    return [folder for folder in (root, *root.parents) if not folder.exists()]
+
+
+def tidy(folders: list[Path]) -> None:
+    """Remove those of these folders that are empty: looking leaves nothing."""
+    for folder in folders:
+        if os.path.isdir(folder) and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def show(findings: list[Finding], as_json: bool) -> None:
+    """A line for each finding, and its remedy below it; or all as JSON."""
+    problems = sum(finding.state == "problem" for finding in findings)
+    if as_json:
+        content = {"problems": problems, "findings": [found.to_json() for found in findings]}
+        typer.echo(json.dumps(content, indent=1))
+        return
+    console = PlainConsole()
+    for found in findings:
+        where = "" if found.where == "all" else f" {found.where}:"
+        said = f" {found.check}:{where} {found.says}"
+        console.print(marked(f"{found.state:7}", said, STYLES[found.state]), soft_wrap=True)
+        if found.remedy:
+            console.print(f"          {found.remedy}", soft_wrap=True)
+    count = "1 problem" if problems == 1 else f"{problems} problems"
+    console.print(marked(count, "", "red") if problems else marked("Ready.", "", "green"))

@@ -1,0 +1,103 @@
+"""Where everything of a command lies, from its `--root` and `--state`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from study.state.plan import Plan
+from study.state.record import Record
+from study.state.study_folder import StudyFolder, study_names
+from trainables.errors import UserError
+from trainables.storage.cache import Cache
+from trainables.storage.paths import Place, local_state, open_place
+
+if TYPE_CHECKING:
+    from study.tracking.view import View
+
+Root = Annotated[
+    str, typer.Option(help="Where everything lies: a folder or s3://…", envvar="STUDY_ROOT")
+]
+
+State = Annotated[
+    Path | None,
+    typer.Option(help="Local folder of databases and locks, if not --root.", envvar="STUDY_STATE"),
+]
+
+Storage = Annotated[
+    str | None, typer.Option("--storage", help="Any Optuna URL.", envvar="STUDY_STORAGE")
+]
+
+ROOT = "runs"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Both places.
+
+    Attributes:
+        root: Of trial folders, plans and events: all that must outlive a machine.
+        state: A local folder for what is rebuilt from those, or of no use elsewhere: the two
+            databases, locks, temporaries.
+    """
+
+    root: Place
+    state: Path
+
+    @classmethod
+    def open(cls, root: str, state: Path | None = None) -> Home:
+        """Both as absolute places.
+
+        Raises:
+            UserError: A remote root that cannot be used.
+        """
+        place = open_place(root)
+        place = Path(os.path.realpath(place)) if isinstance(place, Path) else place
+        return cls(place, local_state(place, state))
+
+    @property
+    def cache(self) -> Cache:
+        """What trials on this machine share and can make again."""
+        return Cache(self.state / "cache")
+
+    def study(self, name: str) -> StudyFolder:
+        """The folder of a study."""
+        return StudyFolder.of(self.root, name, self.state)
+
+    def view(
+        self, plan: Plan, record: Record, tracking_uri: str | None, storage_url: str | None
+    ) -> View:
+        """What is shown of a study elsewhere; nothing is opened yet."""
+        from study.tracking.view import View
+
+        return View(
+            plan,
+            self.study(plan.name),
+            self.root,
+            self.state,
+            tracking_uri=tracking_uri,
+            storage_url=storage_url,
+            marks=record.marks,
+        )
+
+    def plan(self, name: str) -> Plan:
+        """The plan of a study.
+
+        Raises:
+            UserError: There is no such study under the root.
+        """
+        plan = self.study(name).plan()
+        if plan is None:
+            names = study_names(self.root)
+            near = difflib.get_close_matches(name, names, 1)
+            guess = f"did you mean {near[0]}? " if near else ""
+            known = ", ".join(names) or "none yet"
+            raise UserError(
+                f"no study {name!r} under {self.root}; {guess}there is {known} (--root chooses)"
+            )
+        return plan

@@ -1,0 +1,199 @@
+"""`reproduce`: run one trial again, alone, and compare it with what was committed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from study.cli.home import ROOT, Home, Root
+from study.console import PlainConsole, marked
+from trainables.errors import NotNowError, UserError
+from trainables.failures import TrialFailedError
+from trainables.spec import Execution, Spec
+from trainables.storage.cache import Cache
+from trainables.storage.paths import Place, matching, name_of_folder
+from trainables.trial.trial_folder import NotCommittedError, TrialFolder, read_json
+
+if TYPE_CHECKING:
+    from trainables.trial.intermediate import Reached
+
+
+def reproduce(
+    digest: Annotated[str, typer.Argument(help="Of a trial, or its first digits.")],
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the source's files.")] = None,
+    encoder: Annotated[Path | None, typer.Option(help="Folder of the checkpoint.")] = None,
+    root: Root = ROOT,
+) -> int:
+    """Run one trial again without Ray, in its recorded execution, and compare every number.
+
+    Exit code 0: all numbers and ranks are equal to the last digit; 1: some differ.
+    """
+    console = PlainConsole()
+    folder = find_trial(Home.open(root).root, digest)
+    try:
+        spec = folder.spec()
+    except NotCommittedError as error:
+        raise UserError(f"{error}; it cannot be reproduced from this root") from None
+    from trainables.trial.intermediate import rungs_of  # imports torch
+
+    before, looked = _committed(folder), rungs_of(folder)
+    given = [(spec.encoder.digest, encoder), *((digest, data_dir) for digest in _data(spec))]
+    elsewhere = {ref: os.path.realpath(os.path.expanduser(place)) for ref, place in given if place}
+    console.print(f"Reproducing {spec.digest}; {spec.steps} steps.")
+    scratch = Path(tempfile.mkdtemp(prefix="reproduce-"))
+    try:
+        again = train_again(folder, spec, scratch, elsewhere)
+        now, looked_again = _committed(again), rungs_of(again)
+    except TrialFailedError as failure:
+        if failure.reason == "not now":
+            raise NotNowError(f"trial {digest} cannot go on now: {failure}") from None
+        console.print(marked("failed", f" again, {failure.reason}: {failure}", "red"))
+        return 1
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    assert now is not None
+    if before is None:
+        console.print("It had no committed result to compare with; these are its numbers:")
+        console.print_json(json.dumps(now["result"]["metrics"]))
+        lines = other_rungs(looked, looked_again)
+        for line in lines:
+            console.print(line)
+        if looked and not lines:
+            console.print(f"At {len(looked)} rungs it is as it was, to the last digit.")
+        return 1 if lines else 0
+    lines = differences(before, now)
+    for line in lines:
+        console.print(line)
+    if not lines:
+        console.print("Every number and every rank is equal, to the last digit.")
+    return 1 if lines else 0
+
+
+def train_again(
+    folder: TrialFolder,
+    spec: Spec,
+    scratch: Path,
+    places: Mapping[str, str] | None = None,
+    *,
+    cache: Cache | None = None,
+    keep_weights: bool = False,
+) -> TrialFolder:
+    """Run a trial again, alone, in the execution that its result recorded.
+
+    Args:
+        folder: Of the trial.
+        spec: What it is.
+        scratch: Where the new one goes.
+        places: Digest to folder, where data or checkpoint lie elsewhere now.
+        cache: As for `finetune`, as is `keep_weights`.
+        keep_weights: Leave the fine-tuned encoder in the new folder.
+
+    Raises:
+        TrialFailedError: It failed this time.
+    """
+    from trainables.finetune import finetune
+    from trainables.trial.intermediate import rungs_of
+
+    before = _committed(folder)
+    execution = Execution(**before["result"]["execution"]) if before else Execution()
+    again = TrialFolder.of(scratch, spec.digest)
+    for _ in finetune(
+        spec,
+        again,
+        places=_places(folder) | dict(places or {}),
+        execution=execution,
+        keep_weights=keep_weights,
+        cache=cache,
+        rungs=[rung.examples for rung in rungs_of(folder).values()],
+    ):
+        pass
+    return again
+
+
+def find_trial(root: Place, digest: str) -> TrialFolder:
+    """The folder of the one trial whose digest begins with `digest`.
+
+    Raises:
+        UserError: There is none, or more than one; a copy under another name is none.
+    """
+    name_of_folder(digest, "digest")
+    begin = digest if re.fullmatch("[0-9a-f]+", digest) else "-"
+    found = [
+        path
+        for path in matching(root, f"trials/{begin}*/spec.json")
+        if re.fullmatch("[0-9a-f]{20}", path.parent.name)
+    ]
+    if len(found) != 1:
+        names = ", ".join(path.parent.name for path in found[:5])
+        said = f"{len(found)} trials begin so: {names}, …" if found else "no such trial"
+        raise UserError(
+            f"digest {digest!r}: {said} under {root} (--root chooses); "
+            "python -m study status NAME --json lists the digests of a study"
+        )
+    return TrialFolder(found[0].parent)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two results, a line each; versions only where numbers differ."""
+    lines = []
+    for part in ("metrics", "validation"):
+        mine, theirs = before["result"][part], now["result"][part]
+        changed = [k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)]
+        if changed:
+            gap = max(abs(mine.get(k, 0.0) - theirs.get(k, 0.0)) for k in changed)
+            lines.append(
+                f"{part}: {len(changed)} of {len(mine)} numbers differ, by up to {gap:.3g}; "
+                f"first {sorted(changed)[0]}"
+            )
+    ranks = [name for name, digest in before["ranks"].items() if now["ranks"].get(name) != digest]
+    lines += [f"{name}: other ranks" for name in ranks]
+    if lines:
+        for name, version in before["versions"].items():
+            if (installed := importlib.metadata.version(name)) != version:
+                lines.append(f"{name} was {version}, is {installed}")
+    return lines
+
+
+def other_rungs(before: Mapping[int, Reached], now: Mapping[int, Reached]) -> list[str]:
+    """At which rungs a trial that was stopped early says something else now, a line each."""
+    return [
+        f"after {rung.examples} examples: other numbers on the validation benchmark"
+        for step, rung in before.items()
+        if step not in now or now[step].metrics != rung.metrics
+    ]
+
+
+def _committed(folder: TrialFolder) -> dict[str, Any] | None:
+    """Result, checksums of ranks and library versions; None without a commit."""
+    try:
+        path = folder.committed()
+        manifest = read_json(folder.manifest_path)["files"]
+        return {
+            "result": read_json(path / "result.json"),
+            "ranks": {name: d for name, d in manifest.items() if name.startswith("ranks-")},
+            "versions": read_json(path / "environment.json").get("versions", {}),
+        }
+    except NotCommittedError:
+        return None
+
+
+def _places(folder: TrialFolder) -> dict[str, str]:
+    """Where the last attempt found its data and checkpoint."""
+    for attempt in folder.attempts():
+        if isinstance(places := attempt.claimed_by().get("places"), dict):
+            return places
+    return {}
+
+
+def _data(spec: Any) -> list[str]:
+    refs = (spec.test, *(spec.test.without or ()), spec.validation, spec.train)
+    return [ref.digest for ref in refs if ref is not None]

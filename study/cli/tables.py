@@ -1,0 +1,115 @@
+"""The comparison of a study's cells as a table: mean ± SD over seeds, nothing tested."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from study.analysis.results import COLUMNS, TRAINED_IN_NONE, CellResult, language_groups
+from study.console import typed
+from study.state.plan import Plan
+from trainables.evaluation.metric_names import best_value, digits_of, lower_is_better
+
+GROUPS_AT_ONCE = 4
+"""Groups of languages in a table, so that it fits a screen."""
+
+SHOWN_CELLS = 100
+"""Rows of the table; a caption says how many more there are and where."""
+
+
+def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
+    """The table of all cells; the best mean of each column is bold, and only that is said of it."""
+    return _table(
+        plan,
+        cells,
+        {column: column for column in COLUMNS},
+        f"{plan.name}: mean ± SD over seeds on the test benchmark — not tested",
+    )
+
+
+def tables(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
+    """The comparison, and what there is beside it: further benchmarks, groups of languages.
+
+    Of a search, the cells beside it and those that were confirmed on fresh seeds: what chose a cell
+    is no figure of it.
+    """
+    cells = [cell for cell in cells if cell.cell.asked is None or cell.fresh]
+    further = [
+        _table(
+            plan,
+            cells,
+            {f"{name}:{column}": column for column in COLUMNS},
+            f"the same on {name}, as {name}:{COLUMNS[0]}",
+        )
+        for name in plan.also
+    ]
+    return [comparison(plan, cells), *further, *by_group(plan, cells)]
+
+
+def by_group(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
+    """Where not all languages are trained on: each group of them apart, a table a metric."""
+    groups = language_groups(plan)
+    if TRAINED_IN_NONE not in groups:
+        return []
+    named = list(groups.items())
+    starts = range(0, len(named), GROUPS_AT_ONCE)
+    some = [dict(named[start : start + GROUPS_AT_ONCE]) for start in starts]
+    return [
+        _table(
+            plan,
+            cells,
+            {f"{metric}/{group}": group for group in part},
+            f"{metric} by the language of the query: "
+            + "; ".join(f"{group} {' '.join(held)}" for group, held in part.items()),
+        )
+        for metric in dict.fromkeys((plan.primary, "map/mono", "map/t2i"))
+        if any(cell.values(metric) for cell in cells)
+        for part in some
+    ]
+
+
+def _table(
+    plan: Plan, cells: Sequence[CellResult], headers: Mapping[str, str], title: str
+) -> Table:
+    """One row a cell, one column a metric that some cell has, under its header."""
+    columns = [column for column in headers if any(cell.values(column) for cell in cells)]
+    best = {column: _best(column, cells) for column in columns}
+    table = Table(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+    )
+    table.add_column("cell", overflow="fold", min_width=30)
+    table.add_column("n", justify="right")
+    for column in columns:
+        arrow = "↓" if lower_is_better(column) else "↑"
+        table.add_column(f"{headers[column]} {arrow}", justify="right", no_wrap=True)
+    if len(cells) > SHOWN_CELLS:
+        shown_by = f"python -m study status {typed([plan.name])} --json"
+        table.caption = f"{len(cells) - SHOWN_CELLS} more cells: {shown_by}"
+    for cell in cells[:SHOWN_CELLS]:
+        shown = [_shown(cell.summary(column), column, best[column]) for column in columns]
+        count = len(cell.fresh if cell.cell.asked else cell.results)
+        pruned = f" ({cell.pruned} pruned)" if cell.pruned else ""
+        table.add_row(cell.cell.label, f"{count}{pruned}", *shown)
+    return table
+
+
+def _best(column: str, cells: Sequence[CellResult]) -> float | None:
+    held = [cell.values(column) for cell in cells if not cell.pruned]
+    means = [statistics.fmean(values) for values in held if values]
+    if not means:
+        return None
+    return best_value(column, means)
+
+
+def _shown(summary: tuple[float, float | None] | None, column: str, best: float | None) -> Text:
+    if summary is None:
+        return Text("-")
+    mean, deviation = summary
+    digits = digits_of(column)
+    text = Text().append(f"{mean:.{digits}f}", "bold" if mean == best else "")
+    return text if deviation is None else text.append(f" ± {deviation:.{digits}f}")

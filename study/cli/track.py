@@ -1,0 +1,35 @@
+"""`track`: fill the views of a study from its journal and committed folders."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from study.analysis.conclusion import conclude
+from study.cli.home import ROOT, Home, Root, State, Storage
+from study.console import PlainConsole, count_of
+from study.state.committed import committed_results
+
+
+def track(
+    name: Annotated[str, typer.Argument(help="Name of a study.")],
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="Any MLflow URI.", envvar="STUDY_TRACKING_URI")
+    ] = None,
+    root: Root = ROOT,
+    state: State = None,
+    storage_url: Storage = None,
+) -> int:
+    """Tell MLflow and Optuna's storage of every ended trial of a study that they lack."""
+    console = PlainConsole()
+    home = Home.open(root, state)
+    plan, record = home.plan(name), home.study(name).record()
+    results = committed_results(home.root, plan.specs)
+    view = home.view(plan, record, tracking_uri, storage_url)
+    view.tell_all(record, results, again=True)
+    conclude(plan, record, home.root, results)  # which the view shows too
+    missing = view.close(console, {}, wait=True)
+    there = count_of(len(results.keys() - missing), "committed trial")
+    console.print(f"{there} of {name} told to MLflow.")
+    return 130 if missing else 0

@@ -1,0 +1,227 @@
+"""`ui`: MLflow's pages over the view of a root, with a link to each study's comparison."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+from urllib.error import URLError
+from urllib.parse import quote
+
+import typer
+
+from study.cli.home import ROOT, Home, Root, State
+from study.console import PlainConsole
+from study.state.databases import OPTUNA_FILE, sqlite_url
+from trainables.errors import UserError
+
+MAX_COMPARED = 100
+"""Runs on one comparison page; with more it becomes unreadable, and slow."""
+
+START_SECONDS = 120.0
+"""How long MLflow's server may take to answer; about 6 s on two idle cores."""
+
+# One worker and no job runner: 2 processes and 0.5 GB instead of 15 and 2.5 GB.
+SERVER_ENVIRONMENT = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "INFO",  # what goes wrong is told from its log
+}
+
+
+def ui(
+    root: Root = ROOT,
+    state: State = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 5000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    optuna: Annotated[bool, typer.Option("--optuna", help="Optuna's dashboard, too.")] = False,
+) -> int:
+    """Show the studies of a root in MLflow's web pages, until Ctrl-C."""
+    console, folder = PlainConsole(soft_wrap=True), Home.open(root, state).state
+    with ExitStack() as servers:
+        if optuna:
+            dashboard = servers.enter_context(serving_optuna(folder, host))
+            console.print(
+                f"Optuna's dashboard answers at {dashboard}; states only, figures come from folders"
+            )
+        address = servers.enter_context(serving(folder, port, host))
+        console.print(f"MLflow answers at {address} (stop it with Ctrl-C)")
+        for study in links(folder, address):
+            console.print(f"\n{study.name}\n  charts  {study.charts}\n  runs    {study.runs}")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            return 0
+
+
+@contextmanager
+def serving(root: Path, port: int, host: str) -> Iterator[str]:
+    """Run MLflow's server on the store of `root` and yield its address; it ends with the block.
+
+    Raises:
+        UserError: There is no store, the port is taken, or the server does not start.
+    """
+    store = root.resolve() / "mlflow.db"
+    if not store.is_file():
+        raise UserError(
+            f"{root}: no MLflow store (mlflow.db) here. Run a study first (python study/run.py "
+            "--space batch_size), fill one from trial folders (python -m study track NAME), or "
+            "name another place with --root DIR"
+        )
+    port = free_port(host, port)
+    artifacts = (store.parent / "mlartifacts").as_uri()
+    command = [
+        *(sys.executable, "-m", "mlflow", "ui", "--workers", "1"),
+        *("--backend-store-uri", sqlite_url(store)),
+        *("--artifacts-destination", artifacts),
+        *("--host", host, "--port", str(port)),
+    ]
+    with _answering(command, root.resolve() / "mlflow-ui.log", host, port, "/health") as address:
+        yield address
+
+
+@contextmanager
+def serving_optuna(root: Path, host: str) -> Iterator[str]:
+    """Run Optuna's dashboard on the rows of `root` and yield its address, at any free port.
+
+    Raises:
+        UserError: It is not installed, there are no rows, or it does not start.
+    """
+    if find_spec("optuna_dashboard") is None:
+        raise UserError(
+            "--optuna: Optuna's dashboard is not installed; in the repository: pip install "
+            "'.[dashboard]'"
+        )
+    rows = root.resolve() / OPTUNA_FILE
+    if not rows.is_file():
+        raise UserError(
+            f"{root}: no rows of Optuna ({OPTUNA_FILE}) here. Fill them from trial folders (python "
+            "-m study track NAME), or name another place with --root DIR"
+        )
+    port = free_port(host, 0)
+    command = [
+        *(sys.executable, "-c", "from optuna_dashboard._cli import main; main()"),
+        *(sqlite_url(rows), "--host", host, "--port", str(port)),
+    ]
+    with _answering(command, root.resolve() / "optuna-ui.log", host, port, "/") as address:
+        yield address
+
+
+@contextmanager
+def _answering(command: list[str], log: Path, host: str, port: int, page: str) -> Iterator[str]:
+    """Run a server and yield its address once this page answers; it ends with the block."""
+    with log.open("w") as output:
+        # A group of its own: the server may have child processes, which must end with it.
+        server = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | SERVER_ENVIRONMENT,
+            cwd=log.parent,
+            start_new_session=True,
+        )
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{'127.0.0.1' if host == '0.0.0.0' else shown}:{port}"
+        wait_for(server, f"{address}{page}", log)
+        yield address
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        stop(server)
+
+
+@dataclass(frozen=True)
+class Links:
+    """Pages about one study: charts of its cells, means over seeds; its runs side by side."""
+
+    name: str
+    charts: str
+    runs: str
+
+
+def links(root: Path, address: str) -> list[Links]:
+    """Where the studies of a root are compared, the latest study first."""
+    from study.tracking import default_uri, studies, view_key
+
+    return [
+        Links(
+            study.name,
+            f"{address}/#/experiments/{study.experiment_id}/runs"
+            f"?viewStateShareKey={view_key(study.name)}&compareRunsMode=CHART",
+            comparison(address, study.experiment_id, study.run_ids),
+        )
+        for study in studies(default_uri(root))
+        if study.run_ids
+    ]
+
+
+def comparison(address: str, experiment_id: str, run_ids: tuple[str, ...]) -> str:
+    """The page with parallel coordinates, scatter and box plots, and a table of the runs."""
+    runs = quote(json.dumps(list(run_ids[:MAX_COMPARED]), separators=(",", ":")))
+    return f"{address}/#/compare-runs?runs={runs}&experiments={quote(json.dumps([experiment_id]))}"
+
+
+def free_port(host: str, port: int) -> int:
+    """`port` if it is free, any free one for 0.
+
+    Raises:
+        UserError: It is taken, or `host` is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As a server does: a connection of the last one, still closing, holds nothing.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"--host {host} --port {port}: cannot listen there ({error.strerror or error}). "
+                "Take another port, or --port 0 for any free one"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def wait_for(server: subprocess.Popen[bytes], page: str, log: Path) -> None:
+    """Return once the page answers.
+
+    Raises:
+        UserError: It ended or stayed silent; with the last lines of its log.
+    """
+    end = time.monotonic() + START_SECONDS
+    # A proxy that a person has set is for the way out, not for this machine.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            with direct.open(page, timeout=2):
+                return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+    raise UserError(f"the server did not start; {log} ends with:\n{tail}")
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and its child, politely first."""
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, kind)
+            server.wait(timeout=10)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue

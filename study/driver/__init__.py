@@ -1,0 +1,1 @@
+"""Keep the trials of a study running, and tell its observers."""

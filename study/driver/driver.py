@@ -1,0 +1,321 @@
+"""Drive one study: plan → launch → committed folders → journal, then the views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console
+
+from study.console import marked
+from study.driver.progress import StudyProgress
+from study.driver.weights import drop_beaten
+from study.launch import launch as launcher
+from study.launch.config import PRUNED, Job, Jobs, Orders, Progress, Wait
+from study.search.budget import Clock
+from study.search.pruning import pruning_of
+from study.search.search import Over, Search, Seen, Waiting
+from study.state.committed import committed_results
+from study.state.plan import Plan, trial_label
+from study.state.proposals import AskedTrial
+from study.state.record import STATES, Journal, State, TrialState
+from study.state.rungs import Rung
+from study.tracking.view import View
+from trainables import faults
+from trainables.errors import NotNowError
+from trainables.spec import LIBRARIES, Spec
+from trainables.storage.paths import Place, at_once
+from trainables.trial.result import NEEDED
+from trainables.trial.trial_folder import TrialFolder
+
+
+@dataclass
+class Driver:
+    """Runs the trials of one study and keeps its journal.
+
+    States follow from the journal and the committed folders. Views are told last, and nothing
+    depends on them: whatever is lost on the way is told at the next start.
+
+    Attributes:
+        plan: What is to run.
+        root: Where everything lies.
+        journal: Of the study, whose lease is held.
+        view: What is shown elsewhere.
+        console: Where a person looks.
+        results: Committed results by digest, as far as they are known.
+        search: What proposes further trials; None where all are planned.
+        over: Why the search proposes no more; empty while it may.
+        keep: Which encoders the launch leaves, as `Orders.keep`.
+        left: Trials of the launch whose encoders lie in their folders.
+    """
+
+    plan: Plan
+    root: Place
+    journal: Journal
+    view: View
+    console: Console
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    progress: StudyProgress | None = None
+    search: Search | None = None
+    over: str = ""
+    keep: str = ""
+    left: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Count what earlier launches spent."""
+        self.record = self.journal.record
+        self.clock = Clock.after(self.record.times)
+
+    def reconcile(self) -> int:
+        """Read what is committed; a commit that cannot be believed is set aside and run again.
+
+        Returns:
+            How many trials were committed but not known to the journal.
+        """
+        self.results = committed_results(self.root, self.plan.specs)
+        self._quarantine(self.plan.specs)
+        at_once(self.root, self._ensure_spec, self.results)
+        unknown = [digest for digest in self.results if digest not in self.record.complete]
+        for digest in unknown:
+            # tidied up first: what the journal calls complete is not looked at again
+            TrialFolder.of(self.root, digest).forget_unfinished()
+            self._complete(digest)
+            faults.at("reconcile.completed")
+        return len(unknown)
+
+    def retry_failed(self) -> None:
+        """Plan every failed trial again."""
+        self._again("retry", "failed")
+
+    def complete_pruned(self) -> None:
+        """Plan every pruned trial again, to be completed whatever is decided of it."""
+        self._again("exempt", "pruned")
+
+    def _again(self, event: str, state: State) -> None:
+        digests = [d for d in self.plan.specs if self.state(d).state == state]
+        self.journal.note_all(event, [{"trial": digest} for digest in digests], durable=True)
+
+    def state(self, digest: str) -> TrialState:
+        """Where a trial stands."""
+        return self.record.state(digest, self.results)
+
+    def jobs(self) -> list[Job]:
+        """What is left to run, the longest first, so that no worker idles at the end."""
+        waiting = [
+            self._job(digest) for digest in self.plan.specs if self.state(digest).state == "planned"
+        ]
+        if not waiting and self.search and isinstance(asked := self.further(), Job):
+            waiting = [asked]
+        return sorted(waiting, key=lambda job: -work(job.spec))
+
+    def further(self) -> Job | Wait | None:
+        """The next trial that the search asks for and that has no result yet; None at its end."""
+        assert self.search is not None
+        while isinstance(asked := self.search.next(self.plan, self.seen()), AskedTrial):
+            if (job := self._ask(asked)) is not None:
+                return job
+        if isinstance(asked, Over):
+            self.over = asked.reason
+        return Wait() if isinstance(asked, Waiting) else None
+
+    def seen(self) -> Seen:
+        """What the search may see: no more than plan, results, states and what was spent."""
+        record, specs = self.record, self.plan.specs
+        states = {d: self.state(d).state for d in {*record.failures, *record.stops} & specs.keys()}
+        ended = {d: state for d, state in states.items() if state in ("failed", "pruned")}
+        reached: dict[str, dict[int, float]] = {}
+        objective = self.plan.search.objectives[0].metric if self.plan.search else ""
+        for rung in record.rungs:
+            if rung.metric == objective:  # not of one that the search had before
+                reached.setdefault(rung.trial, {})[rung.examples] = rung.value
+        return Seen(self.results, ended, reached, self.clock.spent())
+
+    def _ask(self, asked: AskedTrial) -> Job | None:
+        """Keep and plan a trial; None where it needs no run."""
+        digest = asked.digest
+        faults.at("asked.writing", digest=digest)
+        self.journal.refuse_superseded()
+        self.journal.note("proposal", durable=True, proposal=asked.line())
+        faults.at("asked.written", digest=digest)
+        self.plan = self.plan.joined([asked])
+        self.view.learn(self.plan)
+        result = committed_results(self.root, [digest]).get(digest)
+        if result is None:
+            self._quarantine([digest])
+            if self.progress:
+                self.progress.added(digest, work(asked.spec))
+            return self._job(digest)
+        self._ensure_spec(digest)
+        TrialFolder.of(self.root, digest).forget_unfinished()
+        self.results[digest] = result
+        self._complete(digest)
+        self._tell(digest)
+        return None
+
+    @property
+    def lone(self) -> tuple[str, str] | None:
+        """Digest and label of the one trial whose encoder `--keep best` keeps.
+
+        It is the plan's first. None where a validation benchmark says which is best.
+        """
+        if any(spec.validation for spec in self.plan.specs.values()):
+            return None
+        trained = (
+            (trial.digest, trial_label(cell.label, trial.seed))
+            for cell in self.plan.cells
+            for trial in cell.trials
+            if self.plan.specs[trial.digest].steps
+        )
+        return next(trained, None)
+
+    def _job(self, digest: str) -> Job:
+        """A trial to run; of a search only a cell's first one may be stopped early."""
+        if self.plan.search is None:
+            candidate = self.lone is None or self.lone[0] == digest
+            return Job(digest, self.plan.specs[digest], candidate=candidate)
+        trials = (t for cell in self.plan.cells for t in cell.trials if t.digest == digest)
+        first = any(trial.phase == "search" and trial.seed == 0 for trial in trials)
+        return Job(digest, self.plan.specs[digest], whole=not first)
+
+    def run(self, jobs: list[Job], orders: Orders) -> None:
+        """Run the jobs; an interrupt returns early, and what was running is planned again."""
+        self.keep = orders.keep
+        self._note_launch(len(jobs), orders)
+        self.clock.begin(orders.workers or 1)
+        if (pruning := pruning_of(self.plan)) is not None:
+            recorded = tuple(rung for rung in self.record.rungs if rung.metric == pruning.metric)
+            pruning = replace(pruning, recorded=recorded, exempt=frozenset(self.record.exempt))
+            orders = replace(orders, pruning=pruning)
+        faults.at("launch.noted")
+        amounts = {job.digest: work(job.spec) for job in jobs}
+        try:
+            with StudyProgress(self.console, amounts) as self.progress:
+                launcher.launch(Jobs(jobs, self.further) if self.search else jobs, self, orders)
+            faults.at("launch.ended")
+        finally:
+            self.record.started.clear()
+            self.journal.note_all("end", [self.counts()])
+
+    def _note_launch(self, trials: int, orders: Orders) -> None:
+        """Note it, and say which libraries are not those of the launch before."""
+        now = {name: version(name) for name in LIBRARIES}
+        before = self.record.versions or now
+        changed = [f"{n} {before.get(n)} → {v}" for n, v in now.items() if before.get(n) != v]
+        if changed:
+            self._say(
+                f"libraries changed since the last launch ({', '.join(changed)}); what is computed "
+                "from here on may differ in last digits, and the answer says which trials"
+            )
+        self.journal.note(
+            "launch", trials=trials, workers=orders.workers, keep=orders.keep, versions=now
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Trials of this plan by state."""
+        states = [self.state(digest).state for digest in self.plan.specs]
+        return {state: states.count(state) for state in STATES}
+
+    def started(self, digest: str) -> None:
+        """A trial was handed to Ray."""
+        self.journal.refuse_superseded()
+        self.journal.note("started", trial=digest)
+        self.view.running(digest)
+        faults.at("start.noted", digest=digest)
+
+    def running(self, digest: str) -> None:
+        """A trial has its place and runs."""
+        self.journal.note("running", trial=digest)
+        self.clock.started(digest)
+
+    def progressed(self, progress: Progress) -> None:
+        """A trial reported."""
+        if self.progress:
+            p = progress
+            self.progress.stepped(p.digest, p.step, p.steps, p.evaluating)
+
+    def reached(self, rung: Rung) -> None:
+        """A trial came to a rung: what was decided is kept before anything follows from it."""
+        self.journal.note("rung", durable=True, rung=rung.to_json())
+        faults.at("rung.noted", digest=rung.trial)
+
+    def lost(self, digest: str, reason: str, detail: str, launch: str) -> None:
+        """A trial's worker was lost: say so in the folder of its attempt, since it cannot.
+
+        It may have been lost before it claimed one: another launch's is not its own.
+        """
+        self.journal.note("lost", trial=digest, reason=reason, detail=detail)
+        for attempt in TrialFolder.of(self.root, digest).attempts()[:1]:
+            if attempt.is_live and attempt.claimed_by().get("launch") == launch:
+                attempt.fail({"reason": reason, "detail": detail, "trace": []})
+
+    def finished(self, digest: str, reason: str, detail: str) -> None:
+        """A trial ended; its folder, not Ray, says whether it has a result."""
+        faults.at("trial.ended", digest=digest)
+        self.clock.ended(digest)
+        result = committed_results(self.root, [digest]).get(digest)
+        if result is not None:
+            self.results[digest] = result
+            self._complete(digest)
+            note = self._told(result)
+            note += " (layout changed)" if result.get("layout_changed") else ""
+        elif reason == PRUNED:
+            self.journal.note("pruned", trial=digest, reason=detail)
+            faults.at("pruning.noted", digest=digest)
+            note = detail
+        elif reason == "not now":
+            raise NotNowError(f"trial {digest} cannot go on now: {detail}; what is done is kept")
+        else:
+            reason = reason or "not committed"
+            self.journal.note("failed", trial=digest, reason=reason, detail=detail)
+            note = self.record.failures[digest]
+        self._tell(digest)
+        if result is not None:
+            drop_beaten(self, digest)
+        if self.progress:
+            end = "done" if result else PRUNED if reason == PRUNED else "failed"
+            self.progress.ended(digest, self._label(digest), note, end)
+
+    def _complete(self, digest: str) -> None:
+        self.journal.note("complete", trial=digest)
+        faults.at("completion.noted", digest=digest)
+
+    def _tell(self, digest: str) -> None:
+        self.view.ended(digest, self.state(digest), self.record, self.results.get(digest))
+
+    def _quarantine(self, digests: Iterable[str]) -> None:
+        """Set aside every commit that cannot be believed, and say why."""
+        missing = [TrialFolder.of(self.root, d) for d in digests if d not in self.results]
+        reasons = at_once(self.root, lambda folder: folder.quarantine(NEEDED), missing)
+        for folder, why in zip(missing, reasons, strict=True):
+            if why:
+                self.journal.note("damaged", trial=folder.digest, why=why)
+                self._say(
+                    f"trial {folder.digest} is run again: {why}; what is left of it was set aside "
+                    f"in {folder.path / 'damaged'}"
+                )
+
+    def _ensure_spec(self, digest: str) -> None:
+        TrialFolder.of(self.root, digest).ensure_spec(self.plan.specs[digest])
+
+    def _told(self, result: Mapping[str, Any]) -> str:
+        """The number that a person sees of a trial; of a search the one that it goes by."""
+        metric, of = self.plan.primary, "metrics"
+        if self.plan.search is not None:
+            metric, of = self.plan.search.objectives[0].metric, "validation"
+        value = result[of].get(metric)
+        prefix = "" if of == "metrics" else "validation "
+        return "" if value is None else f"{prefix}{metric} {value:.4f}"
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            self.console.print(marked("note:", f" {line}"))
+
+    def _label(self, digest: str) -> str:
+        return self.view.name(digest)
+
+
+def work(spec: Spec) -> float:
+    """A guess of a trial's cost, to order trials and to foretell the time left."""
+    return 1000.0 + spec.steps * (spec.batch_size or 0)

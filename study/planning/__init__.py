@@ -1,0 +1,1 @@
+"""A space becomes a plan, is compared with the one on disk, and may be extended."""

@@ -1,0 +1,259 @@
+"""A space becomes a plan: cells times seeds, or a search."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from study.analysis.contrasts import asked
+from study.search.points import Points
+from study.spaces.optimize import Optimize
+from study.spaces.resolve import Resolver, trained_on, training_source
+from study.spaces.schema import Space, Tier, refuse_too_many
+from study.spaces.search_plan import search_of
+from study.spaces.settings import EVALUATION_KEYS, TEXTS, Settings, build_settings
+from study.state.plan import Cell, Plan, PlannedTrial, label_of
+from trainables.data import catalog
+from trainables.errors import UserError
+from trainables.spec import Spec
+
+NOT_IN_NAMES = r"[^A-Za-z0-9.=+_-]+"
+"""Characters that a default name replaces by a hyphen."""
+
+DATA_FIELDS = ("also", "languages", "train", "validation")
+"""Settings of a tier that were chosen to go with its benchmark."""
+
+
+def make_plan(
+    space: Space,
+    space_name: str,
+    tier: Tier,
+    overrides: Mapping[str, Any],
+    *,
+    data_dir: Path | None = None,
+    seeds: int | None = None,
+    name: str | None = None,
+    missing: dict[str, str] | None = None,
+    optimize: Optimize | None = None,
+) -> tuple[Plan, dict[str, str]]:
+    """Enumerate the cells and seeds of a space, or describe its search.
+
+    Args:
+        space: The research question.
+        space_name: Its name.
+        tier: `demo` or `full`.
+        overrides: Settings that replace the space's, fixed or searched.
+        data_dir: Folder with the source's own files, where the data are not embedded.
+        seeds: Instead of the space's number of seeds.
+        name: Instead of the default name.
+        missing: Filled with data and checkpoints that are not at hand, and where to get them; the
+            plan then cannot be run. None refuses to plan without them.
+        optimize: How the space is searched; None for all combinations. No hypothesis is tested
+            on cells that were chosen by their results, so none is declared then.
+
+    Returns:
+        The plan, and digest to folder for data and checkpoints that lie in files.
+
+    Raises:
+        UserError: A setting or file that is not as it should be.
+    """
+    space = space.for_tier(tier)
+    base = _base(space, overrides)
+    settings = build_settings(base, where="--set")
+    ranges = {k: r for k, r in space.ranges.items() if k not in overrides}
+    factors, tuned = _factors(space, overrides, settings)
+    if optimize is not None:
+        _refuse_unselected(settings, list(ranges))
+        factors, tuned = {k: v for k, v in factors.items() if k in EVALUATION_KEYS}, ()
+    elif settings.steps > 0:
+        _refuse_unselected(settings, tuned)
+    primary, beside = space.primary, space.beside
+    resolver = Resolver(
+        data_dir,
+        primary,
+        tolerant=missing is not None,
+        trained_on=trained_on(settings.train, ranges, beside) if settings.steps else (),
+    )
+    cells = _Cells(resolver, base, f"space {space_name}", _held_out(settings))
+    count = seeds or space.seeds
+    sizes = map(len, factors.values())
+    refuse_too_many(count * (math.prod(sizes) + len(beside)), f"space {space_name}")
+    points = _grid(factors)
+    for point in points:
+        cells.add(_untrained(point), point | {"steps": 0}, 1)
+    if settings.steps > 0 and optimize is None:
+        for point in points:
+            cells.add(point, point, count)
+    for point in beside:
+        params = {k: v for k, v in point.items() if k not in overrides or k == "steps"}
+        if settings.steps > 0 or params.get("steps") == 0:
+            cells.add(params, params, 1 if params.get("steps") == 0 else count, beside=True)
+    search = None
+    if optimize is not None:
+        refuse_too_many(optimize.trials, f"space {space_name}: optimize")
+        search = search_of(optimize, ranges, settings, primary, held_out=cells.held_out)
+        list(Points(search, resolver).probes())  # refuses values that make no spec
+    own = space.optimize
+    differs = optimize is not None and (own is None or own.sampler != optimize.sampler)
+    changed = dict(overrides) | ({"sampler": optimize.sampler} if optimize and differs else {})
+    plan = Plan(
+        name=default_name(space_name, tier, changed, seeds) if name is None else name,
+        space=space_name,
+        tier=tier,
+        question=" ".join(space.question.split()),
+        primary=primary,
+        settings=settings.model_dump(
+            mode="json", exclude={"encoder", *factors, *(ranges if search else ())}
+        ),
+        cells=tuple(cells.by_label.values()),
+        specs=cells.specs,
+        hypotheses=() if search else tuple(h.declared(space.factors) for h in space.hypotheses),
+        tuned=tuned,
+        search=search,
+    )
+    _refuse_hypotheses(space, plan)
+    if missing is not None:
+        missing.update(resolver.missing)
+    return plan, resolver.places
+
+
+def _refuse_hypotheses(space: Space, plan: Plan) -> None:
+    """Refuse claims that not even the whole space could decide; overrides may put some aside.
+
+    Raises:
+        UserError: A hypothesis about cells that the space does not have.
+    """
+    grid = _grid(space.factors | space.tuned)
+    params = [*map(_untrained, grid), *grid]
+    cells = {label_of(each): Cell(params=each, trials=()) for each in params}
+    beside = [Cell(params=each, trials=(), beside=True) for each in space.beside]
+    whole = plan.model_copy(
+        update={"cells": (*cells.values(), *beside), "tuned": tuple(space.tuned)}
+    )
+    for hypothesis in plan.hypotheses:
+        for one in asked(whole, hypothesis):
+            if one.problem:
+                raise UserError(
+                    f"space {plan.space}: hypothesis {hypothesis['name']!r}: {one.problem}\n"
+                    "name levels that the space searches, add the level to search, or limit the "
+                    "hypothesis to the tiers that have it (tiers: [demo])"
+                )
+
+
+def _grid(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All combinations of the factors' levels."""
+    return [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
+
+
+def _untrained(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of the cell that evaluates the encoder of a point as it is."""
+    return {k: v for k, v in point.items() if k in EVALUATION_KEYS} | {"steps": 0}
+
+
+@dataclass
+class _Cells:
+    """The cells of a plan, equal ones once, and the specs of their trials."""
+
+    resolver: Resolver
+    base: Mapping[str, Any]
+    where: str
+    held_out: bool
+    by_label: dict[str, Cell] = field(default_factory=dict)
+    specs: dict[str, Spec] = field(default_factory=dict)
+
+    def add(
+        self, params: dict[str, Any], values: dict[str, Any], seeds: int, *, beside: bool = False
+    ) -> None:
+        """Add one cell.
+
+        Args:
+            params: Its name.
+            values: Settings that replace the base's.
+            seeds: Number of its trials; one where nothing is drawn.
+            beside: Whether it stands beside the grid.
+        """
+        label = label_of(params)
+        if label in self.by_label:
+            return
+        chosen = build_settings(dict(self.base) | values, where=self.where)
+        first = self.resolver.spec(chosen, 0, held_out=self.held_out)
+        drawn = range(1, seeds) if first.seed is not None else ()
+        trials = []
+        for spec in (first, *(first.model_copy(update={"seed": seed}) for seed in drawn)):
+            digest = spec.digest
+            self.specs[digest] = spec
+            trials.append(PlannedTrial(digest=digest, seed=spec.seed))
+        self.by_label[label] = Cell(params=params, trials=tuple(trials), beside=beside)
+
+
+def _base(space: Space, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of every cell, before its own values."""
+    base = space.fixed | dict(overrides)
+    if "benchmark" not in overrides:
+        return base
+    # a tier's data go together: beside another benchmark, its own serve unless others are named
+    return {k: v for k, v in base.items() if k not in DATA_FIELDS or k in overrides}
+
+
+def _factors(
+    space: Space, overrides: Mapping[str, Any], settings: Settings
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Levels of the factors, tuned ones included, and the names of those."""
+    tuned = space.tuned
+    if "benchmark" in overrides and not _selects(settings):
+        tuned = {}
+    factors = {k: v for k, v in (space.factors | tuned).items() if k not in overrides}
+    return factors, tuple(key for key in tuned if key in factors)
+
+
+def _held_out(settings: Settings) -> bool:
+    """Whether the test is the part of the training data's source that training leaves out."""
+    source, part = training_source(settings)
+    same = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
+    return same and catalog.is_divided(source, part)
+
+
+def _selects(settings: Settings) -> bool:
+    """Whether there is a validation benchmark to select by (law 5)."""
+    if settings.validation == "own":
+        return catalog.is_embedded(settings.benchmark)
+    return settings.validation is not None
+
+
+def _refuse_unselected(settings: Settings, tuned: Sequence[str]) -> None:
+    if tuned and not _selects(settings):
+        given = " ".join(f"--set {key}=VALUE" for key in tuned)
+        raise UserError(
+            f"validation {settings.validation}: {', '.join(tuned)} is tuned for each arm by a "
+            f"validation benchmark, and the test must not be read; name one with --set "
+            f"validation=NAME:PART, or fix what is tuned: {given}"
+        )
+
+
+def default_name(
+    space: str, tier: Tier, overrides: Mapping[str, Any], seeds: int | None = None
+) -> str:
+    """Space, tier and whatever differs from the space, in characters that fit a folder's name."""
+    changes = dict(overrides) | ({"seeds": seeds} if seeds else {})
+    words = [Path(space).stem, tier]
+    for key in sorted(changes):
+        value = changes[key]
+        text = str(value)
+        if key == "encoder":
+            text = "-".join(Path(text).parts[-2:])
+        if isinstance(value, (list, tuple)):
+            text = "+".join(map(str, value))
+        if key in TEXTS and re.search(NOT_IN_NAMES, text):
+            # prefixes that differ in a blank are two studies
+            text += hashlib.sha256(text.encode()).hexdigest()[:6]
+        words.append(text if key in ("benchmark", "encoder") else f"{key}={text}")
+    name = re.sub(NOT_IN_NAMES, "-", "-".join(words))
+    if len(name) > 100:
+        name = f"{name[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return name

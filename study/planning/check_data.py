@@ -1,0 +1,131 @@
+"""Check the data of a plan: read once, before anything is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from study.state.plan import Plan
+from trainables.data import catalog
+from trainables.data.catalog import open_picture_benchmark
+from trainables.data.contamination import equal_ids, equal_pictures
+from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.picture_training import open_rows
+from trainables.data.pictures import PictureBenchmark
+from trainables.errors import UserError
+from trainables.spec import DataRef, Spec
+from trainables.training.batching import readable
+
+SHARED_BY_CHANCE = 0.01
+"""Share of a validation benchmark's questions or pictures that may be like one of the test's."""
+
+ROW_NUMBER = re.compile(r"[A-Za-z_:-]*\d{0,5}")
+"""An id that unrelated files can have in common: `17`, `sw:17`, `query-00017`."""
+
+
+def check_data(plan: Plan, places: Mapping[str, str], further: Iterable[Spec] = ()) -> None:
+    """Read everything that the plan names once, before anything is written.
+
+    Args:
+        plan: What is to run.
+        places: Digest to folder of what lies in files.
+        further: Specs of trials that a search may propose.
+
+    Raises:
+        UserError: A file that cannot be read, or data that cannot give what a spec asks of them.
+    """
+    benchmarks: dict[str, Benchmark] = {}
+    selecting: dict[tuple[str, str], tuple[DataRef, DataRef]] = {}
+    specs = [*plan.specs.values(), *further]
+    for spec in specs:
+        for ref in (spec.test, spec.validation, *(spec.also or ())):
+            if ref is not None and repr(ref) not in benchmarks:
+                benchmarks[repr(ref)] = catalog.open_benchmark(ref, places)
+                benchmarks[repr(ref)].refuse_if_incomplete()
+        if spec.validation is not None:
+            for ref in (spec.test, *(spec.also or ())):
+                selecting[repr(spec.validation), repr(ref)] = spec.validation, ref
+        if spec.select_metric is not None:
+            _check_metric(spec.select_metric, benchmarks[repr(spec.validation)])
+    for (validation, test), pair in selecting.items():
+        refuse_shared(benchmarks[validation], benchmarks[test])
+        if all(catalog.has_pictures(ref.name) for ref in pair):
+            refuse_shared_pictures(*(open_picture_benchmark(ref, places) for ref in pair))
+    trained = {_reading(spec): spec for spec in specs if spec.train is not None}
+    opened: dict[str, TrainingSet] = {}
+    for spec in trained.values():
+        assert spec.train is not None
+        aligned, negatives = spec.rows is None, spec.negatives is not None
+        key = repr((spec.train, aligned, negatives))
+        if key not in opened:
+            opened[key] = open_rows(spec.train, places, aligned=aligned, negatives=negatives)
+        readable(spec, opened[key])
+
+
+def _questions(benchmark: Benchmark) -> frozenset[tuple[str, str]]:
+    """Language and text of every query, case and blanks aside."""
+    return frozenset(
+        (language, " ".join(query.text.casefold().split()))
+        for language, queries in benchmark.queries.items()
+        for query in queries
+    )
+
+
+def _ids(benchmark: Benchmark) -> list[str]:
+    """Ids that all translations of a question share, but for row numbers."""
+    ids = {query.question for queries in benchmark.queries.values() for query in queries}
+    return sorted(one for one in ids if not ROW_NUMBER.fullmatch(one))
+
+
+def refuse_shared(validation: Benchmark, test: Benchmark) -> None:
+    """Selection must not read the test (law 5), nor the same questions in other words.
+
+    Articles are not compared: whether the parts that sources publish share some is not known here.
+    """
+    questions = _questions(validation)
+    shared = len(questions & _questions(test))
+    _refuse(validation.name, test.name, shared, len(questions), "questions")
+    ids = equal_ids("question ids", _ids(test), _ids(validation))
+    _refuse(validation.name, test.name, ids.found, ids.of, "question ids")
+
+
+def refuse_shared_pictures(validation: PictureBenchmark, test: PictureBenchmark) -> None:
+    """Refuse shared photographs: by name, which all sources have in common, or byte by byte."""
+    ids = [[picture.id for picture in each.pictures] for each in (test, validation)]
+    by_name, by_bytes = equal_ids("names", *ids), equal_pictures(test.pictures, validation.pictures)
+    for overlap in (by_name, by_bytes):
+        _refuse(validation.name, test.name, overlap.found, overlap.of, "pictures")
+
+
+def _refuse(validation: str, test: str, shared: int, of: int, unit: str) -> None:
+    """Refuse more overlap than chance makes."""
+    if shared > SHARED_BY_CHANCE * of:
+        raise UserError(
+            f"validation {validation}: {shared} of its {of} {unit} are those of {test}, which "
+            "judges the hypotheses; name another with --set validation=NAME:PART"
+        )
+
+
+def _reading(spec: Spec) -> str:
+    """The settings that decide which rows of the training data a trial reads, as a key."""
+    fields = {"train", "negatives", "batch_size", "sampling", "alpha", "languages", "rows"}
+    fields |= {"max_rows", "language_law", "pair_law", "languages_per_batch"}
+    return spec.model_dump_json(include=fields)
+
+
+def _check_metric(metric: str, validation: Benchmark) -> None:
+    """Refuse to select by a setting that the validation benchmark lacks."""
+    kinds = _kinds(validation)
+    if metric.split("/")[1].removesuffix("_micro") not in kinds:
+        raise UserError(
+            f"select_metric {metric}: the validation benchmark {validation.name} has the settings "
+            f"{', '.join(kinds)}; choose one with --set select_metric=map/{kinds[0]}"
+        )
+
+
+def _kinds(benchmark: Benchmark) -> list[str]:
+    """Kinds of settings that a benchmark has, its first one always; of pictures in both ways."""
+    if catalog.has_pictures(benchmark.name):
+        return ["t2i", "i2t", *(["i2t_multi"] if len(benchmark.queries) > 1 else [])]
+    pool = "multi" if benchmark.judged_in_all_languages else "pool_same_language"
+    return ["mono", *(["cross", pool] if len(benchmark.languages) > 1 else [])]

@@ -1,0 +1,121 @@
+"""A slice: every cell's value against one of its settings, whatever the others were."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from study.report.charts.svg import (
+    WIDTH,
+    Scale,
+    axis_below,
+    axis_left,
+    clipped,
+    line,
+    marker,
+    picture,
+    words,
+)
+
+LEFT, RIGHT, TOP, PLOT = 52.0, WIDTH - 14.0, 26.0, 190.0
+
+NAMED = 12
+"""Levels that can all be named below an axis."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A cell in a slice.
+
+    Attributes:
+        at: Value of the setting.
+        up: Of the objective.
+        apart: It is another kind of cell, and a triangle.
+    """
+
+    at: Any
+    up: float
+    apart: bool = False
+
+
+def sliced(
+    title: str,
+    description: str,
+    dots: Sequence[Dot],
+    best: int | None,
+    axes: tuple[str, str],
+    *,
+    log: bool = False,
+    levels: Sequence[Any] = (),
+) -> str:
+    """Dots over one setting.
+
+    Args:
+        title: What is shown.
+        description: What it says.
+        dots: The cells.
+        best: Which of them is the best, and marked.
+        axes: What is across and what is up.
+        log: Whether ratios of a number count.
+        levels: Of a choice, in its order; empty for numbers.
+    """
+    up = Scale.over([dot.up for dot in dots], TOP + PLOT, TOP)
+    if levels:
+        below, xs = _levels(dots, levels, axes[0])
+    else:
+        below, xs = _numbers(dots, log, axes[0])
+    parts = [words(8, 14, axes[1], "axis"), axis_left(up, LEFT, RIGHT), below]
+    for dot, x in zip(dots, xs, strict=True):
+        parts.append(marker(4 if dot.apart else 0, x, up(dot.up), 3.0, "dot"))
+    if best is not None:
+        parts.append(marker(3, xs[best], up(dots[best].up), 6.0))
+    return picture(TOP + PLOT + 38, title, description, *parts)
+
+
+def _numbers(dots: Sequence[Dot], log: bool, title: str) -> tuple[str, list[float]]:
+    """An axis of numbers, and where the dots are on it."""
+    place = math.log10 if log else float
+    values = [place(dot.at) for dot in dots]
+    scale = Scale.over(values, LEFT, RIGHT, 0.05)
+    if not log:
+        return axis_below(scale, TOP, TOP + PLOT, title), [scale(v) for v in values]
+    parts, last = [], -math.inf
+    factors = (1,) if scale.high - scale.low > 2.5 else (1, 2, 5)
+    for power in range(math.floor(scale.low), math.ceil(scale.high) + 1):
+        for factor in factors:
+            x = scale(power + math.log10(factor))
+            if LEFT <= x <= RIGHT and x - last > 44:
+                text = f"{factor * 10.0**power:.6g}"
+                parts.append(line(x, TOP, x, TOP + PLOT, "grid"))
+                parts.append(words(x, TOP + PLOT + 15, text, "tick", "middle"))
+                last = x
+    middle = (LEFT + RIGHT) / 2
+    parts.append(words(middle, TOP + PLOT + 31, f"{title} (log)", "axis", "middle"))
+    return "".join(parts), [scale(v) for v in values]
+
+
+def _levels(dots: Sequence[Dot], levels: Sequence[Any], title: str) -> tuple[str, list[float]]:
+    """A place for each level, and dots spread a little around theirs."""
+    names = [str(level) for level in levels]
+    width = (RIGHT - LEFT) / len(names)
+    parts = []
+    every = -(-len(names) // NAMED)
+    room = max(3, int(width * every / 6.6))
+    for number, name in enumerate(names):
+        x = LEFT + width * (number + 0.5)
+        parts.append(line(x, TOP, x, TOP + PLOT, "grid"))
+        if number % every == 0:
+            text = clipped(name, room)
+            parts.append(words(x, TOP + PLOT + 15, text, "tick", "middle"))
+    parts.append(words((LEFT + RIGHT) / 2, TOP + PLOT + 31, title, "axis", "middle"))
+    seen: dict[str, int] = {}
+    xs = []
+    for dot in dots:
+        name = str(dot.at)
+        turn = seen[name] = seen.get(name, 0) + 1
+        # the same for every drawing, and no two neighbours alike
+        shift = ((turn * 0.618034) % 1 - 0.5) * 0.6
+        xs.append(LEFT + width * (names.index(name) + 0.5 + shift))
+    return "".join(parts), xs

@@ -1,0 +1,1 @@
+"""A section of the report each: figures become blocks of a document."""

@@ -1,0 +1,212 @@
+"""The answer: what was changed late, the verdicts, a forest plot, what was held fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from study.analysis.caveats import Tied, tied_words
+from study.analysis.contrasts import expects_less
+from study.analysis.words import FIXED, corrected_words, counted
+from study.report.charts.forest import Mark, Row, rows_chart
+from study.report.document import (
+    Block,
+    Bullets,
+    Card,
+    Column,
+    Figure,
+    Gallery,
+    Notice,
+    Section,
+    Table,
+    Text,
+)
+from study.report.material import Material
+from trainables.evaluation.metric_names import lower_is_better
+
+CHANGED = "Changed after results existed"
+
+
+def answered(material: Material) -> Section:
+    """The first section."""
+    answer = material.answer
+    blocks: list[Block] = []
+    if answer["marks"]:
+        blocks.append(Notice(CHANGED, tuple(answer["marks"])))
+    blocks += [Text(text) for text in _standing(material)]
+    blocks += [_card(finding) for finding in answer["findings"]]
+    if answer["findings"]:
+        blocks += [_forests(material), Text(_family(material))]
+        blocks += [_verdicts(material), _comparisons(material)]
+    blocks.append(Text(" ".join(["Held fixed in all compared trials:", _fixed(answer)])))
+    return Section("Answer", tuple(blocks))
+
+
+def _standing(material: Material) -> list[str]:
+    """What of the study is there, and what that allows."""
+    answer, plan = material.answer, material.plan
+    planned, there = len(plan.specs), len(material.results)
+    lines = [f"{there} of {planned} planned trials have a result."]
+    if material.failures:
+        lines[0] += f" {len(material.failures)} failed; Validity says why."
+    if not there:
+        lines.append("No trial has a result, so nothing can be said about the question yet.")
+    if not answer["findings"]:
+        lines.append("No hypothesis was declared, so nothing is decided.")
+    if (
+        len(seeds := {t.seed for cell in plan.cells for t in cell.trials if t.seed is not None})
+        == 1
+    ):
+        lines.append(
+            f"Every arm has the one seed {min(seeds)}: differences below have no uncertainty that "
+            "could be known, and decide nothing."
+        )
+    ties = tied_words([Tied(**tie) for tie in answer.get("tied", [])])
+    return [*lines, *answer.get("selected", []), *ties, *answer.get("mixed", [])]
+
+
+def _card(finding: Mapping[str, Any]) -> Card:
+    """The words of the answer; verdict and remark stand apart from the corrected p."""
+    judgement = finding["judgement"]
+    marks = ("post hoc",) if finding["post_hoc"] else ()
+    corrected = corrected_words(judgement["p"], judgement["p_equivalent"], finding["margin"])
+    lines = [corrected, *(line.strip() for line in finding["words"][1:])]
+    return Card(
+        finding["verdict"],
+        finding["hypothesis"],
+        marks,
+        judgement["remark"],
+        tuple(filter(None, lines)),
+    )
+
+
+def _verdicts(material: Material) -> Table:
+    rows = []
+    for finding in material.answer["findings"]:
+        judgement = finding["judgement"]
+        p = judgement["p"], judgement["p_equivalent"]
+        margin = float(finding["margin"])
+        rows.append((_named(finding), finding["verdict"], *p, margin, finding["why"]))
+    columns = (
+        *map(Column, ("hypothesis", "verdict")),
+        *(Column(name, 3, least=0.001) for name in ("p of no difference", "p beyond the margin")),
+        *map(Column, ("margin", "why this margin")),
+    )
+    caption = "Verdicts with corrected p"
+    return Table("verdicts", caption, columns, tuple(rows))
+
+
+def _comparisons(material: Material) -> Table:
+    rows = []
+    for finding in material.answer["findings"]:
+        for one in finding["comparisons"]:
+            effect = one["effect"], *(one["interval"] or (None, None)), one["detectable"]
+            units = len(one["by_seed"]), one["clusters"]
+            rows.append((_named(finding), finding["metric"], one["what"], *effect, *units))
+    names = ("hypothesis", "metric", "contrast", "effect", "95 % from", "to", "detectable")
+    return Table(
+        "comparisons",
+        "Every comparison, in units of its metric",
+        tuple(map(Column, (*names, "seeds", "clusters"))),
+        tuple(rows),
+        "Detectable: the effect that is found with 80 % probability. Intervals are not corrected.",
+    )
+
+
+def _named(finding: Mapping[str, Any]) -> str:
+    return f"{finding['hypothesis']}{' [post hoc]' if finding['post_hoc'] else ''}"
+
+
+def _forests(material: Material) -> Gallery:
+    """One plot for each unit and margin, so that an axis means one thing."""
+    less = {h["name"]: expects_less(h) for h in material.plan.hypotheses}
+    plots: dict[tuple[str, str, float], list[tuple[Row, tuple[Any, ...]]]] = {}
+    for finding in material.answer["findings"]:
+        metric = finding["metric"]
+        measure = metric.rpartition(":")[2].partition("/")[0]
+        for one in finding["comparisons"]:
+            if one["effect"] is None:
+                continue
+            several = f": {one['what']}" if len(finding["comparisons"]) > 1 else ""
+            wanted = "below 0" if less.get(finding["hypothesis"], False) else "above 0"
+            label = f"{finding['hypothesis']}{several} (declared: {wanted})"
+            interval = tuple(one["interval"]) if one["interval"] else None
+            seeds = tuple(map(float, one["by_seed"].values()))
+            row = Row(label, (Mark(one["effect"], 0, interval, seeds),))
+            unit = one["what"].partition(" of ")[0] if "change per" in one["what"] else ""
+            bounds = interval or (None, None)
+            data = (label, one["effect"], *bounds)
+            plots.setdefault((measure, unit, finding["margin"]), []).append((row, data))
+    figures = [_forest(*key, rows) for key, rows in plots.items()]
+    return Gallery("", tuple(figures))
+
+
+def _forest(
+    measure: str, unit: str, margin: float, rows: list[tuple[Row, tuple[Any, ...]]]
+) -> Figure:
+    title = f"Differences in {measure}" + (f", {unit.rpartition(', ')[2]}" if unit else "")
+    text = (
+        f"Effect with its 95 % interval; small dots are seeds. The band is the margin of "
+        f"±{margin:g}, inside which a difference does not matter."
+        + (" Lower is better." if lower_is_better(measure) else "")
+    )
+    drawing = rows_chart(
+        title, text, [row for row, _ in rows], f"effect on {measure}", margin=margin, apart=True
+    )
+    columns = ("hypothesis", "effect", "from", "to")
+    name = f"forest/{measure}/{unit}/{margin:g}"
+    table = Table(name, text, tuple(map(Column, columns)), tuple(data for _, data in rows))
+    return Figure(title, text, drawing, table)
+
+
+def _family(material: Material) -> str:
+    count = len(material.answer["findings"])
+    declared = "one hypothesis declared is" if count == 1 else f"{count} declared hypotheses are"
+    return (
+        f"The {declared} one family: corrected p are Holm's over two tests each, of no difference "
+        "and of a difference beyond the margin. Supported: a difference "
+        "with the declared sign. Contradicted: with the opposite sign. Equivalent: inside the "
+        "margin. Undecided: neither could be shown, or there are fewer than 5 seeds. Inference is "
+        "to new seeds and new articles."
+    )
+
+
+def _fixed(answer: Mapping[str, Any]) -> str:
+    held = answer["fixed"]
+    known = [f"{key} {held[key]}" for key in FIXED if held.get(key) is not None]
+    return "; ".join([*known, "and in a seed the questions and their order"]) + "."
+
+
+def explored(material: Material) -> Section:
+    """Best levels and shares of variance: neither declared nor tested."""
+    found = material.answer["exploration"]
+    blocks: list[Block] = [Text("Neither declared nor tested: what these trials look like.")]
+    if found["note"]:
+        blocks.append(Text(f"Best levels: {found['note']}."))
+    rows, notes = [], []
+    for one in found["best"]:
+        averaged = f" (averaged over {', '.join(one['averaged'])})" if one["averaged"] else ""
+        if one["note"]:
+            notes.append(f"{one['factor']}: {one['note']}.")
+        for level in one["levels"]:
+            where = f"{one['factor']}={level['level']}{averaged}"
+            rows.append((where, level["mean"], level["share"]))
+    columns = (Column("level"), Column("mean", 4), Column("share of resamples ahead", 2))
+    caption = f"Levels by {material.plan.primary} on the validation benchmark"
+    if rows:
+        blocks.append(Table("best_levels", caption, columns, tuple(rows), " ".join(notes)))
+    elif notes:
+        blocks.append(Bullets(tuple(notes)))
+    blocks.append(_variance(found["variance"]))
+    return Section("Exploration", tuple(blocks))
+
+
+def _variance(found: Mapping[str, Any]) -> Block:
+    if not found["parts"]:
+        return Text(f"Variance of {found['metric']}: not taken apart: {found['note']}.")
+    rows = tuple((p["of"], p["share"], p["by_chance"]) for p in found["parts"])
+    columns = (Column("part"), Column("share", 3), Column("expected by chance", 3))
+    filled = f", {found['filled']} filled in" if found["filled"] else ""
+    trials = counted(found["trials"], found["distinct"])
+    caption = f"Shares of the variance of {found['metric']} over {trials}{filled}"
+    return Table("variance", caption, columns, rows)

@@ -1,0 +1,221 @@
+"""What happens between languages: every pair of them, and which of them the pool favours."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from study.analysis.contrasts import asked
+from study.analysis.results import CellResult, waiting
+from study.report.charts.forest import Mark, Row, rows_chart
+from study.report.charts.heatmap import heatmap
+from study.report.charts.svg import SERIES
+from study.report.document import Block, Column, Figure, Gallery, Section, Table, Text
+from study.report.material import Material, some_languages
+from study.state.plan import Plan
+
+Pairs = Mapping[tuple[str, str], float]
+
+SHARE = "share_at_10"
+
+
+def drawn(material: Material) -> list[CellResult]:
+    """Arms with results: all, or of many those that hypotheses name and then the first ones."""
+    there = [arm for arm in material.arms if arm.results]
+    named = _named(material.plan)
+    ordered = sorted(there, key=lambda arm: arm.cell.label not in named)[:SERIES]
+    return [arm for arm in there if arm in ordered]
+
+
+def pairs_of_languages(material: Material) -> Section:
+    """Heatmaps of arms, and of the difference that the first hypothesis asks for."""
+    by_arm = {material.name(arm.cell): material.pairs(arm) for arm in drawn(material)}
+    by_arm = {name: pairs for name, pairs in by_arm.items() if pairs}
+    if len(material.languages) < 2 or not by_arm:
+        text = "There are no figures of several query and corpus languages."
+        return Section("Pairs of languages", (Text(text),))
+    chosen = _chosen(material, by_arm)
+    values = [v for held in by_arm.values() for (q, c), v in held.items() if {q, c} <= set(chosen)]
+    reach = min(values), max(values)
+    figures = [
+        _map(f"pairs/{name}", f"map of {name}", name, chosen, pairs, reach)
+        for name, pairs in by_arm.items()
+    ]
+    text = (
+        "Mean average precision by the language of the query (rows) and of the corpus (columns): "
+        "map/mono on the diagonal, map/cross elsewhere, means over seeds, colours alike in all."
+    )
+    blocks: list[Block] = [Gallery(text + _left_out(material, chosen), tuple(figures))]
+    if (difference := _difference(material)) is not None:
+        what, pairs = difference
+        largest = max(abs(v) for (q, c), v in pairs.items() if {q, c} <= set(chosen)) or 1.0
+        text = f"Difference: {what}, as the first hypothesis compares; orange below 0, blue above."
+        figure = _map(
+            "pairs", f"map, {what}", what, chosen, pairs, (-largest, largest), difference=True
+        )
+        blocks.append(Gallery(text, (figure,)))
+    return Section("Pairs of languages", tuple(blocks))
+
+
+def bias(material: Material) -> Section:
+    """Rank distance, mean rank and share of the first ten, by language."""
+    arms = drawn(material)
+    names = [material.name(arm.cell) for arm in arms]
+    distance = [_by_language(material, arm, "rank_distance") for arm in arms]
+    shares = [_by_language(material, arm, SHARE) for arm in arms]
+    ranks = [_mean_rank(material, arm) for arm in arms]
+    if not any([*distance, *shares, *ranks]):
+        text = (
+            "Language bias is not defined here: it needs a pool of several languages in all of "
+            "which relevance is judged, and a trial with a result."
+        )
+        return Section("Language bias", (Text(text),))
+    due = _by_language(material, arms[0], "relevant_share")
+    found = [
+        _languages(
+            "bias/rank_distance",
+            "Rank distance by query language",
+            "rank_distance",
+            names,
+            distance,
+            1,
+        ),
+        _languages("bias/mean_rank", "Mean rank by corpus language", "mean rank", names, ranks, 1),
+        _languages(
+            f"bias/{SHARE}",
+            "Share of the first ten by corpus language",
+            "share of top 10",
+            names,
+            shares,
+            3,
+            due,
+        ),
+    ]
+    text = (
+        "In the pool of all languages. Rank distance: of a query's parallel relevant candidates, "
+        "the largest minus the smallest rank. Without bias, ranks would be equal and the shares "
+        "of the first ten would be those of the relevant candidates (vertical lines)."
+    )
+    figures = tuple(figure for figure in found if figure is not None)
+    return Section("Language bias", (Gallery(text, figures),))
+
+
+def _named(plan: Plan) -> set[str]:
+    asking = (one for hypothesis in plan.hypotheses for one in asked(plan, hypothesis))
+    return {label for one in asking for label in one.coefficients}
+
+
+def _difference(material: Material) -> tuple[str, Pairs] | None:
+    """The contrast of the first hypothesis that has one, for every pair of languages."""
+    named = _named(material.plan)
+    asked_for = [arm for arm in material.arms if arm.cell.label in named]
+    cells = {arm.cell.label: material.pairs(arm) for arm in asked_for}
+    without = waiting(material.plan, material.cells)
+    arms = (*(arm.cell for arm in material.arms), *without)
+    plan = material.plan.model_copy(update={"cells": arms})
+    for hypothesis in plan.hypotheses:
+        for one in asked(plan, hypothesis):
+            held = [(weight, cells.get(label, {})) for label, weight in one.coefficients.items()]
+            common = set.intersection(*(set(pairs) for _, pairs in held)) if held else set()
+            if common:
+                return one.what, {k: sum(w * pairs[k] for w, pairs in held) for k in common}
+    return None
+
+
+def _chosen(material: Material, by_arm: Mapping[str, Pairs]) -> list[str]:
+    """Languages to draw, by their monolingual figures."""
+    values = []
+    for language in material.languages:
+        own = [pairs[language, language] for pairs in by_arm.values() if (language,) * 2 in pairs]
+        values.append((language, statistics.fmean(own) if own else 0.0))
+    return some_languages(values)
+
+
+def _left_out(material: Material, chosen: Sequence[str]) -> str:
+    every = material.languages
+    if len(chosen) == len(every):
+        return ""
+    half = len(chosen) // 2
+    return (
+        f" Of {len(every)} languages the {half} with the lowest and the {half} with the highest "
+        "map/mono are drawn; report.csv has all."
+    )
+
+
+def _map(
+    table: str,
+    title: str,
+    what: str,
+    languages: Sequence[str],
+    pairs: Pairs,
+    reach: tuple[float, float],
+    *,
+    difference: bool = False,
+) -> Figure:
+    low, high = min(pairs.values()), max(pairs.values())
+    said = f"From {low:.3f} to {high:.3f} over {len(pairs)} pairs"
+    columns = (Column("query language"), *(Column(f"corpus {name}") for name in languages))
+    rows = tuple((q, *(pairs.get((q, c)) for c in languages)) for q in languages)
+    drawing = heatmap(title, said, languages, pairs, reach, difference=difference)
+    return Figure(what, "", drawing, Table(table, title, columns, rows))
+
+
+def _by_language(material: Material, arm: CellResult, measure: str) -> dict[str, float]:
+    names = {
+        name.partition("/")[2]
+        for result in arm.results
+        for name in result["metrics"]
+        if name.startswith(f"{measure}/")
+    }
+    found = {name: material.mean(arm, f"{measure}/{name}") for name in sorted(names)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _mean_rank(material: Material, arm: CellResult) -> dict[str, float]:
+    """Of each corpus language, the plain mean over query languages."""
+    by_corpus: dict[str, list[float]] = {}
+    for (_, corpus), value in material.mean_ranks(arm).items():
+        by_corpus.setdefault(corpus, []).append(value)
+    return {corpus: statistics.fmean(values) for corpus, values in sorted(by_corpus.items())}
+
+
+def _languages(
+    table: str,
+    title: str,
+    axis: str,
+    names: Sequence[str],
+    values: Sequence[Mapping[str, float]],
+    digits: int,
+    due: Mapping[str, float] | None = None,
+) -> Figure | None:
+    """A row a language, a mark an arm; None where no arm has a value."""
+    everything = sorted({language for held in values for language in held})
+    if not everything:
+        return None
+    spread = [
+        (language, statistics.fmean(held[language] for held in values if language in held))
+        for language in everything
+    ]
+    chosen = some_languages(spread)
+    rows = [
+        Row(
+            language,
+            tuple(Mark(held[language], i) for i, held in enumerate(values) if language in held),
+            due=(due or {}).get(language),
+        )
+        for language in chosen
+    ]
+    extra = (Column("share of the relevant", digits),) if due else ()
+    columns = (Column("language"), *(Column(name, digits) for name in names), *extra)
+    data = tuple(
+        (
+            language,
+            *(held.get(language) for held in values),
+            *([due.get(language)] if due else []),
+        )
+        for language in everything
+    )
+    text = "" if len(chosen) == len(everything) else "The lowest and the highest of many languages."
+    said = f"{len(chosen)} languages, {len(names)} arms"
+    drawing = rows_chart(title, said, rows, axis, names=names)
+    return Figure(title, text, drawing, Table(table, title, columns, data))

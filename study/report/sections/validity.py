@@ -1,0 +1,237 @@
+"""What a reader must know before believing the figures, and how to get each of them again."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from study.analysis.side_by_side import converted_offsets
+from study.console import count_of, typed
+from study.report.document import Block, Code, Column, Section, Table, Text, Value
+from study.report.material import Material
+
+SHOWN_TRIALS = 200
+"""Rows of a table of trials; report.csv has all."""
+
+SHOWN = ("source/", "dropped/", "repeated/", "unread", "ties/")
+"""Beginnings of the counts that say what was not evaluated, or not as it might seem."""
+
+PARTS = (
+    ("passages cut off", "truncated/passages/", "encoded/passages/"),
+    ("queries cut off", "truncated/queries/", "encoded/queries/"),
+    ("answers cut off", "answers/cut/", "answers/"),
+)
+
+TOY = (
+    "The benchmark is an embedded world: languages made by a program. It is a toy, and no evidence "
+    "about human languages."
+)
+
+
+def validity(material: Material) -> Section:
+    """Contamination, what is cut off, masked or dropped, changed layouts, failures."""
+    blocks: list[Block] = []
+    if "synthetic" in {spec.test.name for spec in material.plan.specs.values()}:
+        blocks.append(Text(TOY))
+    blocks += [Text(said) for said in converted_offsets(material.plan, material.results)]
+    blocks += [_contamination(material), _cut_off(material), _masked(material)]
+    blocks += [_dropped(material), *_tied(material), Text(_layout(material)), *_failures(material)]
+    return Section("Validity", tuple(blocks))
+
+
+def reproduction(material: Material) -> Section:
+    """The digest behind every number, the command, and what the trials were made with."""
+    first = next(iter(material.results), next(iter(material.plan.specs), ""))
+    name, root = material.plan.name, material.root
+    text = (
+        "Every number comes from committed trials, whose files carry checksums. A trial is named "
+        "by the digest of its complete description. This runs the first that has a result again "
+        "and compares every number and rank; any digest of the table below will do:"
+    )
+    study = ("python", "-m", "study")
+    commands = "\n".join(
+        typed([*study, *words, "--root", str(root)])
+        for words in (("reproduce", first or "DIGEST"), ("report", name))
+    )
+    trials = [(cell, trial) for cell in material.plan.cells for trial in cell.trials]
+    rows = tuple(
+        (
+            trial.digest,
+            cell.label,
+            str(trial.seed) if trial.seed is not None else None,
+            _state(material, trial.digest),
+        )
+        for cell, trial in trials[:SHOWN_TRIALS]
+    )
+    more = len(trials) - len(rows)
+    columns = tuple(map(Column, ("digest", "cell", "seed", "state")))
+    note = f"{more} more trials are in report.csv." if more else ""
+    table = Table("trials", "Trials behind the figures", columns, rows, note)
+    blocks: tuple[Block, ...] = (Text(text), Code(commands), *_environments(material), table)
+    return Section("How to reproduce each number", blocks)
+
+
+def _contamination(material: Material) -> Table:
+    """Law 8: what was found of the evaluation in what was trained on, by verdict."""
+    found: Counter[tuple[str, str, str, str]] = Counter()
+    for digest, result in material.results.items():
+        spec = material.plan.specs[digest]
+        claim = result["zero_shot"]
+        for benchmark, one in {spec.test.name: claim, **claim.get("also", {})}.items():
+            found[benchmark, spec.encoder.name, *_claim(one)] += 1
+    rows = tuple((*facts, count) for facts, count in sorted(found.items()))
+    columns = (
+        *(Column("benchmark"), Column("encoder"), Column("verdict")),
+        *(Column("what was found, what was not seen"), Column("trials")),
+    )
+    caption = "Contamination: is the evaluation new to the trials?"
+    note = "“None found by these methods” is no proof: translations and paraphrases stay unseen."
+    return Table("contamination", caption, columns, rows, note)
+
+
+def _claim(one: Mapping[str, Any]) -> tuple[str, str]:
+    held = [
+        f"{finding['method']}: {finding['found']} of {finding['of']}"
+        for finding in one.get("findings", ())
+        if finding["found"]
+    ]
+    if one.get("blind"):
+        held.append(f"not seen: {', '.join(one['blind'])}")
+    if one.get("pretraining"):
+        held.append(str(one["pretraining"]))
+    if one.get("same_source"):
+        held.append("training and test are parts of one source")
+    return str(one.get("verdict", "not checked")), "; ".join(held)
+
+
+def _cut_off(material: Material) -> Block:
+    """Shares of texts that each encoder does not read to their end, by language."""
+    seen: dict[tuple[str, str, str, str], float] = {}
+    for digest, result in material.results.items():
+        spec = material.plan.specs[digest]
+        for role, counts in result["counts"].items():
+            benchmark = spec.test.name if role == "test" else role
+            for what, part, whole in PARTS:
+                for key in counts:
+                    language = key.removeprefix(part)
+                    if role != "validation" and key.startswith(part):
+                        texts = counts.get(f"{whole}{language}", 0)
+                        share = counts[key] / texts if texts else 0.0
+                        seen[benchmark, spec.encoder.name, what, language] = share
+    if not any(seen.values()):
+        return Text("Cut off: no text of the evaluation is longer than what the encoder reads.")
+    rows = tuple((*where, 100 * share) for where, share in sorted(seen.items()) if share)
+    columns = (
+        *(Column("benchmark"), Column("encoder"), Column("what"), Column("language")),
+        Column("%", 1),
+    )
+    return Table("cut_off", "Texts that the encoder does not read to their end", columns, rows)
+
+
+def _masked(material: Material) -> Block:
+    """How many in-batch negatives were left out because they answer the query."""
+    rows: list[tuple[Value, ...]] = []
+    for arm in material.arms:
+        known = [r["training"].get("masked_fraction") for r in arm.results]
+        values = [100 * value for value in known if value is not None]
+        if values:
+            rows.append((material.name(arm.cell), statistics.fmean(values), max(values)))
+    if not rows:
+        return Text("Masked: no trained trial has a result.")
+    caption = "In-batch negatives masked because they answer the query, in % of all"
+    columns = (Column("arm"), Column("mean", 3), Column("largest", 3))
+    return Table("masked", caption, columns, tuple(rows))
+
+
+def _dropped(material: Material) -> Block:
+    """What of the benchmarks could not be evaluated, queries of equal text, and ties."""
+    found: dict[tuple[str, str], int] = {}
+    for digest, result in material.results.items():
+        test = material.plan.specs[digest].test.name
+        for role, counts in result["counts"].items():
+            benchmark = test if role == "test" else role
+            for key, count in counts.items():
+                if role != "validation" and key.startswith(SHOWN):
+                    place = benchmark, key
+                    found[place] = max(found.get(place, 0), count)
+    rows = tuple((*place, count) for place, count in sorted(found.items()) if count)
+    if not rows:
+        return Text("Dropped: nothing was left out of the benchmarks, and no scores were tied.")
+    columns = (Column("benchmark"), Column("what"), Column("most in a trial"))
+    return Table(
+        "dropped",
+        "Left out of the evaluation, remarks on the source's files, and tied scores",
+        columns,
+        rows,
+    )
+
+
+def _tied(material: Material) -> list[Block]:
+    """What values would be under other orders of equal scores."""
+    keys = ("trial", "label", "metric", "value", "worst", "best")
+    if not (ties := material.answer.get("tied")):
+        return []
+    columns = tuple(map(Column, keys))
+    rows = tuple(tuple(tie[key] for key in keys) for tie in ties[:SHOWN_TRIALS])
+    return [Table("tied", "Values that the order of equal scores decides", columns, rows)]
+
+
+def _layout(material: Material) -> str:
+    changed = [digest for digest, r in material.results.items() if r.get("layout_changed")]
+    if not changed:
+        return "Layout: every trial ran with the memory layout that was planned."
+    labels = material.plan.labels
+    names = ", ".join(sorted({labels[digest] for digest in changed}))
+    return (
+        f"Layout changed: {count_of(len(changed), 'trial')} ran with smaller micro-batches after "
+        f"running out of memory, so that their last digits may differ: {names}."
+    )
+
+
+def _failures(material: Material) -> list[Block]:
+    """Why trials have no result."""
+    if not material.failures:
+        return [Text("Failures: no trial failed.")]
+    labels = material.plan.labels
+    seeds = {t.digest: t.seed for cell in material.plan.cells for t in cell.trials}
+    rows = tuple(
+        (digest, labels[digest], _seed(seeds[digest]), why)
+        for digest, why in list(material.failures.items())[:SHOWN_TRIALS]
+        if digest in labels
+    )
+    columns = tuple(map(Column, ("digest", "cell", "seed", "reason")))
+    return [Table("failures", "Trials that failed", columns, rows)]
+
+
+def _seed(seed: int | None) -> str | None:
+    return None if seed is None else str(seed)
+
+
+def _state(material: Material, digest: str) -> str:
+    if digest in material.results:
+        return "complete"
+    return "failed" if digest in material.failures else "no result yet"
+
+
+def _environments(material: Material) -> list[Block]:
+    """Versions and machines, each combination once."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for digest, environment in material.environments.items():
+        execution = material.results[digest]["execution"]
+        versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
+        computed = f"{execution.get('device')}, {execution.get('precision')}"
+        threads = f"threads {execution.get('threads')}"
+        if (ranks := execution.get("ranks", 1)) > 1:
+            threads += f", ranks {ranks}"
+        if (nodes := execution.get("nodes", 1)) > 1:
+            threads += f" on {nodes} machines"
+        machine = environment.get("platform", "")
+        python = f"Python {environment.get('python')}"
+        found[f"{python}, {versions}", machine, f"{computed}, {threads}"] += 1
+    if not found:
+        return []
+    columns = (Column("versions"), Column("platform"), Column("computed on"), Column("trials"))
+    rows: list[tuple[Value, ...]] = [(*facts, count) for facts, count in sorted(found.items())]
+    return [Table("environments", "What the trials were made with", columns, tuple(rows))]

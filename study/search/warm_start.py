@@ -1,0 +1,111 @@
+"""What earlier studies under the same root give to a search."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from study.search.history import named, values_of
+from study.search.points import Points
+from study.spaces.optimize import SearchPlan
+from study.spaces.ranges import Point, fits, strip
+from study.state.committed import committed_results
+from study.state.plan import Cell, Plan
+from study.state.study_folder import StudyFolder, study_names
+from trainables.errors import UserError
+from trainables.storage.paths import Place
+
+TRANSFERRED = 3
+"""Cells of another experiment that are tried first, the best ones."""
+
+
+def warm_trials(points: Points, root: Place) -> list[tuple[Point, int]]:
+    """Committed trials of the named studies that are trials of this search too, by their digest.
+
+    Raises:
+        UserError: There is no such study.
+    """
+    search, found = points.search, {}
+    for plan in _plans(search, root):
+        for cell in plan.cells:
+            point = point_of(search, plan, cell)
+            if point is None or not cell.is_arm:
+                continue
+            for trial in cell.trials:
+                if (
+                    trial.seed is not None
+                    and trial.seed < search.seeds.most
+                    and _ours(points, point, trial.seed, trial.digest)
+                ):
+                    found[trial.digest] = (point, trial.seed)
+    known = committed_results(root, found)
+    return [found[digest] for digest in found if digest in known]
+
+
+def transferred(search: SearchPlan, root: Place) -> tuple[Point, ...]:
+    """Cells of the named studies to try first: the best that are points of this space.
+
+    Only their settings are taken over: values of another experiment, of other data or steps, would
+    be no values of this one.
+
+    Raises:
+        UserError: There is no such study.
+    """
+    scored: dict[str, tuple[float, Point]] = {}
+    first = search.objectives[0]
+    for plan in _plans(search, root):
+        results = committed_results(root, plan.specs)
+        for cell in plan.cells:
+            point = point_of(search, plan, cell)
+            value = _mean(search, cell, results)
+            if point is None or value is None or not cell.is_arm:
+                continue
+            score = first.sign * value
+            if score > scored.get(named(point), (-float("inf"), point))[0]:
+                scored[named(point)] = (score, point)
+    ranked = sorted(scored.items(), key=lambda item: (-item[1][0], item[0]))
+    return tuple(point for _, (_, point) in ranked[:TRANSFERRED])
+
+
+def point_of(search: SearchPlan, plan: Plan, cell: Cell) -> Point | None:
+    """A cell of another study as a point of this space; None where it lies outside."""
+    base = plan.search.base if plan.search is not None else {}
+    first = plan.specs[cell.trials[0].digest] if cell.trials else None
+    named_encoder = {"encoder": first.encoder.name} if first is not None else {}
+    values = named_encoder | base | plan.settings | cell.params
+    point = strip(search.ranges, values)
+    return point if fits(search.ranges, point) else None
+
+
+def _ours(points: Points, point: Point, seed: int, digest: str) -> bool:
+    try:
+        return points.spec(point, seed).digest == digest
+    except UserError:
+        return False
+
+
+def _mean(search: SearchPlan, cell: Cell, results: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Of the first objective over the cell's seeds; trials that confirmed it are no part of it."""
+    metric: Sequence[str] = [search.objectives[0].metric]
+    known = cell.asked.known if cell.asked else {}
+    rows = [
+        values_of(metric, results[trial.digest]["validation"], known)
+        for trial in cell.trials
+        if trial.digest in results and trial.phase != "confirm"
+    ]
+    values = [row[0] for row in rows if row is not None]
+    return statistics.fmean(values) if values else None
+
+
+def _plans(search: SearchPlan, root: Place) -> list[Plan]:
+    found = []
+    for name in search.warm_start:
+        plan = StudyFolder.of(root, name).plan()
+        if plan is None:
+            known = ", ".join(study_names(root)) or "none yet"
+            raise UserError(
+                f"optimize.warm_start: no study {name!r} under {root}; there is {known}"
+            )
+        found.append(plan)
+    return found

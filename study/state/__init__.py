@@ -1,0 +1,1 @@
+"""The one record of a study: its plan, journal and committed results."""

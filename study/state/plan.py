@@ -1,0 +1,218 @@
+"""The cells and seeds of a study: complete specs, known before they run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from study.spaces.optimize import SearchPlan
+from study.spaces.schema import Tier
+from study.state.proposals import Asked, AskedTrial, Phase
+from trainables.spec import Frozen, Spec
+
+
+class PlannedTrial(Frozen):
+    """A cell with a seed, or the untrained cell without; `phase` of the search that proposed it."""
+
+    digest: str
+    seed: int | None = None
+    phase: Phase | None = None
+
+
+class Cell(Frozen):
+    """One point of the space and its trials, one a seed.
+
+    A cell `beside` the grid is a reference line or a control; one with `asked` was proposed by a
+    search.
+    """
+
+    params: dict[str, Any]
+    trials: tuple[PlannedTrial, ...]
+    beside: bool = False
+    asked: Asked | None = None
+
+    @property
+    def label(self) -> str:
+        """Its parameters as text (`label_of`)."""
+        return label_of(self.params)
+
+    @property
+    def is_arm(self) -> bool:
+        """Whether it answers the question: a point of the grid that is trained."""
+        return self.params.get("steps") != 0 and not self.beside
+
+
+def label_of(params: Mapping[str, Any]) -> str:
+    """`alpha=0.5 batch_size=32`, or `untrained`."""
+    words = [f"{k}={_brief(v)}" for k, v in params.items() if (k, v) != ("steps", 0)]
+    return " ".join(["untrained", *words] if params.get("steps") == 0 else words) or "all"
+
+
+def _brief(value: Any) -> str:
+    """A value in a label; text is quoted where it would be taken for another value."""
+    unlike = isinstance(value, str) and (value != value.strip() or not value.isprintable())
+    if unlike or value in ("None", "True", "False"):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def trial_label(label: str, seed: int | None) -> str:
+    """A trial for people: its cell's label, and its seed where it has one."""
+    return label if seed is None else f"{label} seed={seed}"
+
+
+class Plan(Frozen):
+    """Everything a study is going to run; written before anything does.
+
+    `tuned` names parameters outside the study's question: of the cells that differ only in them,
+    each arm's best on the validation benchmark stands for the arm. The cells that a `search` has
+    proposed follow the planned ones.
+    """
+
+    format: int = 1
+    name: str
+    space: str
+    tier: Tier
+    question: str
+    primary: str
+    settings: dict[str, Any]
+    cells: tuple[Cell, ...]
+    specs: dict[str, Spec]
+    hypotheses: tuple[dict[str, Any], ...]
+    tuned: tuple[str, ...] = ()
+    search: SearchPlan | None = None
+
+    def named(self, name: str) -> Plan:
+        """The plan read from the folder of this name, whatever the file says of its own.
+
+        Raises:
+            ValueError: It names trials that are not those of its specs.
+        """
+        held = {trial.digest for cell in self.cells for trial in cell.trials}
+        if held != self.specs.keys() or any(d != s.digest for d, s in self.specs.items()):
+            raise ValueError("it has trials under names that are not theirs")
+        return self if self.name == name else self.model_copy(update={"name": name})
+
+    @property
+    def frozen(self) -> str:
+        """Hash of what must not change once results exist: hypotheses, primary metric, seeds.
+
+        Of a search instead of its seeds what it is, but not when it ends.
+        """
+        planned = [cell for cell in self.cells if cell.asked is None]
+        content: dict[str, Any] = {
+            "hypotheses": self.hypotheses,
+            "primary": self.primary,
+            "seeds": {cell.label: [trial.seed for trial in cell.trials] for cell in planned},
+        }
+        if self.search is not None:
+            content["search"] = self.search.lasting
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Digest to label of the cell; of a trial that several have, of the first."""
+        return {t.digest: cell.label for cell in reversed(self.cells) for t in cell.trials}
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Names of the further benchmarks."""
+        first = next(iter(self.specs.values()), None)
+        return tuple(ref.name for ref in (first.also if first else None) or ())
+
+    @property
+    def planned(self) -> Plan:
+        """The plan without the proposals of its search."""
+        if self.search is None:
+            return self
+        cells = tuple(cell for cell in self.cells if cell.asked is None)
+        held = {trial.digest for cell in cells for trial in cell.trials}
+        specs = {digest: spec for digest, spec in self.specs.items() if digest in held}
+        return self.model_copy(update={"cells": cells, "specs": specs})
+
+    def joined(self, trials: Sequence[AskedTrial]) -> Plan:
+        """The plan with these trials added, each in its cell."""
+        cells = {(cell.label, cell.asked is None): cell for cell in self.cells}
+        specs = dict(self.specs)
+        for trial in trials:
+            specs[trial.digest] = trial.spec
+            key = label_of(trial.params), False
+            cell = cells.get(key) or Cell(params=trial.params, trials=(), asked=trial.asked)
+            planned = PlannedTrial(digest=trial.digest, seed=trial.seed, phase=trial.phase)
+            if planned not in cell.trials:
+                cell = cell.model_copy(update={"trials": (*cell.trials, planned)})
+            cells[key] = cell
+        return self.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
+
+    def differences(self, other: Plan) -> list[str]:
+        """Differences from `other`, a line each; where the space's file lies is none."""
+        if other is self:
+            return []
+        parts = ("tier", "question", "primary", "settings", "hypotheses")
+        mine, theirs = (_flat(p.model_dump(mode="json", include=set(parts))) for p in (self, other))
+        lines = _changes(mine, theirs)
+        searches = [plan.search.lasting if plan.search else {} for plan in (self, other)]
+        lines += _changes(*(_flat({"search": search}) for search in searches))
+        ours = {cell.label: cell for cell in self.planned.cells}
+        others = {cell.label: cell for cell in other.planned.cells}
+        lines += [f"cell {label}: no longer planned" for label in ours if label not in others]
+        lines += [f"cell {label}: new" for label in others if label not in ours]
+        fields: dict[str, list[str]] = {}
+        for label in ours.keys() & others.keys():
+            for change in self._spec_changes(ours[label], other, others[label]):
+                fields.setdefault(change, []).append(label)
+        lines += [
+            f"{change} ({len(labels)} of {len(ours)} cells)" for change, labels in fields.items()
+        ]
+        return lines
+
+    def _spec_changes(self, cell: Cell, other: Plan, theirs: Cell) -> list[str]:
+        """Differences between the trials of one cell in two plans."""
+        seeds, new = [t.seed for t in cell.trials], [t.seed for t in theirs.trials]
+        changes = [] if seeds == new else [f"seeds: {len(seeds)} → {len(new)}"]
+        for before, after in zip(cell.trials, theirs.trials, strict=False):
+            if before.digest != after.digest:
+                specs = self.specs[before.digest], other.specs[after.digest]
+                changes += _changes(*(_flat(json.loads(spec.canonical())) for spec in specs))
+                break
+        return changes
+
+
+FILES = {
+    "encoder": "the encoder",
+    "test": "the benchmark",
+    "train": "the training data",
+    "validation": "the validation benchmark",
+}
+"""Files behind the digests of a spec."""
+
+
+def _changes(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    return [
+        _change(key, mine.get(key, "absent"), theirs.get(key, "absent"))
+        for key in sorted(mine.keys() | theirs.keys())
+        if mine.get(key) != theirs.get(key)
+    ]
+
+
+def _change(key: str, before: Any, after: Any) -> str:
+    part, _, field = key.partition(".")
+    if field == "digest" and part in FILES and "absent" not in (before, after):
+        return f"{FILES[part]}'s files changed ({key}: {before[:8]} → {after[:8]})"
+    return f"{key}: {before} → {after}"
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts and lists as one dict of dotted keys."""
+    if isinstance(value, dict):
+        pairs = ((f"{prefix}{key}", item) for key, item in value.items())
+    elif isinstance(value, list):
+        pairs = ((f"{prefix}{number}", item) for number, item in enumerate(value))
+    else:
+        return {prefix.rstrip("."): value}
+    flat: dict[str, Any] = {}
+    for key, item in pairs:
+        flat |= _flat(item, f"{key}.")
+    return flat

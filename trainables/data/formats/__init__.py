@@ -1,0 +1,1 @@
+"""Readers of file formats: SQuAD, TREC and MTEB folders, JSON lines, tables, captions."""

@@ -1,0 +1,107 @@
+"""Where image files lie that captions name, and names that lead elsewhere refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from trainables.data.formats.reading import BadRowError
+from trainables.errors import UserError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+"""Names of image files end so, in either case."""
+
+
+def file_name(text: str) -> str:
+    """A name of an image file that leads nowhere else.
+
+    Raises:
+        BadRowError: It is absolute, climbs out of its folder, or is no name at all.
+    """
+    path = PurePosixPath(text.replace("\\", "/"))
+    if not path.name or path.is_absolute() or ".." in path.parts or ":" in text or "\0" in text:
+        raise BadRowError(f"image {text!r} is not the name of a file inside the data folder")
+    return str(path)
+
+
+def photograph(name: str) -> str:
+    """What an image file of Flickr30k or COCO is called in every source that has it.
+
+    `COCO_val2014_000000184386.jpg` is `coco:184386`, `1007129816.jpg` is `flickr:1007129816`.
+    """
+    stem = PurePosixPath(name).stem
+    number = stem.rpartition("_")[2]
+    if stem.startswith("COCO_") and number.isdigit():
+        return f"coco:{int(number)}"
+    return f"flickr:{stem}"
+
+
+def find_images(
+    names: Sequence[str], starts: Sequence[Path], roots: Sequence[Path], source: str
+) -> dict[str, Path]:
+    """Where images lie: where their names lead from one of `starts`, else anywhere in a root.
+
+    Args:
+        names: As `file_name` returns them.
+        starts: Folders in which a name may begin, tried in this order.
+        roots: Folders searched to any depth for what is left, in this order.
+        source: Name of the source, for messages.
+
+    Returns:
+        Name to path, of those that are there.
+
+    Raises:
+        UserError: A file that a link leads to lies outside the roots, or two files have the name.
+    """
+    paths = {}
+    for name in names:
+        if (path := _direct(name, starts, roots)) is not None:
+            paths[name] = path
+    for root in roots:
+        if left := [name for name in names if name not in paths]:
+            index = image_files(root)
+            for name in left:
+                if (path := _indexed(name, index, source)) is not None:
+                    paths[name] = path
+    return paths
+
+
+def image_files(folder: Path) -> dict[str, list[Path]]:
+    """Image files below a folder, hidden ones left out, by the last part of their names."""
+    files: dict[str, list[Path]] = {}
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and PurePosixPath(name).suffix.lower() in SUFFIXES:
+                files.setdefault(name, []).append(Path(place, name))
+    return files
+
+
+def _direct(name: str, starts: Sequence[Path], roots: Sequence[Path]) -> Path | None:
+    """The file that a name leads to from the first of `starts` that has it."""
+    path = next((start / name for start in starts if os.path.isfile(start / name)), None)
+    if path is None:
+        return None
+    there = Path(os.path.realpath(path))
+    if not any(there.is_relative_to(root.resolve()) for root in roots):
+        raise UserError(
+            f"image {path} leads to {there}, outside of {roots[-1]}; copy the file there, or name "
+            "the folder that holds both with --data-dir"
+        )
+    return path
+
+
+def _indexed(name: str, index: Mapping[str, Sequence[Path]], source: str) -> Path | None:
+    """The one file whose path ends as `name` does."""
+    parts = PurePosixPath(name).parts
+    paths = [
+        path
+        for path in index.get(parts[-1], ())
+        if path.parts[-len(parts) :] == parts and not path.is_symlink()
+    ]
+    if len(paths) > 1:
+        raise UserError(
+            f"{source}: image {name} lies in {paths[0]} and in {paths[1]}; keep the right one"
+        )
+    return paths[0] if paths else None

@@ -1,0 +1,1 @@
+"""Readers of published data sets that have a format of their own."""

@@ -1,0 +1,263 @@
+"""What every source of pictures becomes on its way: pictures with captions, by name of file.
+
+An album says which captions a picture has and what its file is called. Here the files are found,
+looked at, and turned into a benchmark or into rows to train on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainables.data.formats.image_places import find_images
+from trainables.data.formats.images import check_pictures
+from trainables.data.formats.reading import SKIP, AbsentLanguageError, help_with
+from trainables.data.pictures import Caption, Cell, Picture, PictureBenchmark, PictureTraining
+from trainables.data.source import Loader, Request, SourceFiles
+from trainables.errors import UserError
+
+ABSENT = "pictures that are not there"
+UNASKED = "pictures without a caption in these languages"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionedImage:
+    """One picture with its captions.
+
+    Attributes:
+        id: Unique in its album.
+        image: Name of its file, with or without folders, or where a table holds it.
+        captions: Language to one or more texts.
+        cluster: The highest unit of dependence known.
+    """
+
+    id: str
+    image: str | Cell
+    captions: Mapping[str, Sequence[str]]
+    cluster: str
+
+
+@dataclass(frozen=True)
+class Album:
+    """Pictures with captions, as the files of a source have them.
+
+    Attributes:
+        files: What each file of captions is, or table, to where it lies.
+        entries: In file order.
+        folder: Where names of images start, if not at the data folder.
+        beside: Whether images may lie beside the source's folder too, for other sources to share.
+        dropped: Why items are not here, to how many.
+    """
+
+    files: Mapping[str, Path]
+    entries: Sequence[CaptionedImage]
+    folder: Path | None = None
+    beside: bool = False
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+def album_loader(read: Callable[[Request], Album]) -> Loader:
+    """A loader of what a function reads as an album."""
+    return Loader(
+        files=lambda request: files_of(read(request), request),
+        benchmark=lambda request: benchmark_of(read(request), request).benchmark("t2i"),
+        pictures=lambda request: benchmark_of(read(request), request),
+        picture_training=lambda request: training_of(read(request), request),
+    )
+
+
+def album_by_language(
+    paths: Mapping[str, Sequence[Path]],
+    read: Callable[[Path, str], Iterable[CaptionedImage]],
+    name: str,
+    *,
+    files: Mapping[str, Path] | None = None,
+    beside: bool = False,
+    dropped: Mapping[str, int] | None = None,
+) -> Album:
+    """An album of files of one language each, in which pictures come again by their ids.
+
+    Args:
+        paths: Language to its files.
+        read: Entries of a file in a language.
+        name: Of the source, for messages.
+        files: Others that are read.
+        beside: As for `Album`.
+        dropped: As for `Album`; filled while files are read.
+    """
+    columns = {la: [e for path in each for e in read(path, la)] for la, each in paths.items()}
+    numbered = {f"{la}.{n}": path for la, each in paths.items() for n, path in enumerate(each)}
+    files = {**numbered, **(files or {})}
+    return Album(files, merged(columns, name), beside=beside, dropped=dropped or {})
+
+
+def merged(columns: Mapping[str, Sequence[CaptionedImage]], name: str) -> list[CaptionedImage]:
+    """Entries of one language each become entries of all, in order of first occurrence.
+
+    Args:
+        columns: Language to its entries; a picture may come again.
+        name: Of the source, for messages.
+
+    Raises:
+        UserError: One id is the name of two images.
+    """
+    first: dict[str, CaptionedImage] = {}
+    captions: dict[str, dict[str, list[str]]] = {}
+    for entries in columns.values():
+        for entry in entries:
+            known = first.setdefault(entry.id, entry)
+            if isinstance(entry.image, str) and known.image != entry.image:
+                raise UserError(
+                    f"{name}: picture {entry.id!r} is {known.image} and {entry.image}; one id must "
+                    "be one picture in all languages"
+                )
+            for language, texts in entry.captions.items():
+                captions.setdefault(entry.id, {}).setdefault(language, []).extend(texts)
+    return [CaptionedImage(e.id, e.image, captions[e.id], e.cluster) for e in first.values()]
+
+
+def files_of(album: Album, request: Request) -> SourceFiles:
+    """All that decides what is loaded: captions, tables, and the image files they name.
+
+    Raises:
+        UserError: As `benchmark_of`, or it is to be trained on and no image is there.
+    """
+    entries = _chosen(album, request)
+    files = dict(album.files)
+    for entry, source in zip(entries, _sources(album, entries, request), strict=True):
+        if isinstance(source, Path):
+            files[f"image {entry.id}"] = source
+    _, _, refusal = _pictures(album, entries, request)
+    if refusal and request.training:
+        raise UserError(f"{request.name} cannot be trained on: {refusal}")
+    languages = {language for entry in entries for language in entry.captions}
+    return SourceFiles(files, request.languages or tuple(sorted(languages)))
+
+
+def benchmark_of(album: Album, request: Request) -> PictureBenchmark:
+    """An album as a benchmark; captions have the ids `{language}:{picture}[#{number}]`.
+
+    Raises:
+        UserError: A language that no caption has, an image that is missing or cannot be read
+            (unless such are to be skipped), or one that lies outside the data folder. Where no
+            image is there at all, the benchmark says so and can only be counted.
+    """
+    entries = _chosen(album, request)
+    pictures, dropped, refusal = _pictures(album, entries, request)
+    shown = [entry for entry in entries if entry.id in pictures]
+    languages = sorted({language for entry in shown for language in entry.captions})
+    single = all(
+        len(entry.captions.get(language, ())) == 1 for entry in shown for language in languages
+    )
+    captions: dict[str, list[Caption]] = {language: [] for language in languages}
+    for entry in shown:
+        for language, texts in entry.captions.items():
+            for number, text in enumerate(texts):
+                ending = f"#{number}" if len(texts) > 1 else ""
+                identity = f"{language}:{entry.id}{ending}"
+                shared = entry.id if single else identity
+                captions[language].append(Caption(identity, text, entry.id, shared))
+    return PictureBenchmark(
+        name=request.name,
+        pictures=[pictures[entry.id] for entry in shown],
+        captions=captions,
+        parallel=single,
+        dropped=dropped,
+        refusal=refusal,
+    )
+
+
+def training_of(album: Album, request: Request) -> PictureTraining:
+    """An album as rows: row k of a picture holds the k-th caption of every language."""
+    entries = _chosen(album, request)
+    pictures, dropped, refusal = _pictures(album, entries, request)
+    rows = [
+        (entry, number)
+        for entry in entries
+        if entry.id in pictures
+        for number in range(max(map(len, entry.captions.values())))
+    ]
+    languages = sorted({language for entry, _ in rows for language in entry.captions})
+    several = {entry.id for entry, number in rows if number}
+
+    def text(entry: CaptionedImage, number: int, language: str) -> str | None:
+        texts = entry.captions.get(language, ())
+        return texts[number] if number < len(texts) else None
+
+    return PictureTraining(
+        name=request.name,
+        pictures=[pictures[entry.id] for entry, _ in rows],
+        rows=[f"{e.id}#{number}" if e.id in several else e.id for e, number in rows],
+        clusters=[entry.cluster for entry, _ in rows],
+        captions={la: [text(entry, number, la) for entry, number in rows] for la in languages},
+        dropped=dropped,
+        refusal=refusal,
+    )
+
+
+def _chosen(album: Album, request: Request) -> list[CaptionedImage]:
+    """Entries with captions in the languages asked for, and no other captions."""
+    there = {language for entry in album.entries for language in entry.captions}
+    if not there:
+        raise UserError(
+            f"{request.name}: {request.folder} holds no captions; {help_with(request.name)}"
+        )
+    if missing := set(request.languages or ()) - there:
+        raise AbsentLanguageError(request.name, "caption", missing, there, request.folder)
+    languages = set(request.languages or there)
+    return [
+        CaptionedImage(
+            e.id, e.image, {la: t for la, t in e.captions.items() if la in languages}, e.cluster
+        )
+        for e in album.entries
+        if languages & e.captions.keys()
+    ]
+
+
+def _pictures(
+    album: Album, entries: Sequence[CaptionedImage], request: Request
+) -> tuple[dict[str, Picture], dict[str, int], str]:
+    """Pictures by id, what is left out, and why nothing can be encoded (or nothing)."""
+    sources = _sources(album, entries, request)
+    dropped = Counter(album.dropped)
+    dropped[UNASKED] += len(album.entries) - len(entries)
+    absent = [e for e, source in zip(entries, sources, strict=True) if source is None]
+    refusal = ""
+    if len(absent) == len(entries):
+        refusal = (
+            f"there are captions, but none of the {len(entries)} pictures, such as "
+            f"{entries[0].image}, is in {request.folder}; {help_with(request.name)}"
+        )
+    elif absent and request.skipped is None:
+        raise UserError(
+            f"{request.name}: {len(absent)} of {len(entries)} pictures are not in "
+            f"{request.folder}, such as {absent[0].image} of {absent[0].id!r}; add them, {SKIP}"
+        )
+    else:
+        dropped[ABSENT] += len(absent)
+    pictures = [
+        Picture(e.id, request.folder / str(e.image) if source is None else source, e.cluster)
+        for e, source in zip(entries, sources, strict=True)
+        if refusal or source is not None
+    ]
+    skipped: Counter[str] | None = None if request.skipped is None else Counter()
+    if not refusal:
+        pictures = check_pictures(pictures, request.name, skipped)
+    dropped.update(skipped or {})
+    dropped.update(request.skipped or {})
+    return {p.id: p for p in pictures}, {k: n for k, n in dropped.items() if n}, refusal
+
+
+def _sources(
+    album: Album, entries: Sequence[CaptionedImage], request: Request
+) -> list[Path | Cell | None]:
+    """Where each image lies; None where it is not there."""
+    roots = [request.folder]
+    if album.beside and request.folder.name == request.name:
+        roots.append(request.folder.parent)
+    starts = [album.folder, *roots] if album.folder else roots
+    names = [entry.image for entry in entries if isinstance(entry.image, str)]
+    places = find_images(names, starts, roots, request.name)
+    return [e.image if isinstance(e.image, Cell) else places.get(e.image) for e in entries]

@@ -1,0 +1,184 @@
+"""The embedded world as pictures: a passage's concepts as glyphs on a grid, captions in words.
+
+A concept is a glyph: one of ten shapes in one of ten colours on a light or a dark ground. A scene
+shows the sixteen concepts of a passage, one a cell, row by row as the passage names them. It is a
+toy like the world itself (docs/synthetic.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.data.pictures import Caption, Picture, PictureBenchmark, PictureTraining
+from trainables.data.worlds.synthetic import Part, meanings_of
+from trainables.data.worlds.worlds import World, lexicon, world_digest
+from trainables.errors import UserError
+
+GENERATOR = 1
+"""Raised by every change of this file that alters a pixel or a caption; part of every digest."""
+
+SIDE = 4
+"""Cells of a scene, along each side."""
+
+GLYPH = 12
+"""Pixels of a cell, along each side."""
+
+COLOURS = (
+    (220, 40, 40), (40, 170, 60), (40, 80, 220), (230, 190, 30), (150, 50, 190),
+    (40, 190, 200), (240, 130, 30), (240, 110, 180), (120, 80, 40), (130, 140, 150),
+)  # fmt: skip
+GROUNDS = ((255, 255, 255), (40, 40, 48))
+SHAPES = 10
+
+
+def scenes_digest(world: World) -> str:
+    """64 hexadecimal digits that name the scenes and captions of `world`."""
+    return hashlib.sha256(f"{world_digest(world)} scenes {GENERATOR}".encode()).hexdigest()
+
+
+def concepts_of(world: World, part: Part) -> NDArray[np.int64]:
+    """(n, 16) the concept in each cell of each scene, row by row; for tests and baselines."""
+    _refuse_unfit(world)
+    return meanings_of(world, part).passages
+
+
+def scenes_benchmark(world: World, part: Literal["validation", "test"]) -> PictureBenchmark:
+    """A held-out part: each scene with one caption in each language, all of the same concepts.
+
+    Raises:
+        UserError: A world whose passages are no scenes.
+    """
+    pictures, captions = _part(world, part)
+    return PictureBenchmark(
+        name="scenes",
+        pictures=pictures,
+        captions={
+            language: [
+                Caption(f"{language}:{picture.id}", texts[0], picture.id, picture.id)
+                for picture, texts in zip(pictures, rows, strict=True)
+            ]
+            for language, rows in captions.items()
+        },
+    )
+
+
+def scenes_training(world: World) -> PictureTraining:
+    """The training part: two rows a scene, whose captions name one half of its concepts each.
+
+    Raises:
+        UserError: A world whose passages are no scenes.
+    """
+    pictures, captions = _part(world, "train")
+    return PictureTraining(
+        name="scenes",
+        pictures=[picture for picture in pictures for _ in range(2)],
+        rows=[f"{picture.id}-{half}" for picture in pictures for half in range(2)],
+        clusters=[picture.cluster for picture in pictures for _ in range(2)],
+        captions={
+            language: [text for texts in rows for text in texts]
+            for language, rows in captions.items()
+        },
+    )
+
+
+def _part(world: World, part: Part) -> tuple[list[Picture], dict[str, list[tuple[str, str]]]]:
+    """Scenes, and language to their captions: what the questions name, and all the rest."""
+    grids = concepts_of(world, part)
+    asked = meanings_of(world, part).questions.reshape(len(grids), -1)
+    names = [f"{world.name}-{part}-{row:05d}" for row in range(len(grids))]
+    pictures = [
+        Picture(name, png(scene(grid)), name) for name, grid in zip(names, grids, strict=True)
+    ]
+    halves = [
+        (named, [concept for concept in grid if concept not in set(named)])
+        for grid, named in zip(grids.tolist(), asked.tolist(), strict=True)
+    ]
+    captions = {}
+    for language, words in sorted(lexicon(world).items()):
+        captions[language] = [
+            (_say(words, world, named), _say(words, world, rest)) for named, rest in halves
+        ]
+    return pictures, captions
+
+
+def _say(words: tuple[str, ...], world: World, concepts: list[int]) -> str:
+    """Concepts in the words that questions have for them."""
+    return " ".join(words[world.concepts + concept] for concept in concepts)
+
+
+def scene(concepts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(48, 48, 3) the picture of sixteen concepts, row by row."""
+    glyphs = np.stack([glyph(int(concept)) for concept in concepts])
+    rows = glyphs.reshape(SIDE, SIDE, GLYPH, GLYPH, 3).swapaxes(1, 2)
+    return np.ascontiguousarray(rows.reshape(SIDE * GLYPH, SIDE * GLYPH, 3))
+
+
+@lru_cache(maxsize=1024)
+def glyph(concept: int) -> NDArray[np.uint8]:
+    """(12, 12, 3) the picture of a concept below 200."""
+    rest, shape = divmod(concept, SHAPES)
+    ground, colour = divmod(rest, len(COLOURS))
+    pixels = np.empty((GLYPH, GLYPH, 3), dtype=np.uint8)
+    pixels[:] = GROUNDS[ground]
+    pixels[_mask(shape)] = COLOURS[colour]
+    return pixels
+
+
+def _mask(shape: int) -> NDArray[np.bool_]:
+    """(12, 12) where a shape is; whole numbers only, so that all machines draw alike."""
+    twice = 2 * np.arange(GLYPH) - GLYPH + 1  # from -11 to 11 in steps of two, no cell at 0
+    y, x = twice[:, None], twice[None, :]
+    across, down = np.abs(x) + 0 * y, np.abs(y) + 0 * x
+    far, near = np.maximum(across, down), np.minimum(across, down)
+    square = x * x + y * y
+    shapes: list[NDArray[np.bool_]] = [
+        (np.abs(across - 6) <= 2) & (down <= 9),  # two upright bars
+        (square <= 100) & (square >= 36),  # ring
+        far <= 9,  # square
+        (far <= 11) & (far >= 8),  # frame
+        across + down <= 10,  # diamond
+        (near <= 2) & (far <= 9),  # plus
+        (np.abs(across - down) <= 2) & (far <= 9),  # cross
+        (2 * across <= y + 9) & (y <= 7),  # triangle, point up
+        (2 * across <= 9 - y) & (y >= -7),  # triangle, point down
+        (np.abs(down - 6) <= 2) & (across <= 9),  # two level bars
+    ]
+    return shapes[shape]
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG file of (height, width, 3) pixels, uncompressed: compressors differ by machine.
+
+    Raises:
+        UserError: More than 65,535 bytes, which is all that one stored block holds.
+    """
+    height, width, _ = pixels.shape
+    rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # filter 0 before every row
+    rows[:, 1:] = pixels.reshape(height, -1)
+    raw = rows.tobytes()
+    if len(raw) > 0xFFFF:
+        raise UserError(f"a scene of {len(raw)} bytes is too large; up to 65535 are written")
+    block = struct.pack("<BHH", 1, len(raw), len(raw) ^ 0xFFFF) + raw
+    stream = b"\x78\x01" + block + struct.pack(">I", zlib.adler32(raw))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", stream), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+def _refuse_unfit(world: World) -> None:
+    most = SHAPES * len(COLOURS) * len(GROUNDS)
+    if world.passage_concepts != SIDE * SIDE or world.concepts > most:
+        raise UserError(
+            f"world {world.name}: a scene shows {SIDE * SIDE} concepts of up to {most}; this world "
+            f"has {world.passage_concepts} in a passage, of {world.concepts}"
+        )

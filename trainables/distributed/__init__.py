@@ -1,0 +1,1 @@
+"""Several processes of one trial, on one machine or more."""

@@ -1,0 +1,105 @@
+"""A process rank that is not rank 0: `python -m trainables.distributed.rank_worker`.
+
+`rank0` starts it.
+
+It loads what rank 0 loads, embeds its share of every batch and takes the same steps. It writes
+nothing and evaluates nothing, and ends with rank 0, however that ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+LOOK_SECONDS = 1.0
+"""How often a rank looks whether it has its parent still."""
+
+
+def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
+    """Read the order, do it, and leave word of a failure.
+
+    Args:
+        work: What to do with order and group; None trains.
+    """
+    # unbuffered: all that follows is for the watch
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
+        order = json.loads(stdin.readline())
+    threading.Thread(target=end_with, args=(order["parent"],), daemon=True).start()
+    # a machine that is shut down asks all to end: rank 0 saves, or learns that its machine goes
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # after the watch: these take seconds
+    import torch
+
+    from trainables.distributed.group import Group, RankLostError
+    from trainables.distributed.rank0 import FAILED, LOST
+    from trainables.failures import describe
+
+    device = torch.device("cpu")
+    if order.get("execution", {}).get("device") == "cuda":
+        device = torch.device("cuda", order["index"])
+        torch.cuda.set_device(device)
+    patience = order["patience"]
+    group = Group.follow(order["address"], order["rank"], order["size"], device, patience)
+    try:
+        (work or train)(order, group)
+        group.leave()
+        os._exit(0)  # at once: there is nothing to put away
+    except RankLostError:
+        os._exit(LOST)
+    except Exception as error:
+        group.note("failure", json.dumps(describe(error)))
+        os._exit(FAILED)
+
+
+def train(order: Mapping[str, Any], group: Any) -> None:
+    """Load what the trial trains on, then do what rank 0 says."""
+    from trainables import faults
+    from trainables.data.picture_training import open_rows
+    from trainables.encoders.registry import open_encoder
+    from trainables.spec import Execution, Spec, execution_settings
+    from trainables.storage.cache import Cache
+    from trainables.training.trainer import Trainer
+
+    spec = Spec.model_validate_json(order["spec"])
+    execution, places = Execution(**order["execution"]), order["places"]
+    cache = None if order["cache"] is None else Cache(Path(order["cache"]))
+    assert spec.train is not None
+    with execution_settings(execution):
+        data = open_rows(
+            spec.train,
+            places,
+            aligned=spec.rows is None,
+            negatives=spec.negatives is not None,
+        )
+        encoder = open_encoder(spec.encoder, spec.test.name, places, execution)
+        trainer = Trainer(spec, encoder, data, execution, cache)
+        group.note("ready", "")
+        for word in group.words():
+            if word == "form":
+                group.form()
+                trainer.join(group)
+            elif word == "step":
+                faults.at("rank.step", rank=group.rank, step=trainer.step + 1)
+                trainer.take_step()
+            elif word == "check":
+                trainer.check_ranks()
+
+
+def end_with(parent: int) -> None:
+    """End this process when its parent closes the pipe, or is gone while another holds that."""
+    while os.getppid() == parent:
+        readable, _, _ = select.select([sys.stdin], [], [], LOOK_SECONDS)
+        if readable and not os.read(sys.stdin.fileno(), 1):
+            break
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

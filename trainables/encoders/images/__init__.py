@@ -1,0 +1,1 @@
+"""Encoders that see: image towers, and texts and images in one space."""

@@ -1,0 +1,153 @@
+"""The image towers of transformers, and which tower a folder holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from trainables.data.formats.images import open_picture
+from trainables.data.pictures import Picture
+from trainables.encoders.families import IMAGES, WITH_IMAGES, checkpoint_digest
+from trainables.encoders.files.formats import load_part
+from trainables.encoders.files.modules import read_config
+from trainables.encoders.images.cells import CellTower
+from trainables.encoders.images.image_tower import EMBEDDED, ImageTower, Pixels
+from trainables.errors import UserError
+
+PROCESSORS = {
+    "CLIPImageProcessor": "CLIPImageProcessorPil",
+    "CLIPFeatureExtractor": "CLIPImageProcessorPil",
+    "SiglipImageProcessor": "SiglipImageProcessorPil",
+    "Siglip2ImageProcessor": "Siglip2ImageProcessorPil",
+    "BlipImageProcessor": "BlipImageProcessorPil",
+}
+"""What checkpoints name, to the class that is used: with torchvision installed, transformers would
+choose another, whose pixels differ."""
+
+
+class VisionTower(ImageTower):
+    """A vision transformer of a CLIP, MetaCLIP 2, SigLIP, SigLIP 2 or BLIP-2 checkpoint.
+
+    Pictures are kept as the bytes that resizing and cropping leave; scaling to the mean and
+    deviation of the pre-training is part of the forward pass.
+    """
+
+    def __init__(self, model: nn.Module, processor: Any, digest: str) -> None:
+        """Put the parts together; `load_image_tower` reads them.
+
+        Args:
+            model: Returns `image_embeds`, or `pooler_output` where there is no projection.
+            processor: One of the classes in `PROCESSORS`.
+            digest: Of the checkpoint.
+        """
+        super().__init__()
+        self.model, self.processor, self.digest = model, processor, digest
+        config: Any = model.config
+        if config.model_type == "blip-2":
+            self.similarity = "max_dot"
+        scale = processor.rescale_factor if processor.do_rescale else 1.0
+        mean = processor.image_mean if processor.do_normalize else [0.0] * 3
+        deviation = processor.image_std if processor.do_normalize else [1.0] * 3
+        self.scale = float(scale)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32), persistent=False)
+        self.register_buffer("std", torch.tensor(deviation, dtype=torch.float32), persistent=False)
+
+    @property
+    def processor_digest(self) -> str:
+        """Of the processor's class, settings and Pillow, which resizes."""
+        settings = json.dumps(self.processor.to_dict(), sort_keys=True, default=str)
+        text = f"{type(self.processor).__name__} {settings} {PIL.__version__}"
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def prepare(self, pictures: Sequence[Picture]) -> Pixels:
+        """`pixel_values` as uint8 (n, 3, height, width), of SigLIP 2 patches and their mask."""
+        opened = [open_picture(picture) for picture in pictures]
+        made = self.processor(
+            images=opened, return_tensors="np", do_rescale=False, do_normalize=False
+        )
+        return {name: np.asarray(value) for name, value in made.items()}
+
+    def forward(self, pixels: Mapping[str, Tensor]) -> Tensor:
+        """(n, d) float32 vectors of length 1; of BLIP-2 (n, query tokens, d)."""
+        values = self.scaled(pixels["pixel_values"])
+        others = {k: v.to(values.device) for k, v in pixels.items() if k != "pixel_values"}
+        found = self.model(pixel_values=values, **others)
+        vectors = getattr(found, "image_embeds", None)
+        vectors = found.pooler_output if vectors is None else vectors
+        return F.normalize(vectors.float(), dim=-1)
+
+    def scaled(self, values: Tensor) -> Tensor:
+        """Bytes of pictures or patches as the model was trained on them: float32, same shape."""
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        if values.ndim == 4:
+            mean, std = mean.view(3, 1, 1), std.view(3, 1, 1)
+        else:  # patches (n, m, side * side * 3), the colour last
+            repeats = values.shape[-1] // 3
+            mean, std = mean.repeat(repeats), std.repeat(repeats)
+        return (values.to(mean.device, torch.float32) * self.scale - mean) / std
+
+    def save(self, folder: Path) -> None:
+        """Write weights, config and processor as transformers does."""
+        self.model.save_pretrained(folder)  # type: ignore[operator]
+        self.processor.save_pretrained(folder)
+
+    def width(self) -> int:
+        """Length of a vector."""
+        config: Any = self.model.config
+        projected = getattr(self.model, "visual_projection", None) or getattr(
+            self.model, "vision_projection", None
+        )
+        return int(config.hidden_size if projected is None else projected.out_features)
+
+
+def load_image_tower(folder: Path, digest: str | None = None) -> ImageTower:
+    """The image tower in float32, from weights that may hold a text tower too.
+
+    Args:
+        folder: A checkpoint, or an encoder that this project saved.
+        digest: Of the checkpoint, if it is known already.
+
+    Raises:
+        UserError: There is none, its weights lack a part, or its processor is unknown.
+    """
+    inside = folder / IMAGES if (folder / IMAGES).is_dir() else folder
+    kind = read_config(inside, str(folder))["model_type"]
+    if kind == EMBEDDED:
+        return CellTower.load(inside, digest or checkpoint_digest(folder))
+    if kind not in WITH_IMAGES:
+        known = ", ".join(sorted(name for name in WITH_IMAGES if "vision" not in name))
+        raise UserError(
+            f"{folder}: a {kind} has no image tower; choose a checkpoint of {known}, or name a "
+            "text tower and the checkpoint whose pictures it knows as TEXT+IMAGES"
+        )
+    model = load_part(inside, WITH_IMAGES[kind], "vision_config")
+    return VisionTower(model, _processor(inside), digest or checkpoint_digest(folder))
+
+
+def _processor(folder: Path) -> Any:
+    """The processor that a checkpoint names, in its one class that needs no torchvision."""
+    import transformers
+
+    settings: dict[str, Any] = {}
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        if not settings and (folder / name).is_file():
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+            settings = found.get("image_processor") or (found if "size" in found else {})
+            settings = settings or (found if "patch_size" in found else {})
+    said = str(settings.get("image_processor_type") or settings.get("feature_extractor_type"))
+    kind = PROCESSORS.get(said.removesuffix("Fast").removesuffix("Pil"))
+    if kind is None:
+        raise UserError(
+            f"{folder}: preprocessor_config.json names the image processor {said}; known are "
+            f"{', '.join(PROCESSORS)}. Restore the checkpoint's file, or choose another one"
+        )
+    return getattr(transformers, kind).from_dict(settings)

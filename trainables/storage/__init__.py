@@ -1,0 +1,1 @@
+"""Folders and object stores: paths, atomic commits, the cache, inputs by digest."""

@@ -1,0 +1,266 @@
+"""Which rows and languages form batch t: a pure function of (seed, t).
+
+Content, coin and languages come from independent random streams. Where every row exists in every
+language, all samplings and mixing ratios of a seed see the same rows in the same order, and batch
+t of `hybrid` is batch t of either `X-X` or `X-Y`.
+
+Where rows lack languages, a batch of one language or one pair is block t of the order of the rows
+that exist there, and languages drawn row by row are those that the row has. Batch t of `hybrid`
+still is one of the pure arms' own; arms differ in their rows only as far as languages force them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.data.corpus import TrainingSet
+from trainables.errors import UserError
+from trainables.spec import Sampling, Spec
+from trainables.training.availability import Flags, Presence, limited
+from trainables.training.permutation import Indices, Order, Stream, stream
+
+Weights = NDArray[np.float64]
+
+COINS: dict[Sampling, float | None] = {
+    "X-X": 1.0,
+    "X-Y": 0.0,
+    "hybrid": None,
+    "X-X-mixed": 1.0,
+    "X-Y-fixed": 0.0,
+    "row-hybrid": None,
+}
+"""The mixing ratio a sampling implies; None where `alpha` says it."""
+
+
+@dataclass(frozen=True)
+class Laws:
+    """How languages are drawn: in proportion to a power of the rows that exist in them.
+
+    Attributes:
+        language: The power for languages of monolingual rows; 0 is uniform, 1 proportional.
+        pair: The power for ordered pairs of different languages.
+        languages_per_batch: At most so many languages in one batch, a subset drawn uniformly; the
+            laws apply within it. Of no effect on batches of one language or one pair.
+    """
+
+    language: float = 0.0
+    pair: float = 0.0
+    languages_per_batch: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The rows of one contrastive batch and the languages they are read in.
+
+    Attributes:
+        rows: (B,) row numbers of the training set, none twice.
+        query_languages: (B,) indices into the training languages.
+        passage_languages: (B,) indices into the training languages.
+        kind: `X-X` where all rows are monolingual, `X-Y` where none is, `mixed` for row-hybrid.
+    """
+
+    rows: Indices
+    query_languages: Indices
+    passage_languages: Indices
+    kind: str
+
+
+class Batches:
+    """All batches of a trial, by number; `Order` says how rows follow one another."""
+
+    def __init__(
+        self,
+        rows: int,
+        languages: int,
+        *,
+        sampling: Sampling,
+        alpha: float | None,
+        batch_size: int,
+        seed: int,
+        laws: Laws = Laws(),
+        presence: Presence | None = None,
+    ) -> None:
+        """Settle what all batches have in common; nothing is drawn yet.
+
+        Args:
+            rows: Rows of the training set.
+            languages: Number of training languages.
+            sampling: Which languages a batch's queries and passages are in (docs/glossary.md).
+            alpha: Probability that the coin says monolingual; read by `hybrid` and `row-hybrid`.
+            batch_size: Rows in a batch.
+            seed: Keys all streams.
+            laws: How languages are drawn.
+            presence: In which languages each row exists; None for all.
+
+        Raises:
+            UserError: More rows a batch than there are, a sampling across languages with fewer than
+                two of them, a coin without `alpha`, or a language with too few rows for a batch.
+        """
+        share = alpha if COINS[sampling] is None else COINS[sampling]
+        if share is None:
+            raise UserError(f"sampling {sampling} needs alpha, a number from 0 to 1")
+        if not 1 <= batch_size <= rows:
+            raise UserError(
+                f"batch_size {batch_size}: the training data have {rows} rows, and no row is twice "
+                f"in a batch; choose at most {rows}, or more data"
+            )
+        if languages < (1 if share == 1 else 2):
+            raise UserError(
+                f"sampling {sampling} with {languages} training languages: pairs of different "
+                "languages need at least two; add a language or use sampling X-X"
+            )
+        self.rows, self.languages, self.alpha = rows, languages, share
+        self.sampling, self.batch_size, self.seed, self.laws = sampling, batch_size, seed, laws
+        self.presence = presence or Presence.full(rows, languages)
+        self._orders: dict[tuple[int, ...], tuple[Indices, Order]] = {}
+        # where every row is everywhere, all laws say the same as uniform draws
+        self._full = self.presence.is_full
+        self._same_weights = _weights(self.presence.same.sum(0), laws.language)
+        self._pair_weights = _weights(self.presence.pair_sizes(), laws.pair)
+        self._refuse_small()
+
+    def __getitem__(self, t: int) -> Batch:
+        """Return batch t, counted from 0."""
+        if t < 0:
+            raise IndexError(f"batch {t}: batches are counted from 0")
+        same = self._coins(t)
+        kind = "X-X" if same[0] else "X-Y"
+        if self.sampling == "row-hybrid":
+            kind = "mixed"
+        if self.sampling == "X-Y-fixed" or (kind == "X-X" and self.sampling != "X-X-mixed"):
+            return self._of_one_pool(t, kind)
+        rows, inside = self._read(t), self._subset(t)
+        languages = np.empty((2, len(rows)), dtype=np.int64)
+        if same.any():
+            languages[:, same] = self._same_language(t, rows, inside)[same]
+        if not same.all():
+            languages[:, ~same] = self._language_pair(t, rows, inside)[:, ~same]
+        return Batch(rows, languages[0], languages[1], kind)
+
+    def _of_one_pool(self, t: int, kind: str) -> Batch:
+        """A batch of one language, or of one ordered pair."""
+        everywhere = np.ones(self.languages, dtype=bool)
+        if kind == "X-X":
+            x = y = int(self._same_language(t, None, everywhere)[0])
+        else:
+            x, y = self._language_pair(t, None, everywhere)[:, 0].tolist()
+        rows = self._read(t, x, y)
+        return Batch(rows, np.full_like(rows, x), np.full_like(rows, y), kind)
+
+    def _coins(self, t: int) -> Flags:
+        """(B,) whether each row is monolingual; the draws are the same for every alpha."""
+        random = stream(self.seed, Stream.COIN, t)
+        draws = random.random(self.batch_size if self.sampling == "row-hybrid" else 1)
+        return np.broadcast_to(draws < self.alpha, self.batch_size)
+
+    def _subset(self, t: int) -> Flags:
+        """(L,) languages that may occur in the batch."""
+        most = self.laws.languages_per_batch
+        if most is None:
+            return np.ones(self.languages, dtype=bool)
+        chosen = stream(self.seed, Stream.SUBSET, t).permutation(self.languages)[:most]
+        return np.isin(np.arange(self.languages), chosen)
+
+    def _same_language(self, t: int, rows: Indices | None, inside: Flags) -> Indices:
+        """(k,) the language of both sides of each row; one for all where `rows` is None."""
+        random, size = stream(self.seed, Stream.SAME, t), 1 if rows is None else len(rows)
+        if self._full and inside.all():
+            return random.integers(self.languages, size=size)
+        weights = np.broadcast_to(self._same_weights * inside, (size, self.languages))
+        return _draw(random, weights if rows is None else weights * self.presence.same[rows])
+
+    def _language_pair(self, t: int, rows: Indices | None, inside: Flags) -> Indices:
+        """(2, k) different languages of query and passage; one pair where `rows` is None."""
+        random, size = stream(self.seed, Stream.PAIR, t), 1 if rows is None else len(rows)
+        if self._full and inside.all():
+            first = random.integers(self.languages, size=size)
+            step = random.integers(1, self.languages, size=size)
+            return np.stack([first, (first + step) % self.languages])
+        every = np.ones((1, self.languages))
+        queries = every if rows is None else self.presence.queries[rows]
+        passages = every if rows is None else self.presence.passages[rows]
+        weights = self._pair_weights * np.outer(inside, inside)
+        first = _draw(random, queries * (passages @ weights.T))
+        return np.stack([first, _draw(random, weights[first] * passages)])
+
+    def _read(self, t: int, *languages: int) -> Indices:
+        """(B,) rows of block t: of one language or pair, or of a batch of several languages."""
+        if languages not in self._orders:
+            rows = np.flatnonzero(self._pool(*languages))
+            key = () if len(rows) == self.rows else languages
+            self._orders[languages] = rows, Order(len(rows), self.batch_size, self.seed, key)
+        rows, order = self._orders[languages]
+        return rows[order.block(t)]
+
+    def _pool(self, *languages: int) -> Flags:
+        """(n,) rows with a query in the first language and a passage in the second.
+
+        Without languages: rows that batches of several languages can read.
+        """
+        if languages:
+            query, passage = languages
+            return np.asarray(self.presence.queries[:, query] & self.presence.passages[:, passage])
+        mono, crossed = np.asarray(self.presence.same.any(1)), self.presence.crossed
+        pools = {"X-X-mixed": mono, "row-hybrid": mono & crossed}
+        return pools.get(self.sampling, crossed)
+
+    def _refuse_small(self) -> None:
+        """Stop where some batch could not be filled."""
+        same, pairs = self.presence.same.sum(0), self.presence.pair_sizes()
+        sizes = {"X-Y-fixed": pairs, "X-X": same, "hybrid": same}.get(self.sampling)
+        pools = [] if sizes is None else [size for size in sizes.flat if size] or [0]
+        if self.sampling not in ("X-X", "X-Y-fixed"):
+            pools.append(self._pool().sum())
+        if min(pools) < self.batch_size:
+            raise UserError(
+                f"batch_size {self.batch_size}: sampling {self.sampling} reads batches from pools "
+                f"of rows that share languages, and the smallest has {min(pools)} rows; choose at "
+                "most that, other languages, or a sampling that mixes languages in a batch"
+            )
+        if self.laws.languages_per_batch is not None and not self._full:
+            raise UserError(
+                f"languages_per_batch {self.laws.languages_per_batch} needs rows that exist in "
+                "all training languages: leave it out, or keep only such rows with rows=in_all"
+            )
+
+
+def _weights(sizes: Indices, power: float) -> Weights:
+    """Sizes to a power; what has no row is never drawn."""
+    return np.where(sizes > 0, np.maximum(sizes, 1).astype(np.float64) ** power, 0.0)
+
+
+def _draw(random: np.random.Generator, weights: Weights) -> Indices:
+    """(k,) one column of each of k rows, in proportion to (k, m) weights."""
+    ends = np.cumsum(weights, axis=1)
+    point = random.random(len(weights)) * ends[:, -1]
+    # a product that was rounded up to the end would lie in no column
+    point = np.minimum(point, np.nextafter(ends[:, -1], 0))
+    return np.asarray((ends <= point[:, None]).sum(axis=1), dtype=np.int64)
+
+
+def readable(spec: Spec, data: TrainingSet) -> tuple[Indices, Batches]:
+    """The rows that a trial keeps, and its batches of places among them.
+
+    Raises:
+        UserError: No or too few rows for what the spec asks.
+    """
+    assert spec.seed is not None
+    assert spec.languages is not None
+    assert spec.sampling is not None
+    assert spec.batch_size is not None
+    presence = Presence.of(data, spec.languages)
+    kept = limited(presence.follow(spec.rows or "in_all"), spec.max_rows, spec.seed)
+    batches = Batches(
+        len(kept),
+        len(spec.languages),
+        sampling=spec.sampling,
+        alpha=spec.alpha,
+        batch_size=spec.batch_size,
+        seed=spec.seed,
+        laws=Laws(spec.language_law or 0.0, spec.pair_law or 0.0, spec.languages_per_batch),
+        presence=presence.keep(kept),
+    )
+    return kept, batches

@@ -1,0 +1,1 @@
+"""One trial between its folder, its checkpoints and its result."""

@@ -1,0 +1,87 @@
+"""What a trial reads: training rows and benchmarks, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from trainables.data import catalog
+from trainables.data.catalog import open_picture_benchmark
+from trainables.data.contamination import Contamination, contamination, picture_contamination
+from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.picture_training import open_rows
+from trainables.data.pictures import PictureBenchmark
+from trainables.data.pretraining import with_pretraining
+from trainables.spec import DataRef, Spec
+
+Judged = Benchmark | PictureBenchmark
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a trial reads, and what its training was found to share with each benchmark."""
+
+    train: TrainingSet | None
+    test: Judged
+    validation: Judged | None
+    overlap: Contamination | None
+    also: tuple[tuple[Judged, Contamination | None], ...]
+
+
+@lru_cache(maxsize=2)
+def open_data(
+    train: DataRef | None,
+    test: DataRef,
+    validation: DataRef | None,
+    places: tuple[tuple[str, str], ...],
+    *,
+    also: tuple[DataRef, ...],
+    aligned: bool,
+    negatives: bool,
+) -> Data:
+    """Load and check data once for all trials that an actor runs on them."""
+    where = dict(places)
+    benchmark = open_judged(test, where)
+    training = None
+    if train is not None:
+        training = open_rows(train, where, aligned=aligned, negatives=negatives)
+
+    def shared(judged: Judged) -> Contamination | None:
+        if training is None:
+            return None
+        if isinstance(judged, PictureBenchmark):
+            return picture_contamination(training, judged)
+        return contamination(training, judged)
+
+    further = [open_judged(ref, where) for ref in also]
+    return Data(
+        train=training,
+        test=benchmark,
+        validation=None if validation is None else open_judged(validation, where),
+        overlap=shared(benchmark),
+        also=tuple((each, shared(each)) for each in further),
+    )
+
+
+def open_judged(ref: DataRef, places: Mapping[str, str]) -> Judged:
+    """The benchmark that `ref` names, with its pictures where it has any."""
+    if catalog.has_pictures(ref.name):
+        return open_picture_benchmark(ref, places)
+    return catalog.open_benchmark(ref, places)
+
+
+def zero_shot(spec: Spec, data: Data) -> dict[str, Any]:
+    """What may be claimed (law 8): of the trial's own training and the encoder's before it.
+
+    On the test benchmark, and under `also` on each further one.
+    """
+
+    def claim(name: str, overlap: Contamination | None) -> dict[str, Any]:
+        same = spec.train is not None and spec.train.name == name
+        found = with_pretraining(overlap, spec.encoder.name, name)
+        return found.to_json() | {"same_source": same and not catalog.is_embedded(name)}
+
+    further = {each.name: claim(each.name, overlap) for each, overlap in data.also}
+    return claim(spec.test.name, data.overlap) | ({"also": further} if further else {})
