@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.figures import Figure, figure, show
 from study.launch import launch as launcher
-from study.launch.config import PRUNED, Job, Orders, Progress
+from study.launch.config import PRUNED, Job, LaunchConfig, Progress
 from study.planning.build import make_plan
 from study.search.pruning import Judge, Pruning
 from study.search.stopping_rules import stopping_rule
@@ -185,7 +185,7 @@ def run(
     heard = Heard(kept, [rung for rung in read if rung is not None])
     fidelity = Fidelity(kind=kind, first=FIRST, factor=FACTOR)
     pruning = Pruning(fidelity, METRIC, recorded=tuple(heard.rungs))
-    orders = Orders(root, state, {}, Execution(), workers, pruning=pruning)
+    orders = LaunchConfig(root, state, {}, Execution(), workers, pruning=pruning)
     over = committed_results(root, digests).keys() | pruned(heard.rungs).keys()
     if jobs := [Job(digest, plan.specs[digest]) for digest in digests if digest not in over]:
         launcher.judge_of = lambda *_: Judge(EachSeed(plan, pruning, root), pruning, heard.reached)

@@ -114,7 +114,7 @@ def estimated(arguments: argparse.Namespace) -> Side:
 
 def measured(arguments: argparse.Namespace) -> Side:
     """Run the trial here."""
-    from study.cli.home import Home
+    from study.cli.home import Workspace
     from trainables.finetune import finetune
     from trainables.trial.trial_folder import TrialFolder, read_json
 
@@ -122,7 +122,7 @@ def measured(arguments: argparse.Namespace) -> Side:
     execution = Execution(threads=arguments.threads)
     times: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
-        home = Home.open(name, None)
+        home = Workspace.open(name, None)
         folder = TrialFolder.of(home.root, digest)
         for event in finetune(
             plan.specs[digest], folder, places=places, execution=execution, cache=home.cache

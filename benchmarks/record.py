@@ -33,7 +33,7 @@ from study.tracking import Delivered  # noqa: E402
 from study.tracking.view import View  # noqa: E402
 from trainables.spec import Spec  # noqa: E402
 from trainables.storage import atomic as storage  # noqa: E402
-from trainables.storage.paths import Place  # noqa: E402
+from trainables.storage.paths import AnyPath  # noqa: E402
 from trainables.trial.trial_folder import TrialFolder  # noqa: E402
 
 SPACE = """
@@ -128,7 +128,7 @@ def fill(plan: Plan, root: Path) -> None:
             write_trial(root, spec)
 
 
-def write_trial(root: Place, spec: Spec) -> None:
+def write_trial(root: AnyPath, spec: Spec) -> None:
     """Commit a trial with numbers that nobody measured: only their place on disk matters."""
     folder = TrialFolder.of(root, spec.digest)
     folder.ensure_spec(spec)

@@ -33,7 +33,7 @@ from scipy import stats  # noqa: E402
 
 from benchmarks.figures import Figure, figure, show  # noqa: E402
 from benchmarks.surrogates import DOUBLE, SINGLE, Surrogate, value  # noqa: E402
-from study.search.history import Tried, named  # noqa: E402
+from study.search.history import EvaluatedCell, named  # noqa: E402
 from study.search.importance import importance  # noqa: E402
 from study.search.samplers import _asked, decoded, distribution, encoded  # noqa: E402
 from study.search.suggest import suggest  # noqa: E402
@@ -139,12 +139,12 @@ def duplicates() -> Iterator[Figure]:
     """500 trials over a small space of choices: none twice, and all of it before the end."""
     ranges = {name: list(range(8)) for name in ("one", "two", "three")}
     search = SearchPlan.model_validate({"ranges": ranges, "objectives": ["m"], "sampler": "tpe"})
-    history: list[Tried] = []
+    history: list[EvaluatedCell] = []
     for number in range(500):
         asked = suggest(search, history, number)
         assert asked is not None
         loss = -sum((v - 3) ** 2 for v in asked.params.values())
-        history.append(Tried(asked.params, "complete", (float(loss),)))
+        history.append(EvaluatedCell(asked.params, "complete", (float(loss),)))
     twice = len(history) - len({named(cell.params) for cell in history})
     name = "duplicates in 500 trials over 512 points of choices"
     yield figure(name, twice, unit="", goal="ours <= 0")
@@ -170,7 +170,7 @@ def importances() -> Iterator[Figure]:
         point: Point = {key: one.at(float(rng.random())) for key, one in search.ranges.items()}
         level = ("X-X", "X-Y", "hybrid").index(point["sampling"]) - 1
         loss = 0.75 * float(np.log10(point["rate"])) + 2 * point["alpha"] + 0.5 * level
-        cells.append(Tried(point, "complete", (loss,)))
+        cells.append(EvaluatedCell(point, "complete", (loss,)))
         params = {key: encoded(search.ranges[key], point[key]) for key in point}
         study.add_trial(optuna.trial.create_trial(value=loss, params=params, distributions=shown))
     ours = dict(importance(search, cells).shares)
@@ -197,12 +197,12 @@ def searched(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Qual
         }
     )
     rng = np.random.default_rng([seed, 1])
-    history: list[Tried] = []
+    history: list[EvaluatedCell] = []
     for number in range(trials):
         asked = suggest(search, history, number)
         assert asked is not None
         values = surrogate.seen(asked.params, rng)
-        cell = Tried(asked.params, "complete", values, generation=asked.generation)
+        cell = EvaluatedCell(asked.params, "complete", values, generation=asked.generation)
         history.append(cell)
     return qualities(surrogate, [(cell.params, cell.values) for cell in history])
 

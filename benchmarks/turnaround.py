@@ -196,7 +196,7 @@ def turnarounds(lines: list[Line]) -> list[float]:
 def run_ours(folder: Path, trials: int) -> dict[str, float]:
     """Run the study in this process, and look for every record afterwards."""
     from benchmarks.record import open_driver
-    from study.launch.config import Orders
+    from study.launch.config import LaunchConfig
     from study.planning.build import make_plan
     from study.spaces.schema import load_space
     from trainables import faults
@@ -220,7 +220,7 @@ def run_ours(folder: Path, trials: int) -> dict[str, float]:
         )
         lost = {broken}
     work = "benchmarks.noop:work"
-    orders = Orders(root, root, places, Execution(), SLOTS, work=work)
+    orders = LaunchConfig(root, root, places, Execution(), SLOTS, work=work)
     driver.run(jobs, orders)
     ended = time.monotonic()
     driver.view.close(Console(quiet=True), driver.counts())

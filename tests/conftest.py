@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from trainables.storage.paths import Place
+    from trainables.storage.paths import AnyPath
 
 # Set before any test imports a library that reads them; torch takes its threads from OMP.
 for name, value in {
@@ -88,10 +88,10 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["local", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> AnyPath:
     """An empty folder of each kind of place, in turn."""
-    from trainables.storage.paths import as_place
+    from trainables.storage.paths import parse_root
 
     if request.param == "local":
         return tmp_path
-    return as_place(f"{request.getfixturevalue('s3')}/{uuid.uuid4().hex}")
+    return parse_root(f"{request.getfixturevalue('s3')}/{uuid.uuid4().hex}")

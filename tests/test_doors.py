@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from study.doctor.ports import Listener, listeners
+from study.doctor.ports import OpenPort, listeners
 from tests.doors import answers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -44,7 +44,7 @@ session.set_environment = as_ray_has_it
 """
 
 
-def running(folder: Path, code: str) -> Iterator[list[Listener]]:
+def running(folder: Path, code: str) -> Iterator[list[OpenPort]]:
     """Servers beyond loopback of a Ray that a study would start, and of its driver."""
     driver = subprocess.Popen(
         [sys.executable, "-c", code, str(folder)],
@@ -74,7 +74,7 @@ def family(ancestor: int) -> list[int]:
     return found
 
 
-def given(found: list[Listener]) -> dict[str, list[str]]:
+def given(found: list[OpenPort]) -> dict[str, list[str]]:
     """What strangers are given at each port, without those that refuse."""
     hosts = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}
     doors = {

@@ -21,10 +21,10 @@ from trainables.failures import TrialFailedError, describe
 from trainables.spec import DataRef, Execution, Spec, execution_settings
 from trainables.storage import atomic as storage
 from trainables.storage.cache import Cache
-from trainables.storage.paths import drafting, files_under
+from trainables.storage.paths import files_under, staging_folder
 from trainables.training.trainer import Trainer
 from trainables.trial.checkpoint import latest_checkpoint
-from trainables.trial.intermediate import steps_of
+from trainables.trial.intermediate import milestones
 from trainables.trial.loop import Event, train
 from trainables.trial.memory_layout import layout
 from trainables.trial.outcome import forget_peak, write_environment, write_result
@@ -68,7 +68,7 @@ def finetune(
     Raises:
         TrialFailedError: The trial cannot have a result; it says why.
     """
-    looks = steps_of(rungs, spec.batch_size or 1, spec.steps if spec.validation else 0)
+    looks = milestones(rungs, spec.batch_size or 1, spec.steps if spec.validation else 0)
     run = Run(
         spec, folder, places, execution, dict(holder or {}), keep_weights, cache, looks, machines
     )
@@ -190,7 +190,7 @@ def save_weights(attempt: Attempt, encoder: TextEncoder) -> list[str]:
         storage.ensure_room(attempt.path, size)
     except storage.NoRoomError:
         return []
-    with drafting(attempt.path / "encoder") as folder:
+    with staging_folder(attempt.path / "encoder") as folder:
         encoder.save(folder)
         for name in files_under(folder):
             # safetensors lets nobody else read, whatever the umask says

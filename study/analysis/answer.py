@@ -8,13 +8,13 @@ from typing import Any
 
 from study.analysis.caveats import Executions, coinciding
 from study.analysis.contrasts import (
-    Asked,
     ByTrial,
     Comparison,
+    Contrast,
     Stored,
-    asked,
     by_trial,
     compare,
+    contrasts_of,
     expects_less,
     paired,
     unknown,
@@ -27,7 +27,7 @@ from study.state.committed import each_committed
 from study.state.plan import Cell, Plan
 from trainables.errors import UserError
 from trainables.spec import Spec
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Answer:
     marks: tuple[str, ...]
 
 
-def stored(plan: Plan, root: Place) -> dict[str, dict[str, Scores]]:
+def stored(plan: Plan, root: AnyPath) -> dict[str, dict[str, Scores]]:
     """Scores of all committed trials that the plan's hypotheses need.
 
     Raises:
@@ -103,7 +103,7 @@ def stored(plan: Plan, root: Place) -> dict[str, dict[str, Scores]]:
 
 def needed(plan: Plan) -> list[str]:
     """Digests of the trials that the plan's hypotheses compare."""
-    asking = (one for hypothesis in plan.hypotheses for one in asked(plan, hypothesis))
+    asking = (one for hypothesis in plan.hypotheses for one in contrasts_of(plan, hypothesis))
     labels = {label for one in asking for label in one.coefficients}
     found = (t.digest for cell in plan.cells if cell.label in labels for t in cell.trials)
     return list(dict.fromkeys(found))
@@ -140,7 +140,7 @@ def answer(
                 or coinciding(plan, one.coefficients, computed or {})
             )
             else _compared(plan, hypothesis, one, scores, level, resamples)
-            for one in asked(plan, hypothesis)
+            for one in contrasts_of(plan, hypothesis)
         ]
         for hypothesis in plan.hypotheses
     ]
@@ -188,7 +188,7 @@ def held_fixed(plan: Plan) -> dict[str, Any]:
 def _compared(
     plan: Plan,
     hypothesis: Mapping[str, Any],
-    one: Asked,
+    one: Contrast,
     scores: Stored,
     level: float,
     resamples: int,
@@ -207,7 +207,7 @@ def _compared(
     return compare(one.what, pairs, missing, hypothesis["margin"], level, resamples)
 
 
-def _unanswered(plan: Plan, one: Asked, waiting: Mapping[str, str]) -> str:
+def _unanswered(plan: Plan, one: Contrast, waiting: Mapping[str, str]) -> str:
     """Which arms of a contrast have no cell that answers for them, in words; empty for none."""
     arms = [arm for label, arm in waiting.items() if label in one.coefficients]
     lacking = (

@@ -14,7 +14,7 @@ from study.state.plan import Plan, trial_label
 from trainables.errors import UserError
 from trainables.evaluation.metric_names import DISTANCES, reordered
 from trainables.spec import LIBRARIES
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 from trainables.trial.trial_folder import TrialFolder
 
 Executions = Mapping[str, frozenset[tuple[str, ...]]]
@@ -106,7 +106,7 @@ class Tied:
     best: float
 
 
-def tied(plan: Plan, root: Place, results: Mapping[str, dict[str, Any]]) -> list[Tied]:
+def tied(plan: Plan, root: AnyPath, results: Mapping[str, dict[str, Any]]) -> list[Tied]:
     """Each trial whose value of the primary metric hangs on the order of ties.
 
     Args:

@@ -14,7 +14,7 @@ from study.console import in_markdown, visible
 from study.state.plan import Cell, Plan
 from study.state.record import Record
 from trainables.storage import atomic as storage
-from trainables.storage.paths import Place, own
+from trainables.storage.paths import AnyPath, own
 
 if TYPE_CHECKING:
     from study.analysis.answer import Answer
@@ -24,7 +24,7 @@ FORMAT = 8
 
 
 def conclude(
-    plan: Plan, record: Record, root: Place, results: Mapping[str, dict[str, Any]]
+    plan: Plan, record: Record, root: AnyPath, results: Mapping[str, dict[str, Any]]
 ) -> list[str]:
     """The answer in words, and every number of it in `reports/<study>/answer.json`.
 
@@ -46,7 +46,7 @@ def conclude(
 def concluded(
     plan: Plan,
     record: Record,
-    root: Place,
+    root: AnyPath,
     results: Mapping[str, dict[str, Any]],
     anew: bool = False,
 ) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> s
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def kept(path: Place) -> dict[str, Any]:
+def kept(path: AnyPath) -> dict[str, Any]:
     """The object in a JSON file that can be made again; empty where it is not as it was made."""
     try:
         return storage.unseal(storage.read(path))

@@ -71,9 +71,9 @@ def chosen(cells: Sequence[Cell], params: Params) -> list[Cell]:
         )
     ]
     if not found:
-        asked = " ".join(f"{key}={value}" for key, value in params.items())
+        contrasts_of = " ".join(f"{key}={value}" for key, value in params.items())
         raise UserError(
-            f"{asked}: no cell of this study; cells are {', '.join(c.label for c in cells)}"
+            f"{contrasts_of}: no cell of this study; cells are {', '.join(c.label for c in cells)}"
         )
     return found
 
@@ -203,7 +203,7 @@ def _weights(over: Slope) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Contrast:
     """One contrast of a hypothesis.
 
     Attributes:
@@ -217,14 +217,14 @@ class Asked:
     problem: str = ""
 
 
-def asked(plan: Plan, hypothesis: Mapping[str, Any]) -> list[Asked]:
+def contrasts_of(plan: Plan, hypothesis: Mapping[str, Any]) -> list[Contrast]:
     """The contrasts of a hypothesis: one, or one for each cell that must be beaten."""
     over = Slope.model_validate(hypothesis["slope"]) if "slope" in hypothesis else None
     if "better" not in hypothesis:
-        return [_asked(plan, None, over)]
+        return [_contrast_of(plan, None, over)]
     than = hypothesis["than"]
     others = than if isinstance(than, (list, tuple)) else [than]
-    return [_asked(plan, (hypothesis["better"], other), over) for other in others]
+    return [_contrast_of(plan, (hypothesis["better"], other), over) for other in others]
 
 
 def expects_less(hypothesis: Mapping[str, Any]) -> bool:
@@ -232,18 +232,18 @@ def expects_less(hypothesis: Mapping[str, Any]) -> bool:
     return lower_is_better(hypothesis["metric"]) != (hypothesis.get("expected") == "worse")
 
 
-def _asked(
+def _contrast_of(
     plan: Plan, sides: tuple[Mapping[str, Any], Mapping[str, Any]] | None, over: Slope | None
-) -> Asked:
+) -> Contrast:
     words = [" minus ".join(map(label_of, sides))] if sides else []
     what = ", ".join([*words, _change(over)] if over else words)
     try:
         if over is not None:
-            return Asked(what, slope(plan.cells, over, sides, plan.tuned))
+            return Contrast(what, slope(plan.cells, over, sides, plan.tuned))
         assert sides is not None
-        return Asked(what, difference(plan.cells, *sides))
+        return Contrast(what, difference(plan.cells, *sides))
     except UserError as error:
-        return Asked(what, {}, str(error))
+        return Contrast(what, {}, str(error))
 
 
 def _change(over: Slope) -> str:

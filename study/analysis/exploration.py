@@ -20,7 +20,7 @@ from study.state.committed import each_committed
 from study.state.plan import Cell, Plan
 from trainables.errors import UserError
 from trainables.evaluation.metric_names import lower_is_better
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 SHOWN = 0.01
 """Smallest share of the variance that is named; `answer.json` has the others."""
@@ -45,7 +45,7 @@ class Exploration:
 
 
 def explore(
-    plan: Plan, cells: Sequence[Cell], root: Place, results: Mapping[str, Mapping[str, Any]]
+    plan: Plan, cells: Sequence[Cell], root: AnyPath, results: Mapping[str, Mapping[str, Any]]
 ) -> Exploration:
     """Best levels and variance of a study.
 
@@ -75,7 +75,7 @@ def explore(
     return Exploration(tuple(best_levels(plan, cells, scores)), "", variance)
 
 
-def _validation(plan: Plan, root: Place, digests: Sequence[str]) -> dict[str, Scores]:
+def _validation(plan: Plan, root: AnyPath, digests: Sequence[str]) -> dict[str, Scores]:
     """Scores of the primary metric on the validation benchmark."""
     metric, groups = validation_metric(plan), language_groups(plan)
 

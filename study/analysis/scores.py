@@ -17,7 +17,7 @@ from trainables.evaluation.metric_names import DISTANCES
 from trainables.evaluation.metrics import MEASURES, PICTURE_MEASURES, by_query
 from trainables.evaluation.ranks import Ranks, load_ranks, ranks_file
 from trainables.storage import atomic as storage
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 from trainables.trial.trial_folder import TrialFolder
 
 Floats = NDArray[np.float64]
@@ -92,7 +92,7 @@ def scores(ranks: Ranks, metric: str, groups: Groups | None = None) -> Scores:
 
 
 def stored_scores(
-    root: Place, digest: str, metrics: Iterable[str], groups: Groups | None = None
+    root: AnyPath, digest: str, metrics: Iterable[str], groups: Groups | None = None
 ) -> dict[str, Scores]:
     """Scores of a committed trial; a metric that its evaluation has not is left out.
 
@@ -118,7 +118,7 @@ def stored_scores(
     return found
 
 
-def both_directions(folder: Place, role: str) -> list[Ranks]:
+def both_directions(folder: AnyPath, role: str) -> list[Ranks]:
     """Ranks of one benchmark, of pictures in both directions; none where it was not evaluated."""
     first = read_ranks(folder / ranks_file(role))
     if first is None or first.direction != "t2i":
@@ -127,14 +127,14 @@ def both_directions(folder: Place, role: str) -> list[Ranks]:
     return [first] if second is None else [first, second]
 
 
-def read_ranks(path: Place) -> Ranks | None:
+def read_ranks(path: AnyPath) -> Ranks | None:
     """Ranks of one benchmark, from a disk or a store; None where there are none."""
     if isinstance(path, Path):
         return load_ranks(path) if path.exists() else None
     return _fetched(path) if path.exists() else None
 
 
-def _fetched(path: Place) -> Ranks:
+def _fetched(path: AnyPath) -> Ranks:
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
         file.write(storage.read(path))
         file.flush()

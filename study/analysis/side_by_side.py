@@ -58,7 +58,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Row:
+class Measured:
     """One metric of two arms; None is what cannot be known.
 
     Attributes:
@@ -94,7 +94,7 @@ class Row:
 
 def side_by_side(
     arms: Sequence[tuple[str, Arm, Arm]], metrics: Sequence[str], scores: Stored
-) -> list[Row]:
+) -> list[Measured]:
     """Every pair of arms in every metric, corrected for their number.
 
     Args:
@@ -113,9 +113,9 @@ def side_by_side(
     return [row if row.p is None else replace(row, corrected=next(corrected)) for row in rows]
 
 
-def _row(name: str, metric: str, first: Arm, second: Arm, scores: Stored, level: float) -> Row:
+def _row(name: str, metric: str, first: Arm, second: Arm, scores: Stored, level: float) -> Measured:
     sides = [by_trial(arm.cells, scores, metric) for arm in (first, second)]
-    empty = Row(name, metric, _mean(sides[0]), _mean(sides[1]))
+    empty = Measured(name, metric, _mean(sides[0]), _mean(sides[1]))
     lacking = "; ".join(filter(None, map(_lacking, (first, second), sides)))
     if not all(trials for side in sides for trials in side.values()):
         return replace(empty, note=lacking)
@@ -142,7 +142,7 @@ def _row(name: str, metric: str, first: Arm, second: Arm, scores: Stored, level:
     return _tested(replace(empty, first=shown[0], second=shown[1], note=note), pairs, level)
 
 
-def _tested(row: Row, pairs: Paired, level: float) -> Row:
+def _tested(row: Measured, pairs: Paired, level: float) -> Measured:
     table = contributions(pairs.sums, pairs.counts)
     sizes = len(pairs.seeds), len(pairs.counts)
     row = replace(row, difference=float(table.mean()), seeds=sizes[0], clusters=sizes[1])

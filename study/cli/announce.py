@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from rich.console import Console
 from rich.text import Text
 
-from study.analysis.contrasts import asked
+from study.analysis.contrasts import contrasts_of
 from study.console import count_of, marked
 from study.search.budget import advice
 from study.spaces.grid import size
@@ -70,7 +70,7 @@ def _lines(plan: Plan) -> Iterator[str | Text]:
             known = "" if catalog.has_pictures(ref.name) else ", but they share no question"
             yield f"Not zero-shot: training and test are parts of one source, {ref.name}{known}."
     for hypothesis in plan.hypotheses:
-        for one in asked(plan, hypothesis):
+        for one in contrasts_of(plan, hypothesis):
             if one.problem:
                 yield marked("will not be known:", f" {one.what}: {one.problem}")
 

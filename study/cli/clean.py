@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from study.cli.home import ROOT, Home, Root, State
+from study.cli.home import ROOT, Root, State, Workspace
 from study.console import PlainConsole
 from study.launch.session import remove_dead_sessions
 from study.tracking.mlflow_storage import UNFINISHED
 from trainables.errors import UserError
 from trainables.storage import paths as places
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 from trainables.trial.trial_folder import NotCommittedError, TrialFolder, read_json
 
 
@@ -32,12 +32,12 @@ def clean(
     from.
     """
     console = PlainConsole()
-    home = Home.open(root, state)
+    home = Workspace.open(root, state)
     if isinstance(home.root, Path) and not os.path.isdir(home.root):
         raise UserError(f"--root {root}: no such folder")
     total = 0
     sessions = remove_dead_sessions(home.state, dry_run=True)
-    temporary: list[tuple[Place, str]] = [(path, "a dead driver's") for path in sessions]
+    temporary: list[tuple[AnyPath, str]] = [(path, "a dead driver's") for path in sessions]
     unfinished = places.matching(home.state, f"{UNFINISHED}*")
     temporary += [(path, "a store that was never finished") for path in unfinished]
     if home.state != home.root:
@@ -59,7 +59,7 @@ def clean(
     return 0
 
 
-def rubbish(root: Place, weights: bool) -> Iterator[tuple[Place, str]]:
+def rubbish(root: AnyPath, weights: bool) -> Iterator[tuple[AnyPath, str]]:
     """Files and folders under a root that nothing reads again, and why."""
     for pattern in ("*.damaged-*", "studies/*/*.damaged-*", "trials/*/damaged"):
         for path in places.matching(root, pattern):

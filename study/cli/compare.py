@@ -15,7 +15,7 @@ from rich.text import Text
 
 from study.analysis.caveats import executions, mixed
 from study.analysis.results import COLUMNS, answering, by_cell, language_groups, metric_of
-from study.cli.home import ROOT, Home, Root, State
+from study.cli.home import ROOT, Root, State, Workspace
 from study.console import PlainConsole, typed
 from study.state.committed import committed_results, each_committed
 from study.state.plan import Cell, Plan
@@ -24,7 +24,7 @@ from trainables.evaluation.metric_names import digits_of, lower_is_better
 
 if TYPE_CHECKING:
     from study.analysis.scores import Scores
-    from study.analysis.side_by_side import Arm, Row
+    from study.analysis.side_by_side import Arm, Measured
 
 METRICS = (*COLUMNS, "recall_at_10/mono", "recall_at_10/cross", "recall_at_10/multi")
 """What is compared where both sides have it and no --metric is given."""
@@ -70,7 +70,7 @@ def compare(
     """
     from study.analysis.side_by_side import side_by_side
 
-    home = Home.open(root, state)
+    home = Workspace.open(root, state)
     sides = [_side(home, text) for text in (first, second)]
     arms = _arms(*sides)
     metrics = _metrics(sides, metric or [])
@@ -92,7 +92,7 @@ def compare(
     return 0
 
 
-def _side(home: Home, text: str) -> Side:
+def _side(home: Workspace, text: str) -> Side:
     name, _, arm = text.partition(":")
     plan = home.plan(name)
     results = committed_results(home.root, plan.specs)
@@ -144,7 +144,10 @@ def _metrics(sides: Sequence[Side], asked: Sequence[str]) -> list[str]:
 
 
 def _scores(
-    home: Home, sides: Sequence[Side], arms: Sequence[tuple[str, Arm, Arm]], metrics: Sequence[str]
+    home: Workspace,
+    sides: Sequence[Side],
+    arms: Sequence[tuple[str, Arm, Arm]],
+    metrics: Sequence[str],
 ) -> dict[str, Mapping[str, Scores]]:
     """Scores of the arms' trials, by digest."""
     from study.analysis.scores import stored_scores
@@ -201,7 +204,7 @@ def _brief(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[Measured]) -> Table:
     table = Table(header_style="bold")
     several = len({row.arm for row in rows}) > 1
     for title in [*(["arm"] if several else []), "metric"]:
@@ -237,7 +240,7 @@ def _number(value: float | None, digits: int, sign: str = "") -> str:
     return "-" if value is None else f"{value:{sign}.{digits}f}"
 
 
-def _remarks(rows: Sequence[Row]) -> list[str]:
+def _remarks(rows: Sequence[Measured]) -> list[str]:
     """What must be known to read the table; the same note is said once."""
     notes: dict[str, list[str]] = {}
     for row in rows:

@@ -9,15 +9,15 @@ from typing import Annotated
 
 import typer
 
-from study.cli.home import ROOT, Home, Root, State
-from study.cli.typed import Typed, tier_of
+from study.cli.home import ROOT, Root, State, Workspace
+from study.cli.typed import SpaceArguments, tier_of
 from study.console import PlainConsole, marked
 from study.cost.inputs_needed import Need, needs
-from study.doctor.finding import Finding
+from study.doctor.finding import Diagnosis
 from study.doctor.visit import visit
 from study.planning.build import make_plan
 from study.spaces.search_plan import wanted
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -47,7 +47,7 @@ def doctor(
     folders: list[str] = []
     absent: list[Need] = []
     if space is not None:
-        typed = Typed.read(space, tier, benchmark, encoder, assign, default="full")
+        typed = SpaceArguments.read(space, tier, benchmark, encoder, assign, default="full")
         plan, places = make_plan(
             typed.space,
             space,
@@ -60,7 +60,7 @@ def doctor(
         needed = needs(plan, places)
         folders = [need.place for need in needed if need.place not in (None, "embedded")]
         absent = [need for need in needed if need.place is None]
-    home = Home.open(root, state)
+    home = Workspace.open(root, state)
     made = unmade(home.root)
     try:
         findings = visit(home.root, home.state, folders, absent, address)
@@ -70,7 +70,7 @@ def doctor(
     return 1 if any(finding.state == "problem" for finding in findings) else 0
 
 
-def unmade(root: Place) -> list[Path]:
+def unmade(root: AnyPath) -> list[Path]:
     """Folders that do not exist yet on the way to a local root, the innermost first."""
     if not isinstance(root, Path):
         return []
@@ -84,7 +84,7 @@ def tidy(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def show(findings: list[Finding], as_json: bool) -> None:
+def show(findings: list[Diagnosis], as_json: bool) -> None:
     """A line for each finding, and its remedy below it; or all as JSON."""
     problems = sum(finding.state == "problem" for finding in findings)
     if as_json:

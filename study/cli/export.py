@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from study.analysis.results import COLUMNS
-from study.cli.home import ROOT, Home, Root, State
+from study.cli.home import ROOT, Root, State, Workspace
 from study.cli.reproduce import find_trial, train_again
 from study.console import PlainConsole
 from trainables.errors import UserError
@@ -61,7 +61,7 @@ def export(
 ) -> int:
     """Write a trial's encoder for transformers and sentence-transformers, with a model card."""
     console = PlainConsole()
-    home = Home.open(root, state)
+    home = Workspace.open(root, state)
     folder = find_trial(home.root, digest)
     try:
         spec, weights = folder.spec(), folder.weights()
@@ -125,7 +125,7 @@ def card(spec: Spec, result: dict[str, Any]) -> str:
     )
 
 
-def _again(folder: TrialFolder, spec: Spec, scratch: Path, home: Home) -> TrialFolder:
+def _again(folder: TrialFolder, spec: Spec, scratch: Path, home: Workspace) -> TrialFolder:
     """Train the trial again, and make sure that it is the same encoder.
 
     Raises:

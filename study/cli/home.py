@@ -15,7 +15,7 @@ from study.state.record import Record
 from study.state.study_folder import StudyFolder, study_names
 from trainables.errors import UserError
 from trainables.storage.cache import Cache
-from trainables.storage.paths import Place, local_state, open_place
+from trainables.storage.paths import AnyPath, local_state, open_place
 
 if TYPE_CHECKING:
     from study.tracking.view import View
@@ -37,7 +37,7 @@ ROOT = "runs"
 
 
 @dataclass(frozen=True)
-class Home:
+class Workspace:
     """Both places.
 
     Attributes:
@@ -46,11 +46,11 @@ class Home:
             databases, locks, temporaries.
     """
 
-    root: Place
+    root: AnyPath
     state: Path
 
     @classmethod
-    def open(cls, root: str, state: Path | None = None) -> Home:
+    def open(cls, root: str, state: Path | None = None) -> Workspace:
         """Both as absolute places.
 
         Raises:

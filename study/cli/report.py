@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from study.cli.home import ROOT, Home, Root, State
+from study.cli.home import ROOT, Root, State, Workspace
 from study.console import PlainConsole
 from study.report.report import write_report
 from study.state.committed import committed_results
@@ -18,7 +18,7 @@ def report(
     state: State = None,
 ) -> int:
     """Write the report of a study: HTML, Markdown, JSON, and a CSV of every number."""
-    home = Home.open(root, state)
+    home = Workspace.open(root, state)
     plan = home.plan(name)
     results = committed_results(home.root, plan.specs)
     place = write_report(plan, home.study(name).record(), home.root, results)

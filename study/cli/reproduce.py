@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from study.cli.home import ROOT, Home, Root
+from study.cli.home import ROOT, Root, Workspace
 from study.console import PlainConsole, marked
 from trainables.errors import NotNowError, UserError
 from trainables.failures import TrialFailedError
 from trainables.spec import Execution, Spec
 from trainables.storage.cache import Cache
-from trainables.storage.paths import Place, matching, name_of_folder
+from trainables.storage.paths import AnyPath, matching, name_of_folder
 from trainables.trial.trial_folder import NotCommittedError, TrialFolder, read_json
 
 if TYPE_CHECKING:
-    from trainables.trial.intermediate import Reached
+    from trainables.trial.intermediate import IntermediateEvaluation
 
 
 def reproduce(
@@ -38,21 +38,21 @@ def reproduce(
     Exit code 0: all numbers and ranks are equal to the last digit; 1: some differ.
     """
     console = PlainConsole()
-    folder = find_trial(Home.open(root).root, digest)
+    folder = find_trial(Workspace.open(root).root, digest)
     try:
         spec = folder.spec()
     except NotCommittedError as error:
         raise UserError(f"{error}; it cannot be reproduced from this root") from None
-    from trainables.trial.intermediate import rungs_of  # imports torch
+    from trainables.trial.intermediate import intermediate_evaluations  # imports torch
 
-    before, looked = _committed(folder), rungs_of(folder)
+    before, looked = _committed(folder), intermediate_evaluations(folder)
     given = [(spec.encoder.digest, encoder), *((digest, data_dir) for digest in _data(spec))]
     elsewhere = {ref: os.path.realpath(os.path.expanduser(place)) for ref, place in given if place}
     console.print(f"Reproducing {spec.digest}; {spec.steps} steps.")
     scratch = Path(tempfile.mkdtemp(prefix="reproduce-"))
     try:
         again = train_again(folder, spec, scratch, elsewhere)
-        now, looked_again = _committed(again), rungs_of(again)
+        now, looked_again = _committed(again), intermediate_evaluations(again)
     except TrialFailedError as failure:
         if failure.reason == "not now":
             raise NotNowError(f"trial {digest} cannot go on now: {failure}") from None
@@ -101,7 +101,7 @@ def train_again(
         TrialFailedError: It failed this time.
     """
     from trainables.finetune import finetune
-    from trainables.trial.intermediate import rungs_of
+    from trainables.trial.intermediate import intermediate_evaluations
 
     before = _committed(folder)
     execution = Execution(**before["result"]["execution"]) if before else Execution()
@@ -113,13 +113,13 @@ def train_again(
         execution=execution,
         keep_weights=keep_weights,
         cache=cache,
-        rungs=[rung.examples for rung in rungs_of(folder).values()],
+        rungs=[rung.examples for rung in intermediate_evaluations(folder).values()],
     ):
         pass
     return again
 
 
-def find_trial(root: Place, digest: str) -> TrialFolder:
+def find_trial(root: AnyPath, digest: str) -> TrialFolder:
     """The folder of the one trial whose digest begins with `digest`.
 
     Raises:
@@ -163,7 +163,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def other_rungs(before: Mapping[int, Reached], now: Mapping[int, Reached]) -> list[str]:
+def other_rungs(
+    before: Mapping[int, IntermediateEvaluation], now: Mapping[int, IntermediateEvaluation]
+) -> list[str]:
     """At which rungs a trial that was stopped early says something else now, a line each."""
     return [
         f"after {rung.examples} examples: other numbers on the validation benchmark"

@@ -13,11 +13,11 @@ from study.analysis.conclusion import conclude
 from study.cli.announce import announce
 from study.cli.devices import choose_device, refuse_layout
 from study.cli.end import tell_end
-from study.cli.home import ROOT, Home, Root, State, Storage
-from study.cli.typed import Typed
+from study.cli.home import ROOT, Root, State, Storage, Workspace
+from study.cli.typed import SpaceArguments
 from study.console import PlainConsole, count_of, marked
 from study.driver.weights import drop_all_but_best, lone_encoder
-from study.launch.config import Orders
+from study.launch.config import LaunchConfig
 from study.planning.build import make_plan
 from study.planning.update import PlanUpdate, update_plan
 from study.report.report import write_report
@@ -130,7 +130,7 @@ def run(
             f"--space: name one of {', '.join(space_names())}, or the path of a .yaml file"
         )
     _refuse(retry, keep, None if dry_run or address else accelerator)
-    typed = Typed.read(space, tier, benchmark, encoder, assign)
+    typed = SpaceArguments.read(space, tier, benchmark, encoder, assign)
     refuse_layout(ranks, nodes, cluster=dry_run or address is not None)
     used = choose_device(device, address, ranks)
     execution = Execution(threads=threads, device=used, ranks=ranks, nodes=nodes)
@@ -148,7 +148,7 @@ def run(
         missing=missing if dry_run else None,
         optimize=wanted(typed.space, typed.tier, sampler, budget, seeds),
     )
-    home = Home.open(root, state)
+    home = Workspace.open(root, state)
     folder = home.study(asked.name)
     before = folder.plan() if dry_run else _readable(console, folder, asked)
     update = update_plan(
@@ -172,7 +172,7 @@ def run(
     _ensure_usable(console, home, folder, databases=not (storage_url and tracking_uri))
     if cache_gb is not None:
         home.cache.set_limit(round(cache_gb * 1e9))
-    orders = Orders(
+    orders = LaunchConfig(
         root=home.root,
         state=home.state,
         places=places,
@@ -238,7 +238,9 @@ def _tell_cost(
         console.print(line)
 
 
-def _ensure_usable(console: Console, home: Home, folder: StudyFolder, *, databases: bool) -> None:
+def _ensure_usable(
+    console: Console, home: Workspace, folder: StudyFolder, *, databases: bool
+) -> None:
     """Refuse places that cannot hold a study, or its databases, before anything runs."""
     storage.ensure_writable(home.root, FREE_BYTES)
     storage.ensure_writable(folder.path, 0)
@@ -260,7 +262,7 @@ def _gpu_bytes(
     return gpu_bytes(update.with_expected_trials(), places, execution)
 
 
-def _drive(driver: Driver, orders: Orders, retry: str | None) -> None:
+def _drive(driver: Driver, orders: LaunchConfig, retry: str | None) -> None:
     """Run what is left, and write down what came of it."""
     if found := driver.reconcile():
         were = "was" if found == 1 else "were"

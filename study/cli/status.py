@@ -11,7 +11,7 @@ import typer
 from study.analysis.caveats import tied
 from study.analysis.conclusion import conclude
 from study.analysis.results import best_cell, by_cell
-from study.cli.home import ROOT, Home, Root, State, Storage
+from study.cli.home import ROOT, Root, State, Storage, Workspace
 from study.cli.remarks import remarks
 from study.cli.stopped import stopped, stopped_lines, where
 from study.cli.tables import tables
@@ -35,7 +35,7 @@ def status(
 
     In the JSON, `planned` counts all trials of the plan; the other counts are by state.
     """
-    home = Home.open(root, state)
+    home = Workspace.open(root, state)
     plan = home.plan(name)
     record = home.study(name).record()
     results = committed_results(home.root, plan.specs)
@@ -66,7 +66,7 @@ def status(
 
 
 def describe(
-    plan: Plan, home: Home, record: Record, results: dict[str, dict[str, Any]]
+    plan: Plan, home: Workspace, record: Record, results: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """The study as plain values: states by its journal, figures from committed folders."""
     driven = bool(record.started) and home.study(plan.name).is_driven()

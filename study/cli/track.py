@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from study.analysis.conclusion import conclude
-from study.cli.home import ROOT, Home, Root, State, Storage
+from study.cli.home import ROOT, Root, State, Storage, Workspace
 from study.console import PlainConsole, count_of
 from study.state.committed import committed_results
 
@@ -23,7 +23,7 @@ def track(
 ) -> int:
     """Tell MLflow and Optuna's storage of every ended trial of a study that they lack."""
     console = PlainConsole()
-    home = Home.open(root, state)
+    home = Workspace.open(root, state)
     plan, record = home.plan(name), home.study(name).record()
     results = committed_results(home.root, plan.specs)
     view = home.view(plan, record, tracking_uri, storage_url)

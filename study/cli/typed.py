@@ -14,7 +14,7 @@ from trainables.errors import UserError
 
 
 @dataclass(frozen=True)
-class Typed:
+class SpaceArguments:
     """What the options say that all commands about a space share.
 
     Attributes:
@@ -36,7 +36,7 @@ class Typed:
         encoder: str | None,
         assignments: Sequence[str] | None,
         default: Tier | None = None,
-    ) -> Typed:
+    ) -> SpaceArguments:
         """Understand what was typed.
 
         Without a tier it is `default`, or the one that benchmark and encoder ask for; of a space

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import typer
 
-from study.cli.home import ROOT, Home, Root, State
+from study.cli.home import ROOT, Root, State, Workspace
 from study.console import PlainConsole
 from study.state.databases import OPTUNA_FILE, sqlite_url
 from trainables.errors import UserError
@@ -49,7 +49,7 @@ def ui(
     optuna: Annotated[bool, typer.Option("--optuna", help="Optuna's dashboard, too.")] = False,
 ) -> int:
     """Show the studies of a root in MLflow's web pages, until Ctrl-C."""
-    console, folder = PlainConsole(soft_wrap=True), Home.open(root, state).state
+    console, folder = PlainConsole(soft_wrap=True), Workspace.open(root, state).state
     with ExitStack() as servers:
         if optuna:
             dashboard = servers.enter_context(serving_optuna(folder, host))

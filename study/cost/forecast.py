@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from study.cost.accelerators import ACCELERATORS, DRIVER_BYTES
 from study.cost.accelerators import accelerator as find_accelerator
-from study.cost.groups import Rung, rungs
+from study.cost.groups import CostGroup, rungs
 from study.cost.inputs_needed import Need, needs
 from study.cost.trial import Cost, Estimator
 from study.state.plan import Plan
@@ -19,7 +19,7 @@ IMPORT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Forecast:
     """What a plan takes.
 
     Attributes:
@@ -32,7 +32,7 @@ class Estimate:
         limit: Bytes of the accelerator's memory; None for the CPU.
     """
 
-    rungs: tuple[Rung, ...]
+    rungs: tuple[CostGroup, ...]
     costs: tuple[Cost, ...]
     needs: tuple[Need, ...]
     start: float
@@ -68,7 +68,7 @@ def estimate(
     execution: Execution,
     workers: int,
     accelerator: str | None = None,
-) -> Estimate:
+) -> Forecast:
     """Estimate what a plan takes, by operations over a device's rate.
 
     On the CPU the rate is measured here, in a few seconds; an accelerator's is a share of its data
@@ -93,7 +93,7 @@ def estimate(
     costs = tuple(estimator.cost(rung.spec) for rung in found)
     if accelerator is None:
         workers = min(workers, execution.slots_here)
-    return Estimate(
+    return Forecast(
         rungs=found,
         costs=costs,
         needs=needs(plan, places),
@@ -142,7 +142,7 @@ def forecast(
     return describe(estimate(plan, places, execution, workers or 1, accelerator))
 
 
-def describe(found: Estimate) -> list[str]:
+def describe(found: Forecast) -> list[str]:
     """The estimate: three lines a rung, then what a run needs, then what all this rests on."""
     lines = ["Estimated cost:"]
     for rung, cost in zip(found.rungs, found.costs, strict=True):
@@ -162,7 +162,7 @@ def describe(found: Estimate) -> list[str]:
     return lines + [f"  {line}" for line in dict.fromkeys(said)]
 
 
-def _rung(found: Estimate, rung: Rung, cost: Cost) -> list[str]:
+def _rung(found: Forecast, rung: CostGroup, cost: Cost) -> list[str]:
     """What the trials of a rung take, and a warning where they do not fit."""
     number = f"cells: {rung.cells}, seeds: {rung.seeds}, different trials: {rung.trials}"
     each = f"each {duration(cost.train)} training + {duration(cost.evaluate)} evaluation"

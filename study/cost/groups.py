@@ -30,7 +30,7 @@ rates and seeds do not, and which languages they are hardly does."""
 
 
 @dataclass(frozen=True)
-class Rung:
+class CostGroup:
     """Trials that cost the same.
 
     Attributes:
@@ -48,7 +48,7 @@ class Rung:
     trials: int
 
 
-def rungs(plan: Plan) -> tuple[Rung, ...]:
+def rungs(plan: Plan) -> tuple[CostGroup, ...]:
     """The rungs of a plan, in the order of its cells; every trial is in one."""
     digests: dict[str, set[str]] = {}
     cells: dict[str, dict[str, int]] = {}
@@ -63,7 +63,7 @@ def rungs(plan: Plan) -> tuple[Rung, ...]:
             counts[cell.label] = counts.get(cell.label, 0) + 1
     differing = _differing(list(specs.values()))
     return tuple(
-        Rung(
+        CostGroup(
             spec=spec,
             label=_label(spec, differing),
             cells=len(cells[key]),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from study.cost.inputs_needed import Need
 from study.doctor.facts import SOURCES, Facts
-from study.doctor.finding import Finding, ok, problem, warning
-from study.doctor.ports import Listener
+from study.doctor.finding import Diagnosis, ok, problem, warning
+from study.doctor.ports import OpenPort
 
 LITTLE, NONE = 10_000_000_000, 1_000_000_000
 """Bytes left on a disk below which a person should know, and below which a study soon stops."""
@@ -21,7 +21,7 @@ INSTALL = "install the same lock everywhere: `ray up` again, or requirements/ins
 
 
 @dataclass(frozen=True)
-class Clock:
+class ClockReading:
     """When a machine said what time it is.
 
     Attributes:
@@ -40,7 +40,7 @@ class Clock:
         return max(self.asked - self.said, self.said - self.answered, 0.0)
 
 
-def versions(machines: Mapping[str, Facts], locked: Mapping[str, str]) -> Iterator[Finding]:
+def versions(machines: Mapping[str, Facts], locked: Mapping[str, str]) -> Iterator[Diagnosis]:
     """Python, packages and this project's code, equal on all machines and as the lock says."""
     check = "versions"
     pythons = {where: facts.python for where, facts in machines.items()}
@@ -73,7 +73,7 @@ def _unlike(found: Mapping[str, str], wanted: Mapping[str, str], names: Mapping[
     return ", ".join(differing[:5]) + more
 
 
-def storages(machines: Mapping[str, Facts], root: str, seen: int) -> Iterator[Finding]:
+def storages(machines: Mapping[str, Facts], root: str, seen: int) -> Iterator[Diagnosis]:
     """The root is the same place everywhere, and lets one machine claim what several want."""
     check = "storage"
     broken = {where: facts.storage for where, facts in machines.items() if facts.storage}
@@ -92,7 +92,7 @@ def storages(machines: Mapping[str, Facts], root: str, seen: int) -> Iterator[Fi
     yield ok(check, "all", f"--root {root}: written, read and claimed{several}")
 
 
-def clocks(said: Mapping[str, Clock]) -> Iterator[Finding]:
+def clocks(said: Mapping[str, ClockReading]) -> Iterator[Diagnosis]:
     """Whether all machines know what time it is."""
     late = {where: clock.skew for where, clock in said.items() if clock.skew > SKEW}
     for where, skew in late.items():
@@ -102,7 +102,7 @@ def clocks(said: Mapping[str, Clock]) -> Iterator[Finding]:
         yield ok("clocks", "all", f"within {SKEW:.0f} s of each other")
 
 
-def disks(machines: Mapping[str, Facts]) -> Iterator[Finding]:
+def disks(machines: Mapping[str, Facts]) -> Iterator[Diagnosis]:
     """Room for databases, Ray's own files and the cache."""
     for where, facts in machines.items():
         says = f"{facts.free / 1e9:,.1f} GB free"
@@ -115,7 +115,7 @@ def disks(machines: Mapping[str, Facts]) -> Iterator[Finding]:
             yield ok("disk", where, says)
 
 
-def gpus(machines: Mapping[str, Facts]) -> Iterator[Finding]:
+def gpus(machines: Mapping[str, Facts]) -> Iterator[Diagnosis]:
     """Whether torch can use the GPUs that are there."""
     for where, facts in machines.items():
         names = ", ".join(facts.gpus)
@@ -126,7 +126,7 @@ def gpus(machines: Mapping[str, Facts]) -> Iterator[Finding]:
             yield ok("GPU", where, names or "none; trials run on the CPU there")
 
 
-def tokens(machines: Mapping[str, Facts], cluster: bool) -> Iterator[Finding]:
+def tokens(machines: Mapping[str, Facts], cluster: bool) -> Iterator[Diagnosis]:
     """Ray's token: everywhere the same, in a file that nobody else reads."""
     check, before = "token", "ray get-auth-token --generate && chmod 600 ~/.ray/auth_token"
     for where, facts in machines.items():
@@ -149,7 +149,7 @@ def tokens(machines: Mapping[str, Facts], cluster: bool) -> Iterator[Finding]:
         yield ok(check, "all", "the same everywhere")
 
 
-def ports(machines: Mapping[str, Facts]) -> Iterator[Finding]:
+def ports(machines: Mapping[str, Facts]) -> Iterator[Diagnosis]:
     """What listens beyond loopback: only Ray may, and only with the token."""
     for where, facts in machines.items():
         bad = [entry for entry in facts.listening if entry.is_ours]
@@ -173,7 +173,7 @@ def ports(machines: Mapping[str, Facts]) -> Iterator[Finding]:
             yield ok("ports", where, f"{said}; {other} of other programs" if other else said)
 
 
-def data(machines: Mapping[str, Facts], missing: Sequence[Need]) -> Iterator[Finding]:
+def data(machines: Mapping[str, Facts], missing: Sequence[Need]) -> Iterator[Diagnosis]:
     """Checkpoints and data of a space, where trials will read them.
 
     Args:
@@ -201,7 +201,7 @@ def locked(sources: Path = SOURCES) -> dict[str, str]:
     return {name: version for name, _, version in pairs}
 
 
-def _ports(entries: Sequence[Listener]) -> str:
+def _ports(entries: Sequence[OpenPort]) -> str:
     more = ", …" if len(entries) > 10 else ""
     return ", ".join(str(entry.port) for entry in entries[:10]) + more
 

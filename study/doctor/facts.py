@@ -15,10 +15,10 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from study.doctor.ports import Listener, listeners
+from study.doctor.ports import OpenPort, listeners
 from trainables.errors import UserError
 from trainables.storage import atomic as storage
-from trainables.storage.paths import Place, as_place
+from trainables.storage.paths import AnyPath, parse_root
 
 SOURCES = Path(__file__).resolve().parents[2]
 """The repository, as it lies on this machine."""
@@ -70,7 +70,7 @@ class Facts:
     gpus: Sequence[str]
     cuda: bool | None
     token: Token
-    listening: Sequence[Listener]
+    listening: Sequence[OpenPort]
     storage: str
     claimed: bool
     missing: Sequence[str]
@@ -79,7 +79,7 @@ class Facts:
     def of(cls, values: Mapping[str, Any]) -> Facts:
         """From the plain values that come over from another machine."""
         token = Token(**values["token"])
-        listening = [Listener(**entry) for entry in values["listening"]]
+        listening = [OpenPort(**entry) for entry in values["listening"]]
         return cls(**{**values, "token": token, "listening": listening})
 
 
@@ -125,7 +125,7 @@ def probe(root: str, question: str) -> tuple[str, bool]:
         What is wrong, empty where nothing is; whether this machine was first.
     """
     try:
-        folder = as_place(root) / question
+        folder = parse_root(root) / question
         name = f"{socket.gethostname()}-{os.getpid()}"
         storage.write(folder / name, name.encode())
         if storage.read(folder / name) != name.encode():
@@ -137,7 +137,7 @@ def probe(root: str, question: str) -> tuple[str, bool]:
         return " ".join(f"{type(error).__name__}: {error}".split())[:300], False
 
 
-def seen(root: Place, question: str) -> set[str]:
+def seen(root: AnyPath, question: str) -> set[str]:
     """Names of the probes of all machines, as this one sees them."""
     from trainables.storage.paths import files_under
 

@@ -9,7 +9,7 @@ State = Literal["ok", "warning", "problem"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing that was looked at.
 
     Attributes:
@@ -31,16 +31,16 @@ class Finding:
         return asdict(self)
 
 
-def ok(check: str, where: str, says: str) -> Finding:
+def ok(check: str, where: str, says: str) -> Diagnosis:
     """Nothing to do."""
-    return Finding(check, where, "ok", says)
+    return Diagnosis(check, where, "ok", says)
 
 
-def warning(check: str, where: str, says: str, remedy: str) -> Finding:
+def warning(check: str, where: str, says: str, remedy: str) -> Diagnosis:
     """Studies run, but not as well as they could."""
-    return Finding(check, where, "warning", says, remedy)
+    return Diagnosis(check, where, "warning", says, remedy)
 
 
-def problem(check: str, where: str, says: str, remedy: str) -> Finding:
+def problem(check: str, where: str, says: str, remedy: str) -> Diagnosis:
     """Studies fail or are unsafe."""
-    return Finding(check, where, "problem", says, remedy)
+    return Diagnosis(check, where, "problem", says, remedy)

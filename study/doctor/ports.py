@@ -24,7 +24,7 @@ OURS = ("mlflow", "optuna_dashboard", "optuna-dashboard", "postgres", "gunicorn"
 
 
 @dataclass(frozen=True)
-class Listener:
+class OpenPort:
     """A server beyond loopback.
 
     Attributes:
@@ -52,7 +52,7 @@ class Listener:
         return not self.is_ray and any(word in self.command for word in OURS)
 
 
-def listeners(processes: Sequence[int] | None = None) -> list[Listener]:
+def listeners(processes: Sequence[int] | None = None) -> list[OpenPort]:
     """Servers of this machine, or of these processes, beyond loopback; empty off Linux."""
     found = []
     holders = _holders(_processes() if processes is None else processes)
@@ -68,7 +68,7 @@ def listeners(processes: Sequence[int] | None = None) -> list[Listener]:
                         command, words = _command(holders[inode]), _environment(holders[inode])
                     guarded = words.get("RAY_AUTH_MODE", "").lower() == "token"
                     metrics = words.get(METRICS, "1").lower() not in ("0", "false")
-                    found.append(Listener(address, port, command, guarded, metrics))
+                    found.append(OpenPort(address, port, command, guarded, metrics))
     return sorted(set(found), key=lambda entry: entry.port)
 
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from study.cost.inputs_needed import Need
 from study.doctor import checks
-from study.doctor.checks import Clock
+from study.doctor.checks import ClockReading
 from study.doctor.facts import Facts, examine, seen
-from study.doctor.finding import Finding, problem
+from study.doctor.finding import Diagnosis, problem
 from study.state import databases
 from trainables.errors import UserError
 from trainables.storage import paths as places
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 
 def visit(
-    root: Place, state: Path, folders: Sequence[str], absent: Sequence[Need], address: str | None
-) -> list[Finding]:
+    root: AnyPath, state: Path, folders: Sequence[str], absent: Sequence[Need], address: str | None
+) -> list[Diagnosis]:
     """Everything that can be found.
 
     Args:
@@ -38,7 +38,7 @@ def visit(
         if address is None:
             facts = Facts.of(examine(*asked))
             machines = {facts.host: facts}
-            clocks, found = dict[str, Clock](), list[Finding]()
+            clocks, found = dict[str, ClockReading](), list[Diagnosis]()
         else:
             machines, clocks, found = _everywhere(address, state, asked)
         together = len(seen(root, question)) if machines else 0
@@ -63,13 +63,13 @@ def visit(
 
 def _everywhere(
     address: str, state: Path, asked: tuple[str, str, str, list[str]]
-) -> tuple[dict[str, Facts], dict[str, Clock], list[Finding]]:
+) -> tuple[dict[str, Facts], dict[str, ClockReading], list[Diagnosis]]:
     """Facts and clocks by the machines' addresses, and what there is to say of silent ones."""
     from study.launch.nodes import ask
 
     answered = ask(address, state, examine, *asked)
     machines: dict[str, Facts] = {}
-    clocks: dict[str, Clock] = {}
+    clocks: dict[str, ClockReading] = {}
     silent = []
     for node in answered.nodes:
         answer = answered.answers[node.id]
@@ -80,8 +80,10 @@ def _everywhere(
             continue
         machines[node.host] = Facts.of(answer)
         if node.id in answered.clocks:
-            clocks[node.host] = Clock(*answered.clocks[node.id])
+            clocks[node.host] = ClockReading(*answered.clocks[node.id])
     if not any(node.takes_trials for node in answered.nodes):
         says = "no machine takes trials now; an autoscaler must start some"
-        silent.append(Finding("machine", "all", "warning", says, "name their number: --workers N"))
+        silent.append(
+            Diagnosis("machine", "all", "warning", says, "name their number: --workers N")
+        )
     return machines, clocks, silent

@@ -13,20 +13,20 @@ from study.console import marked
 from study.driver.progress import StudyProgress
 from study.driver.weights import drop_beaten
 from study.launch import launch as launcher
-from study.launch.config import PRUNED, Job, Jobs, Orders, Progress, Wait
+from study.launch.config import PRUNED, Job, Jobs, LaunchConfig, Progress, Wait
 from study.search.budget import Clock
 from study.search.pruning import pruning_of
-from study.search.search import Over, Search, Seen, Waiting
+from study.search.search import Observations, Over, Search, Waiting
 from study.state.committed import committed_results
 from study.state.plan import Plan, trial_label
-from study.state.proposals import AskedTrial
+from study.state.proposals import ProposedTrial
 from study.state.record import STATES, Journal, State, TrialState
 from study.state.rungs import Rung
 from study.tracking.view import View
 from trainables import faults
 from trainables.errors import NotNowError
 from trainables.spec import LIBRARIES, Spec
-from trainables.storage.paths import Place, at_once
+from trainables.storage.paths import AnyPath, map_parallel
 from trainables.trial.result import NEEDED
 from trainables.trial.trial_folder import TrialFolder
 
@@ -52,7 +52,7 @@ class Driver:
     """
 
     plan: Plan
-    root: Place
+    root: AnyPath
     journal: Journal
     view: View
     console: Console
@@ -76,7 +76,7 @@ class Driver:
         """
         self.results = committed_results(self.root, self.plan.specs)
         self._quarantine(self.plan.specs)
-        at_once(self.root, self._ensure_spec, self.results)
+        map_parallel(self.root, self._ensure_spec, self.results)
         unknown = [digest for digest in self.results if digest not in self.record.complete]
         for digest in unknown:
             # tidied up first: what the journal calls complete is not looked at again
@@ -113,14 +113,14 @@ class Driver:
     def further(self) -> Job | Wait | None:
         """The next trial that the search asks for and that has no result yet; None at its end."""
         assert self.search is not None
-        while isinstance(asked := self.search.next(self.plan, self.seen()), AskedTrial):
+        while isinstance(asked := self.search.next(self.plan, self.observations()), ProposedTrial):
             if (job := self._ask(asked)) is not None:
                 return job
         if isinstance(asked, Over):
             self.over = asked.reason
         return Wait() if isinstance(asked, Waiting) else None
 
-    def seen(self) -> Seen:
+    def observations(self) -> Observations:
         """What the search may see: no more than plan, results, states and what was spent."""
         record, specs = self.record, self.plan.specs
         states = {d: self.state(d).state for d in {*record.failures, *record.stops} & specs.keys()}
@@ -130,9 +130,9 @@ class Driver:
         for rung in record.rungs:
             if rung.metric == objective:  # not of one that the search had before
                 reached.setdefault(rung.trial, {})[rung.examples] = rung.value
-        return Seen(self.results, ended, reached, self.clock.spent())
+        return Observations(self.results, ended, reached, self.clock.spent())
 
-    def _ask(self, asked: AskedTrial) -> Job | None:
+    def _ask(self, asked: ProposedTrial) -> Job | None:
         """Keep and plan a trial; None where it needs no run."""
         digest = asked.digest
         faults.at("asked.writing", digest=digest)
@@ -179,7 +179,7 @@ class Driver:
         first = any(trial.phase == "search" and trial.seed == 0 for trial in trials)
         return Job(digest, self.plan.specs[digest], whole=not first)
 
-    def run(self, jobs: list[Job], orders: Orders) -> None:
+    def run(self, jobs: list[Job], orders: LaunchConfig) -> None:
         """Run the jobs; an interrupt returns early, and what was running is planned again."""
         self.keep = orders.keep
         self._note_launch(len(jobs), orders)
@@ -198,7 +198,7 @@ class Driver:
             self.record.started.clear()
             self.journal.note_all("end", [self.counts()])
 
-    def _note_launch(self, trials: int, orders: Orders) -> None:
+    def _note_launch(self, trials: int, orders: LaunchConfig) -> None:
         """Note it, and say which libraries are not those of the launch before."""
         now = {name: version(name) for name in LIBRARIES}
         before = self.record.versions or now
@@ -287,7 +287,7 @@ class Driver:
     def _quarantine(self, digests: Iterable[str]) -> None:
         """Set aside every commit that cannot be believed, and say why."""
         missing = [TrialFolder.of(self.root, d) for d in digests if d not in self.results]
-        reasons = at_once(self.root, lambda folder: folder.quarantine(NEEDED), missing)
+        reasons = map_parallel(self.root, lambda folder: folder.quarantine(NEEDED), missing)
         for folder, why in zip(missing, reasons, strict=True):
             if why:
                 self.journal.note("damaged", trial=folder.digest, why=why)

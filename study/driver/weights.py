@@ -69,8 +69,8 @@ def _of_grid(driver: Driver) -> set[str]:
 
 def _of_search(driver: Driver) -> set[str]:
     """The trials of the cells that the search is confirmed with."""
-    plan, seen = driver.plan, driver.seen()
+    plan, observations = driver.plan, driver.observations()
     assert plan.search is not None
-    best = front(plan.search, history_of(plan, seen.results, seen.ended))
+    best = front(plan.search, history_of(plan, observations.results, observations.ended))
     kept = [cell.params for cell in best[: max(1, plan.search.confirm.top)]]
     return {t.digest for cell in plan.cells if cell.params in kept for t in cell.trials}

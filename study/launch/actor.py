@@ -23,7 +23,7 @@ from trainables.failures import Reason, TrialFailedError, describe, lacking
 from trainables.spec import Execution, Spec
 from trainables.storage.cache import shared_cache
 from trainables.storage.inputs import at_hand
-from trainables.storage.paths import as_place, is_own_file
+from trainables.storage.paths import is_own_file, parse_root
 from trainables.trial.trial_folder import Attempt, TrialFolder
 
 REPORT_SECONDS = 1.0
@@ -57,7 +57,7 @@ class TrialActor(tune.Trainable):
         refuse_another_root(config["proof"])
         spec = Spec.model_validate_json(config["spec"])
         self.digest = spec.digest
-        self.folder = TrialFolder.of(as_place(config["root"]), self.digest)
+        self.folder = TrialFolder.of(parse_root(config["root"]), self.digest)
         self.launch: str = config["launch"]
         self.timeout: float | None = config["timeout"]
         self.stacks: TextIO | None = None
@@ -76,7 +76,7 @@ class TrialActor(tune.Trainable):
         self.events: Iterator[Any] = work(
             spec,
             self.folder,
-            places=at_hand(config["places"], config["spec"], as_place(config["root"]), cache),
+            places=at_hand(config["places"], config["spec"], parse_root(config["root"]), cache),
             execution=execution,
             holder={
                 "host": socket.gethostname(),

@@ -10,7 +10,7 @@ from typing import Protocol
 from study.search.pruning import Pruning
 from study.state.rungs import Rung
 from trainables.spec import Execution, Spec
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 PRUNED = "pruned"
 """The reason of a trial that was stopped at a rung."""
@@ -111,7 +111,7 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
-class Orders:
+class LaunchConfig:
     """How the trials of one launch run; nothing of it is part of a plan.
 
     Attributes:
@@ -129,7 +129,7 @@ class Orders:
         accelerator: GPUs that a cluster will start, where none is there yet.
     """
 
-    root: Place
+    root: AnyPath
     state: Path
     places: Mapping[str, str]
     execution: Execution

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 
 from study.interrupts import handed_on
-from study.launch.config import Job, Jobs, Listener, Orders
+from study.launch.config import Job, Jobs, LaunchConfig, Listener
 from study.launch.resources import placing
 from study.launch.retries import ALWAYS
 from study.launch.session import ray_session
@@ -22,7 +22,7 @@ TURN_SECONDS = 0.0005
 """After how long a thread of the driver lets another one have its turn."""
 
 
-def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> None:
+def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: LaunchConfig) -> None:
     """Run the jobs, `workers` at a time, and return when all have ended or on an interrupt.
 
     Args:
@@ -48,7 +48,7 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
         from ray import tune
 
         from study.launch.actor import TrialActor
-        from study.launch.retries import Losses
+        from study.launch.retries import FailureClassifier
         from study.launch.schedulers import RungScheduler
         from study.launch.searcher import PlanSearcher, Reporter
 
@@ -64,7 +64,7 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
             "cache": str(orders.state / "cache"),
             "proof": placed.proof,
         }
-        losses = Losses.watch(local=orders.address is None)
+        losses = FailureClassifier.watch(local=orders.address is None)
         scheduler = RungScheduler(judge_of(orders, listener))
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, placed.request),
@@ -96,7 +96,7 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> No
             raise
 
 
-def judge_of(orders: Orders, listener: Listener) -> Judge | None:
+def judge_of(orders: LaunchConfig, listener: Listener) -> Judge | None:
     """Who decides at the rungs of a launch; None where nothing is looked at."""
     if orders.pruning is None:
         return None

@@ -13,7 +13,7 @@ from typing import Any
 from study.launch.session import ray_session
 from study.state.databases import network_kind
 from trainables.errors import UserError
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 ANSWER_SECONDS = 60.0
 """How long a machine may take to run a small function; a first worker takes about five."""
@@ -114,7 +114,7 @@ def read_proof(path: str) -> str:
 
 
 @contextmanager
-def shared_root(root: Place, nodes: list[Node]) -> Iterator[str]:
+def shared_root(root: AnyPath, nodes: list[Node]) -> Iterator[str]:
     """Check that every machine that takes trials sees the same root; an object store is one.
 
     A file with a secret is written there, and every machine must read it. It stays for as long as

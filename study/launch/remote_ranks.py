@@ -17,13 +17,13 @@ from ray.util import get_current_placement_group, get_node_ip_address
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from study.launch.nodes import refuse_another_root
-from study.launch.retries import Losses
+from study.launch.retries import FailureClassifier
 from trainables.distributed.rank0 import FAILED, LocalFollower, start
 from trainables.failures import Reason
 from trainables.spec import Execution
 from trainables.storage.cache import Cache, shared_cache
 from trainables.storage.inputs import at_hand
-from trainables.storage.paths import as_place
+from trainables.storage.paths import parse_root
 
 ANSWER_SECONDS = 15.0
 """How long a machine may take to say how a rank of it is, before nobody knows."""
@@ -57,7 +57,7 @@ class RankHost:
         refuse_another_root(config["proof"])
         # kept: it holds what was fetched for as long as ranks read it
         cache = self.cache = self.cache or shared_cache(Path(config["cache"]))
-        places = at_hand(config["places"], config["spec"], as_place(config["root"]), cache)
+        places = at_hand(config["places"], config["spec"], parse_root(config["root"]), cache)
         own = {"places": places, "cache": None if cache is None else str(cache.folder)}
         self.ranks[order["rank"]] = start({**order, **own})
 
@@ -185,7 +185,7 @@ class OtherMachines:
             ray.get(host.__ray_ready__.remote(), timeout=PLACE_SECONDS)
             ray.get(host.stay.remote())
         except RayError as error:
-            reason, detail = Losses.watch(local=False).explain(error)
+            reason, detail = FailureClassifier.watch(local=False).explain(error)
             if isinstance(error, GetTimeoutError):
                 reason, detail = "node lost", "its place is there no more"
             if self.hosts.get(machine) is host:

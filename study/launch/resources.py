@@ -14,7 +14,7 @@ from typing import Any
 from study.launch.nodes import Node, alive, on_each, shared_root
 from trainables.spec import Execution, Spec
 from trainables.storage.inputs import absent, publish
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 MARGIN = 1.25
 """Times the estimate of a trial's memory: what is free beside it may be in pieces."""
@@ -144,7 +144,7 @@ class Placing:
 
 @contextmanager
 def placing(
-    root: Place,
+    root: AnyPath,
     execution: Execution,
     workers: int | None,
     address: str | None,

@@ -34,7 +34,7 @@ GIVEN_UP = "given_up"
 
 
 @dataclass
-class Patience:
+class RetryPolicy:
     """Counts what trials lost, by digest."""
 
     spent: Counter[str] = field(default_factory=Counter)
@@ -49,10 +49,12 @@ class Patience:
             return
         self.spent[digest] += 1
         if self.spent[digest] > RETRIES:
-            trial.set_config({**trial.config, GIVEN_UP: [reason, self.told(digest, detail)]})
+            trial.set_config(
+                {**trial.config, GIVEN_UP: [reason, self.final_message(digest, detail)]}
+            )
             trial.max_failures = 0
 
-    def told(self, digest: str, detail: str) -> str:
+    def final_message(self, digest: str, detail: str) -> str:
         """What is said of a trial that is not started again."""
         times = self.spent[digest]
         return f"{detail}; tried {times} times" if times > 1 else detail
@@ -68,7 +70,7 @@ Facts = tuple[Reason, str]
 
 
 @dataclass
-class Losses:
+class FailureClassifier:
     """Tells losses apart; the kernel's count of its own kills is read at every one.
 
     Attributes:
@@ -80,7 +82,7 @@ class Losses:
     local: bool
 
     @classmethod
-    def watch(cls, local: bool) -> Losses:
+    def watch(cls, local: bool) -> FailureClassifier:
         """Start counting now."""
         return cls(kernel_kills(), local)
 

@@ -13,10 +13,10 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from study.launch.actor import FAILED, last_word, timed_out
-from study.launch.config import PRUNED, Jobs, Listener, Orders, Progress, Wait
-from study.launch.retries import MEMORY_MONITOR, Losses, Patience
+from study.launch.config import PRUNED, Jobs, LaunchConfig, Listener, Progress, Wait
+from study.launch.retries import MEMORY_MONITOR, FailureClassifier, RetryPolicy
 from trainables.failures import Reason
-from trainables.storage.paths import as_place
+from trainables.storage.paths import parse_root
 from trainables.trial.trial_folder import TrialFolder
 
 
@@ -36,7 +36,7 @@ class PlanSearcher(Unpickled, Searcher):
         jobs: Jobs,
         common: Mapping[str, Any],
         listener: Listener,
-        orders: Orders,
+        orders: LaunchConfig,
         stopped: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Keep what every trial's configuration has in common.
@@ -90,13 +90,13 @@ class PlanSearcher(Unpickled, Searcher):
 class Reporter(Unpickled, tune.Callback):
     """Passes on what running trials report, and why workers were lost."""
 
-    def __init__(self, listener: Listener, losses: Losses) -> None:
+    def __init__(self, listener: Listener, losses: FailureClassifier) -> None:
         """Keep whom to tell."""
         self.listener = listener
         self.losses = losses
         self.failed: dict[str, tuple[str, str, str]] = {}
         self.heard: dict[str, int] = {}
-        self.patience = Patience()
+        self.patience = RetryPolicy()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial has its worker (called by Tune)."""
@@ -123,16 +123,16 @@ class Reporter(Unpickled, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A trial failed of itself, or lost its worker once too often (called by Tune)."""
-        if told := self.failed.pop(trial.trial_id, None):
-            self.listener.finished(*told)
+        if final_message := self.failed.pop(trial.trial_id, None):
+            self.listener.finished(*final_message)
             return
         digest, reason, detail = self._loss(trial)
         self.listener.lost(digest, reason, detail, trial.config["launch"])
-        self.listener.finished(digest, reason, self.patience.told(digest, detail))
+        self.listener.finished(digest, reason, self.patience.final_message(digest, detail))
 
     def _loss(self, trial: Trial) -> tuple[str, Reason, str]:
         digest = trial.config["digest"]
-        folder = TrialFolder.of(as_place(trial.config["root"]), digest)
+        folder = TrialFolder.of(parse_root(trial.config["root"]), digest)
         if hung := timed_out(folder, trial.config["launch"]):
             return digest, "timed out", hung
         # one word an attempt: a worker may be lost again before it claims the next

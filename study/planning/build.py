@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from study.analysis.contrasts import asked
+from study.analysis.contrasts import contrasts_of
 from study.search.points import Points
 from study.spaces.optimize import Optimize
 from study.spaces.resolve import Resolver, trained_on, training_source
@@ -137,7 +137,7 @@ def _refuse_hypotheses(space: Space, plan: Plan) -> None:
         update={"cells": (*cells.values(), *beside), "tuned": tuple(space.tuned)}
     )
     for hypothesis in plan.hypotheses:
-        for one in asked(whole, hypothesis):
+        for one in contrasts_of(whole, hypothesis):
             if one.problem:
                 raise UserError(
                     f"space {plan.space}: hypothesis {hypothesis['name']!r}: {one.problem}\n"

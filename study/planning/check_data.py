@@ -14,7 +14,7 @@ from trainables.data.picture_training import open_rows
 from trainables.data.pictures import PictureBenchmark
 from trainables.errors import UserError
 from trainables.spec import DataRef, Spec
-from trainables.training.batching import readable
+from trainables.training.batching import select_rows
 
 SHARED_BY_CHANCE = 0.01
 """Share of a validation benchmark's questions or pictures that may be like one of the test's."""
@@ -59,7 +59,7 @@ def check_data(plan: Plan, places: Mapping[str, str], further: Iterable[Spec] = 
         key = repr((spec.train, aligned, negatives))
         if key not in opened:
             opened[key] = open_rows(spec.train, places, aligned=aligned, negatives=negatives)
-        readable(spec, opened[key])
+        select_rows(spec, opened[key])
 
 
 def _questions(benchmark: Benchmark) -> frozenset[tuple[str, str]]:

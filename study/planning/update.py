@@ -18,7 +18,7 @@ from study.state.study_folder import StudyFolder
 from trainables import faults
 from trainables.errors import UserError
 from trainables.spec import Execution
-from trainables.storage.paths import Place, at_once
+from trainables.storage.paths import AnyPath, map_parallel
 from trainables.trial.trial_folder import TrialFolder
 
 
@@ -44,7 +44,7 @@ class PlanUpdate:
         """The plan, with trials like those that a search will propose."""
         return start.preview(self.plan, self.points) if self.points else self.plan
 
-    def save(self, folder: StudyFolder, journal: Journal, root: Place) -> Plan:
+    def save(self, folder: StudyFolder, journal: Journal, root: AnyPath) -> Plan:
         """Write the plan where it is new; the caller holds the folder's lease.
 
         Returns:
@@ -74,10 +74,10 @@ class PlanUpdate:
         faults.at("plan.noted")
         return plan
 
-    def _mark(self, plan: Plan, frozen: str | None, root: Place) -> str:
+    def _mark(self, plan: Plan, frozen: str | None, root: AnyPath) -> str:
         specs = plan.specs | (self.before.specs if self.before else {})
         folders = [TrialFolder.of(root, digest) for digest in specs]
-        results = any(at_once(root, lambda trial: trial.is_committed, folders))
+        results = any(map_parallel(root, lambda trial: trial.is_committed, folders))
         return mark(self.before, frozen, plan, results)
 
 
@@ -86,7 +86,7 @@ def update_plan(
     before: Plan | None,
     written: bytes | None,
     places: dict[str, str],
-    root: Place,
+    root: AnyPath,
     execution: Execution,
     *,
     data_dir: Path | None = None,
@@ -152,7 +152,7 @@ def _resumed(before: Plan | None, requested: Plan, differences: list[str], *, ex
     return requested.model_copy(update={"space": before.space})
 
 
-def _with_transferred(before: Plan | None, plan: Plan, root: Place) -> Plan:
+def _with_transferred(before: Plan | None, plan: Plan, root: AnyPath) -> Plan:
     """The plan of a search, with the best cells of the studies that it newly starts from."""
     search = plan.search
     known = before.search.warm_start if before and before.search else ()

@@ -16,7 +16,7 @@ from study.state.committed import each_committed
 from study.state.plan import Cell, Plan
 from trainables.evaluation.metric_names import lower_is_better
 from trainables.evaluation.ranks import Ranks, ranks_file
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 from trainables.trial.trial_folder import NotCommittedError, TrialFolder, read_json
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class Material:
 
 def gather(
     plan: Plan,
-    root: Place,
+    root: AnyPath,
     answer: Mapping[str, Any],
     results: dict[str, dict[str, Any]],
     failures: Mapping[str, str],
@@ -144,7 +144,7 @@ def gather(
     )
 
 
-def environment_of(folder: Place) -> dict[str, Any]:
+def environment_of(folder: AnyPath) -> dict[str, Any]:
     """What one committed trial was made with.
 
     Raises:
@@ -157,7 +157,7 @@ def environment_of(folder: Place) -> dict[str, Any]:
     return found
 
 
-def mean_ranks_of(folder: Place) -> Pairs:
+def mean_ranks_of(folder: AnyPath) -> Pairs:
     """Mean rank of the relevant candidates of one committed trial; tied ones share their ranks."""
     ranks = read_ranks(folder / ranks_file("test"))
     return {} if ranks is None else mean_ranks(ranks)
@@ -176,7 +176,7 @@ def mean_ranks(ranks: Ranks) -> Pairs:
     return found
 
 
-def _each(root: Place, digests: Sequence[str], read: Callable[[Place], T]) -> dict[str, T]:
+def _each(root: AnyPath, digests: Sequence[str], read: Callable[[AnyPath], T]) -> dict[str, T]:
     """What `read` finds in the committed folder of each trial."""
     return each_committed(
         root, digests, lambda digest: read(TrialFolder.of(root, digest).committed())

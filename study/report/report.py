@@ -11,7 +11,7 @@ from study.console import count_of, visible
 from study.state.plan import Plan
 from study.state.record import Record
 from trainables.storage import atomic as storage
-from trainables.storage.paths import Place, own
+from trainables.storage.paths import AnyPath, own
 
 if TYPE_CHECKING:
     from study.report.document import Document, Section, Table
@@ -26,8 +26,8 @@ MADE = "made.json"
 
 
 def write_report(
-    plan: Plan, record: Record, root: Place, results: dict[str, dict[str, Any]]
-) -> Place:
+    plan: Plan, record: Record, root: AnyPath, results: dict[str, dict[str, Any]]
+) -> AnyPath:
     """Write `report.html`, `.md`, `.json` and `.csv`, unless they are there and say the same.
 
     Args:
@@ -77,7 +77,7 @@ def write_report(
     return place
 
 
-def _checksums(place: Place) -> dict[str, str]:
+def _checksums(place: AnyPath) -> dict[str, str]:
     """SHA-256 of the report's files, as far as they are there; the answer's among them."""
     files = ("answer.json", "answer.md", "report.html", "report.md", "report.csv", "report.json")
     return {name: storage.sha256(place / name) for name in files if (place / name).exists()}
@@ -87,11 +87,11 @@ def searched_of(material: Material, record: Record) -> Searched:
     """What the report of a search is made from."""
     from study.report.sections.searched import Searched, spending
     from study.search.budget import more, over, spent
-    from study.search.summary import cells_of, tried, visits_of
+    from study.search.summary import cells_of, outcomes_of, tried
 
     plan = material.plan
     assert plan.search is not None
-    visits = visits_of(
+    visits = outcomes_of(
         plan.search, record.proposals, material.results, record.failures, record.pruned
     )
     taken, asked = spent(record.times), sum(v.phase == "search" for v in visits)

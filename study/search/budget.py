@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.search.history import Tried, front, losses
+from study.search.history import EvaluatedCell, front, losses
 from study.spaces.optimize import GENERATIONS, GENETIC, SearchPlan
 from study.state.record import Moment
 
@@ -123,7 +123,9 @@ class Clock:
         )
 
 
-def over(search: SearchPlan, asked: int, history: Sequence[Tried], now: Spent, running: int) -> str:
+def over(
+    search: SearchPlan, asked: int, history: Sequence[EvaluatedCell], now: Spent, running: int
+) -> str:
     """Why no further trial of the search is started; empty where one may be.
 
     Args:
@@ -180,7 +182,7 @@ def advice(search: SearchPlan) -> str:
     return ""
 
 
-def more(search: SearchPlan, history: Sequence[Tried]) -> str:
+def more(search: SearchPlan, history: Sequence[EvaluatedCell]) -> str:
     """What twice as many cells would buy, in words; empty where that cannot be said.
 
     By order statistics of the cells' values: what the best of half and of a quarter of them would

@@ -18,8 +18,8 @@ from study.analysis.scores import Scores, read_ranks, scores
 from study.state.rungs import Rung
 from trainables.errors import UserError
 from trainables.spec import Spec
-from trainables.storage.paths import Place
-from trainables.trial.intermediate import rung_ranks
+from trainables.storage.paths import AnyPath
+from trainables.trial.intermediate import intermediate_ranks
 from trainables.trial.trial_folder import NotCommittedError, TrialFolder
 
 RESAMPLES = 4_000
@@ -119,14 +119,18 @@ def contrast(
     return np.stack(gaps), first.counts
 
 
-def looking(root: Place, metric: str) -> Callable[[Rung], Look | None]:
+def looking(root: AnyPath, metric: str) -> Callable[[Rung], Look | None]:
     """Reads trials at rungs from their folders under a root."""
 
     def look(rung: Rung) -> Look | None:
         folder = TrialFolder.of(root, rung.trial)
         try:
             spec = folder.spec()
-            files = [ranks for path in rung_ranks(folder, rung.step) if (ranks := read_ranks(path))]
+            files = [
+                ranks
+                for path in intermediate_ranks(folder, rung.step)
+                if (ranks := read_ranks(path))
+            ]
         except (NotCommittedError, UserError, OSError):
             return None
         for ranks in files:

@@ -25,7 +25,7 @@ CellState = Literal["running", "complete", "failed", "pruned"]
 
 
 @dataclass(frozen=True)
-class Tried:
+class EvaluatedCell:
     """A cell as a sampler sees it.
 
     Attributes:
@@ -64,7 +64,7 @@ def named(params: Mapping[str, Any]) -> str:
     return json.dumps(params, sort_keys=True)
 
 
-def generation_of(search: SearchPlan, history: Sequence[Tried]) -> int | None:
+def generation_of(search: SearchPlan, history: Sequence[EvaluatedCell]) -> int | None:
     """The generation that the next cell belongs to; None where the sampler has none.
 
     A generation is full once as many of its cells are complete as a population has; those that
@@ -77,7 +77,7 @@ def generation_of(search: SearchPlan, history: Sequence[Tried]) -> int | None:
     return latest + (complete.count(latest) >= search.population)
 
 
-def losses(search: SearchPlan, cells: Sequence[Tried]) -> NDArray[np.float64]:
+def losses(search: SearchPlan, cells: Sequence[EvaluatedCell]) -> NDArray[np.float64]:
     """(cells, objectives) values of complete cells, signed so that less is better."""
     signs = np.array([objective.sign for objective in search.objectives])
     values = np.array([cell.values for cell in cells], dtype=np.float64)
@@ -85,7 +85,7 @@ def losses(search: SearchPlan, cells: Sequence[Tried]) -> NDArray[np.float64]:
     return found
 
 
-def front(search: SearchPlan, cells: Sequence[Tried]) -> list[Tried]:
+def front(search: SearchPlan, cells: Sequence[EvaluatedCell]) -> list[EvaluatedCell]:
     """The cells within all constraints that no other beats in every objective, best first.
 
     Of one objective that is the best cell, and those equal to it.
@@ -110,7 +110,7 @@ Reached = Mapping[str, Mapping[int, float]]
 
 def history_of(
     plan: Plan, results: Results, ended: Mapping[str, str], reached: Reached | None = None
-) -> list[Tried]:
+) -> list[EvaluatedCell]:
     """The cells that a search asked for, in that order.
 
     Trials that confirm a winner are no part of it, and the test is never read.
@@ -145,7 +145,7 @@ def values_of(
 
 def _tried(
     search: SearchPlan, cell: Cell, results: Results, ended: Mapping[str, str], reached: Reached
-) -> Tried | None:
+) -> EvaluatedCell | None:
     trials = searching(cell)
     if not trials or cell.asked is None:
         return None
@@ -169,7 +169,7 @@ def _tried(
     limits = zip(search.constraints, means[len(objectives) :], strict=False)
     first = [row[0] for row in whole]
     seen = [dict(reached.get(trial.digest, {})) for trial in trials if state == "pruned"]
-    return Tried(
+    return EvaluatedCell(
         params=cell.params,
         state=state,
         values=tuple(means[: len(objectives)]),

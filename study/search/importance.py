@@ -20,7 +20,7 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import create_trial
 
 from study.analysis.exploration import parts_of
-from study.search.history import Tried, named
+from study.search.history import EvaluatedCell, named
 from study.spaces import grid as finite
 from study.spaces.optimize import SearchPlan
 from study.spaces.ranges import Choice, Range
@@ -60,7 +60,9 @@ class Importance:
     note: str = ""
 
 
-def importance(search: SearchPlan, cells: Sequence[Tried], objective: int = 0) -> Importance:
+def importance(
+    search: SearchPlan, cells: Sequence[EvaluatedCell], objective: int = 0
+) -> Importance:
     """Shares of the settings in the variance of an objective.
 
     Args:
@@ -106,7 +108,7 @@ def _exact(search: SearchPlan, values: Mapping[str, float]) -> dict[str, float]:
     return {part.of: part.share for part in parts}
 
 
-def _forest(search: SearchPlan, cells: Sequence[Tried], objective: int) -> dict[str, float]:
+def _forest(search: SearchPlan, cells: Sequence[EvaluatedCell], objective: int) -> dict[str, float]:
     """Main effects by f-ANOVA (Hutter, Hoos and Leyton-Brown 2014), and what they leave.
 
     The forest gives settings of small effect less than their due, and the rest to interactions.

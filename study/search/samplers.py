@@ -17,7 +17,7 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from study.search.history import STARTUP, Tried
+from study.search.history import STARTUP, EvaluatedCell
 from study.spaces.optimize import GENETIC, SearchPlan
 from study.spaces.ranges import Choice, Point, Range, active, strip
 
@@ -31,7 +31,7 @@ STATES = {
 }
 
 
-class Asked:
+class SamplerSession:
     """One history, which may be asked for several points with different seeds.
 
     TPE draws a setting only where it has an effect.
@@ -39,7 +39,9 @@ class Asked:
     value, for a genetic sampler one drawn by the cell's number, so that a child may inherit it.
     """
 
-    def __init__(self, search: SearchPlan, history: Sequence[Tried], generation: int) -> None:
+    def __init__(
+        self, search: SearchPlan, history: Sequence[EvaluatedCell], generation: int
+    ) -> None:
         """Fill a study in memory with the cells, in their order.
 
         Args:
@@ -95,7 +97,7 @@ class Asked:
             assert isinstance(sampler, (NSGAIISampler, NSGAIIISampler))
             sampler.get_parent_population(self.study, generation)
 
-    def _trial(self, number: int, cell: Tried) -> FrozenTrial:
+    def _trial(self, number: int, cell: EvaluatedCell) -> FrozenTrial:
         """A cell as Optuna wants it."""
         ranges = self.search.ranges
         params = dict(cell.params)

@@ -14,8 +14,8 @@ from typing import Any
 from study.search.budget import Spent, over
 from study.search.history import (
     STARTUP,
+    EvaluatedCell,
     Reached,
-    Tried,
     front,
     history_of,
     losses,
@@ -29,17 +29,17 @@ from study.spaces.optimize import SearchPlan
 from study.spaces.ranges import Point
 from study.spaces.resolve import Resolver, trained_on
 from study.state.plan import Cell, Plan
-from study.state.proposals import Asked, AskedTrial, Phase
+from study.state.proposals import Phase, Proposal, ProposedTrial
 from trainables.errors import UserError
 from trainables.spec import Execution
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 BLIND = 3
 """Complete trials without the objective after which a search is pointless."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observations:
     """What became of the trials so far.
 
     Attributes:
@@ -87,7 +87,7 @@ class Search:
         self.points = points
         self.warm = warm
 
-    def next(self, plan: Plan, seen: Seen) -> AskedTrial | Waiting | Over:
+    def next(self, plan: Plan, seen: Observations) -> ProposedTrial | Waiting | Over:
         """The next trial.
 
         Args:
@@ -117,7 +117,7 @@ class Search:
             return Waiting()
         return self._confirming(plan, history) or Over(reason)
 
-    def _warm(self, plan: Plan) -> AskedTrial | None:
+    def _warm(self, plan: Plan) -> ProposedTrial | None:
         """The next trial that another study has run; only before anything is searched."""
         phases = Counter(t.phase for cell in plan.cells for t in cell.trials)
         if phases["search"] or phases["confirm"]:
@@ -128,7 +128,7 @@ class Search:
                 return self._trial(plan, "warm", point, seed, None)
         return None
 
-    def _further(self, plan: Plan, history: Sequence[Tried]) -> AskedTrial | None:
+    def _further(self, plan: Plan, history: Sequence[EvaluatedCell]) -> ProposedTrial | None:
         """Another seed of a cell, or the first one of a new cell; None where there is no more."""
         counts = {
             named(cell.params): _looks(cell, self.search.seeds.most)
@@ -150,7 +150,7 @@ class Search:
             return None
         return self._trial(plan, "search", found.params, 0, found.generation)
 
-    def _confirming(self, plan: Plan, history: Sequence[Tried]) -> AskedTrial | None:
+    def _confirming(self, plan: Plan, history: Sequence[EvaluatedCell]) -> ProposedTrial | None:
         """The next fresh seed of a winner; None once all of them have theirs."""
         most, confirm = self.search.seeds.most, self.search.confirm
         for winner in front(self.search, history)[: confirm.top]:
@@ -162,14 +162,14 @@ class Search:
 
     def _trial(
         self, plan: Plan, phase: Phase, point: Point, seed: int, generation: int | None
-    ) -> AskedTrial:
+    ) -> ProposedTrial:
         spec = self.points.spec(point, seed)
         mine = (c.asked for c in plan.cells if c.asked is not None and c.params == point)
-        asked = next(mine, None) or Asked(
+        asked = next(mine, None) or Proposal(
             number=_cells(plan), generation=generation, known=self.points.known(point)
         )
         number = sum(len(cell.trials) for cell in plan.cells if cell.asked is not None)
-        return AskedTrial(
+        return ProposedTrial(
             number=number,
             phase=phase,
             params=point,
@@ -179,7 +179,7 @@ class Search:
             spec=spec,
         )
 
-    def _blind(self, plan: Plan, seen: Seen) -> str:
+    def _blind(self, plan: Plan, seen: Observations) -> str:
         """Why nothing can be learnt from this study's results; empty where something can."""
         wanted = {o.metric for o in self.search.objectives}
         wanted |= {c.metric for c in self.search.constraints}
@@ -200,7 +200,7 @@ class Search:
             f"which has {has}; name one of those in optimize.objectives and constraints"
         )
 
-    def _exhausted(self, history: Sequence[Tried]) -> str:
+    def _exhausted(self, history: Sequence[EvaluatedCell]) -> str:
         refused = self.points.refused
         if refused:
             reasons = Counter(refused.values())
@@ -275,7 +275,7 @@ def points_of(
     return Points(search, Resolver(data_dir, primary, tolerant, names, places), estimator)
 
 
-def start(points: Points, root: Place) -> Search:
+def start(points: Points, root: AnyPath) -> Search:
     """A search that warms up on other studies of the root."""
     return Search(points.search, points, lru_cache(maxsize=1)(lambda: warm_trials(points, root)))
 
@@ -286,7 +286,7 @@ def preview(plan: Plan, points: Points) -> Plan:
     search = plan.search.model_copy(update={"sampler": "qmc"})
     seeds, confirm = search.seeds, search.confirm
     cells = min(PREVIEWED, max(1, search.trials // seeds.first))
-    trials: list[AskedTrial] = []
+    trials: list[ProposedTrial] = []
     for number in range(cells):
         found = suggest(search, [], number, lambda point: bool(points.why_not(point)))
         if found is None:
@@ -295,11 +295,11 @@ def preview(plan: Plan, points: Points) -> Plan:
         for seed in (*range(seeds.first), *fresh):
             spec = points.spec(found.params, seed)
             trials.append(
-                AskedTrial(
+                ProposedTrial(
                     number=len(trials),
                     phase="search",
                     params=found.params,
-                    asked=Asked(number=number),
+                    asked=Proposal(number=number),
                     seed=spec.seed,
                     digest=spec.digest,
                     spec=spec,
@@ -313,8 +313,8 @@ NARROW = 1.0
 
 
 def next_seed(
-    search: SearchPlan, history: Sequence[Tried], asked: Mapping[str, int]
-) -> Tried | None:
+    search: SearchPlan, history: Sequence[EvaluatedCell], asked: Mapping[str, int]
+) -> EvaluatedCell | None:
     """The cell that gets another seed before a new one is tried; None for a new cell.
 
     A cell that has fewer than `first` gets the others at once. Then, with a third of the trials at
@@ -339,7 +339,7 @@ def next_seed(
     return min(waiting, key=lambda cell: asked[named(cell.params)], default=None)
 
 
-def _contenders(search: SearchPlan, complete: Sequence[Tried]) -> list[Tried]:
+def _contenders(search: SearchPlan, complete: Sequence[EvaluatedCell]) -> list[EvaluatedCell]:
     """Cells that may be the best, those ahead first."""
     kept = [cell for cell in complete if cell.feasible]
     if len(search.objectives) > 1 or not kept:
@@ -354,5 +354,5 @@ def _contenders(search: SearchPlan, complete: Sequence[Tried]) -> list[Tried]:
     return [kept[i] for loss, i in by_loss if loss - least <= allowed + _error(spread, kept[i])]
 
 
-def _error(spread: float, cell: Tried) -> float:
+def _error(spread: float, cell: EvaluatedCell) -> float:
     return NARROW * spread / math.sqrt(cell.seeds)

@@ -16,7 +16,7 @@ import numpy as np
 from study.search.cannot_win import CannotWin, looking
 from study.search.pruning import Pruning
 from study.state.rungs import Rung
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 
 class StoppingRule(Protocol):
@@ -108,7 +108,7 @@ class MedianStopping:
         return "below the median of the others' running means"
 
 
-def stopping_rule(pruning: Pruning, root: Place) -> StoppingRule:
+def stopping_rule(pruning: Pruning, root: AnyPath) -> StoppingRule:
     """The rule of a launch.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from study.search.history import STARTUP, Tried, generation_of, named
+from study.search.history import STARTUP, EvaluatedCell, generation_of, named
 from study.spaces import grid as finite
 from study.spaces.optimize import SearchPlan
 from study.spaces.ranges import Point, fits, strip
@@ -44,7 +44,7 @@ class Suggestion:
 
 def suggest(
     search: SearchPlan,
-    history: Sequence[Tried],
+    history: Sequence[EvaluatedCell],
     number: int,
     taken: Callable[[Point], bool] | None = None,
 ) -> Suggestion | None:
@@ -85,7 +85,9 @@ def suggest(
     return None if found is None else Suggestion(found, generation)
 
 
-def _drawn(search: SearchPlan, history: Sequence[Tried], number: int) -> Iterator[Suggestion]:
+def _drawn(
+    search: SearchPlan, history: Sequence[EvaluatedCell], number: int
+) -> Iterator[Suggestion]:
     """What is wanted first, then second, and so on."""
     generation = generation_of(search, history)
     shares = [_rng(search, number, draw).random(len(search.ranges)) for draw in range(REDRAWS)]
@@ -102,9 +104,9 @@ def _drawn(search: SearchPlan, history: Sequence[Tried], number: int) -> Iterato
     if search.sampler in ("random", "qmc") or early:
         yield from (Suggestion(_point(search, drawn), generation) for drawn in shares)
         return
-    from study.search.samplers import Asked
+    from study.search.samplers import SamplerSession
 
-    asked = Asked(search, history, generation or 0)
+    asked = SamplerSession(search, history, generation or 0)
     for draw in range(REDRAWS):
         seed = int(_rng(search, number, draw).integers(2**31))
         yield Suggestion(asked.point(seed), generation)

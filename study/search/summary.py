@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from study.search.budget import more
-from study.search.history import Tried, front, history_of, named, values_of
+from study.search.history import EvaluatedCell, front, history_of, named, values_of
 from study.spaces.optimize import SearchPlan
 from study.spaces.ranges import Point
 from study.state.plan import Cell, Plan, label_of
-from study.state.proposals import AskedTrial, Phase
+from study.state.proposals import Phase, ProposedTrial
 from study.state.rungs import Rung
 
 State = Literal["planned", "running", "complete", "pruned", "failed"]
 
 
 @dataclass(frozen=True)
-class Visit:
+class TrialOutcome:
     """A trial of a search.
 
     Attributes:
@@ -54,13 +54,13 @@ class Visit:
         return self.phase == "confirm"
 
 
-def visits_of(
+def outcomes_of(
     search: SearchPlan,
-    asked: Iterable[AskedTrial],
+    asked: Iterable[ProposedTrial],
     results: Mapping[str, Mapping[str, Any]],
     failures: Mapping[str, str],
     pruned: Mapping[str, Rung],
-) -> tuple[Visit, ...]:
+) -> tuple[TrialOutcome, ...]:
     """What became of the trials that a search asked for, in that order.
 
     Args:
@@ -75,11 +75,11 @@ def visits_of(
 
 def _visit(
     search: SearchPlan,
-    trial: AskedTrial,
+    trial: ProposedTrial,
     results: Mapping[str, Mapping[str, Any]],
     failures: Mapping[str, str],
     pruned: Mapping[str, Rung],
-) -> Visit:
+) -> TrialOutcome:
     digest, spec = trial.digest, trial.spec
     state: State = "planned"
     values: tuple[float, ...] = ()
@@ -100,7 +100,7 @@ def _visit(
         examples = 0.0
     if trial.phase == "warm":
         examples = 0.0  # another study's, which costs this one nothing
-    return Visit(
+    return TrialOutcome(
         digest, trial.params, trial.seed, state, values, limited, examples, trial.phase, reason
     )
 
@@ -122,7 +122,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Found:
+class CellSummary:
     """A cell with complete trials of the search.
 
     Attributes:
@@ -147,7 +147,7 @@ class Found:
         return all(by <= 0 for by in self.violations)
 
 
-def cells_of(search: SearchPlan, visits: Iterable[Visit]) -> list[Found]:
+def cells_of(search: SearchPlan, visits: Iterable[TrialOutcome]) -> list[CellSummary]:
     """Every cell that has a complete trial of the search and no pruned one, by its seeds."""
     gathered = _Cells(search)
     for visit in visits:
@@ -160,11 +160,11 @@ class _Cells:
 
     def __init__(self, search: SearchPlan) -> None:
         self.search = search
-        self.cells: dict[str, Found] = {}
-        self.trials: dict[str, list[Visit]] = {}
+        self.cells: dict[str, CellSummary] = {}
+        self.trials: dict[str, list[TrialOutcome]] = {}
         self.pruned: set[str] = set()
 
-    def add(self, visit: Visit) -> None:
+    def add(self, visit: TrialOutcome) -> None:
         if visit.confirms:
             return
         name = named(visit.params)
@@ -178,11 +178,11 @@ class _Cells:
             self.cells[name] = _cell(self.search, number, trials)
 
 
-def _cell(search: SearchPlan, number: int, trials: Sequence[Visit]) -> Found:
+def _cell(search: SearchPlan, number: int, trials: Sequence[TrialOutcome]) -> CellSummary:
     columns = list(zip(*(trial.values for trial in trials), strict=True))
     limited = [statistics.fmean(held) for held in zip(*(t.limited for t in trials), strict=True)]
     several = len(trials) > 1
-    return Found(
+    return CellSummary(
         number=number,
         params=trials[0].params,
         means=tuple(statistics.fmean(held) for held in columns),
@@ -195,10 +195,10 @@ def _cell(search: SearchPlan, number: int, trials: Sequence[Visit]) -> Found:
     )
 
 
-def tried(cells: Iterable[Found]) -> list[Tried]:
+def tried(cells: Iterable[CellSummary]) -> list[EvaluatedCell]:
     """The cells as a sampler sees them."""
     return [
-        Tried(
+        EvaluatedCell(
             params=cell.params,
             state="complete",
             values=cell.means,
@@ -210,20 +210,20 @@ def tried(cells: Iterable[Found]) -> list[Tried]:
     ]
 
 
-def best_of(search: SearchPlan, cells: Sequence[Found]) -> Found | None:
+def best_of(search: SearchPlan, cells: Sequence[CellSummary]) -> CellSummary | None:
     """The cell with the best mean of the first objective that keeps to every constraint."""
     known = [cell for cell in cells if cell.feasible]
     sign = search.objectives[0].sign
     return max(known, key=lambda cell: sign * cell.means[0], default=None)
 
 
-def ahead(search: SearchPlan, cells: Sequence[Found]) -> list[Found]:
+def ahead(search: SearchPlan, cells: Sequence[CellSummary]) -> list[CellSummary]:
     """The cells within all constraints that no other beats in every objective, best first."""
     by_name = {named(cell.params): cell for cell in cells}
     return [by_name[named(cell.params)] for cell in front(search, tried(cells))]
 
 
-def course(search: SearchPlan, visits: Sequence[Visit]) -> list[Best]:
+def course(search: SearchPlan, visits: Sequence[TrialOutcome]) -> list[Best]:
     """The best so far after each trial of the search, in the order in which they were asked for.
 
     A cell that got another seed may fall behind: the best so far can become worse.
@@ -246,7 +246,7 @@ SHOWN = 5
 
 def outcome(
     plan: Plan,
-    history: Sequence[Tried],
+    history: Sequence[EvaluatedCell],
     results: Mapping[str, Mapping[str, Any]],
     reason: str,
 ) -> Iterator[str]:
@@ -274,7 +274,7 @@ def outcome(
 def _found(
     plan: Plan,
     search: SearchPlan,
-    history: Sequence[Tried],
+    history: Sequence[EvaluatedCell],
     results: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[str]:
     names = ", ".join(objective.metric for objective in search.objectives)

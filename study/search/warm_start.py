@@ -14,13 +14,13 @@ from study.state.committed import committed_results
 from study.state.plan import Cell, Plan
 from study.state.study_folder import StudyFolder, study_names
 from trainables.errors import UserError
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 TRANSFERRED = 3
 """Cells of another experiment that are tried first, the best ones."""
 
 
-def warm_trials(points: Points, root: Place) -> list[tuple[Point, int]]:
+def warm_trials(points: Points, root: AnyPath) -> list[tuple[Point, int]]:
     """Committed trials of the named studies that are trials of this search too, by their digest.
 
     Raises:
@@ -43,7 +43,7 @@ def warm_trials(points: Points, root: Place) -> list[tuple[Point, int]]:
     return [found[digest] for digest in found if digest in known]
 
 
-def transferred(search: SearchPlan, root: Place) -> tuple[Point, ...]:
+def transferred(search: SearchPlan, root: AnyPath) -> tuple[Point, ...]:
     """Cells of the named studies to try first: the best that are points of this space.
 
     Only their settings are taken over: values of another experiment, of other data or steps, would
@@ -98,7 +98,7 @@ def _mean(search: SearchPlan, cell: Cell, results: Mapping[str, Mapping[str, Any
     return statistics.fmean(values) if values else None
 
 
-def _plans(search: SearchPlan, root: Place) -> list[Plan]:
+def _plans(search: SearchPlan, root: AnyPath) -> list[Plan]:
     found = []
     for name in search.warm_start:
         plan = StudyFolder.of(root, name).plan()

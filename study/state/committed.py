@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from trainables.errors import UserError
-from trainables.storage.paths import Place, at_once
+from trainables.storage.paths import AnyPath, map_parallel
 from trainables.trial.result import NEEDED
 from trainables.trial.trial_folder import NotCommittedError, TrialFolder, UnreadableError
 
 T = TypeVar("T")
 
 
-def committed_results(root: Place, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
+def committed_results(root: AnyPath, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Results by digest, of those trials that have one that may be believed."""
     return each_committed(root, digests, lambda digest: TrialFolder.of(root, digest).result(NEEDED))
 
 
 def each_committed(
-    root: Place, digests: Iterable[str], read: Callable[[str], T | None]
+    root: AnyPath, digests: Iterable[str], read: Callable[[str], T | None]
 ) -> dict[str, T]:
     """What `read` finds of each trial by digest, where it has something that may be believed.
 
@@ -43,5 +43,5 @@ def each_committed(
             return None
 
     digests = list(digests)
-    pairs = zip(digests, at_once(root, found, digests), strict=True)
+    pairs = zip(digests, map_parallel(root, found, digests), strict=True)
     return {digest: value for digest, value in pairs if value is not None}

@@ -30,7 +30,7 @@ from trainables import faults
 from trainables.errors import NotNowError
 from trainables.storage import atomic as storage
 from trainables.storage import paths as places
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -93,7 +93,7 @@ class Reading:
         last: Its last line.
     """
 
-    folder: Place
+    folder: AnyPath
     faults: list[str] = field(default_factory=list)
     newest: int = 0
     lines: int = 0
@@ -110,7 +110,9 @@ class Reading:
             if generation != self.newest + 1:
                 self.faults.append(f"generation {self.newest + 1} is missing")
             self.newest, self.lines, self.opened, self.last = generation, 0, {}, {}
-            for line in self._lines(b"".join(places.at_once(self.folder, storage.read, files))):
+            for line in self._lines(
+                b"".join(places.map_parallel(self.folder, storage.read, files))
+            ):
                 if line["line"] == 0:
                     self.opened = line
                     before, length = line["after"]
@@ -140,9 +142,9 @@ class Reading:
             yield line
 
 
-def generations(folder: Place) -> dict[int, list[Place]]:
+def generations(folder: AnyPath) -> dict[int, list[AnyPath]]:
     """The files of each generation of a study's journal, in their order."""
-    known: dict[int, list[Place]] = {}
+    known: dict[int, list[AnyPath]] = {}
     for path in places.matching(folder, f"{FOLDER}/*.jsonl"):
         if name := re.fullmatch(r"(\d{6,9})-\d{6}\.jsonl", path.name):
             known.setdefault(int(name[1]), []).append(path)
@@ -294,7 +296,7 @@ class _Objects:
                     self._put()
 
 
-def _ungenerated(folder: Place) -> Iterator[Line]:
+def _ungenerated(folder: AnyPath) -> Iterator[Line]:
     """The lines of `asked`, `rungs` and `events`, as generation 0 would have them."""
     for line in _plain(folder, "asked"):
         yield {"event": "proposal", "proposal": line}
@@ -306,10 +308,10 @@ def _ungenerated(folder: Place) -> Iterator[Line]:
     yield from _plain(folder, "events")
 
 
-def _plain(folder: Place, name: str) -> Iterator[Line]:
+def _plain(folder: AnyPath, name: str) -> Iterator[Line]:
     """The lines of a file or, in a store, of a prefix of objects; broken ones are passed over."""
     pattern = f"{name}.jsonl" if isinstance(folder, Path) else f"{name}/*.jsonl"
-    for content in places.at_once(folder, storage.read, places.matching(folder, pattern)):
+    for content in places.map_parallel(folder, storage.read, places.matching(folder, pattern)):
         for text in content.splitlines():
             with suppress(ValueError):
                 if isinstance(line := storage.parsed(text), dict):

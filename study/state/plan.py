@@ -9,7 +9,7 @@ from typing import Any
 
 from study.spaces.optimize import SearchPlan
 from study.spaces.schema import Tier
-from study.state.proposals import Asked, AskedTrial, Phase
+from study.state.proposals import Phase, Proposal, ProposedTrial
 from trainables.spec import Frozen, Spec
 
 
@@ -31,7 +31,7 @@ class Cell(Frozen):
     params: dict[str, Any]
     trials: tuple[PlannedTrial, ...]
     beside: bool = False
-    asked: Asked | None = None
+    asked: Proposal | None = None
 
     @property
     def label(self) -> str:
@@ -132,7 +132,7 @@ class Plan(Frozen):
         specs = {digest: spec for digest, spec in self.specs.items() if digest in held}
         return self.model_copy(update={"cells": cells, "specs": specs})
 
-    def joined(self, trials: Sequence[AskedTrial]) -> Plan:
+    def joined(self, trials: Sequence[ProposedTrial]) -> Plan:
         """The plan with these trials added, each in its cell."""
         cells = {(cell.label, cell.asked is None): cell for cell in self.cells}
         specs = dict(self.specs)

@@ -11,7 +11,7 @@ from trainables.spec import Frozen, Spec
 Phase = Literal["warm", "search", "confirm"]
 
 
-class Asked(Frozen):
+class Proposal(Frozen):
     """Why a cell is in the plan: a search asked for it.
 
     Attributes:
@@ -25,7 +25,7 @@ class Asked(Frozen):
     known: dict[str, float] = Field(default_factory=dict)
 
 
-class AskedTrial(Frozen):
+class ProposedTrial(Frozen):
     """One trial that was asked for; a line of the journal.
 
     Attributes:
@@ -42,7 +42,7 @@ class AskedTrial(Frozen):
     number: int
     phase: Phase
     params: dict[str, Any]
-    asked: Asked
+    asked: Proposal
     seed: int | None
     digest: str
     spec: Spec
@@ -52,7 +52,7 @@ class AskedTrial(Frozen):
         return self.model_dump(mode="json", exclude_none=True)
 
     @classmethod
-    def read(cls, line: dict[str, Any]) -> AskedTrial | None:
+    def read(cls, line: dict[str, Any]) -> ProposedTrial | None:
         """What `line` gave; None of a line that cannot be believed."""
         try:
             found = cls.model_validate({"seed": None} | line)

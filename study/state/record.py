@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from study.state.journal import Line, Reading, Writer
-from study.state.proposals import AskedTrial
+from study.state.proposals import ProposedTrial
 from study.state.rungs import Rung
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 State = Literal["planned", "running", "complete", "pruned", "failed"]
 
@@ -67,7 +67,7 @@ class Record:
     rungs: list[Rung] = field(default_factory=list)
     stops: dict[str, Rung] = field(default_factory=dict)
     exempt: set[str] = field(default_factory=set)
-    proposals: list[AskedTrial] = field(default_factory=list)
+    proposals: list[ProposedTrial] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     frozen: str | None = None
@@ -134,7 +134,7 @@ class Record:
             case "rung":
                 self._add_rung(Rung.read(line["rung"]))
             case "proposal":
-                if (proposal := AskedTrial.read(line["proposal"])) is not None:
+                if (proposal := ProposedTrial.read(line["proposal"])) is not None:
                     self.proposals.append(proposal)
             case "planning":
                 self._mark(line.get("mark", ""))
@@ -171,7 +171,7 @@ class Journal:
         record: What it says, the driver's own lines included.
     """
 
-    def __init__(self, folder: Place, holder: Line) -> None:
+    def __init__(self, folder: AnyPath, holder: Line) -> None:
         """Read it; a generation is claimed with the first line that is added.
 
         Args:

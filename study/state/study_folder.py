@@ -21,7 +21,7 @@ from trainables import faults
 from trainables.errors import NotNowError, UserError
 from trainables.storage import atomic as storage
 from trainables.storage import paths as places
-from trainables.storage.paths import Place, local_state, name_of_folder, own
+from trainables.storage.paths import AnyPath, local_state, name_of_folder, own
 from trainables.trial.trial_folder import NotCommittedError, UnreadableError, read_json
 
 LOCK = "driver.lock"
@@ -42,11 +42,11 @@ class StudyFolder:
     study; that of a remote root lies in the local folder.
     """
 
-    path: Place
+    path: AnyPath
     local: Path
 
     @classmethod
-    def of(cls, root: Place, name: str, state: Path | None = None) -> StudyFolder:
+    def of(cls, root: AnyPath, name: str, state: Path | None = None) -> StudyFolder:
         """The folder of the study with this name, whether it exists or not.
 
         Args:
@@ -62,7 +62,7 @@ class StudyFolder:
         return cls(own(root / "studies" / name), Path(str(own(local))))
 
     @property
-    def plan_path(self) -> Place:
+    def plan_path(self) -> AnyPath:
         """The file with the plan."""
         return self.path / "plan.json"
 
@@ -278,7 +278,7 @@ def _written(plan: Plan) -> bytes:
     return storage.seal_lines(plan.model_dump_json(exclude_none=True, indent=1).encode())
 
 
-def study_names(root: Place) -> list[str]:
+def study_names(root: AnyPath) -> list[str]:
     """Names of the studies under a root; a folder that no study can be called by is none."""
     found = []
     for path in root.glob("studies/*/plan.json"):

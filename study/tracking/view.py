@@ -34,7 +34,7 @@ from trainables import faults
 from trainables.evaluation.metric_names import lower_is_better
 from trainables.spec import Spec
 from trainables.storage import atomic as storage
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 from trainables.trial.trial_folder import NotCommittedError, TrialFolder, read_json
 
 ENDED = ("complete", "failed", "pruned")
@@ -99,7 +99,7 @@ class View:
         self,
         plan: Plan,
         folder: StudyFolder,
-        root: Place,
+        root: AnyPath,
         state: Path,
         *,
         tracking_uri: str | None = None,
@@ -335,7 +335,7 @@ def _datasets(spec: Spec) -> dict[str, tuple[str, str]]:
     }
 
 
-def _course(folder: Place, trained: bool) -> dict[str, Any]:
+def _course(folder: AnyPath, trained: bool) -> dict[str, Any]:
     """What a trial came by, and when: a view does without where the files say something else."""
     try:
         points = read_json(folder / "history.json")["points"] if trained else []
@@ -372,7 +372,7 @@ def _drawn(title: str, metrics: Mapping[str, float]) -> dict[str, str]:
     return {} if page is None else {"heatmap.html": page}
 
 
-def _ranks(folder: Place) -> tuple[Path, ...]:
+def _ranks(folder: AnyPath) -> tuple[Path, ...]:
     """Ranks that lie on this machine and are small enough to be kept twice."""
     if not isinstance(folder, Path):
         return ()

@@ -175,10 +175,10 @@ def test_a_rung_of_another_trial_or_step_is_passed_over(
     folder = TrialFolder.of(tmp_path, ONE.digest)
     folder.claim(ONE, {})
     rung(folder, {"digest": ONE.digest})
-    assert list(rungs.rungs_of(folder)) == [4]
+    assert list(rungs.intermediate_evaluations(folder)) == [4]
     rung(folder, {"digest": ONE.digest} | facts)
-    assert rungs.rungs_of(folder) == {}
-    assert rungs.rung_ranks(folder, 4) == []
+    assert rungs.intermediate_evaluations(folder) == {}
+    assert rungs.intermediate_ranks(folder, 4) == []
 
 
 def reseal(path: Path, **changes: object) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from study.cli.app import main
 from study.launch import launch as launcher
-from study.launch.config import Job, Jobs, Listener, Orders
+from study.launch.config import Job, Jobs, LaunchConfig, Listener
 from study.state.journal import Reading
 from study.state.study_folder import StudyFolder
 from study.tracking import tracker, view
@@ -170,7 +170,7 @@ def test_views_that_fall_in_mid_study_change_nothing(
 ) -> None:
     """Lines of the journal but for their times, and folders, are those of an undisturbed study."""
 
-    def meddling(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> None:
+    def meddling(jobs: Sequence[Job] | Jobs, listener: Listener, orders: LaunchConfig) -> None:
         running, waiting = listener.running, list(NAMES)
 
         def meddled(digest: str) -> None:

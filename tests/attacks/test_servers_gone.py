@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, text
 
 from study.cli.app import main
 from study.launch import launch as launcher
-from study.launch.config import Job, Jobs, Listener, Orders
+from study.launch.config import Job, Jobs, LaunchConfig, Listener
 from tests.postgres import PASSWORD, Server, server
 from tests.study.inline import forked, launch_inline, results
 from tests.study.test_postgres import rows
@@ -58,7 +58,7 @@ class Meddler:
     def __init__(self, meddle: Callable[[], None]) -> None:
         self.meddle: Callable[[], None] | None = meddle
 
-    def launch(self, jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> None:
+    def launch(self, jobs: Sequence[Job] | Jobs, listener: Listener, orders: LaunchConfig) -> None:
         running = listener.running
 
         def meddled(digest: str) -> None:

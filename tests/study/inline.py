@@ -19,7 +19,7 @@ from typing import Any
 
 from study.cli.app import main
 from study.launch import launch as launcher
-from study.launch.config import PRUNED, Job, Jobs, Listener, Orders
+from study.launch.config import PRUNED, Job, Jobs, LaunchConfig, Listener
 from study.search.pruning import Judge
 from study.state.committed import committed_results
 from study.state.study_folder import StudyFolder
@@ -54,7 +54,7 @@ def write_space(folder: Path, text: str = SPACE) -> Path:
     return path
 
 
-def launch_inline(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders) -> None:
+def launch_inline(jobs: Sequence[Job] | Jobs, listener: Listener, orders: LaunchConfig) -> None:
     """What `study.launch.launch.launch` does, without Ray."""
     from trainables.finetune import finetune
 
@@ -83,7 +83,9 @@ def launch_inline(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Orders
             listener.finished(job.digest, PRUNED if why else "", why)
 
 
-def run_inline(digest: str, events: Iterator[Any], judge: Judge | None, orders: Orders) -> str:
+def run_inline(
+    digest: str, events: Iterator[Any], judge: Judge | None, orders: LaunchConfig
+) -> str:
     """Take a trial to its end, or to the rung where it is stopped; why it was, or empty."""
     for event in events:
         if judge is not None and event.rung is not None:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from study.cost.accelerators import ACCELERATORS, UTILISATION
-from study.cost.forecast import Estimate, describe, estimate
+from study.cost.forecast import Forecast, describe, estimate
 from study.cost.groups import rungs
 from study.cost.inputs_needed import needs
 from study.cost.speed import assumed, measured
@@ -40,7 +40,7 @@ def plan_of(space: str, *assignments: str) -> tuple[Plan, dict[str, str]]:
     return make_plan(load_space(space), space, "demo", parse_assignments(list(assignments)))
 
 
-def on_a100(space: str, *assignments: str) -> Estimate:
+def on_a100(space: str, *assignments: str) -> Forecast:
     plan, places = plan_of(space, *assignments)
     return estimate(plan, places, CPU, 4, accelerator="a100")
 

@@ -17,11 +17,11 @@ import pytest
 
 from study.cli.app import main
 from study.doctor import checks, visit
-from study.doctor.checks import Clock
+from study.doctor.checks import ClockReading
 from study.doctor.facts import Facts, Token, code_digest, examine, probe, seen, token
-from study.doctor.finding import Finding
-from study.doctor.ports import Listener, listeners
-from trainables.storage.paths import Place
+from study.doctor.finding import Diagnosis
+from study.doctor.ports import OpenPort, listeners
+from trainables.storage.paths import AnyPath
 
 GOOD = Facts(
     host="head",
@@ -38,7 +38,7 @@ GOOD = Facts(
     missing=[],
 )
 LOCKED = {"ray": "2.60.0", "torch": "2.13.0"}
-RAY = Listener("0.0.0.0", 6379, "/x/gcs_server --log", guarded=True, metrics=False)
+RAY = OpenPort("0.0.0.0", 6379, "/x/gcs_server --log", guarded=True, metrics=False)
 
 
 def machines(**changes: Any) -> dict[str, Facts]:
@@ -48,7 +48,7 @@ def machines(**changes: Any) -> dict[str, Facts]:
     return {"head": GOOD, "worker": worker}
 
 
-def problems(findings: Iterator[Finding]) -> list[Finding]:
+def problems(findings: Iterator[Diagnosis]) -> list[Diagnosis]:
     found = [finding for finding in findings if finding.state != "ok"]
     assert all(finding.remedy for finding in found), "a finding must say what to do"
     return found
@@ -59,7 +59,7 @@ def test_nothing_is_wrong_with_good_machines() -> None:
     found = [
         *checks.versions(both, LOCKED),
         *checks.storages(both, "s3://b", 2),
-        *checks.clocks({"worker": Clock(10, 10.5, 11)}),
+        *checks.clocks({"worker": ClockReading(10, 10.5, 11)}),
         *checks.disks(both),
         *checks.gpus(both),
         *checks.tokens(both, cluster=True),
@@ -101,9 +101,11 @@ def test_storage_that_is_not_one(changes: dict[str, Any], together: int, says: s
 
 
 def test_clocks_disk_and_gpu() -> None:
-    [found] = problems(checks.clocks({"a": Clock(100, 101, 109), "b": Clock(100, 130, 109)}))
+    [found] = problems(
+        checks.clocks({"a": ClockReading(100, 101, 109), "b": ClockReading(100, 130, 109)})
+    )
     assert (found.where, found.says) == ("b", "21 s away from this machine's clock")
-    assert Clock(100, 60, 109).skew == 40
+    assert ClockReading(100, 60, 109).skew == 40
     [found] = problems(checks.disks(machines(free=10**8)))
     assert (found.where, found.state) == ("worker", "problem")
     [found] = problems(checks.disks(machines(free=5 * 10**9)))
@@ -114,7 +116,7 @@ def test_clocks_disk_and_gpu() -> None:
 
 
 def test_tokens() -> None:
-    def of(**changes: Any) -> list[Finding]:
+    def of(**changes: Any) -> list[Diagnosis]:
         worker = dataclasses.replace(GOOD.token, **changes)
         return problems(checks.tokens(machines(token=worker), cluster=True))
 
@@ -131,12 +133,12 @@ def test_tokens() -> None:
         (RAY, "ok", "all asking for the token"),
         (dataclasses.replace(RAY, guarded=False), "problem", "6379 and asks for no token"),
         (dataclasses.replace(RAY, metrics=True), "warning", "figures of this machine"),
-        (Listener("0.0.0.0", 5000, "mlflow server", False, True), "problem", "0.0.0.0:5000"),
-        (Listener("::", 5432, "/usr/lib/postgres -D x", False, True), "problem", ":::5432"),
-        (Listener("0.0.0.0", 22, "", False, True), "ok", "1 of other programs"),
+        (OpenPort("0.0.0.0", 5000, "mlflow server", False, True), "problem", "0.0.0.0:5000"),
+        (OpenPort("::", 5432, "/usr/lib/postgres -D x", False, True), "problem", ":::5432"),
+        (OpenPort("0.0.0.0", 22, "", False, True), "ok", "1 of other programs"),
     ],
 )
-def test_ports(listener: Listener, state: str, says: str) -> None:
+def test_ports(listener: OpenPort, state: str, says: str) -> None:
     [found] = checks.ports({"worker": dataclasses.replace(GOOD, listening=[listener])})
     assert found.state == state
     assert says in found.says
@@ -164,7 +166,7 @@ def test_listening_sockets_are_seen_with_their_programs() -> None:
     assert entry.metrics
 
 
-def test_one_of_many_claims_the_probe(place: Place) -> None:
+def test_one_of_many_claims_the_probe(place: AnyPath) -> None:
     def ask(number: int) -> tuple[str, bool]:
         return probe(str(place), "question")
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from study.cli.home import Home
+from study.cli.home import Workspace
 from study.cli.status import describe
-from study.launch.retries import Losses
+from study.launch.retries import FailureClassifier
 from study.planning.build import make_plan
 from study.spaces.schema import load_space
 from study.state.committed import committed_results
@@ -84,7 +84,7 @@ Failed = tuple[Path, dict[str, str], str]
 
 
 def trials(root: Path) -> dict[str, dict[str, Any]]:
-    home = Home.open(str(root))
+    home = Workspace.open(str(root))
     plan, record = home.plan("s"), home.study("s").record()
     report = describe(plan, home, record, committed_results(root, plan.specs))
     return {t["digest"]: t for t in report["trials"]}
@@ -183,7 +183,7 @@ def test_a_lost_worker_is_out_of_memory_only_with_evidence(
         RayError,
     )
 
-    losses = Losses(kernel_kills=None, local=True)
+    losses = FailureClassifier(kernel_kills=None, local=True)
     assert losses.explain(ActorDiedError())[0] == "killed"
     gone: RayError = NodeDiedError("gone")  # type: ignore[no-untyped-call]
     monitored: RayError = OutOfMemoryError("x")  # type: ignore[no-untyped-call]
@@ -191,12 +191,12 @@ def test_a_lost_worker_is_out_of_memory_only_with_evidence(
     assert losses.explain(monitored)[0] == "out of memory"
     cut: RayError = ActorUnavailableError("socket closed", None)
     assert losses.explain(cut)[0] == "killed"
-    assert Losses(kernel_kills=None, local=False).explain(cut)[0] == "node lost"
+    assert FailureClassifier(kernel_kills=None, local=False).explain(cut)[0] == "node lost"
     monkeypatch.setattr("study.launch.retries.kernel_kills", lambda: 4)
-    counted = Losses(kernel_kills=3, local=True)
+    counted = FailureClassifier(kernel_kills=3, local=True)
     assert counted.explain(ActorDiedError())[0] == "out of memory"
     assert counted.explain(ActorDiedError())[0] == "killed", "that kill was told of before"
-    assert Losses(kernel_kills=3, local=False).explain(ActorDiedError())[0] == "killed"
+    assert FailureClassifier(kernel_kills=3, local=False).explain(ActorDiedError())[0] == "killed"
 
 
 def test_reasons_of_exceptions() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.analysis.contrasts import asked
+from study.analysis.contrasts import contrasts_of
 from study.cli.app import main
 from study.planning.build import make_plan
 from study.spaces.schema import load_space, space_names
@@ -66,7 +66,7 @@ def test_a_full_tier_names_seeds_validation_margins_and_what_it_tunes(name: str)
         assert spec.validation.name not in (spec.test.name, *(r.name for r in spec.also or ()))
     for hypothesis in plan.hypotheses:
         assert 0 < hypothesis["margin"] <= 0.003
-        for one in asked(plan.model_copy(update={"cells": tuple(trained)}), hypothesis):
+        for one in contrasts_of(plan.model_copy(update={"cells": tuple(trained)}), hypothesis):
             assert one.coefficients, one.problem
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from study.cli.app import main
-from study.cli.typed import Typed
+from study.cli.typed import SpaceArguments
 from study.planning.build import make_plan
 from study.spaces.schema import load_space
 from study.state.study_folder import StudyFolder
@@ -214,7 +214,7 @@ def test_ones_own_training_rows_are_read_from_the_same_folder(
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
     arguments = ["--set", "sampling=X-X", "--set", "batch_size=2", "--set", "alpha=1"]
     arguments += ["--benchmark", "jsonl", "--data-dir", str(folder), "--encoder", str(encoder)]
-    typed = Typed.read("mixing_ratio", None, None, None, arguments[1:6:2])
+    typed = SpaceArguments.read("mixing_ratio", None, None, None, arguments[1:6:2])
     settings = typed.settings | {"benchmark": "jsonl", "encoder": str(encoder)}
     for train in ({}, {"train": "jsonl"}):
         plan, _ = make_plan(typed.space, "s", "full", settings | train, data_dir=folder, seeds=1)

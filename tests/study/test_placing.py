@@ -24,7 +24,7 @@ from study.launch.resources import (
     slots,
     smallest_gpu,
 )
-from study.launch.retries import GIVEN_UP, RETRIES, Patience
+from study.launch.retries import GIVEN_UP, RETRIES, RetryPolicy
 from tests.samples import values
 from trainables.errors import UserError
 from trainables.spec import Execution, build_spec
@@ -124,7 +124,7 @@ def test_what_another_machine_lacks_is_put_under_the_root(
 
 
 def test_machines_that_go_away_are_no_failure() -> None:
-    trial, patience = SimpleNamespace(config={"spec": "x"}, max_failures=-1), Patience()
+    trial, patience = SimpleNamespace(config={"spec": "x"}, max_failures=-1), RetryPolicy()
     trial.set_config = lambda config: setattr(trial, "config", config)
     for _ in range(10):
         patience.lost(trial, "d", "node lost", "the machine of its worker went away")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from study.cli.home import Home
+from study.cli.home import Workspace
 from study.cli.status import describe
 from study.driver import driver
 from study.search.cannot_win import looking
@@ -83,7 +83,7 @@ def test_stopped_trials_are_pruned_and_have_no_result(whole: Path) -> None:
 
 
 def test_status_shows_them_apart(whole: Path) -> None:
-    home = Home.open(str(whole))
+    home = Workspace.open(str(whole))
     plan, record = home.plan("s"), home.study("s").record()
     report = describe(plan, home, record, committed_results(whole, plan.specs))
     stopped = {line["trial"]: line for line in rungs(whole) if line["stop"]}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from study.cli.home import Home
+from study.cli.home import Workspace
 from study.state import journal, study_folder
 from study.state.committed import committed_results
 from study.state.journal import Reading
@@ -61,7 +61,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory, space: Path) -> dict[str,
 
 def assert_whole(url: str, state: Path, expected: dict[str, bytes]) -> None:
     """Every trial complete once, with the numbers of the local study, and nothing else there."""
-    root = Home.open(url).root
+    root = Workspace.open(url).root
     kept = matching(root, "trials/*/attempts/*/result.json")
     assert {path.parents[2].name: path.read_bytes() for path in kept} == expected
     assert committed_results(root, expected).keys() == expected.keys()
@@ -79,7 +79,7 @@ def assert_whole(url: str, state: Path, expected: dict[str, bytes]) -> None:
 
 
 def assert_no_secret(url: str, *folders: Path) -> None:
-    root = Home.open(url).root
+    root = Workspace.open(url).root
     paths = [root / name for name in files_under(root)]
     local = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert len(paths) > 10
@@ -120,7 +120,7 @@ def test_damage_in_the_bucket_is_found_and_the_trial_run_again(
     url: str, space: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     assert study(url, space, "--state", str(tmp_path)) == 0
-    root = Home.open(url).root
+    root = Workspace.open(url).root
     for digest, name in zip(expected, ("result.json", "ranks-test.npz"), strict=False):
         path = TrialFolder.of(root, digest).path / "attempts" / "001" / name
         storage.write(path, path.read_bytes()[:-10])
@@ -157,7 +157,7 @@ def test_real_studies_with_ray(
     monkeypatch.setenv(faults.VARIABLE, "kill point=completion.noted")
     killed = run(tmp_path / "first")
     assert killed.returncode == -9, killed.stdout + killed.stderr
-    assert len(committed_results(Home.open(url).root, expected)) in (1, 2)
+    assert len(committed_results(Workspace.open(url).root, expected)) in (1, 2)
     monkeypatch.delenv(faults.VARIABLE)
     states = [tmp_path / "second", tmp_path / "third"]
     words.append("--take-over")
@@ -177,7 +177,7 @@ def test_what_the_watchdog_wrote_on_this_machine_is_found(url: str) -> None:
     from study.launch.actor import stacks_file, timed_out
 
     spec = build_spec(values())
-    folder = TrialFolder.of(Home.open(url).root, spec.digest)
+    folder = TrialFolder.of(Workspace.open(url).root, spec.digest)
     attempt = folder.claim(spec, {"launch": "this"})
     stacks = stacks_file(attempt, "this")
     stacks.write_text("Thread 0x1\n  File x.py\n", encoding="utf-8")
@@ -196,7 +196,7 @@ def test_lines_come_back_in_order_from_every_writer(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "LINES_PER_OBJECT", 3)
-    root = Home.open(url).root
+    root = Workspace.open(url).root
     for writer in range(2):
         with StudyFolder.of(root, "s", tmp_path).lease() as written:
             for number in range(5):
@@ -211,7 +211,7 @@ def test_lines_come_back_in_order_from_every_writer(
 
 
 def test_lines_that_nothing_follows_from_are_gathered(url: str, tmp_path: Path) -> None:
-    folder = StudyFolder.of(Home.open(url).root, "s", tmp_path)
+    folder = StudyFolder.of(Workspace.open(url).root, "s", tmp_path)
 
     def known() -> list[str]:
         return [line["event"] for line in Reading(folder.path)]
@@ -232,7 +232,7 @@ def test_a_driver_elsewhere_is_known_by_what_it_writes(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two heads whose clocks are an hour apart."""
-    root = Home.open(url).root
+    root = Workspace.open(url).root
     first, second = (StudyFolder.of(root, "s", tmp_path / name) for name in ("first", "second"))
     with first.lease() as mine:
         mine.note("planning", durable=True)
@@ -257,7 +257,7 @@ def test_a_driver_elsewhere_is_known_by_what_it_writes(
 def test_a_driver_that_died_elsewhere_is_waited_for(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = Home.open(url).root
+    root = Workspace.open(url).root
     words = [sys.executable, "-c", DYING, url, str(tmp_path / "first")]
     assert subprocess.run(words, cwd=REPOSITORY, check=False).returncode == -9
     with StudyFolder.of(root, "s", tmp_path / "first").lease():

@@ -17,7 +17,7 @@ from trainables.distributed import rank_worker as follower
 from trainables.distributed.group import Group
 from trainables.spec import Negatives
 from trainables.training import gradcache
-from trainables.training.batch_items import Row
+from trainables.training.batch_items import BatchItem
 from trainables.training.gradcache import backward
 from trainables.training.info_nce import info_nce
 
@@ -60,8 +60,8 @@ class Seeing(nn.Module):
         return found.view(len(found), 3, 16)
 
 
-def passages_of(case: Case) -> list[Row]:
-    tokens: list[Row] = [*random_tokens(ROWS + HARD, 60, 2)]
+def passages_of(case: Case) -> list[BatchItem]:
+    tokens: list[BatchItem] = [*random_tokens(ROWS + HARD, 60, 2)]
     if case.rows == "pictures":
         random = np.random.default_rng(3)
         tokens[4] = {"pixels": random.normal(size=4).astype(np.float32)}

@@ -12,8 +12,8 @@ from scipy.stats import binom, chi2_contingency, chisquare
 
 from trainables.errors import UserError
 from trainables.spec import Rows, Sampling
-from trainables.training.availability import Presence, limited
-from trainables.training.batching import Batch, Batches, Laws
+from trainables.training.availability import LanguageAvailability, limited
+from trainables.training.batching import Batch, Batches, SamplingWeights
 
 SAMPLINGS = get_args(Sampling)
 
@@ -23,7 +23,7 @@ def make(sampling: Sampling = "hybrid", **changes: object) -> Batches:
     return Batches(sampling=sampling, **values)  # type: ignore[arg-type]
 
 
-def partial(rows: int, languages: int, seed: int, *, sides: bool = False) -> Presence:
+def partial(rows: int, languages: int, seed: int, *, sides: bool = False) -> LanguageAvailability:
     """Rows that lack some languages, each with two at least; with `sides`, on one side only."""
     random = np.random.default_rng(seed)
     tables = []
@@ -34,7 +34,7 @@ def partial(rows: int, languages: int, seed: int, *, sides: bool = False) -> Pre
             random.permuted(np.tile(np.arange(languages), (rows, 1)), axis=1)[:, :2],
         ] = True
         tables.append(table)
-    return Presence(tables[0], tables[-1])
+    return LanguageAvailability(tables[0], tables[-1])
 
 
 LACKING = {"rows": 200, "languages": 4, "presence": partial(200, 4, 0)}
@@ -70,10 +70,10 @@ def test_a_batch_is_a_pure_function_of_seed_and_number(data: st.DataObject) -> N
         "batch_size": size,
         "sampling": data.draw(st.sampled_from(SAMPLINGS)),
         "seed": data.draw(st.integers(0, 2**31 - 1)),
-        "laws": Laws(languages_per_batch=data.draw(st.sampled_from([None, 2, 3]))),
+        "laws": SamplingWeights(languages_per_batch=data.draw(st.sampled_from([None, 2, 3]))),
     }
     if data.draw(st.booleans()):
-        arguments |= {**LACKING, "batch_size": 8, "laws": Laws(0.5, 2.0)}
+        arguments |= {**LACKING, "batch_size": 8, "laws": SamplingWeights(0.5, 2.0)}
     order = data.draw(st.lists(st.integers(0, 60), min_size=1, max_size=8))
     used = make(**arguments)
     for t in order:
@@ -197,7 +197,7 @@ def test_every_row_is_read_in_every_pair_of_languages() -> None:
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_a_row_is_read_only_in_languages_that_it_has(sampling: Sampling, sides: bool) -> None:
     presence = partial(200, 4, 1, sides=sides)
-    batches = make(sampling, rows=200, presence=presence, laws=Laws(0.5, 0.5))
+    batches = make(sampling, rows=200, presence=presence, laws=SamplingWeights(0.5, 0.5))
     read = set()
     for t in range(3000 if sampling == "X-Y-fixed" else 300):
         batch = batches[t]
@@ -208,13 +208,13 @@ def test_a_row_is_read_only_in_languages_that_it_has(sampling: Sampling, sides: 
         if sampling in ("X-X", "X-Y-fixed") or (sampling == "hybrid" and batch.kind == "X-X"):
             assert len({*zip(batch.query_languages, batch.passage_languages, strict=True)}) == 1
     mono, crossed = presence.same.any(1), presence.crossed
-    readable = {
+    select_rows = {
         "X-X": mono,
         "X-X-mixed": mono,
         "row-hybrid": mono & crossed,
         "hybrid": mono | crossed,
     }
-    assert read == set(np.flatnonzero(readable.get(sampling, crossed)))
+    assert read == set(np.flatnonzero(select_rows.get(sampling, crossed)))
 
 
 def test_batches_of_several_languages_read_the_same_rows_whatever_rows_lack() -> None:
@@ -234,7 +234,7 @@ def test_a_hybrid_batch_is_one_of_the_pure_arms_where_rows_lack_languages_too() 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 def test_languages_follow_their_law(power: float) -> None:
     """Batches of one language; each exists in another number of rows."""
-    batches = make("X-X", **LACKING, laws=Laws(language=power))
+    batches = make("X-X", **LACKING, laws=SamplingWeights(language=power))
     sizes = LACKING["presence"].same.sum(0)  # type: ignore[attr-defined]
     assert len(set(sizes)) == 4
     drawn = np.bincount([batches[t].query_languages[0] for t in range(3000)], minlength=4)
@@ -245,7 +245,9 @@ def test_languages_follow_their_law(power: float) -> None:
 @pytest.mark.parametrize("power", [0.0, 1.0])
 def test_pairs_follow_their_law(power: float) -> None:
     presence = partial(200, 3, 2, sides=True)
-    batches = make("X-Y-fixed", rows=200, languages=3, presence=presence, laws=Laws(pair=power))
+    batches = make(
+        "X-Y-fixed", rows=200, languages=3, presence=presence, laws=SamplingWeights(pair=power)
+    )
     sizes = presence.pair_sizes()
     drawn = np.zeros((3, 3), dtype=np.int64)
     for t in range(3000):
@@ -257,10 +259,21 @@ def test_pairs_follow_their_law(power: float) -> None:
 
 
 def test_a_row_draws_its_languages_by_the_law_among_those_that_it_has() -> None:
-    presence = Presence(*2 * [np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1], [1, 0, 1]], dtype=bool)])
-    presence = Presence(*2 * [np.concatenate([presence.queries] * 5 + [presence.queries[:1]] * 9)])
+    presence = LanguageAvailability(
+        *2 * [np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1], [1, 0, 1]], dtype=bool)]
+    )
+    presence = LanguageAvailability(
+        *2 * [np.concatenate([presence.queries] * 5 + [presence.queries[:1]] * 9)]
+    )
     mono, cross = (
-        make(x, rows=29, languages=3, presence=presence, laws=Laws(2.0, 2.0), batch_size=29)
+        make(
+            x,
+            rows=29,
+            languages=3,
+            presence=presence,
+            laws=SamplingWeights(2.0, 2.0),
+            batch_size=29,
+        )
         for x in ("X-X-mixed", "X-Y")
     )
     of_row_1 = np.zeros((2, 3, 3), dtype=np.int64)
@@ -277,7 +290,7 @@ def test_a_row_draws_its_languages_by_the_law_among_those_that_it_has() -> None:
 
 @pytest.mark.parametrize("sampling", ["X-Y", "X-X-mixed", "row-hybrid", "hybrid"])
 def test_no_more_languages_than_allowed_are_in_a_batch(sampling: Sampling) -> None:
-    batches = make(sampling, rows=200, batch_size=32, laws=Laws(languages_per_batch=2))
+    batches = make(sampling, rows=200, batch_size=32, laws=SamplingWeights(languages_per_batch=2))
     alone = make(sampling, rows=200, batch_size=32)
     subsets = np.zeros((4, 4), dtype=np.int64)
     for t in range(1500):
@@ -294,7 +307,7 @@ def test_no_more_languages_than_allowed_are_in_a_batch(sampling: Sampling) -> No
 
 def test_with_every_row_in_every_language_all_laws_are_the_uniform_one() -> None:
     for sampling in SAMPLINGS:
-        uniform, proportional = make(sampling), make(sampling, laws=Laws(1.0, 1.0))
+        uniform, proportional = make(sampling), make(sampling, laws=SamplingWeights(1.0, 1.0))
         assert all(equal(uniform[t], proportional[t]) for t in range(50))
 
 
@@ -311,7 +324,7 @@ def test_a_smaller_training_set_of_a_seed_is_part_of_a_larger_one() -> None:
 def test_rows_are_kept_by_the_languages_that_they_have() -> None:
     queries = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=bool)
     passages = np.array([[1, 1, 1], [1, 1, 1], [1, 0, 0], [1, 0, 0], [1, 1, 1]], dtype=bool)
-    presence = Presence(queries, passages)
+    presence = LanguageAvailability(queries, passages)
     kept = {rule: presence.follow(rule).tolist() for rule in get_args(Rows)}
     assert kept == {"in_all": [0], "in_two": [0, 1], "in_any": [0, 1, 2, 3]}
     with pytest.raises(UserError, match="rows=in_two"):
@@ -322,11 +335,15 @@ def test_mistakes_say_what_to_do() -> None:
     with pytest.raises(UserError, match=r"max_rows 60.*50 rows"):
         limited(np.arange(50), 60, seed=0)
     with pytest.raises(UserError, match=r"languages_per_batch 2.*rows=in_all"):
-        make("X-Y", **LACKING, laws=Laws(languages_per_batch=2))
+        make("X-Y", **LACKING, laws=SamplingWeights(languages_per_batch=2))
     with pytest.raises(UserError, match=r"batch_size 199.*smallest has \d+ rows"):
         make("X-X", **LACKING, batch_size=199)
     with pytest.raises(UserError, match=r"batch_size 8.*smallest has 0 rows"):
-        make("X-Y", rows=50, presence=Presence(*2 * [np.eye(4, dtype=bool)[np.arange(50) % 4]]))
+        make(
+            "X-Y",
+            rows=50,
+            presence=LanguageAvailability(*2 * [np.eye(4, dtype=bool)[np.arange(50) % 4]]),
+        )
     with pytest.raises(UserError, match=r"batch_size 51.*50 rows"):
         make(batch_size=51)
     with pytest.raises(UserError, match="at least two"):

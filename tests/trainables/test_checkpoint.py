@@ -8,7 +8,7 @@ import torch
 from tests.samples import values
 from trainables.spec import Execution, build_spec
 from trainables.storage import atomic as storage
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 from trainables.trial.checkpoint import (
     SAVES_PER_INTERVAL,
     SHORTEST_INTERVAL,
@@ -26,7 +26,7 @@ def state(step: int, execution: Execution = Execution()) -> dict[str, object]:  
 
 
 @pytest.fixture
-def attempt(place: Place) -> Attempt:
+def attempt(place: AnyPath) -> Attempt:
     return TrialFolder.of(place, SPEC.digest).claim(SPEC, {})
 
 

@@ -11,7 +11,7 @@ from trainables.errors import UserError
 from trainables.storage import atomic as storage
 from trainables.storage import inputs
 from trainables.storage.cache import NAME, Cache
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 DIGEST, OTHER = "a" * 20, "b" * 20
 
@@ -27,7 +27,7 @@ def content(path: Path) -> dict[str, bytes]:
     return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
-def test_what_is_not_here_is_fetched_once(place: Place, tmp_path: Path) -> None:
+def test_what_is_not_here_is_fetched_once(place: AnyPath, tmp_path: Path) -> None:
     source = folder(tmp_path / "far/encoder", "x")
     before = content(source)
     assert inputs.publish(place, DIGEST, str(source))

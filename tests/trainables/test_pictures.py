@@ -26,7 +26,7 @@ from trainables.errors import UserError
 from trainables.finetune import finetune
 from trainables.spec import Execution, Spec, build_spec
 from trainables.storage.cache import Cache
-from trainables.training.batch_items import Row
+from trainables.training.batch_items import BatchItem
 from trainables.training.batching import Batches
 from trainables.training.gradcache import backward
 from trainables.training.info_nce import Loss, info_nce
@@ -75,14 +75,14 @@ def seeing(kind: str, folder: Path, dropout: float = 0.0) -> ImageTextEncoder:
     return encoder
 
 
-def rows_of(encoder: ImageTextEncoder, live: bool) -> tuple[list[Row], list[Row]]:
+def rows_of(encoder: ImageTextEncoder, live: bool) -> tuple[list[BatchItem], list[BatchItem]]:
     """Captions of several lengths, and of most of them a picture, of the others a caption."""
     texts = ["A man.", "The quick brown fox jumps.", "Der Fluss.", "Хлеб ест", "food", "the sea"]
     pictures = load_picture_training("scenes").pictures[: 2 * ROWS : 2]
-    queries: list[Row] = list(encoder.tokenize_queries(texts))
+    queries: list[BatchItem] = list(encoder.tokenize_queries(texts))
     made = encoder.pixels(pictures)
     vectors = encoder.encode_pixels(made)
-    shown_rows: list[Row] = [
+    shown_rows: list[BatchItem] = [
         {name: value[i] for name, value in made.items()} if live else vectors[i]
         for i in range(ROWS)
     ]
@@ -100,10 +100,12 @@ def gradients(encoder: ImageTextEncoder) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in named if p.grad is not None}
 
 
-def in_one_pass(encoder: ImageTextEncoder, queries: list[Row], passages: list[Row]) -> Tensor:
+def in_one_pass(
+    encoder: ImageTextEncoder, queries: list[BatchItem], passages: list[BatchItem]
+) -> Tensor:
     """The loss by autograd alone: every row embedded by itself, nothing cut or cached."""
 
-    def one(row: Row) -> Tensor:
+    def one(row: BatchItem) -> Tensor:
         if isinstance(row, dict):
             return encoder.embed_pixels({name: value[None] for name, value in row.items()})[0]
         assert isinstance(row, np.ndarray)

@@ -9,18 +9,18 @@ from tests.objects import SECRET
 from trainables.errors import UserError
 from trainables.storage import atomic as storage
 from trainables.storage.paths import (
-    Place,
-    as_place,
+    AnyPath,
     local_state,
     matching,
     open_place,
+    parse_root,
     remove,
     size,
 )
 
 
 def test_a_root_is_a_folder_or_a_prefix() -> None:
-    assert as_place("runs/a") == Path("runs/a")
+    assert parse_root("runs/a") == Path("runs/a")
     assert local_state(Path("runs"), None) == Path("runs").resolve()
     assert local_state(Path("runs"), Path("here")) == Path("here").resolve()
 
@@ -35,7 +35,7 @@ def test_a_root_is_a_folder_or_a_prefix() -> None:
 )
 def test_a_url_that_cannot_be_a_root_is_refused(url: str, said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:
-        as_place(url)
+        parse_root(url)
     assert SECRET not in str(caught.value)
 
 
@@ -43,7 +43,7 @@ def test_a_url_that_cannot_be_a_root_is_refused(url: str, said: str) -> None:
 def test_a_missing_package_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UserError, match=r"pip install '\.\[s3\]'"):
-        as_place("s3://bucket/prefix")
+        parse_root("s3://bucket/prefix")
 
 
 def test_a_bucket_that_is_not_there_is_named(s3: str) -> None:
@@ -52,7 +52,7 @@ def test_a_bucket_that_is_not_there_is_named(s3: str) -> None:
 
 
 def test_states_of_different_roots_lie_apart(s3: str) -> None:
-    first, second = (local_state(as_place(f"{s3}/{name}"), None) for name in ("a-b", "a/b"))
+    first, second = (local_state(parse_root(f"{s3}/{name}"), None) for name in ("a-b", "a/b"))
     assert first != second
     assert first.parent == second.parent == Path("runs/state").resolve()
 
@@ -60,7 +60,7 @@ def test_states_of_different_roots_lie_apart(s3: str) -> None:
 def test_a_store_that_lets_two_create_one_object_is_refused(
     s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = as_place(f"{s3}/careless")
+    root = parse_root(f"{s3}/careless")
     storage.ensure_writable(root, 0)
     assert not isinstance(root, Path)
     put = root.fs.pipe_file
@@ -69,7 +69,7 @@ def test_a_store_that_lets_two_create_one_object_is_refused(
         storage.ensure_writable(root, 0)
 
 
-def test_folders_are_measured_and_removed(place: Place) -> None:
+def test_folders_are_measured_and_removed(place: AnyPath) -> None:
     for name in ("a/one", "a/b/two", "c"):
         storage.write(place / name, b"12345")
     assert size(place / "a") == 10
@@ -81,7 +81,7 @@ def test_folders_are_measured_and_removed(place: Place) -> None:
     assert matching(place, "*") == []
 
 
-def test_a_file_or_folder_is_set_aside_whole(place: Place) -> None:
+def test_a_file_or_folder_is_set_aside_whole(place: AnyPath) -> None:
     for name in ("a/one", "a/b/two", "c"):
         storage.write(place / name, name.encode())
     for name in ("a", "c"):

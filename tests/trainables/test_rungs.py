@@ -17,7 +17,7 @@ from trainables.failures import TrialFailedError
 from trainables.finetune import finetune
 from trainables.spec import Spec
 from trainables.trial import loop as training
-from trainables.trial.intermediate import rung_ranks, steps_of
+from trainables.trial.intermediate import intermediate_ranks, milestones
 from trainables.trial.loop import Event
 from trainables.trial.trial_folder import TrialFolder
 
@@ -58,9 +58,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, spec: Spec) -> tuple[TrialFo
 
 
 def test_rungs_are_the_first_steps_with_so_many_examples() -> None:
-    assert steps_of(RUNGS, 8, 6) == {2: 12, 4: 32}
-    assert steps_of((10, 20, 30), 64, 6) == {1: 30}, "of several at one step the highest"
-    assert steps_of(RUNGS, 8, 0) == {}
+    assert milestones(RUNGS, 8, 6) == {2: 12, 4: 32}
+    assert milestones((10, 20, 30), 64, 6) == {1: 30}, "of several at one step the highest"
+    assert milestones(RUNGS, 8, 0) == {}
 
 
 def test_looking_on_the_way_moves_no_number(
@@ -115,7 +115,7 @@ def test_an_attempt_takes_along_what_earlier_ones_looked_at(
     assert files(folder) == files(whole[0])
     kept = json.loads((folder.path / "manifest.json").read_bytes())["files"]
     assert {"rung-2.json", "rung-2.npz", "rung-4.json", "rung-4.npz"} <= kept.keys()
-    assert [path.parent for path in rung_ranks(folder, 2)] == [folder.committed()]
+    assert [path.parent for path in intermediate_ranks(folder, 2)] == [folder.committed()]
 
 
 def test_a_trial_closed_at_a_rung_says_it_again(tmp_path: Path, spec: Spec) -> None:
@@ -136,7 +136,7 @@ def test_a_damaged_rung_is_looked_at_again(tmp_path: Path, spec: Spec) -> None:
         pass
     file = folder.path / "attempts/001/rung-2.npz"
     file.write_bytes(file.read_bytes()[:-1])
-    assert rung_ranks(folder, 2) == []
+    assert intermediate_ranks(folder, 2) == []
     events.close()  # type: ignore[attr-defined]
     assert [e.rung.examples for e in run(spec, folder, *RUNGS) if e.rung] == [12, 32]
-    assert len(rung_ranks(folder, 2)) == 1
+    assert len(intermediate_ranks(folder, 2)) == 1

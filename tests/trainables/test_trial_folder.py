@@ -12,14 +12,14 @@ from tests.samples import values
 from trainables.errors import UserError
 from trainables.spec import build_spec
 from trainables.storage import atomic as storage
-from trainables.storage.paths import Place, drafting, files_under
+from trainables.storage.paths import AnyPath, files_under, staging_folder
 from trainables.trial.trial_folder import NotCommittedError, TrialFolder
 
 SPEC = build_spec(values())
 
 
 @pytest.fixture
-def folder(place: Place) -> TrialFolder:
+def folder(place: AnyPath) -> TrialFolder:
     return TrialFolder.of(place, SPEC.digest)
 
 
@@ -93,7 +93,7 @@ def test_a_newer_format_is_refused_by_name(folder: TrialFolder) -> None:
         folder.result()
 
 
-def test_create_leaves_one_winner_and_no_rest(place: Place) -> None:
+def test_create_leaves_one_winner_and_no_rest(place: AnyPath) -> None:
     path = place / "a" / "file"
     assert storage.create(path, b"first")
     assert not storage.create(path, b"second")
@@ -101,7 +101,7 @@ def test_create_leaves_one_winner_and_no_rest(place: Place) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
 
 
-def test_of_many_creators_at_once_one_wins(place: Place) -> None:
+def test_of_many_creators_at_once_one_wins(place: AnyPath) -> None:
     path = place / "file"
     contents = [str(number).encode() for number in range(16)]
     with ThreadPoolExecutor(len(contents)) as pool:
@@ -150,7 +150,7 @@ def test_what_cannot_be_read_now_is_not_taken_for_damage(
 def test_weights_are_uploaded_before_they_are_committed(folder: TrialFolder) -> None:
     attempt = folder.claim(SPEC, {})
     attempt.write_json("result.json", {})
-    with drafting(attempt.path / "encoder") as local:
+    with staging_folder(attempt.path / "encoder") as local:
         (local / "deep").mkdir()
         (local / "deep" / "weights").write_bytes(b"1")
     assert attempt.commit(["result.json"], ["encoder/deep/weights"])

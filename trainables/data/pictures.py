@@ -17,7 +17,7 @@ Kind = Literal["t2i", "i2t"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableImage:
     """Where a table holds an encoded picture: `column` of row `row` of a Parquet file."""
 
     file: Path
@@ -36,7 +36,7 @@ class Picture:
     """
 
     id: str
-    source: Path | Cell | bytes
+    source: Path | TableImage | bytes
     cluster: str
 
 

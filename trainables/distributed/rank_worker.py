@@ -95,8 +95,8 @@ def train(order: Mapping[str, Any], group: Any) -> None:
 def end_with(parent: int) -> None:
     """End this process when its parent closes the pipe, or is gone while another holds that."""
     while os.getppid() == parent:
-        readable, _, _ = select.select([sys.stdin], [], [], LOOK_SECONDS)
-        if readable and not os.read(sys.stdin.fileno(), 1):
+        select_rows, _, _ = select.select([sys.stdin], [], [], LOOK_SECONDS)
+        if select_rows and not os.read(sys.stdin.fileno(), 1):
             break
     os._exit(1)
 

@@ -37,7 +37,7 @@ BLANK = "▁"
 
 
 @dataclass(frozen=True)
-class Rung:
+class EncoderSize:
     """One size of embedded encoder.
 
     Attributes:
@@ -62,10 +62,10 @@ class Rung:
     seed: int = 0
 
 
-RUNGS: dict[str, Rung] = {
-    "embedded/small": Rung(layers=1, width=64, heads=2, inner=128),
-    "embedded/base": Rung(layers=2, width=96, heads=3, inner=192),
-    "embedded/large": Rung(layers=3, width=128, heads=4, inner=256),
+RUNGS: dict[str, EncoderSize] = {
+    "embedded/small": EncoderSize(layers=1, width=64, heads=2, inner=128),
+    "embedded/base": EncoderSize(layers=2, width=96, heads=3, inner=192),
+    "embedded/large": EncoderSize(layers=3, width=128, heads=4, inner=256),
 }
 """Names to sizes, smallest first."""
 
@@ -88,7 +88,7 @@ def is_embedded(name: str) -> bool:
     return name.startswith("embedded/")
 
 
-def embedded_rung(name: str) -> Rung:
+def embedded_size(name: str) -> EncoderSize:
     """The size behind `embedded/small`, or of the text tower of `embedded/clip-small`.
 
     Raises:
@@ -106,7 +106,7 @@ def embedded_ref(name: str, world: World) -> EncoderRef:
     Raises:
         UserError: An unknown name.
     """
-    rung = embedded_rung(name)
+    rung = embedded_size(name)
     parts = [asdict(rung), world_digest(world), VOCABULARY, SPECIAL_TOKENS, INITIAL]
     if name in PICTURED:
         parts.append(CELLS)
@@ -153,7 +153,7 @@ def check_limits(ref: EncoderRef) -> None:
     Raises:
         UserError: Such a limit.
     """
-    most = embedded_rung(ref.name).tokens
+    most = embedded_size(ref.name).tokens
     if max(ref.max_query_tokens, ref.max_passage_tokens) > most:
         raise UserError(
             f"encoder {ref.name}: max_query_tokens {ref.max_query_tokens} and max_passage_tokens "
@@ -180,7 +180,7 @@ def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
     from trainables.encoders.text import TextEncoder
 
     ref = embedded_ref(encoder, world) if isinstance(encoder, str) else encoder
-    rung, now = embedded_rung(ref.name), embedded_ref(ref.name, world)
+    rung, now = embedded_size(ref.name), embedded_ref(ref.name, world)
     if ref.digest != now.digest:
         raise UserError(
             f"encoder {ref.name}: in world {world.name} it now is {now.digest[:20]}, but the "
@@ -201,13 +201,13 @@ def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
     model = _model(rung, len(tokenizer))
     if ref.name not in PICTURED:
         return TextEncoder(model, tokenizer, ref)
-    from trainables.encoders.images.cells import CellTower
+    from trainables.encoders.images.cells import PatchTower
     from trainables.encoders.images.image_text import ImageTextEncoder
 
-    return ImageTextEncoder(model, tokenizer, ref, images=CellTower(rung.width))
+    return ImageTextEncoder(model, tokenizer, ref, images=PatchTower(rung.width))
 
 
-def _model(rung: Rung, vocabulary: int) -> nn.Module:
+def _model(rung: EncoderSize, vocabulary: int) -> nn.Module:
     """An XLM-R of this size with the rung's initial weights."""
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaModel
@@ -233,7 +233,7 @@ def _model(rung: Rung, vocabulary: int) -> nn.Module:
     return model
 
 
-def _initialise(model: nn.Module, rung: Rung) -> None:
+def _initialise(model: nn.Module, rung: EncoderSize) -> None:
     """Draw all matrices from numpy, whose stream no version or device of torch can change.
 
     As transformers does it: normal matrices with a zero row for padding, zero biases, unit norms.

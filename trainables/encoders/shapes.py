@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainables.encoders.embedded import SPECIAL_TOKENS, VOCABULARY, embedded_rung, is_embedded
+from trainables.encoders.embedded import SPECIAL_TOKENS, VOCABULARY, embedded_size, is_embedded
 from trainables.encoders.families import SEEING
 from trainables.encoders.files.checkpoints import parts_of
 from trainables.encoders.files.modules import load_config, read_config, read_layout
@@ -179,7 +179,7 @@ def embedded_shape(name: str) -> Shape:
     Raises:
         UserError: An unknown name.
     """
-    rung = embedded_rung(name)
+    rung = embedded_size(name)
     positions = rung.tokens + SPECIAL_TOKENS.index("<pad>") + 1
     sizes = rung.width, rung.layers, rung.heads, rung.inner
     return Shape("xlm-roberta", *sizes, VOCABULARY, positions, 1)

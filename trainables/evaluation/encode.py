@@ -179,7 +179,7 @@ def check_vectors(vectors: object, texts: Sequence[str], language: str, role: Ro
             )
 
 
-def cut_answers(benchmark: Benchmark, encoder: Encoder) -> dict[str, int]:
+def truncated_answers(benchmark: Benchmark, encoder: Encoder) -> dict[str, int]:
     """Count answers beyond the encoder's limit, by the language of the query.
 
     An encoder says how far it reads by `passage_reach(texts)`, a number of code points for each;

@@ -16,8 +16,8 @@ from trainables.evaluation.encode import (
     Progress,
     Texts,
     check_vectors,
-    cut_answers,
     encode_benchmark,
+    truncated_answers,
 )
 from trainables.evaluation.index import Index, top_scorer
 from trainables.evaluation.metrics import (
@@ -89,7 +89,7 @@ def evaluate(
     _refuse_nothing(benchmark)
     queries, passages, counts, timing = encode_benchmark(benchmark, encoder, progress, store)
     result = _evaluate(benchmark, queries, passages, progress)
-    counts |= result.counts | cut_answers(benchmark, encoder)
+    counts |= result.counts | truncated_answers(benchmark, encoder)
     return Evaluation(result.metrics, result.ranks, counts, timing | result.timing)
 
 
@@ -150,7 +150,7 @@ def evaluate_top(
         found = {ranks.corpus_languages[number]: recall for number, recall in recalls.items()}
         metrics[f"index/recall_at_{depth}"] = float(np.mean(list(found.values())))
         metrics |= {f"index/recall_at_{depth}/{la}": recall for la, recall in found.items()}
-    counts |= _counts(benchmark, ranks) | cut_answers(benchmark, encoder)
+    counts |= _counts(benchmark, ranks) | truncated_answers(benchmark, encoder)
     return TopEvaluation(metrics, counts, timing | {"search": time.perf_counter() - start})
 
 

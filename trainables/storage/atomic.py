@@ -20,7 +20,7 @@ from typing import Any
 from trainables.errors import NotNowError, UserError
 from trainables.failures import lacking
 from trainables.storage import paths as places
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 
 SEAL = "seal"
 """The key that holds a JSON file's checksum of itself."""
@@ -39,7 +39,7 @@ class NoRoomError(OSError):
     """The disk is too full to save."""
 
 
-def write(path: Place, content: bytes | memoryview) -> None:
+def write(path: AnyPath, content: bytes | memoryview) -> None:
     """Replace the file at `path` in one step; a crash leaves the old content or the new."""
     if not isinstance(path, Path):
         places.put(path, content)
@@ -48,7 +48,7 @@ def write(path: Place, content: bytes | memoryview) -> None:
     os.replace(temporary, path)
 
 
-def create(path: Place, content: bytes) -> bool:
+def create(path: AnyPath, content: bytes) -> bool:
     """Create the file at `path` with all of `content`, unless it exists.
 
     Returns:
@@ -67,12 +67,12 @@ def create(path: Place, content: bytes) -> bool:
     return True
 
 
-def write_json(path: Place, value: Any) -> None:
+def write_json(path: AnyPath, value: Any) -> None:
     """Write `value` as sorted JSON in one step."""
     write(path, to_json(value))
 
 
-def create_json(path: Place, value: Any) -> bool:
+def create_json(path: AnyPath, value: Any) -> bool:
     """Create the file with `value` as sorted JSON, unless it exists; say whether it was created."""
     return create(path, to_json(value))
 
@@ -124,7 +124,7 @@ def parsed(content: bytes | str) -> Any:
         raise ValueError("values within values without end") from None
 
 
-def set_aside(path: Place, into: Place | None = None) -> Place | None:
+def set_aside(path: AnyPath, into: AnyPath | None = None) -> AnyPath | None:
     """Move a damaged file or folder out of the way, under a name that nothing else has.
 
     Args:
@@ -150,7 +150,7 @@ def set_aside(path: Place, into: Place | None = None) -> Place | None:
     raise AssertionError
 
 
-def _move(path: Place, target: Place) -> None:
+def _move(path: AnyPath, target: AnyPath) -> None:
     """Rename; a store copies first, so that a crash leaves two rather than none."""
     if isinstance(path, Path):
         path.rename(str(target))
@@ -159,7 +159,7 @@ def _move(path: Place, target: Place) -> None:
     path.fs.rm(path.path, recursive=True)
 
 
-def remove_leftovers(folder: Place) -> None:
+def remove_leftovers(folder: AnyPath) -> None:
     """Remove what writers killed in the middle of `write` or `create` left in a folder."""
     if not isinstance(folder, Path):
         return  # a PUT that was cut short leaves nothing
@@ -168,7 +168,7 @@ def remove_leftovers(folder: Place) -> None:
             path.unlink(missing_ok=True)
 
 
-def ensure_room(folder: Place, size: int) -> None:
+def ensure_room(folder: AnyPath, size: int) -> None:
     """Check that a file of `size` bytes can be written and something is left.
 
     Raises:
@@ -202,7 +202,7 @@ def unlinked(name: str, flags: int) -> int:
     return plain(name, flags | os.O_NOFOLLOW)
 
 
-def read(path: Place | str) -> bytes:
+def read(path: AnyPath | str) -> bytes:
     """All bytes of a small file."""
     if not isinstance(path, (Path, str)):
         return bytes(path.read_bytes())
@@ -210,7 +210,7 @@ def read(path: Place | str) -> bytes:
         return file.readall()
 
 
-def sha256(path: Place | str) -> str:
+def sha256(path: AnyPath | str) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     if not isinstance(path, (Path, str)):
         digest = hashlib.sha256()
@@ -230,7 +230,7 @@ def tree_digest(files: dict[str, Path]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:20]
 
 
-def ensure_writable(folder: Place, free_bytes: int, option: str = "--root") -> None:
+def ensure_writable(folder: AnyPath, free_bytes: int, option: str = "--root") -> None:
     """Make `folder` and check that files can be written there.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Any
 from trainables.errors import UserError
 from trainables.storage import atomic as storage
 from trainables.storage.cache import Cache
-from trainables.storage.paths import Place, files_under, is_within, name_of_folder
+from trainables.storage.paths import AnyPath, files_under, is_within, name_of_folder
 
 JOINT = "+"
 """Between the folders of a text tower and of an image tower."""
@@ -37,7 +37,7 @@ def absent(places: Mapping[str, str]) -> list[str]:
     ]
 
 
-def publish(root: Place, digest: str, place: str) -> bool:
+def publish(root: AnyPath, digest: str, place: str) -> bool:
     """Put the files of an input under the root, unless they are there.
 
     Returns:
@@ -56,7 +56,7 @@ def publish(root: Place, digest: str, place: str) -> bool:
     return True
 
 
-def fetched(root: Place, digest: str, cache: Cache) -> str:
+def fetched(root: AnyPath, digest: str, cache: Cache) -> str:
     """The folder, or two joined, of an input of this machine's cache; fetched by the first caller.
 
     Raises:
@@ -89,11 +89,11 @@ def fetched(root: Place, digest: str, cache: Cache) -> str:
     return JOINT.join(str(entry / str(number)) for number in range(count))
 
 
-def _folder(root: Place, digest: str) -> Place:
+def _folder(root: AnyPath, digest: str) -> AnyPath:
     return root / "inputs" / name_of_folder(digest, "input")
 
 
-def _listed(folder: Place) -> dict[str, str] | None:
+def _listed(folder: AnyPath) -> dict[str, str] | None:
     """SHA-256 by name of the files of an input; None where it is not there, or another's."""
     try:
         value = storage.unseal(storage.read(folder / LIST))
@@ -104,7 +104,7 @@ def _listed(folder: Place) -> dict[str, str] | None:
 
 
 def at_hand(
-    places: Mapping[str, str], spec: str, root: Place, cache: Cache | None
+    places: Mapping[str, str], spec: str, root: AnyPath, cache: Cache | None
 ) -> dict[str, str]:
     """The folders of a trial's inputs on this machine; those that are not here are fetched.
 
@@ -121,14 +121,14 @@ def at_hand(
     return {**places, **mine}
 
 
-def _copy_up(source: Path, target: Place) -> None:
+def _copy_up(source: Path, target: AnyPath) -> None:
     if isinstance(target, Path):
         storage.write(target, storage.read(source))
     else:
         target.fs.put_file(str(source), target.path)
 
 
-def _copy_down(source: Place, target: Path) -> None:
+def _copy_down(source: AnyPath, target: Path) -> None:
     if isinstance(source, Path):
         storage.write(target, storage.read(source))
     else:

@@ -27,7 +27,7 @@ from trainables.errors import UserError
 if TYPE_CHECKING:
     from upath import UPath
 
-Place = Union[Path, "UPath"]
+AnyPath = Union[Path, "UPath"]
 """A file or folder here, or an object or prefix there."""
 
 Item = TypeVar("Item")
@@ -87,7 +87,7 @@ def is_within(name: str) -> bool:
     return not {"", ".", ".."} & set(parts) and "\0" not in name and longest <= LONGEST_PART
 
 
-def own(folder: Place) -> Place:
+def own(folder: AnyPath) -> AnyPath:
     """The folder itself, once it is known to be no link to one of another name.
 
     Raises:
@@ -101,14 +101,14 @@ def own(folder: Place) -> Place:
     return folder
 
 
-def leads_elsewhere(folder: Place) -> bool:
+def leads_elsewhere(folder: AnyPath) -> bool:
     """Whether a folder is a link to one of another name, which is not what its own name says."""
     if not (isinstance(folder, Path) and os.path.islink(folder)):
         return False
     return os.path.basename(os.path.realpath(folder)) != folder.name
 
 
-def as_place(text: str) -> Place:
+def parse_root(text: str) -> AnyPath:
     """The folder or prefix that `text` names; nothing is opened.
 
     Raises:
@@ -147,13 +147,13 @@ def as_place(text: str) -> Place:
     return UPath(text.rstrip("/"), use_listings_cache=False)
 
 
-def open_place(text: str) -> Place:
-    """As `as_place`, of a store that answers.
+def open_place(text: str) -> AnyPath:
+    """As `parse_root`, of a store that answers.
 
     Raises:
-        UserError: As `as_place`, or it cannot be read.
+        UserError: As `parse_root`, or it cannot be read.
     """
-    place = as_place(text)
+    place = parse_root(text)
     if not isinstance(place, Path):
         try:
             place.exists()
@@ -165,7 +165,7 @@ def open_place(text: str) -> Place:
 HINT = "check the bucket's name, the credentials and the endpoint in the environment"
 
 
-def local_state(root: Place, state: Path | None) -> Path:
+def local_state(root: AnyPath, state: Path | None) -> Path:
     """The local folder for what cannot lie in an object store: databases, locks, temporaries.
 
     Args:
@@ -225,7 +225,7 @@ def ensure_exclusive(root: UPath) -> None:
 
 
 @contextmanager
-def drafting(place: Place) -> Iterator[Path]:
+def staging_folder(place: AnyPath) -> Iterator[Path]:
     """A local folder whose files are in `place` afterwards: itself, or one that is uploaded."""
     if isinstance(place, Path):
         place.mkdir(parents=True, exist_ok=True)
@@ -238,7 +238,9 @@ def drafting(place: Place) -> Iterator[Path]:
             place.fs.put_file(str(file), target.path)
 
 
-def at_once(root: Place, call: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def map_parallel(
+    root: AnyPath, call: Callable[[Item], Result], items: Iterable[Item]
+) -> list[Result]:
     """`call` of each item, in their order; on a store many at once, since they only wait."""
     if isinstance(root, Path):
         return [call(item) for item in items]
@@ -246,12 +248,12 @@ def at_once(root: Place, call: Callable[[Item], Result], items: Iterable[Item]) 
         return list(pool.map(call, items))
 
 
-def matching(folder: Place, pattern: str) -> list[Place]:
+def matching(folder: AnyPath, pattern: str) -> list[AnyPath]:
     """What matches a pattern under a folder, sorted by name."""
     return sorted(folder.glob(pattern), key=str)
 
 
-def files_under(place: Place) -> list[str]:
+def files_under(place: AnyPath) -> list[str]:
     """Names of all files of a folder, relative to it, sorted; links to folders are followed."""
     if isinstance(place, Path):
         files = walk(place) if place.is_dir() else ()
@@ -274,7 +276,7 @@ def walk(folder: Path, hidden: bool = True, above: tuple[Path, ...] = ()) -> Ite
             yield Path(entry.path)
 
 
-def size(place: Place) -> int:
+def size(place: AnyPath) -> int:
     """Bytes of a file, or of all files of a folder."""
     if isinstance(place, Path):
         files = walk(place) if place.is_dir() else [place]
@@ -291,7 +293,7 @@ def is_own_file(path: Path) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
 
 
-def remove(place: Place) -> None:
+def remove(place: AnyPath) -> None:
     """Remove a file, a link or a folder with all its files; nothing happens where it is gone."""
     if not isinstance(place, Path):
         with suppress(FileNotFoundError):

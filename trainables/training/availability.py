@@ -24,7 +24,7 @@ RULES: Mapping[Rows, str] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Presence:
+class LanguageAvailability:
     """Which texts of n rows exist in L languages.
 
     Attributes:
@@ -36,12 +36,12 @@ class Presence:
     passages: Flags
 
     @classmethod
-    def full(cls, rows: int, languages: int) -> Presence:
+    def full(cls, rows: int, languages: int) -> LanguageAvailability:
         """Every text exists in every language."""
         return cls(np.ones((rows, languages), dtype=bool), np.ones((rows, languages), dtype=bool))
 
     @classmethod
-    def of(cls, data: TrainingSet, languages: Sequence[str]) -> Presence:
+    def of(cls, data: TrainingSet, languages: Sequence[str]) -> LanguageAvailability:
         """What the training data have in these languages.
 
         Raises:
@@ -81,9 +81,9 @@ class Presence:
         sizes = self.queries.T.astype(np.int64) @ self.passages.astype(np.int64)
         return sizes * (1 - np.eye(len(sizes), dtype=np.int64))
 
-    def keep(self, rows: Indices) -> Presence:
+    def keep(self, rows: Indices) -> LanguageAvailability:
         """These rows alone."""
-        return Presence(self.queries[rows], self.passages[rows])
+        return LanguageAvailability(self.queries[rows], self.passages[rows])
 
     def follow(self, rule: Rows) -> Indices:
         """Row numbers, ascending, of those that `rule` keeps.

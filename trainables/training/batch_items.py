@@ -14,28 +14,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Row = NDArray[Any] | Mapping[str, NDArray[Any]]
+BatchItem = NDArray[Any] | Mapping[str, NDArray[Any]]
 """Token ids (int32), a frozen vector (float32, of shape (d,) or (k, d)), or a preprocessed
 picture: its arrays by name, as `ImageTextEncoder.pixels` gives them, without the first axis."""
 
-Rows = Sequence[Row]
+BatchItems = Sequence[BatchItem]
 
 Kind = Literal["tokens", "picture", "vector"]
 
 
-def kind_of(row: Row) -> Kind:
+def kind_of(row: BatchItem) -> Kind:
     """What a row is."""
     if isinstance(row, Mapping):
         return "picture"
     return "vector" if row.dtype == np.float32 else "tokens"
 
 
-def tokens_in(row: Row) -> int:
+def tokens_in(row: BatchItem) -> int:
     """Tokens of a text, special ones included; pictures and vectors have none."""
     return len(row) if kind_of(row) == "tokens" else 0
 
 
-def embed(encoder: Any, rows: Rows) -> Tensor:
+def embed(encoder: Any, rows: BatchItems) -> Tensor:
     """Vectors of rows of one kind.
 
     Args:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from trainables.data.corpus import TrainingSet
 from trainables.errors import UserError
 from trainables.spec import Sampling, Spec
-from trainables.training.availability import Flags, Presence, limited
-from trainables.training.permutation import Indices, Order, Stream, stream
+from trainables.training.availability import Flags, LanguageAvailability, limited
+from trainables.training.permutation import EpochPermutation, Indices, Stream, stream
 
 Weights = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ COINS: dict[Sampling, float | None] = {
 
 
 @dataclass(frozen=True)
-class Laws:
+class SamplingWeights:
     """How languages are drawn: in proportion to a power of the rows that exist in them.
 
     Attributes:
@@ -69,7 +69,7 @@ class Batch:
 
 
 class Batches:
-    """All batches of a trial, by number; `Order` says how rows follow one another."""
+    """All batches of a trial, by number; `EpochPermutation` says how rows follow one another."""
 
     def __init__(
         self,
@@ -80,8 +80,8 @@ class Batches:
         alpha: float | None,
         batch_size: int,
         seed: int,
-        laws: Laws = Laws(),
-        presence: Presence | None = None,
+        laws: SamplingWeights = SamplingWeights(),
+        presence: LanguageAvailability | None = None,
     ) -> None:
         """Settle what all batches have in common; nothing is drawn yet.
 
@@ -114,8 +114,8 @@ class Batches:
             )
         self.rows, self.languages, self.alpha = rows, languages, share
         self.sampling, self.batch_size, self.seed, self.laws = sampling, batch_size, seed, laws
-        self.presence = presence or Presence.full(rows, languages)
-        self._orders: dict[tuple[int, ...], tuple[Indices, Order]] = {}
+        self.presence = presence or LanguageAvailability.full(rows, languages)
+        self._orders: dict[tuple[int, ...], tuple[Indices, EpochPermutation]] = {}
         # where every row is everywhere, all laws say the same as uniform draws
         self._full = self.presence.is_full
         self._same_weights = _weights(self.presence.same.sum(0), laws.language)
@@ -191,7 +191,10 @@ class Batches:
         if languages not in self._orders:
             rows = np.flatnonzero(self._pool(*languages))
             key = () if len(rows) == self.rows else languages
-            self._orders[languages] = rows, Order(len(rows), self.batch_size, self.seed, key)
+            self._orders[languages] = (
+                rows,
+                EpochPermutation(len(rows), self.batch_size, self.seed, key),
+            )
         rows, order = self._orders[languages]
         return rows[order.block(t)]
 
@@ -241,7 +244,7 @@ def _draw(random: np.random.Generator, weights: Weights) -> Indices:
     return np.asarray((ends <= point[:, None]).sum(axis=1), dtype=np.int64)
 
 
-def readable(spec: Spec, data: TrainingSet) -> tuple[Indices, Batches]:
+def select_rows(spec: Spec, data: TrainingSet) -> tuple[Indices, Batches]:
     """The rows that a trial keeps, and its batches of places among them.
 
     Raises:
@@ -251,7 +254,7 @@ def readable(spec: Spec, data: TrainingSet) -> tuple[Indices, Batches]:
     assert spec.languages is not None
     assert spec.sampling is not None
     assert spec.batch_size is not None
-    presence = Presence.of(data, spec.languages)
+    presence = LanguageAvailability.of(data, spec.languages)
     kept = limited(presence.follow(spec.rows or "in_all"), spec.max_rows, spec.seed)
     batches = Batches(
         len(kept),
@@ -260,7 +263,9 @@ def readable(spec: Spec, data: TrainingSet) -> tuple[Indices, Batches]:
         alpha=spec.alpha,
         batch_size=spec.batch_size,
         seed=spec.seed,
-        laws=Laws(spec.language_law or 0.0, spec.pair_law or 0.0, spec.languages_per_batch),
+        laws=SamplingWeights(
+            spec.language_law or 0.0, spec.pair_law or 0.0, spec.languages_per_batch
+        ),
         presence=presence.keep(kept),
     )
     return kept, batches

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from trainables.encoders.padding import micro_batches, padded_tokens
 from trainables.training.batch_items import (
+    BatchItems,
     Kind,
-    Rows,
     alike,
     embed,
     kind_of,
@@ -39,8 +39,8 @@ busy, and few enough that rows in one pass have nearly the same length."""
 
 def backward(
     encoder: nn.Module,
-    queries: Rows,
-    passages: Rows,
+    queries: BatchItems,
+    passages: BatchItems,
     loss_fn: Callable[[Tensor, Tensor], Loss],
     micro_batch_tokens: int | None = None,
     group: Group | None = None,

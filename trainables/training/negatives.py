@@ -15,7 +15,7 @@ from trainables.errors import UserError
 from trainables.evaluation.picture_store import PictureStore, encode_chunks
 from trainables.spec import Spec
 from trainables.storage.cache import Cache
-from trainables.training.batch_items import Row, Rows
+from trainables.training.batch_items import BatchItem, BatchItems
 from trainables.training.batching import Batch
 from trainables.training.permutation import Indices, Stream, stream
 from trainables.training.positives import GoldsOfRows
@@ -33,7 +33,7 @@ class Chosen:
         owners: (N,) the place in the batch of the row that each hard negative belongs to.
     """
 
-    tokens: Rows
+    tokens: BatchItems
     golds: Indices
     texts: Indices
     owners: Indices
@@ -189,7 +189,7 @@ class PictureCandidates:
         self.other_golds: GoldsOfRows = (none, none)
         store = None if cache is None else PictureStore(cache, spec.train.digest)
         prepare = _pixels if spec.image_tower == "live" else _vectors
-        self.row: Callable[[int], Row] = prepare(encoder, list(distinct.values()), store)
+        self.row: Callable[[int], BatchItem] = prepare(encoder, list(distinct.values()), store)
 
     def of(self, t: int, languages: Indices, rows: Indices) -> Chosen:
         """The passages of batch t, none of them a hard negative.
@@ -216,7 +216,7 @@ class PictureCandidates:
 
 def _vectors(
     encoder: ImageTextEncoder, pictures: Sequence[Picture], store: PictureStore | None
-) -> Callable[[int], Row]:
+) -> Callable[[int], BatchItem]:
     """Vectors of a frozen tower, computed once."""
     if store is None:
         vectors = encode_chunks(encoder, pictures)
@@ -227,7 +227,7 @@ def _vectors(
 
 def _pixels(
     encoder: ImageTextEncoder, pictures: Sequence[Picture], store: PictureStore | None
-) -> Callable[[int], Row]:
+) -> Callable[[int], BatchItem]:
     """Decoded pictures, for a tower that is trained from here on."""
     encoder.train_images()
     tables = encoder.pixels(pictures) if store is None else store.pixels(encoder, pictures)

@@ -28,7 +28,7 @@ def stream(seed: int, what: Stream, *place: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key))
 
 
-class Order:
+class EpochPermutation:
     """Rows in the order in which batches read them.
 
     Rows follow permutations of all rows, one an epoch, read batch by batch without a gap. Where
@@ -70,7 +70,7 @@ class Order:
             if held:
                 long = self.rows >= 2 * self.batch_size
                 before = self._permutation(epoch - 1) if long else self._walk(epoch - 1)
-                order = self._put_off(order, before[self.rows - held :])
+                order = self._defer(order, before[self.rows - held :])
             self._remember(epoch, order)
         return self._orders[epoch]
 
@@ -90,7 +90,7 @@ class Order:
     def _permutation(self, epoch: int) -> Indices:
         return stream(self.seed, Stream.CONTENT, epoch, *self._key).permutation(self.rows)
 
-    def _put_off(self, permutation: Indices, held: Indices) -> Indices:
+    def _defer(self, permutation: Indices, held: Indices) -> Indices:
         """Move `held` rows among those that complete the batch to right after it."""
         window = permutation[: self.batch_size]
         ready = np.flatnonzero(~np.isin(window, held))[: self.batch_size - len(held)]

@@ -20,7 +20,7 @@ from trainables.spec import MIN_LEARNT_TEMPERATURE, Execution, Spec, library_ver
 from trainables.storage.cache import Cache
 from trainables.training import gradcache
 from trainables.training.batch_items import tokens_in
-from trainables.training.batching import readable
+from trainables.training.batching import select_rows
 from trainables.training.info_nce import info_nce
 from trainables.training.negatives import Candidates, Chosen, PictureCandidates, shown
 from trainables.training.optimizer import decay_groups, learning_rate
@@ -60,7 +60,7 @@ class Trainer:
         assert spec.languages is not None
         self.spec, self.encoder, self.execution = spec, encoder, execution
         self.seed, self.steps = spec.seed, spec.steps
-        self.row_ids, self.batches = readable(spec, data)
+        self.row_ids, self.batches = select_rows(spec, data)
         self.rows = len(self.row_ids)
         ref = spec.encoder
         self.queries = Columns(

@@ -15,7 +15,7 @@ import torch
 from trainables import faults
 from trainables.spec import Execution
 from trainables.storage import atomic as storage
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 from trainables.trial.trial_folder import FORMAT, Attempt, NotCommittedError, TrialFolder, read_json
 
 SHORTEST_INTERVAL = 30.0
@@ -92,7 +92,7 @@ def latest_checkpoint(
         fits: Whether training may go on in this execution: a trial keeps one from its first
             step to its last.
     """
-    found: list[tuple[int, Place]] = []
+    found: list[tuple[int, AnyPath]] = []
     for attempt in trial.attempts():
         folder = attempt.path / "checkpoint"
         try:

@@ -18,12 +18,12 @@ from trainables import faults
 from trainables.evaluation.evaluate import Evaluation
 from trainables.evaluation.ranks import save_ranks
 from trainables.storage import atomic as storage
-from trainables.storage.paths import Place, drafting
+from trainables.storage.paths import AnyPath, staging_folder
 from trainables.trial.trial_folder import FORMAT, Attempt, NotCommittedError, TrialFolder, read_json
 
 
 @dataclass(frozen=True)
-class Reached:
+class IntermediateEvaluation:
     """A rung that a trial came to.
 
     Attributes:
@@ -37,13 +37,13 @@ class Reached:
     metrics: Mapping[str, float]
 
 
-def steps_of(rungs: Iterable[int], batch_size: int, steps: int) -> dict[int, int]:
+def milestones(rungs: Iterable[int], batch_size: int, steps: int) -> dict[int, int]:
     """Step to rung, ascending; of rungs at the same step the highest, none at or past the end."""
     reached = {-(-rung // batch_size): rung for rung in sorted(rungs)}
     return {step: rung for step, rung in reached.items() if 0 < step < steps}
 
 
-class Rungs:
+class IntermediateEvaluations:
     """The rungs of one attempt.
 
     Attributes:
@@ -54,17 +54,17 @@ class Rungs:
     def __init__(self, due: Mapping[int, int], attempt: Attempt) -> None:
         """Take along what earlier attempts found."""
         self.due, self.attempt = dict(due), attempt
-        self.reached: dict[int, Reached] = {}
+        self.reached: dict[int, IntermediateEvaluation] = {}
         for step in self.due:
             if (content := _found(attempt.trial, step)) is not None:
                 _take_along(attempt, step, content)
                 self.reached[step] = _reached(self.due[step], content)
 
-    def behind(self, step: int) -> list[Reached]:
+    def behind(self, step: int) -> list[IntermediateEvaluation]:
         """Rungs known already of a training that stands at `step`, in their order."""
         return [self.reached[each] for each in sorted(self.reached) if each <= step]
 
-    def look(self, step: int, evaluate: Callable[[], Evaluation]) -> Reached | None:
+    def look(self, step: int, evaluate: Callable[[], Evaluation]) -> IntermediateEvaluation | None:
         """The rung at `step`, looked at unless an earlier attempt did; None where there is none."""
         if step not in self.due:
             return None
@@ -74,7 +74,7 @@ class Rungs:
         return self.reached[step]
 
 
-def rungs_of(trial: TrialFolder) -> dict[int, Reached]:
+def intermediate_evaluations(trial: TrialFolder) -> dict[int, IntermediateEvaluation]:
     """All rungs that a trial was looked at, by step, whether it has a result or not."""
     steps = {
         int(name[1])
@@ -86,7 +86,7 @@ def rungs_of(trial: TrialFolder) -> dict[int, Reached]:
     return {s: _reached(content["examples"], content) for s, content in found.items() if content}
 
 
-def rung_ranks(trial: TrialFolder, step: int) -> list[Place]:
+def intermediate_ranks(trial: TrialFolder, step: int) -> list[AnyPath]:
     """Files of the ranks behind a rung, checked; of pictures two; empty where it was not reached.
 
     Raises:
@@ -134,7 +134,7 @@ def _take_along(attempt: Attempt, step: int, content: Mapping[str, Any]) -> None
 def _write(attempt: Attempt, rung: int, step: int, found: Evaluation) -> dict[str, Any]:
     """Write a rung, the ranks first: where the JSON is, all is."""
     names: list[str] = []
-    with drafting(attempt.path) as folder:
+    with staging_folder(attempt.path) as folder:
         for name, ranks in zip(_files_of(step), (found.ranks, found.i2t), strict=True):
             if ranks is not None:
                 names.append(name)
@@ -153,5 +153,5 @@ def _write(attempt: Attempt, rung: int, step: int, found: Evaluation) -> dict[st
     return content
 
 
-def _reached(rung: int, content: Mapping[str, Any]) -> Reached:
-    return Reached(rung, int(content["step"]), content["metrics"])
+def _reached(rung: int, content: Mapping[str, Any]) -> IntermediateEvaluation:
+    return IntermediateEvaluation(rung, int(content["step"]), content["metrics"])

@@ -14,7 +14,7 @@ from trainables.evaluation.evaluate import Evaluation, evaluate
 from trainables.storage import atomic as storage
 from trainables.training.trainer import Trainer
 from trainables.trial.checkpoint import Clock, save_checkpoint
-from trainables.trial.intermediate import Reached, Rungs
+from trainables.trial.intermediate import IntermediateEvaluation, IntermediateEvaluations
 from trainables.trial.trial_data import Judged
 from trainables.trial.trial_folder import Attempt
 
@@ -45,7 +45,7 @@ class Event:
     steps: int
     loss: float | None = None
     attempt: int | None = None
-    rung: Reached | None = None
+    rung: IntermediateEvaluation | None = None
 
 
 def train(
@@ -60,10 +60,10 @@ def train(
         trainer: What moves.
         attempt: Where it is saved.
         validation: What is looked at on the way.
-        looks: Step to rung, as `steps_of` gives them.
+        looks: Step to rung, as `milestones` gives them.
     """
     steps, clock, saved, looked = trainer.steps, Clock(), trainer.step, 0.0
-    rungs = Rungs(looks, attempt)
+    rungs = IntermediateEvaluations(looks, attempt)
     facts: dict[str, str | int] = {"digest": attempt.trial.digest, "attempt": attempt.number}
 
     def overtaken() -> bool:

@@ -14,7 +14,7 @@ from trainables import faults
 from trainables.evaluation.evaluate import Evaluation
 from trainables.evaluation.ranks import ranks_file, save_ranks
 from trainables.spec import Execution, Spec, library_versions
-from trainables.storage.paths import drafting
+from trainables.storage.paths import staging_folder
 from trainables.trial.trial_folder import Attempt
 
 
@@ -38,7 +38,7 @@ def write_result(
     `layout_changed` says that the micro-batches are not those that were planned: numbers may
     differ in the last digits, and with dropout in more.
     """
-    with drafting(attempt.path) as folder:
+    with staging_folder(attempt.path) as folder:
         for role, result in results.items():
             for ranks in (result.ranks, result.i2t):
                 if ranks is not None:

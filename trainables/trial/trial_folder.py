@@ -31,7 +31,7 @@ from trainables.errors import UserError
 from trainables.spec import Spec
 from trainables.storage import atomic as storage
 from trainables.storage import paths as places
-from trainables.storage.paths import Place
+from trainables.storage.paths import AnyPath
 from trainables.trial.result import misshapen
 
 FORMAT = 2
@@ -59,7 +59,7 @@ class Attempt:
     number: int
 
     @property
-    def path(self) -> Place:
+    def path(self) -> AnyPath:
         """Where this attempt writes."""
         return self.trial.path / f"attempts/{self.number:03d}"
 
@@ -116,10 +116,10 @@ class Attempt:
 class TrialFolder:
     """The folder of one trial under a root."""
 
-    path: Place
+    path: AnyPath
 
     @classmethod
-    def of(cls, root: Place, digest: str) -> TrialFolder:
+    def of(cls, root: AnyPath, digest: str) -> TrialFolder:
         """The folder of the trial with this digest, whether it exists or not."""
         return cls(root / f"trials/{places.name_of_folder(digest, 'trial')}")
 
@@ -129,7 +129,7 @@ class TrialFolder:
         return self.path.name
 
     @property
-    def manifest_path(self) -> Place:
+    def manifest_path(self) -> AnyPath:
         """The file whose existence is the commit."""
         return self.path / "manifest.json"
 
@@ -142,7 +142,7 @@ class TrialFolder:
         """The number of the last attempt claimed; 0 for none."""
         return max((attempt.number for attempt in self.attempts()), default=0)
 
-    def _numbered(self, pattern: str) -> list[Place]:
+    def _numbered(self, pattern: str) -> list[AnyPath]:
         """What matches in folders of attempts; copies of them under other names are none."""
         found = self.path.glob(pattern)
         return [p for p in found if re.search(r"/attempts/(\d{3}|[1-9]\d{3,8})(/|$)", str(p))]
@@ -165,7 +165,7 @@ class TrialFolder:
         faults.at("attempt.claimed", digest=self.digest, attempt=number)
         return Attempt(self, number)
 
-    def committed(self) -> Place:
+    def committed(self) -> AnyPath:
         """The folder of the attempt that counts, every file of it checked.
 
         Raises:
@@ -189,7 +189,7 @@ class TrialFolder:
             raise NotCommittedError(f"{folder}/result.json is no result: {wrong}")
         return result
 
-    def _checked(self) -> tuple[Place, dict[str, Any]]:
+    def _checked(self) -> tuple[AnyPath, dict[str, Any]]:
         """As `committed`, and the result, which is read once."""
         if (link := self._stray()) is not None:
             raise NotCommittedError(f"{link} is a link to what is not this trial's")
@@ -255,7 +255,7 @@ class TrialFolder:
         except (KeyError, ValueError) as error:
             raise NotCommittedError(f"{path} is no spec: {error}") from None
 
-    def _stray(self) -> Place | None:
+    def _stray(self) -> AnyPath | None:
         """A link in the place of the trial's folder, or of its attempts, to what is not its own."""
         inner = self.path / "attempts"
         if places.leads_elsewhere(self.path):
@@ -315,7 +315,7 @@ class TrialFolder:
         places.remove(Attempt(self, number).path / "checkpoint")
         storage.remove_leftovers(self.path)
 
-    def weights(self) -> Place | None:
+    def weights(self) -> AnyPath | None:
         """The folder with the fine-tuned encoder, if it was kept."""
         folder = self.committed() / "encoder"
         return folder if folder.is_dir() else None
@@ -344,7 +344,7 @@ class TrialFolder:
             storage.create(path, storage.seal(named))
 
 
-def read_json(path: Place) -> dict[str, Any]:
+def read_json(path: AnyPath) -> dict[str, Any]:
     """Read a file that this project wrote.
 
     Raises:
@@ -359,7 +359,7 @@ def read_json(path: Place) -> dict[str, Any]:
     return parse_json(path, content)
 
 
-def _unread(path: Place, error: OSError) -> NotCommittedError:
+def _unread(path: AnyPath, error: OSError) -> NotCommittedError:
     """What to raise of a file that was not read: it is no such file, or it may yet be whole."""
     missing = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
     if missing or error.errno == errno.ELOOP:
@@ -367,7 +367,7 @@ def _unread(path: Place, error: OSError) -> NotCommittedError:
     return UnreadableError(f"{path} cannot be read: {error}")
 
 
-def parse_json(path: Place | str, content: bytes) -> dict[str, Any]:
+def parse_json(path: AnyPath | str, content: bytes) -> dict[str, Any]:
     """As `read_json`, of a file whose bytes are known."""
     try:
         value = storage.unseal(content)

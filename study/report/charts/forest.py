@@ -40,7 +40,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Row:
+class ForestRow:
     """A label, the values below it, and what they would be if all were fair."""
 
     label: str
@@ -51,7 +51,7 @@ class Row:
 def rows_chart(
     title: str,
     description: str,
-    rows: Sequence[Row],
+    rows: Sequence[ForestRow],
     axis: str,
     *,
     names: Sequence[str] = (),

@@ -8,7 +8,7 @@ from typing import Any
 from study.analysis.caveats import Tied, tied_words
 from study.analysis.contrasts import expects_less
 from study.analysis.words import FIXED, corrected_words, counted
-from study.report.charts.forest import Mark, Row, rows_chart
+from study.report.charts.forest import ForestRow, Mark, rows_chart
 from study.report.document import (
     Block,
     Bullets,
@@ -120,7 +120,7 @@ def _named(finding: Mapping[str, Any]) -> str:
 def _forests(material: Material) -> Gallery:
     """One plot for each unit and margin, so that an axis means one thing."""
     less = {h["name"]: expects_less(h) for h in material.plan.hypotheses}
-    plots: dict[tuple[str, str, float], list[tuple[Row, tuple[Any, ...]]]] = {}
+    plots: dict[tuple[str, str, float], list[tuple[ForestRow, tuple[Any, ...]]]] = {}
     for finding in material.answer["findings"]:
         metric = finding["metric"]
         measure = metric.rpartition(":")[2].partition("/")[0]
@@ -132,7 +132,7 @@ def _forests(material: Material) -> Gallery:
             label = f"{finding['hypothesis']}{several} (declared: {wanted})"
             interval = tuple(one["interval"]) if one["interval"] else None
             seeds = tuple(map(float, one["by_seed"].values()))
-            row = Row(label, (Mark(one["effect"], 0, interval, seeds),))
+            row = ForestRow(label, (Mark(one["effect"], 0, interval, seeds),))
             unit = one["what"].partition(" of ")[0] if "change per" in one["what"] else ""
             bounds = interval or (None, None)
             data = (label, one["effect"], *bounds)
@@ -142,7 +142,7 @@ def _forests(material: Material) -> Gallery:
 
 
 def _forest(
-    measure: str, unit: str, margin: float, rows: list[tuple[Row, tuple[Any, ...]]]
+    measure: str, unit: str, margin: float, rows: list[tuple[ForestRow, tuple[Any, ...]]]
 ) -> Figure:
     title = f"Differences in {measure}" + (f", {unit.rpartition(', ')[2]}" if unit else "")
     text = (

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from study.analysis.results import COLUMNS, TRAINED_IN_NONE, CellResult, language_groups
 from study.report.charts.curves import Point, curves
-from study.report.charts.forest import Mark, Row, rows_chart
+from study.report.charts.forest import ForestRow, Mark, rows_chart
 from study.report.charts.svg import SERIES
 from study.report.document import Block, Column, Figure, Gallery, Section, Table, Text, Value
 from study.report.material import Material, better_is
@@ -194,7 +194,7 @@ def _arms(material: Material) -> Gallery:
                 interval(values),
                 material.name(arm.cell),
             )
-            rows.append(Row(label, (Mark(mean, 0, around, tuple(values)),)))
+            rows.append(ForestRow(label, (Mark(mean, 0, around, tuple(values)),)))
             data.append((label, mean, *(around or (None, None)), len(values)))
         digits = digits_of(metric)
         columns = (

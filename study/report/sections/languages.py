@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from study.analysis.contrasts import asked
+from study.analysis.contrasts import contrasts_of
 from study.analysis.results import CellResult, waiting
-from study.report.charts.forest import Mark, Row, rows_chart
+from study.report.charts.forest import ForestRow, Mark, rows_chart
 from study.report.charts.heatmap import heatmap
 from study.report.charts.svg import SERIES
 from study.report.document import Block, Column, Figure, Gallery, Section, Table, Text
@@ -101,7 +101,7 @@ def bias(material: Material) -> Section:
 
 
 def _named(plan: Plan) -> set[str]:
-    asking = (one for hypothesis in plan.hypotheses for one in asked(plan, hypothesis))
+    asking = (one for hypothesis in plan.hypotheses for one in contrasts_of(plan, hypothesis))
     return {label for one in asking for label in one.coefficients}
 
 
@@ -114,7 +114,7 @@ def _difference(material: Material) -> tuple[str, Pairs] | None:
     arms = (*(arm.cell for arm in material.arms), *without)
     plan = material.plan.model_copy(update={"cells": arms})
     for hypothesis in plan.hypotheses:
-        for one in asked(plan, hypothesis):
+        for one in contrasts_of(plan, hypothesis):
             held = [(weight, cells.get(label, {})) for label, weight in one.coefficients.items()]
             common = set.intersection(*(set(pairs) for _, pairs in held)) if held else set()
             if common:
@@ -198,7 +198,7 @@ def _languages(
     ]
     chosen = some_languages(spread)
     rows = [
-        Row(
+        ForestRow(
             language,
             tuple(Mark(held[language], i) for i, held in enumerate(values) if language in held),
             due=(due or {}).get(language),

@@ -25,7 +25,7 @@ from study.report.document import (
 )
 from study.report.sections.searched import Searched, digits_of
 from study.search.importance import FOREST, REST, Importance, importance
-from study.search.summary import Found, ahead, best_of, tried
+from study.search.summary import CellSummary, ahead, best_of, tried
 from study.spaces.optimize import SearchPlan
 from study.spaces.ranges import Choice, fits
 from study.state.plan import label_of
@@ -68,7 +68,7 @@ def _importance(found: Importance) -> Block:
     return Figure(title, text, bars(title, said, found.shares), table)
 
 
-def _slices(search: SearchPlan, cells: Sequence[Found]) -> Gallery:
+def _slices(search: SearchPlan, cells: Sequence[CellSummary]) -> Gallery:
     """The first objective against each setting that differs."""
     best = best_of(search, cells)
     figures = [_slice(search, cells, best, key) for key in search.ranges]
@@ -82,7 +82,7 @@ def _slices(search: SearchPlan, cells: Sequence[Found]) -> Gallery:
 
 
 def _slice(
-    search: SearchPlan, cells: Sequence[Found], best: Found | None, key: str
+    search: SearchPlan, cells: Sequence[CellSummary], best: CellSummary | None, key: str
 ) -> Figure | None:
     objective, searched = search.objectives[0], search.ranges[key]
     held = [cell for cell in cells if key in cell.params]
@@ -107,7 +107,7 @@ def _slice(
     return Figure(title, text, drawing, Table(f"slice/{key}", title, columns, rows))
 
 
-def _together(search: SearchPlan, cells: Sequence[Found]) -> Figure:
+def _together(search: SearchPlan, cells: Sequence[CellSummary]) -> Figure:
     """Parallel coordinates over settings and objectives."""
     shown = cells[-SHOWN_STRANDS:]
     axes = [
@@ -184,7 +184,7 @@ def pareto(searched: Searched) -> Section | None:
     return Section(title, (Gallery(text, drawings), listed, table))
 
 
-def _pairs(search: SearchPlan, shown: Sequence[Found]) -> tuple[Figure, ...]:
+def _pairs(search: SearchPlan, shown: Sequence[CellSummary]) -> tuple[Figure, ...]:
     """Every two objectives against each other."""
     figures = []
     for across, up in itertools.combinations(range(len(search.objectives)), 2):

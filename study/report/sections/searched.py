@@ -26,7 +26,7 @@ from study.report.document import (
 from study.report.material import Material, better_is
 from study.search.budget import HOUR, Spent
 from study.search.history import named
-from study.search.summary import Found, Visit, best_of, cells_of, course
+from study.search.summary import CellSummary, TrialOutcome, best_of, cells_of, course
 from study.spaces.optimize import Objective, SearchPlan
 from study.state.plan import label_of
 from trainables.evaluation import metric_names as names
@@ -68,22 +68,24 @@ class Searched:
     """
 
     search: SearchPlan
-    visits: tuple[Visit, ...]
+    visits: tuple[TrialOutcome, ...]
     over: str = ""
     spending: tuple[Spending, ...] = ()
     more: tuple[str, ...] = ()
 
     @property
-    def cells(self) -> list[Found]:
+    def cells(self) -> list[CellSummary]:
         """Cells with complete trials."""
         return cells_of(self.search, self.visits)
 
-    def state(self, *states: str) -> list[Visit]:
+    def state(self, *states: str) -> list[TrialOutcome]:
         """Trials of the search in these states."""
         return [v for v in self.visits if v.state in states and not v.confirms]
 
 
-def spending(search: SearchPlan, visits: Sequence[Visit], spent: Spent) -> tuple[Spending, ...]:
+def spending(
+    search: SearchPlan, visits: Sequence[TrialOutcome], spent: Spent
+) -> tuple[Spending, ...]:
     """What a search was given, and took."""
     trials = [v for v in visits if v.state in ("complete", "pruned", "failed")]
     searching = [visit for visit in trials if visit.phase == "search"]
@@ -111,7 +113,7 @@ def found(material: Material, searched: Searched) -> Section:
     return Section("Search", tuple(blocks))
 
 
-def _counted(searched: Searched, cells: Sequence[Found]) -> str:
+def _counted(searched: Searched, cells: Sequence[CellSummary]) -> str:
     """How many cells and trials there were, and what became of them."""
     counts = {s: len(searched.state(s)) for s in ("complete", "pruned", "failed")}
     waiting = len(searched.state("planned", "running"))
@@ -126,10 +128,10 @@ def _counted(searched: Searched, cells: Sequence[Found]) -> str:
     return text + (f" {waiting} trials have not ended." if waiting else "")
 
 
-def _winners(material: Material, searched: Searched, cells: Sequence[Found]) -> list[Block]:
+def _winners(material: Material, searched: Searched, cells: Sequence[CellSummary]) -> list[Block]:
     """Cells that were run again on fresh seeds, and the test figures of those trials."""
     search = searched.search
-    fresh: dict[str, list[Visit]] = {}
+    fresh: dict[str, list[TrialOutcome]] = {}
     for visit in searched.visits:
         if visit.confirms and visit.state == "complete" and visit.values:
             fresh.setdefault(named(visit.params), []).append(visit)
@@ -172,8 +174,8 @@ def _winners(material: Material, searched: Searched, cells: Sequence[Found]) -> 
 def _winner(
     material: Material,
     search: SearchPlan,
-    chosen: Found | None,
-    trials: Sequence[Visit],
+    chosen: CellSummary | None,
+    trials: Sequence[TrialOutcome],
     metrics: Sequence[str],
 ) -> tuple[Value, ...]:
     row: list[Value] = [label_of(trials[0].params), len(trials)]

@@ -7,7 +7,7 @@ import pytest
 
 from study.analysis.answer import answer
 from study.analysis.scores import Scores
-from study.analysis.side_by_side import Arm, Row, common_arms, find_arm, side_by_side
+from study.analysis.side_by_side import Arm, Measured, common_arms, find_arm, side_by_side
 from study.analysis.verdicts import holm
 from study.state.plan import Cell, Plan, PlannedTrial
 from tests.study.analysis.planned import cell, hypothesis, plan_of, scores_of
@@ -50,7 +50,7 @@ def elsewhere(one: Cell, first_seed: int = 0) -> Cell:
     return one.model_copy(update={"trials": tuple(trials)})
 
 
-def compared(first: Arm, second: Arm, scores: Mapping[str, Mapping[str, Scores]]) -> Row:
+def compared(first: Arm, second: Arm, scores: Mapping[str, Mapping[str, Scores]]) -> Measured:
     [row] = side_by_side([("", first, second)], ["map/multi"], scores)
     return row
 

@@ -15,7 +15,7 @@ from study.report.markdown import to_markdown
 from study.report.material import Material, gather
 from study.report.sections.search_space import pareto, settings
 from study.report.sections.searched import Searched, Spending, found, history
-from study.search.summary import Visit
+from study.search.summary import TrialOutcome
 from study.spaces.optimize import SearchPlan
 from study.state.committed import committed_results
 from tests.study.report.studies import noisy, questions_in_two_languages, study
@@ -34,7 +34,7 @@ def plan(**changes: Any) -> SearchPlan:
     return SearchPlan.model_validate(values | changes)
 
 
-def visits(search: SearchPlan, count: int = 24) -> tuple[Visit, ...]:
+def visits(search: SearchPlan, count: int = 24) -> tuple[TrialOutcome, ...]:
     """Trials of random cells, every fifth pruned and one failed."""
     rng = np.random.default_rng(0)
     made = []
@@ -47,7 +47,7 @@ def visits(search: SearchPlan, count: int = 24) -> tuple[Visit, ...]:
         state = "pruned" if number % 5 == 4 else "failed" if number == 2 else "complete"
         values = (float(value), 10.0 * number)[: len(search.objectives)]
         made.append(
-            Visit(
+            TrialOutcome(
                 digest=f"{number:020d}",
                 params=params,
                 seed=0,
@@ -72,10 +72,10 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     return gather(made.plan, root, answer, results, {})
 
 
-def confirming(material: Material, params: dict[str, Any]) -> list[Visit]:
+def confirming(material: Material, params: dict[str, Any]) -> list[TrialOutcome]:
     digests = [trial.digest for trial in material.plan.cells[0].trials]
     return [
-        Visit(digest, params, 100 + n, "complete", (0.4 + 0.01 * n,), phase="confirm")
+        TrialOutcome(digest, params, 100 + n, "complete", (0.4 + 0.01 * n,), phase="confirm")
         for n, digest in enumerate(digests)
     ]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from study.search.summary import Visit, ahead, best_of, cells_of, course
+from study.search.summary import TrialOutcome, ahead, best_of, cells_of, course
 from study.spaces.optimize import SearchPlan
 
 
@@ -11,7 +11,7 @@ def plan(**changes: Any) -> SearchPlan:
     return SearchPlan.model_validate(values | changes)
 
 
-def visit(a: int, value: float | None, seed: int = 0, **changes: Any) -> Visit:
+def visit(a: int, value: float | None, seed: int = 0, **changes: Any) -> TrialOutcome:
     values: dict[str, Any] = {
         "digest": f"{a}-{seed}",
         "params": {"a": a},
@@ -20,7 +20,7 @@ def visit(a: int, value: float | None, seed: int = 0, **changes: Any) -> Visit:
         "values": (value,) if value is not None else (),
         "examples": 100.0,
     }
-    return Visit(**(values | changes))
+    return TrialOutcome(**(values | changes))
 
 
 def test_cells_are_means_over_the_seeds_of_the_search() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.search.history import Tried
+from study.search.history import EvaluatedCell
 from study.search.importance import EXACT, FOREST, REST, importance
 from study.spaces.optimize import SearchPlan
 
@@ -16,11 +16,13 @@ def plan(ranges: dict[str, Any], **changes: Any) -> SearchPlan:
     return SearchPlan.model_validate({"ranges": ranges, "objectives": ["map/multi"]} | changes)
 
 
-def complete(params: dict[str, Any], value: float) -> Tried:
-    return Tried(params=params, state="complete", values=(value,), seeds=1)
+def complete(params: dict[str, Any], value: float) -> EvaluatedCell:
+    return EvaluatedCell(params=params, state="complete", values=(value,), seeds=1)
 
 
-def drawn(search: SearchPlan, count: int, value: Callable[[dict[str, Any]], float]) -> list[Tried]:
+def drawn(
+    search: SearchPlan, count: int, value: Callable[[dict[str, Any]], float]
+) -> list[EvaluatedCell]:
     rng = np.random.default_rng(3)
     cells = []
     for _ in range(count):
@@ -71,7 +73,7 @@ def test_a_pure_interaction_is_no_setting_s_own() -> None:
     assert dict(found.shares)[REST] > 0.6
 
 
-def grid(ranges: dict[str, list[Any]], value: Callable[..., float]) -> list[Tried]:
+def grid(ranges: dict[str, list[Any]], value: Callable[..., float]) -> list[EvaluatedCell]:
     points = [dict(zip(ranges, v, strict=True)) for v in itertools.product(*ranges.values())]
     return [complete(point, value(**point)) for point in points]
 
@@ -128,8 +130,8 @@ def test_what_is_not_complete_does_not_count() -> None:
     search = plan({"a": [0, 1, 2]})
     cells = [complete({"a": 0}, 0.1), complete({"a": 1}, 0.5)]
     others = [
-        Tried(params={"a": 2}, state="pruned", reached={100: 0.9}),
-        Tried(params={"a": 2}, state="failed"),
-        Tried(params={"a": 2}, state="running"),
+        EvaluatedCell(params={"a": 2}, state="pruned", reached={100: 0.9}),
+        EvaluatedCell(params={"a": 2}, state="failed"),
+        EvaluatedCell(params={"a": 2}, state="running"),
     ]
     assert importance(search, [*cells, *others]) == importance(search, cells)

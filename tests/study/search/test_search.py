@@ -15,9 +15,9 @@ import pytest
 from study.planning.build import make_plan
 from study.planning.extend import extended
 from study.search.budget import Clock, Spent, advice, expected_best, more, over, spent
-from study.search.history import Tried, front, history_of, named
+from study.search.history import EvaluatedCell, front, history_of, named
 from study.search.points import Points
-from study.search.search import Over, Search, Seen, Waiting, next_seed, refuse_impossible
+from study.search.search import Observations, Over, Search, Waiting, next_seed, refuse_impossible
 from study.search.summary import outcome
 from study.spaces.optimize import OPERATIONS, SearchPlan
 from study.spaces.ranges import Point
@@ -25,7 +25,7 @@ from study.spaces.resolve import Resolver
 from study.spaces.schema import Space
 from study.spaces.search_plan import wanted
 from study.state.plan import Plan
-from study.state.proposals import AskedTrial
+from study.state.proposals import ProposedTrial
 from study.state.record import Moment
 from study.state.study_folder import StudyFolder
 from trainables.errors import UserError
@@ -65,7 +65,7 @@ class Played:
         self.points = Points(self.search, Resolver(None, self.plan.primary), estimator)
         self.judge, self.seen = judge, seen
         self.results: dict[str, dict[str, Any]] = {}
-        self.asked: list[AskedTrial] = []
+        self.asked: list[ProposedTrial] = []
         self.reason = ""
         while not self.reason:
             self.step()
@@ -75,14 +75,16 @@ class Played:
         if isinstance(found, Over):
             self.reason = found.reason
             return
-        assert isinstance(found, AskedTrial)
+        assert isinstance(found, ProposedTrial)
         self.asked.append(found)
         self.plan = self.plan.joined([found])
         values = dict(self.judge(found.params, found.seed or 0))
         self.results[found.digest] = {"validation": values, "metrics": {"map/multi": 0.5}}
 
-    def next(self) -> AskedTrial | Waiting | Over:
-        return Search(self.search, self.points).next(self.plan, Seen(self.results, **self.seen))
+    def next(self) -> ProposedTrial | Waiting | Over:
+        return Search(self.search, self.points).next(
+            self.plan, Observations(self.results, **self.seen)
+        )
 
     def words(self) -> str:
         history = history_of(self.plan, self.results, {})
@@ -201,7 +203,7 @@ def test_hours_keep_room_for_the_confirmation() -> None:
         plan, _ = make_plan(asked, "small", "demo", {}, optimize=asked.for_tier("demo").optimize)
         assert plan.search is not None
         search = Search(plan.search, Points(plan.search, played.points.resolver))
-        assert isinstance(search.next(plan, Seen(spent=now)), AskedTrial) is more_of_it
+        assert isinstance(search.next(plan, Observations(spent=now)), ProposedTrial) is more_of_it
 
 
 def test_a_target_ends_a_search() -> None:
@@ -249,19 +251,19 @@ def test_what_needs_too_much_memory_is_not_run() -> None:
 def test_trials_that_run_are_waited_for_only_when_they_matter() -> None:
     played = Played(space(trials=2, confirm={"top": 1, "seeds": 1}), rate)
     plan, search = played.plan.planned, Search(played.search, played.points)
-    first = search.next(plan, Seen())
-    assert isinstance(first, AskedTrial)
-    second = search.next(plan.joined([first]), Seen())
-    assert isinstance(second, AskedTrial)
+    first = search.next(plan, Observations())
+    assert isinstance(first, ProposedTrial)
+    second = search.next(plan.joined([first]), Observations())
+    assert isinstance(second, ProposedTrial)
     assert first.digest != second.digest
     both = plan.joined([first, second])
-    assert isinstance(search.next(both, Seen()), Waiting)
+    assert isinstance(search.next(both, Observations()), Waiting)
     done = {t.digest: {"validation": rate(t.params, 0)} for t in (first, second)}
-    assert isinstance(search.next(both, Seen({first.digest: done[first.digest]})), Waiting)
-    confirm = search.next(both, Seen(done))
-    assert isinstance(confirm, AskedTrial)
+    assert isinstance(search.next(both, Observations({first.digest: done[first.digest]})), Waiting)
+    confirm = search.next(both, Observations(done))
+    assert isinstance(confirm, ProposedTrial)
     assert confirm.phase == "confirm"
-    failed = search.next(both, Seen({}, dict.fromkeys(done, "failed")))
+    failed = search.next(both, Observations({}, dict.fromkeys(done, "failed")))
     assert isinstance(failed, Over)
 
 
@@ -281,12 +283,12 @@ def test_a_search_goes_on_from_its_journal_as_if_nothing_had_happened(
     assert read.differences(whole.plan) == []
     again = Search(whole.search, Points(whole.search, Resolver(None, read.primary)))
     known = {t.digest: whole.results[t.digest] for t in whole.asked[:17]}
-    found = again.next(read, Seen(known))
-    assert isinstance(found, AskedTrial)
+    found = again.next(read, Observations(known))
+    assert isinstance(found, ProposedTrial)
     assert found.line() == whole.asked[17].line()
 
 
-def note(folder: StudyFolder, proposals: Iterable[AskedTrial]) -> None:
+def note(folder: StudyFolder, proposals: Iterable[ProposedTrial]) -> None:
     with folder.lease() as journal:
         journal.note_all("proposal", [{"proposal": trial.line()} for trial in proposals])
 
@@ -368,7 +370,7 @@ def test_the_expected_best_is_the_mean_over_all_choices() -> None:
 
 def test_what_more_would_buy_is_said_in_the_objectives_direction() -> None:
     search = Played(space(trials=1), rate).search
-    cells = [Tried({"n": n}, "complete", (n / 16,)) for n in range(16)]
+    cells = [EvaluatedCell({"n": n}, "complete", (n / 16,)) for n in range(16)]
     assert "all reached map/multi 0.9375" not in more(search, cells[:4])
     text = more(search, cells)
     assert "all reached 0.9375; twice as many may be expected to reach about 0." in text
@@ -443,8 +445,10 @@ def test_pruned_cells_are_no_credit_for_more_seeds() -> None:
     search = Played(space(trials=1), rate).search
     seeds = search.seeds.model_copy(update={"first": 2, "most": 5})
     search = search.model_copy(update={"seeds": seeds})
-    complete = [Tried({"n": n}, "complete", (n / 16,), spread=1.0, seeds=2) for n in range(10)]
-    pruned = [Tried({"n": n}, "pruned", ()) for n in range(10, 30)]
+    complete = [
+        EvaluatedCell({"n": n}, "complete", (n / 16,), spread=1.0, seeds=2) for n in range(10)
+    ]
+    pruned = [EvaluatedCell({"n": n}, "pruned", ()) for n in range(10, 30)]
     asked = {named(cell.params): 2 for cell in complete} | {named(p.params): 1 for p in pruned}
     assert next_seed(search, [*complete, *pruned], asked) is not None
     for cell in complete[:5]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from study.search.history import Tried, front, generation_of, named
+from study.search.history import EvaluatedCell, front, generation_of, named
 from study.search.suggest import Suggestion, suggest
 from study.spaces.optimize import SAMPLERS, SearchPlan
 from study.spaces.ranges import Point, fits
@@ -32,15 +32,15 @@ def objective(point: Point) -> float:
     return -((alpha - 0.6) ** 2) - 0.1 * batch**2 - 0.3 * rate**2
 
 
-def run(search: SearchPlan, trials: int, values: Any = objective) -> list[Tried]:
-    history: list[Tried] = []
+def run(search: SearchPlan, trials: int, values: Any = objective) -> list[EvaluatedCell]:
+    history: list[EvaluatedCell] = []
     for number in range(trials):
         asked = suggest(search, history, number)
         if asked is None:
             break
         value = values(asked.params)
         value = value if isinstance(value, tuple) else (value,)
-        history.append(Tried(asked.params, "complete", value, generation=asked.generation))
+        history.append(EvaluatedCell(asked.params, "complete", value, generation=asked.generation))
     return history
 
 
@@ -111,12 +111,12 @@ def test_points_come_first_and_what_they_leave_open_is_drawn() -> None:
 
 def test_what_may_not_run_is_never_suggested() -> None:
     search = plan(MIXED, "tpe")
-    history: list[Tried] = []
+    history: list[EvaluatedCell] = []
     for number in range(30):
         asked = suggest(search, history, number, lambda point: point["batch_size"] > 16)
         assert asked is not None
         assert asked.params["batch_size"] <= 16
-        history.append(Tried(asked.params, "complete", (objective(asked.params),)))
+        history.append(EvaluatedCell(asked.params, "complete", (objective(asked.params),)))
     assert suggest(search, history, 30, lambda _: True) is None
 
 
@@ -125,7 +125,7 @@ def test_cells_that_run_are_kept_away_from() -> None:
     history = run(search, 20)
     alone = suggest(search, history, 20)
     assert alone is not None
-    beside = suggest(search, [*history, Tried(alone.params)], 21)
+    beside = suggest(search, [*history, EvaluatedCell(alone.params)], 21)
     assert beside is not None
     assert beside.params != alone.params
 
@@ -133,8 +133,8 @@ def test_cells_that_run_are_kept_away_from() -> None:
 def test_failed_and_pruned_cells_are_never_the_model() -> None:
     search = plan(MIXED, "tpe")
     good = run(search, 14)
-    failed = [Tried(cell.params, "failed") for cell in run(search, 10)]
-    pruned = [Tried(c.params, "pruned", reached={100: -9.0}) for c in failed]
+    failed = [EvaluatedCell(cell.params, "failed") for cell in run(search, 10)]
+    pruned = [EvaluatedCell(c.params, "pruned", reached={100: -9.0}) for c in failed]
     for cells in ([*good, *failed], [*good, *pruned]):
         asked = suggest(search, cells, len(cells))
         assert asked is not None
@@ -149,12 +149,14 @@ def test_a_constraint_leads_the_search_to_where_it_is_kept(sampler: str) -> None
         population=8,
         constraints=[{"metric": "x", "at_most": 0.3}],
     )
-    history: list[Tried] = []
+    history: list[EvaluatedCell] = []
     for number in range(48):
         asked = suggest(search, history, number)
         assert asked is not None
         x, y = asked.params["x"], asked.params["y"]
-        history.append(Tried(asked.params, "complete", (x + y,), (x - 0.3,), asked.generation))
+        history.append(
+            EvaluatedCell(asked.params, "complete", (x + y,), (x - 0.3,), asked.generation)
+        )
     kept = [cell.feasible for cell in history]
     assert sum(kept[32:]) / 16 > sum(kept[:8]) / 8
     assert all(cell.feasible for cell in front(search, history))
@@ -179,8 +181,11 @@ def test_several_objectives_end_in_a_front(sampler: str) -> None:
 def test_generations_fill_up_with_complete_cells_only() -> None:
     search = plan(MIXED, "nsga2", population=4)
     history = run(search, 3)
-    history.append(Tried(history[-1].params | {"rate": 0.05}, "failed", generation=0))
+    history.append(EvaluatedCell(history[-1].params | {"rate": 0.05}, "failed", generation=0))
     assert generation_of(search, history) == 0
-    full = [*history, Tried({"sampling": "X-X", "batch_size": 8, "rate": 0.1}, "complete", (0.0,))]
+    full = [
+        *history,
+        EvaluatedCell({"sampling": "X-X", "batch_size": 8, "rate": 0.1}, "complete", (0.0,)),
+    ]
     assert generation_of(search, full) == 1
     assert generation_of(plan(MIXED, "tpe"), full) is None

@@ -17,7 +17,7 @@ from PIL import Image
 
 from trainables.data.formats.images import MAX_PIXELS, UNREADABLE, check_pictures, open_picture
 from trainables.data.formats.tables import filled, rows_of
-from trainables.data.pictures import Cell, Picture
+from trainables.data.pictures import Picture, TableImage
 from trainables.errors import UserError
 
 
@@ -28,7 +28,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def pixel(source: bytes | Path | Cell) -> tuple[int, ...]:
+def pixel(source: bytes | Path | TableImage) -> tuple[int, ...]:
     """The first pixel, once decoded."""
     image = open_picture(Picture("p", source, "p"))
     assert image.mode == "RGB"
@@ -199,9 +199,9 @@ def test_cells_of_tables_are_read_by_row_group(
 
     monkeypatch.setattr(pyarrow.parquet.ParquetFile, "read_row_group", noted)
     for row in range(5):
-        assert pixel(Cell(table, "image_1", row)) == (row, 0, 0)
+        assert pixel(TableImage(table, "image_1", row)) == (row, 0, 0)
     assert groups == [0, 1, 2]
-    assert pixel(Cell(table, "raw", 3)) == (3, 0, 0)
+    assert pixel(TableImage(table, "raw", 3)) == (3, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_cells_of_tables_are_read_by_row_group(
     ],
 )
 def test_cells_without_an_image_are_named(table: Path, column: str, row: int, words: str) -> None:
-    picture = Picture("q", Cell(table, column, row), "q")
+    picture = Picture("q", TableImage(table, column, row), "q")
     with pytest.raises(UserError, match=rf"column {column}, row {row + 1}\): .*{words}"):
         open_picture(picture)
     skipped: Counter[str] = Counter()

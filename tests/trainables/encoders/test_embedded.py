@@ -23,7 +23,7 @@ from trainables.encoders.embedded import (
     VOCABULARY,
     build_embedded,
     embedded_ref,
-    embedded_rung,
+    embedded_size,
     tokenizer_json,
 )
 from trainables.encoders.images import cells
@@ -87,7 +87,7 @@ def test_digest_names_size_and_world() -> None:
 
 def test_unknown_rung_says_what_there_is() -> None:
     with pytest.raises(UserError, match="'embedded/tiny'; there is embedded/small, embedded/base"):
-        embedded_rung("embedded/tiny")
+        embedded_size("embedded/tiny")
 
 
 def test_rungs_grow() -> None:

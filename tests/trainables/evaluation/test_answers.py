@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from trainables.data.corpus import Benchmark
 from trainables.data.formats.pairs import Pair, benchmark_of
 from trainables.encoders.encoder import Embeddings
-from trainables.evaluation.encode import cut_answers
+from trainables.evaluation.encode import truncated_answers
 
 
 class Reader:
@@ -36,7 +36,7 @@ def made(*ends: int | None) -> Benchmark:
 
 
 def test_an_answer_counts_as_cut_when_its_last_letter_is_not_read() -> None:
-    counts = cut_answers(made(10, 11, 3, 10, 20), Reader())
+    counts = truncated_answers(made(10, 11, 3, 10, 20), Reader())
     assert counts == {
         "answers/fi": 2,
         "answers/cut/fi": 1,
@@ -46,6 +46,6 @@ def test_an_answer_counts_as_cut_when_its_last_letter_is_not_read() -> None:
 
 
 def test_where_nobody_says_nothing_is_counted() -> None:
-    assert cut_answers(made(None, None), Reader()) == {}
-    assert cut_answers(made(10, None), Silent()) == {}
-    assert cut_answers(made(10, None), Reader()) == {"answers/sw": 1, "answers/cut/sw": 0}
+    assert truncated_answers(made(None, None), Reader()) == {}
+    assert truncated_answers(made(10, None), Silent()) == {}
+    assert truncated_answers(made(10, None), Reader()) == {"answers/sw": 1, "answers/cut/sw": 0}

@@ -17,7 +17,7 @@ from trainables.data.formats.reading import (
     opened_table,
     table_rows,
 )
-from trainables.data.pictures import Cell
+from trainables.data.pictures import TableImage
 from trainables.errors import UserError
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ def filled(file: Path, name: str, columns: Sequence[str]) -> list[tuple[str, ...
     ]
 
 
-def cell_bytes(cell: Cell) -> bytes:
+def cell_bytes(cell: TableImage) -> bytes:
     """The bytes of an image in a table: a column of bytes, or of the hub's {bytes, path}.
 
     A path that stands there instead of bytes is not followed.

@@ -14,7 +14,7 @@ from pathlib import Path
 from trainables.data.formats.image_places import find_images
 from trainables.data.formats.images import check_pictures
 from trainables.data.formats.reading import SKIP, AbsentLanguageError, help_with
-from trainables.data.pictures import Caption, Cell, Picture, PictureBenchmark, PictureTraining
+from trainables.data.pictures import Caption, Picture, PictureBenchmark, PictureTraining, TableImage
 from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError
 
@@ -34,7 +34,7 @@ class CaptionedImage:
     """
 
     id: str
-    image: str | Cell
+    image: str | TableImage
     captions: Mapping[str, Sequence[str]]
     cluster: str
 
@@ -252,7 +252,7 @@ def _pictures(
 
 def _sources(
     album: Album, entries: Sequence[CaptionedImage], request: Request
-) -> list[Path | Cell | None]:
+) -> list[Path | TableImage | None]:
     """Where each image lies; None where it is not there."""
     roots = [request.folder]
     if album.beside and request.folder.name == request.name:
@@ -260,4 +260,4 @@ def _sources(
     starts = [album.folder, *roots] if album.folder else roots
     names = [entry.image for entry in entries if isinstance(entry.image, str)]
     places = find_images(names, starts, roots, request.name)
-    return [e.image if isinstance(e.image, Cell) else places.get(e.image) for e in entries]
+    return [e.image if isinstance(e.image, TableImage) else places.get(e.image) for e in entries]

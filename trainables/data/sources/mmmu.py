@@ -16,7 +16,7 @@ from typing import Any
 from trainables.data.formats.image_places import file_name
 from trainables.data.formats.reading import BadRowError, shards_each, text_of
 from trainables.data.formats.tables import filled, rows_of
-from trainables.data.pictures import Cell
+from trainables.data.pictures import TableImage
 from trainables.data.source import Request
 from trainables.data.sources.albums import (
     Album,
@@ -91,7 +91,7 @@ def _entries(
     with_options = request.part == "questions+options"
 
     def entry(
-        row: Mapping[str, Any], images: Sequence[str], image: str | Cell | None
+        row: Mapping[str, Any], images: Sequence[str], image: str | TableImage | None
     ) -> CaptionedImage:
         question, options = text_of(row, "question"), _options(row)
         reason = _unfit(question, options, images)
@@ -114,7 +114,7 @@ def _entries(
 
         def of_row(number: int, row: Mapping[str, Any]) -> CaptionedImage:
             images = full[number]
-            return entry(row, images, Cell(path, images[0], number) if images else None)
+            return entry(row, images, TableImage(path, images[0], number) if images else None)
 
         columns = ["id", "question", "options"]
         entries = rows_of(path, request.name, columns, of_row, request.skipped)
@@ -142,7 +142,7 @@ def subject_of(identity: str) -> str:
     return match[1] if match else identity.partition("_")[0]
 
 
-def _identity(row: Mapping[str, Any], image: str | Cell | None) -> str:
+def _identity(row: Mapping[str, Any], image: str | TableImage | None) -> str:
     """MMMU's id; where a row has none, it is in the name of its image."""
     if "id" in row or not isinstance(image, str):
         return text_of(row, "id")

@@ -20,7 +20,7 @@ from trainables.data.formats.reading import (
     texts_of,
 )
 from trainables.data.formats.tables import rows_of
-from trainables.data.pictures import Cell
+from trainables.data.pictures import TableImage
 from trainables.data.source import Request
 from trainables.data.sources.albums import Album, CaptionedImage, album_by_language, album_loader
 
@@ -78,7 +78,7 @@ def _entries(path: Path, language: str, request: Request, half: str | None) -> l
 
     def cell_of(number: int, row: Mapping[str, Any]) -> tuple[str, CaptionedImage]:
         identity = identity_of(row, "id")
-        cell = Cell(path, "image", number)
+        cell = TableImage(path, "image", number)
         image = str((row.get("image") or {}).get("path") or "")
         return half_of(image) if half else "", CaptionedImage(
             identity, cell, {language: texts_of(row, "sentences")}, identity

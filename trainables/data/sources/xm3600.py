@@ -15,7 +15,7 @@ from trainables.data.formats.reading import (
     texts_of,
 )
 from trainables.data.formats.tables import rows_of
-from trainables.data.pictures import Cell
+from trainables.data.pictures import TableImage
 from trainables.data.source import Request
 from trainables.data.sources.albums import Album, CaptionedImage, album_by_language, album_loader
 
@@ -60,7 +60,7 @@ def _of_table(
     def entry(number: int, row: Mapping[str, Any]) -> CaptionedImage:
         key = text_of(row, "image_id")
         captions = {language: texts_of(row, "captions")[:limit]}
-        return CaptionedImage(key, Cell(path, "image", number), captions, key)
+        return CaptionedImage(key, TableImage(path, "image", number), captions, key)
 
     return rows_of(path, request.name, ["image_id", "captions"], entry, request.skipped)
 

@@ -39,7 +39,7 @@ pixels apart, at which features of such frequencies hardly agree."""
 SEED = 0
 
 
-class CellTower(ImageTower):
+class PatchTower(ImageTower):
     """Fixed features of cells, and a projection that a live tower trains."""
 
     def __init__(self, width: int) -> None:
@@ -94,7 +94,7 @@ class CellTower(ImageTower):
         save_file({"projection.weight": weight}, folder / "model.safetensors")
 
     @classmethod
-    def load(cls, folder: Path, digest: str) -> CellTower:
+    def load(cls, folder: Path, digest: str) -> PatchTower:
         """Read what `save` wrote."""
         from safetensors.torch import load_file
 

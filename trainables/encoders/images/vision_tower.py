@@ -19,7 +19,7 @@ from trainables.data.pictures import Picture
 from trainables.encoders.families import IMAGES, WITH_IMAGES, checkpoint_digest
 from trainables.encoders.files.formats import load_part
 from trainables.encoders.files.modules import read_config
-from trainables.encoders.images.cells import CellTower
+from trainables.encoders.images.cells import PatchTower
 from trainables.encoders.images.image_tower import EMBEDDED, ImageTower, Pixels
 from trainables.errors import UserError
 
@@ -122,7 +122,7 @@ def load_image_tower(folder: Path, digest: str | None = None) -> ImageTower:
     inside = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     kind = read_config(inside, str(folder))["model_type"]
     if kind == EMBEDDED:
-        return CellTower.load(inside, digest or checkpoint_digest(folder))
+        return PatchTower.load(inside, digest or checkpoint_digest(folder))
     if kind not in WITH_IMAGES:
         known = ", ".join(sorted(name for name in WITH_IMAGES if "vision" not in name))
         raise UserError(
