@@ -32,7 +32,7 @@ _OBEYED = re.compile(
 
 def visible(text: str) -> str:
     r"""The text with escapes such as `\x1b` for all that would be obeyed instead of shown."""
-    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def in_markdown(text: str) -> str:

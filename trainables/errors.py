@@ -48,11 +48,11 @@ SECRET_KEYS = r"password|passwd|pwd|token|secret|access_?key|signature|sig|crede
 def redacted(text: str) -> str:
     """`text` with the secrets of URLs replaced by `***`: passwords, and tokens of HTTP."""
 
-    def hide(found: re.Match[str]) -> str:
-        user, colon, _ = found[2].partition(":")
+    def hide(match: re.Match[str]) -> str:
+        user, colon, _ = match[2].partition(":")
         if colon:
-            return f"{found[1]}://{user}:***@"
-        return f"{found[1]}://***@" if found[1].startswith("http") else found[0]
+            return f"{match[1]}://{user}:***@"
+        return f"{match[1]}://***@" if match[1].startswith("http") else match[0]
 
     text = re.sub(r"(\w+)://([^/@\s]+)@", hide, text)
     return re.sub(rf"(?i)([?&][\w.-]*(?:{SECRET_KEYS})[\w.-]*=)[^&\s'\"]+", r"\1***", text)

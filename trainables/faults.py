@@ -92,9 +92,9 @@ def at(point: str, **facts: Condition) -> Literal["", "nan", "save"]:
         return ""
     planted: Literal["", "nan", "save"] = ""
     for number, (act, conditions) in enumerate(parse(text)):
-        wanted = dict(conditions)
-        hit = wanted.pop("hit", None)
-        if wanted.pop("point") != point or not _hold(wanted, facts):
+        expected = dict(conditions)
+        hit = expected.pop("hit", None)
+        if expected.pop("point") != point or not _hold(expected, facts):
             continue
         _hits[text, number] += 1
         if hit in (None, str(_hits[text, number])):
@@ -123,12 +123,12 @@ def parse(text: str) -> tuple[tuple[str, dict[str, str]], ...]:
 _hits: Counter[tuple[str, int]] = Counter()
 
 
-def _hold(wanted: dict[str, str], facts: dict[str, Condition]) -> bool:
+def _hold(expected: dict[str, str], facts: dict[str, Condition]) -> bool:
     return all(
         str(facts.get(key, "")).startswith(value)
         if key == "digest"
         else str(facts.get(key)) == value
-        for key, value in wanted.items()
+        for key, value in expected.items()
     )
 
 

@@ -67,14 +67,14 @@ def rubbish(root: AnyPath, weights: bool) -> Iterator[tuple[AnyPath, str]]:
                 yield path, "was damaged and set aside"
     for folder in map(TrialFolder, places.matching(root, "trials/*")):
         try:
-            kept = folder.committed()
+            current = folder.committed()
         except NotCommittedError:
             continue
         for attempt in folder.attempts():
-            if attempt.path != kept:
+            if attempt.path != current:
                 yield attempt.path, "an attempt that does not count"
-        if (kept / "checkpoint").exists():
-            yield kept / "checkpoint", "state of a finished training"
-        if weights and (kept / "encoder").exists():
+        if (current / "checkpoint").exists():
+            yield current / "checkpoint", "state of a finished training"
+        if weights and (current / "encoder").exists():
             names = read_json(folder.manifest_path).get("weights", {})
-            yield kept / "encoder", f"a fine-tuned encoder, {len(names)} files"
+            yield current / "encoder", f"a fine-tuned encoder, {len(names)} files"

@@ -12,11 +12,11 @@ NODES = ("nvidia[0-9]*", "nvidia-caps", "dxg")
 """What a machine with a GPU has in /dev, WSL2 included."""
 
 
-def choose_device(asked: str, address: str | None, ranks: int = 1) -> str:
+def choose_device(device: str, address: str | None, ranks: int = 1) -> str:
     """The device of every trial.
 
     Args:
-        asked: `cpu`, `cuda`, or `auto` for CUDA where this machine has it.
+        device: `cpu`, `cuda`, or `auto` for CUDA where this machine has it.
         address: Of a running cluster, whose nodes are not those of this machine: `auto` is then
             the CPU, and `cuda` asks the cluster for a GPU a trial.
         ranks: GPUs of each trial.
@@ -25,16 +25,16 @@ def choose_device(asked: str, address: str | None, ranks: int = 1) -> str:
         UserError: Another word, or no CUDA on the machine that is to run the trials, or too few
             GPUs.
     """
-    if asked not in DEVICES:
-        raise UserError(f"--device {asked}: choose {', '.join(DEVICES)}")
-    if asked == "cpu" or (asked == "auto" and address is not None):
+    if device not in DEVICES:
+        raise UserError(f"--device {device}: choose {', '.join(DEVICES)}")
+    if device == "cpu" or (device == "auto" and address is not None):
         return "cpu"
     if address is not None:
         return "cuda"
     if has_cuda():
         _refuse_too_few(ranks)
         return "cuda"
-    if asked == "cuda":
+    if device == "cuda":
         raise UserError(
             "--device cuda: torch finds no CUDA device here; use --device cpu, a CUDA build of "
             "torch, or --address of a cluster that has GPUs"
@@ -61,10 +61,10 @@ def _refuse_too_few(ranks: int) -> None:
     """Stop where a trial would wait for GPUs that will never be there."""
     import torch
 
-    if (found := torch.cuda.device_count()) < ranks:
+    if (devices := torch.cuda.device_count()) < ranks:
         raise UserError(
-            f"--ranks {ranks}: each rank of a trial needs a GPU of its own, and there are {found} "
-            f"here; use --ranks {found} or less, or --address of a cluster with larger machines"
+            f"--ranks {ranks}: each rank of a trial needs a GPU of its own, and there are {devices} "
+            f"here; use --ranks {devices} or less, or --address of a cluster with larger machines"
         )
 
 

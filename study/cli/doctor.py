@@ -88,15 +88,15 @@ def show(findings: list[Diagnosis], as_json: bool) -> None:
     """A line for each finding, and its remedy below it; or all as JSON."""
     problems = sum(finding.state == "problem" for finding in findings)
     if as_json:
-        content = {"problems": problems, "findings": [found.to_json() for found in findings]}
+        content = {"problems": problems, "findings": [each.to_json() for each in findings]}
         typer.echo(json.dumps(content, indent=1))
         return
     console = PlainConsole()
-    for found in findings:
-        where = "" if found.where == "all" else f" {found.where}:"
-        said = f" {found.check}:{where} {found.says}"
-        console.print(marked(f"{found.state:7}", said, STYLES[found.state]), soft_wrap=True)
-        if found.remedy:
-            console.print(f"          {found.remedy}", soft_wrap=True)
+    for each in findings:
+        where = "" if each.where == "all" else f" {each.where}:"
+        said = f" {each.check}:{where} {each.says}"
+        console.print(marked(f"{each.state:7}", said, STYLES[each.state]), soft_wrap=True)
+        if each.remedy:
+            console.print(f"          {each.remedy}", soft_wrap=True)
     count = "1 problem" if problems == 1 else f"{problems} problems"
     console.print(marked(count, "", "red") if problems else marked("Ready.", "", "green"))

@@ -127,19 +127,19 @@ def find_trial(root: AnyPath, digest: str) -> TrialFolder:
     """
     name_of_folder(digest, "digest")
     begin = digest if re.fullmatch("[0-9a-f]+", digest) else "-"
-    found = [
+    matches = [
         path
         for path in matching(root, f"trials/{begin}*/spec.json")
         if re.fullmatch("[0-9a-f]{20}", path.parent.name)
     ]
-    if len(found) != 1:
-        names = ", ".join(path.parent.name for path in found[:5])
-        said = f"{len(found)} trials begin so: {names}, …" if found else "no such trial"
+    if len(matches) != 1:
+        names = ", ".join(path.parent.name for path in matches[:5])
+        said = f"{len(matches)} trials begin so: {names}, …" if matches else "no such trial"
         raise UserError(
             f"digest {digest!r}: {said} under {root} (--root chooses); "
             "python -m study status NAME --json lists the digests of a study"
         )
-    return TrialFolder(found[0].parent)
+    return TrialFolder(matches[0].parent)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -137,7 +137,7 @@ def run(
     given = {"trials": trials, "hours": hours, "accelerator_hours": accelerator_hours}
     budget = {k: v for k, v in (given | {"target": target}).items() if v is not None}
     missing: dict[str, str] = {}
-    asked, places = make_plan(
+    planned, places = make_plan(
         typed.space,
         space,
         typed.tier,
@@ -149,10 +149,10 @@ def run(
         optimize=wanted(typed.space, typed.tier, sampler, budget, seeds),
     )
     home = Workspace.open(root, state)
-    folder = home.study(asked.name)
-    before = folder.plan() if dry_run else _readable(console, folder, asked)
+    folder = home.study(planned.name)
+    before = folder.plan() if dry_run else _readable(console, folder, planned)
     update = update_plan(
-        asked,
+        planned,
         before,
         folder.written(),
         places,
@@ -213,9 +213,9 @@ def _refuse(retry: str | None, keep: str, useless: str | None) -> None:
         )
 
 
-def _readable(console: Console, folder: StudyFolder, asked: Plan) -> Plan | None:
+def _readable(console: Console, folder: StudyFolder, planned: Plan) -> Plan | None:
     """The plan on disk; one that cannot be believed is moved out of the way, and said to be."""
-    before, note = folder.plan_or_aside(asked)
+    before, note = folder.plan_or_aside(planned)
     if note:
         console.print(marked("note:", f" {note}"))
     return before
@@ -264,10 +264,10 @@ def _gpu_bytes(
 
 def _drive(driver: Driver, orders: LaunchConfig, retry: str | None) -> None:
     """Run what is left, and write down what came of it."""
-    if found := driver.reconcile():
-        were = "was" if found == 1 else "were"
+    if known := driver.reconcile():
+        were = "was" if known == 1 else "were"
         driver.console.print(
-            f"{count_of(found, 'trial')} {were} already known from committed folders."
+            f"{count_of(known, 'trial')} {were} already known from committed folders."
         )
     if retry == "failed":
         driver.retry_failed()

@@ -62,18 +62,18 @@ def versions(machines: Mapping[str, Facts], locked: Mapping[str, str]) -> Iterat
         yield ok(check, "all", f"Python {first.python}, {len(locked)} packages as in the lock")
 
 
-def _unlike(found: Mapping[str, str], wanted: Mapping[str, str], names: Mapping[str, str]) -> str:
+def _unlike(here: Mapping[str, str], expected: Mapping[str, str], names: Mapping[str, str]) -> str:
     """Packages with another version than wanted, at most five."""
     differing = [
-        f"{name} {found.get(name, 'missing')} instead of {wanted.get(name, 'none')}"
+        f"{name} {here.get(name, 'missing')} instead of {expected.get(name, 'none')}"
         for name in names
-        if found.get(name) != wanted.get(name)
+        if here.get(name) != expected.get(name)
     ]
     more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
     return ", ".join(differing[:5]) + more
 
 
-def storages(machines: Mapping[str, Facts], root: str, seen: int) -> Iterator[Diagnosis]:
+def storages(machines: Mapping[str, Facts], root: str, together: int) -> Iterator[Diagnosis]:
     """The root is the same place everywhere, and lets one machine claim what several want."""
     check = "storage"
     broken = {where: facts.storage for where, facts in machines.items() if facts.storage}
@@ -83,10 +83,10 @@ def storages(machines: Mapping[str, Facts], root: str, seen: int) -> Iterator[Di
     if broken:
         return
     claims = [where for where, facts in machines.items() if facts.claimed]
-    if seen != len(machines) or len(claims) != 1:
+    if together != len(machines) or len(claims) != 1:
         says = f"--root {root}: {len(claims)} of {len(machines)} machines were first, "
         remedy = "use one folder that all machines mount (NFS), or --root s3://bucket/prefix"
-        yield problem(check, "all", f"{says}{seen} files came together there", remedy)
+        yield problem(check, "all", f"{says}{together} files came together there", remedy)
         return
     several = f"; of {len(machines)} machines one was first" if len(machines) > 1 else ""
     yield ok(check, "all", f"--root {root}: written, read and claimed{several}")

@@ -97,7 +97,7 @@ def examine(question: str, root: str, state: str, folders: Sequence[str]) -> dic
     """
     wrong, claimed = probe(root, question)
     gpus = names_of_gpus()
-    found = Facts(
+    facts = Facts(
         host=socket.gethostname(),
         python=platform.python_version(),
         packages={
@@ -115,7 +115,7 @@ def examine(question: str, root: str, state: str, folders: Sequence[str]) -> dic
         claimed=claimed,
         missing=[name for name in folders if not Path(name).exists()],
     )
-    return asdict(found)
+    return asdict(facts)
 
 
 def probe(root: str, question: str) -> tuple[str, bool]:

@@ -54,7 +54,7 @@ class OpenPort:
 
 def listeners(processes: Sequence[int] | None = None) -> list[OpenPort]:
     """Servers of this machine, or of these processes, beyond loopback; empty off Linux."""
-    found = []
+    ports = []
     holders = _holders(_processes() if processes is None else processes)
     for name in ("tcp", "tcp6"):
         with suppress(OSError):
@@ -68,8 +68,8 @@ def listeners(processes: Sequence[int] | None = None) -> list[OpenPort]:
                         command, words = _command(holders[inode]), _environment(holders[inode])
                     guarded = words.get("RAY_AUTH_MODE", "").lower() == "token"
                     metrics = words.get(METRICS, "1").lower() not in ("0", "false")
-                    found.append(OpenPort(address, port, command, guarded, metrics))
-    return sorted(set(found), key=lambda entry: entry.port)
+                    ports.append(OpenPort(address, port, command, guarded, metrics))
+    return sorted(set(ports), key=lambda entry: entry.port)
 
 
 def _parsed(text: str) -> tuple[str, int]:
@@ -89,11 +89,11 @@ def _processes() -> list[int]:
 
 def _holders(processes: Sequence[int]) -> dict[str, int]:
     """The first process that holds a socket, by the socket's inode."""
-    found: dict[str, int] = {}
+    holders: dict[str, int] = {}
     for process in processes:
         for inode in _sockets(process):
-            found.setdefault(inode, process)
-    return found
+            holders.setdefault(inode, process)
+    return holders
 
 
 def _sockets(process: int) -> Iterator[str]:
@@ -122,9 +122,9 @@ def _environment(process: int) -> dict[str, str]:
         while process > 1:
             lines = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
             pairs = (line.decode(errors="replace").partition("=") for line in lines)
-            found = {name: value for name, _, value in pairs}
-            if "PATH" in found:
-                return found
+            environment = {name: value for name, _, value in pairs}
+            if "PATH" in environment:
+                return environment
             # the name before it is in brackets and may hold anything
             _, _, rest = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")
             process = int(rest.split()[1])

@@ -33,41 +33,41 @@ def visit(
         UserError: No cluster answers at the address.
     """
     question = f".doctor-{uuid.uuid4().hex[:12]}"
-    asked = (question, str(root), str(state), list(folders))
+    question_of = (question, str(root), str(state), list(folders))
     try:
         if address is None:
-            facts = Facts.of(examine(*asked))
+            facts = Facts.of(examine(*question_of))
             machines = {facts.host: facts}
-            clocks, found = dict[str, ClockReading](), list[Diagnosis]()
+            clocks, findings = dict[str, ClockReading](), list[Diagnosis]()
         else:
-            machines, clocks, found = _everywhere(address, state, asked)
+            machines, clocks, findings = _everywhere(address, state, question_of)
         together = len(seen(root, question)) if machines else 0
     finally:
         places.remove(root / question)
     if machines:
-        found += checks.versions(machines, checks.locked())
-        found += checks.storages(machines, str(root), together)
-        found += checks.clocks(clocks)
-        found += checks.disks(machines)
-        found += checks.gpus(machines)
-        found += checks.tokens(machines, cluster=address is not None)
-        found += checks.ports(machines)
+        findings += checks.versions(machines, checks.locked())
+        findings += checks.storages(machines, str(root), together)
+        findings += checks.clocks(clocks)
+        findings += checks.disks(machines)
+        findings += checks.gpus(machines)
+        findings += checks.tokens(machines, cluster=address is not None)
+        findings += checks.ports(machines)
     try:
         databases.refuse_network(state)
     except UserError as error:
-        found.append(problem("storage", "all", str(error), "choose a local folder with --state"))
+        findings.append(problem("storage", "all", str(error), "choose a local folder with --state"))
     if folders or absent:
-        found += checks.data(machines, absent)
-    return found
+        findings += checks.data(machines, absent)
+    return findings
 
 
 def _everywhere(
-    address: str, state: Path, asked: tuple[str, str, str, list[str]]
+    address: str, state: Path, request: tuple[str, str, str, list[str]]
 ) -> tuple[dict[str, Facts], dict[str, ClockReading], list[Diagnosis]]:
     """Facts and clocks by the machines' addresses, and what there is to say of silent ones."""
     from study.launch.nodes import ask
 
-    answered = ask(address, state, examine, *asked)
+    answered = ask(address, state, examine, *request)
     machines: dict[str, Facts] = {}
     clocks: dict[str, ClockReading] = {}
     silent = []

@@ -106,19 +106,21 @@ class Driver:
         waiting = [
             self._job(digest) for digest in self.plan.specs if self.state(digest).state == "planned"
         ]
-        if not waiting and self.search and isinstance(asked := self.further(), Job):
-            waiting = [asked]
+        if not waiting and self.search and isinstance(proposed := self.further(), Job):
+            waiting = [proposed]
         return sorted(waiting, key=lambda job: -work(job.spec))
 
     def further(self) -> Job | Wait | None:
         """The next trial that the search asks for and that has no result yet; None at its end."""
         assert self.search is not None
-        while isinstance(asked := self.search.next(self.plan, self.observations()), ProposedTrial):
-            if (job := self._ask(asked)) is not None:
+        while isinstance(
+            proposed := self.search.next(self.plan, self.observations()), ProposedTrial
+        ):
+            if (job := self._ask(proposed)) is not None:
                 return job
-        if isinstance(asked, Over):
-            self.over = asked.reason
-        return Wait() if isinstance(asked, Waiting) else None
+        if isinstance(proposed, Over):
+            self.over = proposed.reason
+        return Wait() if isinstance(proposed, Waiting) else None
 
     def observations(self) -> Observations:
         """What the search may see: no more than plan, results, states and what was spent."""
@@ -132,20 +134,20 @@ class Driver:
                 reached.setdefault(rung.trial, {})[rung.examples] = rung.value
         return Observations(self.results, ended, reached, self.clock.spent())
 
-    def _ask(self, asked: ProposedTrial) -> Job | None:
+    def _ask(self, proposed: ProposedTrial) -> Job | None:
         """Keep and plan a trial; None where it needs no run."""
-        digest = asked.digest
+        digest = proposed.digest
         faults.at("asked.writing", digest=digest)
         self.journal.refuse_superseded()
-        self.journal.note("proposal", durable=True, proposal=asked.line())
+        self.journal.note("proposal", durable=True, proposal=proposed.line())
         faults.at("asked.written", digest=digest)
-        self.plan = self.plan.joined([asked])
+        self.plan = self.plan.joined([proposed])
         self.view.learn(self.plan)
         result = committed_results(self.root, [digest]).get(digest)
         if result is None:
             self._quarantine([digest])
             if self.progress:
-                self.progress.added(digest, work(asked.spec))
+                self.progress.added(digest, work(proposed.spec))
             return self._job(digest)
         self._ensure_spec(digest)
         TrialFolder.of(self.root, digest).forget_unfinished()

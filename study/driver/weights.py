@@ -18,10 +18,10 @@ def drop_all_but_best(driver: Driver) -> None:
     Those of launches that were killed count too. Without a validation benchmark nothing may be
     selected (law 5), and only the plan's first trial has left one (`Driver.lone`).
     """
-    kept = _of_search(driver) if driver.plan.search is not None else _of_grid(driver)
-    if not kept:
+    best = _of_search(driver) if driver.plan.search is not None else _of_grid(driver)
+    if not best:
         return
-    for digest in sorted(driver.record.best_kept & driver.results.keys() - kept):
+    for digest in sorted(driver.record.best_kept & driver.results.keys() - best):
         TrialFolder.of(driver.root, digest).drop_weights()
 
 
@@ -34,10 +34,10 @@ def drop_beaten(driver: Driver, digest: str) -> None:
         return
     if not driver.plan.specs[digest].steps:
         return
-    kept = _of_grid(driver)
-    for beaten in {digest, *driver.left} - kept if kept else ():
+    best = _of_grid(driver)
+    for beaten in {digest, *driver.left} - best if best else ():
         TrialFolder.of(driver.root, beaten).drop_weights()
-    driver.left = {digest, *driver.left} & kept
+    driver.left = {digest, *driver.left} & best
 
 
 def lone_encoder(driver: Driver, keep: str) -> str:
@@ -72,5 +72,5 @@ def _of_search(driver: Driver) -> set[str]:
     plan, observations = driver.plan, driver.observations()
     assert plan.search is not None
     best = front(plan.search, history_of(plan, observations.results, observations.ended))
-    kept = [cell.params for cell in best[: max(1, plan.search.confirm.top)]]
-    return {t.digest for cell in plan.cells if cell.params in kept for t in cell.trials}
+    chosen = [cell.params for cell in best[: max(1, plan.search.confirm.top)]]
+    return {t.digest for cell in plan.cells if cell.params in chosen for t in cell.trials}

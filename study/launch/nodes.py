@@ -51,8 +51,8 @@ def alive() -> list[Node]:
 
     own = ray.get_runtime_context().get_node_id()
     entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    found = [_node(entry, own) for entry in entries if entry["Alive"]]
-    return sorted(found, key=lambda node: (not node.here, node.host))
+    there = [_node(entry, own) for entry in entries if entry["Alive"]]
+    return sorted(there, key=lambda node: (not node.here, node.host))
 
 
 def _node(entry: dict[str, Any], own: str) -> Node:
@@ -96,13 +96,13 @@ def on_each(
         for node in nodes
     }
     ray.wait(list(started.values()), num_returns=len(started), timeout=seconds)
-    found: dict[str, Any] = {}
+    replies: dict[str, Any] = {}
     for name, reference in started.items():
         try:
-            found[name] = ray.get(reference, timeout=0.1)
+            replies[name] = ray.get(reference, timeout=0.1)
         except Exception as error:  # Ray wraps whatever the function raised in its own
-            found[name] = error
-    return found
+            replies[name] = error
+    return replies
 
 
 def read_proof(path: str) -> str:
@@ -141,14 +141,14 @@ def shared_root(root: AnyPath, nodes: list[Node]) -> Iterator[str]:
     proof.write_text(secret, encoding="ascii")
     try:
         others = [node for node in nodes if not node.here]
-        seen = on_each(others, read_proof, str(proof))
+        replies = on_each(others, read_proof, str(proof))
         for node in others:
-            if isinstance(seen[node.id], Exception):
+            if isinstance(replies[node.id], Exception):
                 raise UserError(
-                    f"{node.host} does not answer ({_said(seen[node.id])}); "
+                    f"{node.host} does not answer ({_said(replies[node.id])}); "
                     "python -m study doctor --address ADDRESS says more"
                 )
-        blind = [node.host for node in others if seen[node.id] != secret]
+        blind = [node.host for node in others if replies[node.id] != secret]
         if blind:
             raise UserError(
                 f"--root {root}: not the same folder on {', '.join(blind)} as here, and trials "
@@ -217,8 +217,8 @@ def ask(address: str, state: Path, function: Callable[..., Any], *arguments: Any
         answers = on_each(nodes, function, *arguments)
         clocks = {}
         for node in nodes:  # one after the other: an answer must not wait for another's
-            asked = time.time()
+            sent = time.time()
             said = on_each([node], time.time)[node.id]
             if isinstance(said, float):
-                clocks[node.id] = (asked, said, time.time())
+                clocks[node.id] = (sent, said, time.time())
     return Round(nodes, answers, clocks)

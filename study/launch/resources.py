@@ -175,14 +175,14 @@ def placing(
         workers = int(min(workers, most_at_once(nodes, execution, needs, memory)))
     # an autoscaler starts machines for trials that wait; Tune shows it as many as may run
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
-    asked = requests(needs, execution, memory)
+    requested = requests(needs, execution, memory)
     if address is None:
-        yield Placing(workers, asked, "")
+        yield Placing(workers, requested, "")
         return
     with shared_root(root, nodes) as proof:
         for digest in lacking(places, nodes):
             publish(root, digest, places[digest])
-        yield Placing(workers, asked, proof)
+        yield Placing(workers, requested, proof)
 
 
 def lacking(places: Mapping[str, str], nodes: Sequence[Node]) -> list[str]:

@@ -124,18 +124,18 @@ class Clock:
 
 
 def over(
-    search: SearchPlan, asked: int, history: Sequence[EvaluatedCell], now: Spent, running: int
+    search: SearchPlan, proposed: int, history: Sequence[EvaluatedCell], now: Spent, running: int
 ) -> str:
     """Why no further trial of the search is started; empty where one may be.
 
     Args:
         search: With its budget.
-        asked: Trials of the search so far.
+        proposed: Trials of the search so far.
         history: Cells so far.
         now: What is spent.
         running: Trials without an end, those that wait for a place included.
     """
-    if asked >= search.trials:
+    if proposed >= search.trials:
         return f"the budget of {search.trials} trials is spent"
     best = front(search, history)
     if search.target is not None and best:
@@ -147,15 +147,13 @@ def over(
     if search.hours is not None:
         needed = now.wall + each + confirming / now.workers
         if needed > search.hours * HOUR:
-            return f"the budget of {_hours(search.hours)} is spent{_but(asked)}"
+            return f"the budget of {_hours(search.hours)} is spent{_but(proposed)}"
     if search.accelerator_hours is not None:
         left = sum(max(0.0, each - so_far) for so_far in now.running)
         waiting = (running - len(now.running)) * each
         needed = now.busy + left + waiting + each + confirming
         if needed > search.accelerator_hours * HOUR:
-            return (
-                f"the budget of {_hours(search.accelerator_hours)} of trials is spent{_but(asked)}"
-            )
+            return f"the budget of {_hours(search.accelerator_hours)} of trials is spent{_but(proposed)}"
     return ""
 
 
@@ -163,9 +161,9 @@ def _hours(hours: float) -> str:
     return f"{hours:g} hours" if hours >= 0.1 else f"{hours * HOUR:.3g} seconds"
 
 
-def _but(asked: int) -> str:
+def _but(proposed: int) -> str:
     """That a budget was too small for anything."""
-    if asked:
+    if proposed:
         return ", what the next trial and the confirmation would take kept free"
     return ": it is smaller than one trial; `--dry-run` says what one takes"
 

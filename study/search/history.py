@@ -81,8 +81,8 @@ def losses(search: SearchPlan, cells: Sequence[EvaluatedCell]) -> NDArray[np.flo
     """(cells, objectives) values of complete cells, signed so that less is better."""
     signs = np.array([objective.sign for objective in search.objectives])
     values = np.array([cell.values for cell in cells], dtype=np.float64)
-    found: NDArray[np.float64] = -signs * values.reshape(len(cells), len(signs))
-    return found
+    signed: NDArray[np.float64] = -signs * values.reshape(len(cells), len(signs))
+    return signed
 
 
 def front(search: SearchPlan, cells: Sequence[EvaluatedCell]) -> list[EvaluatedCell]:
@@ -93,11 +93,11 @@ def front(search: SearchPlan, cells: Sequence[EvaluatedCell]) -> list[EvaluatedC
     known = [cell for cell in cells if cell.feasible]
     if not known:
         return []
-    found = losses(search, known)
-    behind = np.all(found[:, None] >= found[None], axis=2)
-    worse = np.any(found[:, None] > found[None], axis=2)
-    kept = np.flatnonzero(~np.any(behind & worse, axis=1))
-    order = sorted(kept, key=lambda i: (found[i].tolist(), i))
+    values = losses(search, known)
+    behind = np.all(values[:, None] >= values[None], axis=2)
+    worse = np.any(values[:, None] > values[None], axis=2)
+    ahead = np.flatnonzero(~np.any(behind & worse, axis=1))
+    order = sorted(ahead, key=lambda i: (values[i].tolist(), i))
     return [known[i] for i in order]
 
 
@@ -124,8 +124,8 @@ def history_of(
     if plan.search is None:
         return []
     cells = (cell for cell in plan.cells if cell.asked is not None)
-    found = (_tried(plan.search, cell, results, ended, reached or {}) for cell in cells)
-    return [cell for cell in found if cell is not None]
+    evaluated = (_tried(plan.search, cell, results, ended, reached or {}) for cell in cells)
+    return [cell for cell in evaluated if cell is not None]
 
 
 def searching(cell: Cell) -> list[PlannedTrial]:
@@ -168,14 +168,14 @@ def _tried(
     means = [statistics.fmean(column) for column in zip(*whole, strict=True)]
     limits = zip(search.constraints, means[len(objectives) :], strict=False)
     first = [row[0] for row in whole]
-    seen = [dict(reached.get(trial.digest, {})) for trial in trials if state == "pruned"]
+    curves = [dict(reached.get(trial.digest, {})) for trial in trials if state == "pruned"]
     return EvaluatedCell(
         params=cell.params,
         state=state,
         values=tuple(means[: len(objectives)]),
         violations=tuple(constraint.violation(value) for constraint, value in limits),
         generation=cell.asked.generation,
-        reached=max(seen, key=len, default={}),
+        reached=max(curves, key=len, default={}),
         spread=statistics.stdev(first) if len(first) > 1 else None,
         seeds=len(first),
     )

@@ -132,8 +132,8 @@ def _forest(search: SearchPlan, cells: Sequence[EvaluatedCell], objective: int) 
     evaluator = FanovaImportanceEvaluator(seed=search.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = evaluator.evaluate(study, params=list(ranges))
-    shares = {key: float(share) for key, share in found.items() if math.isfinite(share)}
+        explained = evaluator.evaluate(study, params=list(ranges))
+    shares = {key: float(share) for key, share in explained.items() if math.isfinite(share)}
     return shares | {REST: max(0.0, 1.0 - sum(shares.values()))}
 
 

@@ -159,11 +159,15 @@ def decoded(searched: Range, value: Any) -> Any:
     return searched.choices[int(value)] if isinstance(searched, Choice) else searched.tidy(value)
 
 
-def _asked(trial: Trial, key: str, wanted: BaseDistribution) -> Any:
+def _asked(trial: Trial, key: str, distribution: BaseDistribution) -> Any:
     """What Optuna draws for a setting."""
-    if isinstance(wanted, IntDistribution):
-        return trial.suggest_int(key, wanted.low, wanted.high, step=wanted.step, log=wanted.log)
-    if isinstance(wanted, FloatDistribution):
-        return trial.suggest_float(key, wanted.low, wanted.high, step=wanted.step, log=wanted.log)
-    assert isinstance(wanted, CategoricalDistribution)
-    return trial.suggest_categorical(key, wanted.choices)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(
+            key, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    if isinstance(distribution, FloatDistribution):
+        return trial.suggest_float(
+            key, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    assert isinstance(distribution, CategoricalDistribution)
+    return trial.suggest_categorical(key, distribution.choices)

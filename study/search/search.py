@@ -87,14 +87,14 @@ class Search:
         self.points = points
         self.warm = warm
 
-    def next(self, plan: Plan, seen: Observations) -> ProposedTrial | Waiting | Over:
+    def next(self, plan: Plan, observed: Observations) -> ProposedTrial | Waiting | Over:
         """The next trial.
 
         Args:
             plan: With all trials asked for so far.
-            seen: What became of them.
+            observed: What became of them.
         """
-        history = history_of(plan, seen.results, seen.ended, seen.reached)
+        history = history_of(plan, observed.results, observed.ended, observed.reached)
         if (trial := self._warm(plan)) is not None:
             return trial
         running = [
@@ -102,11 +102,11 @@ class Search:
             for cell in plan.cells
             if cell.asked
             for trial in searching(cell)
-            if trial.digest not in seen.results and trial.digest not in seen.ended
+            if trial.digest not in observed.results and trial.digest not in observed.ended
         ]
-        asked = sum(t.phase == "search" for cell in plan.cells for t in cell.trials)
-        reason = self._blind(plan, seen) or over(
-            self.search, asked, history, seen.spent, len(running)
+        proposed = sum(t.phase == "search" for cell in plan.cells for t in cell.trials)
+        reason = self._blind(plan, observed) or over(
+            self.search, proposed, history, observed.spent, len(running)
         )
         if not reason:
             trial = self._further(plan, history)
@@ -145,10 +145,10 @@ class Search:
         def taken(point: Point) -> bool:
             return bool(self.points.why_not(point)) or self.points.spec(point, 0).digest in held
 
-        found = suggest(self.search, history, _cells(plan), taken)
-        if found is None:
+        suggestion = suggest(self.search, history, _cells(plan), taken)
+        if suggestion is None:
             return None
-        return self._trial(plan, "search", found.params, 0, found.generation)
+        return self._trial(plan, "search", suggestion.params, 0, suggestion.generation)
 
     def _confirming(self, plan: Plan, history: Sequence[EvaluatedCell]) -> ProposedTrial | None:
         """The next fresh seed of a winner; None once all of them have theirs."""
@@ -165,7 +165,7 @@ class Search:
     ) -> ProposedTrial:
         spec = self.points.spec(point, seed)
         mine = (c.asked for c in plan.cells if c.asked is not None and c.params == point)
-        asked = next(mine, None) or Proposal(
+        proposal = next(mine, None) or Proposal(
             number=_cells(plan), generation=generation, known=self.points.known(point)
         )
         number = sum(len(cell.trials) for cell in plan.cells if cell.asked is not None)
@@ -173,25 +173,25 @@ class Search:
             number=number,
             phase=phase,
             params=point,
-            asked=asked,
+            asked=proposal,
             seed=spec.seed,
             digest=spec.digest,
             spec=spec,
         )
 
-    def _blind(self, plan: Plan, seen: Observations) -> str:
+    def _blind(self, plan: Plan, observed: Observations) -> str:
         """Why nothing can be learnt from this study's results; empty where something can."""
-        wanted = {o.metric for o in self.search.objectives}
-        wanted |= {c.metric for c in self.search.constraints}
-        wanted = {metric for metric in wanted if not metric.startswith("cost/")}
+        metrics = {o.metric for o in self.search.objectives}
+        metrics |= {c.metric for c in self.search.constraints}
+        metrics = {metric for metric in metrics if not metric.startswith("cost/")}
         known = [
-            seen.results[trial.digest]["validation"]
+            observed.results[trial.digest]["validation"]
             for cell in plan.cells
             if cell.asked is not None
             for trial in searching(cell)
-            if trial.digest in seen.results
+            if trial.digest in observed.results
         ]
-        lacking = sorted(m for m in wanted if not any(m in validation for validation in known))
+        lacking = sorted(m for m in metrics if not any(m in validation for validation in known))
         if len(known) < BLIND or not lacking:
             return ""
         has = ", ".join(sorted(known[0])[:12]) or "nothing"
@@ -288,17 +288,17 @@ def preview(plan: Plan, points: Points) -> Plan:
     cells = min(PREVIEWED, max(1, search.trials // seeds.first))
     trials: list[ProposedTrial] = []
     for number in range(cells):
-        found = suggest(search, [], number, lambda point: bool(points.why_not(point)))
-        if found is None:
+        suggestion = suggest(search, [], number, lambda point: bool(points.why_not(point)))
+        if suggestion is None:
             break
         fresh = range(seeds.most, seeds.most + confirm.seeds) if number < confirm.top else ()
         for seed in (*range(seeds.first), *fresh):
-            spec = points.spec(found.params, seed)
+            spec = points.spec(suggestion.params, seed)
             trials.append(
                 ProposedTrial(
                     number=len(trials),
                     phase="search",
-                    params=found.params,
+                    params=suggestion.params,
                     asked=Proposal(number=number),
                     seed=spec.seed,
                     digest=spec.digest,
@@ -313,7 +313,7 @@ NARROW = 1.0
 
 
 def next_seed(
-    search: SearchPlan, history: Sequence[EvaluatedCell], asked: Mapping[str, int]
+    search: SearchPlan, history: Sequence[EvaluatedCell], counts: Mapping[str, int]
 ) -> EvaluatedCell | None:
     """The cell that gets another seed before a new one is tried; None for a new cell.
 
@@ -324,34 +324,38 @@ def next_seed(
     Args:
         search: How many seeds cells get.
         history: Cells so far.
-        asked: Trials of the search asked for so far, by the cell's name.
+        counts: Trials of the search asked for so far, by the cell's name.
     """
     healthy = [cell for cell in history if cell.state in ("complete", "running")]
     for cell in healthy:
-        if asked[named(cell.params)] < search.seeds.first:
+        if counts[named(cell.params)] < search.seeds.first:
             return cell
-    further = sum(max(0, n - search.seeds.first) for n in asked.values())
+    further = sum(max(0, n - search.seeds.first) for n in counts.values())
     complete = [cell for cell in history if cell.state == "complete"]
     if len(complete) < STARTUP or 2 * further >= len(complete):
         return None
     may = _contenders(search, complete)
-    waiting = [cell for cell in may if asked[named(cell.params)] < search.seeds.most]
-    return min(waiting, key=lambda cell: asked[named(cell.params)], default=None)
+    waiting = [cell for cell in may if counts[named(cell.params)] < search.seeds.most]
+    return min(waiting, key=lambda cell: counts[named(cell.params)], default=None)
 
 
 def _contenders(search: SearchPlan, complete: Sequence[EvaluatedCell]) -> list[EvaluatedCell]:
     """Cells that may be the best, those ahead first."""
-    kept = [cell for cell in complete if cell.feasible]
-    if len(search.objectives) > 1 or not kept:
-        return front(search, kept)
-    spreads = [cell.spread for cell in kept if cell.spread is not None]
-    by_loss = sorted(zip(losses(search, kept)[:, 0].tolist(), range(len(kept)), strict=True))
+    eligible = [cell for cell in complete if cell.feasible]
+    if len(search.objectives) > 1 or not eligible:
+        return front(search, eligible)
+    spreads = [cell.spread for cell in eligible if cell.spread is not None]
+    by_loss = sorted(
+        zip(losses(search, eligible)[:, 0].tolist(), range(len(eligible)), strict=True)
+    )
     if not spreads:
-        return [kept[by_loss[0][1]]]
+        return [eligible[by_loss[0][1]]]
     spread = math.sqrt(statistics.fmean(x * x for x in spreads))
     least, best = by_loss[0]
-    allowed = NARROW * spread / math.sqrt(kept[best].seeds)
-    return [kept[i] for loss, i in by_loss if loss - least <= allowed + _error(spread, kept[i])]
+    allowed = NARROW * spread / math.sqrt(eligible[best].seeds)
+    return [
+        eligible[i] for loss, i in by_loss if loss - least <= allowed + _error(spread, eligible[i])
+    ]
 
 
 def _error(spread: float, cell: EvaluatedCell) -> float:

@@ -78,11 +78,11 @@ def suggest(
     if finite.size(search.ranges) <= finite.MOST:
         left = list(finite.points(search.ranges))
         order = range(len(left)) if search.sampler == "grid" else rng.permutation(len(left))
-        found = next((left[i] for i in order if free(left[i])), None)
+        drawn_point = next((left[i] for i in order if free(left[i])), None)
     else:
         chances = (_point(search, rng.random(len(search.ranges))) for _ in range(CHANCES))
-        found = next(filter(free, chances), None)
-    return None if found is None else Suggestion(found, generation)
+        drawn_point = next(filter(free, chances), None)
+    return None if drawn_point is None else Suggestion(drawn_point, generation)
 
 
 def _drawn(
@@ -106,10 +106,10 @@ def _drawn(
         return
     from study.search.samplers import SamplerSession
 
-    asked = SamplerSession(search, history, generation or 0)
+    session = SamplerSession(search, history, generation or 0)
     for draw in range(REDRAWS):
         seed = int(_rng(search, number, draw).integers(2**31))
-        yield Suggestion(asked.point(seed), generation)
+        yield Suggestion(session.point(seed), generation)
 
 
 def _holds(params: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
@@ -124,8 +124,8 @@ def _sobol(search: SearchPlan, number: int) -> Shares:
     sobol = qmc.Sobol(len(search.ranges), scramble=True, rng=np.random.default_rng(search.seed))
     if number:
         sobol.fast_forward(number)
-    found: Shares = sobol.random(1)[0]
-    return found
+    shares: Shares = sobol.random(1)[0]
+    return shares
 
 
 def _values(search: SearchPlan, shares: Shares) -> Point:

@@ -56,7 +56,7 @@ class TrialOutcome:
 
 def outcomes_of(
     search: SearchPlan,
-    asked: Iterable[ProposedTrial],
+    proposals: Iterable[ProposedTrial],
     results: Mapping[str, Mapping[str, Any]],
     failures: Mapping[str, str],
     pruned: Mapping[str, Rung],
@@ -65,12 +65,12 @@ def outcomes_of(
 
     Args:
         search: What it wanted.
-        asked: Trials, as the study folder has them.
+        proposals: Trials, as the study folder has them.
         results: Committed ones, by digest.
         failures: Why others failed.
         pruned: Where others were stopped.
     """
-    return tuple(_visit(search, trial, results, failures, pruned) for trial in asked)
+    return tuple(_visit(search, trial, results, failures, pruned) for trial in proposals)
 
 
 def _visit(
@@ -87,10 +87,10 @@ def _visit(
     examples, reason = float(spec.steps * (spec.batch_size or 0)), ""
     if digest in results:
         state, validation = "complete", results[digest]["validation"]
-        wanted = [o.metric for o in search.objectives]
-        metrics = wanted + [c.metric for c in search.constraints]
-        found = values_of(metrics, validation, trial.asked.known) or ()
-        values, limited = found[: len(wanted)], found[len(wanted) :]
+        targets = [o.metric for o in search.objectives]
+        metrics = targets + [c.metric for c in search.constraints]
+        numbers = values_of(metrics, validation, trial.asked.known) or ()
+        values, limited = numbers[: len(targets)], numbers[len(targets) :]
     elif digest in pruned:
         rung = pruned[digest]
         state, examples, reason = "pruned", float(rung.examples), rung.why

@@ -26,7 +26,7 @@ def warm_trials(points: Points, root: AnyPath) -> list[tuple[Point, int]]:
     Raises:
         UserError: There is no such study.
     """
-    search, found = points.search, {}
+    search, own = points.search, {}
     for plan in _plans(search, root):
         for cell in plan.cells:
             point = point_of(search, plan, cell)
@@ -38,9 +38,9 @@ def warm_trials(points: Points, root: AnyPath) -> list[tuple[Point, int]]:
                     and trial.seed < search.seeds.most
                     and _ours(points, point, trial.seed, trial.digest)
                 ):
-                    found[trial.digest] = (point, trial.seed)
-    known = committed_results(root, found)
-    return [found[digest] for digest in found if digest in known]
+                    own[trial.digest] = (point, trial.seed)
+    known = committed_results(root, own)
+    return [own[digest] for digest in own if digest in known]
 
 
 def transferred(search: SearchPlan, root: AnyPath) -> tuple[Point, ...]:
@@ -99,7 +99,7 @@ def _mean(search: SearchPlan, cell: Cell, results: Mapping[str, Mapping[str, Any
 
 
 def _plans(search: SearchPlan, root: AnyPath) -> list[Plan]:
-    found = []
+    plans = []
     for name in search.warm_start:
         plan = StudyFolder.of(root, name).plan()
         if plan is None:
@@ -107,5 +107,5 @@ def _plans(search: SearchPlan, root: AnyPath) -> list[Plan]:
             raise UserError(
                 f"optimize.warm_start: no study {name!r} under {root}; there is {known}"
             )
-        found.append(plan)
-    return found
+        plans.append(plan)
+    return plans

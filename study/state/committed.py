@@ -32,7 +32,7 @@ def each_committed(
         UserError: A file cannot be read now, so that nobody knows whether it may be believed.
     """
 
-    def found(digest: str) -> T | None:
+    def read_one(digest: str) -> T | None:
         try:
             return read(digest)
         except UnreadableError as unknown:
@@ -43,5 +43,5 @@ def each_committed(
             return None
 
     digests = list(digests)
-    pairs = zip(digests, map_parallel(root, found, digests), strict=True)
+    pairs = zip(digests, map_parallel(root, read_one, digests), strict=True)
     return {digest: value for digest, value in pairs if value is not None}

@@ -55,7 +55,7 @@ class ProposedTrial(Frozen):
     def read(cls, line: dict[str, Any]) -> ProposedTrial | None:
         """What `line` gave; None of a line that cannot be believed."""
         try:
-            found = cls.model_validate({"seed": None} | line)
+            trial = cls.model_validate({"seed": None} | line)
         except ValueError:
             return None
-        return found if found.spec.digest == found.digest else None
+        return trial if trial.spec.digest == trial.digest else None

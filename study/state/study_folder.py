@@ -87,18 +87,18 @@ class StudyFolder:
                 "by their digest"
             ) from None
 
-    def plan_or_aside(self, wanted: Plan) -> tuple[Plan | None, str]:
+    def plan_or_aside(self, planned: Plan) -> tuple[Plan | None, str]:
         """The plan, or None after one that cannot be believed was moved out of the way.
 
         Args:
-            wanted: Given back itself, unparsed, where the file holds just that.
+            planned: Given back itself, unparsed, where the file holds just that.
 
         Returns:
             The plan, and what a person should know; empty where all was well.
         """
         with suppress(OSError):
-            if storage.read(self.plan_path) == _written(wanted):
-                return self._joined(wanted), ""
+            if storage.read(self.plan_path) == _written(planned):
+                return self._joined(planned), ""
         try:
             return self.plan(), ""
         except DamagedPlanError as error:
@@ -280,8 +280,8 @@ def _written(plan: Plan) -> bytes:
 
 def study_names(root: AnyPath) -> list[str]:
     """Names of the studies under a root; a folder that no study can be called by is none."""
-    found = []
+    names = []
     for path in root.glob("studies/*/plan.json"):
         with suppress(UserError):
-            found.append(name_of_folder(path.parent.name, "study"))
-    return sorted(found)
+            names.append(name_of_folder(path.parent.name, "study"))
+    return sorted(names)

@@ -117,17 +117,17 @@ class MlflowStore:
 
     def _experiment(self) -> str:
         name = self.study.space
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
             place = self.artifacts or None
             return str(self.client.create_experiment(name, artifact_location=place))
-        number = str(found.experiment_id)
-        if self.in_file and found.artifact_location != self.artifacts:
+        number = str(experiment.experiment_id)
+        if self.in_file and experiment.artifact_location != self.artifacts:
             # the root was moved: runs point to where it was, and are filled again
             self.client.rename_experiment(number, f"{name} (moved, {number})")
             self.client.delete_experiment(number)
             return self._experiment()
-        if found.lifecycle_stage == "deleted":
+        if experiment.lifecycle_stage == "deleted":
             self.client.restore_experiment(number)
         return number
 
@@ -288,7 +288,7 @@ def _reach(uri: str) -> None:
 def studies(uri: str) -> list[StudyRuns]:
     """The studies in a store, the latest first."""
     client = open_client(uri)
-    found = []
+    runs_of = []
     for experiment in client.search_experiments():
         parents = _all_runs(client, experiment.experiment_id, "tags.kind = 'study'")
         trials = _all_runs(client, experiment.experiment_id, "tags.kind = 'trial'")
@@ -297,10 +297,10 @@ def studies(uri: str) -> list[StudyRuns]:
             runs = [t for t in trials if t.data.tags.get("mlflow.parentRunId") == parent_id]
             ids = tuple(run.info.run_id for run in runs)
             name = parent.data.tags["study"]
-            found.append(
+            runs_of.append(
                 (parent.info.start_time, StudyRuns(name, experiment.experiment_id, parent_id, ids))
             )
-    return [study for _, study in sorted(found, key=lambda pair: -pair[0])]
+    return [study for _, study in sorted(runs_of, key=lambda pair: -pair[0])]
 
 
 def _all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:

@@ -137,10 +137,10 @@ def points(trial: TrialView) -> Iterator[tuple[str, float, int]]:
     last = max((step for step, _ in trial.history), default=0)
     final = without_pairs(trial.metrics)[0]
     first = sorted(final, key=lambda name: (not name.startswith("map/"), name.count("/")))
-    found = {(name, last): final[name] for name in first}
+    values_at = {(name, last): final[name] for name in first}
     for step, values in trial.history:
-        found |= {
-            (name, step): value for name, value in values.items() if (name, step) not in found
+        values_at |= {
+            (name, step): value for name, value in values.items() if (name, step) not in values_at
         }
-    for (name, step), value in found.items():
+    for (name, step), value in values_at.items():
         yield metric_name(name), float(value), step

@@ -120,12 +120,12 @@ class View:
         self.root, self.state, self.marks = root, state, marks
         self.learn(plan)
         self._folder = folder
-        told = folder.local / "tracked.jsonl"
+        delivered = folder.local / "tracked.jsonl"
         uri = tracking_uri or default_uri(state)
         url = storage_url or sqlite_url(state / OPTUNA_FILE)
-        self._mlflow = Feed("MLflow", Delivered(told, uri), partial(self._mlflow_store, uri))
+        self._mlflow = Feed("MLflow", Delivered(delivered, uri), partial(self._mlflow_store, uri))
         connect = partial(self._optuna_store, url)
-        self._optuna = Feed("Optuna's storage", Delivered(told, url), connect)
+        self._optuna = Feed("Optuna's storage", Delivered(delivered, url), connect)
 
     def learn(self, plan: Plan) -> None:
         """The plan has other trials now."""
@@ -146,10 +146,10 @@ class View:
             again: Whether a view is told of what it has, too.
         """
         for feed, shown in ((self._mlflow, self._run), (self._optuna, self._row)):
-            told = {} if again else feed.delivered.read()
+            before = {} if again else feed.delivered.read()
             for digest in self.plan.specs:
                 state = record.state(digest, results)
-                if state.state in ENDED and told.get(digest) != state.state:
+                if state.state in ENDED and before.get(digest) != state.state:
                     feed.record(shown(digest, state, record, results.get(digest)))
 
     def name(self, digest: str) -> str:
@@ -355,12 +355,12 @@ def _figures(tables: Mapping[str, Any], objectives: Iterable[str]) -> dict[str, 
     """Of the tables of a search's report: the best so far, and what each setting explains."""
     rows = tables.get("course/trials", {}).get("rows", ())
     best = [row[-1] for row in rows if row[-1] is not None]
-    found = {"search/best": best[-1]} if best else {}
+    figures = {"search/best": best[-1]} if best else {}
     for metric in objectives:
         for setting, share in tables.get(f"importance/{metric}", {}).get("rows", ()):
             name = re.sub(r"[^A-Za-z0-9_. -]", "-", setting)
-            found[f"importance/{metric}/{name}"] = share
-    return found
+            figures[f"importance/{metric}/{name}"] = share
+    return figures
 
 
 _MISSHAPEN = (NotCommittedError, LookupError, TypeError, ValueError, AttributeError, OverflowError)

@@ -105,17 +105,17 @@ def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
         benchmark: What is evaluated; only its relevant candidates and its queries are looked for
             as text, since the rest of a corpus gives nothing away.
     """
-    asked = [query for items in benchmark.queries.values() for query in items]
+    evaluated = [query for items in benchmark.queries.values() for query in items]
     judged = {name for gains in benchmark.qrels.values() for name in gains}
     passages = _distinct(
         item.text for items in benchmark.corpus.values() for item in items if item.id in judged
     )
     trained_passages = _distinct(t for column in training.passages.values() for t in column)
     trained_queries = _distinct(t for column in training.queries.values() for t in column)
-    queries = _distinct(query.text for query in asked)
+    queries = _distinct(query.text for query in evaluated)
     findings = (
-        _ids(training, _distinct(query.question for query in asked)),
-        _articles(training, _distinct(query.cluster for query in asked)),
+        _ids(training, _distinct(query.question for query in evaluated)),
+        _articles(training, _distinct(query.cluster for query in evaluated)),
         equal_texts("equal queries", trained_queries, queries),
         equal_texts("equal passages", trained_passages, passages),
         _shingles(trained_passages, passages),
@@ -147,12 +147,12 @@ def verdict(
         texts = "1 text" if short == 1 else f"{short} texts"
         blind.append(f"{texts} of less than {SHORTEST_TEXT} bytes, too short to compare")
     applied = tuple(finding for finding in findings if finding.of)
-    found: Verdict = "none found by these methods"
+    overall: Verdict = "none found by these methods"
     if any(finding.found > 2 * finding.chance for finding in applied):
-        found = "overlap"
+        overall = "overlap"
     elif evaluated <= set(unseen):
-        found = "not checkable"
-    return Contamination(found, applied, tuple(blind))
+        overall = "not checkable"
+    return Contamination(overall, applied, tuple(blind))
 
 
 def normalise(text: str) -> str:
@@ -166,9 +166,9 @@ def _distinct(texts: Iterable[str | None]) -> list[str]:
 
 def _finding(method: str, sought: Mapping[str, str], held: Iterable[str]) -> Finding:
     """`sought` maps what is compared to what is shown."""
-    found = sought.keys() & set(held)
-    examples = tuple(shown[:80] for key, shown in sought.items() if key in found)[:5]
-    return Finding(method, len(found), len(sought), examples)
+    shared = sought.keys() & set(held)
+    examples = tuple(shown[:80] for key, shown in sought.items() if key in shared)[:5]
+    return Finding(method, len(shared), len(sought), examples)
 
 
 def _ids(training: TrainingSet, questions: list[str]) -> Finding:
@@ -208,15 +208,15 @@ def is_long(normal: str) -> bool:
 def _shingles(trained: list[str], evaluated: list[str]) -> Finding:
     hashes = [shingles(text) for text in evaluated]
     known = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]))
-    seen = np.zeros(len(known) + 1, dtype=bool)
+    held = np.zeros(len(known) + 1, dtype=bool)
     for text in trained:
-        found = shingles(text)
-        place = np.searchsorted(known, found)
-        seen[place[known[np.minimum(place, len(known) - 1)] == found] if len(known) else []] = True
+        own = shingles(text)
+        place = np.searchsorted(known, own)
+        held[place[known[np.minimum(place, len(known) - 1)] == own] if len(known) else []] = True
     covered = [
         text
         for text, part in zip(evaluated, hashes, strict=True)
-        if len(part) and seen[np.searchsorted(known, part)].mean() >= COVERED
+        if len(part) and held[np.searchsorted(known, part)].mean() >= COVERED
     ]
     checked = sum(len(part) > 0 for part in hashes)
     return Finding("passage shingles", len(covered), checked, tuple(t[:80] for t in covered[:5]))
@@ -262,9 +262,9 @@ def picture_contamination(training: TrainingSet, benchmark: PictureBenchmark) ->
     if not ids:
         return verdict(training, set(benchmark.languages), findings[3:])
     # pictures have no language, so they can be looked for whatever the captions are in
-    found = verdict(training, {*benchmark.languages, *training.languages[:1]}, findings)
-    blind = [*found.blind, "pictures that were scaled or compressed again under another name"]
-    return Contamination(found.verdict, found.findings, tuple(blind))
+    overall = verdict(training, {*benchmark.languages, *training.languages[:1]}, findings)
+    blind = [*overall.blind, "pictures that were scaled or compressed again under another name"]
+    return Contamination(overall.verdict, overall.findings, tuple(blind))
 
 
 def equal_pictures(trained: Sequence[Picture], evaluated: Sequence[Picture]) -> Finding:
@@ -276,8 +276,8 @@ def equal_pictures(trained: Sequence[Picture], evaluated: Sequence[Picture]) -> 
     distinct = {picture.id: picture for picture in trained if _size(picture) in sizes}
     held = set(map(_digest, distinct.values()))
     near = {_size(picture) for picture in distinct.values()}
-    found = [p.id for p in evaluated if _size(p) in near and _digest(p) in held]
-    return Finding("equal pictures", len(found), len(evaluated), tuple(_first(found, 5)))
+    equal = [p.id for p in evaluated if _size(p) in near and _digest(p) in held]
+    return Finding("equal pictures", len(equal), len(evaluated), tuple(_first(equal, 5)))
 
 
 def _first(names: Iterable[str], most: int) -> list[str]:

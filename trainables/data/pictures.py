@@ -108,13 +108,13 @@ class PictureBenchmark:
 
         No encoder can find the one picture that counts for such a caption.
         """
-        found = {}
+        repeated_by = {}
         for language, captions in self.captions.items():
             shown: dict[str, set[str]] = {}
             for caption in captions:
                 shown.setdefault(caption.text, set()).add(caption.picture)
-            found[language] = sum(len(shown[caption.text]) > 1 for caption in captions)
-        return found
+            repeated_by[language] = sum(len(shown[caption.text]) > 1 for caption in captions)
+        return repeated_by
 
     def benchmark(self, kind: Kind) -> Benchmark:
         """One direction, as every evaluation reads it; a picture's text there is its id.
@@ -124,7 +124,7 @@ class PictureBenchmark:
         """
         cluster = {picture.id: picture.cluster for picture in self.pictures}
         pictures = [Candidate(picture.id, picture.id) for picture in self.pictures]
-        asked = {
+        judged_ids = {
             language: [Query(c.id, c.text, c.parallel, cluster[c.picture]) for c in captions]
             for language, captions in self.captions.items()
         }
@@ -141,7 +141,7 @@ class PictureBenchmark:
         }
         return Benchmark(
             name=self.name,
-            queries=asked if kind == "t2i" else {IMAGE: shown},
+            queries=judged_ids if kind == "t2i" else {IMAGE: shown},
             corpus={IMAGE: pictures} if kind == "t2i" else texts,
             qrels=judged,
             judged_in_all_languages=kind == "i2t" and self.parallel,
@@ -209,20 +209,20 @@ class PictureTraining:
             )
         chosen = {language: self.captions[language] for language in sorted(set(languages))}
         enough = all if aligned else any
-        kept = [
+        remaining = [
             row
             for row in range(len(self.rows))
             if enough(texts[row] is not None for texts in chosen.values())
         ]
-        if not kept:
+        if not remaining:
             raise UserError(
                 f"{self.name}: no picture has captions in all of {', '.join(chosen)}; choose fewer "
                 "languages"
             )
         return replace(
             self,
-            pictures=[self.pictures[row] for row in kept],
-            rows=[self.rows[row] for row in kept],
-            clusters=[self.clusters[row] for row in kept],
-            captions={la: [texts[row] for row in kept] for la, texts in chosen.items()},
+            pictures=[self.pictures[row] for row in remaining],
+            rows=[self.rows[row] for row in remaining],
+            clusters=[self.clusters[row] for row in remaining],
+            captions={la: [texts[row] for row in remaining] for la, texts in chosen.items()},
         )

@@ -187,9 +187,9 @@ class Group:
         """
         trained = [p for p in (*parameters, *alike) if p.requires_grad]
         silent = {id(p) for p in alike} if self.rank else set()
-        found = [None if id(p) in silent else p.grad for p in trained]
-        held = torch.tensor([float(grad is not None) for grad in found], device=self.device)
-        pairs = zip(trained, found, strict=True)
+        gradients = [None if id(p) in silent else p.grad for p in trained]
+        held = torch.tensor([float(grad is not None) for grad in gradients], device=self.device)
+        pairs = zip(trained, gradients, strict=True)
         parts = [(torch.zeros_like(p) if grad is None else grad).flatten() for p, grad in pairs]
         whole = torch.cat([*parts, held])
         with _losing_ranks():

@@ -219,8 +219,8 @@ class Leader:
         while not (ended := self._ended()) and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
         for one in self.followers:
-            if (found := self.group.noted("failure", one.rank)) is not None:
-                facts = json.loads(found)
+            if (reason_given := self.group.noted("failure", one.rank)) is not None:
+                facts = json.loads(reason_given)
                 return TrialFailedError(facts["reason"], f"rank {one.rank}: {facts['detail']}")
         if not ended:
             detail = f"a rank did not answer within {self.group.patience:g} s: {error}"
@@ -342,8 +342,8 @@ def refuse_missing_devices(device: str, ranks: int) -> None:
     Raises:
         UserError: With what to do.
     """
-    if device == "cuda" and (found := torch.cuda.device_count()) < ranks:
+    if device == "cuda" and (devices := torch.cuda.device_count()) < ranks:
         raise UserError(
-            f"ranks {ranks}: this trial sees {found} CUDA devices, and every rank needs one of its "
-            f"own; use --ranks {max(1, found)}"
+            f"ranks {ranks}: this trial sees {devices} CUDA devices, and every rank needs one of its "
+            f"own; use --ranks {max(1, devices)}"
         )

@@ -257,8 +257,8 @@ def named_defaults(name: str) -> Family:
     text = name.split("+")[0]  # of two towers the one that reads
     lowered = text.lower()
     seeing = (("m-clip", M_CLIP), ("siglip", SIGLIP), ("blip", BLIP2), ("clip", CLIP))
-    found = next((family for mark, family in seeing if mark in lowered), None)
-    return M_CLIP if found is M_CLIP else _family(text) or found or RAW
+    family_of = next((family for mark, family in seeing if mark in lowered), None)
+    return M_CLIP if family_of is M_CLIP else _family(text) or family_of or RAW
 
 
 def _family(name: str) -> Family | None:

@@ -279,7 +279,7 @@ class TextEncoder(nn.Module):
                 "tokenizer_config.json"
             )
         prefix, limit = self.ref.passage_prefix, self.ref.max_passage_tokens
-        found = []
+        reach = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             part = [prefix + text for text in texts[start : start + TEXTS_AT_ONCE]]
             made = self.tokenizer(part, truncation=True, max_length=limit)
@@ -287,12 +287,12 @@ class TextEncoder(nn.Module):
                 read = [
                     self.tokenizer.decode(x, skip_special_tokens=True) for x in made["input_ids"]
                 ]
-                found += [max(0, len(text) - len(prefix)) for text in read]
+                reach += [max(0, len(text) - len(prefix)) for text in read]
                 continue
             for encoding in made.encodings:
                 last = max((end for _, end in encoding.offsets), default=0)
-                found.append(max(0, last - len(prefix)))
-        return found
+                reach.append(max(0, last - len(prefix)))
+        return reach
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that transformers, sentence-transformers and `load` read."""

@@ -89,14 +89,14 @@ def trim_vocabulary(encoder: TextEncoder, texts: Iterable[Tokens]) -> int:
         whole = whole.whole()
     if type(whole) is not nn.Embedding:  # Gemma's scales its rows: it stays whole
         return int(whole.num_embeddings)
-    seen = np.zeros(whole.num_embeddings, dtype=bool)
-    seen[encoder.tokenizer.pad_token_id] = True
+    occurring = np.zeros(whole.num_embeddings, dtype=bool)
+    occurring[encoder.tokenizer.pad_token_id] = True
     if whole.padding_idx is not None:
-        seen[whole.padding_idx] = True
+        occurring[whole.padding_idx] = True
     for tokens in texts:
         if len(tokens):
-            seen[np.concatenate(list(tokens))] = True
-    used = torch.from_numpy(np.flatnonzero(seen)).to(encoder.device)
+            occurring[np.concatenate(list(tokens))] = True
+    used = torch.from_numpy(np.flatnonzero(occurring)).to(encoder.device)
     model.set_input_embeddings(TrimmedEmbedding(whole, used))  # type: ignore[operator]
     return len(used)
 

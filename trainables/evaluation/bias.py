@@ -37,14 +37,14 @@ def bias_metrics(ranks: Ranks) -> dict[str, float]:
     """
     if not len(ranks) or not ranks.judged_in_all_languages or not ranks.pool_is_several:
         return {}
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     distances = rank_distances(ranks)
     for name, values in distances.items():
-        found |= _by_language(ranks, name, values, np.mean)
-    found |= _by_language(ranks, "rank_distance_median", distances["rank_distance"], np.median)
+        metrics |= _by_language(ranks, name, values, np.mean)
+    metrics |= _by_language(ranks, "rank_distance_median", distances["rank_distance"], np.median)
     complete, table = language_ranks(ranks)
     spoken = ranks.query_language[complete]
-    found |= _with_mean(
+    metrics |= _with_mean(
         "kendall_w",
         {
             language: kendall_w(table[spoken == code])
@@ -53,8 +53,8 @@ def bias_metrics(ranks: Ranks) -> dict[str, float]:
         },
     )
     for depth in DEPTHS:
-        found |= _shares(ranks, depth)
-    return found
+        metrics |= _shares(ranks, depth)
+    return metrics
 
 
 def rank_distances(ranks: Ranks) -> dict[str, Floats]:
@@ -126,10 +126,10 @@ def _shares(ranks: Ranks, depth: int) -> dict[str, float]:
     names = [ranks.query_languages[code] for code in present]
     corpora = ranks.corpus_languages
     distance = abs(top - due).sum(1) / 2
-    found = _with_mean(
+    metrics = _with_mean(
         f"share_distance_at_{depth}", dict(zip(names, map(float, distance), strict=True))
     )
-    found |= _with_mean(
+    metrics |= _with_mean(
         f"same_language_share_at_{depth}",
         {q: float(top[i, corpora.index(q)]) for i, q in enumerate(names) if q in corpora},
     )
@@ -139,10 +139,10 @@ def _shares(ranks: Ranks, depth: int) -> dict[str, float]:
         "corpus_share": _normal(ranks.corpus_sizes.astype(np.float64)),
     }
     for name, shares in tables.items():
-        found |= {
+        metrics |= {
             f"{name}/{language}": float(x) for language, x in zip(corpora, shares, strict=True)
         }
-    return found
+    return metrics
 
 
 def _normal(values: Floats) -> Floats:

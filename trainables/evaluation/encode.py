@@ -64,11 +64,11 @@ def encode_benchmark(
         UserError: As `encode_unique`.
     """
     start = time.perf_counter()
-    asked = {
+    judged = {
         language: [query.text for query in queries if benchmark.qrels.get(query.id)]
         for language, queries in benchmark.queries.items()
     }
-    queries, query_counts = encode_texts(encoder, asked, "queries", progress, None)
+    queries, query_counts = encode_texts(encoder, judged, "queries", progress, None)
     middle = time.perf_counter()
     candidates = {language: Texts(corpus) for language, corpus in benchmark.corpus.items()}
     passages, passage_counts = encode_texts(encoder, candidates, "passages", progress, store)
@@ -154,9 +154,9 @@ def check_vectors(vectors: object, texts: Sequence[str], language: str, role: Ro
     """
     where = f"{role} in {language}"
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
-        found = getattr(vectors, "dtype", type(vectors).__name__)
+        kind = getattr(vectors, "dtype", type(vectors).__name__)
         raise UserError(
-            f"{where}: the encoder returned {found}; a numpy array of float32 is needed, because "
+            f"{where}: the encoder returned {kind}; a numpy array of float32 is needed, because "
             "coarser scores tie by the thousand. Convert with .float().cpu().numpy()"
         )
     if vectors.ndim not in (2, 3) or len(vectors) != len(texts) or not all(vectors.shape[1:]):

@@ -147,9 +147,9 @@ def evaluate_top(
     shown = [measure for measure, deepest in CUT_OFFS.items() if deepest <= depth]
     metrics = retrieval_metrics(ranks, shown)
     if recalls:
-        found = {ranks.corpus_languages[number]: recall for number, recall in recalls.items()}
-        metrics[f"index/recall_at_{depth}"] = float(np.mean(list(found.values())))
-        metrics |= {f"index/recall_at_{depth}/{la}": recall for la, recall in found.items()}
+        by_language = {ranks.corpus_languages[number]: recall for number, recall in recalls.items()}
+        metrics[f"index/recall_at_{depth}"] = float(np.mean(list(by_language.values())))
+        metrics |= {f"index/recall_at_{depth}/{la}": recall for la, recall in by_language.items()}
     counts |= _counts(benchmark, ranks) | truncated_answers(benchmark, encoder)
     return TopEvaluation(metrics, counts, timing | {"search": time.perf_counter() - start})
 
@@ -173,19 +173,19 @@ def evaluate_embeddings(
         UserError: As `evaluate`, or a language without vectors.
     """
     _refuse_nothing(benchmark)
-    kept = {}
-    for language, asked in benchmark.queries.items():
-        if asked:
+    judged = {}
+    for language, queries_of in benchmark.queries.items():
+        if queries_of:
             vectors = _of(queries, language, "queries")
-            check_vectors(vectors, [query.text for query in asked], language, "queries")
-            has = np.array([bool(benchmark.qrels.get(query.id)) for query in asked])
-            kept[language] = vectors if has.all() else vectors[has]
+            check_vectors(vectors, [query.text for query in queries_of], language, "queries")
+            has = np.array([bool(benchmark.qrels.get(query.id)) for query in queries_of])
+            judged[language] = vectors if has.all() else vectors[has]
     corpora = {}
     for language, candidates in benchmark.corpus.items():
         if candidates:
             corpora[language] = _of(passages, language, "passages")
             check_vectors(corpora[language], Texts(candidates), language, "passages")
-    return _evaluate(benchmark, kept, corpora, progress)
+    return _evaluate(benchmark, judged, corpora, progress)
 
 
 def _evaluate_pictures(
@@ -200,9 +200,9 @@ def _evaluate_pictures(
         _refuse_nothing(one)
     captions, shown, counts, timing = encode_pictures(benchmark, encoder, progress, store)
     has = {caption.picture for held in benchmark.captions.values() for caption in held}
-    asked = np.array([picture.id in has for picture in benchmark.pictures])
+    captioned = np.array([picture.id in has for picture in benchmark.pictures])
     t2i = _evaluate(directions["t2i"], captions, shown, progress)
-    some = {IMAGE: shown[IMAGE] if asked.all() else shown[IMAGE][asked]}
+    some = {IMAGE: shown[IMAGE] if captioned.all() else shown[IMAGE][captioned]}
     i2t = _evaluate(directions["i2t"], some, captions, progress)
     for kind, result in zip(KINDS, (t2i, i2t), strict=True):
         plain = "queries/", "source/", f"dropped/{kind}"
@@ -239,10 +239,10 @@ def _counts(benchmark: Benchmark, ranks: Ranks) -> dict[str, int]:
         f"source/{reason}": number for reason, number in benchmark.dropped.items()
     }
     counts |= {f"repeated/{la}": count for la, count in benchmark.repeated.items() if count}
-    asked = {query.id for items in benchmark.queries.values() for query in items}
+    ids = {query.id for items in benchmark.queries.values() for query in items}
     return counts | {
         "dropped/no relevant candidate": int(ranks.no_relevant.sum()),
-        "dropped/judgements of unknown queries": len(benchmark.qrels.keys() - asked),
+        "dropped/judgements of unknown queries": len(benchmark.qrels.keys() - ids),
     }
 
 
@@ -268,8 +268,8 @@ def _refuse_ids(benchmark: Benchmark) -> None:
 def _refuse_nothing(benchmark: Benchmark) -> None:
     """Stop before an hour of encoding if nothing could be measured."""
     benchmark.refuse_if_incomplete()
-    asked = (query.id for items in benchmark.queries.values() for query in items)
-    if not any(benchmark.qrels.get(identity) for identity in asked):
+    ids = (query.id for items in benchmark.queries.values() for query in items)
+    if not any(benchmark.qrels.get(identity) for identity in ids):
         raise UserError(
             f"{benchmark.name}: no query has a relevant candidate, so nothing can be measured. "
             "Check that the ids of queries and qrels agree"

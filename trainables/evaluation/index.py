@@ -86,16 +86,16 @@ def search(
     k = min(k, len(corpus))
     if not k or not len(queries):
         return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-    found = _candidates(queries, corpus, min(k + _EXTRA, len(corpus)), index)
-    scores = _scores(queries, corpus, found)
-    order = np.lexsort((found, -scores), axis=1)
-    found = np.take_along_axis(found, order, axis=1)
+    nearest = _candidates(queries, corpus, min(k + _EXTRA, len(corpus)), index)
+    scores = _scores(queries, corpus, nearest)
+    order = np.lexsort((nearest, -scores), axis=1)
+    nearest = np.take_along_axis(nearest, order, axis=1)
     scores = np.take_along_axis(scores, order, axis=1)
-    if index.kind == "flat" and k < found.shape[1] < len(corpus):
+    if index.kind == "flat" and k < nearest.shape[1] < len(corpus):
         # The tie at the k-th place may go on beyond what was fetched.
         for row in np.flatnonzero(scores[:, k - 1] == scores[:, -1]):
-            found[row, :k], scores[row, :k] = _search_slowly(queries[row], corpus, k)
-    return found[:, :k], scores[:, :k]
+            nearest[row, :k], scores[row, :k] = _search_slowly(queries[row], corpus, k)
+    return nearest[:, :k], scores[:, :k]
 
 
 def measured_recall(
@@ -142,35 +142,35 @@ def top_scorer(depth: int, index: Index, recalls: dict[int, float]) -> Scorer:
         language = np.searchsorted(bounds, relevant, side="right") - 1
         tops = []
         for number, corpus in enumerate(corpora):
-            found, scores = search(queries, corpus, depth, index)
-            if index.kind != "flat" and found.size:
-                recalls[number] = measured_recall(queries, corpus, found.shape[1], scores)
-            found = np.where(found < 0, -1, found + bounds[number])
+            nearest, scores = search(queries, corpus, depth, index)
+            if index.kind != "flat" and nearest.size:
+                recalls[number] = measured_recall(queries, corpus, nearest.shape[1], scores)
+            nearest = np.where(nearest < 0, -1, nearest + bounds[number])
             own = np.flatnonzero(language == number)
-            pairs[0, own] = _places(found, owner[own], relevant[own], missing)
-            tops.append((found, scores))
+            pairs[0, own] = _places(nearest, owner[own], relevant[own], missing)
+            tops.append((nearest, scores))
             if progress:
                 progress(number + 1, len(corpora))
-        found, scores = (np.concatenate(part, axis=1) for part in zip(*tops, strict=True))
-        order = np.lexsort((found, -scores), axis=1)[:, :depth]
-        found = np.take_along_axis(found, order, axis=1)
-        pairs[3] = _places(found, owner, relevant, missing)
+        nearest, scores = (np.concatenate(part, axis=1) for part in zip(*tops, strict=True))
+        order = np.lexsort((nearest, -scores), axis=1)[:, :depth]
+        nearest = np.take_along_axis(nearest, order, axis=1)
+        pairs[3] = _places(nearest, owner, relevant, missing)
         top = np.full((len(queries), TOP), -1, np.int64)
-        top[:, : found.shape[1]] = found[:, :TOP]
+        top[:, : nearest.shape[1]] = nearest[:, :TOP]
         above = np.zeros((len(queries), len(DEPTHS), len(corpora)), np.int32)
         return Scored(pairs, top, above, np.zeros_like(above))
 
     return scorer
 
 
-def _places(found: Indices, owner: Indices, relevant: Indices, missing: int) -> NDArray[np.int64]:
+def _places(nearest: Indices, owner: Indices, relevant: Indices, missing: int) -> NDArray[np.int64]:
     """(pairs,) places from 1 of the relevant candidates among those found."""
-    if not found.shape[1]:
+    if not nearest.shape[1]:
         return np.full(len(owner), missing)
     places = np.empty(len(owner), np.int64)
     for begin in range(0, len(owner), 50_000):
         part = slice(begin, begin + 50_000)
-        same = found[owner[part]] == relevant[part, None]
+        same = nearest[owner[part]] == relevant[part, None]
         places[part] = np.where(same.any(axis=1), same.argmax(axis=1) + 1, missing)
     return places
 
@@ -188,12 +188,12 @@ def _candidates(queries: Embeddings, corpus: Embeddings, k: int, index: Index) -
             part = np.ascontiguousarray(corpus[begin : begin + rows])
             if index.kind == "flat":
                 some = min(k, len(part))
-                scores, found = faiss.knn(queries, part, some, metric=faiss.METRIC_INNER_PRODUCT)
+                scores, nearest = faiss.knn(queries, part, some, metric=faiss.METRIC_INNER_PRODUCT)
             else:
                 built = _build(faiss, part, k, index)
-                scores, found = built.search(queries, k)
-            found = np.where(found < 0, -1, found + begin)
-            heap.add_result(scores, found)
+                scores, nearest = built.search(queries, k)
+            nearest = np.where(nearest < 0, -1, nearest + begin)
+            heap.add_result(scores, nearest)
         heap.finalize()
     return np.asarray(heap.I, dtype=np.int64)
 
@@ -215,15 +215,15 @@ def _build(faiss: Any, vectors: Embeddings, k: int, index: Index) -> Any:
     return built
 
 
-def _scores(queries: Embeddings, corpus: Embeddings, found: Indices) -> Embeddings:
+def _scores(queries: Embeddings, corpus: Embeddings, nearest: Indices) -> Embeddings:
     """(n, k) float32 dot products with the vectors found; -inf where there is none."""
-    scores = np.empty(found.shape, np.float32)
-    rows = max(1, _BLOCK // (8 * found.shape[1] * corpus.shape[1]))
+    scores = np.empty(nearest.shape, np.float32)
+    rows = max(1, _BLOCK // (8 * nearest.shape[1] * corpus.shape[1]))
     for begin in range(0, len(queries), rows):
         part = slice(begin, begin + rows)
-        vectors = corpus[found[part]].astype(np.float64)
+        vectors = corpus[nearest[part]].astype(np.float64)
         scores[part] = np.einsum("nd,nkd->nk", queries[part].astype(np.float64), vectors)
-    scores[found < 0] = -np.inf
+    scores[nearest < 0] = -np.inf
     return scores
 
 
@@ -231,15 +231,15 @@ def _search_slowly(
     query: Embeddings, corpus: Embeddings, k: int
 ) -> tuple[Indices, NDArray[np.float32]]:
     """The first k of one query among all scores, whatever ties."""
-    found, scores = np.empty(0, np.int64), np.empty(0, np.float32)
+    nearest, scores = np.empty(0, np.int64), np.empty(0, np.float32)
     rows = max(1, _BLOCK // (8 * corpus.shape[1]))
     for begin in range(0, len(corpus), rows):
         block = np.arange(begin, min(begin + rows, len(corpus)))
-        found = np.concatenate([found, block])
+        nearest = np.concatenate([nearest, block])
         scores = np.concatenate([scores, _scores(query[None], corpus, block[None])[0]])
-        order = np.lexsort((found, -scores))[:k]
-        found, scores = found[order], scores[order]
-    return found, scores
+        order = np.lexsort((nearest, -scores))[:k]
+        nearest, scores = nearest[order], scores[order]
+    return nearest, scores
 
 
 @contextmanager

@@ -99,11 +99,11 @@ def ndcg_at(depth: int) -> Measure:
     """Discounted gain over its best, linear in the gain and with log2(rank + 1), as trec_eval."""
 
     def measure(lists: Lists) -> Floats:
-        found = np.where(lists.rank <= depth, lists.gain / np.log2(lists.rank + 1.0), 0.0)
+        gains = np.where(lists.rank <= depth, lists.gain / np.log2(lists.rank + 1.0), 0.0)
         owner = np.repeat(np.arange(len(lists.queries)), lists.sizes)
         best = lists.gain[np.lexsort((-lists.gain, owner))]
         ideal = np.where(lists.place <= depth, best / np.log2(lists.place + 1.0), 0.0)
-        return lists.sums(found) / lists.sums(ideal)
+        return lists.sums(gains) / lists.sums(ideal)
 
     return measure
 
@@ -144,21 +144,21 @@ def settings(ranks: Ranks) -> dict[str, Lists]:
     if ranks.direction:
         return _pictured(ranks)
     own = _lists(ranks, ranks.language, ranks.own_rank)
-    found: dict[str, Lists] = {}
+    lists_of: dict[str, Lists] = {}
     for code, query in enumerate(ranks.query_languages):
         for corpus_code, corpus in enumerate(ranks.corpus_languages):
             name = f"mono/{query}" if query == corpus else f"cross/{query}-{corpus}"
-            found[name] = own(code, corpus_code)
+            lists_of[name] = own(code, corpus_code)
     if ranks.pool_is_several:
         kind = "multi" if ranks.judged_in_all_languages else "pool_same_language"
         pool = _lists(ranks, np.zeros_like(ranks.language), ranks.pool_rank)
         for code, query in enumerate(ranks.query_languages):
-            found[f"{kind}/{query}"] = pool(code, 0)
+            lists_of[f"{kind}/{query}"] = pool(code, 0)
     order = {kind: place for place, kind in enumerate(("mono", "cross", "multi"))}
     return {
         name: lists
         for name, lists in sorted(
-            found.items(), key=lambda item: order.get(item[0].split("/")[0], len(order))
+            lists_of.items(), key=lambda item: order.get(item[0].split("/")[0], len(order))
         )
         if len(lists.queries)
     }
@@ -168,13 +168,13 @@ def _pictured(ranks: Ranks) -> dict[str, Lists]:
     """Settings of one direction, of those that have a query."""
     own = _lists(ranks, ranks.language, ranks.own_rank)
     if ranks.direction == "t2i":
-        found = {f"t2i/{la}": own(code, 0) for code, la in enumerate(ranks.query_languages)}
+        lists_of = {f"t2i/{la}": own(code, 0) for code, la in enumerate(ranks.query_languages)}
     else:
-        found = {f"i2t/{la}": own(0, code) for code, la in enumerate(ranks.corpus_languages)}
+        lists_of = {f"i2t/{la}": own(0, code) for code, la in enumerate(ranks.corpus_languages)}
         if ranks.pool_is_several:
             pool = _lists(ranks, np.zeros_like(ranks.language), ranks.pool_rank)
-            found["i2t_multi"] = pool(0, 0)
-    return {name: lists for name, lists in found.items() if len(lists.queries)}
+            lists_of["i2t_multi"] = pool(0, 0)
+    return {name: lists for name, lists in lists_of.items() if len(lists.queries)}
 
 
 def by_query(ranks: Ranks, measure: str) -> dict[str, tuple[Indices, Floats]]:
@@ -195,15 +195,15 @@ def metrics_from_ranks(ranks: Ranks) -> dict[str, float]:
     `map/multi_micro` is the mean over all queries, as LAReQA reports it. Of pictures there are
     `hit_at_1` and others beside `recall_at_1`: any relevant candidate found, or the share found.
     """
-    found = retrieval_metrics(ranks, PICTURE_MEASURES if ranks.direction else MEASURES)
-    found |= gaps(found, ranks.query_languages, ranks.corpus_languages)
-    found |= bias_metrics(ranks)
-    return {name: value for name, value in found.items() if not name.endswith(f"/{IMAGE}")}
+    metrics = retrieval_metrics(ranks, PICTURE_MEASURES if ranks.direction else MEASURES)
+    metrics |= gaps(metrics, ranks.query_languages, ranks.corpus_languages)
+    metrics |= bias_metrics(ranks)
+    return {name: value for name, value in metrics.items() if not name.endswith(f"/{IMAGE}")}
 
 
 def retrieval_metrics(ranks: Ranks, measures: Iterable[str]) -> dict[str, float]:
     """Those of `PICTURE_MEASURES` that are named, for every setting, and their macro means."""
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     lists = settings(ranks)
     for measure in measures:
         function = PICTURE_MEASURES[measure]
@@ -211,22 +211,22 @@ def retrieval_metrics(ranks: Ranks, measures: Iterable[str]) -> dict[str, float]
         means = {name: float(value.mean()) for name, value in values.items()}
         for kind in dict.fromkeys(name.split("/")[0] for name in lists):
             members = [name for name in lists if name.split("/")[0] == kind]
-            found[f"{measure}/{kind}"] = float(np.mean([means[name] for name in members]))
+            metrics[f"{measure}/{kind}"] = float(np.mean([means[name] for name in members]))
             if kind == "multi":
-                found[f"{measure}/multi_micro"] = float(
+                metrics[f"{measure}/multi_micro"] = float(
                     np.concatenate([values[name] for name in members]).mean()
                 )
-        found |= {f"{measure}/{name}": mean for name, mean in means.items()}
-    return found
+        metrics |= {f"{measure}/{name}": mean for name, mean in means.items()}
+    return metrics
 
 
 def setting_counts(ranks: Ranks) -> dict[str, int]:
     """Queries evaluated in each setting, and those dropped for want of a relevant candidate."""
-    found = settings(ranks)
+    lists_of = settings(ranks)
     every = np.bincount(ranks.query_language, minlength=len(ranks.query_languages))
     every = every + ranks.no_relevant
-    counts = {f"queries/{name}": len(lists.queries) for name, lists in found.items()}
-    for name, lists in found.items():
+    counts = {f"queries/{name}": len(lists.queries) for name, lists in lists_of.items()}
+    for name, lists in lists_of.items():
         language = ranks.query_language[lists.queries[0]]
         dropped = int(every[language]) - len(lists.queries)
         if dropped:
@@ -245,8 +245,8 @@ def _lists(
     key = (language.astype(np.int64) * corpora + corpus)[order]
 
     def pick(query_code: int, corpus_code: int) -> Lists:
-        wanted = query_code * corpora + corpus_code
-        chosen = order[slice(*np.searchsorted(key, [wanted, wanted + 1]))]
+        pair = query_code * corpora + corpus_code
+        chosen = order[slice(*np.searchsorted(key, [pair, pair + 1]))]
         queries, first = np.unique(query[chosen], return_index=True)
         return Lists(queries, np.append(first, len(chosen)), rank[chosen], ranks.gain[chosen])
 
@@ -278,15 +278,15 @@ def gaps(
         "t2i": _known([metrics.get(f"map/t2i/{language}", np.nan) for language in queries]),
         "i2t": _known([metrics.get(f"map/i2t/{language}", np.nan) for language in corpora]),
     }
-    found: dict[str, float] = {}
+    measured: dict[str, float] = {}
     for kind, values in tables.items():
         if len(values) > 1:
-            found[f"map_gap/{kind}"] = max(values) - min(values)
-            found[f"map_spread/{kind}"] = float(np.std(values))
-            found[f"map_worst/{kind}"] = min(values)
+            measured[f"map_gap/{kind}"] = max(values) - min(values)
+            measured[f"map_spread/{kind}"] = float(np.std(values))
+            measured[f"map_worst/{kind}"] = min(values)
     if "map/mono" in metrics and "map/cross" in metrics:
-        found["map_gap/mono_cross"] = metrics["map/mono"] - metrics["map/cross"]
-    return found
+        measured["map_gap/mono_cross"] = metrics["map/mono"] - metrics["map/cross"]
+    return measured
 
 
 def _known(values: Sequence[float]) -> list[float]:

@@ -79,12 +79,12 @@ class PictureStore:
         """
         digest = getattr(encoder, "picture_digest", None)
         if digest is None:
-            found = (
+            stored = (
                 self._moving(encoder, pictures, progress)
                 if isinstance(encoder, PixelEncoder)
                 else encode_chunks(encoder, pictures, progress)
             )
-            return found, len(pictures)
+            return stored, len(pictures)
         encoded = 0
 
         def build(folder: Path) -> None:
@@ -100,10 +100,10 @@ class PictureStore:
         self, encoder: PixelEncoder, pictures: Sequence[Picture], progress: Progress | None
     ) -> Embeddings:
         """Vectors of an image tower in training, from arrays that are kept."""
-        kept = self.pixels(encoder, pictures, progress)
+        decoded = self.pixels(encoder, pictures, progress)
 
         def encode(begin: int, end: int) -> Embeddings:
-            return encoder.encode_pixels({name: rows[begin:end] for name, rows in kept.items()})
+            return encoder.encode_pixels({name: rows[begin:end] for name, rows in decoded.items()})
 
         return _chunks(encode, pictures, progress)
 
@@ -135,12 +135,12 @@ class PictureStore:
 
     def name(self, digest: str, pictures: Sequence[Picture]) -> str:
         """20 hexadecimal digits of what is done, the data, and which of their pictures in order."""
-        found = hashlib.sha256(f"{digest} {self.data} {len(pictures)}".encode())
+        content = hashlib.sha256(f"{digest} {self.data} {len(pictures)}".encode())
         for picture in pictures:
             source = picture.source
             whole = source if isinstance(source, bytes) else str(source).encode()
-            found.update(f"\n{picture.id} {len(whole)} ".encode() + whole)
-        return found.hexdigest()[:20]
+            content.update(f"\n{picture.id} {len(whole)} ".encode() + whole)
+        return content.hexdigest()[:20]
 
     def take(self, name: str, build: Callable[[Path], None]) -> Path:
         """An entry of the cache.

@@ -40,30 +40,30 @@ def rank(
     Raises:
         UserError: Vectors differ in dimension.
     """
-    kept = {
+    judged = {
         language: [query for query in items if benchmark.qrels.get(query.id)]
         for language, items in benchmark.queries.items()
     }
-    asked = [query for items in kept.values() for query in items]
-    starts, relevant, gain = _judgements(benchmark, asked)
+    queries_of = [query for items in judged.values() for query in items]
+    starts, relevant, gain = _judgements(benchmark, queries_of)
     dimension = _dimension(queries, passages)
     corpora = _every(passages, benchmark.corpus, dimension)
-    vectors = np.concatenate(_every(queries, kept, dimension))
-    told = (lambda done, total: progress("rank", done, total)) if progress else None
-    scored = scorer(vectors, corpora, starts, relevant, told)
+    vectors = np.concatenate(_every(queries, judged, dimension))
+    report = (lambda done, total: progress("rank", done, total)) if progress else None
+    scored = scorer(vectors, corpora, starts, relevant, report)
     bounds = np.cumsum([0, *map(len, corpora)])
     named = np.unique(np.concatenate([relevant, scored.top[scored.top >= 0]]))
     top = np.where(scored.top < 0, -1, np.searchsorted(named, scored.top))
-    sizes = [len(items) for items in kept.values()]
+    sizes = [len(items) for items in judged.values()]
     return Ranks(
         name=benchmark.name,
         judged_in_all_languages=benchmark.judged_in_all_languages,
         query_languages=tuple(benchmark.queries),
         corpus_languages=tuple(benchmark.corpus),
         corpus_sizes=np.diff(bounds).astype(np.int32),
-        query_ids=np.array([query.id for query in asked]),
-        questions=np.array([query.question for query in asked]),
-        clusters=np.array([query.cluster for query in asked]),
+        query_ids=np.array([query.id for query in queries_of]),
+        questions=np.array([query.question for query in queries_of]),
+        clusters=np.array([query.cluster for query in queries_of]),
         query_language=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
         starts=starts,
         candidate_ids=np.array(_ids(benchmark, bounds, named)),
@@ -80,22 +80,22 @@ def rank(
         above=scored.above,
         tied=scored.tied,
         no_relevant=np.array(
-            [len(items) - len(kept[la]) for la, items in benchmark.queries.items()], np.int32
+            [len(items) - len(judged[la]) for la, items in benchmark.queries.items()], np.int32
         ),
     )
 
 
 def _judgements(
-    benchmark: Benchmark, asked: list[Query]
+    benchmark: Benchmark, judged_queries: list[Query]
 ) -> tuple[NDArray[np.int32], Indices, NDArray[np.float64]]:
     """Offsets by query, pool indices in ascending order, and gains."""
-    wanted = {name for query in asked for name in benchmark.qrels[query.id]}
+    relevant_ids = {name for query in judged_queries for name in benchmark.qrels[query.id]}
     index: dict[str, int] = {}
     offset = 0
     for items in benchmark.corpus.values():
-        index |= {item.id: offset + i for i, item in enumerate(items) if item.id in wanted}
+        index |= {item.id: offset + i for i, item in enumerate(items) if item.id in relevant_ids}
         offset += len(items)
-    judged = [benchmark.qrels[query.id] for query in asked]
+    judged = [benchmark.qrels[query.id] for query in judged_queries]
     starts = np.cumsum([0, *map(len, judged)]).astype(np.int32)
     relevant = np.array([index[name] for gains in judged for name in gains], dtype=np.int64)
     gain = np.array([value for gains in judged for value in gains.values()], dtype=np.float64)
@@ -105,13 +105,13 @@ def _judgements(
 
 
 def _dimension(queries: Mapping[str, Embeddings], passages: Mapping[str, Embeddings]) -> int:
-    found: dict[str, int] = {
+    dimensions: dict[str, int] = {
         f"{role} in {language}": vectors.shape[-1]
         for role, table in (("queries", queries), ("passages", passages))
         for language, vectors in table.items()
     }
-    first, dimension = next(iter(found.items()))
-    for name, other in found.items():
+    first, dimension = next(iter(dimensions.items()))
+    for name, other in dimensions.items():
         if other != dimension:
             raise UserError(
                 f"vectors of {name} have dimension {other}, those of {first} have {dimension}; "

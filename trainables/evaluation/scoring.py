@@ -185,10 +185,10 @@ def _rank_block(
     cuts = _boundaries(ordered, size)
     position = np.arange(len(owner)) - np.searchsorted(owner, owner)
     width = int(position.max(initial=-1)) + 1
-    wanted = np.concatenate([np.zeros((b, width), np.float32), cuts], axis=1)
-    wanted[owner, position] = block[owner, relevant]
+    targets = np.concatenate([np.zeros((b, width), np.float32), cuts], axis=1)
+    targets[owner, position] = block[owner, relevant]
     language = np.searchsorted(bounds, relevant, side="right") - 1
-    better, equal = _count(ordered, wanted)
+    better, equal = _count(ordered, targets)
     high, same = better[:, owner, position], equal[:, owner, position]
     pair = np.arange(len(owner))
     own = same[language, pair]
@@ -215,30 +215,30 @@ def _boundaries(ordered: Sequence[Embeddings], size: int) -> Embeddings:
     return np.partition(tails, sorted(set(places)), axis=1)[:, places]
 
 
-def _count(ordered: Sequence[Embeddings], wanted: Embeddings) -> tuple[Ints, Ints]:
+def _count(ordered: Sequence[Embeddings], targets: Embeddings) -> tuple[Ints, Ints]:
     """(L, b, w) candidates of each language with a higher and with an equal score."""
     import torch
 
-    better, equal = np.zeros((2, len(ordered), *wanted.shape), np.int32)
-    values = torch.from_numpy(np.ascontiguousarray(wanted))
+    better, equal = np.zeros((2, len(ordered), *targets.shape), np.int32)
+    values = torch.from_numpy(np.ascontiguousarray(targets))
     for language, part in enumerate(ordered):
         size = part.shape[1]
         if not size:
             continue
         low = torch.searchsorted(torch.from_numpy(part), values, out_int32=True).numpy()
-        found = _holds(part, low, wanted)
+        present = _holds(part, low, targets)
         # A second search of everything would cost as much as the first; ties are rare.
-        for row, column in zip(*np.nonzero(_holds(part, low + 1, wanted)), strict=True):
-            found[row, column] = np.count_nonzero(part[row] == wanted[row, column])
-        equal[language] = found
+        for row, column in zip(*np.nonzero(_holds(part, low + 1, targets)), strict=True):
+            present[row, column] = np.count_nonzero(part[row] == targets[row, column])
+        equal[language] = present
         better[language] = size - low - equal[language]
     return better, equal
 
 
-def _holds(part: Embeddings, index: Ints, wanted: Embeddings) -> Ints:
+def _holds(part: Embeddings, index: Ints, targets: Embeddings) -> Ints:
     """1 where a row of `part` has the wanted score at the index, else 0."""
     last = part.shape[1] - 1
-    same = np.take_along_axis(part, np.minimum(index, last), axis=1) == wanted
+    same = np.take_along_axis(part, np.minimum(index, last), axis=1) == targets
     return np.asarray(same & (index <= last), dtype=np.int32)
 
 

@@ -135,12 +135,12 @@ class Cache:
 
     def entries(self) -> list[Entry]:
         """All of them, the least recently used first, unfinished ones included."""
-        found = []
+        every = []
         for path in self.folder.glob("*"):
             with suppress(FileNotFoundError):
                 if path.is_dir():
-                    found.append(Entry(path.name, places.size(path), path.stat().st_mtime))
-        return sorted(found, key=lambda entry: entry.used)
+                    every.append(Entry(path.name, places.size(path), path.stat().st_mtime))
+        return sorted(every, key=lambda entry: entry.used)
 
     def trim(self, keep: str = "") -> None:
         """Remove the least recently used entries, but for those in use, until all fit."""
@@ -169,7 +169,7 @@ class Cache:
             try:
                 yield lock
             finally:
-                if not any((self.folder / kept).is_dir() for kept in (name, f".{name}")):
+                if not any((self.folder / entry).is_dir() for entry in (name, f".{name}")):
                     Path(lock.name).unlink(missing_ok=True)
 
     def _lock(self, name: str, how: int) -> BinaryIO:

@@ -91,14 +91,14 @@ class LanguageAvailability:
         Raises:
             UserError: None is left.
         """
-        found = {
+        readable = {
             "in_all": self.same.all(1),
             "in_two": self.same.sum(1) >= min(2, self.same.shape[1]),
             "in_any": self.queries.any(1) & self.passages.any(1),
         }[rule]
-        if not found.any():
+        if not readable.any():
             raise UserError(f"rows={rule}: no row of the training data exists in {RULES[rule]}")
-        return np.flatnonzero(found)
+        return np.flatnonzero(readable)
 
 
 def limited(rows: Indices, most: int | None, seed: int) -> Indices:

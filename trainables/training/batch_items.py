@@ -47,17 +47,17 @@ def embed(encoder: Any, rows: BatchItems) -> Tensor:
     """
     kind = kind_of(rows[0])
     if kind == "tokens":
-        found: Tensor = encoder(rows)
+        vectors_of: Tensor = encoder(rows)
     elif kind == "picture":
         names = list(rows[0])
         held: Sequence[Any] = rows
-        found = encoder.embed_pixels(
+        vectors_of = encoder.embed_pixels(
             {name: np.stack([row[name] for row in held]) for name in names}
         )
     else:
         vectors: Sequence[Any] = rows
-        found = torch.from_numpy(np.stack(vectors)).to(next(encoder.parameters()).device)
-    return found
+        vectors_of = torch.from_numpy(np.stack(vectors)).to(next(encoder.parameters()).device)
+    return vectors_of
 
 
 def picture_tokens(encoder: Any) -> int:

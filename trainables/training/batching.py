@@ -255,9 +255,9 @@ def select_rows(spec: Spec, data: TrainingSet) -> tuple[Indices, Batches]:
     assert spec.sampling is not None
     assert spec.batch_size is not None
     presence = LanguageAvailability.of(data, spec.languages)
-    kept = limited(presence.follow(spec.rows or "in_all"), spec.max_rows, spec.seed)
+    row_ids = limited(presence.follow(spec.rows or "in_all"), spec.max_rows, spec.seed)
     batches = Batches(
-        len(kept),
+        len(row_ids),
         len(spec.languages),
         sampling=spec.sampling,
         alpha=spec.alpha,
@@ -266,6 +266,6 @@ def select_rows(spec: Spec, data: TrainingSet) -> tuple[Indices, Batches]:
         laws=SamplingWeights(
             spec.language_law or 0.0, spec.pair_law or 0.0, spec.languages_per_batch
         ),
-        presence=presence.keep(kept),
+        presence=presence.keep(row_ids),
     )
-    return kept, batches
+    return row_ids, batches

@@ -65,18 +65,18 @@ class Candidates:
         """
         self.rows, self.per_row, self.seed = len(data.questions), per_row, seed
         lists = [data.negatives[x] if per_row else [[]] * self.rows for x in languages]
-        self.ends = np.array([np.cumsum([0, *map(len, found)]) for found in lists])
-        extra = [[candidate for row in found for candidate in row] for found in lists]
+        self.ends = np.array([np.cumsum([0, *map(len, of_row)]) for of_row in lists])
+        extra = [[candidate for row in of_row for candidate in row] for of_row in lists]
         width = max(map(len, extra))
         numbers: dict[str, int] = {}
         self.golds: Indices = np.full((len(languages), self.rows + width), -1, dtype=np.int64)
         self.golds[:, : self.rows] = [numbers.setdefault(g, len(numbers)) for g in data.golds]
         texts: list[list[str | None]] = []
-        for row, language, found in zip(self.golds, languages, extra, strict=True):
-            ids = [numbers.setdefault(candidate.id, len(numbers)) for candidate in found]
+        for row, language, of_row in zip(self.golds, languages, extra, strict=True):
+            ids = [numbers.setdefault(candidate.id, len(numbers)) for candidate in of_row]
             row[self.rows : self.rows + len(ids)] = ids
-            gap: list[None] = [None] * (width - len(found))
-            texts.append([*data.passages[language], *(c.text for c in found), *gap])
+            gap: list[None] = [None] * (width - len(of_row))
+            texts.append([*data.passages[language], *(c.text for c in of_row), *gap])
         self.other_golds = _known(data.other_golds, numbers)
         self.columns = Columns(texts, tokenize, tokenizer_digest, "passage", cache)
 
@@ -124,8 +124,8 @@ class Candidates:
 def _known(golds: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> GoldsOfRows:
     """Rows and the numbers of their other golds, where a batch can hold these at all."""
     pairs = [(r, numbers[gold]) for r, row in enumerate(golds) for gold in row if gold in numbers]
-    rows, found = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    return rows, found
+    rows, known = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return rows, known
 
 
 PICTURE = -1

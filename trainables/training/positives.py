@@ -71,8 +71,8 @@ class Positives:
         pairs = np.concatenate([by_gold, by_text], axis=1)
         answered, passages = np.divmod(np.unique(pairs[0] * len(golds) + pairs[1]), len(golds))
         row, pair = _join(question_of, answered)
-        found = np.stack([row, passages[pair]])
-        return found[:, found[0] != found[1]]
+        masked = np.stack([row, passages[pair]])
+        return masked[:, masked[0] != masked[1]]
 
 
 class _Grouped:

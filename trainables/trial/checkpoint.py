@@ -92,7 +92,7 @@ def latest_checkpoint(
         fits: Whether training may go on in this execution: a trial keeps one from its first
             step to its last.
     """
-    found: list[tuple[int, AnyPath]] = []
+    saved: list[tuple[int, AnyPath]] = []
     for attempt in trial.attempts():
         folder = attempt.path / "checkpoint"
         try:
@@ -100,10 +100,10 @@ def latest_checkpoint(
             file = folder / f"step-{int(manifest['step'])}.pt"
             ours = manifest["digest"] == trial.digest and manifest["file"] == file.name
             if ours and storage.sha256(file) == manifest["sha256"]:
-                found.append((int(manifest["step"]), file))
+                saved.append((int(manifest["step"]), file))
         except (NotCommittedError, OSError, KeyError, TypeError, ValueError, OverflowError):
             continue
-    for _, path in sorted(found, reverse=True):
+    for _, path in sorted(saved, reverse=True):
         try:
             content = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
             state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")

@@ -82,8 +82,8 @@ def intermediate_evaluations(trial: TrialFolder) -> dict[int, IntermediateEvalua
         for path in attempt.path.glob("rung-*.json")
         if (name := re.fullmatch(r"rung-(\d{1,18})\.json", path.name))
     }
-    found = {step: _found(trial, step) for step in sorted(steps)}
-    return {s: _reached(content["examples"], content) for s, content in found.items() if content}
+    contents = {step: _found(trial, step) for step in sorted(steps)}
+    return {s: _reached(content["examples"], content) for s, content in contents.items() if content}
 
 
 def intermediate_ranks(trial: TrialFolder, step: int) -> list[AnyPath]:
@@ -131,11 +131,11 @@ def _take_along(attempt: Attempt, step: int, content: Mapping[str, Any]) -> None
         storage.write(attempt.path / name, storage.read(folder / name))
 
 
-def _write(attempt: Attempt, rung: int, step: int, found: Evaluation) -> dict[str, Any]:
+def _write(attempt: Attempt, rung: int, step: int, evaluation: Evaluation) -> dict[str, Any]:
     """Write a rung, the ranks first: where the JSON is, all is."""
     names: list[str] = []
     with staging_folder(attempt.path) as folder:
-        for name, ranks in zip(_files_of(step), (found.ranks, found.i2t), strict=True):
+        for name, ranks in zip(_files_of(step), (evaluation.ranks, evaluation.i2t), strict=True):
             if ranks is not None:
                 names.append(name)
                 save_ranks(ranks, Path(folder) / name)
@@ -145,7 +145,7 @@ def _write(attempt: Attempt, rung: int, step: int, found: Evaluation) -> dict[st
         "digest": attempt.trial.digest,
         "examples": rung,
         "step": step,
-        "metrics": found.metrics,
+        "metrics": evaluation.metrics,
         "ranks": {name: storage.sha256(attempt.path / name) for name in names},
     }
     storage.write(attempt.path / f"rung-{step}.json", storage.seal(content))

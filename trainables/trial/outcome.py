@@ -109,11 +109,11 @@ def forget_peak() -> None:
 
 def peak() -> dict[str, float]:
     """Megabytes (10^6 bytes) of main memory and of the accelerator's, as far as they are known."""
-    found = {}
+    peaks = {}
     with suppress(OSError):
         lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
         if "VmHWM" in lines:
-            found["peak_memory_mb"] = int(lines["VmHWM"].split()[0]) * 1024 / 1e6
+            peaks["peak_memory_mb"] = int(lines["VmHWM"].split()[0]) * 1024 / 1e6
     if torch.cuda.is_available():
-        found["peak_device_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
-    return found
+        peaks["peak_device_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+    return peaks

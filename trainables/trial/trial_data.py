@@ -80,8 +80,8 @@ def zero_shot(spec: Spec, data: Data) -> dict[str, Any]:
 
     def claim(name: str, overlap: Contamination | None) -> dict[str, Any]:
         same = spec.train is not None and spec.train.name == name
-        found = with_pretraining(overlap, spec.encoder.name, name)
-        return found.to_json() | {"same_source": same and not catalog.is_embedded(name)}
+        whole = with_pretraining(overlap, spec.encoder.name, name)
+        return whole.to_json() | {"same_source": same and not catalog.is_embedded(name)}
 
     further = {each.name: claim(each.name, overlap) for each, overlap in data.also}
     return claim(spec.test.name, data.overlap) | ({"also": further} if further else {})

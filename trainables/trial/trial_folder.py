@@ -144,8 +144,8 @@ class TrialFolder:
 
     def _numbered(self, pattern: str) -> list[AnyPath]:
         """What matches in folders of attempts; copies of them under other names are none."""
-        found = self.path.glob(pattern)
-        return [p for p in found if re.search(r"/attempts/(\d{3}|[1-9]\d{3,8})(/|$)", str(p))]
+        matches = self.path.glob(pattern)
+        return [p for p in matches if re.search(r"/attempts/(\d{3}|[1-9]\d{3,8})(/|$)", str(p))]
 
     def attempts(self) -> list[Attempt]:
         """All attempts claimed so far, latest first."""
@@ -209,16 +209,16 @@ class TrialFolder:
             try:
                 if name == RESULT:
                     content = storage.read(path)
-                    found = hashlib.sha256(content).hexdigest()
+                    actual = hashlib.sha256(content).hexdigest()
                 else:
-                    found = storage.sha256(path)
+                    actual = storage.sha256(path)
             except OSError as error:
                 if name in weights and isinstance(error, FileNotFoundError):
                     continue
                 raise _unread(folder / name, error) from error
             except ValueError:
                 raise NotCommittedError(f"{self.manifest_path}: {name!r} names no file") from None
-            if found != expected:
+            if actual != expected:
                 raise NotCommittedError(f"{folder / name} is not as it was committed")
         result = parse_json(f"{folder}/{RESULT}", content) if RESULT in files else {}
         # manifests of before name no trial, but each result does

@@ -91,14 +91,14 @@ def scenes_training(world: World) -> PictureTraining:
 def _part(world: World, part: Part) -> tuple[list[Picture], dict[str, list[tuple[str, str]]]]:
     """Scenes, and language to their captions: what the questions name, and all the rest."""
     grids = concepts_of(world, part)
-    asked = meanings_of(world, part).questions.reshape(len(grids), -1)
+    questions_of = meanings_of(world, part).questions.reshape(len(grids), -1)
     names = [f"{world.name}-{part}-{row:05d}" for row in range(len(grids))]
     pictures = [
         Picture(name, png(scene(grid)), name) for name, grid in zip(names, grids, strict=True)
     ]
     halves = [
         (named, [concept for concept in grid if concept not in set(named)])
-        for grid, named in zip(grids.tolist(), asked.tolist(), strict=True)
+        for grid, named in zip(grids.tolist(), questions_of.tolist(), strict=True)
     ]
     captions = {}
     for language, words in sorted(lexicon(world).items()):

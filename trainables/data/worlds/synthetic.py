@@ -153,13 +153,13 @@ def _negatives(
     alike = (named * (world.passage_concepts + 1) + holds[own]) @ holds.T
     alike[np.arange(n * repeats), own] = -1
     nearest = np.argsort(-alike, axis=1, kind="stable")[:, :NEGATIVES].tolist()
-    found = {}
+    negatives = {}
     for language, texts in passages.items():
         candidates = [
             Candidate(f"{world.name}-train-{row:05d}", text) for row, text in enumerate(texts)
         ]
-        found[language] = [[candidates[row] for row in rows] for rows in nearest]
-    return found
+        negatives[language] = [[candidates[row] for row in rows] for rows in nearest]
+    return negatives
 
 
 def synthetic_benchmark(world: World, part: Literal["validation", "test"]) -> Benchmark:
@@ -203,6 +203,8 @@ def tokenizer_text(world: World) -> dict[str, list[str]]:
         words = lexicon(world)[language]
         rows = max(1, round(share * len(meanings.passages)))
         passages = [_say(words, concepts) for concepts in meanings.passages[:rows]]
-        asked = world.concepts + meanings.questions[:rows].reshape(-1, world.question_concepts)
-        texts[language] = passages + [_say(words, entries) for entries in asked]
+        question_words = world.concepts + meanings.questions[:rows].reshape(
+            -1, world.question_concepts
+        )
+        texts[language] = passages + [_say(words, entries) for entries in question_words]
     return texts

@@ -90,8 +90,8 @@ class World:
                 <= self.concepts
             ),
         }
-        for message, found in wrong.items():
-            if found:
+        for message, applies in wrong.items():
+            if applies:
                 raise UserError(f"world {self.name}: {message}; found {self}")
 
     @property

@@ -309,7 +309,7 @@ def load_part(folder: Path, kind: str, part: str) -> Any:
         config.projection_dim = whole.projection_dim
     _refuse_larger(folder, getattr(transformers, kind), config, {})
     with quiet():
-        model, found = getattr(transformers, kind).from_pretrained(
+        model, report = getattr(transformers, kind).from_pretrained(
             folder,
             config=config,
             output_loading_info=True,
@@ -317,7 +317,7 @@ def load_part(folder: Path, kind: str, part: str) -> Any:
             local_files_only=True,
             trust_remote_code=False,
         )
-    if missing := sorted(found["missing_keys"]):
+    if missing := sorted(report["missing_keys"]):
         raise UserError(
             f"{folder}: the weights lack {missing[0]!r} and {len(missing) - 1} more of a {kind}; "
             "restore the checkpoint's files"

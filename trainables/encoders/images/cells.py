@@ -68,7 +68,7 @@ class PatchTower(ImageTower):
     def prepare(self, pictures: Sequence[Picture]) -> Pixels:
         """`features`, float32 (n, `FEATURES`)."""
         side = SIDE * CELL
-        found = np.empty((len(pictures), FEATURES), np.float32)
+        features = np.empty((len(pictures), FEATURES), np.float32)
         for row, picture in enumerate(pictures):
             image = open_picture(picture)
             if image.size != (side, side):
@@ -76,8 +76,8 @@ class PatchTower(ImageTower):
             pixels = np.asarray(image, np.float32) / 255
             cells = pixels.reshape(SIDE, CELL, SIDE, CELL, 3).swapaxes(1, 2)
             rows = torch.from_numpy(np.ascontiguousarray(cells).reshape(SIDE * SIDE, -1))
-            found[row] = (rows @ self.waves[0] + self.waves[1]).cos().sum(0).numpy()
-        return {"features": found}
+            features[row] = (rows @ self.waves[0] + self.waves[1]).cos().sum(0).numpy()
+        return {"features": features}
 
     def forward(self, pixels: Mapping[str, Tensor]) -> Tensor:
         """(n, width) vectors of length 1."""

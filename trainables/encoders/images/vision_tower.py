@@ -80,9 +80,9 @@ class VisionTower(ImageTower):
         """(n, d) float32 vectors of length 1; of BLIP-2 (n, query tokens, d)."""
         values = self.scaled(pixels["pixel_values"])
         others = {k: v.to(values.device) for k, v in pixels.items() if k != "pixel_values"}
-        found = self.model(pixel_values=values, **others)
-        vectors = getattr(found, "image_embeds", None)
-        vectors = found.pooler_output if vectors is None else vectors
+        outputs = self.model(pixel_values=values, **others)
+        vectors = getattr(outputs, "image_embeds", None)
+        vectors = outputs.pooler_output if vectors is None else vectors
         return F.normalize(vectors.float(), dim=-1)
 
     def scaled(self, values: Tensor) -> Tensor:
@@ -140,9 +140,9 @@ def _processor(folder: Path) -> Any:
     settings: dict[str, Any] = {}
     for name in ("processor_config.json", "preprocessor_config.json"):
         if not settings and (folder / name).is_file():
-            found = json.loads((folder / name).read_text(encoding="utf-8"))
-            settings = found.get("image_processor") or (found if "size" in found else {})
-            settings = settings or (found if "patch_size" in found else {})
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            settings = content.get("image_processor") or (content if "size" in content else {})
+            settings = settings or (content if "patch_size" in content else {})
     said = str(settings.get("image_processor_type") or settings.get("feature_extractor_type"))
     kind = PROCESSORS.get(said.removesuffix("Fast").removesuffix("Pil"))
     if kind is None:
