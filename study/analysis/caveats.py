@@ -124,7 +124,7 @@ def tied(plan: Plan, root: AnyPath, results: Mapping[str, dict[str, Any]]) -> li
     for cell in plan.cells:
         for trial in cell.trials:
             counts = results.get(trial.digest, {}).get("counts", {}).get(role or "test", {})
-            chose = cell.asked is not None and trial.phase != "confirm"  # law 5: no figure of it
+            chose = cell.proposal is not None and trial.phase != "confirm"  # law 5: no figure of it
             if chose or not _has_ties(counts):
                 continue
             folder = TrialFolder.of(root, trial.digest).committed()

@@ -47,7 +47,7 @@ class CellResult:
 
     def values(self, metric: str, of: str = "metrics") -> list[float]:
         """The metric of each trial that has it; `of` is `metrics` (test) or `validation`."""
-        tested = self.cell.asked is not None and of == "metrics"
+        tested = self.cell.proposal is not None and of == "metrics"
         results = self.fresh if tested else self.results
         found = (metric_of(result[of], metric, self.groups) for result in results)
         return [value for value in found if value is not None]

@@ -16,7 +16,7 @@ from study.cost.inputs_needed import Need, needs
 from study.doctor.finding import Diagnosis
 from study.doctor.visit import visit
 from study.planning.build import make_plan
-from study.spaces.search_plan import wanted
+from study.spaces.search_plan import search_options
 from trainables.storage.paths import AnyPath
 
 STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
@@ -55,7 +55,7 @@ def doctor(
             typed.settings,
             data_dir=data_dir,
             missing={},
-            optimize=wanted(typed.space, typed.tier, None, {}),
+            optimize=search_options(typed.space, typed.tier, None, {}),
         )
         needed = needs(plan, places)
         folders = [need.place for need in needed if need.place not in (None, "embedded")]

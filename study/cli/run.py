@@ -24,7 +24,7 @@ from study.report.report import write_report
 from study.search import search as start
 from study.spaces.optimize import SAMPLERS
 from study.spaces.schema import space_names
-from study.spaces.search_plan import wanted
+from study.spaces.search_plan import search_options
 from study.state.databases import refuse_network
 from study.state.plan import Plan
 from study.state.study_folder import StudyFolder
@@ -146,7 +146,7 @@ def run(
         seeds=seeds,
         name=name,
         missing=missing if dry_run else None,
-        optimize=wanted(typed.space, typed.tier, sampler, budget, seeds),
+        optimize=search_options(typed.space, typed.tier, sampler, budget, seeds),
     )
     home = Workspace.open(root, state)
     folder = home.study(planned.name)

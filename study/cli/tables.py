@@ -36,7 +36,7 @@ def tables(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
     Of a search, the cells beside it and those that were confirmed on fresh seeds: what chose a cell
     is no figure of it.
     """
-    cells = [cell for cell in cells if cell.cell.asked is None or cell.fresh]
+    cells = [cell for cell in cells if cell.cell.proposal is None or cell.fresh]
     further = [
         _table(
             plan,
@@ -92,7 +92,7 @@ def _table(
         table.caption = f"{len(cells) - SHOWN_CELLS} more cells: {shown_by}"
     for cell in cells[:SHOWN_CELLS]:
         shown = [_shown(cell.summary(column), column, best[column]) for column in columns]
-        count = len(cell.fresh if cell.cell.asked else cell.results)
+        count = len(cell.fresh if cell.cell.proposal else cell.results)
         pruned = f" ({cell.pruned} pruned)" if cell.pruned else ""
         table.add_row(cell.cell.label, f"{count}{pruned}", *shown)
     return table

@@ -25,19 +25,19 @@ class ClockReading:
     """When a machine said what time it is.
 
     Attributes:
-        asked: This machine's time before it was asked.
+        sent: This machine's time before it was asked.
         said: That machine's time.
         answered: This machine's time after it answered.
     """
 
-    asked: float
+    sent: float
     said: float
     answered: float
 
     @property
     def skew(self) -> float:
         """Seconds by which that clock certainly differs: an answer takes time on its way."""
-        return max(self.asked - self.said, self.said - self.answered, 0.0)
+        return max(self.sent - self.said, self.said - self.answered, 0.0)
 
 
 def versions(machines: Mapping[str, Facts], locked: Mapping[str, str]) -> Iterator[Diagnosis]:

@@ -137,7 +137,7 @@ def probe(root: str, question: str) -> tuple[str, bool]:
         return " ".join(f"{type(error).__name__}: {error}".split())[:300], False
 
 
-def seen(root: AnyPath, question: str) -> set[str]:
+def visible_files(root: AnyPath, question: str) -> set[str]:
     """Names of the probes of all machines, as this one sees them."""
     from trainables.storage.paths import files_under
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from study.cost.inputs_needed import Need
 from study.doctor import checks
 from study.doctor.checks import ClockReading
-from study.doctor.facts import Facts, examine, seen
+from study.doctor.facts import Facts, examine, visible_files
 from study.doctor.finding import Diagnosis, problem
 from study.state import databases
 from trainables.errors import UserError
@@ -41,7 +41,7 @@ def visit(
             clocks, findings = dict[str, ClockReading](), list[Diagnosis]()
         else:
             machines, clocks, findings = _everywhere(address, state, question_of)
-        together = len(seen(root, question)) if machines else 0
+        together = len(visible_files(root, question)) if machines else 0
     finally:
         places.remove(root / question)
     if machines:

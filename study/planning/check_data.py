@@ -86,7 +86,7 @@ def refuse_shared(validation: Benchmark, test: Benchmark) -> None:
     shared = len(questions & _questions(test))
     _refuse(validation.name, test.name, shared, len(questions), "questions")
     ids = equal_ids("question ids", _ids(test), _ids(validation))
-    _refuse(validation.name, test.name, ids.found, ids.of, "question ids")
+    _refuse(validation.name, test.name, ids.matches, ids.of, "question ids")
 
 
 def refuse_shared_pictures(validation: PictureBenchmark, test: PictureBenchmark) -> None:
@@ -94,7 +94,7 @@ def refuse_shared_pictures(validation: PictureBenchmark, test: PictureBenchmark)
     ids = [[picture.id for picture in each.pictures] for each in (test, validation)]
     by_name, by_bytes = equal_ids("names", *ids), equal_pictures(test.pictures, validation.pictures)
     for overlap in (by_name, by_bytes):
-        _refuse(validation.name, test.name, overlap.found, overlap.of, "pictures")
+        _refuse(validation.name, test.name, overlap.matches, overlap.of, "pictures")
 
 
 def _refuse(validation: str, test: str, shared: int, of: int, unit: str) -> None:

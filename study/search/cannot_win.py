@@ -65,14 +65,14 @@ class CannotWin:
         """
         self.look, self.sign = look, 1.0 if maximize else -1.0
         self.level, self.slack = level, slack
-        self.seen: dict[int, dict[str, dict[str, Look]]] = {}
+        self.looks: dict[int, dict[str, dict[str, Look]]] = {}
 
     def reached(self, rung: Rung, score: float) -> str:
         """Take in a trial at a rung; why it is stopped, or empty."""
         mine = self.look(rung)
         if mine is None:
             return ""
-        arms = self.seen.setdefault(rung.examples, {})
+        arms = self.looks.setdefault(rung.examples, {})
         arms.setdefault(mine.arm, {})[rung.trial] = mine
         leader = self._leader()
         if leader == mine.arm or leader not in arms:
@@ -89,7 +89,7 @@ class CannotWin:
 
     def _leader(self) -> str:
         """The arm that is ahead at the highest rung reached, the first of equals."""
-        arms = self.seen[max(self.seen)]
+        arms = self.looks[max(self.looks)]
         means = {
             arm: self.sign * float(np.mean([look.scores.value for look in looks.values()]))
             for arm, looks in arms.items()

@@ -123,7 +123,7 @@ def history_of(
     """
     if plan.search is None:
         return []
-    cells = (cell for cell in plan.cells if cell.asked is not None)
+    cells = (cell for cell in plan.cells if cell.proposal is not None)
     evaluated = (_tried(plan.search, cell, results, ended, reached or {}) for cell in cells)
     return [cell for cell in evaluated if cell is not None]
 
@@ -147,7 +147,7 @@ def _tried(
     search: SearchPlan, cell: Cell, results: Results, ended: Mapping[str, str], reached: Reached
 ) -> EvaluatedCell | None:
     trials = searching(cell)
-    if not trials or cell.asked is None:
+    if not trials or cell.proposal is None:
         return None
     objectives = [objective.metric for objective in search.objectives]
     metrics = objectives + [constraint.metric for constraint in search.constraints]
@@ -155,7 +155,7 @@ def _tried(
     for trial in trials:
         if trial.digest in results:
             validation = results[trial.digest]["validation"]
-            rows.append(values_of(metrics, validation, cell.asked.known))
+            rows.append(values_of(metrics, validation, cell.proposal.known))
     whole = [row for row in rows if row is not None]
     states = [ended.get(trial.digest) for trial in trials if trial.digest not in results]
     state: CellState = "failed"
@@ -174,7 +174,7 @@ def _tried(
         state=state,
         values=tuple(means[: len(objectives)]),
         violations=tuple(constraint.violation(value) for constraint, value in limits),
-        generation=cell.asked.generation,
+        generation=cell.proposal.generation,
         reached=max(curves, key=len, default={}),
         spread=statistics.stdev(first) if len(first) > 1 else None,
         seeds=len(first),

@@ -100,7 +100,7 @@ class Search:
         running = [
             trial
             for cell in plan.cells
-            if cell.asked
+            if cell.proposal
             for trial in searching(cell)
             if trial.digest not in observed.results and trial.digest not in observed.ended
         ]
@@ -133,7 +133,7 @@ class Search:
         counts = {
             named(cell.params): _looks(cell, self.search.seeds.most)
             for cell in plan.cells
-            if cell.asked is not None
+            if cell.proposal is not None
         }
         again = next_seed(self.search, history, counts)
         if again is not None:
@@ -164,16 +164,16 @@ class Search:
         self, plan: Plan, phase: Phase, point: Point, seed: int, generation: int | None
     ) -> ProposedTrial:
         spec = self.points.spec(point, seed)
-        mine = (c.asked for c in plan.cells if c.asked is not None and c.params == point)
+        mine = (c.proposal for c in plan.cells if c.proposal is not None and c.params == point)
         proposal = next(mine, None) or Proposal(
             number=_cells(plan), generation=generation, known=self.points.known(point)
         )
-        number = sum(len(cell.trials) for cell in plan.cells if cell.asked is not None)
+        number = sum(len(cell.trials) for cell in plan.cells if cell.proposal is not None)
         return ProposedTrial(
             number=number,
             phase=phase,
             params=point,
-            asked=proposal,
+            proposal=proposal,
             seed=spec.seed,
             digest=spec.digest,
             spec=spec,
@@ -187,7 +187,7 @@ class Search:
         known = [
             observed.results[trial.digest]["validation"]
             for cell in plan.cells
-            if cell.asked is not None
+            if cell.proposal is not None
             for trial in searching(cell)
             if trial.digest in observed.results
         ]
@@ -214,7 +214,7 @@ class Search:
 
 def _cells(plan: Plan) -> int:
     """Cells that were asked for so far."""
-    return sum(cell.asked is not None for cell in plan.cells)
+    return sum(cell.proposal is not None for cell in plan.cells)
 
 
 def _looks(cell: Cell, most: int) -> int:
@@ -228,7 +228,7 @@ def _looks(cell: Cell, most: int) -> int:
 
 def _seeds(plan: Plan, params: Mapping[str, Any]) -> set[int | None]:
     """Seeds that a cell has been asked for with."""
-    cells = (cell for cell in plan.cells if cell.asked is not None and cell.params == params)
+    cells = (cell for cell in plan.cells if cell.proposal is not None and cell.params == params)
     return {trial.seed for cell in cells for trial in cell.trials}
 
 
@@ -299,7 +299,7 @@ def preview(plan: Plan, points: Points) -> Plan:
                     number=len(trials),
                     phase="search",
                     params=suggestion.params,
-                    asked=Proposal(number=number),
+                    proposal=Proposal(number=number),
                     seed=spec.seed,
                     digest=spec.digest,
                     spec=spec,

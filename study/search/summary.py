@@ -89,7 +89,7 @@ def _visit(
         state, validation = "complete", results[digest]["validation"]
         targets = [o.metric for o in search.objectives]
         metrics = targets + [c.metric for c in search.constraints]
-        numbers = values_of(metrics, validation, trial.asked.known) or ()
+        numbers = values_of(metrics, validation, trial.proposal.known) or ()
         values, limited = numbers[: len(targets)], numbers[len(targets) :]
     elif digest in pruned:
         rung = pruned[digest]

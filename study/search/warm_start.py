@@ -88,7 +88,7 @@ def _ours(points: Points, point: Point, seed: int, digest: str) -> bool:
 def _mean(search: SearchPlan, cell: Cell, results: Mapping[str, Mapping[str, Any]]) -> float | None:
     """Of the first objective over the cell's seeds; trials that confirmed it are no part of it."""
     metric: Sequence[str] = [search.objectives[0].metric]
-    known = cell.asked.known if cell.asked else {}
+    known = cell.proposal.known if cell.proposal else {}
     rows = [
         values_of(metric, results[trial.digest]["validation"], known)
         for trial in cell.trials

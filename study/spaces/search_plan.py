@@ -16,7 +16,7 @@ from trainables.errors import UserError
 from trainables.spec import format_validation_error
 
 
-def wanted(
+def search_options(
     space: Space,
     tier: Tier,
     sampler: str | None,

@@ -7,9 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from study.spaces.optimize import SearchPlan
 from study.spaces.schema import Tier
-from study.state.proposals import Phase, Proposal, ProposedTrial
+from study.state.proposals import STORED_BY_NAME, Phase, Proposal, ProposedTrial
 from trainables.spec import Frozen, Spec
 
 
@@ -24,14 +26,18 @@ class PlannedTrial(Frozen):
 class Cell(Frozen):
     """One point of the space and its trials, one a seed.
 
-    A cell `beside` the grid is a reference line or a control; one with `asked` was proposed by a
+    A cell `beside` the grid is a reference line or a control; one with `proposal` was proposed by a
     search.
     """
+
+    model_config = STORED_BY_NAME
 
     params: dict[str, Any]
     trials: tuple[PlannedTrial, ...]
     beside: bool = False
-    asked: Proposal | None = None
+    proposal: Proposal | None = Field(
+        default=None, validation_alias="asked", serialization_alias="asked"
+    )
 
     @property
     def label(self) -> str:
@@ -101,7 +107,7 @@ class Plan(Frozen):
 
         Of a search instead of its seeds what it is, but not when it ends.
         """
-        planned = [cell for cell in self.cells if cell.asked is None]
+        planned = [cell for cell in self.cells if cell.proposal is None]
         content: dict[str, Any] = {
             "hypotheses": self.hypotheses,
             "primary": self.primary,
@@ -127,19 +133,19 @@ class Plan(Frozen):
         """The plan without the proposals of its search."""
         if self.search is None:
             return self
-        cells = tuple(cell for cell in self.cells if cell.asked is None)
+        cells = tuple(cell for cell in self.cells if cell.proposal is None)
         held = {trial.digest for cell in cells for trial in cell.trials}
         specs = {digest: spec for digest, spec in self.specs.items() if digest in held}
         return self.model_copy(update={"cells": cells, "specs": specs})
 
     def joined(self, trials: Sequence[ProposedTrial]) -> Plan:
         """The plan with these trials added, each in its cell."""
-        cells = {(cell.label, cell.asked is None): cell for cell in self.cells}
+        cells = {(cell.label, cell.proposal is None): cell for cell in self.cells}
         specs = dict(self.specs)
         for trial in trials:
             specs[trial.digest] = trial.spec
             key = label_of(trial.params), False
-            cell = cells.get(key) or Cell(params=trial.params, trials=(), asked=trial.asked)
+            cell = cells.get(key) or Cell(params=trial.params, trials=(), proposal=trial.proposal)
             planned = PlannedTrial(digest=trial.digest, seed=trial.seed, phase=trial.phase)
             if planned not in cell.trials:
                 cell = cell.model_copy(update={"trials": (*cell.trials, planned)})

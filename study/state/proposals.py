@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from trainables.spec import Frozen, Spec
+
+STORED_BY_NAME = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+"""Files keep the names that fields had when they were first written."""
 
 Phase = Literal["warm", "search", "confirm"]
 
@@ -33,16 +36,18 @@ class ProposedTrial(Frozen):
         phase: `search`; `confirm` for a winner's fresh seeds; `warm` for another study's trial
             that is this study's own.
         params: Of the cell.
-        asked: Of the cell.
+        proposal: Of the cell; `asked` in files.
         seed: Of the trial.
         digest: Of the spec, which a damaged line does not match.
         spec: Of the trial.
     """
 
+    model_config = STORED_BY_NAME
+
     number: int
     phase: Phase
     params: dict[str, Any]
-    asked: Proposal
+    proposal: Proposal = Field(validation_alias="asked", serialization_alias="asked")
     seed: int | None
     digest: str
     spec: Spec

@@ -172,7 +172,7 @@ class View:
     ) -> TrialView:
         """What Optuna's storage shows of a trial; no file is read for it."""
         cell, validation = self._trials[digest][1], result["validation"] if result else {}
-        known = validation if cell.asked is None else {**validation, **cell.asked.known}
+        known = validation if cell.proposal is None else {**validation, **cell.proposal.known}
         values = tuple(known.get(metric) for metric, _ in self._directions) if result else ()
         mine = record.rungs if state.state == "pruned" else ()
         reached = {rung.examples: rung.value for rung in mine if rung.trial == digest}

@@ -18,7 +18,7 @@ import pytest
 from study.cli.app import main
 from study.doctor import checks, visit
 from study.doctor.checks import ClockReading
-from study.doctor.facts import Facts, Token, code_digest, examine, probe, seen, token
+from study.doctor.facts import Facts, Token, code_digest, examine, probe, token, visible_files
 from study.doctor.finding import Diagnosis
 from study.doctor.ports import OpenPort, listeners
 from trainables.storage.paths import AnyPath
@@ -174,7 +174,7 @@ def test_one_of_many_claims_the_probe(place: AnyPath) -> None:
         said = list(pool.map(ask, range(4)))
     assert [wrong for wrong, _ in said] == [""] * 4
     assert sum(claimed for _, claimed in said) == 1
-    assert seen(place, "question") == {f"{socket.gethostname()}-{os.getpid()}"}
+    assert visible_files(place, "question") == {f"{socket.gethostname()}-{os.getpid()}"}
 
 
 def test_the_token_never_leaves_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,10 +219,10 @@ def test_the_exit_code_tells(
     (tmp_path / "kept").touch()
     monkeypatch.setattr(visit, "examine", lambda *_: dataclasses.asdict(GOOD))
     monkeypatch.setattr(checks, "locked", lambda: LOCKED)
-    monkeypatch.setattr(visit, "seen", lambda *_: {"head"})
+    monkeypatch.setattr(visit, "visible_files", lambda *_: {"head"})
     assert main(["doctor", "--root", str(tmp_path)]) == 0
     assert "Ready." in capsys.readouterr().out
-    monkeypatch.setattr(visit, "seen", lambda *_: set())
+    monkeypatch.setattr(visit, "visible_files", lambda *_: set())
     assert main(["doctor", "--root", str(tmp_path)]) == 1
     assert "1 problem" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]

@@ -287,7 +287,7 @@ def test_pictures_that_are_trained_on_and_tested_are_found_by_id_bytes_and_capti
     held: Any = own.__dict__ | {"pictures": [benchmark.pictures[0], *own.pictures[1:]]}
     found = picture_contamination(type(own)(**held), benchmark)
     assert found.verdict == "overlap"
-    by_method = {finding.method: finding.found for finding in found.findings}
+    by_method = {finding.method: finding.matches for finding in found.findings}
     assert by_method["picture ids"] == by_method["equal pictures"] == 1
     assert by_method["equal captions"] == 0
 

@@ -55,15 +55,15 @@ class Finding:
 
     Attributes:
         method: Its name.
-        found: Evaluation items that the training data hold.
+        matches: Evaluation items that the training data hold.
         of: Evaluation items looked for.
         examples: The first few, as written in the evaluation data.
-        chance: Of `found`, how many to expect without any overlap; up to twice as many are taken
+        chance: Of `matches`, how many to expect without any overlap; up to twice as many are taken
             for chance.
     """
 
     method: str
-    found: int
+    matches: int
     of: int
     examples: tuple[str, ...]
     chance: int = 0
@@ -88,8 +88,11 @@ class Contamination:
     pretraining: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as stored in a result."""
-        return asdict(self)
+        """Plain values, as stored in a result, where `matches` is called `found`."""
+        values = asdict(self)
+        for finding in values["findings"]:
+            finding["found"] = finding.pop("matches")
+        return values
 
 
 def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
@@ -148,7 +151,7 @@ def verdict(
         blind.append(f"{texts} of less than {SHORTEST_TEXT} bytes, too short to compare")
     applied = tuple(finding for finding in findings if finding.of)
     overall: Verdict = "none found by these methods"
-    if any(finding.found > 2 * finding.chance for finding in applied):
+    if any(finding.matches > 2 * finding.chance for finding in applied):
         overall = "overlap"
     elif evaluated <= set(unseen):
         overall = "not checkable"

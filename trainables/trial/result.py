@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from trainables.spec import format_validation_error
 
@@ -18,7 +18,7 @@ class _Finding(BaseModel):
     model_config = ConfigDict(strict=True)
 
     method: str
-    found: int
+    matches: int = Field(alias="found")
     of: int
 
 

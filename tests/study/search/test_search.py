@@ -23,7 +23,7 @@ from study.spaces.optimize import OPERATIONS, SearchPlan
 from study.spaces.ranges import Point
 from study.spaces.resolve import Resolver
 from study.spaces.schema import Space
-from study.spaces.search_plan import wanted
+from study.spaces.search_plan import search_options
 from study.state.plan import Plan
 from study.state.proposals import ProposedTrial
 from study.state.record import Moment
@@ -227,7 +227,7 @@ def test_seeds_go_to_contenders_and_to_no_others() -> None:
 def test_every_cell_gets_its_first_seeds_before_the_next_cell() -> None:
     played = Played(space(trials=9, seeds=3), rate)
     assert [trial.seed for trial in played.asked] == [0, 1, 2] * 3
-    assert [trial.asked.number for trial in played.asked] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [trial.proposal.number for trial in played.asked] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_what_needs_too_much_memory_is_not_run() -> None:
@@ -238,7 +238,7 @@ def test_what_needs_too_much_memory_is_not_run() -> None:
     asked = space(trials=10, memory_gb=2, objectives=["map/multi", OPERATIONS])
     played = Played(asked, rate, Estimator())
     assert {trial.spec.sampling for trial in played.asked} == {"hybrid"}
-    assert {trial.asked.known[OPERATIONS] for trial in played.asked} == {5.0}
+    assert {trial.proposal.known[OPERATIONS] for trial in played.asked} == {5.0}
     impossible = Points(
         SearchPlan.model_validate(dict(played.search) | {"memory_gb": 0.5}),
         played.points.resolver,
@@ -323,15 +323,15 @@ def test_a_grid_becomes_a_search_where_a_sampler_is_named() -> None:
     grid = Space.model_validate(
         {"question": "?", "search": {"alpha": [0, 0.5]}, "tiers": {"demo": {}, "full": {}}}
     )
-    assert wanted(grid, "demo", None, {}) is None
-    assert wanted(grid, "demo", "grid", {}) is None
-    found = wanted(grid, "demo", "tpe", {"trials": 4}, seeds=2)
+    assert search_options(grid, "demo", None, {}) is None
+    assert search_options(grid, "demo", "grid", {}) is None
+    found = search_options(grid, "demo", "tpe", {"trials": 4}, seeds=2)
     assert found is not None
     assert (found.sampler, found.trials, found.seeds.first) == ("tpe", 4, 2)
     with pytest.raises(UserError, match="--trials: this space is a grid"):
-        wanted(grid, "demo", None, {"trials": 4})
+        search_options(grid, "demo", None, {"trials": 4})
     with pytest.raises(UserError, match="--sampler bayes: choose grid, random"):
-        wanted(grid, "demo", "bayes", {})
+        search_options(grid, "demo", "bayes", {})
     asked = space(sampler="grid")
     with pytest.raises(UserError, match="sampler grid: learning_rate is a continuous range"):
         make_plan(asked, "small", "demo", {}, optimize=asked.for_tier("demo").optimize)
@@ -412,7 +412,7 @@ def test_a_cell_with_a_pruned_seed_is_never_the_best() -> None:
     asked = space({"learning_rate": [0.01, 0.02]}, sampler="grid", seeds={"first": 2, "most": 2})
     played = Played(asked, rate)
     assert played.plan.search is not None
-    cells = [cell for cell in played.plan.cells if cell.asked is not None]
+    cells = [cell for cell in played.plan.cells if cell.proposal is not None]
     lost = cells[0].trials[0].digest
     values = {t.digest: {"map/multi": 0.9} for t in cells[0].trials}
     values |= {t.digest: {"map/multi": 0.5} for t in cells[1].trials}

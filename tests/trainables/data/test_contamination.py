@@ -40,7 +40,7 @@ def trained(
 
 
 def found(result: Contamination) -> Mapping[str, int]:
-    return {finding.method: finding.found for finding in result.findings if finding.found}
+    return {finding.method: finding.matches for finding in result.findings if finding.matches}
 
 
 @pytest.mark.parametrize(
