@@ -114,7 +114,7 @@ def estimated(arguments: argparse.Namespace) -> Side:
 
 def measured(arguments: argparse.Namespace) -> Side:
     """Run the trial here."""
-    from study.cli.home import Workspace
+    from study.cli.workspace import Workspace
     from trainables.finetune import finetune
     from trainables.trial.trial_folder import TrialFolder, read_json
 

@@ -29,8 +29,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.figures import Figure, figure, show  # noqa: E402
+from trainables.data.benchmark import Benchmark  # noqa: E402
 from trainables.data.catalog import load_benchmark  # noqa: E402
-from trainables.data.corpus import Benchmark  # noqa: E402
 from trainables.encoders.encoder import Embeddings  # noqa: E402
 from trainables.errors import UserError  # noqa: E402
 from trainables.evaluation.evaluate import Evaluation, evaluate, evaluate_embeddings  # noqa: E402

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from study.cli.home import ROOT, Root, State, Workspace
+from study.cli.workspace import ROOT, Root, State, Workspace
 from study.console import PlainConsole
 from study.launch.session import remove_dead_sessions
 from study.tracking.mlflow_storage import UNFINISHED

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from study.analysis.caveats import executions, mixed
 from study.analysis.results import COLUMNS, answering, by_cell, language_groups, metric_of
-from study.cli.home import ROOT, Root, State, Workspace
+from study.cli.workspace import ROOT, Root, State, Workspace
 from study.console import PlainConsole, typed
 from study.state.committed import committed_results, each_committed
 from study.state.plan import Cell, Plan

@@ -61,10 +61,10 @@ def _refuse_too_few(ranks: int) -> None:
     """Stop where a trial would wait for GPUs that will never be there."""
     import torch
 
-    if (devices := torch.cuda.device_count()) < ranks:
+    if (count := torch.cuda.device_count()) < ranks:
         raise UserError(
-            f"--ranks {ranks}: each rank of a trial needs a GPU of its own, and there are {devices} "
-            f"here; use --ranks {devices} or less, or --address of a cluster with larger machines"
+            f"--ranks {ranks}: each rank of a trial needs a GPU of its own, and there are {count} "
+            f"here; use --ranks {count} or less, or --address of a cluster with larger machines"
         )
 
 

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from study.cli.home import ROOT, Root, State, Workspace
-from study.cli.typed import SpaceArguments, tier_of
+from study.cli.space_arguments import SpaceArguments, tier_of
+from study.cli.workspace import ROOT, Root, State, Workspace
 from study.console import PlainConsole, marked
 from study.cost.inputs_needed import Need, needs
-from study.doctor.finding import Diagnosis
+from study.doctor.diagnosis import Diagnosis
 from study.doctor.visit import visit
 from study.planning.build import make_plan
 from study.spaces.search_plan import search_options

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from study.analysis.results import COLUMNS
-from study.cli.home import ROOT, Root, State, Workspace
 from study.cli.reproduce import find_trial, train_again
+from study.cli.workspace import ROOT, Root, State, Workspace
 from study.console import PlainConsole
 from trainables.errors import UserError
 from trainables.spec import Spec

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from study.cli.home import ROOT, Root, State, Workspace
+from study.cli.workspace import ROOT, Root, State, Workspace
 from study.console import PlainConsole
 from study.report.report import write_report
 from study.state.committed import committed_results

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from study.cli.home import ROOT, Root, Workspace
+from study.cli.workspace import ROOT, Root, Workspace
 from study.console import PlainConsole, marked
 from trainables.errors import NotNowError, UserError
 from trainables.failures import TrialFailedError

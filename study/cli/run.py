@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 
 from study.analysis.conclusion import conclude
-from study.cli.announce import announce
+from study.cli.closing import tell_end
 from study.cli.devices import choose_device, refuse_layout
-from study.cli.end import tell_end
-from study.cli.home import ROOT, Root, State, Storage, Workspace
-from study.cli.typed import SpaceArguments
+from study.cli.preamble import announce
+from study.cli.space_arguments import SpaceArguments
+from study.cli.workspace import ROOT, Root, State, Storage, Workspace
 from study.console import PlainConsole, count_of, marked
 from study.driver.weights import drop_all_but_best, lone_encoder
 from study.launch.config import LaunchConfig

@@ -11,10 +11,10 @@ import typer
 from study.analysis.caveats import tied
 from study.analysis.conclusion import conclude
 from study.analysis.results import best_cell, by_cell
-from study.cli.home import ROOT, Root, State, Storage, Workspace
-from study.cli.remarks import remarks
-from study.cli.stopped import stopped, stopped_lines, where
+from study.cli.footnotes import remarks
+from study.cli.pruned import stopped, stopped_lines, where
 from study.cli.tables import tables
+from study.cli.workspace import ROOT, Root, State, Storage, Workspace
 from study.console import PlainConsole, count_of, marked
 from study.search.summary import best_found
 from study.state.committed import committed_results

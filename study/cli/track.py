@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from study.analysis.conclusion import conclude
-from study.cli.home import ROOT, Root, State, Storage, Workspace
+from study.cli.workspace import ROOT, Root, State, Storage, Workspace
 from study.console import PlainConsole, count_of
 from study.state.committed import committed_results
 

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import typer
 
-from study.cli.home import ROOT, Root, State, Workspace
+from study.cli.workspace import ROOT, Root, State, Workspace
 from study.console import PlainConsole
 from study.state.databases import OPTUNA_FILE, sqlite_url
 from trainables.errors import UserError

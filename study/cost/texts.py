@@ -14,7 +14,7 @@ from torch import nn
 from study.cost.inputs_needed import found_in
 from study.cost.work import Lengths
 from trainables.data import catalog
-from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.encoders.embedded import build_embedded, is_embedded
 from trainables.encoders.files.checkpoints import parts_of
 from trainables.encoders.files.formats import load_tokenizer

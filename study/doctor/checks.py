@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.cost.inputs_needed import Need
+from study.doctor.diagnosis import Diagnosis, ok, problem, warning
 from study.doctor.facts import SOURCES, Facts
-from study.doctor.finding import Diagnosis, ok, problem, warning
 from study.doctor.ports import OpenPort
 
 LITTLE, NONE = 10_000_000_000, 1_000_000_000

@@ -9,8 +9,8 @@ from pathlib import Path
 from study.cost.inputs_needed import Need
 from study.doctor import checks
 from study.doctor.checks import ClockReading
+from study.doctor.diagnosis import Diagnosis, problem
 from study.doctor.facts import Facts, examine, visible_files
-from study.doctor.finding import Diagnosis, problem
 from study.state import databases
 from trainables.errors import UserError
 from trainables.storage import paths as places

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from study.state.plan import Plan
 from trainables.data import catalog
+from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.data.catalog import open_picture_benchmark
 from trainables.data.contamination import equal_ids, equal_pictures
-from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.picture_training import open_rows
 from trainables.data.pictures import PictureBenchmark
 from trainables.errors import UserError

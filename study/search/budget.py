@@ -153,7 +153,8 @@ def over(
         waiting = (running - len(now.running)) * each
         needed = now.busy + left + waiting + each + confirming
         if needed > search.accelerator_hours * HOUR:
-            return f"the budget of {_hours(search.accelerator_hours)} of trials is spent{_but(proposed)}"
+            hours = _hours(search.accelerator_hours)
+            return f"the budget of {hours} of trials is spent{_but(proposed)}"
     return ""
 
 

@@ -12,7 +12,7 @@ import pytest
 from study.cli.app import main
 from study.launch import launch as launcher
 from tests.study.inline import launch_inline, write_space
-from trainables.data.corpus import Benchmark, Candidate, Query
+from trainables.data.benchmark import Benchmark, Candidate, Query
 from trainables.evaluation.evaluate import evaluate_embeddings
 from trainables.evaluation.metric_names import reordered
 from trainables.evaluation.metrics import MEASURES, retrieval_metrics

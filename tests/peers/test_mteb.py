@@ -22,8 +22,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.peers.hashed import vectors
+from trainables.data.benchmark import Benchmark
 from trainables.data.catalog import load_benchmark
-from trainables.data.corpus import Benchmark
 from trainables.errors import UserError
 from trainables.evaluation.evaluate import evaluate
 

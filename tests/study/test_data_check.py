@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from study.planning.check_data import refuse_shared, refuse_shared_pictures
-from trainables.data.corpus import Benchmark, Query
+from trainables.data.benchmark import Benchmark, Query
 from trainables.data.pictures import Caption, Picture, PictureBenchmark
 from trainables.errors import UserError
 

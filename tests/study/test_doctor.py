@@ -18,8 +18,8 @@ import pytest
 from study.cli.app import main
 from study.doctor import checks, visit
 from study.doctor.checks import ClockReading
+from study.doctor.diagnosis import Diagnosis
 from study.doctor.facts import Facts, Token, code_digest, examine, probe, token, visible_files
-from study.doctor.finding import Diagnosis
 from study.doctor.ports import OpenPort, listeners
 from trainables.storage.paths import AnyPath
 

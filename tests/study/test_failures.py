@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from study.cli.home import Workspace
 from study.cli.status import describe
+from study.cli.workspace import Workspace
 from study.launch.retries import FailureClassifier
 from study.planning.build import make_plan
 from study.spaces.schema import load_space

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from study.cli.home import Workspace
 from study.cli.status import describe
+from study.cli.workspace import Workspace
 from study.driver import driver
 from study.search.cannot_win import looking
 from study.search.pruning import Pruning

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from study.cli.home import Workspace
+from study.cli.workspace import Workspace
 from study.state import journal, study_folder
 from study.state.committed import committed_results
 from study.state.journal import Reading
@@ -30,7 +30,7 @@ from trainables.trial.trial_folder import TrialFolder
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from study.cli.home import Home
+from study.cli.workspace import Home
 with Home.open(sys.argv[1], Path(sys.argv[2])).study("s").lease() as journal:
     journal.note("planning", durable=True)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from study.planning.build import make_plan
 from study.spaces.schema import load_space
+from trainables.data.benchmark import Candidate, TrainingSet
 from trainables.data.catalog import load_training
-from trainables.data.corpus import Candidate, TrainingSet
 from trainables.data.formats.pairs import Pair, training_of
 from trainables.encoders.registry import open_encoder
 from trainables.spec import Execution

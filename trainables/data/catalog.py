@@ -16,8 +16,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.data.contamination import shared_questions, without_questions
-from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.formats.reading import AbsentLanguageError, metadata
 from trainables.data.pictures import PictureBenchmark, PictureTraining
 from trainables.data.source import Request, Source

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.data.formats.tables import cell_bytes
 from trainables.data.languages import base_language
 from trainables.data.pictures import Picture, PictureBenchmark

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainables.data import catalog
-from trainables.data.corpus import Benchmark
+from trainables.data.benchmark import Benchmark
 from trainables.data.formats.reading import AbsentLanguageError, files_below
 from trainables.data.pictures import PictureBenchmark
 from trainables.data.source import Source

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trainables.data import catalog
+from trainables.data.benchmark import TrainingSet
 from trainables.data.catalog import open_picture_training
-from trainables.data.corpus import TrainingSet
 from trainables.data.pictures import PictureTraining
 from trainables.errors import UserError
 from trainables.spec import DataRef

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from trainables.data.corpus import Benchmark, Candidate, Query
+from trainables.data.benchmark import Benchmark, Candidate, Query
 from trainables.errors import UserError
 
 IMAGE = "image"

@@ -342,8 +342,8 @@ def refuse_missing_devices(device: str, ranks: int) -> None:
     Raises:
         UserError: With what to do.
     """
-    if device == "cuda" and (devices := torch.cuda.device_count()) < ranks:
+    if device == "cuda" and (count := torch.cuda.device_count()) < ranks:
         raise UserError(
-            f"ranks {ranks}: this trial sees {devices} CUDA devices, and every rank needs one of its "
-            f"own; use --ranks {max(1, devices)}"
+            f"ranks {ranks}: this trial sees {count} CUDA devices, and every rank needs one of its "
+            f"own; use --ranks {max(1, count)}"
         )

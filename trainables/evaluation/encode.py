@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
-from trainables.data.corpus import Benchmark, Candidate
+from trainables.data.benchmark import Benchmark, Candidate
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainables.data.corpus import Benchmark
+from trainables.data.benchmark import Benchmark
 from trainables.data.pictures import IMAGE, PictureBenchmark
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.corpus import Benchmark, Query
+from trainables.data.benchmark import Benchmark, Query
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
 from trainables.evaluation.encode import Progress

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.corpus import TrainingSet
+from trainables.data.benchmark import TrainingSet
 from trainables.errors import UserError
 from trainables.spec import Rows
 from trainables.training.permutation import Indices, Stream, stream

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.corpus import TrainingSet
+from trainables.data.benchmark import TrainingSet
 from trainables.errors import UserError
 from trainables.spec import Sampling, Spec
 from trainables.training.availability import Flags, LanguageAvailability, limited

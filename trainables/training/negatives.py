@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.data.corpus import TrainingSet
+from trainables.data.benchmark import TrainingSet
 from trainables.data.pictures import Picture
 from trainables.encoders.images.image_text import ImageTextEncoder
 from trainables.errors import UserError

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.data.corpus import TrainingSet
+from trainables.data.benchmark import TrainingSet
 from trainables.encoders.text import TextEncoder
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.failures import TrialFailedError

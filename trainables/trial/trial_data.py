@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from trainables.data import catalog
+from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.data.catalog import open_picture_benchmark
 from trainables.data.contamination import Contamination, contamination, picture_contamination
-from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.picture_training import open_rows
 from trainables.data.pictures import PictureBenchmark
 from trainables.data.pretraining import with_pretraining

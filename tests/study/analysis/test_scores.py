@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from study.analysis.scores import scores, stored_scores
 from tests.trainables.evaluation.toys import TableEncoder, benchmark, parallel, vectors_for
-from trainables.data.corpus import Benchmark
+from trainables.data.benchmark import Benchmark
 from trainables.errors import UserError
 from trainables.evaluation.evaluate import evaluate, evaluate_embeddings
 from trainables.evaluation.metrics import MEASURES

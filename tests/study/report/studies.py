@@ -18,7 +18,7 @@ from study.state.study_folder import StudyFolder
 from tests.samples import DATA, values
 from tests.study.analysis.planned import hypothesis
 from tests.trainables.evaluation.toys import benchmark, parallel, vectors_for
-from trainables.data.corpus import Benchmark
+from trainables.data.benchmark import Benchmark
 from trainables.evaluation.evaluate import evaluate_embeddings
 from trainables.evaluation.ranks import ranks_file, save_ranks
 from trainables.spec import Execution, Spec, build_spec

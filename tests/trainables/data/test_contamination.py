@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from trainables.data.benchmark import Benchmark, Candidate, Query, TrainingSet
 from trainables.data.catalog import load_benchmark, load_training
 from trainables.data.contamination import Contamination, contamination, normalise, shingles
-from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
 
 PASSAGE = (
     "The river rises in the hills north of the old town and reaches the sea "

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from trainables.data.benchmark import Benchmark
 from trainables.data.catalog import load_benchmark, source
-from trainables.data.corpus import Benchmark
 from trainables.data.source import Request
 from trainables.data.sources.lareqa import NO_TARGET, load_lareqa, train_on_lareqa
 from trainables.errors import DataError, UserError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from trainables.data.benchmark import TrainingSet
 from trainables.data.catalog import load_training
-from trainables.data.corpus import TrainingSet
 from trainables.data.worlds.synthetic import NEGATIVES
 from trainables.errors import UserError
 

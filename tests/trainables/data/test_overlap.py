@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from trainables.data.benchmark import Benchmark, Candidate, Query, TrainingSet
 from trainables.data.contamination import LEFT_OUT, shared_questions, without_questions
-from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
 
 
 def evaluated(**texts: str) -> Benchmark:

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trainables.data.samples import write_lines
+from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.data.catalog import load_benchmark, load_training, source
-from trainables.data.corpus import Benchmark, TrainingSet
 from trainables.data.formats.captions import read_captions
 from trainables.data.source import Request
 from trainables.errors import DataError

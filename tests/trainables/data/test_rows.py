@@ -15,8 +15,8 @@ import pyarrow.parquet
 import pytest
 
 from tests.trainables.data.samples import write_lines, write_text
+from trainables.data.benchmark import Benchmark
 from trainables.data.catalog import load_benchmark, load_training, reference
-from trainables.data.corpus import Benchmark
 from trainables.data.formats import reading
 from trainables.errors import DataError, UserError
 

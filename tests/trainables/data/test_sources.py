@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.trainables.data.samples import write_lines, write_text
+from trainables.data.benchmark import Benchmark
 from trainables.data.catalog import (
     load_benchmark,
     load_picture_benchmark,
@@ -21,8 +22,7 @@ from trainables.data.catalog import (
     reference,
     source,
 )
-from trainables.data.corpus import Benchmark
-from trainables.data.formats.topics import read_qrels
+from trainables.data.formats.trec import read_qrels
 from trainables.data.languages import bcp47
 from trainables.data.sources.xor_tydi import answer_recall, read_answers
 from trainables.data.worlds.scenes import png

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.data import inspect
+from trainables.data.benchmark import Benchmark
 from trainables.data.catalog import (
     load_benchmark,
     load_training,
@@ -22,7 +23,6 @@ from trainables.data.catalog import (
     reference,
     source,
 )
-from trainables.data.corpus import Benchmark
 from trainables.data.formats.reading import AbsentLanguageError
 from trainables.data.formats.squad_json import CONVERTED, NOT_THERE, ParagraphReader, offset_remarks
 from trainables.errors import DataError, UserError

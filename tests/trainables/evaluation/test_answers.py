@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainables.data.corpus import Benchmark
+from trainables.data.benchmark import Benchmark
 from trainables.data.formats.pairs import Pair, benchmark_of
 from trainables.encoders.encoder import Embeddings
 from trainables.evaluation.encode import truncated_answers

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.stats import friedmanchisquare
 
 from tests.trainables.evaluation.toys import benchmark, parallel, vectors_for
-from trainables.data.corpus import Benchmark
+from trainables.data.benchmark import Benchmark
 from trainables.errors import UserError
 from trainables.evaluation.bias import kendall_w, rank_distances
 from trainables.evaluation.evaluate import Evaluation, evaluate_embeddings

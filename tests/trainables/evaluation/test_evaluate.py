@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.trainables.evaluation.toys import TableEncoder, benchmark, parallel
+from trainables.data.benchmark import Benchmark, Candidate, Query
 from trainables.data.catalog import load_benchmark
-from trainables.data.corpus import Benchmark, Candidate, Query
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
 from trainables.evaluation import encode

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.trainables.evaluation.toys import benchmark, parallel, vectors_for
 from tests.trainables.evaluation.trec import Trec, open_trec
-from trainables.data.corpus import Benchmark
+from trainables.data.benchmark import Benchmark
 from trainables.evaluation.evaluate import Evaluation, evaluate_embeddings
 from trainables.evaluation.metrics import (
     MEASURES,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from tests.trainables.evaluation.toys import naive_map, order, parallel
+from trainables.data.benchmark import Benchmark
 from trainables.data.catalog import load_benchmark
-from trainables.data.corpus import Benchmark
 from trainables.encoders.encoder import Embeddings
 from trainables.evaluation import scoring
 from trainables.evaluation.evaluate import evaluate_embeddings

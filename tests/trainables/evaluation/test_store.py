@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.trainables.evaluation.toys import TableEncoder, parallel
-from trainables.data.corpus import Benchmark, Candidate
+from trainables.data.benchmark import Benchmark, Candidate
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
 from trainables.evaluation import vector_store as module

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.benchmark import Benchmark, Candidate, Query, TrainingSet
 from trainables.data.formats.judgements import Judgements
 from trainables.data.formats.reading import (
     BadRowError,

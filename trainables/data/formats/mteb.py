@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainables.data.corpus import Benchmark, Candidate, Query
+from trainables.data.benchmark import Benchmark, Candidate, Query
 from trainables.data.formats.judgements import Judgements
 from trainables.data.formats.reading import (
     gain_of,

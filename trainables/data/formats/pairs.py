@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.benchmark import Benchmark, Candidate, Query, TrainingSet
 from trainables.errors import UserError
 
 HELD_OUT_SHARE = 5

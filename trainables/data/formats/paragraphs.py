@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
-from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.benchmark import Benchmark, Candidate, Query, TrainingSet
 from trainables.data.formats.squad_json import Paragraph, cluster_of, offset_remarks
 from trainables.data.formats.squad_languages import (
     ARTICLES,

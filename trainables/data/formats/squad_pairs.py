@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.data.formats.pairs import Pair, benchmark_of, divide, training_of
 from trainables.data.formats.reading import (
     AbsentLanguageError,

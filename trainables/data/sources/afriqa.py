@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.data.formats.pairs import Pair, benchmark_of, training_of
 from trainables.data.formats.reading import (
     choose,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.data.corpus import Benchmark, Candidate, Query
+from trainables.data.benchmark import Benchmark, Candidate, Query
 from trainables.data.formats.reading import BadRowError, identity_of, refuse_repeat, text_of
 from trainables.data.formats.squad_languages import Places, files_by_language, one_source_each
 from trainables.data.source import Loader, Request, SourceFiles

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.benchmark import Benchmark, Candidate, Query, TrainingSet
 from trainables.data.formats.squad_json import Paragraph, Question, cluster_of, offset_remarks
 from trainables.data.formats.squad_languages import (
     Files,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.corpus import Benchmark, Candidate, Query
+from trainables.data.benchmark import Benchmark, Candidate, Query
 from trainables.data.formats.reading import (
     AGAIN,
     AbsentLanguageError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainables.data.corpus import Candidate, TrainingSet
+from trainables.data.benchmark import Candidate, TrainingSet
 from trainables.data.formats.reading import BadRowError, one_each, refuse_repeat, table, text_of
 from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError

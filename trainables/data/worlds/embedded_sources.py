@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from trainables.data.corpus import Benchmark, TrainingSet
+from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.data.pictures import PictureBenchmark
 from trainables.data.source import Loader, Request, Source, SourceFiles
 from trainables.data.worlds.scenes import scenes_benchmark, scenes_digest, scenes_training

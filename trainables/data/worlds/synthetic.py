@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.benchmark import Benchmark, Candidate, Query, TrainingSet
 from trainables.data.worlds.worlds import WORLDS, World, lexicon, world_digest
 from trainables.errors import UserError
 

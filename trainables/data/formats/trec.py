@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.data.corpus import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.benchmark import Benchmark, Candidate, Query, TrainingSet
 from trainables.data.formats.judgements import Judgements
 from trainables.data.formats.pairs import Pair, training_of
 from trainables.data.formats.reading import (

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from study.analysis.conclusion import conclude
 from study.analysis.results import by_cell
-from study.cli.remarks import remarks
-from study.cli.stopped import stopped, stopped_lines
+from study.cli.footnotes import remarks
+from study.cli.pruned import stopped, stopped_lines
 from study.cli.tables import tables
 from study.console import count_of, decoded, marked, typed
 from study.report.report import write_report
