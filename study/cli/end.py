@@ -46,7 +46,7 @@ def tell_end(driver: Driver, root: str) -> int:
         console.print(f"Report: {place / 'report.html'}", soft_wrap=True)
     left = counts["planned"] + counts["running"]
     if plan.search is not None:
-        seen = driver.seen()
+        seen = driver.history()
         history = history_of(plan, seen.results, seen.ended, seen.reached)
         for line in outcome(plan, history, driver.results, driver.over):
             console.print(line)

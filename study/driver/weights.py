@@ -18,10 +18,10 @@ def drop_all_but_best(driver: Driver) -> None:
     Those of launches that were killed count too. Without a validation benchmark nothing may be
     selected (law 5), and only the plan's first trial has left one (`Driver.lone`).
     """
-    kept = _of_search(driver) if driver.plan.search is not None else _of_grid(driver)
-    if not kept:
+    ahead = _of_search(driver) if driver.plan.search is not None else _of_grid(driver)
+    if not ahead:
         return
-    for digest in sorted(driver.record.best_kept & driver.results.keys() - kept):
+    for digest in sorted(driver.record.best_kept & driver.results.keys() - ahead):
         TrialFolder.of(driver.root, digest).drop_weights()
 
 
@@ -34,10 +34,10 @@ def drop_beaten(driver: Driver, digest: str) -> None:
         return
     if not driver.plan.specs[digest].steps:
         return
-    kept = _of_grid(driver)
-    for beaten in {digest, *driver.left} - kept if kept else ():
+    ahead = _of_grid(driver)
+    for beaten in {digest, *driver.left} - ahead if ahead else ():
         TrialFolder.of(driver.root, beaten).drop_weights()
-    driver.left = {digest, *driver.left} & kept
+    driver.left = {digest, *driver.left} & ahead
 
 
 def lone_encoder(driver: Driver, keep: str) -> str:
@@ -69,8 +69,8 @@ def _of_grid(driver: Driver) -> set[str]:
 
 def _of_search(driver: Driver) -> set[str]:
     """The trials of the cells that the search is confirmed with."""
-    plan, seen = driver.plan, driver.seen()
+    plan, history = driver.plan, driver.history()
     assert plan.search is not None
-    best = front(plan.search, history_of(plan, seen.results, seen.ended))
-    kept = [cell.params for cell in best[: max(1, plan.search.confirm.top)]]
-    return {t.digest for cell in plan.cells if cell.params in kept for t in cell.trials}
+    best = front(plan.search, history_of(plan, history.results, history.ended))
+    cells = [cell.params for cell in best[: max(1, plan.search.confirm.top)]]
+    return {t.digest for cell in plan.cells if cell.params in cells for t in cell.trials}
