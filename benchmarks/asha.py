@@ -41,7 +41,7 @@ from study.spaces.fidelity import Fidelity, Kind
 from study.spaces.schema import Space
 from study.state.committed import committed_results
 from study.state.plan import Plan
-from study.state.rungs import Rung, pruned
+from study.state.rungs import Rung
 from trainables.spec import Execution
 from trainables.trial.trial_folder import TrialFolder, read_json
 
@@ -186,7 +186,9 @@ def run(
     fidelity = Fidelity(kind=kind, first=FIRST, factor=FACTOR)
     pruning = Pruning(fidelity, METRIC, recorded=tuple(heard.rungs))
     orders = LaunchConfig(root, state, {}, Execution(), workers, pruning=pruning)
-    over = committed_results(root, digests).keys() | pruned(heard.rungs).keys()
+    over = committed_results(root, digests).keys() | {
+        rung.trial for rung in heard.rungs if rung.stop
+    }
     if jobs := [Job(digest, plan.specs[digest]) for digest in digests if digest not in over]:
         launcher.judge_of = lambda *_: Judge(EachSeed(plan, pruning, root), pruning, heard.reached)
         launcher.launch(jobs, heard, orders)
@@ -237,7 +239,7 @@ def asha(grid: Grid, root: Path, workers: int) -> tuple[list[Outcome], int]:
         searches.append({plan.cells[cell].trials[seed].digest: int(cell) for cell in order})
     digests = [digest for cells in searches for digest in cells]
     rungs, values = run(plan, digests, root, "asha", workers)
-    stopped = pruned(rungs)
+    stopped = {rung.trial: rung for rung in rungs if rung.stop}
     outcomes, different = [], 0
     for seed, cells in enumerate(searches):
         taken = {digest: examples(plan, digest) for digest in cells}

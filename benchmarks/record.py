@@ -7,7 +7,6 @@ Prints a table, and ends with one JSON object a line.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from study.state.plan import Plan  # noqa: E402
 from study.state.record import Journal  # noqa: E402
 from study.state.study_folder import StudyFolder  # noqa: E402
 from study.tracking import Delivered  # noqa: E402
-from study.tracking.view import View  # noqa: E402
+from study.tracking.view import MlflowView, OptunaView  # noqa: E402
 from trainables.spec import Spec  # noqa: E402
 from trainables.storage import atomic as storage  # noqa: E402
 from trainables.storage.paths import AnyPath  # noqa: E402
@@ -46,6 +45,13 @@ tiers: {{demo: {{}}, full: {{}}}}
 SEEDS = 10
 HEAVY = {"ray", "torch", "mlflow", "transformers"}
 RECORDED = 30
+PEAK = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=2)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""Runs a command from a small process, whose peak is its own: it would begin with its parent's."""
 
 
 def main() -> None:
@@ -98,7 +104,12 @@ def open_driver(plan: Plan, root: Path) -> Driver:
     folder.save_plan(plan)
     if journal.record.frozen is None:
         journal.note("planned", durable=True, trials=len(plan.specs), frozen=plan.frozen)
-    return Driver(plan, root, journal, View(plan, folder, root, root), Console(quiet=True))
+    study = (plan, folder, root, root)
+    views = [
+        MlflowView(*study, sqlite_url(root / "mlflow.db")),
+        OptunaView(*study, sqlite_url(root / OPTUNA_FILE)),
+    ]
+    return Driver(plan, root, journal, [*views], Console(quiet=True))
 
 
 def record(driver: Driver) -> float:
@@ -163,13 +174,13 @@ def timed(*words: str) -> tuple[float, float, str]:
     """Seconds and GB of a command from a cold start of Python, and what it says."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         began = time.monotonic()
-        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=output, stderr=output)
-        _, status, usage = os.wait4(process.pid, 0)
+        command = [sys.executable, "-c", PEAK, sys.executable, *words]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=output, check=False)
         took = time.monotonic() - began
         output.seek(0)
         said = output.read()
-    assert status == 0, said
-    return took, usage.ru_maxrss / 1e6, said
+    assert done.returncode == 0, said
+    return took, int(done.stdout) / 1e6, said
 
 
 def imported(*words: str) -> set[str]:

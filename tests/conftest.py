@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.postgres import Server, server
+
 if TYPE_CHECKING:
     from trainables.storage.paths import AnyPath
 
@@ -95,3 +97,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> AnyPath:
     if request.param == "local":
         return tmp_path
     return parse_root(f"{request.getfixturevalue('s3')}/{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of a module's own."""
+    with server() as running:
+        yield running

@@ -46,8 +46,8 @@ def tell_end(driver: Driver, root: str) -> int:
         console.print(f"Report: {place / 'report.html'}", soft_wrap=True)
     left = counts["planned"] + counts["running"]
     if plan.search is not None:
-        observations = driver.observations()
-        history = history_of(plan, observations.results, observations.ended, observations.reached)
+        observed = driver.observations()
+        history = history_of(plan, observed.results, observed.ended, observed.reached)
         for line in outcome(plan, history, driver.results, driver.over):
             console.print(line)
     if left or (plan.search is not None and not driver.over):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,7 @@ from study.spaces.search_plan import search_options
 from study.state.databases import refuse_network
 from study.state.plan import Plan
 from study.state.study_folder import StudyFolder
+from study.tracking.observer import catch_up
 from trainables.errors import UserError
 from trainables.spec import Execution
 from trainables.storage import atomic as storage
@@ -190,9 +192,9 @@ def run(
 
     with folder.lease(take_over=take_over) as journal:
         plan = update.save(folder, journal, home.root)
-        view = home.view(plan, journal.record, tracking_uri, storage_url)
+        observers = home.observers(plan, journal.record, tracking_uri, storage_url)
         search = start.start(update.points, home.root) if update.points else None
-        driver = Driver(plan, home.root, journal, view, console, search=search)
+        driver = Driver(plan, home.root, journal, observers, console, search=search)
         _drive(driver, orders, retry)
         drop_all_but_best(driver)
     if said := lone_encoder(driver, keep):
@@ -264,6 +266,8 @@ def _gpu_bytes(
 
 def _drive(driver: Driver, orders: LaunchConfig, retry: str | None) -> None:
     """Run what is left, and write down what came of it."""
+    from study.tracking.view import study_numbers
+
     if known := driver.reconcile():
         were = "was" if known == 1 else "were"
         driver.console.print(
@@ -273,16 +277,18 @@ def _drive(driver: Driver, orders: LaunchConfig, retry: str | None) -> None:
         driver.retry_failed()
     elif retry == "pruned":
         driver.complete_pruned()
-    driver.view.tell_all(driver.record, driver.results)
+    catch_up(driver.observers, driver.plan, driver.record, driver.results)
     jobs = driver.jobs()
     if not jobs:
         driver.console.print("Nothing to do: every planned trial has ended.")
     else:
         driver.run(jobs, orders)
     try:
-        # which the view shows too
+        # which MLflow shows too
         conclude(driver.plan, driver.record, driver.root, driver.results)
         if driver.results:
             write_report(driver.plan, driver.record, driver.root, driver.results)
     finally:
-        driver.view.close(driver.console, driver.counts())
+        numbers = partial(study_numbers, driver.plan, driver.record, driver.results)
+        for observer in driver.observers:
+            observer.close(driver.console, numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from study.analysis.conclusion import conclude
 from study.cli.workspace import ROOT, Root, State, Storage, Workspace
 from study.console import PlainConsole, count_of
 from study.state.committed import committed_results
+from study.tracking.observer import catch_up
 
 
 def track(
@@ -22,14 +24,17 @@ def track(
     storage_url: Storage = None,
 ) -> int:
     """Tell MLflow and Optuna's storage of every ended trial of a study that they lack."""
+    from study.tracking.view import study_numbers
+
     console = PlainConsole()
     home = Workspace.open(root, state)
     plan, record = home.plan(name), home.study(name).record()
     results = committed_results(home.root, plan.specs)
-    view = home.view(plan, record, tracking_uri, storage_url)
-    view.tell_all(record, results, again=True)
-    conclude(plan, record, home.root, results)  # which the view shows too
-    missing = view.close(console, {}, wait=True)
+    observers = home.observers(plan, record, tracking_uri, storage_url)
+    catch_up(observers, plan, record, results, again=True)
+    conclude(plan, record, home.root, results)  # which MLflow shows too
+    numbers = partial(study_numbers, plan, record, results)
+    missing = set[str]().union(*(o.close(console, numbers, wait=True) for o in observers))
     there = count_of(len(results.keys() - missing), "committed trial")
     console.print(f"{there} of {name} told to MLflow.")
     return 130 if missing else 0

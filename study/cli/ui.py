@@ -59,7 +59,7 @@ def ui(
         address = servers.enter_context(serving(folder, port, host))
         console.print(f"MLflow answers at {address} (stop it with Ctrl-C)")
         for study in links(folder, address):
-            console.print(f"\n{study.name}\n  charts  {study.charts}\n  runs    {study.runs}")
+            console.print(f"\n{study.name}\n  runs  {study.runs}")
         try:
             while True:
                 time.sleep(3600)
@@ -146,25 +146,19 @@ def _answering(command: list[str], log: Path, host: str, port: int, page: str) -
 
 
 @dataclass(frozen=True)
-class Links:
-    """Pages about one study: charts of its cells, means over seeds; its runs side by side."""
+class Link:
+    """The page that compares the runs of one study."""
 
     name: str
-    charts: str
     runs: str
 
 
-def links(root: Path, address: str) -> list[Links]:
+def links(root: Path, address: str) -> list[Link]:
     """Where the studies of a root are compared, the latest study first."""
-    from study.tracking import default_uri, studies, view_key
+    from study.tracking import default_uri, studies
 
     return [
-        Links(
-            study.name,
-            f"{address}/#/experiments/{study.experiment_id}/runs"
-            f"?viewStateShareKey={view_key(study.name)}&compareRunsMode=CHART",
-            comparison(address, study.experiment_id, study.run_ids),
-        )
+        Link(study.name, comparison(address, study.experiment_id, study.run_ids))
         for study in studies(default_uri(root))
         if study.run_ids
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from study.state.databases import OPTUNA_FILE, sqlite_url
 from study.state.plan import Plan
 from study.state.record import Record
 from study.state.study_folder import StudyFolder, study_names
@@ -18,7 +19,7 @@ from trainables.storage.cache import Cache
 from trainables.storage.paths import AnyPath, local_state, open_place
 
 if TYPE_CHECKING:
-    from study.tracking.view import View
+    from study.tracking.observer import Observer
 
 Root = Annotated[
     str, typer.Option(help="Where everything lies: a folder or s3://…", envvar="STUDY_ROOT")
@@ -69,21 +70,18 @@ class Workspace:
         """The folder of a study."""
         return StudyFolder.of(self.root, name, self.state)
 
-    def view(
+    def observers(
         self, plan: Plan, record: Record, tracking_uri: str | None, storage_url: str | None
-    ) -> View:
-        """What is shown of a study elsewhere; nothing is opened yet."""
-        from study.tracking.view import View
+    ) -> list[Observer]:
+        """Those of a study's events, a further one in a line of its own; nothing is opened yet."""
+        from study.tracking import default_uri
+        from study.tracking.view import MlflowView, OptunaView
 
-        return View(
-            plan,
-            self.study(plan.name),
-            self.root,
-            self.state,
-            tracking_uri=tracking_uri,
-            storage_url=storage_url,
-            marks=record.marks,
-        )
+        study = (plan, self.study(plan.name), self.root, self.state)
+        return [
+            MlflowView(*study, tracking_uri or default_uri(self.state), record.marks),
+            OptunaView(*study, storage_url or sqlite_url(self.state / OPTUNA_FILE), record.marks),
+        ]
 
     def plan(self, name: str) -> Plan:
         """The plan of a study.

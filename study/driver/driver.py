@@ -22,7 +22,7 @@ from study.state.plan import Plan, trial_label
 from study.state.proposals import ProposedTrial
 from study.state.record import STATES, Journal, State, TrialState
 from study.state.rungs import Rung
-from study.tracking.view import View
+from study.tracking.observer import Observer, ended_trial, trial_labels
 from trainables import faults
 from trainables.errors import NotNowError
 from trainables.spec import LIBRARIES, Spec
@@ -35,14 +35,14 @@ from trainables.trial.trial_folder import TrialFolder
 class Driver:
     """Runs the trials of one study and keeps its journal.
 
-    States follow from the journal and the committed folders. Views are told last, and nothing
+    States follow from the journal and the committed folders. Observers are told last, and nothing
     depends on them: whatever is lost on the way is told at the next start.
 
     Attributes:
         plan: What is to run.
         root: Where everything lies.
         journal: Of the study, whose lease is held.
-        view: What is shown elsewhere.
+        observers: Of the study's events; while trials run, the progress shown is one.
         console: Where a person looks.
         results: Committed results by digest, as far as they are known.
         search: What proposes further trials; None where all are planned.
@@ -54,10 +54,9 @@ class Driver:
     plan: Plan
     root: AnyPath
     journal: Journal
-    view: View
+    observers: list[Observer]
     console: Console
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    progress: StudyProgress | None = None
     search: Search | None = None
     over: str = ""
     keep: str = ""
@@ -67,6 +66,7 @@ class Driver:
         """Count what earlier launches spent."""
         self.record = self.journal.record
         self.clock = Clock.after(self.record.times)
+        self.labels = trial_labels(self.plan)
 
     def reconcile(self) -> int:
         """Read what is committed; a commit that cannot be believed is set aside and run again.
@@ -106,21 +106,21 @@ class Driver:
         waiting = [
             self._job(digest) for digest in self.plan.specs if self.state(digest).state == "planned"
         ]
-        if not waiting and self.search and isinstance(proposed := self.further(), Job):
-            waiting = [proposed]
+        if not waiting and self.search and isinstance(job := self.further(), Job):
+            waiting = [job]
         return sorted(waiting, key=lambda job: -work(job.spec))
 
     def further(self) -> Job | Wait | None:
         """The next trial that the search asks for and that has no result yet; None at its end."""
         assert self.search is not None
         while isinstance(
-            proposed := self.search.next(self.plan, self.observations()), ProposedTrial
+            proposal := self.search.next(self.plan, self.observations()), ProposedTrial
         ):
-            if (job := self._ask(proposed)) is not None:
+            if (job := self._propose(proposal)) is not None:
                 return job
-        if isinstance(proposed, Over):
-            self.over = proposed.reason
-        return Wait() if isinstance(proposed, Waiting) else None
+        if isinstance(proposal, Over):
+            self.over = proposal.reason
+        return Wait() if isinstance(proposal, Waiting) else None
 
     def observations(self) -> Observations:
         """What the search may see: no more than plan, results, states and what was spent."""
@@ -134,26 +134,28 @@ class Driver:
                 reached.setdefault(rung.trial, {})[rung.examples] = rung.value
         return Observations(self.results, ended, reached, self.clock.spent())
 
-    def _ask(self, proposed: ProposedTrial) -> Job | None:
+    def _propose(self, proposal: ProposedTrial) -> Job | None:
         """Keep and plan a trial; None where it needs no run."""
-        digest = proposed.digest
+        digest = proposal.digest
         faults.at("asked.writing", digest=digest)
         self.journal.refuse_superseded()
-        self.journal.note("proposal", durable=True, proposal=proposed.line())
+        self.journal.note("proposal", durable=True, proposal=proposal.line())
         faults.at("asked.written", digest=digest)
-        self.plan = self.plan.joined([proposed])
-        self.view.learn(self.plan)
+        self.plan = self.plan.joined([proposal])
+        self.labels = trial_labels(self.plan)
+        for observer in self.observers:
+            observer.planned(self.plan)
         result = committed_results(self.root, [digest]).get(digest)
         if result is None:
             self._quarantine([digest])
-            if self.progress:
-                self.progress.added(digest, work(proposed.spec))
+            for observer in self.observers:
+                observer.queued(digest, work(proposal.spec))
             return self._job(digest)
         self._ensure_spec(digest)
         TrialFolder.of(self.root, digest).forget_unfinished()
         self.results[digest] = result
         self._complete(digest)
-        self._tell(digest)
+        self._tell_end(digest)
         return None
 
     @property
@@ -192,11 +194,14 @@ class Driver:
             orders = replace(orders, pruning=pruning)
         faults.at("launch.noted")
         amounts = {job.digest: work(job.spec) for job in jobs}
+        progress = StudyProgress(self.console, amounts)
+        self.observers.append(progress)
         try:
-            with StudyProgress(self.console, amounts) as self.progress:
+            with progress:
                 launcher.launch(Jobs(jobs, self.further) if self.search else jobs, self, orders)
             faults.at("launch.ended")
         finally:
+            self.observers.remove(progress)
             self.record.started.clear()
             self.journal.note_all("end", [self.counts()])
 
@@ -223,7 +228,8 @@ class Driver:
         """A trial was handed to Ray."""
         self.journal.refuse_superseded()
         self.journal.note("started", trial=digest)
-        self.view.running(digest)
+        for observer in self.observers:
+            observer.started(digest)
         faults.at("start.noted", digest=digest)
 
     def running(self, digest: str) -> None:
@@ -233,14 +239,15 @@ class Driver:
 
     def progressed(self, progress: Progress) -> None:
         """A trial reported."""
-        if self.progress:
-            p = progress
-            self.progress.stepped(p.digest, p.step, p.steps, p.evaluating)
+        for observer in self.observers:
+            observer.stepped(progress.digest, progress.step, progress.steps, progress.evaluating)
 
     def reached(self, rung: Rung) -> None:
         """A trial came to a rung: what was decided is kept before anything follows from it."""
         self.journal.note("rung", durable=True, rung=rung.to_json())
         faults.at("rung.noted", digest=rung.trial)
+        for observer in self.observers:
+            observer.rung(rung)
 
     def lost(self, digest: str, reason: str, detail: str, launch: str) -> None:
         """A trial's worker was lost: say so in the folder of its attempt, since it cannot.
@@ -260,7 +267,7 @@ class Driver:
         if result is not None:
             self.results[digest] = result
             self._complete(digest)
-            note = self._told(result)
+            note = self._objective(result)
             note += " (layout changed)" if result.get("layout_changed") else ""
         elif reason == PRUNED:
             self.journal.note("pruned", trial=digest, reason=detail)
@@ -272,19 +279,18 @@ class Driver:
             reason = reason or "not committed"
             self.journal.note("failed", trial=digest, reason=reason, detail=detail)
             note = self.record.failures[digest]
-        self._tell(digest)
+        self._tell_end(digest, note)
         if result is not None:
             drop_beaten(self, digest)
-        if self.progress:
-            end = "done" if result else PRUNED if reason == PRUNED else "failed"
-            self.progress.ended(digest, self._label(digest), note, end)
 
     def _complete(self, digest: str) -> None:
         self.journal.note("complete", trial=digest)
         faults.at("completion.noted", digest=digest)
 
-    def _tell(self, digest: str) -> None:
-        self.view.ended(digest, self.state(digest), self.record, self.results.get(digest))
+    def _tell_end(self, digest: str, note: str = "") -> None:
+        trial = ended_trial(digest, self.labels[digest], self.record, self.results)
+        for observer in self.observers:
+            observer.ended(replace(trial, note=note))
 
     def _quarantine(self, digests: Iterable[str]) -> None:
         """Set aside every commit that cannot be believed, and say why."""
@@ -301,7 +307,7 @@ class Driver:
     def _ensure_spec(self, digest: str) -> None:
         TrialFolder.of(self.root, digest).ensure_spec(self.plan.specs[digest])
 
-    def _told(self, result: Mapping[str, Any]) -> str:
+    def _objective(self, result: Mapping[str, Any]) -> str:
         """The number that a person sees of a trial; of a search the one that it goes by."""
         metric, of = self.plan.primary, "metrics"
         if self.plan.search is not None:
@@ -313,9 +319,6 @@ class Driver:
     def _say(self, *lines: str) -> None:
         for line in lines:
             self.console.print(marked("note:", f" {line}"))
-
-    def _label(self, digest: str) -> str:
-        return self.view.name(digest)
 
 
 def work(spec: Spec) -> float:

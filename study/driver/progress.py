@@ -12,12 +12,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from study.console import visible
+from study.tracking.observer import EndedTrial, Observer
 
 EVALUATION_WORK = 0.15
 """Share of a trial's bar that its evaluation fills; a guess that only moves the bar."""
 
 
-class StudyProgress:
+class StudyProgress(Observer):
     """A live bar with the time left on a terminal, one line a finished trial elsewhere.
 
     Time left is work left over the work done a second so far; the work of a trial is given by
@@ -59,7 +60,7 @@ class StudyProgress:
         if self.console.is_terminal:
             self.bar.stop()
 
-    def added(self, digest: str, work: float) -> None:
+    def queued(self, digest: str, work: float) -> None:
         """Another trial is going to run."""
         self.work[digest] = work
         self.bar.update(self.task, total=sum(self.work.values()))
@@ -70,15 +71,18 @@ class StudyProgress:
         self.share[digest] = trained * (1 - EVALUATION_WORK)
         self._refresh()
 
-    def ended(self, digest: str, label: str, note: str, end: str) -> None:
-        """A trial ended `done`, `pruned` or `failed`; say so in one line."""
-        self.share[digest] = 1.0
+    def ended(self, trial: EndedTrial) -> None:
+        """Say so in one line."""
+        if trial.digest not in self.work:
+            return
+        end = "done" if trial.state.state == "complete" else trial.state.state
+        self.share[trial.digest] = 1.0
         self.finished += 1
         self.failed += end == "failed"
         self._refresh()
         count = f"{self.finished}/{len(self.work)}"
         line = Text(f"  {count:>7}  ").append(end, "red" if end == "failed" else "")
-        self.console.print(line.append(visible(f"  {label}  {note}{self._left(', ')}")))
+        self.console.print(line.append(visible(f"  {trial.label}  {trial.note}{self._left(', ')}")))
 
     def _refresh(self) -> None:
         running = f"{self.finished} of {len(self.work)} trials"

@@ -18,10 +18,10 @@ def drop_all_but_best(driver: Driver) -> None:
     Those of launches that were killed count too. Without a validation benchmark nothing may be
     selected (law 5), and only the plan's first trial has left one (`Driver.lone`).
     """
-    best = _of_search(driver) if driver.plan.search is not None else _of_grid(driver)
-    if not best:
+    ahead = _of_search(driver) if driver.plan.search is not None else _of_grid(driver)
+    if not ahead:
         return
-    for digest in sorted(driver.record.best_kept & driver.results.keys() - best):
+    for digest in sorted(driver.record.best_kept & driver.results.keys() - ahead):
         TrialFolder.of(driver.root, digest).drop_weights()
 
 
@@ -34,10 +34,10 @@ def drop_beaten(driver: Driver, digest: str) -> None:
         return
     if not driver.plan.specs[digest].steps:
         return
-    best = _of_grid(driver)
-    for beaten in {digest, *driver.left} - best if best else ():
+    ahead = _of_grid(driver)
+    for beaten in {digest, *driver.left} - ahead if ahead else ():
         TrialFolder.of(driver.root, beaten).drop_weights()
-    driver.left = {digest, *driver.left} & best
+    driver.left = {digest, *driver.left} & ahead
 
 
 def lone_encoder(driver: Driver, keep: str) -> str:
@@ -69,8 +69,8 @@ def _of_grid(driver: Driver) -> set[str]:
 
 def _of_search(driver: Driver) -> set[str]:
     """The trials of the cells that the search is confirmed with."""
-    plan, observations = driver.plan, driver.observations()
+    plan, observed = driver.plan, driver.observations()
     assert plan.search is not None
-    best = front(plan.search, history_of(plan, observations.results, observations.ended))
-    chosen = [cell.params for cell in best[: max(1, plan.search.confirm.top)]]
-    return {t.digest for cell in plan.cells if cell.params in chosen for t in cell.trials}
+    best = front(plan.search, history_of(plan, observed.results, observed.ended))
+    cells = [cell.params for cell in best[: max(1, plan.search.confirm.top)]]
+    return {t.digest for cell in plan.cells if cell.params in cells for t in cell.trials}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,8 +47,3 @@ class Rung:
 
 
 _RUNG = TypeAdapter(Rung)
-
-
-def pruned(rungs: Iterable[Rung]) -> dict[str, Rung]:
-    """Where each stopped trial was stopped, by digest."""
-    return {rung.trial: rung for rung in rungs if rung.stop}

@@ -5,7 +5,6 @@ so that a slow or dead server costs the study nothing, and writing the same tria
 nothing: whatever is missing can be filled in later from the trial folders.
 """
 
-from study.tracking.charts import view_key
 from study.tracking.delivered import Delivered
 from study.tracking.mlflow_storage import MlflowStore, default_uri, studies
 from study.tracking.tracker import Store, Tracker
@@ -22,5 +21,4 @@ __all__ = [
     "default_uri",
     "metric_name",
     "studies",
-    "view_key",
 ]

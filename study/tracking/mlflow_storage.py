@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from study.state.databases import ensure_there, sqlite_path, sqlite_url
-from study.tracking.charts import TAG, headline, view_key, view_state
 from study.tracking.values import (
     StudyInfo,
     StudyRuns,
@@ -70,14 +69,12 @@ class MlflowStore:
         self.experiment_id = self._experiment()
         self.parent = self._open_parent()
         faults.at("view.parent")
-        self.metrics: set[str] = set()
         runs = _all_runs(self.client, self.experiment_id, "tags.kind = 'trial'")
         mine = (run.data.tags for run in runs if run.data.tags.get("study") == study.name)
         self._held = {tags.get("digest", "") for tags in mine}
 
     def write(self, trial: TrialView) -> None:
         """Bring the trial's run to exactly this content."""
-        self.metrics.update(trial.metrics)
         content = _hash([dict(self.study.tags), asdict(trial)])
         # a search costs more than a run does, and only this driver adds runs to the study
         run = self._find("digest", trial.digest) if trial.digest in self._held else None
@@ -108,11 +105,6 @@ class MlflowStore:
 
     def finish(self) -> None:
         """The study ended; the next tracker reopens it."""
-        if headline(self.metrics) or self.study.searched:
-            state = view_state(self.study, self.metrics)
-            self.client.set_experiment_tag(
-                self.experiment_id, TAG + view_key(self.study.name), state
-            )
         self.client.set_terminated(self.parent.info.run_id, "FINISHED")
 
     def _experiment(self) -> str:
@@ -288,7 +280,7 @@ def _reach(uri: str) -> None:
 def studies(uri: str) -> list[StudyRuns]:
     """The studies in a store, the latest first."""
     client = open_client(uri)
-    runs_of = []
+    listed = []
     for experiment in client.search_experiments():
         parents = _all_runs(client, experiment.experiment_id, "tags.kind = 'study'")
         trials = _all_runs(client, experiment.experiment_id, "tags.kind = 'trial'")
@@ -297,10 +289,10 @@ def studies(uri: str) -> list[StudyRuns]:
             runs = [t for t in trials if t.data.tags.get("mlflow.parentRunId") == parent_id]
             ids = tuple(run.info.run_id for run in runs)
             name = parent.data.tags["study"]
-            runs_of.append(
+            listed.append(
                 (parent.info.start_time, StudyRuns(name, experiment.experiment_id, parent_id, ids))
             )
-    return [study for _, study in sorted(runs_of, key=lambda pair: -pair[0])]
+    return [study for _, study in sorted(listed, key=lambda pair: -pair[0])]
 
 
 def _all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:

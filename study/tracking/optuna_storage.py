@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -82,10 +84,13 @@ class OptunaStore:
             if digest not in self._running:
                 self._running[digest] = self._storage.create_new_trial(self._id, row)
         elif digest in self._running:
-            number = self._running.pop(digest)
-            for step, value in row.intermediate_values.items():
-                self._storage.set_trial_intermediate_value(number, step, value)
-            self._end(number, row.state, row.user_attrs, row.values)
+            number = self._running[digest]
+            # it has ended already where only the storage's answer was lost
+            with suppress(UpdateFinishedTrialError):
+                for step, value in row.intermediate_values.items():
+                    self._storage.set_trial_intermediate_value(number, step, value)
+                self._end(number, row.state, row.user_attrs, row.values)
+            del self._running[digest]
         elif self._latest.get(digest) != _content(row):
             self._storage.create_new_trial(self._id, row)
         self._latest[digest] = _content(row)

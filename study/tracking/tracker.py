@@ -44,15 +44,15 @@ class Tracker:
     """
 
     def __init__(
-        self, connect: Callable[[], Store], on_written: Callable[[TrialView], None] | None = None
+        self, connect: Callable[[], Store], written: Callable[[TrialView], None] | None = None
     ) -> None:
         """Start the thread.
 
         Args:
             connect: Opens the store; called from the thread.
-            on_written: Called from the thread for each trial once the store has all of it.
+            written: Called from the thread for each trial once the store has all of it.
         """
-        self._on_written = on_written
+        self._written = written
         self.problem = ""
         self._connect = connect
         self._store: Store | None = None
@@ -116,8 +116,8 @@ class Tracker:
                 return False
             if self._refused.get(digest) is not trial and self._missing.get(digest) is trial:
                 del self._missing[digest]
-                if self._on_written is not None:
-                    self._on_written(trial)
+                if self._written is not None:
+                    self._written(trial)
             self._closing.wait(min(REST_SECONDS, time.monotonic() - began))
         summary = self._summary
         if summary is not None and self._try(lambda store: store.summarize(*summary)):

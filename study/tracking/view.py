@@ -1,34 +1,23 @@
-"""What views of a study are told: its trials as plain values."""
+"""What views of a study show: its trials as plain values, in MLflow and in an Optuna storage."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from study.analysis.conclusion import kept
 from study.console import count_of, marked, typed
-from study.state.databases import OPTUNA_FILE, sqlite_url
+from study.report.charts.heatmap import heatmap_page
+from study.spaces.ranges import fits
 from study.state.plan import Plan, trial_label
-from study.state.record import Record, TrialState
-from study.state.rungs import Rung
+from study.state.record import STATES, Record, TrialState
 from study.state.study_folder import StudyFolder
-from study.tracking import (
-    Delivered,
-    MlflowStore,
-    Store,
-    StudyInfo,
-    Tracker,
-    TrialView,
-    default_uri,
-)
-from study.tracking.heatmap_page import heatmap_page
+from study.tracking import Delivered, MlflowStore, Store, StudyInfo, Tracker, TrialView
+from study.tracking.observer import EndedTrial, Numbers, Observer
 from study.tracking.values import Value
 from trainables import faults
 from trainables.evaluation.metric_names import lower_is_better
@@ -36,8 +25,6 @@ from trainables.spec import Spec
 from trainables.storage import atomic as storage
 from trainables.storage.paths import AnyPath
 from trainables.trial.trial_folder import NotCommittedError, TrialFolder, read_json
-
-ENDED = ("complete", "failed", "pruned")
 
 SPEC_PARAMS = (
     "sampling",
@@ -63,37 +50,11 @@ CLOSE_SECONDS = 10.0
 """How long the end of a study waits for a view in which nothing more arrives."""
 
 
-@dataclass
-class Feed:
-    """One view of a study: what it is called, what fills it and what it has been told before."""
+class View(Observer):
+    """What is shown of a study in a store, which is opened with the first trial."""
 
     name: str
-    delivered: Delivered
-    connect: Callable[[], Store]
-    tracker: Tracker | None = None
-
-    def record(self, trial: TrialView) -> None:
-        """Tell it of a trial; the store is opened with the first one."""
-        self.open().record(trial)
-
-    def open(self) -> Tracker:
-        """What fills it."""
-        if self.tracker is None:
-            self.tracker = Tracker(self.connect, self._note)
-        return self.tracker
-
-    def _note(self, trial: TrialView) -> None:
-        """The store has all of a trial (called from the tracker's thread)."""
-        if trial.state != "running":
-            self.delivered.add(trial.digest, trial.state)
-        faults.at("view.noted", digest=trial.digest)
-
-
-class View:
-    """What is shown of a study elsewhere: in MLflow, and in an Optuna storage.
-
-    A view is started only once there is something to tell, and nothing reads one.
-    """
+    """What a person calls the store."""
 
     def __init__(
         self,
@@ -101,9 +62,7 @@ class View:
         folder: StudyFolder,
         root: AnyPath,
         state: Path,
-        *,
-        tracking_uri: str | None = None,
-        storage_url: str | None = None,
+        url: str,
         marks: Sequence[str] = (),
     ) -> None:
         """Keep what the view is of; nothing is imported or opened yet.
@@ -112,169 +71,58 @@ class View:
             plan: Of the study.
             folder: Of the study.
             root: Where the trial folders lie.
-            state: The local folder of both databases, unless other ones are named.
-            tracking_uri: Any MLflow URI.
-            storage_url: Any Optuna URL.
+            state: A local folder.
+            url: Of the store.
             marks: What was changed after results existed.
         """
-        self.root, self.state, self.marks = root, state, marks
-        self.learn(plan)
+        self.root, self.state, self.url, self.marks = root, state, url, marks
+        self.planned(plan)
         self._folder = folder
-        delivered = folder.local / "tracked.jsonl"
-        uri = tracking_uri or default_uri(state)
-        url = storage_url or sqlite_url(state / OPTUNA_FILE)
-        self._mlflow = Feed("MLflow", Delivered(delivered, uri), partial(self._mlflow_store, uri))
-        connect = partial(self._optuna_store, url)
-        self._optuna = Feed("Optuna's storage", Delivered(delivered, url), connect)
+        self._delivered = Delivered(folder.local / "tracked.jsonl", url)
+        self._tracker: Tracker | None = None
 
-    def learn(self, plan: Plan) -> None:
-        """The plan has other trials now."""
-        self.plan = plan
-        self.labels = plan.labels
+    def planned(self, plan: Plan) -> None:
+        """Show the trials of this plan."""
+        self.plan, self._labels = plan, plan.labels
         self._trials = {
             trial.digest: (trial, cell) for cell in reversed(plan.cells) for trial in cell.trials
         }
 
-    def tell_all(
-        self, record: Record, results: Mapping[str, dict[str, Any]], *, again: bool = False
-    ) -> None:
-        """Tell of every trial that has ended, what a view has not been told.
+    def states(self) -> Mapping[str, str]:
+        """Ends that the store holds, by digest."""
+        return self._delivered.read()
 
-        Args:
-            record: Of the study.
-            results: Committed ones, by digest.
-            again: Whether a view is told of what it has, too.
-        """
-        for feed, shown in ((self._mlflow, self._run), (self._optuna, self._row)):
-            before = {} if again else feed.delivered.read()
-            for digest in self.plan.specs:
-                state = record.state(digest, results)
-                if state.state in ENDED and before.get(digest) != state.state:
-                    feed.record(shown(digest, state, record, results.get(digest)))
+    def connect(self) -> Store:
+        """Open the store."""
+        raise NotImplementedError
 
-    def name(self, digest: str) -> str:
-        """How a person recognises a trial."""
-        return trial_label(self.labels[digest], self._trials[digest][0].seed)
+    def close(self, console: Console, numbers: Numbers, *, wait: bool = False) -> set[str]:
+        """Wait a little for what is still on its way, and say what did not arrive."""
+        if self._tracker is None:
+            return set()
+        missing = self._tracker.close(None if wait else CLOSE_SECONDS)
+        if missing:
+            why = f" ({self._tracker.problem[:200]})" if self._tracker.problem else ""
+            said = f"{why}; the study itself is whole. Fill it with: python -m study track "
+            lacks = f"{self.name} lacks {count_of(len(missing), 'trial')}"
+            command = typed([self.plan.name, "--root", str(self.root)])
+            console.print(marked(lacks, said + command))
+        return set(missing)
 
-    def running(self, digest: str) -> None:
-        """A trial was started."""
-        self._optuna.record(self._shown(digest, TrialState("running"), {}))
+    def tracker(self) -> Tracker:
+        """The thread that fills the store."""
+        if self._tracker is None:
+            self._tracker = Tracker(self.connect, self._note)
+        return self._tracker
 
-    def ended(
-        self, digest: str, state: TrialState, record: Record, result: dict[str, Any] | None
-    ) -> None:
-        """A trial is complete, failed or pruned."""
-        self._mlflow.record(self._run(digest, state, record, result))
-        self._optuna.record(self._row(digest, state, record, result))
+    def _note(self, trial: TrialView) -> None:
+        """The store has all of a trial (called from the tracker's thread)."""
+        if trial.state != "running":
+            self._delivered.add(trial.digest, trial.state)
+        faults.at("view.noted", digest=trial.digest)
 
-    def _row(
-        self, digest: str, state: TrialState, record: Record, result: dict[str, Any] | None
-    ) -> TrialView:
-        """What Optuna's storage shows of a trial; no file is read for it."""
-        cell, validation = self._trials[digest][1], result["validation"] if result else {}
-        known = validation if cell.proposal is None else {**validation, **cell.proposal.known}
-        values = tuple(known.get(metric) for metric, _ in self._directions) if result else ()
-        mine = record.rungs if state.state == "pruned" else ()
-        reached = {rung.examples: rung.value for rung in mine if rung.trial == digest}
-        return replace(self._shown(digest, state, {}), values=values, reached=reached)
-
-    def _run(
-        self, digest: str, state: TrialState, record: Record, result: dict[str, Any] | None
-    ) -> TrialView:
-        """What MLflow shows of a trial."""
-        if result is not None:
-            return self._complete(digest, result)
-        if state.state == "pruned":
-            return self._pruned(digest, state, record.rungs)
-        return self._shown(digest, state, {})
-
-    def _complete(self, digest: str, result: dict[str, Any]) -> TrialView:
-        """A trial that has a committed result."""
-        folder = TrialFolder.of(self.root, digest).committed()
-        seed = self._trials[digest][0].seed
-        metrics = dict(result["metrics"])
-        metrics |= {f"validation/{name}": value for name, value in result["validation"].items()}
-        trial = self._shown(digest, TrialState("complete"), metrics)
-        return replace(
-            trial,
-            tags={
-                **trial.tags,
-                "zero_shot": result["zero_shot"]["verdict"],
-                "layout_changed": "yes" if result.get("layout_changed") else "",
-            },
-            artifacts=dict(trial.artifacts) | _drawn(trial.name, metrics),
-            files=_ranks(folder),
-            **_course(folder, seed is not None),
-        )
-
-    @property
-    def _directions(self) -> list[tuple[str, str]]:
-        """The study's objectives, and what of each is better."""
-        if self.plan.search is not None:
-            return [(o.metric, o.direction) for o in self.plan.search.objectives]
-        less = lower_is_better(self.plan.primary)
-        return [(self.plan.primary, "minimize" if less else "maximize")]
-
-    def _pruned(self, digest: str, state: TrialState, rungs: Iterable[Rung]) -> TrialView:
-        """A trial that was stopped early: what it had reached, under names of its own.
-
-        `pruned/...` so that no chart or column mixes it with what complete trials have.
-        """
-        mine = sorted((r for r in rungs if r.trial == digest), key=lambda rung: rung.examples)
-        history = [(rung.step, {"pruned/value": rung.value}) for rung in mine]
-        furthest = {"pruned/examples": float(mine[-1].examples)} if mine else {}
-        trial = self._shown(digest, state, furthest)
-        fidelity = {"fidelity": str(mine[-1].examples)} if mine else {}
-        return replace(trial, history=history, tags={**trial.tags, **fidelity})
-
-    def close(self, console: Console, counts: dict[str, int], *, wait: bool = False) -> set[str]:
-        """Wait a little for what is still on its way, and say what did not arrive.
-
-        Args:
-            console: Where a person looks.
-            counts: Trials by state.
-            wait: Whether to wait for as long as it takes.
-
-        Returns:
-            Digests of the trials that a view lacks.
-        """
-        lacked: set[str] = set()
-        if (tracker := self._mlflow.tracker) is not None and (counts or self._reports()):
-            numbers = {f"trials/{state}": float(n) for state, n in counts.items()}
-            tracker.summarize(numbers | self._found(), self._reports())
-        for feed in (self._mlflow, self._optuna):
-            if feed.tracker is None:
-                continue
-            if missing := feed.tracker.close(None if wait else CLOSE_SECONDS):
-                why = f" ({feed.tracker.problem[:200]})" if feed.tracker.problem else ""
-                said = f"{why}; the study itself is whole. Fill it with: python -m study track "
-                console.print(
-                    marked(
-                        f"{feed.name} lacks {count_of(len(missing), 'trial')}",
-                        said + typed([self.plan.name, "--root", str(self.root)]),
-                    )
-                )
-                lacked.update(missing)
-        return lacked
-
-    def _reports(self) -> dict[str, str]:
-        """The answer and the report, as far as they have been written."""
-        folder = self.root / "reports" / self.plan.name
-        held = {name: folder / name for name in REPORTS if (folder / name).exists()}
-        return {name: storage.read(path).decode() for name, path in held.items()}
-
-    def _found(self) -> dict[str, float]:
-        """Of a search: the best so far, and what each setting explains, as the report has them."""
-        search = self.plan.search
-        file = self.root / "reports" / self.plan.name / "report.json"
-        if search is None or not file.exists():
-            return {}
-        with suppress(*_MISSHAPEN):
-            return _figures(kept(file)["tables"], [one.metric for one in search.objectives])
-        return {}
-
-    def _shown(self, digest: str, state: TrialState, metrics: dict[str, float]) -> TrialView:
-        spec, label = self.plan.specs[digest], self.labels[digest]
+    def _shown(self, digest: str, state: TrialState) -> TrialView:
+        spec, label = self.plan.specs[digest], self._labels[digest]
         planned, cell = self._trials[digest]
         plain = {k: v for k, v in cell.params.items() if isinstance(v, (str, float, int, bool))}
         params: dict[str, Value] = {
@@ -288,20 +136,19 @@ class View:
         params["alpha"] = {"X-X": 1.0, "X-Y": 0.0}.get(spec.sampling or "", spec.alpha)
         return TrialView(
             digest=digest,
-            name=self.name(digest),
+            name=trial_label(label, planned.seed),
             state=state.state,
             reason=state.reason,
             params=params,
             cell=cell.params,
             seed=planned.seed,
-            metrics=metrics,
+            metrics={},
             tags={"arm": label, "seed": "" if planned.seed is None else str(planned.seed)},
             artifacts={"spec.json": spec.model_dump_json(indent=1, exclude_none=True)},
             datasets=_datasets(spec),
         )
 
     def _info(self) -> StudyInfo:
-        search = self.plan.search
         return StudyInfo(
             name=self.plan.name,
             space=self.plan.space,
@@ -310,18 +157,136 @@ class View:
             params={"primary": self.plan.primary, "trials": len(self.plan.specs)},
             tags={"frozen": self.plan.frozen, "marks": "; ".join(self.marks)},
             artifacts=self.state / "mlartifacts",
-            searched=tuple(search.ranges) if search else (),
-            objectives=tuple(f"validation/{o.metric}" for o in search.objectives) if search else (),
             directions=tuple(direction for _, direction in self._directions),
         )
 
-    def _mlflow_store(self, uri: str) -> Store:
-        return MlflowStore(uri, self._info())
+    @property
+    def _directions(self) -> list[tuple[str, str]]:
+        """The study's objectives, and which direction of each is better."""
+        if self.plan.search is not None:
+            return [(o.metric, o.direction) for o in self.plan.search.objectives]
+        less = lower_is_better(self.plan.primary)
+        return [(self.plan.primary, "minimize" if less else "maximize")]
 
-    def _optuna_store(self, url: str) -> Store:
+
+class OptunaView(View):
+    """Rows of an Optuna storage; no file of a trial is read for one."""
+
+    name = "Optuna's storage"
+
+    def connect(self) -> Store:
+        """Open the store."""
         from study.tracking.optuna_storage import OptunaStore
 
-        return OptunaStore(url, self._info(), self._folder.identity())
+        return OptunaStore(self.url, self._info(), self._folder.identity())
+
+    def started(self, digest: str) -> None:
+        """Add a row that runs."""
+        self.tracker().record(self._shown(digest, TrialState("running")))
+
+    def ended(self, trial: EndedTrial) -> None:
+        """End its row, or add one."""
+        cell, result = self._trials[trial.digest][1], trial.result
+        values: tuple[float | None, ...] = ()
+        if result is not None:
+            known = {**result["validation"], **(cell.proposal.known if cell.proposal else {})}
+            values = tuple(known.get(metric) for metric, _ in self._directions)
+        reached = {rung.examples: rung.value for rung in trial.rungs}
+        shown = self._shown(trial.digest, trial.state)
+        self.tracker().record(replace(shown, values=values, reached=reached))
+
+
+class MlflowView(View):
+    """Runs of MLflow: one of the study, and one of each trial that ended."""
+
+    name = "MLflow"
+
+    def connect(self) -> Store:
+        """Open the store."""
+        return MlflowStore(self.url, self._info())
+
+    def ended(self, trial: EndedTrial) -> None:
+        """Write its run."""
+        if trial.result is not None:
+            shown = self._complete(trial.digest, trial.result)
+        elif trial.state.state == "pruned":
+            shown = self._pruned(trial)
+        else:
+            shown = self._shown(trial.digest, trial.state)
+        self.tracker().record(shown)
+
+    def close(self, console: Console, numbers: Numbers, *, wait: bool = False) -> set[str]:
+        """Add the numbers and the report to the study's run first."""
+        if self._tracker is not None:
+            self._tracker.summarize(numbers(), self._reports())
+        return super().close(console, numbers, wait=wait)
+
+    def _complete(self, digest: str, result: Mapping[str, Any]) -> TrialView:
+        """A trial that has a committed result."""
+        folder = TrialFolder.of(self.root, digest).committed()
+        seed = self._trials[digest][0].seed
+        metrics = dict(result["metrics"])
+        metrics |= {f"validation/{name}": value for name, value in result["validation"].items()}
+        trial = self._shown(digest, TrialState("complete"))
+        page = heatmap_page(trial.name, metrics)
+        return replace(
+            trial,
+            metrics=metrics,
+            tags={
+                **trial.tags,
+                "zero_shot": result["zero_shot"]["verdict"],
+                "layout_changed": "yes" if result.get("layout_changed") else "",
+            },
+            artifacts=dict(trial.artifacts) | ({} if page is None else {"heatmap.html": page}),
+            files=_ranks(folder),
+            **_course(folder, seed is not None),
+        )
+
+    def _pruned(self, trial: EndedTrial) -> TrialView:
+        """A trial that was stopped early, with the values of its rungs.
+
+        `pruned/...` so that no chart or column mixes it with what complete trials have.
+        """
+        rungs = sorted(trial.rungs, key=lambda rung: rung.examples)
+        shown = self._shown(trial.digest, trial.state)
+        if not rungs:
+            return shown
+        last = rungs[-1].examples
+        return replace(
+            shown,
+            history=[(rung.step, {"pruned/value": rung.value}) for rung in rungs],
+            metrics={"pruned/examples": float(last)},
+            tags={**shown.tags, "fidelity": str(last)},
+        )
+
+    def _reports(self) -> dict[str, str]:
+        """The answer and the report, as far as they have been written."""
+        folder = self.root / "reports" / self.plan.name
+        files = {name: folder / name for name in REPORTS if (folder / name).exists()}
+        return {name: storage.read(path).decode() for name, path in files.items()}
+
+
+def study_numbers(
+    plan: Plan, record: Record, results: Mapping[str, dict[str, Any]]
+) -> dict[str, float]:
+    """Numbers about a whole study: trials by state; of a search the best and importances."""
+    states = [record.state(digest, results).state for digest in plan.specs]
+    numbers = {f"trials/{state}": float(states.count(state)) for state in STATES}
+    if (search := plan.search) is None:
+        return numbers
+    # optuna is imported for a search alone
+    from study.search.importance import importance
+    from study.search.summary import cells_of, course, outcomes_of, tried
+
+    visits = outcomes_of(search, record.proposals, results, record.failures, record.pruned)
+    best = [point.value for point in course(search, visits) if point.value is not None]
+    numbers |= {"search/best": best[-1]} if best else {}
+    cells = [cell for cell in cells_of(search, visits) if fits(search.ranges, cell.params)]
+    for number, objective in enumerate(search.objectives):
+        for setting, share in importance(search, tried(cells), number).shares:
+            name = re.sub(r"[^A-Za-z0-9_. -]", "-", setting)
+            numbers[f"importance/{objective.metric}/{name}"] = share
+    return numbers
 
 
 def _datasets(spec: Spec) -> dict[str, tuple[str, str]]:
@@ -351,25 +316,8 @@ def _course(folder: AnyPath, trained: bool) -> dict[str, Any]:
         return {}
 
 
-def _figures(tables: Mapping[str, Any], objectives: Iterable[str]) -> dict[str, float]:
-    """Of the tables of a search's report: the best so far, and what each setting explains."""
-    rows = tables.get("course/trials", {}).get("rows", ())
-    best = [row[-1] for row in rows if row[-1] is not None]
-    figures = {"search/best": best[-1]} if best else {}
-    for metric in objectives:
-        for setting, share in tables.get(f"importance/{metric}", {}).get("rows", ()):
-            name = re.sub(r"[^A-Za-z0-9_. -]", "-", setting)
-            figures[f"importance/{metric}/{name}"] = share
-    return figures
-
-
 _MISSHAPEN = (NotCommittedError, LookupError, TypeError, ValueError, AttributeError, OverflowError)
 """What comes of reading a file that is whole but was written by nobody here."""
-
-
-def _drawn(title: str, metrics: Mapping[str, float]) -> dict[str, str]:
-    page = heatmap_page(title, metrics)
-    return {} if page is None else {"heatmap.html": page}
 
 
 def _ranks(folder: AnyPath) -> tuple[Path, ...]:

@@ -13,10 +13,10 @@ import pytest
 
 from study.cli.app import main
 from study.console import visible
+from study.report.charts.heatmap import heatmap_page
 from study.report.document import Code, Document, Section
 from study.report.markdown import to_markdown
 from study.report.numbers import FORMULAS, to_csv
-from study.tracking.heatmap_page import heatmap_page
 from tests.study.report.studies import PARALLEL, questions_in_two_languages, study
 from trainables.storage import atomic as storage
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,19 +17,13 @@ from sqlalchemy import create_engine, text
 from study.cli.app import main
 from study.launch import launch as launcher
 from study.launch.config import Job, Jobs, LaunchConfig, Listener
-from tests.postgres import PASSWORD, Server, server
+from tests.postgres import PASSWORD, Server
 from tests.study.inline import forked, launch_inline, results
 from tests.study.test_postgres import rows
 
 pytest.importorskip("psycopg", reason="psycopg is not installed (make install-dev)")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    with server() as running:
-        yield running
 
 
 def run_sql(postgres: Server, *statements: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from study.tracking import StudyInfo, TrialView
@@ -72,6 +74,27 @@ def test_what_a_dead_driver_left_running_runs_no_more(url: str) -> None:
     again.write(replace(TRIAL, state="running", values=()))
     again.finish()
     assert [row.state for row in rows(url)] == [TrialState.FAIL] * 2
+
+
+def test_a_row_whose_end_was_not_answered_is_ended_once(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = OptunaStore(url, INFO, "one")
+    store.write(replace(TRIAL, state="running", values=()))
+    end = RDBStorage.set_trial_state_values
+
+    def lost(*arguments: Any, **more: Any) -> bool:
+        end(*arguments, **more)
+        raise OSError("connection lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RDBStorage, "set_trial_state_values", lost)
+        with pytest.raises(OSError, match="lost"):
+            store.write(TRIAL)
+    store.write(TRIAL)
+    store.finish()
+    [row] = rows(url)
+    assert (row.state, row.values) == (TrialState.COMPLETE, [0.25])
 
 
 def test_a_trial_without_validation_says_so(url: str) -> None:

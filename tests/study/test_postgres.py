@@ -9,26 +9,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from study.cli.app import main
-from tests.postgres import PASSWORD, Server, server
+from tests.postgres import PASSWORD, Server
 from tests.study.inline import results, states, write_space
 from trainables.errors import redacted
 
 pytest.importorskip("psycopg", reason="psycopg is not installed (make install-dev)")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    with server() as running:
-        yield running
 
 
 def start(root: Path, space: Path, storage: str, tracking: str, name: str) -> subprocess.Popen[str]:

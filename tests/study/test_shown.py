@@ -17,6 +17,8 @@ from rich.text import Text
 from study.cli.app import main
 from study.console import PlainConsole, decoded, marked, typed, visible
 from study.driver.progress import StudyProgress
+from study.state.record import TrialState
+from study.tracking.observer import EndedTrial
 from trainables.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +69,8 @@ def test_ordinary_text_of_any_script_is_left_alone() -> None:
 def test_progress_shows_labels_as_they_are() -> None:
     console = PlainConsole(io.StringIO(), width=100)
     with StudyProgress(console, {"a": 1.0}) as progress:
-        progress.ended("a", "query_prefix=[/INST]", "[v2] \x1b[2J", "failed")
+        failed = TrialState("failed")
+        progress.ended(EndedTrial("a", "query_prefix=[/INST]", failed, note="[v2] \x1b[2J"))
     assert isinstance(console.file, io.StringIO)
     assert r"failed  query_prefix=[/INST]  [v2] \x1b[2J" in console.file.getvalue()
 

@@ -21,15 +21,15 @@ import pytest
 
 from study.cli.ui import (
     MAX_COMPARED,
-    Links,
+    Link,
     comparison,
     free_port,
     links,
     serving,
     ui,
 )
+from study.report.charts.heatmap import heatmap_page
 from study.tracking import MlflowStore, StudyInfo, Tracker, TrialView, default_uri
-from study.tracking.heatmap_page import heatmap_page
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def colours(png: bytes) -> int:
 
 
 @pytest.fixture(scope="module")
-def served(root: Path) -> Iterator[Links]:
+def served(root: Path) -> Iterator[Link]:
     with serving(root, 0, "127.0.0.1") as address:
         [found] = links(root, address)
         yield found
@@ -137,7 +137,7 @@ def served(root: Path) -> Iterator[Links]:
 
 @pytest.mark.slow
 @pytest.mark.ui
-def test_comparison_shows_parameters_and_map(served: Links, page: Page, tmp_path: Path) -> None:
+def test_comparison_shows_parameters_and_map(served: Link, page: Page, tmp_path: Path) -> None:
     page.goto(served.runs)
     page.get_by_text("Comparing 9 Runs from 1 Experiment").wait_for()
     plot = page.locator(".js-plotly-plot").first
@@ -159,25 +159,7 @@ def test_comparison_shows_parameters_and_map(served: Links, page: Page, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.ui
-def test_charts_show_the_mean_of_every_cell(served: Links, page: Page, tmp_path: Path) -> None:
-    page.goto(served.charts)
-    page.get_by_text("Mean average precision").first.wait_for()
-    bars = page.locator(".js-plotly-plot .barlayer .point")
-    # Three cells in each of three charts: mono, cross and rank distance.
-    page.wait_for_function("document.querySelectorAll('.barlayer .point').length >= 9")
-    page.screenshot(path=tmp_path / "charts.png")
-    assert bars.count() == 9
-    shown = set(page.locator(".js-plotly-plot .bartext").all_text_contents())
-    for sampling in ("X-X", "hybrid", "X-Y"):
-        of_cell = [trial for trial in trials() if trial.params["sampling"] == sampling]
-        for metric in ("map/mono", "map/cross", "rank_distance"):
-            mean = sum(trial.metrics[metric] for trial in of_cell) / len(of_cell)
-            assert f"{mean:.2f}" in shown, (sampling, metric, shown)
-
-
-@pytest.mark.slow
-@pytest.mark.ui
-def test_a_study_is_found_by_its_name(served: Links, page: Page, tmp_path: Path) -> None:
+def test_a_study_is_found_by_its_name(served: Link, page: Page, tmp_path: Path) -> None:
     address = served.runs.partition("/#/")[0]
     page.goto(f"{address}/#/experiments/1/runs")
     page.get_by_text("matching runs").wait_for()
@@ -196,7 +178,7 @@ def test_a_study_is_found_by_its_name(served: Links, page: Page, tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.ui
 def test_a_metric_is_charted_against_the_mixing_ratio(
-    served: Links, page: Page, tmp_path: Path
+    served: Link, page: Page, tmp_path: Path
 ) -> None:
     page.goto(served.runs)
     page.get_by_role("tab", name="Scatter Plot").click()
@@ -216,7 +198,7 @@ def test_a_metric_is_charted_against_the_mixing_ratio(
 
 @pytest.mark.slow
 @pytest.mark.ui
-def test_a_heatmap_is_opened(served: Links, page: Page, tmp_path: Path) -> None:
+def test_a_heatmap_is_opened(served: Link, page: Page, tmp_path: Path) -> None:
     address, run = served.runs.partition("/#/")[0], served.runs.split("%22")[1]
     page.goto(f"{address}/#/experiments/1/runs/{run}/artifacts")
     page.get_by_text("heatmap.html").first.click()
@@ -322,8 +304,8 @@ def test_the_server_ends_with_the_command(root: Path) -> None:
     ) as command:
         assert command.stdout is not None
         address = command.stdout.readline().split()[3]
-        printed = [command.stdout.readline().split() for _ in range(4)]
-        assert [line[:1] for line in printed] == [[], ["mixing_ratio-demo"], ["charts"], ["runs"]]
+        printed = [command.stdout.readline().split() for _ in range(3)]
+        assert [line[:1] for line in printed] == [[], ["mixing_ratio-demo"], ["runs"]]
         assert all(line[1].startswith(address) for line in printed[2:])
         command.terminate()
         assert command.wait(timeout=60) == 143

@@ -7,10 +7,10 @@ from pathlib import Path
 import optuna
 import pytest
 
+from study.report.charts.heatmap import MOST_LANGUAGES, heatmap_page
 from study.state.committed import committed_results
 from study.state.databases import OPTUNA_FILE, sqlite_url
 from study.tracking import default_uri
-from study.tracking.heatmap_page import MOST_LANGUAGES, heatmap_page
 from study.tracking.mlflow_storage import open_client
 from tests.study.inline import study, warm, write_space
 from trainables.trial.trial_folder import TrialFolder

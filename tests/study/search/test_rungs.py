@@ -19,7 +19,7 @@ from study.search.cannot_win import CannotWin, Look, looking
 from study.search.pruning import Judge, Pruning, last_rungs, pruned_lines
 from study.search.stopping_rules import MedianStopping, SuccessiveHalving, stopping_rule
 from study.spaces.fidelity import Fidelity
-from study.state.rungs import Rung, pruned
+from study.state.rungs import Rung
 from tests.samples import values
 from trainables.spec import build_spec
 
@@ -86,7 +86,7 @@ def test_asha_is_successive_halving_as_it_was_published() -> None:
     assert len(first) == 81
     assert 0.25 < sum(not each.stop for each in first) / 81 < 0.45
     best = max(curves(81).items(), key=lambda pair: pair[1][270])[0]
-    assert best not in pruned(said)
+    assert best not in {rung.trial for rung in said if rung.stop}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,7 +101,8 @@ def test_after_a_restart_the_decisions_go_on_as_if_nothing_had_happened(
     said = whole[:ended]
     again = judge(kind, said, recorded=whole[:ended])
     assert said == whole[:ended], "what was recorded is not recorded again"
-    walk(again, {t: v for t, v in trials.items() if t not in pruned(said)})
+    stopped = {rung.trial for rung in said if rung.stop}
+    walk(again, {t: v for t, v in trials.items() if t not in stopped})
     assert said == whole
 
 
