@@ -8,6 +8,7 @@ from scipy import stats
 
 from benchmarks.figures import Figure, figure
 from benchmarks.simulation import World, articles, questions_alone
+from study.analysis.comparison import POWER, detectable, detectable_effect
 from study.analysis.inference import (
     LEVEL,
     Estimate,
@@ -17,7 +18,6 @@ from study.analysis.inference import (
     freedom,
     percentile_interval,
 )
-from study.analysis.power import POWER, detectable, detectable_effect
 from study.analysis.verdicts import Evidence, judge
 
 Floats = NDArray[np.float64]

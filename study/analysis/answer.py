@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.analysis.caveats import Executions, coinciding
+from study.analysis.comparison import Comparison, compare, unknown
 from study.analysis.contrasts import (
     ByTrial,
-    Comparison,
     Contrast,
     Stored,
     by_trial,
-    compare,
     contrasts_of,
     expects_less,
     paired,
-    unknown,
 )
 from study.analysis.inference import LEVEL, RESAMPLES
 from study.analysis.results import arm_label, language_groups

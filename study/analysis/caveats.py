@@ -11,6 +11,7 @@ from study.analysis.results import language_groups
 from study.analysis.scores import both_directions, scores
 from study.console import count_of
 from study.state.plan import Plan, trial_label
+from trainables.data.formats.squad_json import CONVERTED
 from trainables.errors import UserError
 from trainables.evaluation.metric_names import DISTANCES, reordered
 from trainables.spec import LIBRARIES
@@ -162,3 +163,19 @@ def _has_ties(counts: Mapping[str, int]) -> bool:
     ties = max((n for key, n in counts.items() if key.startswith("ties/")), default=0)
     queries = max((n for key, n in counts.items() if key.startswith("queries/")), default=0)
     return ties > RARE * queries
+
+
+def converted_offsets(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each benchmark of which answer offsets were converted, by name."""
+    numbers: dict[str, int] = {}
+    for digest, result in results.items():
+        for role, counts in result["counts"].items():
+            name = plan.specs[digest].test.name if role == "test" else role
+            number = sum(n for key, n in counts.items() if key.startswith(f"source/{CONVERTED}"))
+            numbers[name] = max(numbers.get(name, 0), number)
+    return [
+        f"{name} is not comparable with published numbers: the offsets of {number} of its answers "
+        "were converted, as convert_offsets asks."
+        for name, number in sorted(numbers.items())
+        if number
+    ]

@@ -6,21 +6,19 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from study.analysis.comparison import Interval, detectable_effect, why_unknown
 from study.analysis.contrasts import (
     BySeed,
     ByTrial,
     Coefficients,
-    Interval,
     Paired,
     Stored,
     by_trial,
     mean,
     paired,
-    why_unknown,
 )
 from study.analysis.exploration import levels_of
 from study.analysis.inference import (
@@ -31,12 +29,10 @@ from study.analysis.inference import (
     estimate,
     percentile_interval,
 )
-from study.analysis.power import detectable_effect
 from study.analysis.results import arm_label
 from study.analysis.scores import Scores
 from study.analysis.verdicts import holm
 from study.state.plan import Cell, Plan
-from trainables.data.formats.squad_json import CONVERTED
 from trainables.errors import UserError
 
 OTHER_QUESTIONS = "not asked the same questions, so a difference would be of those as well"
@@ -299,19 +295,3 @@ def _same(found: str | None, wanted: str) -> bool:
         return float(found) == float(wanted)
     except ValueError:
         return found == wanted
-
-
-def converted_offsets(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each benchmark of which answer offsets were converted, by name."""
-    numbers: dict[str, int] = {}
-    for digest, result in results.items():
-        for role, counts in result["counts"].items():
-            name = plan.specs[digest].test.name if role == "test" else role
-            number = sum(n for key, n in counts.items() if key.startswith(f"source/{CONVERTED}"))
-            numbers[name] = max(numbers.get(name, 0), number)
-    return [
-        f"{name} is not comparable with published numbers: the offsets of {number} of its answers "
-        "were converted, as convert_offsets asks."
-        for name, number in sorted(numbers.items())
-        if number
-    ]

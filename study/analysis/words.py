@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from study.analysis.answer import Answer, Finding
-from study.analysis.contrasts import Comparison
+from study.analysis.comparison import Comparison
 from trainables.evaluation.metric_names import digits_of, lower_is_better
 
 CHECKED_CLUSTERS = 48

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from study.analysis.side_by_side import converted_offsets
+from study.analysis.caveats import converted_offsets
 from study.console import count_of, marked
 from study.state.plan import Plan
 

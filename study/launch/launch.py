@@ -13,7 +13,6 @@ from study.launch.resources import placing
 from study.launch.retries import ALWAYS
 from study.launch.session import ray_session
 from study.search.pruning import Judge
-from study.search.stopping_rules import stopping_rule
 from trainables import faults
 from trainables.errors import UserError
 from trainables.failures import behind
@@ -48,7 +47,7 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: LaunchConfig)
         from ray import tune
 
         from study.launch.actor import TrialActor
-        from study.launch.retries import FailureClassifier
+        from study.launch.failures import FailureClassifier
         from study.launch.schedulers import RungScheduler
         from study.launch.searcher import PlanSearcher, Reporter
 
@@ -100,4 +99,6 @@ def judge_of(orders: LaunchConfig, listener: Listener) -> Judge | None:
     """Who decides at the rungs of a launch; None where nothing is looked at."""
     if orders.pruning is None:
         return None
+    from study.search.stopping_rules import stopping_rule  # imports scipy
+
     return Judge(stopping_rule(orders.pruning, orders.root), orders.pruning, listener.reached)

@@ -16,8 +16,8 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util import get_current_placement_group, get_node_ip_address
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from study.launch.failures import FailureClassifier
 from study.launch.nodes import refuse_another_root
-from study.launch.retries import FailureClassifier
 from trainables.distributed.rank0 import FAILED, LocalFollower, start
 from trainables.failures import Reason
 from trainables.spec import Execution

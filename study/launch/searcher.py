@@ -14,7 +14,8 @@ from ray.tune.search import Searcher
 
 from study.launch.actor import FAILED, last_word, timed_out
 from study.launch.config import PRUNED, Jobs, LaunchConfig, Listener, Progress, Wait
-from study.launch.retries import MEMORY_MONITOR, FailureClassifier, RetryPolicy
+from study.launch.failures import MEMORY_MONITOR, FailureClassifier
+from study.launch.retries import RetryPolicy
 from trainables.failures import Reason
 from trainables.storage.paths import parse_root
 from trainables.trial.trial_folder import TrialFolder

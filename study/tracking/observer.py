@@ -1,7 +1,7 @@
 """Observers of a study: each is told of its events, and nothing depends on one.
 
 A further observer (a CSV logger, say) overrides the events that it writes down, and is made in
-`study.cli.workspace.Home.observers`.
+`study.cli.workspace.Workspace.observers`.
 """
 
 from __future__ import annotations

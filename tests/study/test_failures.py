@@ -14,7 +14,7 @@ import pytest
 
 from study.cli.status import describe
 from study.cli.workspace import Workspace
-from study.launch.retries import FailureClassifier
+from study.launch.failures import FailureClassifier
 from study.planning.build import make_plan
 from study.spaces.schema import load_space
 from study.state.committed import committed_results
@@ -192,7 +192,7 @@ def test_a_lost_worker_is_out_of_memory_only_with_evidence(
     cut: RayError = ActorUnavailableError("socket closed", None)
     assert losses.explain(cut)[0] == "killed"
     assert FailureClassifier(kernel_kills=None, local=False).explain(cut)[0] == "node lost"
-    monkeypatch.setattr("study.launch.retries.kernel_kills", lambda: 4)
+    monkeypatch.setattr("study.launch.failures.kernel_kills", lambda: 4)
     counted = FailureClassifier(kernel_kills=3, local=True)
     assert counted.explain(ActorDiedError())[0] == "out of memory"
     assert counted.explain(ActorDiedError())[0] == "killed", "that kill was told of before"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from study.analysis.side_by_side import converted_offsets
+from study.analysis.caveats import converted_offsets
 from study.console import count_of, typed
 from study.report.document import Block, Code, Column, Section, Table, Text, Value
 from study.report.material import Material

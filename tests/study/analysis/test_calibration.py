@@ -12,8 +12,8 @@ from scipy import stats
 
 from benchmarks.calibration import coverage, family_errors, row_coverage, studies
 from benchmarks.simulation import World, articles
+from study.analysis.comparison import detectable
 from study.analysis.inference import LEVEL, Estimate
-from study.analysis.power import detectable
 
 ROOT = Path(__file__).resolve().parents[3]
 SIMULATIONS = 300

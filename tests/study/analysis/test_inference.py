@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from study.analysis.comparison import detectable, detectable_effect, seeds_needed
 from study.analysis.inference import (
     CHUNK,
     Estimate,
@@ -14,7 +15,6 @@ from study.analysis.inference import (
     freedom,
     percentile_interval,
 )
-from study.analysis.power import detectable, detectable_effect, seeds_needed
 
 
 def known(table: object) -> Estimate:

@@ -1,0 +1,181 @@
+"""A contrast with its uncertainty: interval, p, detectable effect, and seeds it would take."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import brentq
+
+from study.analysis.contrasts import Paired
+from study.analysis.inference import (
+    LEVEL,
+    Estimate,
+    bootstrap,
+    contributions,
+    estimate,
+    percentile_interval,
+)
+from study.analysis.verdicts import LEAST_SEEDS
+
+POWER = 0.8
+"""Probability of finding the minimum detectable effect."""
+
+MOST_SEEDS = 1000
+"""Where the search for a number of seeds ends."""
+
+
+def detectable(error: float, freedom: float, level: float = LEVEL, power: float = POWER) -> float:
+    """The effect that a two-sided t test at `level` finds with probability `power`.
+
+    Args:
+        error: Standard error, in units of the metric.
+        freedom: Its degrees of freedom.
+        level: Of the test.
+        power: Probability of finding the effect, whichever its sign.
+
+    Returns:
+        In units of the metric, from the noncentral t distribution.
+    """
+    critical = float(stats.t.ppf(1 - level / 2, freedom))
+
+    def missing(shift: float) -> float:
+        return float(stats.nct.sf(critical, freedom, shift)) - power
+
+    return float(brentq(missing, 0.0, 2 * critical + 10)) * error
+
+
+def detectable_effect(found: Estimate, level: float = LEVEL, power: float = POWER) -> float:
+    """The minimum detectable effect of a study as it was run."""
+    return detectable(float(found.error), float(found.freedom), level, power)
+
+
+def seeds_needed(
+    found: Estimate, margin: float, level: float = LEVEL, power: float = POWER
+) -> int | None:
+    """Fewest seeds, on the same clusters, whose minimum detectable effect is the margin.
+
+    It rests on the variances as they were estimated: a rough guide from few seeds. Never below
+    the seeds that a verdict takes.
+
+    Returns:
+        None where `MOST_SEEDS` do not suffice: more clusters are needed, not more seeds.
+    """
+
+    def suffices(seeds: int) -> bool:
+        expected = _planned(found, seeds)
+        return detectable_effect(expected, level, power) <= margin
+
+    if not suffices(MOST_SEEDS):
+        return None
+    return bisect_left(range(MOST_SEEDS), True, lo=LEAST_SEEDS, key=suffices)
+
+
+def _planned(found: Estimate, seeds: int) -> Estimate:
+    """The estimate to be expected with another number of seeds."""
+    by_seed, by_cluster, residual = found.components()
+    squares = np.stack(
+        [found.clusters * by_seed + residual, seeds * by_cluster + residual, residual]
+    )
+    return Estimate(found.effect, squares, seeds, found.clusters)
+
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One contrast of cells; None is what cannot be known.
+
+    Attributes:
+        what: The contrast in words, such as `alpha=1 minus alpha=0`.
+        by_seed: Seed to its contrast, in units of the metric (of a slope: per unit).
+        effect: Their mean.
+        interval: 95 %, for new seeds and new clusters.
+        bootstrap: 95 %, two-level percentile bootstrap; stands beside, decides nothing.
+        p: Two-sided, of no difference, uncorrected.
+        p_equivalent: Of a difference beyond the margin, uncorrected.
+        clusters: Articles, else paragraphs, else questions.
+        detectable: Effect found with 80 % probability at the family's strictest level.
+        seeds_needed: Seeds that would make `detectable` the margin; None also where more seeds
+            cannot.
+        note: What is missing and why; may be empty.
+    """
+
+    what: str
+    by_seed: Mapping[int, float]
+    effect: float | None
+    interval: Interval | None
+    bootstrap: Interval | None
+    p: float | None
+    p_equivalent: float | None
+    clusters: int
+    detectable: float | None
+    seeds_needed: int | None
+    note: str
+
+
+def compare(
+    what: str,
+    pairs: Paired,
+    missing: str,
+    margin: float,
+    level: float,
+    resamples: int,
+) -> Comparison:
+    """A contrast with everything that can be said of its uncertainty.
+
+    Args:
+        what: The contrast in words.
+        pairs: The contrast within each seed.
+        missing: What is not among them, for the note.
+        margin: Smallest difference that matters.
+        level: Of the test whose power is stated.
+        resamples: Of the bootstrap.
+    """
+    table = contributions(pairs.sums, pairs.counts)
+    by_seed = dict(zip(pairs.seeds, table.mean(1).tolist(), strict=True))
+    clusters = len(pairs.counts)
+    effect = float(table.mean())
+    found = estimate(table)
+    if found is None:
+        notes = [why_unknown(len(by_seed), clusters), missing]
+        note = "; ".join(filter(None, notes))
+        return Comparison(what, by_seed, effect, None, None, None, None, clusters, None, None, note)
+    return Comparison(
+        what,
+        by_seed,
+        effect,
+        _interval(found),
+        percentile_interval(bootstrap(pairs.sums, pairs.counts, resamples)),
+        float(found.p()),
+        float(found.p_equivalent(margin)),
+        clusters,
+        detectable_effect(found, level),
+        seeds_needed(found, margin, level),
+        missing,
+    )
+
+
+def _interval(found: Estimate) -> Interval:
+    low, high = found.interval()
+    return float(low), float(high)
+
+
+def why_unknown(seeds: int, clusters: int) -> str:
+    """Why an effect of so many seeds and clusters has no interval."""
+    if seeds < 2:
+        return "one seed: an effect without uncertainty"
+    if clusters < 2:
+        return "one cluster: an effect without uncertainty"
+    return (
+        "the difference is the same in every seed and cluster, so nothing can be inferred from it"
+    )
+
+
+def unknown(what: str, note: str) -> Comparison:
+    """A comparison of which only the reason is known why there is none."""
+    return Comparison(what, {}, None, None, None, None, None, 0, None, None, note)
