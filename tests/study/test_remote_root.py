@@ -30,8 +30,8 @@ from trainables.trial.trial_folder import TrialFolder
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from study.cli.workspace import Home
-with Home.open(sys.argv[1], Path(sys.argv[2])).study("s").lease() as journal:
+from study.cli.workspace import Workspace
+with Workspace.open(sys.argv[1], Path(sys.argv[2])).study("s").lease() as journal:
     journal.note("planning", durable=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
