@@ -1,7 +1,7 @@
 """A trial that trains nothing and leaves everything that a trial leaves: what launching it costs.
 
-Imported in the workers, as `LaunchConfig.work`. Each trial notes when its first step began, when it was
-committed and in which process, and says whether it found anything that another one left behind.
+Imported in the workers, as `LaunchConfig.work`. Each trial notes when its first step began, when
+it was committed and in which process, and says whether it found anything that another one left.
 """
 
 from __future__ import annotations

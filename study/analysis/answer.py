@@ -103,8 +103,8 @@ def needed(plan: Plan) -> list[str]:
     """Digests of the trials that the plan's hypotheses compare."""
     asking = (one for hypothesis in plan.hypotheses for one in contrasts_of(plan, hypothesis))
     labels = {label for one in asking for label in one.coefficients}
-    found = (t.digest for cell in plan.cells if cell.label in labels for t in cell.trials)
-    return list(dict.fromkeys(found))
+    digests = (t.digest for cell in plan.cells if cell.label in labels for t in cell.trials)
+    return list(dict.fromkeys(digests))
 
 
 def answer(
@@ -173,14 +173,14 @@ def held_fixed(plan: Plan) -> dict[str, Any]:
     specs = [plan.specs[digest] for digest in digests if digest in plan.specs]
     if not specs:  # nothing is planned yet
         return dict(plan.settings)
-    found = {}
+    fixed = {}
     for key, value in plan.settings.items():
         own = {repr(getattr(spec, key)) for spec in specs} if key in Spec.model_fields else {""}
         if len(own) == 1 and own != {"None"}:
-            found[key] = value
+            fixed[key] = value
     if not any(spec.steps for spec in specs):
-        found.pop("control", None)
-    return found
+        fixed.pop("control", None)
+    return fixed
 
 
 def _compared(
@@ -231,12 +231,12 @@ def _missing(cells: list[Cell], trials: ByTrial, scores: Stored, metric: str) ->
 
 def _evidence(comparisons: list[Comparison], less: bool) -> list[Evidence] | None:
     """The comparisons in the declared direction; None unless all have an interval."""
-    found = []
+    gathered = []
     for one in comparisons:
         if one.effect is None or one.interval is None or one.p is None or one.p_equivalent is None:
             return None
         sign = -1 if less else 1
         low, high = sorted(sign * bound for bound in one.interval)
         evidence = Evidence(sign * one.effect, low, high, one.p, one.p_equivalent, len(one.by_seed))
-        found.append(evidence)
-    return found
+        gathered.append(evidence)
+    return gathered

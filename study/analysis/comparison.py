@@ -48,13 +48,13 @@ def detectable(error: float, freedom: float, level: float = LEVEL, power: float 
     return float(brentq(missing, 0.0, 2 * critical + 10)) * error
 
 
-def detectable_effect(found: Estimate, level: float = LEVEL, power: float = POWER) -> float:
+def detectable_effect(estimate: Estimate, level: float = LEVEL, power: float = POWER) -> float:
     """The minimum detectable effect of a study as it was run."""
-    return detectable(float(found.error), float(found.freedom), level, power)
+    return detectable(float(estimate.error), float(estimate.freedom), level, power)
 
 
 def seeds_needed(
-    found: Estimate, margin: float, level: float = LEVEL, power: float = POWER
+    estimate: Estimate, margin: float, level: float = LEVEL, power: float = POWER
 ) -> int | None:
     """Fewest seeds, on the same clusters, whose minimum detectable effect is the margin.
 
@@ -66,7 +66,7 @@ def seeds_needed(
     """
 
     def suffices(seeds: int) -> bool:
-        expected = _planned(found, seeds)
+        expected = _planned(estimate, seeds)
         return detectable_effect(expected, level, power) <= margin
 
     if not suffices(MOST_SEEDS):
@@ -74,13 +74,13 @@ def seeds_needed(
     return bisect_left(range(MOST_SEEDS), True, lo=LEAST_SEEDS, key=suffices)
 
 
-def _planned(found: Estimate, seeds: int) -> Estimate:
+def _planned(estimate: Estimate, seeds: int) -> Estimate:
     """The estimate to be expected with another number of seeds."""
-    by_seed, by_cluster, residual = found.components()
+    by_seed, by_cluster, residual = estimate.components()
     squares = np.stack(
-        [found.clusters * by_seed + residual, seeds * by_cluster + residual, residual]
+        [estimate.clusters * by_seed + residual, seeds * by_cluster + residual, residual]
     )
-    return Estimate(found.effect, squares, seeds, found.clusters)
+    return Estimate(estimate.effect, squares, seeds, estimate.clusters)
 
 
 Interval = tuple[float, float]
@@ -140,8 +140,8 @@ def compare(
     by_seed = dict(zip(pairs.seeds, table.mean(1).tolist(), strict=True))
     clusters = len(pairs.counts)
     effect = float(table.mean())
-    found = estimate(table)
-    if found is None:
+    estimated = estimate(table)
+    if estimated is None:
         notes = [why_unknown(len(by_seed), clusters), missing]
         note = "; ".join(filter(None, notes))
         return Comparison(what, by_seed, effect, None, None, None, None, clusters, None, None, note)
@@ -149,19 +149,19 @@ def compare(
         what,
         by_seed,
         effect,
-        _interval(found),
+        _interval(estimated),
         percentile_interval(bootstrap(pairs.sums, pairs.counts, resamples)),
-        float(found.p()),
-        float(found.p_equivalent(margin)),
+        float(estimated.p()),
+        float(estimated.p_equivalent(margin)),
         clusters,
-        detectable_effect(found, level),
-        seeds_needed(found, margin, level),
+        detectable_effect(estimated, level),
+        seeds_needed(estimated, margin, level),
         missing,
     )
 
 
-def _interval(found: Estimate) -> Interval:
-    low, high = found.interval()
+def _interval(estimated: Estimate) -> Interval:
+    low, high = estimated.interval()
     return float(low), float(high)
 
 

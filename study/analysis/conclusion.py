@@ -65,7 +65,7 @@ def concluded(
     marks, late = record.marks, record.late
     reports = own(root / "reports" / plan.name)
     path, key = reports / "answer.json", answer_key(plan, results, [*marks, *late])
-    known = {} if anew else kept(path)
+    known = {} if anew else read_sealed(path)
     page, said = reports / "answer.md", known.get("words")
     ours = known.get("format") == FORMAT and known.get("of") == key and page.exists()
     whole = isinstance(said, list) and all(isinstance(line, str) for line in said)
@@ -79,22 +79,22 @@ def concluded(
 
     every = by_cell(plan, dict(results))
     cells, without = answering(plan, every), waiting(plan, every)
-    asked = plan.model_copy(update={"cells": (*cells, *without)})
+    limited = plan.model_copy(update={"cells": (*cells, *without)})
     computed = executions(results)
-    found = answer(
-        asked, stored(asked, root), marks=marks, late=late, waiting=without, computed=computed
+    concluding = answer(
+        limited, stored(limited, root), marks=marks, late=late, waiting=without, computed=computed
     )
     explored = explore(plan, cells, root, results)
     selected = _selected(plan, cells)
     ties, unlike = tied(plan, root, results), mixed(computed)
     lines = [
         *selected,
-        *words(found),
+        *words(concluding),
         *exploratory_words(explored),
         *tied_words(ties),
         *unlike,
     ]
-    numbers = _numbers(found) | {
+    numbers = _numbers(concluding) | {
         "exploration": asdict(explored),
         "selected": selected,
         "tied": [asdict(one) for one in ties],
@@ -118,7 +118,7 @@ def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> s
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def kept(path: AnyPath) -> dict[str, Any]:
+def read_sealed(path: AnyPath) -> dict[str, Any]:
     """The object in a JSON file that can be made again; empty where it is not as it was made."""
     try:
         return storage.unseal(storage.read(path))

@@ -53,7 +53,7 @@ def chosen(cells: Sequence[Cell], params: Params) -> list[Cell]:
     Raises:
         UserError: There is none.
     """
-    found = [
+    matching = [
         cell
         for cell in cells
         if all(key in cell.params and cell.params[key] == value for key, value in params.items())
@@ -62,12 +62,12 @@ def chosen(cells: Sequence[Cell], params: Params) -> list[Cell]:
             or (cell.params.keys() <= params.keys() if cell.beside else "steps" in params)
         )
     ]
-    if not found:
+    if not matching:
         contrasts_of = " ".join(f"{key}={value}" for key, value in params.items())
         raise UserError(
             f"{contrasts_of}: no cell of this study; cells are {', '.join(c.label for c in cells)}"
         )
-    return found
+    return matching
 
 
 def difference(cells: Sequence[Cell], better: Params, than: Params) -> Coefficients:
@@ -76,11 +76,11 @@ def difference(cells: Sequence[Cell], better: Params, than: Params) -> Coefficie
     Raises:
         UserError: No cell matches one of them.
     """
-    found: Coefficients = {}
+    coefficients: Coefficients = {}
     for sign, params in ((1.0, better), (-1.0, than)):
         for label, share in mean(chosen(cells, params)).items():
-            found[label] = found.get(label, 0.0) + sign * share
-    return found
+            coefficients[label] = coefficients.get(label, 0.0) + sign * share
+    return coefficients
 
 
 def slope(
@@ -103,13 +103,13 @@ def slope(
             a hole in the grid.
     """
     weights = _weights(over)
-    found: Coefficients = {}
+    coefficients: Coefficients = {}
     held = by_level(chosen(cells, over.where), over.factor, over.levels, apart)
     for weight, at in zip(weights, held, strict=True):
         means = difference(at, *sides) if sides else mean(at)
         for label, share in means.items():
-            found[label] = found.get(label, 0.0) + weight * share
-    return found
+            coefficients[label] = coefficients.get(label, 0.0) + weight * share
+    return coefficients
 
 
 def by_level(

@@ -85,13 +85,13 @@ def _validation(plan: Plan, root: AnyPath, digests: Sequence[str]) -> dict[str, 
     return each_committed(root, digests, read)
 
 
-def exploratory_words(found: Exploration) -> list[str]:
+def exploratory_words(exploration: Exploration) -> list[str]:
     """The exploration in sentences, each of which says what it rests on."""
     lines = ["Exploratory, neither declared nor tested:"]
-    if found.note:
-        lines.append(f"  Best levels: {found.note}.")
-    lines += [f"  {_best(one)}" for one in found.best]
-    return [*lines, f"  {_variance(found.variance)}"]
+    if exploration.note:
+        lines.append(f"  Best levels: {exploration.note}.")
+    lines += [f"  {_best(one)}" for one in exploration.best]
+    return [*lines, f"  {_variance(exploration.variance)}"]
 
 
 def _best(one: BestLevel) -> str:
@@ -107,24 +107,24 @@ def _best(one: BestLevel) -> str:
     return f"{text}; {one.note}." if one.note else f"{text}."
 
 
-def _variance(found: Decomposition) -> str:
-    what = f"Variance of {found.metric} on the test benchmark"
-    if not found.parts:
-        return f"{what}: not taken apart: {found.note}."
-    shown = [_part(part) for part in found.parts if part.share >= SHOWN]
-    rest = sum(part.share for part in found.parts if part.share < SHOWN)
-    filled = f", {found.filled} of them filled in" if found.filled else ""
+def _variance(decomposition: Decomposition) -> str:
+    what = f"Variance of {decomposition.metric} on the test benchmark"
+    if not decomposition.parts:
+        return f"{what}: not taken apart: {decomposition.note}."
+    shown = [_part(part) for part in decomposition.parts if part.share >= SHOWN]
+    rest = sum(part.share for part in decomposition.parts if part.share < SHOWN)
+    filled = f", {decomposition.filled} of them filled in" if decomposition.filled else ""
     parts = ", ".join([*shown, *([f"all else {100 * rest:.1f} %"] if rest >= 0.0005 else [])])
-    trials = counted(found.trials, found.distinct)
-    alone = "" if any(part.by_chance is not None for part in found.parts) else ONE_SEED
+    trials = counted(decomposition.trials, decomposition.distinct)
+    alone = "" if any(part.by_chance is not None for part in decomposition.parts) else ONE_SEED
     return f"{what}, {trials}{filled}: {parts}{alone}."
 
 
 def _part(part: Part) -> str:
     text = f"{part.of} {100 * part.share:.1f} %"
     chance = part.by_chance or 0.0
-    told = chance >= SHOWN / 10 and part.of != "residual"
-    return f"{text} (by chance {100 * chance:.1f} %)" if told else text
+    with_chance = chance >= SHOWN / 10 and part.of != "residual"
+    return f"{text} (by chance {100 * chance:.1f} %)" if with_chance else text
 
 
 RESAMPLES = 2000
@@ -174,8 +174,8 @@ class BestLevel:
     @property
     def likely(self) -> tuple[Level, ...]:
         """Levels that are best in `WITHIN_REACH` of the resamples or more, the likeliest first."""
-        found = [one for one in self.levels if one.share >= WITHIN_REACH]
-        return tuple(sorted(found, key=lambda one: -one.share))
+        within = [one for one in self.levels if one.share >= WITHIN_REACH]
+        return tuple(sorted(within, key=lambda one: -one.share))
 
 
 def validation_metric(plan: Plan) -> str:
@@ -200,7 +200,7 @@ def best_levels(
         cell.label: {t.seed: scores[t.digest] for t in cell.trials if t.digest in scores}
         for cell in trained
     }
-    found = []
+    by_factor = []
     for factor, levels in factors.items():
         if factor in UNORDERED:
             continue
@@ -210,13 +210,13 @@ def best_levels(
             held = by_level(trained, factor, levels, plan.tuned)
             values, seeds, clusters = _resampled(held, trials, plan.primary, resamples)
         except UserError as error:
-            found.append(BestLevel(factor, plan.primary, (), averaged, 0, 0, str(error)))
+            by_factor.append(BestLevel(factor, plan.primary, (), averaged, 0, 0, str(error)))
             continue
         shown = tuple(Level(level, *one) for level, one in zip(levels, values, strict=True))
-        found.append(
+        by_factor.append(
             BestLevel(factor, plan.primary, shown, averaged, seeds, clusters, _note(shown))
         )
-    return found
+    return by_factor
 
 
 def _resampled(
@@ -334,13 +334,13 @@ def decompose(
 
 def levels_of(cells: Sequence[Cell], apart: Sequence[str] = ()) -> dict[str, list[Any]]:
     """Factors that the cells differ in, and their levels in the order of the cells."""
-    found: dict[str, list[Any]] = {}
+    by_factor: dict[str, list[Any]] = {}
     for cell in cells:
         for key, value in cell.params.items():
-            levels = found.setdefault(key, [])
+            levels = by_factor.setdefault(key, [])
             if key not in apart and value not in levels:
                 levels.append(value)
-    return {key: levels for key, levels in found.items() if len(levels) > 1}
+    return {key: levels for key, levels in by_factor.items() if len(levels) > 1}
 
 
 def _table(
@@ -396,9 +396,9 @@ def parts_of(factors: Sequence[str], table: Floats) -> tuple[Part, ...]:
     for within in itertools.product((False, True), repeat=table.ndim):
         if any(within):
             share, freedom = _effect(table, within)
-            found = shares.setdefault(_name(factors, within), [0.0, 0.0])
-            found[0] += share / total
-            found[1] += freedom
+            pair = shares.setdefault(_name(factors, within), [0.0, 0.0])
+            pair[0] += share / total
+            pair[1] += freedom
     residual = shares.get("residual", [0.0, 0.0])
     noise = residual[0] / residual[1] if residual[1] else None
     parts = [

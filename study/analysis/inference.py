@@ -119,10 +119,10 @@ def estimate(table: Floats) -> Estimate | None:
             (residual**2).sum((-2, -1)) / ((seeds - 1) * (clusters - 1)),
         ]
     )
-    found = Estimate(np.asarray(effect), squares, seeds, clusters)
-    if table.ndim == 2 and float(found.error) <= NEGLIGIBLE * float(abs(table).max()):
+    estimated = Estimate(np.asarray(effect), squares, seeds, clusters)
+    if table.ndim == 2 and float(estimated.error) <= NEGLIGIBLE * float(abs(table).max()):
         return None
-    return found
+    return estimated
 
 
 def _variance(squares: Floats) -> Floats:
@@ -159,7 +159,7 @@ def bootstrap(sums: Floats, counts: Floats, resamples: int = RESAMPLES, seed: in
     rng = np.random.default_rng(seed)
     count = len(sums)
     parts = _merged(sums, counts)
-    found = np.empty(resamples)
+    means = np.empty(resamples)
     for begin in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - begin)
         clusters = _draws(rng, size, len(counts))
@@ -170,8 +170,8 @@ def bootstrap(sums: Floats, counts: Floats, resamples: int = RESAMPLES, seed: in
             total += np.where(present, clusters @ pooled / np.where(present, queries, 1), 0)
             held += settings * present
         seeds = _draws(rng, size, count) / count
-        found[begin : begin + size] = (seeds * total / np.maximum(held, 1)).sum(1)
-    return found
+        means[begin : begin + size] = (seeds * total / np.maximum(held, 1)).sum(1)
+    return means
 
 
 def percentile_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:

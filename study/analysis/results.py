@@ -49,8 +49,8 @@ class CellResult:
         """The metric of each trial that has it; `of` is `metrics` (test) or `validation`."""
         tested = self.cell.proposal is not None and of == "metrics"
         results = self.fresh if tested else self.results
-        found = (metric_of(result[of], metric, self.groups) for result in results)
-        return [value for value in found if value is not None]
+        numbers = (metric_of(result[of], metric, self.groups) for result in results)
+        return [value for value in numbers if value is not None]
 
     def summary(self, metric: str) -> tuple[float, float | None] | None:
         """Mean and standard deviation over seeds; no deviation below two trials."""
@@ -127,14 +127,14 @@ def language_groups(plan: Plan) -> dict[str, tuple[str, ...]]:
     """
     specs = list(plan.specs.values())
     languages = (specs[0].test.languages or ()) if specs else ()
-    found = {f"{level}-resource": members for level, members in by_level(languages).items()}
-    found |= by_pretraining(languages)
+    groups = {f"{level}-resource": members for level, members in by_level(languages).items()}
+    groups |= by_pretraining(languages)
     trained = {frozenset(map(base_language, spec.languages)) for spec in specs if spec.languages}
     if trained:
         everywhere, anywhere = frozenset.intersection(*trained), frozenset.union(*trained)
-        found[TRAINED_IN_ALL] = tuple(x for x in languages if base_language(x) in everywhere)
-        found[TRAINED_IN_NONE] = tuple(x for x in languages if base_language(x) not in anywhere)
-    return {name: held for name, held in found.items() if 0 < len(held) < len(languages)}
+        groups[TRAINED_IN_ALL] = tuple(x for x in languages if base_language(x) in everywhere)
+        groups[TRAINED_IN_NONE] = tuple(x for x in languages if base_language(x) not in anywhere)
+    return {name: held for name, held in groups.items() if 0 < len(held) < len(languages)}
 
 
 def in_group(setting: str, languages: Iterable[str]) -> bool:
@@ -175,16 +175,16 @@ def answering(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
     """
     if not plan.tuned:
         return [cell.cell for cell in cells]
-    found = []
+    cells_of = []
     for candidates in _arms(plan, cells).values():
         values = [cell.values(plan.primary, "validation") for cell in candidates]
         if len(candidates) == 1:
-            found.append(candidates[0].cell)
+            cells_of.append(candidates[0].cell)
         elif all(len(v) == len(c.cell.trials) for v, c in zip(values, candidates, strict=True)):
             means = [statistics.fmean(v) for v in values]
             best = means.index(best_value(plan.primary, means))
-            found.append(candidates[best].cell)
-    return found
+            cells_of.append(candidates[best].cell)
+    return cells_of
 
 
 def waiting(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
@@ -199,7 +199,7 @@ def waiting(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
 
 def _arms(plan: Plan, cells: Sequence[CellResult]) -> dict[str, list[CellResult]]:
     """Cells that differ only in what was tuned, by the label of their arm."""
-    found: dict[str, list[CellResult]] = {}
+    by_arm: dict[str, list[CellResult]] = {}
     for cell in cells:
-        found.setdefault(arm_label(plan, cell.cell), []).append(cell)
-    return found
+        by_arm.setdefault(arm_label(plan, cell.cell), []).append(cell)
+    return by_arm

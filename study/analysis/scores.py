@@ -86,9 +86,9 @@ def scores(ranks: Ranks, metric: str, groups: Groups | None = None) -> Scores:
     for column, (queries, value) in enumerate(values.values()):
         sums[:, column] = np.bincount(unit[queries], value, len(names))
         counts[:, column] = np.bincount(unit[queries], minlength=len(names))
-    asked = counts.any(1)
-    clusters = tuple(map(str, names[asked]))
-    return Scores(metric, tuple(values), clusters, sums[asked], counts[asked])
+    nonempty = counts.any(1)
+    clusters = tuple(map(str, names[nonempty]))
+    return Scores(metric, tuple(values), clusters, sums[nonempty], counts[nonempty])
 
 
 def stored_scores(
@@ -107,15 +107,15 @@ def stored_scores(
         UserError: Its file of ranks cannot be read.
     """
     folder, held = TrialFolder.of(root, digest).committed(), {}
-    found = {}
+    read_scores = {}
     for metric in metrics:
         role, _, name = metric.rpartition(":")
         if role not in held:
             held[role] = both_directions(folder, role or "test")
         for ranks in held[role]:
             if _values(ranks, name, groups or {}):
-                found[metric] = scores(ranks, name, groups)
-    return found
+                read_scores[metric] = scores(ranks, name, groups)
+    return read_scores
 
 
 def both_directions(folder: AnyPath, role: str) -> list[Ranks]:
@@ -152,14 +152,14 @@ def _values(ranks: Ranks, metric: str, groups: Groups) -> Values:
         return _distances(ranks, measure, rest)
     if measure not in (PICTURE_MEASURES if ranks.direction else MEASURES) or not rest:
         return {}
-    found = by_query(ranks, measure)
+    by_row = by_query(ranks, measure)
     if rest == "multi_micro":
-        members = [entry for name, entry in found.items() if name.startswith("multi/")]
+        members = [entry for name, entry in by_row.items() if name.startswith("multi/")]
         if not members:
             return {}
         queries, values = (np.concatenate(column) for column in zip(*members, strict=True))
         return {rest: (queries, values)}
-    return {k: entry for k, entry in found.items() if k == rest or k.startswith(f"{rest}/")}
+    return {k: entry for k, entry in by_row.items() if k == rest or k.startswith(f"{rest}/")}
 
 
 def _distances(ranks: Ranks, measure: str, language: str) -> Values:
@@ -168,9 +168,9 @@ def _distances(ranks: Ranks, measure: str, language: str) -> Values:
         return {}
     values = rank_distances(ranks)[measure]
     known = ~np.isnan(values)
-    found = {}
+    distances = {}
     for code, name in enumerate(ranks.query_languages):
         queries = np.flatnonzero(known & (ranks.query_language == code))
         if len(queries) and language in ("", name):
-            found[name] = (queries, values[queries])
-    return found
+            distances[name] = (queries, values[queries])
+    return distances

@@ -50,7 +50,7 @@ class Arm:
 
     name: str
     cells: tuple[Cell, ...]
-    asked: Mapping[str, str]
+    questions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _row(name: str, metric: str, first: Arm, second: Arm, scores: Stored, level:
     sides, unshared = _matched(sides)
     note = "; ".join(filter(None, [unshared, lacking]))
     role = metric.rpartition(":")[0] or "test"
-    if first.asked.get(role) != second.asked.get(role):
+    if first.questions.get(role) != second.questions.get(role):
         return replace(empty, note=OTHER_QUESTIONS)
     weights: Coefficients = {}
     for sign, place, arm in ((1.0, "A", first), (-1.0, "B", second)):
@@ -142,16 +142,16 @@ def _tested(row: Measured, pairs: Paired, level: float) -> Measured:
     table = contributions(pairs.sums, pairs.counts)
     sizes = len(pairs.seeds), len(pairs.counts)
     row = replace(row, difference=float(table.mean()), seeds=sizes[0], clusters=sizes[1])
-    found = estimate(table)
-    if found is None:
+    estimated = estimate(table)
+    if estimated is None:
         return replace(row, note="; ".join(filter(None, [row.note, why_unknown(*sizes)])))
-    low, high = found.interval()
+    low, high = estimated.interval()
     return replace(
         row,
         interval=(float(low), float(high)),
         bootstrap=percentile_interval(bootstrap(pairs.sums, pairs.counts, RESAMPLES)),
-        p=float(found.p()),
-        detectable=detectable_effect(found, level),
+        p=float(estimated.p()),
+        detectable=detectable_effect(estimated, level),
     )
 
 
@@ -217,9 +217,9 @@ def find_arm(plan: Plan, cells: Sequence[Cell], text: str) -> Arm:
         UserError: No such arm, with the nearest ones.
     """
     exact = [cell for cell in cells if arm_label(plan, cell) == text.strip()]
-    wanted = [word for word in re.split(r"[,\s]+", text.strip()) if word]
-    found = exact or [cell for cell in cells if _matches(cell, wanted)]
-    if not found or not wanted:
+    typed = [word for word in re.split(r"[,\s]+", text.strip()) if word]
+    matches = exact or [cell for cell in cells if _matches(cell, typed)]
+    if not matches or not typed:
         known = [arm_label(plan, cell) for cell in cells]
         words = [f"{k}={v}" for k, levels in levels_of(trained(cells)).items() for v in levels]
         near = difflib.get_close_matches(text, list(dict.fromkeys([*known, *words])), 3)
@@ -227,8 +227,8 @@ def find_arm(plan: Plan, cells: Sequence[Cell], text: str) -> Arm:
         raise UserError(
             f"{plan.name}:{text}: no such arm; {guess}arms are {', '.join(known) or 'none yet'}"
         )
-    mean = f" (mean of {len(found)} cells)" if len(found) > 1 else ""
-    return arm(plan, f"{plan.name}:{text.strip()}{mean}", found)
+    mean = f" (mean of {len(matches)} cells)" if len(matches) > 1 else ""
+    return arm(plan, f"{plan.name}:{text.strip()}{mean}", matches)
 
 
 def arm(plan: Plan, name: str, cells: Sequence[Cell]) -> Arm:
@@ -277,21 +277,23 @@ def common_arms(
     return pairs
 
 
-def _matches(cell: Cell, wanted: Sequence[str]) -> bool:
+def _matches(cell: Cell, typed: Sequence[str]) -> bool:
     """Whether a cell has all these parameters; an untrained one only if that is among them."""
     params = {key: str(value) for key, value in cell.params.items()}
     untrained = params.get("steps") == "0"
-    asked = [word for word in wanted if word not in ("untrained", "steps=0")]
-    if untrained != (len(asked) < len(wanted)):
+    conditions = [word for word in typed if word not in ("untrained", "steps=0")]
+    if untrained != (len(conditions) < len(typed)):
         return False
-    return all(_same(params.get(key), value) for key, _, value in (w.partition("=") for w in asked))
+    return all(
+        _same(params.get(key), value) for key, _, value in (w.partition("=") for w in conditions)
+    )
 
 
-def _same(found: str | None, wanted: str) -> bool:
+def _same(value: str | None, word: str) -> bool:
     """Equal as text or as numbers: `1` is `1.0`."""
-    if found is None:
+    if value is None:
         return False
     try:
-        return float(found) == float(wanted)
+        return float(value) == float(word)
     except ValueError:
-        return found == wanted
+        return value == word

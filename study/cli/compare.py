@@ -52,8 +52,8 @@ class Side:
     def has(self, metric: str) -> bool:
         """Whether some trial has the metric."""
         groups = language_groups(self.plan)
-        found = (metric_of(one["metrics"], metric, groups) for one in self.results.values())
-        return any(value is not None for value in found)
+        numbers = (metric_of(one["metrics"], metric, groups) for one in self.results.values())
+        return any(value is not None for value in numbers)
 
 
 def compare(
@@ -79,8 +79,8 @@ def compare(
     results = {d: r for side in sides for d, r in side.results.items() if d in compared}
     differ = [*_differences(sides, arms), *mixed(executions(results))]
     if as_json:
-        found = {"first": first, "second": second, "differ": differ}
-        typer.echo(json.dumps(found | {"rows": [asdict(row) for row in rows]}, indent=1))
+        comparison = {"first": first, "second": second, "differ": differ}
+        typer.echo(json.dumps(comparison | {"rows": [asdict(row) for row in rows]}, indent=1))
         return 0
     console = PlainConsole()
     console.print(Text.assemble("A is ", (first, "bold"), ", B is ", (second, "bold")))
@@ -126,21 +126,21 @@ def _arms(first: Side, second: Side) -> list[tuple[str, Arm, Arm]]:
     return [("", one, other)]
 
 
-def _metrics(sides: Sequence[Side], asked: Sequence[str]) -> list[str]:
+def _metrics(sides: Sequence[Side], named: Sequence[str]) -> list[str]:
     """Those asked for, or the usual ones that both sides have.
 
     Raises:
         UserError: One that neither side has, with the nearest ones; or none is left.
     """
-    for name in asked:
+    for name in named:
         if not any(side.has(name) for side in sides):
             known = {name for side in sides for r in side.results.values() for name in r["metrics"]}
             near = difflib.get_close_matches(name, sorted(known), 3, 0.4) or ["map/mono"]
             raise UserError(f"--metric {name}: neither has it; did you mean {' or '.join(near)}?")
-    found = [*asked] or [name for name in METRICS if all(side.has(name) for side in sides)]
-    if not found:
+    metrics = [*named] or [name for name in METRICS if all(side.has(name) for side in sides)]
+    if not metrics:
         raise UserError("the two have no usual metric in common; name one with --metric")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(metrics))
 
 
 def _scores(
@@ -152,15 +152,15 @@ def _scores(
     """Scores of the arms' trials, by digest."""
     from study.analysis.scores import stored_scores
 
-    found: dict[str, Mapping[str, Scores]] = {}
+    by_digest: dict[str, Mapping[str, Scores]] = {}
     for place, side in enumerate(sides):
         groups = language_groups(side.plan)
         cells = {cell.label: cell for pair in arms for cell in (pair[1], pair[2])[place].cells}
         digests = [t.digest for cell in cells.values() for t in cell.trials]
         digests = [digest for digest in digests if digest in side.results]
         read = partial(stored_scores, home.root, metrics=metrics, groups=groups)
-        found |= each_committed(home.root, digests, read)
-    return found
+        by_digest |= each_committed(home.root, digests, read)
+    return by_digest
 
 
 def _differences(sides: Sequence[Side], arms: Sequence[tuple[str, Arm, Arm]]) -> list[str]:

@@ -53,19 +53,19 @@ def accelerator(name: str) -> Accelerator:
     Raises:
         UserError: There is none.
     """
-    found = {key.lower(): value for key, value in ACCELERATORS.items()}.get(name.lower())
-    if found is None:
+    entry = {key.lower(): value for key, value in ACCELERATORS.items()}.get(name.lower())
+    if entry is None:
         raise UserError(f"accelerator {name!r}: choose {', '.join(ACCELERATORS)}")
-    return found
+    return entry
 
 
-def rate(found: Accelerator, precision: str) -> float:
+def rate(entry: Accelerator, precision: str) -> float:
     """Operations a second that are assumed.
 
     Raises:
         UserError: bfloat16 on a device without it.
     """
-    peak = found.float32 if precision == "float32" else found.bfloat16
+    peak = entry.float32 if precision == "float32" else entry.bfloat16
     if peak is None:
         raise UserError(f"precision {precision}: this accelerator has none; choose float32")
     return peak * UTILISATION[precision]

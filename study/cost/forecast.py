@@ -89,16 +89,16 @@ def estimate(
     if accelerator is not None:
         execution = replace(execution, device="cuda")
     estimator = Estimator(places, execution, accelerator)
-    found = rungs(plan)
-    costs = tuple(estimator.cost(rung.spec) for rung in found)
+    groups = rungs(plan)
+    costs = tuple(estimator.cost(rung.spec) for rung in groups)
     if accelerator is None:
         workers = min(workers, execution.slots_here)
     return Forecast(
-        rungs=found,
+        rungs=groups,
         costs=costs,
         needs=needs(plan, places),
         start=IMPORT_SECONDS + estimator.opening,
-        workers=max(1, min(workers, sum(rung.trials for rung in found))),
+        workers=max(1, min(workers, sum(rung.trials for rung in groups))),
         accelerator=accelerator,
         limit=None if accelerator is None else find_accelerator(accelerator).memory,
     )
@@ -142,31 +142,31 @@ def forecast(
     return describe(estimate(plan, places, execution, workers or 1, accelerator))
 
 
-def describe(found: Forecast) -> list[str]:
+def describe(forecast: Forecast) -> list[str]:
     """The estimate: three lines a rung, then what a run needs, then what all this rests on."""
     lines = ["Estimated cost:"]
-    for rung, cost in zip(found.rungs, found.costs, strict=True):
-        lines += [f"  {line}" for line in _rung(found, rung, cost)]
-    device = found.accelerator or "CPU"
+    for rung, cost in zip(forecast.rungs, forecast.costs, strict=True):
+        lines += [f"  {line}" for line in _rung(forecast, rung, cost)]
+    device = forecast.accelerator or "CPU"
     lines.append(
-        f"  all {found.trials} trials: {hours(found.seconds)} of {device}, "
-        f"{hours(found.wall)} with {found.workers} at once "
-        f"(of it {found.start:.0f} s to start each worker)"
+        f"  all {forecast.trials} trials: {hours(forecast.seconds)} of {device}, "
+        f"{hours(forecast.wall)} with {forecast.workers} at once "
+        f"(of it {forecast.start:.0f} s to start each worker)"
     )
-    if found.accelerator is None and found.seconds > LONG:
+    if forecast.accelerator is None and forecast.seconds > LONG:
         lines.append(f"  on an accelerator: add --accelerator {', '.join(ACCELERATORS)}")
     lines.append("Needed:")
-    lines += [f"  {need}" for need in found.needs]
+    lines += [f"  {need}" for need in forecast.needs]
     lines.append("Based on:")
-    said = [line for cost in found.costs for line in cost.basis]
+    said = [line for cost in forecast.costs for line in cost.basis]
     return lines + [f"  {line}" for line in dict.fromkeys(said)]
 
 
-def _rung(found: Forecast, rung: CostGroup, cost: Cost) -> list[str]:
+def _rung(forecast: Forecast, rung: CostGroup, cost: Cost) -> list[str]:
     """What the trials of a rung take, and a warning where they do not fit."""
     number = f"cells: {rung.cells}, seeds: {rung.seeds}, different trials: {rung.trials}"
     each = f"each {duration(cost.train)} training + {duration(cost.evaluate)} evaluation"
-    memory, limit = found.peak(cost), found.limit
+    memory, limit = forecast.peak(cost), forecast.limit
     if limit is not None:
         memory += DRIVER_BYTES
         sizes = [f"memory {size(memory)} of {size(limit)}, {size(cost.memory.host)} of the host"]
@@ -181,7 +181,7 @@ def _rung(found: Forecast, rung: CostGroup, cost: Cost) -> list[str]:
         f"  {'; '.join(sizes)}",
     ]
     if limit is not None and memory > limit:
-        lines.append(f"  DOES NOT FIT in {found.accelerator}: choose one with more memory")
+        lines.append(f"  DOES NOT FIT in {forecast.accelerator}: choose one with more memory")
     return lines
 
 

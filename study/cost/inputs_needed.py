@@ -41,7 +41,7 @@ class Need:
 
 def needs(plan: Plan, places: Mapping[str, str]) -> tuple[Need, ...]:
     """Everything that some trial of the plan reads, checkpoints first, each once."""
-    found: dict[tuple[str, str], Need] = {}
+    every: dict[tuple[str, str], Need] = {}
     for spec in plan.specs.values():
         name, digest = spec.encoder.name, spec.encoder.digest
         place = "embedded" if is_embedded(name) else found_in(digest, places)
@@ -50,7 +50,7 @@ def needs(plan: Plan, places: Mapping[str, str]) -> tuple[Need, ...]:
             for part in name.split("+")
         )
         need = Need("checkpoint", name, place, fetch)
-        found.setdefault((name, digest), need)
+        every.setdefault((name, digest), need)
     for spec in plan.specs.values():
         for ref in (spec.train, spec.test, spec.validation, *(spec.also or ())):
             if ref is None:
@@ -59,8 +59,8 @@ def needs(plan: Plan, places: Mapping[str, str]) -> tuple[Need, ...]:
             here = "embedded" if made else found_in(ref.digest, places)
             label = f"{ref.name} ({ref.part})" if ref.part else ref.name
             need = Need("data", label, here, _origin(ref.name))
-            found.setdefault((label, ref.digest), need)
-    return tuple(found.values())
+            every.setdefault((label, ref.digest), need)
+    return tuple(every.values())
 
 
 def found_in(digest: str, places: Mapping[str, str]) -> str | None:

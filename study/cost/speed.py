@@ -74,9 +74,9 @@ class Speed:
     basis: str
 
 
-def assumed(name: str, found: Accelerator, precision: str, dimension: int) -> Speed:
+def assumed(name: str, entry: Accelerator, precision: str, dimension: int) -> Speed:
     """Rates of an accelerator by its data sheet; scores are ranked on the host, measured here."""
-    operations, bandwidth = rate(found, precision), found.bandwidth * BANDWIDTH_SHARE
+    operations, bandwidth = rate(entry, precision), entry.bandwidth * BANDWIDTH_SHARE
     return Speed(
         train=operations,
         encode=operations,
@@ -167,10 +167,10 @@ def _part(shape: Shape, batch: tuple[Lengths, int], execution: Execution) -> tup
     """As many rows of the batch, with their passages and negatives, as a probe has time for."""
     lengths, rows = batch
     whole = training_step(shape, lengths, rows, execution).operations
-    kept = max(2, min(rows, PROBE_ROWS, int(rows * PROBE_OPERATIONS / whole)))
-    negatives = (len(lengths) - 2 * rows) * kept // rows
-    parts = lengths[:kept], lengths[rows : rows + kept], lengths[2 * rows : 2 * rows + negatives]
-    return np.concatenate(parts), kept
+    size = max(2, min(rows, PROBE_ROWS, int(rows * PROBE_OPERATIONS / whole)))
+    negatives = (len(lengths) - 2 * rows) * size // rows
+    parts = lengths[:size], lengths[rows : rows + size], lengths[2 * rows : 2 * rows + negatives]
+    return np.concatenate(parts), size
 
 
 def _limited(shape: Shape, texts: Lengths, execution: Execution) -> Lengths:

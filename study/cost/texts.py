@@ -166,8 +166,8 @@ class Reader:
             for items in benchmark.queries.values()
         ]
         passages = [[item.text for item in items] for items in benchmark.corpus.values()]
-        found = (self._texts(queries, "query")[0], self._texts(passages, "passage")[0])
-        return Evaluated(*found, basis=self.basis)
+        roles = (self._texts(queries, "query")[0], self._texts(passages, "passage")[0])
+        return Evaluated(*roles, basis=self.basis)
 
     def typical(self, ref: DataRef) -> Evaluated:
         """Texts of a benchmark that is not at hand, in the languages that are asked for."""
@@ -187,13 +187,13 @@ class Reader:
             for table in (data.queries, data.passages)
         ]
         lists = [data.negatives.get(language, []) for language in languages]
-        extra = [[item.text for found in rows for item in found] for rows in lists]
-        queries, asked = self._texts(columns[0], "query", each=True)
+        extra = [[item.text for candidates in rows for item in candidates] for rows in lists]
+        queries, query_tokens = self._texts(columns[0], "query", each=True)
         shown = [] if data.pictures else columns[1]
         passages, read = self._texts(shown, "passage", each=True)
         negatives, other = self._texts(extra, "passage", each=True)
         count = queries.count + passages.count + negatives.count
-        words = _vocabulary([*asked, *read, *other], count) if self.tokenizer else None
+        words = _vocabulary([*query_tokens, *read, *other], count) if self.tokenizer else None
         return Trained(queries, passages, negatives, words, self.basis)
 
     def typical_training(self, ref: DataRef, languages: int, *, negatives: bool) -> Trained:

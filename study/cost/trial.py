@@ -108,8 +108,8 @@ class Estimator:
         _, step, _ = self._steps(spec, shape, training)
         operations = spec.steps * step.operations
         for ref, times in evaluations(spec):
-            found = self._evaluated(spec, ref)
-            for texts in (found.queries, found.passages):
+            texts_of = self._evaluated(spec, ref)
+            for texts in (texts_of.queries, texts_of.passages):
                 if len(texts.tokens) and texts.count:
                     share = times * texts.count / len(texts.tokens)
                     operations += share * encoding(shape, texts.tokens, self.execution)
@@ -134,7 +134,7 @@ class Estimator:
         batches, step, words = self._steps(spec, shape, training)
         speed = self._speed(spec, shape, batches, read[0][2])
         sources = [] if training is None or spec.train is None else [(spec.train, training.basis)]
-        sources += [(ref, found.basis) for ref, _, found in read]
+        sources += [(ref, texts_of.basis) for ref, _, texts_of in read]
         counted = (
             []
             if shape.kind in COUNTED
@@ -144,7 +144,8 @@ class Estimator:
             load=FLOAT * shape.parameters / LOAD_BYTES,
             train=spec.steps * step_seconds(shape, step, words, speed),
             evaluate=sum(
-                times * self._evaluation_seconds(shape, found, speed) for _, times, found in read
+                times * self._evaluation_seconds(shape, texts_of, speed)
+                for _, times, texts_of in read
             ),
             memory=self._memory(spec, shape, step, words, [x for *_, x in read], training),
             step=step,
@@ -179,8 +180,8 @@ class Estimator:
     def _speed(self, spec: Spec, shape: Shape, batches: list[Lengths], tested: Evaluated) -> Speed:
         """Rates for this shape at this batch size."""
         if self.accelerator is not None:
-            found = find_accelerator(self.accelerator)
-            return assumed(self.accelerator, found, self.execution.precision, shape.vector)
+            entry = find_accelerator(self.accelerator)
+            return assumed(self.accelerator, entry, self.execution.precision, shape.vector)
         batch = (batches[0], spec.batch_size or 0) if batches else None
         texts = np.concatenate([tested.queries.tokens, tested.passages.tokens])
         texts = texts[np.random.default_rng(0).permutation(len(texts))]
@@ -233,11 +234,11 @@ class Estimator:
             self._once(f"overlap {ref!r} {spec.test!r}", lambda: contamination(data, tested), True)
         key = f"trained {spec.encoder!r} {ref!r} {languages} {options}"
         known = key in self._known
-        found = self._once(key, lambda: reader.training(data, languages))
+        trained_on = self._once(key, lambda: reader.training(data, languages))
         if not known:
-            roles = (found.queries, found.passages, found.negatives)
+            roles = (trained_on.queries, trained_on.passages, trained_on.negatives)
             self.opening += sum(texts.count * texts.seconds for texts in roles)
-        return found
+        return trained_on
 
     def _memory(
         self,
@@ -249,25 +250,25 @@ class Estimator:
         training: Trained | None,
     ) -> Memory:
         """Bytes at the peak, evaluations and texts included."""
-        texts = [texts for found in read for texts in (found.queries, found.passages)]
-        found = Memory(parameters=FLOAT * shape.parameters)
+        texts = [texts for each in read for texts in (each.queries, each.passages)]
+        memory = Memory(parameters=FLOAT * shape.parameters)
         if training is not None:
             texts += [training.queries, training.passages, training.negatives]
-            found = training_memory(shape, words, step.kept, self.execution)
+            memory = training_memory(shape, words, step.held, self.execution)
         best = FLOAT * trained(shape, words) if training and spec.select == "best" else 0
         sizes = [(x.queries.count, x.passages.count) for x in read]
         return replace(
-            found,
+            memory,
             best=best,
-            checkpoint=found.checkpoint + best,
+            checkpoint=memory.checkpoint + best,
             data=sum(role.size for role in texts),
             evaluation=max(evaluation_bytes(shape, *size, self.execution) for size in sizes),
         )
 
-    def _evaluation_seconds(self, shape: Shape, found: Evaluated, speed: Speed) -> float:
+    def _evaluation_seconds(self, shape: Shape, texts_of: Evaluated, speed: Speed) -> float:
         """Tokenising, encoding and ranking once."""
-        seconds = found.queries.count * found.passages.count * speed.score
-        for texts in (found.queries, found.passages):
+        seconds = texts_of.queries.count * texts_of.passages.count * speed.score
+        for texts in (texts_of.queries, texts_of.passages):
             if len(texts.tokens) and texts.count:
                 operations = encoding(shape, texts.tokens, self.execution)
                 seconds += operations * texts.count / len(texts.tokens) / speed.encode
@@ -280,16 +281,16 @@ class Estimator:
             start = time.perf_counter()
             self._known[key] = make()
             self.opening += counted * (time.perf_counter() - start)
-        found: T = self._known[key]
-        return found
+        known: T = self._known[key]
+        return known
 
 
 def evaluations(spec: Spec) -> list[tuple[DataRef, int]]:
     """The benchmarks that a trial evaluates, the tested one first, and how often each."""
-    found = [(spec.test, 1)]
+    every = [(spec.test, 1)]
     if spec.validation is not None:
-        found.append((spec.validation, 1 + spec.steps // (spec.evaluate_every or spec.steps + 1)))
-    return found + [(ref, 1) for ref in spec.also or ()]
+        every.append((spec.validation, 1 + spec.steps // (spec.evaluate_every or spec.steps + 1)))
+    return every + [(ref, 1) for ref in spec.also or ()]
 
 
 def drawn(training: Trained, spec: Spec) -> list[Lengths]:

@@ -51,7 +51,7 @@ class Step:
     operations: float
     tokens: float
     padded: float
-    kept: float
+    held: float
     passes: float
 
 
@@ -68,23 +68,23 @@ def training_step(shape: Shape, lengths: Lengths, batch: int, execution: Executi
     held = execution.micro_batch_tokens or held_tokens(shape, execution.device)
     cuts = micro_batches(lengths.tolist(), min(budget, held))
     first = first_with_graph(cuts, [np.empty(length, np.int32) for length in lengths], held)
-    operations, padded, kept = 0.0, 0, 0
+    operations, padded, held_at_once = 0.0, 0, 0
     for number, rows in enumerate(cuts):
         width = _width(shape, int(lengths[rows].max()), execution.device)
         times = 1 + BACKWARD + (number < first) + execution.recompute_layers
         operations += times * forward(shape, len(rows), width)
         padded += len(rows) * width
-        kept += len(rows) * width * (number >= first)
+        held_at_once += len(rows) * width * (number >= first)
     loss = 2 * (1 + BACKWARD) * batch * (len(lengths) - batch) * shape.vector
-    kept = max(kept, *(len(rows) * int(lengths[rows].max()) for rows in cuts))
-    return Step(operations + loss, float(lengths.sum()), padded, kept, len(cuts))
+    held_at_once = max(held_at_once, *(len(rows) * int(lengths[rows].max()) for rows in cuts))
+    return Step(operations + loss, float(lengths.sum()), padded, held_at_once, len(cuts))
 
 
 def mean(steps: Sequence[Step]) -> Step:
-    """The mean of each figure, but of `kept` the most: memory is for the longest texts."""
-    names = ("operations", "tokens", "padded", "kept", "passes")
+    """The mean of each figure, but of `held` the most: memory is for the longest texts."""
+    names = ("operations", "tokens", "padded", "held", "passes")
     average = Step(*(float(np.mean([getattr(step, name) for step in steps])) for name in names))
-    return replace(average, kept=max(step.kept for step in steps))
+    return replace(average, held=max(step.held for step in steps))
 
 
 def encoding(shape: Shape, lengths: Lengths, execution: Execution) -> float:
@@ -163,13 +163,13 @@ def trained(shape: Shape, words: int) -> int:
     return shape.parameters - shape.word_embeddings + words * shape.hidden
 
 
-def training_memory(shape: Shape, words: int, kept: float, execution: Execution) -> Memory:
+def training_memory(shape: Shape, words: int, held: float, execution: Execution) -> Memory:
     """Weights, gradients, moments, activations and checkpoint, of no evaluation yet.
 
     Args:
         shape: Of the encoder.
         words: Rows of the word embeddings that are trained.
-        kept: Padded tokens whose activations are kept at once.
+        held: Padded tokens whose activations are kept at once.
         execution: Device and memory layout.
     """
     moved = FLOAT * trained(shape, words)
@@ -180,7 +180,7 @@ def training_memory(shape: Shape, words: int, kept: float, execution: Execution)
         parameters=FLOAT * (shape.parameters + words * shape.hidden),
         gradients=moved,
         optimizer=2 * moved,
-        activations=int(ALLOCATED * unit * shape.hidden * kept),
+        activations=int(ALLOCATED * unit * shape.hidden * held),
         checkpoint=3 * moved,
     )
 

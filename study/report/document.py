@@ -157,16 +157,16 @@ class Document:
 
     def tables(self) -> list[Table]:
         """All tables, those of figures included."""
-        found: list[Table] = []
+        every: list[Table] = []
         for section in self.sections:
             for block in section.blocks:
                 if isinstance(block, Table):
-                    found.append(block)
+                    every.append(block)
                 elif isinstance(block, Figure):
-                    found.append(block.table)
+                    every.append(block.table)
                 elif isinstance(block, Gallery):
-                    found += [figure.table for figure in block.figures]
-        return found
+                    every += [figure.table for figure in block.figures]
+        return every
 
 
 def finite(value: float | None) -> float | None:

@@ -86,23 +86,23 @@ class Material:
 
     def by_seed(self, cell: CellResult, metric: str) -> dict[int, float]:
         """The metric of each trial that has it, by its seed."""
-        found = {}
+        of_seed = {}
         for trial in cell.cell.trials:
             if trial.seed is not None and trial.digest in self.results:
                 metrics = self.results[trial.digest]["metrics"]
                 if (value := metric_of(metrics, metric, cell.groups)) is not None:
-                    found[trial.seed] = value
-        return found
+                    of_seed[trial.seed] = value
+        return of_seed
 
     def pairs(self, cell: CellResult) -> dict[tuple[str, str], float]:
         """MAP by query and corpus language: mono on the diagonal, cross elsewhere."""
-        found = {}
+        by_pair = {}
         for query in self.languages:
             for corpus in self.languages:
                 kind = f"mono/{query}" if query == corpus else f"cross/{query}-{corpus}"
                 if (value := self.mean(cell, f"map/{kind}")) is not None:
-                    found[query, corpus] = value
-        return found
+                    by_pair[query, corpus] = value
+        return by_pair
 
     def mean_ranks(self, cell: CellResult) -> dict[tuple[str, str], float]:
         """Mean rank by query and corpus language, over a cell's seeds."""
@@ -150,11 +150,11 @@ def environment_of(folder: AnyPath) -> dict[str, Any]:
     Raises:
         NotCommittedError: The file is not as trials write it.
     """
-    found = read_json(folder / "environment.json")
-    seconds = found.get("seconds", 0.0)
-    if not isinstance(found.get("versions"), dict) or type(seconds) not in (int, float):
+    environment = read_json(folder / "environment.json")
+    seconds = environment.get("seconds", 0.0)
+    if not isinstance(environment.get("versions"), dict) or type(seconds) not in (int, float):
         raise NotCommittedError(f"{folder}/environment.json says nothing of a trial")
-    return found
+    return environment
 
 
 def mean_ranks_of(folder: AnyPath) -> Pairs:
@@ -168,12 +168,12 @@ def mean_ranks(ranks: Ranks) -> Pairs:
     if ranks.direction or not ranks.judged_in_all_languages or not ranks.pool_is_several:
         return {}
     query = ranks.query_language[ranks.pair_query]
-    found = {}
+    by_pair = {}
     for q, spoken in enumerate(ranks.query_languages):
         for c, language in enumerate(ranks.corpus_languages):
             if (held := ranks.pool_midrank[(query == q) & (ranks.language == c)]).size:
-                found[spoken, language] = float(held.mean())
-    return found
+                by_pair[spoken, language] = float(held.mean())
+    return by_pair
 
 
 def _each(root: AnyPath, digests: Sequence[str], read: Callable[[AnyPath], T]) -> dict[str, T]:
@@ -187,8 +187,8 @@ def some_languages(values: Iterable[tuple[str, float]]) -> list[str]:
     """Languages to draw: all, or of many those with the lowest and the highest values, in order."""
     ordered = [language for language, _ in sorted(values, key=lambda pair: pair[1])]
     half = MOST_LANGUAGES // 2
-    kept = ordered if len(ordered) <= MOST_LANGUAGES else ordered[:half] + ordered[-half:]
-    return sorted(kept)
+    some = ordered if len(ordered) <= MOST_LANGUAGES else ordered[:half] + ordered[-half:]
+    return sorted(some)
 
 
 def better_is(metric: str) -> str:

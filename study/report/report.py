@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from study.analysis.conclusion import answer_key, concluded, kept
+from study.analysis.conclusion import answer_key, concluded, read_sealed
 from study.console import count_of, visible
 from study.state.plan import Plan
 from study.state.record import Record
@@ -48,7 +48,7 @@ def write_report(
     stopped = record.pruned if plan.search is not None else {}
     said += [f"pruned {digest}" for digest in sorted(stopped)]
     made = {"format": FORMAT, "of": _key(plan, results, said)}
-    if kept(place / MADE) == made | {"files": _checksums(place)}:
+    if read_sealed(place / MADE) == made | {"files": _checksums(place)}:
         return place
     # what draws and infers is imported only where there is something to draw
     from study.report.html import to_html
@@ -94,10 +94,10 @@ def searched_of(material: Material, record: Record) -> Searched:
     visits = outcomes_of(
         plan.search, record.proposals, material.results, record.failures, record.pruned
     )
-    taken, asked = spent(record.times), sum(v.phase == "search" for v in visits)
+    taken, proposed = spent(record.times), sum(v.phase == "search" for v in visits)
     cells = tried(cells_of(plan.search, visits))
     running = sum(v.state in ("planned", "running") for v in visits)
-    why = "" if running else over(plan.search, asked, cells, taken, 0)
+    why = "" if running else over(plan.search, proposed, cells, taken, 0)
     text = more(plan.search, cells)
     return Searched(
         plan.search,
@@ -158,7 +158,7 @@ def _of_search(material: Material, searched: Searched) -> tuple[Section, ...]:
     from study.report.sections import searched as search
 
     sections = (
-        search.found(material, searched),
+        search.search_result(material, searched),
         search.history(searched),
         settings.settings(searched),
         settings.pareto(searched),

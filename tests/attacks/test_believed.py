@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.analysis.conclusion import answer_key, kept
+from study.analysis.conclusion import answer_key, read_sealed
 from study.cli.app import main
 from study.state.committed import committed_results
 from study.state.study_folder import StudyFolder, study_names
@@ -87,14 +87,14 @@ def test_a_manifest_lists_no_file_outside_of_its_attempt(root: Path) -> None:
 
 def test_a_swapped_trial_is_run_again(root: Path, rerun: Callable[[], int]) -> None:
     before = results(root)
-    key = kept(root / "reports/s/answer.json")["of"]
+    key = read_sealed(root / "reports/s/answer.json")["of"]
     folder = swapped(root)
     assert rerun() == 0
     assert_whole(root, before)
     assert list(folder.path.glob("damaged/*"))
     damaged = [m for m in StudyFolder.of(root, "s").record().times if m.event == "damaged"]
     assert [moment.trial for moment in damaged] == [folder.digest]
-    assert kept(root / "reports/s/answer.json")["of"] == key
+    assert read_sealed(root / "reports/s/answer.json")["of"] == key
 
 
 def test_copies_beside_trials_and_attempts_are_passed_over(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.analysis.conclusion import kept
+from study.analysis.conclusion import read_sealed
 from study.cli.app import main
 from study.state.committed import committed_results
 from study.state.study_folder import StudyFolder
@@ -101,7 +101,7 @@ def test_an_answer_of_another_shape_is_made_again(root: Path, changes: dict[str,
     storage.write(path, storage.seal(storage.unseal(whole) | changes))
     assert main(["status", "s", "--root", str(root)]) == 0
     assert main(["report", "s", "--root", str(root)]) == 0
-    assert kept(path) == storage.unseal(whole)
+    assert read_sealed(path) == storage.unseal(whole)
     assert (root / "reports/s/report.html").read_bytes() == page
 
 

@@ -107,12 +107,12 @@ def test_what_does_not_fit_is_computed_a_second_time() -> None:
     whole = training_step(shape, lengths, 32, CPU)
     none = training_step(shape, lengths, 32, replace(CPU, micro_batch_tokens=1))
     again = training_step(shape, lengths, 32, replace(CPU, recompute_layers=True))
-    assert whole.kept == 64 * 32
-    assert none.kept == 32
+    assert whole.held == 64 * 32
+    assert none.held == 32
     assert none.operations == pytest.approx(whole.operations * 8 / 6, rel=1e-3)
     assert again.operations == pytest.approx(whole.operations * 8 / 6, rel=1e-3)
     kept, dropped = (
-        training_memory(shape, 1000, whole.kept, layout).activations
+        training_memory(shape, 1000, whole.held, layout).activations
         for layout in (CPU, replace(CPU, recompute_layers=True))
     )
     assert dropped < kept / 6

@@ -110,11 +110,11 @@ def _levels(dots: Sequence[Dot], levels: Sequence[Any], title: str) -> tuple[str
             text = clipped(name, room)
             parts.append(words(x, TOP + PLOT + 15, text, "tick", "middle"))
     parts.append(words((LEFT + RIGHT) / 2, TOP + PLOT + 31, title, "axis", "middle"))
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     xs = []
     for dot in dots:
         name = str(dot.at)
-        turn = seen[name] = seen.get(name, 0) + 1
+        turn = counts[name] = counts.get(name, 0) + 1
         # the same for every drawing, and no two neighbours alike
         shift = ((turn * 0.618034) % 1 - 0.5) * 0.6
         xs.append(LEFT + width * (names.index(name) + 0.5 + shift))

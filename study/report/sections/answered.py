@@ -128,8 +128,8 @@ def _forests(material: Material) -> Gallery:
             if one["effect"] is None:
                 continue
             several = f": {one['what']}" if len(finding["comparisons"]) > 1 else ""
-            wanted = "below 0" if less.get(finding["hypothesis"], False) else "above 0"
-            label = f"{finding['hypothesis']}{several} (declared: {wanted})"
+            direction = "below 0" if less.get(finding["hypothesis"], False) else "above 0"
+            label = f"{finding['hypothesis']}{several} (declared: {direction})"
             interval = tuple(one["interval"]) if one["interval"] else None
             seeds = tuple(map(float, one["by_seed"].values()))
             row = ForestRow(label, (Mark(one["effect"], 0, interval, seeds),))
@@ -179,12 +179,12 @@ def _fixed(answer: Mapping[str, Any]) -> str:
 
 def explored(material: Material) -> Section:
     """Best levels and shares of variance: neither declared nor tested."""
-    found = material.answer["exploration"]
+    exploration = material.answer["exploration"]
     blocks: list[Block] = [Text("Neither declared nor tested: what these trials look like.")]
-    if found["note"]:
-        blocks.append(Text(f"Best levels: {found['note']}."))
+    if exploration["note"]:
+        blocks.append(Text(f"Best levels: {exploration['note']}."))
     rows, notes = [], []
-    for one in found["best"]:
+    for one in exploration["best"]:
         averaged = f" (averaged over {', '.join(one['averaged'])})" if one["averaged"] else ""
         if one["note"]:
             notes.append(f"{one['factor']}: {one['note']}.")
@@ -197,16 +197,16 @@ def explored(material: Material) -> Section:
         blocks.append(Table("best_levels", caption, columns, tuple(rows), " ".join(notes)))
     elif notes:
         blocks.append(Bullets(tuple(notes)))
-    blocks.append(_variance(found["variance"]))
+    blocks.append(_variance(exploration["variance"]))
     return Section("Exploration", tuple(blocks))
 
 
-def _variance(found: Mapping[str, Any]) -> Block:
-    if not found["parts"]:
-        return Text(f"Variance of {found['metric']}: not taken apart: {found['note']}.")
-    rows = tuple((p["of"], p["share"], p["by_chance"]) for p in found["parts"])
+def _variance(variance: Mapping[str, Any]) -> Block:
+    if not variance["parts"]:
+        return Text(f"Variance of {variance['metric']}: not taken apart: {variance['note']}.")
+    rows = tuple((p["of"], p["share"], p["by_chance"]) for p in variance["parts"])
     columns = (Column("part"), Column("share", 3), Column("expected by chance", 3))
-    filled = f", {found['filled']} filled in" if found["filled"] else ""
-    trials = counted(found["trials"], found["distinct"])
-    caption = f"Shares of the variance of {found['metric']} over {trials}{filled}"
+    filled = f", {variance['filled']} filled in" if variance["filled"] else ""
+    trials = counted(variance["trials"], variance["distinct"])
+    caption = f"Shares of the variance of {variance['metric']} over {trials}{filled}"
     return Table("variance", caption, columns, rows)

@@ -75,13 +75,13 @@ def responses(material: Material) -> Section:
 
 def numeric_factors(material: Material) -> dict[str, list[float]]:
     """Factors of the arms with at least two levels, all of them numbers."""
-    found: dict[str, list[float]] = {}
+    numeric: dict[str, list[float]] = {}
     for key in searched(material):
         levels = {arm.cell.params.get(key) for arm in material.arms}
         numbers = [x for x in levels if isinstance(x, (int, float)) and not isinstance(x, bool)]
         if len(numbers) == len(levels) and key != "subset_seed":
-            found[key] = sorted(numbers)
-    return found
+            numeric[key] = sorted(numbers)
+    return numeric
 
 
 def searched(material: Material) -> list[str]:
@@ -130,11 +130,11 @@ def _series(material: Material, factor: str) -> dict[str, dict[float, list[CellR
         for arm in material.arms
     }
     several = len(set(names.values())) <= SERIES
-    found: dict[str, dict[float, list[CellResult]]] = {}
+    series: dict[str, dict[float, list[CellResult]]] = {}
     for arm in material.arms:
-        by_level = found.setdefault(names[arm.cell.label] if several else "", {})
+        by_level = series.setdefault(names[arm.cell.label] if several else "", {})
         by_level.setdefault(arm.cell.params[factor], []).append(arm)
-    return found
+    return series
 
 
 def _point(material: Material, at: Sequence[CellResult], level: float, metric: str) -> Point | None:

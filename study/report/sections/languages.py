@@ -71,7 +71,7 @@ def bias(material: Material) -> Section:
         )
         return Section("Language bias", (Text(text),))
     due = _by_language(material, arms[0], "relevant_share")
-    found = [
+    drawings = [
         _languages(
             "bias/rank_distance",
             "Rank distance by query language",
@@ -96,7 +96,7 @@ def bias(material: Material) -> Section:
         "the largest minus the smallest rank. Without bias, ranks would be equal and the shares "
         "of the first ten would be those of the relevant candidates (vertical lines)."
     )
-    figures = tuple(figure for figure in found if figure is not None)
+    figures = tuple(figure for figure in drawings if figure is not None)
     return Section("Language bias", (Gallery(text, figures),))
 
 
@@ -167,8 +167,8 @@ def _by_language(material: Material, arm: CellResult, measure: str) -> dict[str,
         for name in result["metrics"]
         if name.startswith(f"{measure}/")
     }
-    found = {name: material.mean(arm, f"{measure}/{name}") for name in sorted(names)}
-    return {name: value for name, value in found.items() if value is not None}
+    means = {name: material.mean(arm, f"{measure}/{name}") for name in sorted(names)}
+    return {name: value for name, value in means.items() if value is not None}
 
 
 def _mean_rank(material: Material, arm: CellResult) -> dict[str, float]:

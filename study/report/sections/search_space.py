@@ -51,21 +51,24 @@ def settings(searched: Searched) -> Section:
     return Section("What the settings did", tuple(blocks))
 
 
-def _importance(found: Importance) -> Block:
-    if not found.shares:
-        return Text(f"Importance for {found.metric}: not taken apart: {found.note}.")
-    title = f"Importance for {found.metric}"
-    cautious = f" {found.note[:1].upper()}{found.note[1:]}." if found.note else ""
-    several = f"What only several settings explain is in {REST}. " if found.method == FOREST else ""
+def _importance(importance: Importance) -> Block:
+    if not importance.shares:
+        return Text(f"Importance for {importance.metric}: not taken apart: {importance.note}.")
+    title = f"Importance for {importance.metric}"
+    cautious = f" {importance.note[:1].upper()}{importance.note[1:]}." if importance.note else ""
+    several = (
+        f"What only several settings explain is in {REST}. " if importance.method == FOREST else ""
+    )
     text = (
-        f"Shares of the variance over {found.cells} complete cells, by {found.method}. {several}"
+        f"Shares of the variance over {importance.cells} complete cells, by "
+        f"{importance.method}. {several}"
         "A search gathers its cells where they are good: shares say what mattered among the cells "
         f"that were tried.{cautious}"
     )
-    said = ", ".join(f"{name} {share:.0%}" for name, share in found.shares)
+    said = ", ".join(f"{name} {share:.0%}" for name, share in importance.shares)
     columns = (Column("setting"), Column("share", 3))
-    table = Table(f"importance/{found.metric}", title, columns, found.shares)
-    return Figure(title, text, bars(title, said, found.shares), table)
+    table = Table(f"importance/{importance.metric}", title, columns, importance.shares)
+    return Figure(title, text, bars(title, said, importance.shares), table)
 
 
 def _slices(search: SearchPlan, cells: Sequence[CellSummary]) -> Gallery:
@@ -146,9 +149,9 @@ def pareto(searched: Searched) -> Section | None:
     search, cells = searched.search, searched.cells
     if len(search.objectives) < 2:
         return None
-    kept = ahead(search, cells)
+    best = ahead(search, cells)
     title = "Pareto front"
-    if not kept:
+    if not best:
         return Section(title, (Text("No cell keeps to every constraint: there is no front."),))
     names = [f"{o.metric} ({o.direction})" for o in search.objectives]
     columns = (
@@ -156,8 +159,8 @@ def pareto(searched: Searched) -> Section | None:
         *(Column(n, digits_of(o)) for n, o in zip(names, search.objectives, strict=True)),
         *(Column("seeds", 0), Column("on the front")),
     )
-    front = {cell.number for cell in kept}
-    shown = [*kept, *(cell for cell in cells if cell.feasible and cell.number not in front)]
+    front = {cell.number for cell in best}
+    shown = [*best, *(cell for cell in cells if cell.feasible and cell.number not in front)]
     shown = shown[:SHOWN_SPOTS]
     rows = tuple(
         (
@@ -172,7 +175,7 @@ def pareto(searched: Searched) -> Section | None:
     )
     missed = len(cells) - sum(cell.feasible for cell in cells)
     text = (
-        f"{len(kept)} of {len(cells)} cells are beaten by no other in every objective, by their "
+        f"{len(best)} of {len(cells)} cells are beaten by no other in every objective, by their "
         "means over seeds on the validation benchmark, given here with the standard deviation over "
         "seeds. Where spreads overlap, which cells are on the front is partly chance."
     )

@@ -99,13 +99,13 @@ def spending(
     )
 
 
-def found(material: Material, searched: Searched) -> Section:
+def search_result(material: Material, searched: Searched) -> Section:
     """What was searched, what became of it, and the winner on fresh seeds."""
     search, cells = searched.search, searched.cells
-    wanted = "; ".join(f"{o.direction} {o.metric}" for o in search.objectives)
+    aims = "; ".join(f"{o.direction} {o.metric}" for o in search.objectives)
     limits = "; ".join(str(limit) for limit in search.constraints)
     lines = [
-        f"Searched with {NAMES[search.sampler]}: {wanted}{f', with {limits}' if limits else ''}.",
+        f"Searched with {NAMES[search.sampler]}: {aims}{f', with {limits}' if limits else ''}.",
         _counted(searched, cells),
     ]
     blocks: list[Block] = [Text(line) for line in (*lines, searched.over) if line]

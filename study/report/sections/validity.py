@@ -75,13 +75,13 @@ def reproduction(material: Material) -> Section:
 
 def _contamination(material: Material) -> Table:
     """Law 8: what was found of the evaluation in what was trained on, by verdict."""
-    found: Counter[tuple[str, str, str, str]] = Counter()
+    counts: Counter[tuple[str, str, str, str]] = Counter()
     for digest, result in material.results.items():
         spec = material.plan.specs[digest]
         claim = result["zero_shot"]
         for benchmark, one in {spec.test.name: claim, **claim.get("also", {})}.items():
-            found[benchmark, spec.encoder.name, *_claim(one)] += 1
-    rows = tuple((*facts, count) for facts, count in sorted(found.items()))
+            counts[benchmark, spec.encoder.name, *_claim(one)] += 1
+    rows = tuple((*facts, count) for facts, count in sorted(counts.items()))
     columns = (
         *(Column("benchmark"), Column("encoder"), Column("verdict")),
         *(Column("what was found, what was not seen"), Column("trials")),
@@ -108,7 +108,7 @@ def _claim(one: Mapping[str, Any]) -> tuple[str, str]:
 
 def _cut_off(material: Material) -> Block:
     """Shares of texts that each encoder does not read to their end, by language."""
-    seen: dict[tuple[str, str, str, str], float] = {}
+    shares: dict[tuple[str, str, str, str], float] = {}
     for digest, result in material.results.items():
         spec = material.plan.specs[digest]
         for role, counts in result["counts"].items():
@@ -119,10 +119,10 @@ def _cut_off(material: Material) -> Block:
                     if role != "validation" and key.startswith(part):
                         texts = counts.get(f"{whole}{language}", 0)
                         share = counts[key] / texts if texts else 0.0
-                        seen[benchmark, spec.encoder.name, what, language] = share
-    if not any(seen.values()):
+                        shares[benchmark, spec.encoder.name, what, language] = share
+    if not any(shares.values()):
         return Text("Cut off: no text of the evaluation is longer than what the encoder reads.")
-    rows = tuple((*where, 100 * share) for where, share in sorted(seen.items()) if share)
+    rows = tuple((*where, 100 * share) for where, share in sorted(shares.items()) if share)
     columns = (
         *(Column("benchmark"), Column("encoder"), Column("what"), Column("language")),
         Column("%", 1),
@@ -147,7 +147,7 @@ def _masked(material: Material) -> Block:
 
 def _dropped(material: Material) -> Block:
     """What of the benchmarks could not be evaluated, queries of equal text, and ties."""
-    found: dict[tuple[str, str], int] = {}
+    dropped: dict[tuple[str, str], int] = {}
     for digest, result in material.results.items():
         test = material.plan.specs[digest].test.name
         for role, counts in result["counts"].items():
@@ -155,8 +155,8 @@ def _dropped(material: Material) -> Block:
             for key, count in counts.items():
                 if role != "validation" and key.startswith(SHOWN):
                     place = benchmark, key
-                    found[place] = max(found.get(place, 0), count)
-    rows = tuple((*place, count) for place, count in sorted(found.items()) if count)
+                    dropped[place] = max(dropped.get(place, 0), count)
+    rows = tuple((*place, count) for place, count in sorted(dropped.items()) if count)
     if not rows:
         return Text("Dropped: nothing was left out of the benchmarks, and no scores were tied.")
     columns = (Column("benchmark"), Column("what"), Column("most in a trial"))
@@ -217,7 +217,7 @@ def _state(material: Material, digest: str) -> str:
 
 def _environments(material: Material) -> list[Block]:
     """Versions and machines, each combination once."""
-    found: Counter[tuple[str, ...]] = Counter()
+    counts: Counter[tuple[str, ...]] = Counter()
     for digest, environment in material.environments.items():
         execution = material.results[digest]["execution"]
         versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
@@ -229,9 +229,9 @@ def _environments(material: Material) -> list[Block]:
             threads += f" on {nodes} machines"
         machine = environment.get("platform", "")
         python = f"Python {environment.get('python')}"
-        found[f"{python}, {versions}", machine, f"{computed}, {threads}"] += 1
-    if not found:
+        counts[f"{python}, {versions}", machine, f"{computed}, {threads}"] += 1
+    if not counts:
         return []
     columns = (Column("versions"), Column("platform"), Column("computed on"), Column("trials"))
-    rows: list[tuple[Value, ...]] = [(*facts, count) for facts, count in sorted(found.items())]
+    rows: list[tuple[Value, ...]] = [(*facts, count) for facts, count in sorted(counts.items())]
     return [Table("environments", "What the trials were made with", columns, tuple(rows))]

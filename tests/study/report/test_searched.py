@@ -14,7 +14,7 @@ from study.report.html import to_html
 from study.report.markdown import to_markdown
 from study.report.material import Material, gather
 from study.report.sections.search_space import pareto, settings
-from study.report.sections.searched import Searched, Spending, found, history
+from study.report.sections.searched import Searched, Spending, history, search_result
 from study.search.summary import TrialOutcome
 from study.spaces.optimize import SearchPlan
 from study.state.committed import committed_results
@@ -107,7 +107,9 @@ def test_only_trials_that_confirm_a_winner_show_the_test(material: Material) -> 
     held = visits(search)
     winner = max((v for v in held if v.values), key=lambda v: v.values[0])
     fresh = confirming(material, winner.params)
-    section = found(material, Searched(search, (*held, *fresh), over="30 trials were the budget."))
+    section = search_result(
+        material, Searched(search, (*held, *fresh), over="30 trials were the budget.")
+    )
     [row] = table(section, "winners").rows
     titles = [column.title for column in table(section, "winners").columns]
     values = dict(zip(titles, row, strict=True))
@@ -122,7 +124,7 @@ def test_only_trials_that_confirm_a_winner_show_the_test(material: Material) -> 
 
 def test_without_fresh_seeds_no_test_is_shown(material: Material) -> None:
     search = plan()
-    html = page(found(material, Searched(search, visits(search))))
+    html = page(search_result(material, Searched(search, visits(search))))
     assert "the test is not shown" in html
     assert "test map" not in html
 
@@ -131,7 +133,7 @@ def test_course_settings_and_pruned_trials(material: Material) -> None:
     search = plan()
     searched = Searched(search, visits(search), spending=(Spending("trials", 24, 30.0),))
     course, what = history(searched), settings(searched)
-    html = page(found(material, searched), course, what, pareto(searched))
+    html = page(search_result(material, searched), course, what, pareto(searched))
     assert pareto(searched) is None
     titles = [figure.title for figure in figures(course)]
     assert titles == [
@@ -173,7 +175,7 @@ def test_pareto_front_with_a_constraint(material: Material) -> None:
     for row in off:
         better = [o for o in on if o[1].mean >= row[1].mean and o[2].mean <= row[2].mean]  # type: ignore[union-attr]
         assert better, row
-    html = page(found(material, searched), section, settings(searched))
+    html = page(search_result(material, searched), section, settings(searched))
     assert "miss a constraint" in html
     assert html.count("spot on") == len(on)
 
@@ -183,7 +185,7 @@ def test_nothing_that_counts(material: Material) -> None:
     failed = tuple(replace(v, state="failed", values=()) for v in visits(search, 3))
     for held in ((), failed):
         searched = Searched(search, held)
-        html = page(found(material, searched), history(searched), settings(searched))
+        html = page(search_result(material, searched), history(searched), settings(searched))
         assert "no course to draw" in html
         assert "importance needs 2 complete cells" in html
 
@@ -191,5 +193,5 @@ def test_nothing_that_counts(material: Material) -> None:
 def test_no_cell_keeps_to_the_constraint(material: Material) -> None:
     search = plan(constraints=[{"metric": "rank_distance", "at_most": 1}])
     searched = Searched(search, visits(search))
-    html = page(found(material, searched), history(searched), settings(searched))
+    html = page(search_result(material, searched), history(searched), settings(searched))
     assert "there is no winner" in html

@@ -50,8 +50,8 @@ def test_texts_never_change_unnoticed(name: str) -> None:
 
 def test_another_process_makes_the_same_texts() -> None:
     code = (
-        "from trainables.data.worlds import worlds as s; w = s.World('small', concepts=60, train=40, "
-        "validation=10, test=20); print(s.world_digest(w), *s.lexicon(w)['qab'])"
+        "from trainables.data.worlds import worlds as s; w = s.World('small', concepts=60, "
+        "train=40, validation=10, test=20); print(s.world_digest(w), *s.lexicon(w)['qab'])"
     )
     root = Path(__file__).resolve().parents[3]
     out = subprocess.run(
