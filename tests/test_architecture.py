@@ -129,3 +129,15 @@ def test_a_library_is_imported_in_its_places_only(library: str) -> None:
     }
     assert users, f"nobody imports {library}"
     assert not {name for name in users if not inside(name, PLACES[library])}
+
+
+def test_tests_of_trainables_know_nothing_of_studies() -> None:
+    tests = sorted((ROOT / "tests" / "trainables").rglob("*.py"))
+    assert tests
+    above = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in tests
+        for name in imports(path)
+        if name.partition(".")[0] == "study"
+    }
+    assert not above

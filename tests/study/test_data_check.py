@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from study.planning.check_data import refuse_shared, refuse_shared_pictures
+from study.planning.build import make_plan
+from study.planning.check_data import check_data, refuse_shared, refuse_shared_pictures
+from study.spaces.schema import load_space
 from trainables.data.benchmark import Benchmark, Query
 from trainables.data.pictures import Caption, Picture, PictureBenchmark
 from trainables.errors import UserError
+from trainables.spec import Spec
 
 IDS = [f"56beb434{row:04x}" for row in range(20)]
 
@@ -53,3 +57,55 @@ def test_the_same_pictures_are_refused_by_name_and_by_content() -> None:
     one = replace(test, name="own", pictures=[*test.pictures[:1]], captions={})
     with pytest.raises(UserError, match="1 of its 1 pictures"):
         refuse_shared_pictures(one, test)
+
+
+PICTURES: dict[str, Any] = {
+    "encoder": "embedded/clip-small",
+    "benchmark": "scenes",
+    "steps": 6,
+    "batch_size": 8,
+    "reference_batch_size": 8,
+    "languages": ["qaa", "qad"],
+    "eval_languages": ["qaa", "qad", "qaf"],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"negatives": "both"}, "no hard negatives"),
+        (
+            {"benchmark": "synthetic", "encoder": "embedded/small", "train": "scenes"},
+            "has pictures, and synthetic has none",
+        ),
+        (
+            {"evaluate_every": 2, "select": "best", "select_metric": "map/multi"},
+            "settings t2i, i2t, i2t_multi",
+        ),
+        ({"encoder": "embedded/small"}, "reads only text"),
+        ({"languages": ["qaa", "xx"]}, "scenes has no 'xx' to train on; it has qaa, qab"),
+    ],
+    ids=["negatives", "benchmark", "metric", "encoder", "languages"],
+)
+def test_what_cannot_be_trained_on_pictures_is_refused(changes: dict[str, Any], said: str) -> None:
+    def plan_and_check() -> None:
+        settings = PICTURES | changes
+        check_data(*make_plan(load_space("contrastive"), "contrastive", "demo", settings))
+
+    with pytest.raises(UserError, match=said):
+        plan_and_check()
+
+
+def spec_of(**changes: Any) -> Spec:
+    """The first arm of the space of pictures, which is X-X."""
+    settings = PICTURES | changes
+    plan, _ = make_plan(load_space("contrastive"), "contrastive", "demo", settings, seeds=1)
+    return next(plan.specs[cell.trials[0].digest] for cell in plan.cells if cell.is_arm)
+
+
+def test_settings_of_pictures_are_no_part_of_a_text_trial_s_spec() -> None:
+    settings = {"benchmark": "synthetic", "encoder": "embedded/small", "pairs": "caption"}
+    spec = spec_of(**settings, image_tower="live")
+    assert (spec.pairs, spec.image_tower) == (None, None)
+    assert spec_of().pairs is None  # the first arm is X-X
+    assert spec_of(sampling="hybrid").pairs == "image"

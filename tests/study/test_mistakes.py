@@ -15,6 +15,8 @@ from study.cli.space_arguments import SpaceArguments
 from study.planning.build import make_plan
 from study.spaces.schema import load_space
 from study.state.study_folder import StudyFolder
+from tests.checkpoints import make_checkpoint
+from tests.trainables.data.test_absent_languages import jsonl as one_language
 
 XQUAD = ["--benchmark", "xquad_r"]
 
@@ -292,3 +294,28 @@ def test_status_of_an_unknown_study_names_those_there_are(
 ) -> None:
     assert main(["status", "none", "--root", str(tmp_path)]) == 2
     assert "none yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("setting", ["eval_languages=de", "eval_languages=de,EN", "languages=de"])
+def test_a_plan_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    one_language(tmp_path / "data")
+    make_checkpoint("bert", tmp_path / "encoder", seed=0)
+    space = tmp_path / "small.yaml"
+    space.write_text(
+        "question: Is it there?\n"
+        "fixed: {benchmark: jsonl, train: jsonl, validation: null, steps: 1, batch_size: 2,\n"
+        "        sampling: X-X, learning_rate: 0.001}\n"
+        "search: {temperature: [0.05]}\n"
+        "seeds: 1\n"
+        "tiers: {full: {}}\n"
+    )
+    root = tmp_path / "root"
+    arguments = ["run", "--space", str(space), "--tier", "full", "--root", str(root)]
+    arguments += ["--data-dir", str(tmp_path / "data"), "--encoder", str(tmp_path / "encoder")]
+    assert main([*arguments, "--set", setting]) == 2
+    said = capsys.readouterr().err
+    assert "'de'" in said
+    assert "Traceback" not in said
+    assert not list(root.glob("studies/*"))

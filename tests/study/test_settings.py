@@ -70,3 +70,16 @@ def test_an_effect_needs_all_of_one_condition() -> None:
     assert not effect.applies({"a": 2, "c": None})
     assert effect.applies({"c": 0})
     assert Effect().applies({})
+
+
+def test_languages_of_settings_are_tags() -> None:
+    settings = Settings.model_validate(
+        {
+            "eval_languages": "EN,swahili",
+            "languages": ["zh_cn", "zh-CN"],
+            "unseen_languages": ["srp_Latn"],
+        }
+    )
+    assert settings.eval_languages == ("en", "sw")
+    assert settings.languages == ("zh-CN",)
+    assert settings.unseen_languages == ("sr-Latn",)

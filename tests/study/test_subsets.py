@@ -65,3 +65,24 @@ def test_one_language_is_the_monolingual_reference_and_volumes_are_what_they_say
         assert spec.languages is not None
         assert len(spec.languages) == count
         assert spec.max_rows == (3000 if volume == "equal_per_language" else 3000 // count)
+
+
+def rows_of(volume: str, languages: list[str]) -> int | None:
+    """Rows that a trial keeps of 24 examples."""
+    settings = {"volume": volume, "max_examples": 24, "languages": languages, "batch_size": 8}
+    plan, _ = make_plan(load_space("mixing_ratio"), "mixing_ratio", "demo", settings, seeds=1)
+    return next(spec.max_rows for spec in plan.specs.values() if spec.steps)
+
+
+def test_volume_counts_rows_of_each_language_or_of_all_together() -> None:
+    kept = {
+        (volume, len(languages)): rows_of(volume, languages)
+        for volume in ("equal_per_language", "equal_total")
+        for languages in (["qaa", "qad"], ["qaa", "qab", "qad"])
+    }
+    assert kept == {
+        ("equal_per_language", 2): 24,
+        ("equal_per_language", 3): 24,
+        ("equal_total", 2): 12,
+        ("equal_total", 3): 8,
+    }

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from study.planning.build import make_plan
-from study.spaces.schema import load_space
 from tests.checkpoints import make_checkpoint
+from tests.samples import embedded_spec
 from trainables.encoders.families import encoder_ref
 from trainables.encoders.text import TextEncoder
 from trainables.spec import EncoderRef, Execution
@@ -22,8 +21,7 @@ CPU, GPU = Execution(), Execution(device="cuda")
 @pytest.fixture
 def failed(tmp_path: Path) -> TrialFolder:
     """A trial whose first attempt ran out of memory."""
-    plan, _ = make_plan(load_space("mixing_ratio"), "mixing_ratio", "demo", {}, seeds=1)
-    spec = next(iter(plan.specs.values()))
+    spec = embedded_spec()
     folder = TrialFolder.of(tmp_path, spec.digest)
     folder.claim(spec, {}).fail({"reason": "out of memory"})
     return folder

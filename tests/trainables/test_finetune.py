@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from study.planning.build import make_plan
-from study.spaces.schema import load_space
+from tests.samples import embedded_spec
 from trainables import faults
 from trainables.failures import TrialFailedError
 from trainables.finetune import finetune
@@ -16,10 +16,10 @@ from trainables.spec import Spec
 from trainables.trial.trial_folder import TrialFolder
 
 STEPS = 4
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
+    "learning_rate": 5e-3,
     "steps": STEPS,
     "batch_size": 8,
-    "reference_batch_size": 8,
     "languages": ["qaa", "qad"],
     "eval_languages": ["qaa", "qad"],
     "alpha": 0.5,
@@ -28,8 +28,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def spec() -> Spec:
-    plan, _ = make_plan(load_space("mixing_ratio"), "mixing_ratio", "demo", SETTINGS, seeds=1)
-    return next(spec for spec in plan.specs.values() if spec.steps)
+    return embedded_spec(**SETTINGS)
 
 
 def run(spec: Spec, folder: TrialFolder) -> None:

@@ -12,17 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.planning.build import make_plan
-from study.planning.check_data import check_data
-from study.spaces.schema import load_space
 from tests.checkpoints import make_seeing
-from tests.samples import values
+from tests.samples import embedded_spec, values
 from tests.trainables.test_gradcache import sharing
 from trainables.data.catalog import load_picture_benchmark, load_picture_training
 from trainables.data.contamination import picture_contamination
 from trainables.data.picture_training import training_set
 from trainables.encoders.images.image_text import ImageTextEncoder
-from trainables.errors import UserError
 from trainables.finetune import finetune
 from trainables.spec import Execution, Spec, build_spec
 from trainables.storage.cache import Cache
@@ -35,21 +31,21 @@ from trainables.trial.trial_folder import TrialFolder
 
 ROWS = 6
 SETTINGS: dict[str, Any] = {
+    "learning_rate": 5e-3,
+    "symmetric": True,
+    "pairs": "image",
+    "sampling": "X-X",
     "encoder": "embedded/clip-small",
     "benchmark": "scenes",
     "steps": 6,
     "batch_size": 8,
-    "reference_batch_size": 8,
     "languages": ["qaa", "qad"],
     "eval_languages": ["qaa", "qad", "qaf"],
 }
 
 
 def spec_of(**changes: Any) -> Spec:
-    settings = SETTINGS | changes
-    plan, _ = make_plan(load_space("contrastive"), "contrastive", "demo", settings, seeds=1)
-    found = next(cell for cell in plan.cells if cell.is_arm)
-    return plan.specs[found.trials[0].digest]
+    return embedded_spec(**SETTINGS | changes)
 
 
 def trained(spec: Spec, folder: Path, stops: tuple[int, ...] = ()) -> TrialFolder:
@@ -198,14 +194,6 @@ def test_different_experiments_on_pictures_are_different_specs() -> None:
     assert len({build_spec(values(**each)).digest for each in changes}) == len(changes)
 
 
-def test_settings_of_pictures_are_no_part_of_a_text_trial_s_spec() -> None:
-    settings = {"benchmark": "synthetic", "encoder": "embedded/small", "pairs": "caption"}
-    spec = spec_of(**settings, image_tower="live")
-    assert (spec.pairs, spec.image_tower) == (None, None)
-    assert spec_of().pairs is None  # the first arm is X-X
-    assert spec_of(sampling="hybrid").pairs == "image"
-
-
 def test_a_batch_shows_captions_of_one_language_with_pictures_or_as_pairs_says() -> None:
     def batches(sampling: Any) -> list[Any]:
         held = Batches(64, 3, sampling=sampling, alpha=0.5, batch_size=8, seed=3)
@@ -290,29 +278,3 @@ def test_pictures_that_are_trained_on_and_tested_are_found_by_id_bytes_and_capti
     by_method = {finding.method: finding.matches for finding in found.findings}
     assert by_method["picture ids"] == by_method["equal pictures"] == 1
     assert by_method["equal captions"] == 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"negatives": "both"}, "no hard negatives"),
-        (
-            {"benchmark": "synthetic", "encoder": "embedded/small", "train": "scenes"},
-            "has pictures, and synthetic has none",
-        ),
-        (
-            {"evaluate_every": 2, "select": "best", "select_metric": "map/multi"},
-            "settings t2i, i2t, i2t_multi",
-        ),
-        ({"encoder": "embedded/small"}, "reads only text"),
-        ({"languages": ["qaa", "xx"]}, "scenes has no 'xx' to train on; it has qaa, qab"),
-    ],
-    ids=["negatives", "benchmark", "metric", "encoder", "languages"],
-)
-def test_what_cannot_be_trained_on_pictures_is_refused(changes: dict[str, Any], said: str) -> None:
-    def plan_and_check() -> None:
-        settings = SETTINGS | changes
-        check_data(*make_plan(load_space("contrastive"), "contrastive", "demo", settings))
-
-    with pytest.raises(UserError, match=said):
-        plan_and_check()

@@ -12,8 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.planning.build import make_plan
-from study.spaces.schema import load_space
+from tests.samples import embedded_spec
 from trainables.data.benchmark import Candidate, TrainingSet
 from trainables.data.catalog import load_training
 from trainables.data.formats.pairs import Pair, training_of
@@ -115,11 +114,8 @@ SAME_IN_GERMAN = {"queries": ONE_QUESTION_EACH | {"de": [f"Frage {r // 3}" for r
 
 def trainer(data: TrainingSet, **changes: Any) -> Trainer:
     """Of an embedded encoder on these rows, all of them in each batch."""
-    fixed = {"steps": 2, "batch_size": 12, "reference_batch_size": 12, "learning_rate": 1e-3}
-    plan, _ = make_plan(
-        load_space("mixing_ratio"), "mixing_ratio", "demo", fixed | changes, seeds=1
-    )
-    spec = next(spec for spec in plan.specs.values() if spec.steps)
+    fixed: dict[str, Any] = {"steps": 2, "batch_size": 12, "learning_rate": 1e-3, "sampling": "X-Y"}
+    spec = embedded_spec(**fixed | changes)
     spec = spec.model_copy(update={"languages": LANGUAGES})
     return Trainer(
         spec, open_encoder(spec.encoder, "synthetic", {}, Execution()), data, Execution()
@@ -180,7 +176,6 @@ def test_the_loss_of_a_step_is_that_of_texts_compared_one_by_one(
         negatives="both",
         symmetric=symmetric,
         batch_size=8,
-        reference_batch_size=8,
     )
     batch = found.batches[0]
     passages: Any = found.passages.of(0, batch.passage_languages, batch.rows)
@@ -242,7 +237,7 @@ def test_four_questions_of_four_rows_mask_a_fifth_of_the_negatives() -> None:
         queries={x: [f"Where is {w}?" for w in words for _ in words] for x in LANGUAGES},
         passages={x: [f"{w} ends in {v} {x}." for w in words for v in words] for x in LANGUAGES},
     )
-    found = trainer(data, sampling="X-X", batch_size=16, reference_batch_size=16)
+    found = trainer(data, sampling="X-X", batch_size=16)
     while found.step < found.steps:
         found.take_step()
     found.curve()

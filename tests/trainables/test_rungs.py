@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from study.planning.build import make_plan
-from study.spaces.schema import load_space
+from tests.samples import embedded_spec
 from trainables import faults
 from trainables import finetune as recipe
 from trainables.evaluation.evaluate import evaluate
@@ -21,10 +20,10 @@ from trainables.trial.intermediate import intermediate_ranks, milestones
 from trainables.trial.loop import Event
 from trainables.trial.trial_folder import TrialFolder
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
+    "learning_rate": 5e-3,
     "steps": 6,
     "batch_size": 8,
-    "reference_batch_size": 8,
     "languages": ["qaa", "qad"],
     "eval_languages": ["qaa", "qad"],
     "alpha": 0.5,
@@ -39,8 +38,7 @@ ALIKE = ("result.json", "history.json", "ranks-test.npz", "ranks-validation.npz"
 
 @pytest.fixture(scope="module")
 def spec() -> Spec:
-    plan, _ = make_plan(load_space("mixing_ratio"), "mixing_ratio", "demo", SETTINGS, seeds=1)
-    return next(spec for spec in plan.specs.values() if spec.steps)
+    return embedded_spec(**SETTINGS)
 
 
 def run(spec: Spec, folder: TrialFolder, *rungs: int) -> list[Event]:

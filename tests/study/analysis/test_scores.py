@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 
 from study.analysis.scores import scores, stored_scores
 from tests.trainables.evaluation.toys import TableEncoder, benchmark, parallel, vectors_for
+from trainables.data import catalog
 from trainables.data.benchmark import Benchmark
+from trainables.encoders import registry
 from trainables.errors import UserError
 from trainables.evaluation.evaluate import evaluate, evaluate_embeddings
 from trainables.evaluation.metrics import MEASURES
 from trainables.evaluation.ranks import Ranks
+from trainables.finetune import finetune
+from trainables.spec import build_spec
 from trainables.trial.trial_folder import TrialFolder
 
 FIXTURES = Path(__file__).parents[2] / "trainables" / "fixtures"
@@ -149,3 +153,20 @@ def test_rank_distance_is_refused_where_other_languages_are_not_judged() -> None
     for metric in ("rank_distance", "map/multi"):
         with pytest.raises(UserError):
             scores(ranks, metric)
+
+
+def test_a_trial_of_pictures_has_scores_in_both_directions(tmp_path: Path) -> None:
+    ref, _ = registry.reference("embedded/clip-small", "scenes", {})
+    test = catalog.reference("scenes", languages=["qaa", "qad"], part="validation")
+    spec = build_spec({"encoder": ref, "test": test, "steps": 0})
+    folder = TrialFolder.of(tmp_path, spec.digest)
+    for _ in finetune(spec, folder, places={}):
+        pass
+    metrics = folder.result()["metrics"]
+    names = ["map/t2i", "map/t2i/qad", "map/i2t", "map/i2t_multi", "hit_at_5/i2t/qaa"]
+    found = stored_scores(tmp_path, spec.digest, [*names, "rank_distance", "map/mono", "map/cross"])
+    assert list(found) == [*names, "rank_distance"]
+    for metric, one in found.items():
+        assert one.value == pytest.approx(metrics[metric], abs=1e-12)
+    assert found["map/i2t"].settings == ("i2t/qaa", "i2t/qad")
+    assert found["map/t2i"].clusters == found["map/i2t_multi"].clusters

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from study.cli.app import main
-from tests.checkpoints import make_checkpoint
 from tests.trainables.data.samples import write_lines, write_text
 from trainables.data.catalog import load_benchmark, load_training, reference, source, table
 from trainables.data.formats.reading import AbsentLanguageError
@@ -170,28 +168,3 @@ def test_what_is_no_language_is_no_name_for_files_without_one(tmp_path: Path) ->
     jsonl(tmp_path)
     with pytest.raises(NotALanguageError):
         load_benchmark("jsonl", tmp_path, ["unknown"])
-
-
-@pytest.mark.parametrize("setting", ["eval_languages=de", "eval_languages=de,EN", "languages=de"])
-def test_a_plan_is_refused_before_anything_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str
-) -> None:
-    jsonl(tmp_path / "data")
-    make_checkpoint("bert", tmp_path / "encoder", seed=0)
-    space = tmp_path / "small.yaml"
-    space.write_text(
-        "question: Is it there?\n"
-        "fixed: {benchmark: jsonl, train: jsonl, validation: null, steps: 1, batch_size: 2,\n"
-        "        sampling: X-X, learning_rate: 0.001}\n"
-        "search: {temperature: [0.05]}\n"
-        "seeds: 1\n"
-        "tiers: {full: {}}\n"
-    )
-    root = tmp_path / "root"
-    arguments = ["run", "--space", str(space), "--tier", "full", "--root", str(root)]
-    arguments += ["--data-dir", str(tmp_path / "data"), "--encoder", str(tmp_path / "encoder")]
-    assert main([*arguments, "--set", setting]) == 2
-    said = capsys.readouterr().err
-    assert "'de'" in said
-    assert "Traceback" not in said
-    assert not list(root.glob("studies/*"))

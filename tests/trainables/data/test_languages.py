@@ -5,7 +5,6 @@ from pathlib import Path
 import iso639
 import pytest
 
-from study.spaces.settings import Settings
 from trainables.data.catalog import source
 from trainables.data.formats.reading import one_each, shards_each
 from trainables.data.languages import (
@@ -113,19 +112,6 @@ def test_the_language_of_a_tag() -> None:
     romanised = {tag: tag for tag in ("hi-Latn", "sr-Latn", "ar-Latn")}
     for tag, base in (bases | romanised).items():
         assert base_language(tag) == base
-
-
-def test_languages_of_settings_are_tags() -> None:
-    settings = Settings.model_validate(
-        {
-            "eval_languages": "EN,swahili",
-            "languages": ["zh_cn", "zh-CN"],
-            "unseen_languages": ["srp_Latn"],
-        }
-    )
-    assert settings.eval_languages == ("en", "sw")
-    assert settings.languages == ("zh-CN",)
-    assert settings.unseen_languages == ("sr-Latn",)
 
 
 def test_of_two_files_of_one_language_none_is_chosen(tmp_path: Path) -> None:
