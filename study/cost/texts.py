@@ -161,10 +161,7 @@ class Reader:
 
     def benchmark(self, benchmark: Benchmark) -> Evaluated:
         """Texts of a benchmark at hand: the queries that have a relevant candidate."""
-        queries = [
-            [query.text for query in items if benchmark.qrels.get(query.id)]
-            for items in benchmark.queries.values()
-        ]
+        queries = [[query.text for query in items] for items in benchmark.judged_queries.values()]
         passages = [[item.text for item in items] for items in benchmark.corpus.values()]
         roles = (self._texts(queries, "query")[0], self._texts(passages, "passage")[0])
         return Evaluated(*roles, basis=self.basis)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from trainables.errors import UserError
@@ -99,6 +100,14 @@ class Benchmark:
         """
         if self.refusal:
             raise UserError(f"{self.name} cannot be evaluated: {self.refusal}")
+
+    @cached_property
+    def judged_queries(self) -> Mapping[str, Sequence[Query]]:
+        """Language to its queries that have a relevant candidate: the ones that are evaluated."""
+        return {
+            language: [query for query in items if self.qrels.get(query.id)]
+            for language, items in self.queries.items()
+        }
 
     @property
     def repeated(self) -> Mapping[str, int]:

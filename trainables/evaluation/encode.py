@@ -65,8 +65,8 @@ def encode_benchmark(
     """
     start = time.perf_counter()
     judged = {
-        language: [query.text for query in queries if benchmark.qrels.get(query.id)]
-        for language, queries in benchmark.queries.items()
+        language: [query.text for query in queries]
+        for language, queries in benchmark.judged_queries.items()
     }
     queries, query_counts = encode_texts(encoder, judged, "queries", progress, None)
     middle = time.perf_counter()

@@ -178,7 +178,8 @@ def evaluate_embeddings(
         if queries_of:
             vectors = _of(queries, language, "queries")
             check_vectors(vectors, [query.text for query in queries_of], language, "queries")
-            has = np.array([bool(benchmark.qrels.get(query.id)) for query in queries_of])
+            ids = {query.id for query in benchmark.judged_queries[language]}
+            has = np.array([query.id in ids for query in queries_of])
             judged[language] = vectors if has.all() else vectors[has]
     corpora = {}
     for language, candidates in benchmark.corpus.items():
@@ -268,8 +269,7 @@ def _refuse_ids(benchmark: Benchmark) -> None:
 def _refuse_nothing(benchmark: Benchmark) -> None:
     """Stop before an hour of encoding if nothing could be measured."""
     benchmark.refuse_if_incomplete()
-    ids = (query.id for items in benchmark.queries.values() for query in items)
-    if not any(benchmark.qrels.get(identity) for identity in ids):
+    if not any(benchmark.judged_queries.values()):
         raise UserError(
             f"{benchmark.name}: no query has a relevant candidate, so nothing can be measured. "
             "Check that the ids of queries and qrels agree"

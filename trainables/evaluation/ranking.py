@@ -40,10 +40,7 @@ def rank(
     Raises:
         UserError: Vectors differ in dimension.
     """
-    judged = {
-        language: [query for query in items if benchmark.qrels.get(query.id)]
-        for language, items in benchmark.queries.items()
-    }
+    judged = benchmark.judged_queries
     queries_of = [query for items in judged.values() for query in items]
     starts, relevant, gain = _judgements(benchmark, queries_of)
     dimension = _dimension(queries, passages)
@@ -86,7 +83,7 @@ def rank(
 
 
 def _judgements(
-    benchmark: Benchmark, judged_queries: list[Query]
+    benchmark: Benchmark, judged_queries: Sequence[Query]
 ) -> tuple[NDArray[np.int32], Indices, NDArray[np.float64]]:
     """Offsets by query, pool indices in ascending order, and gains."""
     relevant_ids = {name for query in judged_queries for name in benchmark.qrels[query.id]}
