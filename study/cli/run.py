@@ -259,7 +259,7 @@ def _gpu_bytes(
     """Bytes of a GPU that trials need, so that small ones have one together; none on the CPU."""
     if execution.device != "cuda":
         return {}
-    from study.cost.groups import gpu_bytes
+    from study.cost.forecast import gpu_bytes
 
     return gpu_bytes(update.with_expected_trials(), places, execution)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from study.cost.accelerators import ACCELERATORS, DRIVER_BYTES
 from study.cost.accelerators import accelerator as find_accelerator
-from study.cost.groups import CostGroup, rungs
+from study.cost.groups import CostGroup, cost_key, rungs
 from study.cost.inputs_needed import Need, needs
 from study.cost.trial import Cost, Estimator
 from study.state.plan import Plan
@@ -200,3 +200,18 @@ def hours(seconds: float) -> str:
 def size(count: float) -> str:
     """Bytes in decimal units."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def gpu_bytes(plan: Plan, places: Mapping[str, str], execution: Execution) -> dict[str, float]:
+    """Bytes of a GPU's memory at the peak of a trial, by what decides its cost.
+
+    Args:
+        plan: Whose trials; those that cost the same are estimated once.
+        places: Digest to folder of the data and checkpoints at hand.
+        execution: Of every trial, on `cuda`.
+    """
+    estimator = Estimator(places, execution, None)
+    return {
+        cost_key(rung.spec): DRIVER_BYTES + estimator.memory(rung.spec).device
+        for rung in rungs(plan)
+    }

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from study.console import count_of
-from study.cost.accelerators import DRIVER_BYTES
-from study.cost.trial import Estimator
 from study.state.plan import Plan
-from trainables.spec import Execution, Spec
+from trainables.spec import Spec
 
 COSTLY = {
     "encoder",
@@ -106,18 +103,3 @@ def _label(spec: Spec, differing: set[str]) -> str:
         if key in differing and (value := getattr(spec, key)) is not None:
             words.append(f"{value} rows" if key == "max_rows" else f"{key} {value}")
     return ", ".join(words)
-
-
-def gpu_bytes(plan: Plan, places: Mapping[str, str], execution: Execution) -> dict[str, float]:
-    """Bytes of a GPU's memory at the peak of a trial, by what decides its cost.
-
-    Args:
-        plan: Whose trials; those that cost the same are estimated once.
-        places: Digest to folder of the data and checkpoints at hand.
-        execution: Of every trial, on `cuda`.
-    """
-    estimator = Estimator(places, execution, None)
-    return {
-        cost_key(rung.spec): DRIVER_BYTES + estimator.memory(rung.spec).device
-        for rung in rungs(plan)
-    }

@@ -199,7 +199,7 @@ def test_the_autoscaler_is_told_of_all_that_may_run(
 
 
 def test_small_trials_share_a_gpu_and_large_ones_do_not() -> None:
-    from study.cost.groups import gpu_bytes
+    from study.cost.forecast import gpu_bytes
     from study.planning.build import make_plan
     from study.spaces.schema import load_space
 
