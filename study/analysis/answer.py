@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from study.analysis.caveats import Executions, coinciding
-from study.analysis.comparison import Comparison, compare, unknown
+from study.analysis.caveats import Executions, Mixture, Tied, coinciding
+from study.analysis.comparison import Comparison, Lacking, compare, unknown
 from study.analysis.contrasts import (
     ByTrial,
     Contrast,
@@ -17,6 +17,7 @@ from study.analysis.contrasts import (
     expects_less,
     paired,
 )
+from study.analysis.exploration import Exploration
 from study.analysis.inference import LEVEL, RESAMPLES
 from study.analysis.results import arm_label, language_groups
 from study.analysis.scores import Scores, stored_scores
@@ -62,8 +63,21 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Values of what was tuned with which arms answer.
+
+    Attributes:
+        metric: On the validation benchmark, by which they were selected.
+        arms: Setting to value, by the label of an arm.
+    """
+
+    metric: str
+    arms: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Answer:
-    """What a study answers.
+    """What a study answers, as fields; `words` makes text of them.
 
     Attributes:
         study: Its name.
@@ -72,7 +86,11 @@ class Answer:
         trials: Trials that the hypotheses need.
         with_result: Those of them that have a result.
         fixed: Settings that all compared trials share.
-        marks: What was changed after results existed (law 6), in words.
+        marks: What was changed after results existed (law 6), as the journal has it.
+        selected: What was tuned; None where nothing was.
+        exploration: What was looked at beside the hypotheses; None where it was not.
+        tied: Values that the order of equal scores decides.
+        mixed: What differs between the executions of the trials; None where nothing does.
     """
 
     study: str
@@ -82,6 +100,10 @@ class Answer:
     with_result: int
     fixed: Mapping[str, Any]
     marks: tuple[str, ...]
+    selected: Selection | None = None
+    exploration: Exploration | None = None
+    tied: tuple[Tied, ...] = ()
+    mixed: Mixture | None = None
 
 
 def stored(plan: Plan, root: AnyPath) -> dict[str, dict[str, Scores]]:
@@ -131,7 +153,7 @@ def answer(
     level = LEVEL / max(1, 2 * len(plan.hypotheses))
     compared = [
         [
-            unknown(one.what, problem)
+            unknown(one, problem)
             if (
                 problem := one.problem
                 or _unanswered(plan, one, unanswered)
@@ -197,16 +219,16 @@ def _compared(
     try:
         pairs = paired(trials, one.coefficients)
     except UserError as error:
-        return unknown(one.what, str(error))
-    missing = _missing(cells, trials, scores, metric)
+        return unknown(one, str(error))
+    lacking = _lacking(cells, trials, scores, metric)
     if pairs is None:
-        why = missing or "none is planned"
-        return unknown(one.what, f"no seed has a result in all of its cells; {why}")
-    return compare(one.what, pairs, missing, hypothesis["margin"], level, resamples)
+        note = "no seed has a result in all of its cells"
+        return unknown(one, note if lacking else f"{note}; none is planned", lacking)
+    return compare(one, pairs, lacking, hypothesis["margin"], level, resamples)
 
 
 def _unanswered(plan: Plan, one: Contrast, waiting: Mapping[str, str]) -> str:
-    """Which arms of a contrast have no cell that answers for them, in words; empty for none."""
+    """Why a contrast has arms for which no cell answers; empty where it has none."""
     arms = [arm for label, arm in waiting.items() if label in one.coefficients]
     lacking = (
         f"results on the validation benchmark, so that no {' and '.join(plan.tuned)} is chosen"
@@ -214,19 +236,17 @@ def _unanswered(plan: Plan, one: Contrast, waiting: Mapping[str, str]) -> str:
     return f"{', '.join(arms)} lack{'' if len(arms) > 1 else 's'} {lacking}" if arms else ""
 
 
-def _missing(cells: list[Cell], trials: ByTrial, scores: Stored, metric: str) -> str:
-    """Which trials could not be compared, in words; empty for none."""
-    notes = []
+def _lacking(cells: list[Cell], trials: ByTrial, scores: Stored, metric: str) -> list[Lacking]:
+    """Cells some of whose trials cannot be compared, with their seeds or the metric they lack."""
+    each = []
     for cell in cells:
         absent = [t for t in cell.trials if t.seed not in trials[cell.label]]
-        lacking = [t for t in absent if t.digest in scores]
-        if lacking:
-            notes.append(f"{cell.label} has no {metric}")
+        if any(t.digest in scores for t in absent):
+            each.append(Lacking(cell.label, (), metric))
         elif absent:
-            seeds = [str(t.seed) for t in absent if t.seed is not None]
-            which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
-            notes.append(f"{cell.label} lacks {which if seeds else 'its result'}")
-    return "; ".join(notes)
+            seeds = tuple(t.seed for t in absent if t.seed is not None)
+            each.append(Lacking(cell.label, seeds))
+    return each
 
 
 def _evidence(comparisons: list[Comparison], less: bool) -> list[Evidence] | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from study.analysis.results import language_groups
 from study.analysis.scores import both_directions, scores
-from study.console import count_of
 from study.state.plan import Plan, trial_label
 from trainables.data.formats.squad_json import CONVERTED
 from trainables.errors import UserError
@@ -36,20 +35,43 @@ def executions(results: Mapping[str, Mapping[str, Any]]) -> Executions:
     }
 
 
-def mixed(computed: Executions) -> list[str]:
-    """A sentence where not all trials were computed alike, with what differs; else none."""
+@dataclass(frozen=True)
+class ExecutionGroup:
+    """Trials that were computed alike.
+
+    Attributes:
+        differs: Device and library versions that other trials do not share; empty where unknown.
+        trials: How many.
+    """
+
+    differs: tuple[str, ...]
+    trials: int
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Trials that were not all computed alike, so that their last digits may differ.
+
+    Attributes:
+        groups: Of trials that were.
+        resumed: Trials that began with one and went on with another.
+    """
+
+    groups: tuple[ExecutionGroup, ...]
+    resumed: int
+
+
+def mixed(computed: Executions) -> Mixture | None:
+    """What differs between trials; None where all were computed alike."""
     counts = Counter(each for several in computed.values() for each in several)
     if len(counts) < 2:
-        return []
+        return None
     shared = set.intersection(*map(set, counts))
-    parts = [
-        f"{', '.join(part for part in each if part not in shared) or 'unknown'} ({number})"
+    groups = (
+        ExecutionGroup(tuple(part for part in each if part not in shared), number)
         for each, number in sorted(counts.items())
-    ]
-    resumed = sum(len(several) > 1 for several in computed.values())
-    said = f"Libraries or devices are not the same for all trials: {'; '.join(parts)}"
-    more = f"; {resumed} began with one and went on with another" if resumed else ""
-    return [f"{said}{more}. Last digits may differ for that."]
+    )
+    return Mixture(tuple(groups), sum(len(several) > 1 for several in computed.values()))
 
 
 def coinciding(plan: Plan, coefficients: Mapping[str, float], computed: Executions) -> str:
@@ -81,9 +103,6 @@ RARE = 1e-3
 
 LEAST = 5e-4
 """From the worst value to the best; less is not said."""
-
-SHOWN = 5
-"""Trials that are named in sentences."""
 
 
 @dataclass(frozen=True)
@@ -147,35 +166,18 @@ def tied(plan: Plan, root: AnyPath, results: Mapping[str, dict[str, Any]]) -> li
     return every
 
 
-def tied_words(every: Sequence[Tied]) -> list[str]:
-    """A sentence for each of the first of them."""
-    said = [
-        f"Tied scores: {one.label} has {one.metric} {one.value:.4f} by the order of its "
-        f"candidates; under other orders of equal scores it is from {one.worst:.4f} to "
-        f"{one.best:.4f}."
-        for one in every[:SHOWN]
-    ]
-    more = len(every) - SHOWN
-    return said + ([f"Tied scores: {count_of(more, 'more trial')}."] if more > 0 else [])
-
-
 def _has_ties(counts: Mapping[str, int]) -> bool:
     ties = max((n for key, n in counts.items() if key.startswith("ties/")), default=0)
     queries = max((n for key, n in counts.items() if key.startswith("queries/")), default=0)
     return ties > RARE * queries
 
 
-def converted_offsets(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each benchmark of which answer offsets were converted, by name."""
+def converted_offsets(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Answers whose offsets were converted, by name of their benchmark."""
     numbers: dict[str, int] = {}
     for digest, result in results.items():
         for role, counts in result["counts"].items():
             name = plan.specs[digest].test.name if role == "test" else role
             number = sum(n for key, n in counts.items() if key.startswith(f"source/{CONVERTED}"))
             numbers[name] = max(numbers.get(name, 0), number)
-    return [
-        f"{name} is not comparable with published numbers: the offsets of {number} of its answers "
-        "were converted, as convert_offsets asks."
-        for name, number in sorted(numbers.items())
-        if number
-    ]
+    return {name: number for name, number in sorted(numbers.items()) if number}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
 
-from study.analysis.contrasts import Paired
+from study.analysis.contrasts import Contrast, Paired
 from study.analysis.inference import (
     LEVEL,
     Estimate,
@@ -40,6 +38,9 @@ def detectable(error: float, freedom: float, level: float = LEVEL, power: float 
     Returns:
         In units of the metric, from the noncentral t distribution.
     """
+    from scipy import stats
+    from scipy.optimize import brentq
+
     critical = float(stats.t.ppf(1 - level / 2, freedom))
 
     def missing(shift: float) -> float:
@@ -87,11 +88,27 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
+class Lacking:
+    """A cell of a contrast some trials of which could not be compared.
+
+    Attributes:
+        cell: Its label.
+        seeds: Of trials without a result; empty for the untrained cell's one trial.
+        metric: The metric that results lack, or empty where the results themselves are lacking.
+    """
+
+    cell: str
+    seeds: tuple[int, ...]
+    metric: str = ""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One contrast of cells; None is what cannot be known.
 
     Attributes:
-        what: The contrast in words, such as `alpha=1 minus alpha=0`.
+        what: The contrast, such as `alpha=1 minus alpha=0`.
+        per: Unit of a slope: `doubling`, `step` or `unit`; empty for a plain difference.
         by_seed: Seed to its contrast, in units of the metric (of a slope: per unit).
         effect: Their mean.
         interval: 95 %, for new seeds and new clusters.
@@ -102,10 +119,12 @@ class Comparison:
         detectable: Effect found with 80 % probability at the family's strictest level.
         seeds_needed: Seeds that would make `detectable` the margin; None also where more seeds
             cannot.
-        note: What is missing and why; may be empty.
+        note: Why there is no effect or no interval; else empty.
+        lacking: Cells some of whose trials are not compared.
     """
 
     what: str
+    per: str
     by_seed: Mapping[int, float]
     effect: float | None
     interval: Interval | None
@@ -116,12 +135,13 @@ class Comparison:
     detectable: float | None
     seeds_needed: int | None
     note: str
+    lacking: tuple[Lacking, ...]
 
 
 def compare(
-    what: str,
+    contrast: Contrast,
     pairs: Paired,
-    missing: str,
+    lacking: Sequence[Lacking],
     margin: float,
     level: float,
     resamples: int,
@@ -129,9 +149,9 @@ def compare(
     """A contrast with everything that can be said of its uncertainty.
 
     Args:
-        what: The contrast in words.
+        contrast: Its name and unit.
         pairs: The contrast within each seed.
-        missing: What is not among them, for the note.
+        lacking: What is not among them.
         margin: Smallest difference that matters.
         level: Of the test whose power is stated.
         resamples: Of the bootstrap.
@@ -142,21 +162,22 @@ def compare(
     effect = float(table.mean())
     estimated = estimate(table)
     if estimated is None:
-        notes = [why_unknown(len(by_seed), clusters), missing]
-        note = "; ".join(filter(None, notes))
-        return Comparison(what, by_seed, effect, None, None, None, None, clusters, None, None, note)
+        without = unknown(contrast, why_unknown(len(by_seed), clusters), lacking)
+        return replace(without, by_seed=by_seed, effect=effect, clusters=clusters)
     return Comparison(
-        what,
-        by_seed,
-        effect,
-        _interval(estimated),
-        percentile_interval(bootstrap(pairs.sums, pairs.counts, resamples)),
-        float(estimated.p()),
-        float(estimated.p_equivalent(margin)),
-        clusters,
-        detectable_effect(estimated, level),
-        seeds_needed(estimated, margin, level),
-        missing,
+        what=contrast.what,
+        per=contrast.per,
+        by_seed=by_seed,
+        effect=effect,
+        interval=_interval(estimated),
+        bootstrap=percentile_interval(bootstrap(pairs.sums, pairs.counts, resamples)),
+        p=float(estimated.p()),
+        p_equivalent=float(estimated.p_equivalent(margin)),
+        clusters=clusters,
+        detectable=detectable_effect(estimated, level),
+        seeds_needed=seeds_needed(estimated, margin, level),
+        note="",
+        lacking=tuple(lacking),
     )
 
 
@@ -176,6 +197,20 @@ def why_unknown(seeds: int, clusters: int) -> str:
     )
 
 
-def unknown(what: str, note: str) -> Comparison:
+def unknown(contrast: Contrast, note: str, lacking: Sequence[Lacking] = ()) -> Comparison:
     """A comparison of which only the reason is known why there is none."""
-    return Comparison(what, {}, None, None, None, None, None, 0, None, None, note)
+    return Comparison(
+        what=contrast.what,
+        per=contrast.per,
+        by_seed={},
+        effect=None,
+        interval=None,
+        bootstrap=None,
+        p=None,
+        p_equivalent=None,
+        clusters=0,
+        detectable=None,
+        seeds_needed=None,
+        note=note,
+        lacking=tuple(lacking),
+    )

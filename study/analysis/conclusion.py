@@ -6,20 +6,23 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from study.analysis.answer import Answer, Selection, answer, stored
+from study.analysis.caveats import executions, mixed, tied
+from study.analysis.exploration import explore
 from study.analysis.results import answering, arm_label, by_cell, waiting
+from study.analysis.words import words
 from study.console import in_markdown, visible
 from study.state.plan import Cell, Plan
 from study.state.record import Record
 from trainables.storage import atomic as storage
 from trainables.storage.paths import AnyPath, own
 
-if TYPE_CHECKING:
-    from study.analysis.answer import Answer
-
-FORMAT = 8
+FORMAT = 9
 """Of `answer.json`; another one is made again."""
 
 
@@ -40,72 +43,65 @@ def conclude(
     Raises:
         UserError: A committed file of ranks that cannot be read.
     """
-    return list(concluded(plan, record, root, results)["words"]) if results else record.marks
+    return words(concluded(plan, record, root, results)) if results else record.marks
 
 
 def concluded(
-    plan: Plan,
-    record: Record,
-    root: AnyPath,
-    results: Mapping[str, dict[str, Any]],
-    anew: bool = False,
-) -> dict[str, Any]:
-    """What `answer.json` holds: made now, or kept from when it was made of the same.
+    plan: Plan, record: Record, root: AnyPath, results: Mapping[str, dict[str, Any]]
+) -> Answer:
+    """The answer: made now, or as `answer.json` has it, where that was made of the same.
 
     Args:
         plan: Of the study.
         record: Of the study.
         root: Of trial folders and reports.
         results: As for `conclude`; with none, every hypothesis is undecided.
-        anew: Make it now.
 
     Raises:
         UserError: A committed file of ranks that cannot be read.
     """
     marks, late = record.marks, record.late
     reports = own(root / "reports" / plan.name)
-    path, key = reports / "answer.json", answer_key(plan, results, [*marks, *late])
-    known = {} if anew else read_sealed(path)
-    page, said = reports / "answer.md", known.get("words")
-    ours = known.get("format") == FORMAT and known.get("of") == key and page.exists()
-    whole = isinstance(said, list) and all(isinstance(line, str) for line in said)
-    if ours and whole and storage.read(page) == _page(plan, said or ()):
+    path, page = reports / "answer.json", reports / "answer.md"
+    heading = {"format": FORMAT, "of": answer_key(plan, results, [*marks, *late])}
+    values = read_sealed(path)
+    known = from_values(values) if heading.items() <= values.items() else None
+    if known is not None and page.exists() and storage.read(page) == _page(known):
         return known
-    # scipy takes seconds to import, and a study that has ended says the same every time
-    from study.analysis.answer import answer, stored
-    from study.analysis.caveats import executions, mixed, tied, tied_words
-    from study.analysis.exploration import exploratory_words, explore
-    from study.analysis.words import words
-
     every = by_cell(plan, dict(results))
     cells, without = answering(plan, every), waiting(plan, every)
     limited = plan.model_copy(update={"cells": (*cells, *without)})
     computed = executions(results)
-    concluding = answer(
+    declared = answer(
         limited, stored(limited, root), marks=marks, late=late, waiting=without, computed=computed
     )
-    explored = explore(plan, cells, root, results)
-    selected = _selected(plan, cells)
-    ties, unlike = tied(plan, root, results), mixed(computed)
-    lines = [
-        *selected,
-        *words(concluding),
-        *exploratory_words(explored),
-        *tied_words(ties),
-        *unlike,
-    ]
-    numbers = _numbers(concluding) | {
-        "exploration": asdict(explored),
-        "selected": selected,
-        "tied": [asdict(one) for one in ties],
-        "mixed": unlike,
-    }
-    made = {"format": FORMAT, "of": key, "words": lines, **numbers}
-    content = storage.seal(made)
+    made = replace(
+        declared,
+        selected=_selected(plan, cells),
+        exploration=explore(plan, cells, root, results),
+        tied=tuple(tied(plan, root, results)),
+        mixed=mixed(computed),
+    )
     with suppress(OSError):  # it is as true where this user may only read
-        storage.write(path, content)
-        storage.write(page, _page(plan, lines))
-    return storage.unseal(content)
+        storage.write(path, storage.seal(heading | as_values(made)))
+        storage.write(page, _page(made))
+    return made
+
+
+def as_values(answer: Answer) -> dict[str, Any]:
+    """The answer as plain values, with each verdict beside its hypothesis."""
+    values = asdict(answer)
+    for written, finding in zip(values["findings"], answer.findings, strict=True):
+        written["verdict"] = finding.verdict
+    return values
+
+
+def from_values(values: Mapping[str, Any]) -> Answer | None:
+    """The answer that `as_values` wrote; None where its fields are not an answer's."""
+    try:
+        return TypeAdapter(Answer).validate_python(values)
+    except ValidationError:
+        return None
 
 
 def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> str:
@@ -126,39 +122,19 @@ def read_sealed(path: AnyPath) -> dict[str, Any]:
         return {}
 
 
-def _selected(plan: Plan, cells: Sequence[Cell]) -> list[str]:
+def _selected(plan: Plan, cells: Sequence[Cell]) -> Selection | None:
     """Which value of what was tuned each arm answers with."""
-    trained = [cell for cell in cells if cell.is_arm]
-    if not plan.tuned or not trained:
-        return []
-    each = []
-    for cell in trained:
-        tuned = ", ".join(f"{key}={cell.params[key]}" for key in plan.tuned)
-        each.append(f"{arm_label(plan, cell)}: {tuned}")
-    return [f"Selected by {plan.primary} on the validation benchmark: {'; '.join(each)}."]
-
-
-def _numbers(answer: Answer) -> dict[str, Any]:
-    """Every number of the answer, as plain values."""
-    from study.analysis.words import finding_words
-
-    return {
-        "study": answer.study,
-        "question": answer.question,
-        "marks": list(answer.marks),
-        "trials": answer.trials,
-        "with_result": answer.with_result,
-        "fixed": dict(answer.fixed),
-        "findings": [
-            asdict(finding) | {"verdict": finding.verdict, "words": finding_words(finding)}
-            for finding in answer.findings
-        ],
+    arms = {
+        arm_label(plan, cell): {key: cell.params[key] for key in plan.tuned}
+        for cell in cells
+        if cell.is_arm
     }
+    return Selection(plan.primary, arms) if plan.tuned and arms else None
 
 
-def _page(plan: Plan, lines: Sequence[str]) -> bytes:
+def _page(answer: Answer) -> bytes:
     body = "\n".join(
         f"- {in_markdown(line)}" if line.startswith("  ") else f"\n{in_markdown(line)}"
-        for line in lines
+        for line in words(answer)
     )
-    return visible(f"# {in_markdown(plan.name)}\n{body}\n").encode()
+    return visible(f"# {in_markdown(answer.study)}\n{body}\n").encode()

@@ -194,19 +194,25 @@ def _weights(over: Slope) -> list[float]:
     return list((centred / (centred**2).sum()).tolist())
 
 
+UNITS = {"log2": "doubling", "order": "step"}
+"""What a slope is per, by the scale of its factor."""
+
+
 @dataclass(frozen=True)
 class Contrast:
     """One contrast of a hypothesis.
 
     Attributes:
-        what: In words, such as `alpha=1 minus alpha=0`.
+        what: Its name, such as `alpha=1 minus alpha=0`.
         coefficients: Of the cells; none where the study cannot make it.
         problem: Why there are none, else empty.
+        per: Unit of a slope: `doubling`, `step` or `unit`; empty for a plain difference.
     """
 
     what: str
     coefficients: Coefficients
     problem: str = ""
+    per: str = ""
 
 
 def contrasts_of(plan: Plan, hypothesis: Mapping[str, Any]) -> list[Contrast]:
@@ -228,19 +234,19 @@ def _contrast_of(
     plan: Plan, sides: tuple[Mapping[str, Any], Mapping[str, Any]] | None, over: Slope | None
 ) -> Contrast:
     words = [" minus ".join(map(label_of, sides))] if sides else []
-    what = ", ".join([*words, _change(over)] if over else words)
+    per = UNITS.get(over.scale or "", "unit") if over else ""
+    what = ", ".join([*words, _change(over, per)] if over else words)
     try:
         if over is not None:
-            return Contrast(what, slope(plan.cells, over, sides, plan.tuned))
+            return Contrast(what, slope(plan.cells, over, sides, plan.tuned), per=per)
         assert sides is not None
         return Contrast(what, difference(plan.cells, *sides))
     except UserError as error:
-        return Contrast(what, {}, str(error))
+        return Contrast(what, {}, str(error), per)
 
 
-def _change(over: Slope) -> str:
+def _change(over: Slope, unit: str) -> str:
     """`change per doubling of batch_size (16 to 128) at alpha=0.5`."""
-    unit = {"log2": "doubling", "order": "step", "linear": "unit", None: "unit"}[over.scale]
     span = f" ({over.levels[0]} to {over.levels[-1]})" if over.levels else ""
     where = f" at {label_of(over.where)}" if over.where else ""
     return f"change per {unit} of {over.factor}{span}{where}"

@@ -14,19 +14,105 @@ from study.analysis.contrasts import ByTrial, by_level, mean, paired
 from study.analysis.inference import bootstrap
 from study.analysis.results import language_groups, metric_of
 from study.analysis.scores import Scores, stored_scores
-from study.analysis.verdicts import LEAST_SEEDS
-from study.analysis.words import counted
 from study.state.committed import each_committed
 from study.state.plan import Cell, Plan
 from trainables.errors import UserError
 from trainables.evaluation.metric_names import lower_is_better
 from trainables.storage.paths import AnyPath
 
-SHOWN = 0.01
-"""Smallest share of the variance that is named; `answer.json` has the others."""
+Floats = NDArray[np.float64]
 
-ONE_SEED = "; of one seed, so that what chance has of it is not known"
-"""What is said of a variance without a residual."""
+RESAMPLES = 2000
+"""A share of 5 % is then known to half a point."""
+
+WITHIN_REACH = 0.05
+"""Share of resamples from which a level counts among those that may be best."""
+
+UNORDERED = ("subset_seed",)
+"""What is searched to average over it, not to choose it."""
+
+MOST_TRIALS = 1000
+"""Trials whose ranks are read; more take minutes."""
+
+MOST_MISSING = 0.2
+"""Share of trials without a result above which nothing is decomposed."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a factor: its mean metric, and the share of resamples in which it is best."""
+
+    level: Any
+    mean: float
+    share: float
+
+
+@dataclass(frozen=True)
+class BestLevel:
+    """The location of the best level of a factor.
+
+    Attributes:
+        factor: Its name.
+        metric: Compared on the validation benchmark.
+        levels: In ascending order where they are numbers, else in the order of the space.
+        averaged: Factors that it is averaged over.
+        seeds: That all cells have.
+        clusters: Of the validation benchmark.
+        note: Why there are no levels; else empty.
+        at_edge: The likeliest is an end of what was searched, so a better one may lie beyond.
+    """
+
+    factor: str
+    metric: str
+    levels: tuple[Level, ...]
+    averaged: tuple[str, ...]
+    seeds: int
+    clusters: int
+    note: str
+    at_edge: bool = False
+
+    @property
+    def likely(self) -> tuple[Level, ...]:
+        """Levels that are best in `WITHIN_REACH` of the resamples or more, the likeliest first."""
+        within = [one for one in self.levels if one.share >= WITHIN_REACH]
+        return tuple(sorted(within, key=lambda one: -one.share))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the variance.
+
+    Attributes:
+        of: A factor, two of them with `x` between, `higher interactions`, `seed`, or `residual`:
+            what seeds do differently from setting to setting.
+        share: Of the whole; all parts add up to 1.
+        by_chance: The share to be expected of it from the residual alone; None with one seed.
+    """
+
+    of: str
+    share: float
+    by_chance: float | None
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """The variance of a metric over the trained cells and their seeds.
+
+    Attributes:
+        metric: On the test benchmark.
+        parts: Largest first; none where there is nothing to decompose.
+        trials: Places of the grid.
+        filled: Those without a result.
+        distinct: Trials; a place whose settings have the effect of another's holds the same one.
+        note: Why there are no parts, else empty.
+    """
+
+    metric: str
+    parts: tuple[Part, ...]
+    trials: int
+    filled: int
+    distinct: int
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +161,11 @@ def explore(
     return Exploration(tuple(best_levels(plan, cells, scores)), "", variance)
 
 
+def validation_metric(plan: Plan) -> str:
+    """The primary metric on the validation benchmark, as `stored_scores` reads it."""
+    return f"validation:{plan.primary}"
+
+
 def _validation(plan: Plan, root: AnyPath, digests: Sequence[str]) -> dict[str, Scores]:
     """Scores of the primary metric on the validation benchmark."""
     metric, groups = validation_metric(plan), language_groups(plan)
@@ -83,104 +174,6 @@ def _validation(plan: Plan, root: AnyPath, digests: Sequence[str]) -> dict[str, 
         return stored_scores(root, digest, [metric], groups).get(metric)
 
     return each_committed(root, digests, read)
-
-
-def exploratory_words(exploration: Exploration) -> list[str]:
-    """The exploration in sentences, each of which says what it rests on."""
-    lines = ["Exploratory, neither declared nor tested:"]
-    if exploration.note:
-        lines.append(f"  Best levels: {exploration.note}.")
-    lines += [f"  {_best(one)}" for one in exploration.best]
-    return [*lines, f"  {_variance(exploration.variance)}"]
-
-
-def _best(one: BestLevel) -> str:
-    what = f"Best {one.factor} by {one.metric} on the validation benchmark"
-    if one.averaged:
-        what += f", averaged over {', '.join(one.averaged)}"
-    if not one.levels:
-        return f"{what}: not known: {one.note}."
-    shares = ", ".join(f"{level.level} in {100 * level.share:.0f} %" for level in one.likely)
-    few = ", too few for the shares to be trusted" if one.seeds < LEAST_SEEDS else ""
-    text = f"{what}: {shares} of {RESAMPLES} resamples"
-    text = f"{text} ({one.seeds} seeds{few}; {one.clusters} clusters)"
-    return f"{text}; {one.note}." if one.note else f"{text}."
-
-
-def _variance(decomposition: Decomposition) -> str:
-    what = f"Variance of {decomposition.metric} on the test benchmark"
-    if not decomposition.parts:
-        return f"{what}: not taken apart: {decomposition.note}."
-    shown = [_part(part) for part in decomposition.parts if part.share >= SHOWN]
-    rest = sum(part.share for part in decomposition.parts if part.share < SHOWN)
-    filled = f", {decomposition.filled} of them filled in" if decomposition.filled else ""
-    parts = ", ".join([*shown, *([f"all else {100 * rest:.1f} %"] if rest >= 0.0005 else [])])
-    trials = counted(decomposition.trials, decomposition.distinct)
-    alone = "" if any(part.by_chance is not None for part in decomposition.parts) else ONE_SEED
-    return f"{what}, {trials}{filled}: {parts}{alone}."
-
-
-def _part(part: Part) -> str:
-    text = f"{part.of} {100 * part.share:.1f} %"
-    chance = part.by_chance or 0.0
-    with_chance = chance >= SHOWN / 10 and part.of != "residual"
-    return f"{text} (by chance {100 * chance:.1f} %)" if with_chance else text
-
-
-RESAMPLES = 2000
-"""A share of 5 % is then known to half a point."""
-
-WITHIN_REACH = 0.05
-"""Share of resamples from which a level counts among those that may be best."""
-
-MOST_TRIALS = 1000
-"""Trials whose ranks are read; more take minutes."""
-
-UNORDERED = ("subset_seed",)
-"""What is searched to average over it, not to choose it."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of a factor: its mean metric, and the share of resamples in which it is best."""
-
-    level: Any
-    mean: float
-    share: float
-
-
-@dataclass(frozen=True)
-class BestLevel:
-    """The location of the best level of a factor.
-
-    Attributes:
-        factor: Its name.
-        metric: Compared on the validation benchmark.
-        levels: In ascending order where they are numbers, else in the order of the space.
-        averaged: Factors that it is averaged over.
-        seeds: That all cells have.
-        clusters: Of the validation benchmark.
-        note: Why there are no levels, or what must be said of them; may be empty.
-    """
-
-    factor: str
-    metric: str
-    levels: tuple[Level, ...]
-    averaged: tuple[str, ...]
-    seeds: int
-    clusters: int
-    note: str
-
-    @property
-    def likely(self) -> tuple[Level, ...]:
-        """Levels that are best in `WITHIN_REACH` of the resamples or more, the likeliest first."""
-        within = [one for one in self.levels if one.share >= WITHIN_REACH]
-        return tuple(sorted(within, key=lambda one: -one.share))
-
-
-def validation_metric(plan: Plan) -> str:
-    """The primary metric on the validation benchmark, as `stored_scores` reads it."""
-    return f"validation:{plan.primary}"
 
 
 def best_levels(
@@ -214,7 +207,7 @@ def best_levels(
             continue
         shown = tuple(Level(level, *one) for level, one in zip(levels, values, strict=True))
         by_factor.append(
-            BestLevel(factor, plan.primary, shown, averaged, seeds, clusters, _note(shown))
+            BestLevel(factor, plan.primary, shown, averaged, seeds, clusters, "", _at_edge(shown))
         )
     return by_factor
 
@@ -250,56 +243,11 @@ def _ascending(levels: Sequence[Any]) -> list[Any]:
     return sorted(levels) if numbers else list(levels)
 
 
-def _note(levels: Sequence[Level]) -> str:
+def _at_edge(levels: Sequence[Level]) -> bool:
     """Whether the best of an ordered factor lies at an end, beyond which nothing was searched."""
     best = max(levels, key=lambda one: one.share).level
     ordered = len(levels) > 2 and isinstance(best, (int, float))
-    if ordered and best in (levels[0].level, levels[-1].level):
-        return "the likeliest is an end of what was searched, and a better one may lie beyond"
-    return ""
-
-
-Floats = NDArray[np.float64]
-
-MOST_MISSING = 0.2
-"""Share of trials without a result above which nothing is decomposed."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the variance.
-
-    Attributes:
-        of: A factor, two of them with `x` between, `higher interactions`, `seed`, or `residual`:
-            what seeds do differently from setting to setting.
-        share: Of the whole; all parts add up to 1.
-        by_chance: The share to be expected of it from the residual alone; None with one seed.
-    """
-
-    of: str
-    share: float
-    by_chance: float | None
-
-
-@dataclass(frozen=True)
-class Decomposition:
-    """The variance of a metric over the trained cells and their seeds.
-
-    Attributes:
-        metric: On the test benchmark.
-        parts: Largest first; none where there is nothing to decompose.
-        trials: Places of the grid.
-        filled: Those without a result.
-        distinct: Trials; a place whose settings have the effect of another's holds the same one.
-        note: Why there are no parts, else empty.
-    """
-
-    metric: str
-    parts: tuple[Part, ...]
-    trials: int
-    filled: int
-    distinct: int
-    note: str = ""
+    return ordered and best in (levels[0].level, levels[-1].level)
 
 
 def decompose(

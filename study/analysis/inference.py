@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -78,15 +77,21 @@ class Estimate:
 
     def interval(self, level: float = LEVEL) -> tuple[Floats, Floats]:
         """Bounds that cover the true effect with probability 1 - level."""
+        from scipy import stats
+
         reach = stats.t.ppf(1 - level / 2, self.freedom) * self.error
         return np.asarray(self.effect - reach), np.asarray(self.effect + reach)
 
     def p(self) -> Floats:
         """Two-sided p of no effect."""
+        from scipy import stats
+
         return np.asarray(2 * stats.t.sf(abs(self.effect) / self.error, self.freedom))
 
     def p_equivalent(self, margin: float) -> Floats:
         """P of two one-sided tests (TOST) of an effect beyond the margin on either side."""
+        from scipy import stats
+
         return np.asarray(stats.t.sf((margin - abs(self.effect)) / self.error, self.freedom))
 
     def components(self) -> Floats:

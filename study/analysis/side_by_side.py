@@ -45,7 +45,7 @@ class Arm:
     Attributes:
         name: What to call them.
         cells: Of one study.
-        asked: What each benchmark is, by its role: `test`, or the name of a further one.
+        questions: What each benchmark is, by its role: `test`, or the name of a further one.
     """
 
     name: str

@@ -5,13 +5,13 @@ beyond the margin* (TOST). After the correction, at .05:
 
 | difference | equivalence | sign      | verdict      | remark                                   |
 |------------|-------------|-----------|--------------|------------------------------------------|
-| p < .05    | p >= .05    | declared  | supported    | interval beyond the margin: at least as  |
-|            |             |           |              | large as matters; else: may be smaller   |
+| p < .05    | p >= .05    | declared  | supported    | interval beyond the margin: `large`;     |
+|            |             |           |              | else: `maybe small`                      |
 | p < .05    | p >= .05    | opposite  | contradicted | the same two remarks                     |
-| p < .05    | p < .05     | any       | equivalent   | significant but inside the margin        |
+| p < .05    | p < .05     | any       | equivalent   | `significant`, but inside the margin     |
 | p >= .05   | p < .05     | any       | equivalent   |                                          |
-| p >= .05   | p >= .05    | any       | undecided    | interval without 0: not after correction |
-| fewer than five seeds, no interval  | undecided    | says which                               |
+| p >= .05   | p >= .05    | any       | undecided    | interval without 0: `uncorrected`        |
+| fewer than five seeds, no interval  | undecided    | `few seeds`, `no interval`               |
 
 The interval shown is the plain 95 % one. A hypothesis with several comparisons ("better than
 both") is an intersection-union test: it is supported only if each comparison is, so its p is the
@@ -28,6 +28,11 @@ from typing import Literal
 from study.analysis.inference import LEVEL
 
 Verdict = Literal["supported", "contradicted", "equivalent", "undecided"]
+
+Remark = Literal[
+    "", "large", "maybe small", "significant", "uncorrected", "few seeds", "no interval"
+]
+"""What is said beside a verdict, as in the table; `words.REMARKS` has the sentences."""
 
 LEAST_SEEDS = 5
 """Fewer give no verdict but undecided."""
@@ -70,7 +75,7 @@ class Judgement:
     p: float | None
     p_equivalent: float | None
     decisive: int
-    remark: str
+    remark: Remark
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -123,18 +128,17 @@ def _judged(
     one = evidence[decisive]
     seeds = min(each.seeds for each in evidence)
     verdict: Verdict = "undecided"
-    remark = ""
+    remark: Remark = ""
     if seeds < LEAST_SEEDS:
-        remark = f"{seeds} seeds, and fewer than {LEAST_SEEDS} decide nothing"
+        remark = "few seeds"
     elif p_equivalent < LEVEL:
         verdict = "equivalent"
-        remark = "significant but inside the margin" if p < LEVEL else ""
+        remark = "significant" if p < LEVEL else ""
     elif p < LEVEL:
         verdict = "supported" if one.gain > 0 else "contradicted"
         # all comparisons must be ahead, but one behind contradicts
         least = min(each.low for each in evidence) if one.gain > 0 else -one.high
-        large = least >= margin
-        remark = "at least as large as matters" if large else "may be smaller than the margin"
+        remark = "large" if least >= margin else "maybe small"
     elif max(one.low, -one.high) > 0:
-        remark = "the interval excludes 0, but not after correction for the family"
+        remark = "uncorrected"
     return Judgement(verdict, p, p_equivalent, decisive, remark)

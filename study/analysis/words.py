@@ -1,9 +1,15 @@
-"""An answer in plain sentences, made from its numbers and nothing else."""
+"""An answer in plain sentences, made from its fields and nothing else, for console and pages."""
 
 from __future__ import annotations
 
-from study.analysis.answer import Answer, Finding
-from study.analysis.comparison import Comparison
+from collections.abc import Mapping, Sequence
+
+from study.analysis.answer import Answer, Finding, Selection
+from study.analysis.caveats import Mixture, Tied
+from study.analysis.comparison import Comparison, Lacking
+from study.analysis.exploration import RESAMPLES, BestLevel, Decomposition, Exploration, Part
+from study.analysis.verdicts import LEAST_SEEDS, Remark
+from study.console import count_of
 from trainables.evaluation.metric_names import digits_of, lower_is_better
 
 CHECKED_CLUSTERS = 48
@@ -26,10 +32,31 @@ FIXED = (
 )
 """Settings that a reader of a comparison asks for first, where the study holds them fixed."""
 
+REMARKS: Mapping[Remark, str] = {
+    "": "",
+    "large": "at least as large as matters",
+    "maybe small": "may be smaller than the margin",
+    "significant": "significant but inside the margin",
+    "uncorrected": "the interval excludes 0, but not after correction for the family",
+    "few seeds": "{seeds} seeds, and fewer than {least} decide nothing",
+    "no interval": "no interval",
+}
+"""What is said beside a verdict."""
+
+EDGE = "the likeliest is an end of what was searched, and a better one may lie beyond"
+"""What is said of a factor's best level `at_edge`."""
+
+SHOWN_TIES = 5
+"""Trials whose tied scores are named."""
+
+SHOWN_SHARE = 0.01
+"""Smallest share of the variance that is named; `answer.json` has the others."""
+
 
 def words(answer: Answer) -> list[str]:
     """The answer, a sentence or a few to a line; no line says what was not computed."""
-    lines = [f"{answer.study}: {answer.question}", *answer.marks]
+    lines = selection_words(answer.selected)
+    lines += [f"{answer.study}: {answer.question}", *answer.marks]
     if answer.with_result < answer.trials:
         lines.append(
             f"Trials that the hypotheses need: {answer.trials}; with a result: "
@@ -59,47 +86,60 @@ def words(answer: Answer) -> list[str]:
             f"Corrected p are Holm's over {len(answer.findings)} hypotheses with two tests each; "
             "intervals are not corrected."
         )
-    return lines
+    if answer.exploration is not None:
+        lines += exploratory_words(answer.exploration)
+    return [*lines, *tied_words(answer.tied), *mixture_words(answer.mixed)]
 
 
-def counted(places: int, distinct: int) -> str:
-    """How many trials a variance is over, where some may hold several places of its grid."""
-    return (
-        f"{places} trials"
-        if distinct == places
-        else f"{distinct} trials in {places} places of the grid"
+def selection_words(selected: Selection | None) -> list[str]:
+    """Which value of what was tuned each arm answers with; nothing where nothing was."""
+    if selected is None:
+        return []
+    each = (
+        f"{arm}: {', '.join(f'{key}={value}' for key, value in values.items())}"
+        for arm, values in selected.arms.items()
     )
+    return [f"Selected by {selected.metric} on the validation benchmark: {'; '.join(each)}."]
 
 
 def finding_words(finding: Finding) -> list[str]:
     """A hypothesis in sentences: its verdict, then a line a comparison."""
-    judgement = finding.judgement
     name = f"{finding.hypothesis} [post hoc]" if finding.post_hoc else finding.hypothesis
-    corrected = corrected_words(judgement.p, judgement.p_equivalent, finding.margin)
-    verdict = f"{name}: {finding.verdict}{_brackets(judgement.remark)}."
-    lines = [f"{verdict} {corrected}".rstrip()]
-    for comparison in finding.comparisons:
-        lines.append(f"  {_comparison(finding, comparison)}")
-    return lines
+    remark = remark_words(finding)
+    verdict = f"{name}: {finding.verdict}{f' ({remark})' if remark else ''}."
+    lines = [f"{verdict} {corrected_words(finding)}".rstrip()]
+    return lines + [f"  {line}" for line in comparison_words(finding)]
 
 
-def corrected_words(p: float | None, p_equivalent: float | None, margin: float) -> str:
+def remark_words(finding: Finding) -> str:
+    """What is said beside the verdict; may be empty."""
+    seeds = min(len(one.by_seed) for one in finding.comparisons)
+    return REMARKS[finding.judgement.remark].format(seeds=seeds, least=LEAST_SEEDS)
+
+
+def corrected_words(finding: Finding) -> str:
     """Both corrected p in a sentence; empty where they are not known."""
-    if p is None or p_equivalent is None:
+    judgement = finding.judgement
+    if judgement.p is None or judgement.p_equivalent is None:
         return ""
     return (
-        f"Corrected {p_in_words(p)} of no difference, "
-        f"{p_in_words(p_equivalent)} of one beyond ±{margin:g}."
+        f"Corrected {p_in_words(judgement.p)} of no difference, "
+        f"{p_in_words(judgement.p_equivalent)} of one beyond ±{finding.margin:g}."
     )
+
+
+def comparison_words(finding: Finding) -> list[str]:
+    """Effect, interval and power of each comparison of a hypothesis, a line each."""
+    return [_comparison(finding, one) for one in finding.comparisons]
 
 
 def _comparison(finding: Finding, one: Comparison) -> str:
     what = f"{finding.metric}, {one.what}"
+    note = "; ".join(filter(None, [one.note, *map(_lacking, one.lacking)]))
     if one.effect is None:
-        return f"{what}: not known: {one.note}."
+        return f"{what}: not known: {note}."
     digits = digits_of(finding.metric) if abs(one.effect) > 1 else 4
-    seeds = f"{len(one.by_seed)} seed{'s' if len(one.by_seed) > 1 else ''}"
-    facts = [f"{seeds}, {one.clusters} clusters"]
+    facts = [f"{count_of(len(one.by_seed), 'seed')}, {one.clusters} clusters"]
     if one.interval:
         low, high = (f"{bound:+.{digits}f}" for bound in one.interval)
         facts.insert(0, f"95 % interval {low} to {high}")
@@ -108,7 +148,15 @@ def _comparison(finding: Finding, one: Comparison) -> str:
     if one.detectable is not None:
         text += f" Detectable with 80 % power: {one.detectable:.{digits}f}."
         text += f" {_needed(finding, one)}" if finding.verdict == "undecided" else ""
-    return f"{text} Note: {one.note}." if one.note else text
+    return f"{text} Note: {note}." if note else text
+
+
+def _lacking(one: Lacking) -> str:
+    if one.metric:
+        return f"{one.cell} has no {one.metric}"
+    seeds = ", ".join(map(str, one.seeds))
+    which = f"seed{'s' if len(one.seeds) > 1 else ''} {seeds}" if seeds else "its result"
+    return f"{one.cell} lacks {which}"
 
 
 def _needed(finding: Finding, one: Comparison) -> str:
@@ -124,5 +172,87 @@ def p_in_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"
 
 
-def _brackets(remark: str) -> str:
-    return f" ({remark})" if remark else ""
+def exploratory_words(exploration: Exploration) -> list[str]:
+    """The exploration in sentences, each of which says what it rests on."""
+    lines = ["Exploratory, neither declared nor tested:"]
+    if exploration.note:
+        lines.append(f"  Best levels: {exploration.note}.")
+    lines += [f"  {_best(one)}" for one in exploration.best]
+    return [*lines, f"  {_variance(exploration.variance)}"]
+
+
+def _best(one: BestLevel) -> str:
+    what = f"Best {one.factor} by {one.metric} on the validation benchmark"
+    if one.averaged:
+        what += f", averaged over {', '.join(one.averaged)}"
+    if not one.levels:
+        return f"{what}: not known: {one.note}."
+    shares = ", ".join(f"{level.level} in {100 * level.share:.0f} %" for level in one.likely)
+    few = ", too few for the shares to be trusted" if one.seeds < LEAST_SEEDS else ""
+    text = f"{what}: {shares} of {RESAMPLES} resamples"
+    text = f"{text} ({one.seeds} seeds{few}; {one.clusters} clusters)"
+    return f"{text}; {EDGE}." if one.at_edge else f"{text}."
+
+
+def _variance(variance: Decomposition) -> str:
+    what = f"Variance of {variance.metric} on the test benchmark"
+    if not variance.parts:
+        return f"{what}: not taken apart: {variance.note}."
+    shown = [_part(part) for part in variance.parts if part.share >= SHOWN_SHARE]
+    rest = sum(part.share for part in variance.parts if part.share < SHOWN_SHARE)
+    filled = f", {variance.filled} of them filled in" if variance.filled else ""
+    parts = ", ".join([*shown, *([f"all else {100 * rest:.1f} %"] if rest >= 0.0005 else [])])
+    trials = trials_words(variance)
+    known = any(part.by_chance is not None for part in variance.parts)
+    alone = "" if known else "; of one seed, so that what chance has of it is not known"
+    return f"{what}, {trials}{filled}: {parts}{alone}."
+
+
+def _part(part: Part) -> str:
+    text = f"{part.of} {100 * part.share:.1f} %"
+    chance = part.by_chance or 0.0
+    with_chance = chance >= SHOWN_SHARE / 10 and part.of != "residual"
+    return f"{text} (by chance {100 * chance:.1f} %)" if with_chance else text
+
+
+def trials_words(variance: Decomposition) -> str:
+    """How many trials a variance is over, where some may hold several places of its grid."""
+    if variance.distinct == variance.trials:
+        return f"{variance.trials} trials"
+    return f"{variance.distinct} trials in {variance.trials} places of the grid"
+
+
+def tied_words(every: Sequence[Tied]) -> list[str]:
+    """A sentence for each of the first of them."""
+    lines = [
+        f"Tied scores: {one.label} has {one.metric} {one.value:.4f} by the order of its "
+        f"candidates; under other orders of equal scores it is from {one.worst:.4f} to "
+        f"{one.best:.4f}."
+        for one in every[:SHOWN_TIES]
+    ]
+    more = len(every) - SHOWN_TIES
+    return lines + ([f"Tied scores: {count_of(more, 'more trial')}."] if more > 0 else [])
+
+
+def mixture_words(mixture: Mixture | None) -> list[str]:
+    """A sentence where not all trials were computed alike, with what differs; else none."""
+    if mixture is None:
+        return []
+    groups = "; ".join(
+        f"{', '.join(group.differs) or 'unknown'} ({group.trials})" for group in mixture.groups
+    )
+    resumed = mixture.resumed
+    more = f"; {resumed} began with one and went on with another" if resumed else ""
+    return [
+        f"Libraries or devices are not the same for all trials: {groups}{more}. Last digits may "
+        "differ for that."
+    ]
+
+
+def converted_words(converted: Mapping[str, int]) -> list[str]:
+    """A sentence for each benchmark of which answer offsets were converted."""
+    return [
+        f"{name} is not comparable with published numbers: the offsets of {number} of its answers "
+        "were converted, as convert_offsets asks."
+        for name, number in converted.items()
+    ]

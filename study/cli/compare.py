@@ -15,6 +15,7 @@ from rich.text import Text
 
 from study.analysis.caveats import executions, mixed
 from study.analysis.results import COLUMNS, answering, by_cell, language_groups, metric_of
+from study.analysis.words import mixture_words
 from study.cli.workspace import ROOT, Root, State, Workspace
 from study.console import PlainConsole, typed
 from study.state.committed import committed_results, each_committed
@@ -77,7 +78,7 @@ def compare(
     rows = side_by_side(arms, metrics, _scores(home, sides, arms, metrics))
     compared = {t.digest for _, *two in arms for arm in two for c in arm.cells for t in c.trials}
     results = {d: r for side in sides for d, r in side.results.items() if d in compared}
-    differ = [*_differences(sides, arms), *mixed(executions(results))]
+    differ = [*_differences(sides, arms), *mixture_words(mixed(executions(results)))]
     if as_json:
         comparison = {"first": first, "second": second, "differ": differ}
         typer.echo(json.dumps(comparison | {"rows": [asdict(row) for row in rows]}, indent=1))

@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from study.analysis.caveats import converted_offsets
+from study.analysis.words import converted_words
 from study.console import count_of, marked
 from study.state.plan import Plan
 
@@ -23,7 +24,8 @@ def remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Te
             f" {count_of(len(changed), 'trial')} ran with smaller micro-batches after running out "
             f"of memory, in {', '.join(names)}",
         )
-    yield from (marked("mind:", f" {said}") for said in converted_offsets(plan, results))
+    converted = converted_words(converted_offsets(plan, results))
+    yield from (marked("mind:", f" {line}") for line in converted)
     yield from _unread(plan, results)
 
 

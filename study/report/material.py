@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from study.analysis.answer import Answer
 from study.analysis.results import COLUMNS, CellResult, answering, arm_label, by_cell, metric_of
 from study.analysis.scores import read_ranks
 from study.report.document import Spread, finite
@@ -36,7 +37,7 @@ class Material:
     Attributes:
         plan: Of the study.
         root: Of everything, as it is typed after `--root`.
-        answer: As `answer.json`.
+        answer: Of the study.
         cells: All cells, with the results they have.
         arms: Trained cells that answer for themselves or their arm.
         results: `result.json` by digest.
@@ -47,7 +48,7 @@ class Material:
 
     plan: Plan
     root: str
-    answer: Mapping[str, Any]
+    answer: Answer
     cells: tuple[CellResult, ...]
     arms: tuple[CellResult, ...]
     results: Mapping[str, Mapping[str, Any]]
@@ -113,7 +114,7 @@ class Material:
 def gather(
     plan: Plan,
     root: AnyPath,
-    answer: Mapping[str, Any],
+    answer: Answer,
     results: dict[str, dict[str, Any]],
     failures: Mapping[str, str],
 ) -> Material:
@@ -122,7 +123,7 @@ def gather(
     Args:
         plan: Of the study.
         root: Of the trial folders.
-        answer: As `answer.json`.
+        answer: Of the study.
         results: By digest, of the trials that have one.
         failures: Why others have none.
     """

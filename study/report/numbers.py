@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from study.analysis.answer import Answer
 from study.report.material import Material
 
 HEADER = (
@@ -58,32 +59,31 @@ def named(metric: str) -> tuple[str, str, str, str]:
     return benchmark, measure, "", "/".join(parts)
 
 
-def _hypotheses(answer: Mapping[str, Any]) -> Iterator[Line]:
-    for finding in answer["findings"]:
-        _, measure, setting, language = named(finding["metric"])
-        judgement = finding["judgement"]
-        for one in finding["comparisons"]:
-            low, high = one["interval"] or (None, None)
-            first, last = one["bootstrap"] or (None, None)
+def _hypotheses(answer: Answer) -> Iterator[Line]:
+    for finding in answer.findings:
+        _, measure, setting, language = named(finding.metric)
+        for one in finding.comparisons:
+            low, high = one.interval or (None, None)
+            first, last = one.bootstrap or (None, None)
             facts = {
-                "effect": one["effect"],
+                "effect": one.effect,
                 "interval low": low,
                 "interval high": high,
                 "bootstrap low": first,
                 "bootstrap high": last,
-                "p": one["p"],
-                "p of a difference beyond the margin": one["p_equivalent"],
-                "corrected p": judgement["p"],
-                "corrected p of a difference beyond the margin": judgement["p_equivalent"],
-                "margin": finding["margin"],
-                "clusters": one["clusters"],
-                "detectable": one["detectable"],
-                "seeds needed": one["seeds_needed"],
+                "p": one.p,
+                "p of a difference beyond the margin": one.p_equivalent,
+                "corrected p": finding.judgement.p,
+                "corrected p of a difference beyond the margin": finding.judgement.p_equivalent,
+                "margin": finding.margin,
+                "clusters": one.clusters,
+                "detectable": one.detectable,
+                "seeds needed": one.seeds_needed,
             }
-            name = f"{finding['hypothesis']}: {one['what']}"
+            name = f"{finding.hypothesis}: {one.what}"
             place = ("hypothesis", name, "", "", "", "", measure, setting, language)
             yield from ((*place, key, value) for key, value in facts.items())
-            for seed, value in one["by_seed"].items():
+            for seed, value in one.by_seed.items():
                 yield "hypothesis", name, "", seed, *place[4:], "effect of the seed", value
 
 
@@ -120,10 +120,11 @@ def _trials(material: Material) -> Iterator[Line]:
             for role, counts in ({} if brief else result["counts"]).items():
                 for key, value in counts.items():
                     yield *head, test if role == "test" else role, "counts", key, "", "", "n", value
-            for one in (tie for tie in material.answer["tied"] if tie["trial"] == trial.digest):
-                benchmark, *rest = named(one["metric"])
-                for key in ("worst", "best"):
-                    yield *head, benchmark or test, "test", *rest, f"{key} of ties", one[key]
+            for tie in (one for one in material.answer.tied if one.trial == trial.digest):
+                benchmark, *rest = named(tie.metric)
+                where = (*head, benchmark or test, "test", *rest)
+                yield *where, "worst of ties", tie.worst
+                yield *where, "best of ties", tie.best
             environment = material.environments.get(trial.digest, {})
             costs = {"seconds": environment.get("seconds")} | dict(result["training"])
             for key, value in costs.items():

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from study.analysis.conclusion import answer_key, concluded, read_sealed
+from study.analysis.conclusion import answer_key, as_values, concluded, read_sealed
 from study.console import count_of, visible
 from study.state.plan import Plan
 from study.state.record import Record
@@ -14,11 +14,12 @@ from trainables.storage import atomic as storage
 from trainables.storage.paths import AnyPath, own
 
 if TYPE_CHECKING:
+    from study.analysis.answer import Answer
     from study.report.document import Document, Section, Table
     from study.report.material import Material
     from study.report.sections.searched import Searched
 
-FORMAT = 8
+FORMAT = 9
 """Of the report; raised by every change of what it shows, so that it is written again."""
 
 MADE = "made.json"
@@ -56,20 +57,15 @@ def write_report(
     from study.report.material import gather
     from study.report.numbers import to_csv
 
-    def drawn(answer: dict[str, Any]) -> dict[str, bytes]:
-        material = gather(plan, root, answer, results, failures)
-        document = compose(material, None if plan.search is None else searched_of(material, record))
-        return {
-            "report.html": visible(to_html(document)).encode(),
-            "report.md": visible(to_markdown(document)).encode(),
-            "report.csv": visible(to_csv(material)).encode(),
-            "report.json": storage.to_json(to_values(document, answer)),
-        }
-
-    try:
-        pages = drawn(concluded(plan, record, root, results))
-    except (LookupError, TypeError, ValueError, AttributeError):  # the one that was kept is none
-        pages = drawn(concluded(plan, record, root, results, anew=True))
+    answer = concluded(plan, record, root, results)
+    material = gather(plan, root, answer, results, failures)
+    document = compose(material, None if plan.search is None else searched_of(material, record))
+    pages = {
+        "report.html": visible(to_html(document)).encode(),
+        "report.md": visible(to_markdown(document)).encode(),
+        "report.csv": visible(to_csv(material)).encode(),
+        "report.json": storage.to_json(to_values(document, answer)),
+    }
     place.mkdir(parents=True, exist_ok=True)
     for name, content in pages.items():
         storage.write(place / name, content)
@@ -162,21 +158,21 @@ def _of_search(material: Material, searched: Searched) -> tuple[Section, ...]:
         search.history(searched),
         settings.settings(searched),
         settings.pareto(searched),
-        answered.answered(material) if material.answer["findings"] else None,
+        answered.answered(material) if material.answer.findings else None,
         validity.validity(material),
         validity.reproduction(material),
     )
     return tuple(section for section in sections if section is not None)
 
 
-def to_values(document: Document, answer: Mapping[str, Any]) -> dict[str, Any]:
+def to_values(document: Document, answer: Answer) -> dict[str, Any]:
     """The report as plain values: the answer, and every table with unrounded figures."""
     return {
         "format": FORMAT,
         "study": document.title,
         "question": document.question,
         "facts": document.facts,
-        "answer": {key: value for key, value in answer.items() if key not in ("of", "format")},
+        "answer": as_values(answer),
         "tables": {table.id: _plain(table) for table in document.tables()},
     }
 

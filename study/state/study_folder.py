@@ -31,7 +31,18 @@ TAKEN_OVER_SECONDS = 120.0
 
 
 class DamagedPlanError(UserError):
-    """A `plan.json` that cannot be believed."""
+    """A `plan.json` that cannot be believed.
+
+    Attributes:
+        damage: The path, and what is wrong with what it holds.
+    """
+
+    def __init__(self, path: AnyPath, wrong: str) -> None:
+        self.damage = f"{path} is damaged ({wrong})"
+        super().__init__(
+            f"{self.damage}; run the command that planned the study again: it is planned anew "
+            "and finished trials are found by their digest"
+        )
 
 
 @dataclass(frozen=True)
@@ -81,11 +92,7 @@ class StudyFolder:
         except (UnreadableError, PermissionError) as error:
             raise UserError(f"{error}; mend that, or choose another --root or --name") from error
         except (NotCommittedError, ValueError) as error:
-            raise DamagedPlanError(
-                f"{self.plan_path} is damaged ({str(error).splitlines()[0]}); run the command "
-                "that planned the study again: it is planned anew and finished trials are found "
-                "by their digest"
-            ) from None
+            raise DamagedPlanError(self.plan_path, str(error).splitlines()[0]) from None
 
     def plan_or_aside(self, planned: Plan) -> tuple[Plan | None, str]:
         """The plan, or None after one that cannot be believed was moved out of the way.
@@ -102,9 +109,8 @@ class StudyFolder:
         try:
             return self.plan(), ""
         except DamagedPlanError as error:
-            where = storage.set_aside(self.plan_path)
-            reason = str(error).partition(";")[0]
-            return None, f"{reason}; it was set aside as {where} and the study is planned anew"
+            aside = storage.set_aside(self.plan_path)
+            return None, f"{error.damage}; set aside as {aside}, and the study is planned anew"
 
     def _joined(self, plan: Plan) -> Plan:
         """The plan with what its search proposed."""

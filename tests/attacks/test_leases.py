@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,7 @@ def act(user: int, mask: int, *words: str, group: int = 60000) -> int:
     """Exit code of a command of that user; 99 is a traceback."""
 
     def command() -> int:
+        version("torch")  # imports what it needs while an interpreter in root's home can be read
         os.umask(mask)
         os.setgroups([])
         os.setgid(group)

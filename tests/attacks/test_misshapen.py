@@ -90,8 +90,8 @@ def test_a_spec_that_is_lost_beside_a_result_is_written_again(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"words": None}, {"words": [1]}, {"findings": [{}]}, {"findings": 3}, {"exploration": []},
-     {"fixed": [1]}, {"marks": 1}],
+    [{"findings": [{}]}, {"findings": 3}, {"exploration": []}, {"fixed": [1]}, {"marks": 1},
+     {"trials": "many"}, {"tied": [[]]}],
 )  # fmt: skip
 def test_an_answer_of_another_shape_is_made_again(root: Path, changes: dict[str, Any]) -> None:
     path = root / "reports/s/answer.json"

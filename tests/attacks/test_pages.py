@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from study.console import visible
 from study.report.charts.heatmap import heatmap_page
 from study.report.document import Code, Document, Section
 from study.report.markdown import to_markdown
+from study.report.material import Material
 from study.report.numbers import FORMULAS, to_csv
 from tests.study.report.studies import PARALLEL, questions_in_two_languages, study
 from trainables.storage import atomic as storage
@@ -106,11 +108,11 @@ def test_every_start_of_a_formula_is_made_inert(
     lines: list[str] = []
     real: Callable[..., str] = to_csv
 
-    def with_name(material: object) -> str:
-        answer = material.answer  # type: ignore[attr-defined]
-        for finding in answer["findings"]:
-            finding["hypothesis"] = f"{start}1+1"
-        text = real(material)
+    def with_name(material: Material) -> str:
+        named = tuple(
+            replace(finding, hypothesis=f"{start}1+1") for finding in material.answer.findings
+        )
+        text = real(replace(material, answer=replace(material.answer, findings=named)))
         lines.extend(row[1] for row in csv.reader(io.StringIO(visible(text), newline="")))
         return text
 

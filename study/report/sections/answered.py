@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from study.analysis.caveats import Tied, tied_words
+from study.analysis.answer import Answer, Finding
 from study.analysis.contrasts import expects_less
-from study.analysis.words import FIXED, corrected_words, counted
+from study.analysis.exploration import Decomposition
+from study.analysis.words import (
+    EDGE,
+    FIXED,
+    comparison_words,
+    corrected_words,
+    mixture_words,
+    remark_words,
+    selection_words,
+    tied_words,
+    trials_words,
+)
 from study.report.charts.forest import ForestRow, Mark, rows_chart
 from study.report.document import (
     Block,
@@ -31,11 +41,11 @@ def answered(material: Material) -> Section:
     """The first section."""
     answer = material.answer
     blocks: list[Block] = []
-    if answer["marks"]:
-        blocks.append(Notice(CHANGED, tuple(answer["marks"])))
+    if answer.marks:
+        blocks.append(Notice(CHANGED, answer.marks))
     blocks += [Text(text) for text in _standing(material)]
-    blocks += [_card(finding) for finding in answer["findings"]]
-    if answer["findings"]:
+    blocks += [_card(finding) for finding in answer.findings]
+    if answer.findings:
         blocks += [_forests(material), Text(_family(material))]
         blocks += [_verdicts(material), _comparisons(material)]
     blocks.append(Text(" ".join(["Held fixed in all compared trials:", _fixed(answer)])))
@@ -51,7 +61,7 @@ def _standing(material: Material) -> list[str]:
         lines[0] += f" {len(material.failures)} failed; Validity says why."
     if not there:
         lines.append("No trial has a result, so nothing can be said about the question yet.")
-    if not answer["findings"]:
+    if not answer.findings:
         lines.append("No hypothesis was declared, so nothing is decided.")
     if (
         len(seeds := {t.seed for cell in plan.cells for t in cell.trials if t.seed is not None})
@@ -61,32 +71,24 @@ def _standing(material: Material) -> list[str]:
             f"Every arm has the one seed {min(seeds)}: differences below have no uncertainty that "
             "could be known, and decide nothing."
         )
-    ties = tied_words([Tied(**tie) for tie in answer.get("tied", [])])
-    return [*lines, *answer.get("selected", []), *ties, *answer.get("mixed", [])]
+    selected, ties = selection_words(answer.selected), tied_words(answer.tied)
+    return [*lines, *selected, *ties, *mixture_words(answer.mixed)]
 
 
-def _card(finding: Mapping[str, Any]) -> Card:
+def _card(finding: Finding) -> Card:
     """The words of the answer; verdict and remark stand apart from the corrected p."""
-    judgement = finding["judgement"]
-    marks = ("post hoc",) if finding["post_hoc"] else ()
-    corrected = corrected_words(judgement["p"], judgement["p_equivalent"], finding["margin"])
-    lines = [corrected, *(line.strip() for line in finding["words"][1:])]
-    return Card(
-        finding["verdict"],
-        finding["hypothesis"],
-        marks,
-        judgement["remark"],
-        tuple(filter(None, lines)),
-    )
+    marks = ("post hoc",) if finding.post_hoc else ()
+    lines = filter(None, [corrected_words(finding), *comparison_words(finding)])
+    remark = remark_words(finding)
+    return Card(finding.verdict, finding.hypothesis, marks, remark, tuple(lines))
 
 
 def _verdicts(material: Material) -> Table:
     rows = []
-    for finding in material.answer["findings"]:
-        judgement = finding["judgement"]
-        p = judgement["p"], judgement["p_equivalent"]
-        margin = float(finding["margin"])
-        rows.append((_named(finding), finding["verdict"], *p, margin, finding["why"]))
+    for finding in material.answer.findings:
+        p = finding.judgement.p, finding.judgement.p_equivalent
+        margin = float(finding.margin)
+        rows.append((_named(finding), finding.verdict, *p, margin, finding.why))
     columns = (
         *map(Column, ("hypothesis", "verdict")),
         *(Column(name, 3, least=0.001) for name in ("p of no difference", "p beyond the margin")),
@@ -98,11 +100,11 @@ def _verdicts(material: Material) -> Table:
 
 def _comparisons(material: Material) -> Table:
     rows = []
-    for finding in material.answer["findings"]:
-        for one in finding["comparisons"]:
-            effect = one["effect"], *(one["interval"] or (None, None)), one["detectable"]
-            units = len(one["by_seed"]), one["clusters"]
-            rows.append((_named(finding), finding["metric"], one["what"], *effect, *units))
+    for finding in material.answer.findings:
+        for one in finding.comparisons:
+            effect = one.effect, *(one.interval or (None, None)), one.detectable
+            units = len(one.by_seed), one.clusters
+            rows.append((_named(finding), finding.metric, one.what, *effect, *units))
     names = ("hypothesis", "metric", "contrast", "effect", "95 % from", "to", "detectable")
     return Table(
         "comparisons",
@@ -113,38 +115,34 @@ def _comparisons(material: Material) -> Table:
     )
 
 
-def _named(finding: Mapping[str, Any]) -> str:
-    return f"{finding['hypothesis']}{' [post hoc]' if finding['post_hoc'] else ''}"
+def _named(finding: Finding) -> str:
+    return f"{finding.hypothesis}{' [post hoc]' if finding.post_hoc else ''}"
 
 
 def _forests(material: Material) -> Gallery:
     """One plot for each unit and margin, so that an axis means one thing."""
     less = {h["name"]: expects_less(h) for h in material.plan.hypotheses}
     plots: dict[tuple[str, str, float], list[tuple[ForestRow, tuple[Any, ...]]]] = {}
-    for finding in material.answer["findings"]:
-        metric = finding["metric"]
-        measure = metric.rpartition(":")[2].partition("/")[0]
-        for one in finding["comparisons"]:
-            if one["effect"] is None:
+    for finding in material.answer.findings:
+        measure = finding.metric.rpartition(":")[2].partition("/")[0]
+        for one in finding.comparisons:
+            if one.effect is None:
                 continue
-            several = f": {one['what']}" if len(finding["comparisons"]) > 1 else ""
-            direction = "below 0" if less.get(finding["hypothesis"], False) else "above 0"
-            label = f"{finding['hypothesis']}{several} (declared: {direction})"
-            interval = tuple(one["interval"]) if one["interval"] else None
-            seeds = tuple(map(float, one["by_seed"].values()))
-            row = ForestRow(label, (Mark(one["effect"], 0, interval, seeds),))
-            unit = one["what"].partition(" of ")[0] if "change per" in one["what"] else ""
-            bounds = interval or (None, None)
-            data = (label, one["effect"], *bounds)
-            plots.setdefault((measure, unit, finding["margin"]), []).append((row, data))
+            several = f": {one.what}" if len(finding.comparisons) > 1 else ""
+            direction = "below 0" if less.get(finding.hypothesis, False) else "above 0"
+            label = f"{finding.hypothesis}{several} (declared: {direction})"
+            seeds = tuple(one.by_seed.values())
+            row = ForestRow(label, (Mark(one.effect, 0, one.interval, seeds),))
+            data = (label, one.effect, *(one.interval or (None, None)))
+            plots.setdefault((measure, one.per, finding.margin), []).append((row, data))
     figures = [_forest(*key, rows) for key, rows in plots.items()]
     return Gallery("", tuple(figures))
 
 
 def _forest(
-    measure: str, unit: str, margin: float, rows: list[tuple[ForestRow, tuple[Any, ...]]]
+    measure: str, per: str, margin: float, rows: list[tuple[ForestRow, tuple[Any, ...]]]
 ) -> Figure:
-    title = f"Differences in {measure}" + (f", {unit.rpartition(', ')[2]}" if unit else "")
+    title = f"Differences in {measure}" + (f", change per {per}" if per else "")
     text = (
         f"Effect with its 95 % interval; small dots are seeds. The band is the margin of "
         f"±{margin:g}, inside which a difference does not matter."
@@ -154,13 +152,13 @@ def _forest(
         title, text, [row for row, _ in rows], f"effect on {measure}", margin=margin, apart=True
     )
     columns = ("hypothesis", "effect", "from", "to")
-    name = f"forest/{measure}/{unit}/{margin:g}"
+    name = f"forest/{measure}/{per}/{margin:g}"
     table = Table(name, text, tuple(map(Column, columns)), tuple(data for _, data in rows))
     return Figure(title, text, drawing, table)
 
 
 def _family(material: Material) -> str:
-    count = len(material.answer["findings"])
+    count = len(material.answer.findings)
     declared = "one hypothesis declared is" if count == 1 else f"{count} declared hypotheses are"
     return (
         f"The {declared} one family: corrected p are Holm's over two tests each, of no difference "
@@ -171,42 +169,42 @@ def _family(material: Material) -> str:
     )
 
 
-def _fixed(answer: Mapping[str, Any]) -> str:
-    held = answer["fixed"]
-    known = [f"{key} {held[key]}" for key in FIXED if held.get(key) is not None]
+def _fixed(answer: Answer) -> str:
+    known = [f"{key} {answer.fixed[key]}" for key in FIXED if answer.fixed.get(key) is not None]
     return "; ".join([*known, "and in a seed the questions and their order"]) + "."
 
 
-def explored(material: Material) -> Section:
+def explored(material: Material) -> Section | None:
     """Best levels and shares of variance: neither declared nor tested."""
-    exploration = material.answer["exploration"]
+    exploration = material.answer.exploration
+    if exploration is None:
+        return None
     blocks: list[Block] = [Text("Neither declared nor tested: what these trials look like.")]
-    if exploration["note"]:
-        blocks.append(Text(f"Best levels: {exploration['note']}."))
+    if exploration.note:
+        blocks.append(Text(f"Best levels: {exploration.note}."))
     rows, notes = [], []
-    for one in exploration["best"]:
-        averaged = f" (averaged over {', '.join(one['averaged'])})" if one["averaged"] else ""
-        if one["note"]:
-            notes.append(f"{one['factor']}: {one['note']}.")
-        for level in one["levels"]:
-            where = f"{one['factor']}={level['level']}{averaged}"
-            rows.append((where, level["mean"], level["share"]))
+    for one in exploration.best:
+        averaged = f" (averaged over {', '.join(one.averaged)})" if one.averaged else ""
+        if note := EDGE if one.at_edge else one.note:
+            notes.append(f"{one.factor}: {note}.")
+        for level in one.levels:
+            where = f"{one.factor}={level.level}{averaged}"
+            rows.append((where, level.mean, level.share))
     columns = (Column("level"), Column("mean", 4), Column("share of resamples ahead", 2))
     caption = f"Levels by {material.plan.primary} on the validation benchmark"
     if rows:
         blocks.append(Table("best_levels", caption, columns, tuple(rows), " ".join(notes)))
     elif notes:
         blocks.append(Bullets(tuple(notes)))
-    blocks.append(_variance(exploration["variance"]))
+    blocks.append(_variance(exploration.variance))
     return Section("Exploration", tuple(blocks))
 
 
-def _variance(variance: Mapping[str, Any]) -> Block:
-    if not variance["parts"]:
-        return Text(f"Variance of {variance['metric']}: not taken apart: {variance['note']}.")
-    rows = tuple((p["of"], p["share"], p["by_chance"]) for p in variance["parts"])
+def _variance(variance: Decomposition) -> Block:
+    if not variance.parts:
+        return Text(f"Variance of {variance.metric}: not taken apart: {variance.note}.")
+    rows = tuple((part.of, part.share, part.by_chance) for part in variance.parts)
     columns = (Column("part"), Column("share", 3), Column("expected by chance", 3))
-    filled = f", {variance['filled']} filled in" if variance["filled"] else ""
-    trials = counted(variance["trials"], variance["distinct"])
-    caption = f"Shares of the variance of {variance['metric']} over {trials}{filled}"
+    filled = f", {variance.filled} filled in" if variance.filled else ""
+    caption = f"Shares of the variance of {variance.metric} over {trials_words(variance)}{filled}"
     return Table("variance", caption, columns, rows)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import astuple, fields
 from typing import Any
 
-from study.analysis.caveats import converted_offsets
+from study.analysis.caveats import Tied, converted_offsets
+from study.analysis.words import converted_words
 from study.console import count_of, typed
 from study.report.document import Block, Code, Column, Section, Table, Text, Value
 from study.report.material import Material
@@ -35,7 +37,8 @@ def validity(material: Material) -> Section:
     blocks: list[Block] = []
     if "synthetic" in {spec.test.name for spec in material.plan.specs.values()}:
         blocks.append(Text(TOY))
-    blocks += [Text(said) for said in converted_offsets(material.plan, material.results)]
+    converted = converted_offsets(material.plan, material.results)
+    blocks += [Text(line) for line in converted_words(converted)]
     blocks += [_contamination(material), _cut_off(material), _masked(material)]
     blocks += [_dropped(material), *_tied(material), Text(_layout(material)), *_failures(material)]
     return Section("Validity", tuple(blocks))
@@ -170,11 +173,10 @@ def _dropped(material: Material) -> Block:
 
 def _tied(material: Material) -> list[Block]:
     """What values would be under other orders of equal scores."""
-    keys = ("trial", "label", "metric", "value", "worst", "best")
-    if not (ties := material.answer.get("tied")):
+    if not material.answer.tied:
         return []
-    columns = tuple(map(Column, keys))
-    rows = tuple(tuple(tie[key] for key in keys) for tie in ties[:SHOWN_TRIALS])
+    columns = tuple(Column(field.name) for field in fields(Tied))
+    rows = tuple(astuple(tie) for tie in material.answer.tied[:SHOWN_TRIALS])
     return [Table("tied", "Values that the order of equal scores decides", columns, rows)]
 
 

@@ -31,36 +31,34 @@ def test_holm_by_hand() -> None:
 @pytest.mark.parametrize(
     ("one", "expected", "remark"),
     [
-        (evidence(), "supported", "at least as large as matters"),
-        (evidence(gain=0.012), "supported", "may be smaller than the margin"),
-        (evidence(gain=-0.02), "contradicted", "at least as large as matters"),
-        (evidence(gain=-0.012), "contradicted", "may be smaller than the margin"),
+        (evidence(), "supported", "large"),
+        (evidence(gain=0.012), "supported", "maybe small"),
+        (evidence(gain=-0.02), "contradicted", "large"),
+        (evidence(gain=-0.012), "contradicted", "maybe small"),
         (
             evidence(gain=0.004, half=0.002, p_equivalent=0.001),
             "equivalent",
-            "significant but inside the margin",
+            "significant",
         ),
         (
             evidence(gain=-0.004, half=0.002, p_equivalent=0.001),
             "equivalent",
-            "significant but inside the margin",
+            "significant",
         ),
         (evidence(gain=0.001, half=0.002, p=0.4, p_equivalent=0.001), "equivalent", ""),
         (evidence(gain=0.005, half=0.02, p=0.6, p_equivalent=0.3), "undecided", ""),
         (
             evidence(gain=0.02, half=0.019, p=0.04, p_equivalent=0.9),
             "undecided",
-            "the interval excludes 0, but not after correction for the family",
+            "uncorrected",
         ),
-        (evidence(seeds=4), "undecided", "4 seeds, and fewer than 5 decide nothing"),
-        (evidence(p=0.4, p_equivalent=0.001, seeds=4), "undecided", "4 seeds, and fewer"),
+        (evidence(seeds=4), "undecided", "few seeds"),
+        (evidence(p=0.4, p_equivalent=0.001, seeds=4), "undecided", "few seeds"),
     ],
 )
 def test_each_row_of_the_table(one: Evidence, expected: str, remark: str) -> None:
     found = verdict(one)
-    assert found.verdict == expected
-    assert found.remark.startswith(remark)
-    assert bool(found.remark) == bool(remark)
+    assert (found.verdict, found.remark) == (expected, remark)
 
 
 def test_both_tests_of_all_hypotheses_are_one_family() -> None:
@@ -86,9 +84,9 @@ def test_better_than_both_is_as_large_as_the_less_sure_of_them() -> None:
     for both in ((sure, large), (large, sure)):
         found = verdict(*both)
         assert (found.verdict, both[found.decisive]) == ("supported", large)
-        assert found.remark == "may be smaller than the margin"
+        assert found.remark == "maybe small"
     behind = evidence(gain=-0.05, half=0.005, p=0.001)
-    assert verdict(sure, behind).remark == "at least as large as matters"
+    assert verdict(sure, behind).remark == "large"
 
 
 def test_worse_than_one_contradicts_better_than_both() -> None:

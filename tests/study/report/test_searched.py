@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from study.analysis.answer import Answer
 from study.report.document import Document, Figure, Gallery, Section, Table
 from study.report.html import to_html
 from study.report.markdown import to_markdown
@@ -68,8 +69,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     toy = questions_in_two_languages()
     made = study(root, toy, {1: [noisy(toy, seed, 2.0) for seed in range(3)]}, [])
     results = committed_results(root, made.plan.specs)
-    answer: dict[str, Any] = {"marks": [], "findings": []}
-    return gather(made.plan, root, answer, results, {})
+    return gather(made.plan, root, Answer("s", "Which?", (), 0, 0, {}, ()), results, {})
 
 
 def confirming(material: Material, params: dict[str, Any]) -> list[TrialOutcome]:
