@@ -37,12 +37,9 @@ class DamagedPlanError(UserError):
         damage: The path, and what is wrong with what it holds.
     """
 
-    def __init__(self, path: AnyPath, wrong: str) -> None:
-        self.damage = f"{path} is damaged ({wrong})"
-        super().__init__(
-            f"{self.damage}; run the command that planned the study again: it is planned anew "
-            "and finished trials are found by their digest"
-        )
+    def __init__(self, message: str, damage: str = "") -> None:
+        super().__init__(message)
+        self.damage = damage
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,12 @@ class StudyFolder:
         except (UnreadableError, PermissionError) as error:
             raise UserError(f"{error}; mend that, or choose another --root or --name") from error
         except (NotCommittedError, ValueError) as error:
-            raise DamagedPlanError(self.plan_path, str(error).splitlines()[0]) from None
+            damage = f"{self.plan_path} is damaged ({str(error).splitlines()[0]})"
+            raise DamagedPlanError(
+                f"{damage}; run the command that planned the study again: it is planned anew and "
+                "finished trials are found by their digest",
+                damage,
+            ) from None
 
     def plan_or_aside(self, planned: Plan) -> tuple[Plan | None, str]:
         """The plan, or None after one that cannot be believed was moved out of the way.
