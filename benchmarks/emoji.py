@@ -29,7 +29,7 @@ from study.analysis.scores import Scores, scores  # noqa: E402
 from study.planning.build import make_plan  # noqa: E402
 from study.spaces.schema import Space  # noqa: E402
 from tests.emoji_clip import make_emoji_clip  # noqa: E402
-from trainables.data.catalog import load_picture_training  # noqa: E402
+from trainables.data.catalog import load_training  # noqa: E402
 from trainables.evaluation.ranks import load_ranks, ranks_file  # noqa: E402
 from trainables.finetune import finetune  # noqa: E402
 from trainables.storage.cache import Cache  # noqa: E402
@@ -100,8 +100,8 @@ def main() -> None:
 
 def trained(folder: Path, work: Path, arm: str, seeds: int, steps: int) -> list[Scores]:
     """Scores of the arm's trials on the test part, one a seed."""
-    rows = load_picture_training("emoji", folder)
-    names = [text for column in rows.captions.values() for text in column if text]
+    rows = load_training("emoji", folder)
+    names = [text for column in rows.queries.values() for text in column if text]
     encoder = work / "tiny-clip"
     if not encoder.exists():
         make_emoji_clip(encoder, sorted(set(names)))

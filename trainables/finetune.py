@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from trainables import faults
+from trainables.data.benchmark import Benchmark
 from trainables.distributed.rank0 import Machines, leading
 from trainables.encoders.registry import open_encoder
 from trainables.encoders.text import TextEncoder
@@ -28,7 +29,7 @@ from trainables.trial.intermediate import milestones
 from trainables.trial.loop import Event, train
 from trainables.trial.memory_layout import layout
 from trainables.trial.outcome import forget_peak, write_environment, write_result
-from trainables.trial.trial_data import Judged, open_data, zero_shot
+from trainables.trial.trial_data import open_data, zero_shot
 from trainables.trial.trial_folder import Attempt, NotCommittedError, TrialFolder
 
 UNCOMMITTED_FILES = frozenset({"stacks.txt", "failure.json"})
@@ -174,7 +175,7 @@ class Run:
         attempt.commit(sorted(here - UNCOMMITTED_FILES), weights)
         faults.at("committed", digest=self.folder.digest, attempt=attempt.number)
 
-    def _judge(self, benchmark: Judged, ref: DataRef, encoder: TextEncoder) -> Evaluation:
+    def _judge(self, benchmark: Benchmark, ref: DataRef, encoder: TextEncoder) -> Evaluation:
         """Evaluate; what is computed of pictures alone is kept for other trials."""
         store = None if self.cache is None else PictureStore(self.cache, ref.digest)
         return evaluate(benchmark, encoder, pictures=store)

@@ -29,7 +29,6 @@ from study.cost.work import (
 )
 from trainables.data import catalog
 from trainables.data.contamination import contamination
-from trainables.data.picture_training import open_rows
 from trainables.encoders.embedded import is_embedded
 from trainables.encoders.families import SEEING
 from trainables.encoders.files.checkpoints import parts_of
@@ -226,7 +225,7 @@ class Estimator:
         options = {"aligned": spec.rows is None, "negatives": spec.negatives is not None}
         data = self._once(
             f"open {ref!r} {options}",
-            lambda: open_rows(ref, self.places, **options),
+            lambda: catalog.open_training(ref, self.places, **options),
             True,
         )
         if self._at_hand(spec.test):

@@ -8,12 +8,9 @@ from collections.abc import Iterable, Mapping
 from study.state.plan import Plan
 from trainables.data import catalog
 from trainables.data.benchmark import Benchmark, TrainingSet
-from trainables.data.catalog import open_picture_benchmark
 from trainables.data.contamination import equal_ids, equal_pictures
-from trainables.data.picture_training import open_rows
-from trainables.data.pictures import PictureBenchmark
 from trainables.errors import UserError
-from trainables.spec import DataRef, Spec
+from trainables.spec import Spec
 from trainables.training.batching import select_rows
 
 SHARED_BY_CHANCE = 0.01
@@ -35,7 +32,7 @@ def check_data(plan: Plan, places: Mapping[str, str], further: Iterable[Spec] = 
         UserError: A file that cannot be read, or data that cannot give what a spec asks of them.
     """
     benchmarks: dict[str, Benchmark] = {}
-    selecting: dict[tuple[str, str], tuple[DataRef, DataRef]] = {}
+    selecting: set[tuple[str, str]] = set()
     specs = [*plan.specs.values(), *further]
     for spec in specs:
         for ref in (spec.test, spec.validation, *(spec.also or ())):
@@ -43,22 +40,20 @@ def check_data(plan: Plan, places: Mapping[str, str], further: Iterable[Spec] = 
                 benchmarks[repr(ref)] = catalog.open_benchmark(ref, places)
                 benchmarks[repr(ref)].refuse_if_incomplete()
         if spec.validation is not None:
-            for ref in (spec.test, *(spec.also or ())):
-                selecting[repr(spec.validation), repr(ref)] = spec.validation, ref
+            tested = (spec.test, *(spec.also or ()))
+            selecting |= {(repr(spec.validation), repr(ref)) for ref in tested}
         if spec.select_metric is not None:
             _check_metric(spec.select_metric, benchmarks[repr(spec.validation)])
-    for (validation, test), pair in selecting.items():
+    for validation, test in sorted(selecting):
         refuse_shared(benchmarks[validation], benchmarks[test])
-        if all(catalog.has_pictures(ref.name) for ref in pair):
-            refuse_shared_pictures(*(open_picture_benchmark(ref, places) for ref in pair))
     trained = {_reading(spec): spec for spec in specs if spec.train is not None}
     opened: dict[str, TrainingSet] = {}
     for spec in trained.values():
         assert spec.train is not None
-        aligned, negatives = spec.rows is None, spec.negatives is not None
-        key = repr((spec.train, aligned, negatives))
+        how = {"aligned": spec.rows is None, "negatives": spec.negatives is not None}
+        key = repr((spec.train, how))
         if key not in opened:
-            opened[key] = open_rows(spec.train, places, aligned=aligned, negatives=negatives)
+            opened[key] = catalog.open_training(spec.train, places, **how)
         select_rows(spec, opened[key])
 
 
@@ -82,19 +77,16 @@ def refuse_shared(validation: Benchmark, test: Benchmark) -> None:
 
     Articles are not compared: whether the parts that sources publish share some is not known here.
     """
+    # photographs have one name in all sources
+    names = [[picture.id for picture in each.pictures] for each in (test, validation)]
+    shown = equal_ids("names", *names), equal_pictures(test.pictures, validation.pictures)
+    for overlap in shown:
+        _refuse(validation.name, test.name, overlap.matches, overlap.of, "pictures")
     questions = _questions(validation)
     shared = len(questions & _questions(test))
     _refuse(validation.name, test.name, shared, len(questions), "questions")
     ids = equal_ids("question ids", _ids(test), _ids(validation))
     _refuse(validation.name, test.name, ids.matches, ids.of, "question ids")
-
-
-def refuse_shared_pictures(validation: PictureBenchmark, test: PictureBenchmark) -> None:
-    """Refuse shared photographs: by name, which all sources have in common, or byte by byte."""
-    ids = [[picture.id for picture in each.pictures] for each in (test, validation)]
-    by_name, by_bytes = equal_ids("names", *ids), equal_pictures(test.pictures, validation.pictures)
-    for overlap in (by_name, by_bytes):
-        _refuse(validation.name, test.name, overlap.matches, overlap.of, "pictures")
 
 
 def _refuse(validation: str, test: str, shared: int, of: int, unit: str) -> None:
@@ -125,7 +117,7 @@ def _check_metric(metric: str, validation: Benchmark) -> None:
 
 def _kinds(benchmark: Benchmark) -> list[str]:
     """Kinds of settings that a benchmark has, its first one always; of pictures in both ways."""
-    if catalog.has_pictures(benchmark.name):
+    if benchmark.pictures:
         return ["t2i", "i2t", *(["i2t_multi"] if len(benchmark.queries) > 1 else [])]
     pool = "multi" if benchmark.judged_in_all_languages else "pool_same_language"
     return ["mono", *(["cross", pool] if len(benchmark.languages) > 1 else [])]

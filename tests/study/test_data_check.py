@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from study.planning.build import make_plan
-from study.planning.check_data import check_data, refuse_shared, refuse_shared_pictures
+from study.planning.check_data import check_data, refuse_shared
 from study.spaces.schema import load_space
-from trainables.data.benchmark import Benchmark, Query
-from trainables.data.pictures import Caption, Picture, PictureBenchmark
+from trainables.data.benchmark import Benchmark, Candidate, Query
+from trainables.data.pictures import IMAGE, Picture
 from trainables.errors import UserError
 from trainables.spec import Spec
 
@@ -25,11 +24,13 @@ def asking(name: str, language: str, ids: Sequence[str]) -> Benchmark:
     return Benchmark(name, {language: asked}, {language: []}, {})
 
 
-def showing(name: str, names: Sequence[str], contents: Sequence[bytes]) -> PictureBenchmark:
+def showing(name: str, names: Sequence[str], contents: Sequence[bytes]) -> Benchmark:
     """Pictures of these names and contents, with captions of their own."""
     pictures = [Picture(one, held, one) for one, held in zip(names, contents, strict=True)]
-    captions = [Caption(f"en:{one}", f"{name} {one}", one, one) for one in names]
-    return PictureBenchmark(name, pictures, {"en": captions})
+    captions = [Query(f"en:{one}", f"{name} {one}", one, one) for one in names]
+    corpus = {IMAGE: [Candidate(one, one) for one in names]}
+    qrels = {f"en:{one}": {one: 1.0} for one in names}
+    return Benchmark(name, {"en": captions}, corpus, qrels, pictures=pictures)
 
 
 def test_the_same_questions_in_another_language_are_refused() -> None:
@@ -52,11 +53,11 @@ def test_the_same_pictures_are_refused_by_name_and_by_content() -> None:
     fresh = [b"fresh %d" % n for n in range(10)]
     for held in (names, fresh), (others, contents):
         with pytest.raises(UserError, match="10 of its 10 pictures are those of flickr30k_x"):
-            refuse_shared_pictures(showing("own", *held), test)
-    refuse_shared_pictures(showing("own", others, fresh), test)
-    one = replace(test, name="own", pictures=[*test.pictures[:1]], captions={})
+            refuse_shared(showing("own", *held), test)
+    refuse_shared(showing("own", others, fresh), test)
+    one = showing("own", names[:1], contents[:1])
     with pytest.raises(UserError, match="1 of its 1 pictures"):
-        refuse_shared_pictures(one, test)
+        refuse_shared(one, test)
 
 
 PICTURES: dict[str, Any] = {

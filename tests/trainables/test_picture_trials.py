@@ -9,7 +9,7 @@ import pytest
 from tests.checkpoints import make_m_clip, make_seeing
 from trainables.data import catalog
 from trainables.data.formats import images
-from trainables.data.pictures import Picture, PictureBenchmark
+from trainables.data.pictures import IMAGE, Picture
 from trainables.encoders import registry as encoders
 from trainables.encoders.images import cells, vision_tower
 from trainables.encoders.images.image_text import ImageTextEncoder
@@ -19,7 +19,6 @@ from trainables.evaluation.ranks import load_ranks, ranks_file
 from trainables.finetune import finetune
 from trainables.spec import Execution, Spec, build_spec
 from trainables.storage.cache import Cache
-from trainables.trial.trial_data import open_judged
 from trainables.trial.trial_folder import TrialFolder
 
 CHANCE = 1 / 150
@@ -103,6 +102,6 @@ def test_texts_read_by_a_seeing_encoder_need_no_image_tower(tmp_path: Path) -> N
 
 def test_pictures_are_opened_with_their_benchmark() -> None:
     spec, places = spec_of("embedded/clip-small")
-    found = open_judged(spec.test, places)
-    assert isinstance(found, PictureBenchmark)
-    assert found.languages == ("qaa", "qad")
+    found = catalog.open_benchmark(spec.test, places)
+    assert len(found.pictures) == len(found.corpus[IMAGE])
+    assert tuple(found.queries) == ("qaa", "qad")

@@ -15,9 +15,8 @@ from torch import Tensor
 from tests.checkpoints import make_seeing
 from tests.samples import embedded_spec, values
 from tests.trainables.test_gradcache import sharing
-from trainables.data.catalog import load_picture_benchmark, load_picture_training
-from trainables.data.contamination import picture_contamination
-from trainables.data.picture_training import training_set
+from trainables.data.catalog import load_benchmark, load_training
+from trainables.data.contamination import contamination
 from trainables.encoders.images.image_text import ImageTextEncoder
 from trainables.finetune import finetune
 from trainables.spec import Execution, Spec, build_spec
@@ -74,7 +73,7 @@ def seeing(kind: str, folder: Path, dropout: float = 0.0) -> ImageTextEncoder:
 def rows_of(encoder: ImageTextEncoder, live: bool) -> tuple[list[BatchItem], list[BatchItem]]:
     """Captions of several lengths, and of most of them a picture, of the others a caption."""
     texts = ["A man.", "The quick brown fox jumps.", "Der Fluss.", "Хлеб ест", "food", "the sea"]
-    pictures = load_picture_training("scenes").pictures[: 2 * ROWS : 2]
+    pictures = load_training("scenes").pictures[: 2 * ROWS : 2]
     queries: list[BatchItem] = list(encoder.tokenize_queries(texts))
     made = encoder.pixels(pictures)
     vectors = encoder.encode_pixels(made)
@@ -215,7 +214,7 @@ def test_a_batch_shows_captions_of_one_language_with_pictures_or_as_pairs_says()
 
 
 def test_rows_of_one_picture_share_their_gold_and_hold_its_captions() -> None:
-    data = training_set(load_picture_training("scenes", languages=["qaa", "qad"]))
+    data = load_training("scenes", languages=["qaa", "qad"])
     assert len(data.pictures) == len(data.questions) == 2 * len(set(data.golds))
     assert [picture.id for picture in data.pictures] == list(data.golds)
     assert data.queries["qaa"] == data.passages["qaa"]
@@ -268,12 +267,12 @@ def _untrained(folder: Path) -> Path:
 
 
 def test_pictures_that_are_trained_on_and_tested_are_found_by_id_bytes_and_caption() -> None:
-    benchmark = load_picture_benchmark("scenes", languages=["qaa"])
-    training = training_set(load_picture_training("scenes"))
-    assert picture_contamination(training, benchmark).verdict == "none found by these methods"
+    benchmark = load_benchmark("scenes", languages=["qaa"])
+    training = load_training("scenes")
+    assert contamination(training, benchmark).verdict == "none found by these methods"
     own = training.restrict(["qad"])
     held: Any = own.__dict__ | {"pictures": [benchmark.pictures[0], *own.pictures[1:]]}
-    found = picture_contamination(type(own)(**held), benchmark)
+    found = contamination(type(own)(**held), benchmark)
     assert found.verdict == "overlap"
     by_method = {finding.method: finding.matches for finding in found.findings}
     assert by_method["picture ids"] == by_method["equal pictures"] == 1

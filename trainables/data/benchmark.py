@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+from trainables.data.pictures import IMAGE, Picture
 from trainables.errors import UserError
-
-if TYPE_CHECKING:
-    from trainables.data.pictures import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +43,10 @@ class Benchmark:
     Languages are BCP-47 codes in ascending order; the multilingual pool is the concatenation of
     the corpora in that order, which fixes the candidate index that breaks ties.
 
+    Of pictures this is the direction in which captions search them (`t2i`): captions are the
+    queries, and the one corpus is that of the language `image`, whose texts are the pictures' ids.
+    `reversed()` is the other direction (`i2t`).
+
     Attributes:
         name: As in the catalog.
         queries: Language to its queries, in file order.
@@ -59,6 +60,7 @@ class Benchmark:
             hand; empty where it can be.
         answers: Query id to the gold candidate and where the answer ends in its text, in code
             points; only where the source says.
+        pictures: Those of the corpus `image`, in its order; empty for texts alone.
     """
 
     name: str
@@ -69,13 +71,14 @@ class Benchmark:
     dropped: Mapping[str, int] = field(default_factory=dict)
     refusal: str = ""
     answers: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    pictures: Sequence[Picture] = ()
 
     def __post_init__(self) -> None:
         """Check what every later step relies on.
 
         Raises:
-            UserError: Languages out of order, an id used twice, or a judgement of a candidate
-                that no corpus holds.
+            UserError: Languages out of order, an id used twice, a judgement of a candidate
+                that no corpus holds, or pictures that are not those of the corpus.
         """
         for role, table in (("queries", self.queries), ("corpus", self.corpus)):
             if list(table) != sorted(table):
@@ -91,6 +94,9 @@ class Benchmark:
                     f"{self.name}: qrels of query {query!r} name {min(missing)!r}, "
                     "which no corpus holds; mend the qrels or add the candidate"
                 )
+        shown = self.corpus.get(IMAGE, ())
+        if self.pictures and [p.id for p in self.pictures] != [c.id for c in shown]:
+            raise UserError(f"{self.name}: pictures are not those of the corpus `{IMAGE}`")
 
     def refuse_if_incomplete(self) -> None:
         """Stop where nothing can be evaluated.
@@ -113,13 +119,41 @@ class Benchmark:
     def repeated(self) -> Mapping[str, int]:
         """Language to how many of its queries have the text of another one there.
 
-        Each is ranked against its own judgements alone, as if the other's were not relevant.
+        Each is ranked against its own judgements alone, as if the other's were not relevant. Of
+        captions, those of one picture do not count: they seek the same one.
         """
         counts = {}
         for language, queries in self.queries.items():
-            times = Counter(query.text for query in queries)
-            counts[language] = sum(count for count in times.values() if count > 1)
+            sought: dict[str, set[object]] = defaultdict(set)
+            for query in queries:
+                own = frozenset(self.qrels.get(query.id, ())) if self.pictures else query.id
+                sought[query.text].add(own)
+            counts[language] = sum(len(sought[query.text]) > 1 for query in queries)
         return counts
+
+    def reversed(self) -> Benchmark:
+        """Pictures search the captions of each language, and those of all languages together.
+
+        They do so in the setting `i2t_multi` where each picture has one caption in every language.
+        """
+        qrels: dict[str, dict[str, float]] = defaultdict(dict)
+        captions: Counter[tuple[str, str]] = Counter()
+        for language, queries in self.queries.items():
+            for query in queries:
+                for picture, gain in self.qrels.get(query.id, {}).items():
+                    qrels[picture][query.id] = gain
+                    captions[language, picture] += 1
+        return replace(
+            self,
+            queries={IMAGE: [Query(p.id, p.id, p.id, p.cluster) for p in self.pictures]},
+            corpus={la: [Candidate(q.id, q.text) for q in qs] for la, qs in self.queries.items()},
+            qrels=dict(qrels),
+            judged_in_all_languages=(
+                len(captions) == len(self.pictures) * len(self.queries)
+                and set(captions.values()) <= {1}
+            ),
+            pictures=(),
+        )
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -137,7 +171,7 @@ class TrainingSet:
             passages of one question.
         golds: (n,) ids of the gold candidate, shared by all translations; rows with equal golds
             are false negatives of each other.
-        clusters: (n,) articles, for checks of contamination.
+        clusters: (n,) articles, or units of dependence of pictures, for checks of contamination.
         queries: Language to n query texts; None where a row lacks the language.
         passages: Language to n passage texts; None where a row lacks the language.
         negatives: Language to n lists of hard negatives, the hardest first: candidates that do
@@ -146,8 +180,9 @@ class TrainingSet:
             source has none, or none were asked for.
         other_golds: (n,) ids of further passages that answer each row's question; without any row
             the source names none.
-        pictures: (n,) the picture of each row, which is then what its captions, in `queries` and
-            in `passages`, are about; empty for data of texts alone.
+        pictures: (n,) the picture of each row, which is then its gold, so that all rows of a
+            picture are false negatives of each other; `queries` and `passages` are both its
+            captions. Empty for data of texts alone.
     """
 
     name: str

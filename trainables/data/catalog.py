@@ -1,7 +1,6 @@
 """Benchmarks and training data by name: `sources.yaml` describes them, loaders read them.
 
-Texts and pictures stand in one catalog. Of a source with pictures `load_benchmark` gives one
-direction, captions searching pictures; `load_picture_benchmark(...).benchmark("i2t")` the other.
+Texts and pictures stand in one catalog, in one shape. No picture is decoded here.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from typing import Any
 from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.data.contamination import shared_questions, without_questions
 from trainables.data.formats.reading import AbsentLanguageError, metadata
-from trainables.data.pictures import PictureBenchmark, PictureTraining
 from trainables.data.source import Request, Source
 from trainables.data.worlds import embedded_sources
 from trainables.errors import UserError
@@ -54,11 +52,6 @@ def _entry(name: str, facts: dict[str, Any]) -> Source:
 def names() -> list[str]:
     """All names that `load_benchmark` knows."""
     return sorted(name for name, source in table().items() if source.loader.benchmark)
-
-
-def picture_names() -> list[str]:
-    """All names that `load_picture_benchmark` knows."""
-    return sorted(name for name in table() if has_pictures(name))
 
 
 def source(name: str) -> Source:
@@ -122,9 +115,6 @@ def load_benchmark(
 ) -> Benchmark:
     """Load a benchmark by name.
 
-    Of one with pictures this is the direction from captions to pictures, whose corpus has the
-    language `image` and holds their ids; `load_picture_benchmark` loads the pictures too.
-
     Args:
         name: One of `names()`.
         path: The folder with the source's own files, or one that holds it under the source's
@@ -132,12 +122,15 @@ def load_benchmark(
         languages: BCP-47 codes to keep; all the source has by default.
         part: One of the source's parts, such as `test` or `held-out`; see `data show NAME`.
         text: For LAReQA files `sentence` or `sentence+context` (default, as in XTREME-R).
-        skip_malformed: Leave malformed rows out and count them in `Benchmark.dropped`.
+        skip_malformed: Leave malformed rows, and pictures that are missing or damaged, out and
+            count them in `Benchmark.dropped`.
         convert_offsets: Convert answer offsets that count bytes or UTF-16 units, and count them in
             `Benchmark.dropped`; what is measured is not comparable with published numbers.
 
     Raises:
         UserError: An unknown name, language or part, or files that are not as they should be.
+            Where no picture is there at all, `refusal` of what is returned says so: it can be
+            counted, not evaluated.
     """
     load = source(name).loader.benchmark
     if load is None:
@@ -180,7 +173,7 @@ def load_training(
     """
     data = source(name)
     request = request_for(data, path, languages, part, text, skip_malformed, training=True)
-    if data.untrained or data.loader.training is None:
+    if data.loader.training is None or data.untrained:
         raise UserError(untrained(data))
     if negatives and not data.has_negatives:
         raise UserError(_without_negatives(name))
@@ -196,53 +189,6 @@ def load_training(
             "on each row in the languages that it has with --set rows=in_any --set sampling=X-X"
         )
     return training.restrict(chosen, aligned=aligned)
-
-
-def load_picture_benchmark(
-    name: str,
-    path: str | Path | None = None,
-    languages: Sequence[str] | None = None,
-    *,
-    part: str | None = None,
-    skip_malformed: bool = False,
-) -> PictureBenchmark:
-    """Load pictures and their captions to evaluate on; no picture is decoded yet.
-
-    Arguments are those of `load_benchmark`; `skip_malformed` leaves out pictures that are missing
-    or damaged too, and counts them in `dropped`.
-
-    Raises:
-        UserError: As there, or a picture that is missing or damaged. Where no picture is there at
-            all, `refusal` of what is returned says so: it can be counted, not evaluated.
-    """
-    load = source(name).loader.pictures
-    if load is None:
-        raise UserError(_without_pictures(name))
-    return load(request_for(source(name), path, languages, part, None, skip_malformed))
-
-
-def load_picture_training(
-    name: str,
-    path: str | Path | None = None,
-    languages: Sequence[str] | None = None,
-    *,
-    part: str | None = None,
-    skip_malformed: bool = False,
-    aligned: bool = True,
-) -> PictureTraining:
-    """Load pictures and their captions to train on; arguments as for `load_training`.
-
-    Raises:
-        UserError: As for `load_picture_benchmark`, or a source that cannot be trained on.
-    """
-    data = source(name)
-    load = data.loader.picture_training
-    if load is None:
-        raise UserError(_without_pictures(name))
-    if data.untrained:
-        raise UserError(untrained(data))
-    training = load(request_for(data, path, languages, part, None, skip_malformed, training=True))
-    return training.restrict(languages or training.languages, aligned=aligned)
 
 
 def reference(
@@ -340,19 +286,6 @@ def open_training(
     return load_training(**arguments, aligned=aligned, negatives=negatives)
 
 
-def open_picture_benchmark(ref: DataRef, places: Mapping[str, str]) -> PictureBenchmark:
-    """Load the very pictures and captions that `ref` names; errors and arguments as above."""
-    return load_picture_benchmark(**_of_pictures(_arguments(ref, places, training=False)))
-
-
-def open_picture_training(
-    ref: DataRef, places: Mapping[str, str], *, aligned: bool = True
-) -> PictureTraining:
-    """Load the very pictures and captions to train on that `ref` names."""
-    arguments = _of_pictures(_arguments(ref, places, training=True))
-    return load_picture_training(**arguments, aligned=aligned)
-
-
 def _arguments(ref: DataRef, places: Mapping[str, str], *, training: bool) -> dict[str, Any]:
     """Arguments that load what `ref` names, once its files are known to be those.
 
@@ -376,11 +309,6 @@ def _arguments(ref: DataRef, places: Mapping[str, str], *, training: bool) -> di
             "start a new study with another --name"
         )
     return arguments
-
-
-def _of_pictures(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Without what only texts have."""
-    return {k: v for k, v in arguments.items() if k not in ("text", "convert_offsets")}
 
 
 def request_for(
@@ -427,9 +355,7 @@ def _folder(data: Source, path: str | Path | None) -> Path:
 
 
 def untrained(data: Source) -> str:
-    """Why a source cannot be trained on, or not as texts."""
-    if not data.untrained:
-        return f"{data.name} has pictures: load it with catalog.load_picture_training"
+    """Why a source cannot be trained on."""
     if data.untrained.startswith(data.name):
         return data.untrained
     return f"{data.name} cannot be trained on: {data.untrained}"
@@ -441,7 +367,3 @@ def _without_negatives(name: str) -> str:
         f"{name} has no hard negatives to train on; use --set negatives=in_batch, or data that "
         f"has them: {known}"
     )
-
-
-def _without_pictures(name: str) -> str:
-    return f"{name} has no pictures; those that have are {', '.join(picture_names())}"

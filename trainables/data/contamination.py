@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.data.formats.tables import cell_bytes
 from trainables.data.languages import base_language
-from trainables.data.pictures import Picture, PictureBenchmark
+from trainables.data.pictures import Picture
 
 Verdict = Literal["overlap", "none found by these methods", "not checkable"]
 Hashes = NDArray[np.uint64]
@@ -98,24 +98,30 @@ class Contamination:
 def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
     """Look for evaluation items in training data.
 
-    Four methods: question ids shared; articles of equal title; queries and passages of equal
-    text, both after normalisation (NFKC, case folded, letters and digits only); evaluation
+    Of texts by four methods: question ids shared; articles of equal title; queries and passages of
+    equal text, both after normalisation (NFKC, case folded, letters and digits only); evaluation
     passages of which at least half of the shingles (8 words, or 16 characters in scripts without
-    blanks) occur in training passages.
+    blanks) occur in training passages. Of pictures, where training has some, by id (photographs
+    have one name in all sources), by cluster and by the bytes of their files; of their captions by
+    text. A picture that was scaled or compressed again and renamed is not seen.
 
     Args:
         training: What was trained on.
         benchmark: What is evaluated; only its relevant candidates and its queries are looked for
             as text, since the rest of a corpus gives nothing away.
     """
+    trained_passages = _distinct(t for column in training.passages.values() for t in column)
+    trained_queries = _distinct(t for column in training.queries.values() for t in column)
     evaluated = [query for items in benchmark.queries.values() for query in items]
+    queries = _distinct(query.text for query in evaluated)
+    if benchmark.pictures:
+        trained = _distinct((*trained_queries, *trained_passages))
+        captions = equal_texts("equal captions", trained, queries)
+        return _of_pictures(training, benchmark, captions)
     judged = {name for gains in benchmark.qrels.values() for name in gains}
     passages = _distinct(
         item.text for items in benchmark.corpus.values() for item in items if item.id in judged
     )
-    trained_passages = _distinct(t for column in training.passages.values() for t in column)
-    trained_queries = _distinct(t for column in training.queries.values() for t in column)
-    queries = _distinct(query.text for query in evaluated)
     findings = (
         _ids(training, _distinct(query.question for query in evaluated)),
         _articles(training, _distinct(query.cluster for query in evaluated)),
@@ -125,6 +131,24 @@ def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
     )
     short = sum(not is_long(normalise(text)) for text in (*queries, *passages))
     return verdict(training, {*benchmark.queries, *benchmark.corpus}, findings, short)
+
+
+def _of_pictures(training: TrainingSet, benchmark: Benchmark, captions: Finding) -> Contamination:
+    languages = set(benchmark.queries)
+    if not training.pictures:
+        return verdict(training, languages, (captions,))
+    ids = [picture.id for picture in training.pictures]
+    clusters = sorted({picture.cluster for picture in benchmark.pictures})
+    findings = (
+        equal_ids("picture ids", ids, [picture.id for picture in benchmark.pictures]),
+        equal_ids("picture clusters", training.clusters, clusters),
+        equal_pictures(training.pictures, benchmark.pictures),
+        captions,
+    )
+    # pictures have no language, so they can be looked for whatever the captions are in
+    overall = verdict(training, {*languages, *training.languages[:1]}, findings)
+    blind = (*overall.blind, "pictures that were scaled or compressed again under another name")
+    return replace(overall, blind=blind)
 
 
 def verdict(
@@ -237,37 +261,6 @@ def shingles(text: str) -> Hashes:
     for step in range(size):
         total = total * np.uint64(0x9E3779B97F4A7C15) + codes[step : step + len(total)]
     return total
-
-
-def picture_contamination(training: TrainingSet, benchmark: PictureBenchmark) -> Contamination:
-    """Look for evaluation items in training data.
-
-    Of pictures against pictures by id (photographs have one name in all sources), by the bytes of
-    their files and by cluster; of captions, and of texts where training has no pictures, by text.
-    A picture that was scaled or compressed again and renamed is not seen.
-
-    Args:
-        training: Pictures with captions, or texts alone.
-        benchmark: Pictures with captions.
-    """
-    captions = [c.text for items in benchmark.captions.values() for c in items]
-    texts = [*training.queries.values(), *training.passages.values()]
-    trained = list(dict.fromkeys(text for column in texts for text in column if text))
-    evaluated = list(dict.fromkeys(captions))
-    ids = [picture.id for picture in training.pictures]
-    clusters = sorted({picture.cluster for picture in benchmark.pictures})
-    findings = (
-        equal_ids("picture ids", ids, [picture.id for picture in benchmark.pictures]),
-        equal_ids("picture clusters", training.clusters if ids else (), clusters),
-        equal_pictures(training.pictures, benchmark.pictures),
-        equal_texts("equal captions", trained, evaluated),
-    )
-    if not ids:
-        return verdict(training, set(benchmark.languages), findings[3:])
-    # pictures have no language, so they can be looked for whatever the captions are in
-    overall = verdict(training, {*benchmark.languages, *training.languages[:1]}, findings)
-    blind = [*overall.blind, "pictures that were scaled or compressed again under another name"]
-    return Contamination(overall.verdict, overall.findings, tuple(blind))
 
 
 def equal_pictures(trained: Sequence[Picture], evaluated: Sequence[Picture]) -> Finding:

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from trainables.data import catalog
 from trainables.data.benchmark import Benchmark
 from trainables.data.formats.reading import AbsentLanguageError, files_below
-from trainables.data.pictures import PictureBenchmark
 from trainables.data.source import Source
 from trainables.errors import DataError, UserError
 
@@ -176,11 +175,7 @@ def _part(source: Source, folder: Path, part: str | None) -> Inspection:
             rows = catalog.load_training(source.name, folder, languages, part=part)
             said = f"{len(rows.questions)} rows in {', '.join(rows.languages)}"
             return Inspection(subject, "not known", said)
-        benchmark: Benchmark | PictureBenchmark
-        if source.modality == "image":
-            benchmark = catalog.load_picture_benchmark(source.name, folder, languages, part=part)
-        else:
-            benchmark = catalog.load_benchmark(source.name, folder, languages, part=part)
+        benchmark = catalog.load_benchmark(source.name, folder, languages, part=part)
     except UserError as error:
         return Inspection(subject, "malformed", str(error))
     counts, what = _counts(benchmark)
@@ -188,7 +183,7 @@ def _part(source: Source, folder: Path, part: str | None) -> Inspection:
     said = f"{what}: {said}" + "".join(
         f"; {number} {reason}" for reason, number in benchmark.dropped.items()
     )
-    if isinstance(benchmark, Benchmark):
+    if not benchmark.pictures:
         said = "; ".join([said, *_repeated(benchmark)])
     wrong = _unlike(source, part, counts, counted_only=bool(benchmark.refusal))
     state: State = "not known" if wrong is None else "differs" if wrong else "whole"
@@ -199,11 +194,13 @@ def _part(source: Source, folder: Path, part: str | None) -> Inspection:
     return Inspection(subject, state, "; ".join([said, *notes]))
 
 
-def _counts(benchmark: Benchmark | PictureBenchmark) -> tuple[dict[str, tuple[int, int]], str]:
+def _counts(benchmark: Benchmark) -> tuple[dict[str, tuple[int, int]], str]:
     """Two numbers for each language, and what they count."""
-    if isinstance(benchmark, PictureBenchmark):
-        shown = {la: {c.picture for c in table} for la, table in benchmark.captions.items()}
-        counts = {la: (len(benchmark.captions[la]), len(shown[la])) for la in shown}
+    if benchmark.pictures:
+        counts = {}
+        for language, captions in benchmark.queries.items():
+            shown = {picture for caption in captions for picture in benchmark.qrels[caption.id]}
+            counts[language] = len(captions), len(shown)
         same = sum(benchmark.repeated.values())
         note = f" ({same} captions are of several pictures, word for word)" if same else ""
         return counts, f"{len(benchmark.pictures)} pictures{note}, captions/pictures"

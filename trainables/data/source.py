@@ -15,7 +15,6 @@ from trainables.data.formats import reading
 from trainables.data.formats.reading import File, Skipped
 from trainables.data.formats.squad_json import Offsets
 from trainables.data.languages import bcp47, is_language
-from trainables.data.pictures import PictureBenchmark, PictureTraining
 from trainables.errors import UserError
 from trainables.spec import CandidateText
 
@@ -114,17 +113,14 @@ class Loader:
     Attributes:
         files: Finds the files of a request.
         benchmark: Loads them to evaluate on; None where they cannot be.
-        training: Loads texts to train on.
-        pictures: Loads pictures with their captions; `benchmark` is then the direction in which
-            captions search pictures.
-        picture_training: Loads pictures with their captions to train on.
+        training: Loads them to train on; None where they cannot be.
+        modality: Whether candidates are texts, or pictures.
     """
 
     files: Callable[[Request], SourceFiles]
     benchmark: Callable[[Request], Benchmark] | None = None
     training: Callable[[Request], TrainingSet] | None = None
-    pictures: Callable[[Request], PictureBenchmark] | None = None
-    picture_training: Callable[[Request], PictureTraining] | None = None
+    modality: Literal["text", "image"] = "text"
 
 
 @dataclass(frozen=True)
@@ -273,7 +269,7 @@ class Source(BaseModel):
     @property
     def modality(self) -> Literal["text", "image"]:
         """Whether candidates are texts, or pictures."""
-        return "image" if self.loader.pictures else "text"
+        return self.loader.modality
 
     @property
     def is_trainable(self) -> bool:
@@ -301,7 +297,7 @@ class Source(BaseModel):
             there = f"there is {', '.join(self.parts)}" if self.parts else "it has no parts"
             raise UserError(f"{self.name}: no part {part!r}; {there}")
         trained = [each for each in self.parts if each.startswith("train")]
-        if training and self.loader.picture_training and trained and part not in trained:
+        if training and self.modality == "image" and trained and part not in trained:
             raise UserError(
                 f"{self.name}: part {part} is evaluated and not trained on; choose "
                 f"{', '.join(trained)}"

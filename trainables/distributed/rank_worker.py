@@ -61,7 +61,7 @@ def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
 def train(order: Mapping[str, Any], group: Any) -> None:
     """Load what the trial trains on, then do what rank 0 says."""
     from trainables import faults
-    from trainables.data.picture_training import open_rows
+    from trainables.data.catalog import open_training
     from trainables.encoders.registry import open_encoder
     from trainables.spec import Execution, Spec, execution_settings
     from trainables.storage.cache import Cache
@@ -72,7 +72,7 @@ def train(order: Mapping[str, Any], group: Any) -> None:
     cache = None if order["cache"] is None else Cache(Path(order["cache"]))
     assert spec.train is not None
     with execution_settings(execution):
-        data = open_rows(
+        data = open_training(
             spec.train,
             places,
             aligned=spec.rows is None,

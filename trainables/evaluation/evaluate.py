@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.data.benchmark import Benchmark
-from trainables.data.pictures import IMAGE, PictureBenchmark
+from trainables.data.pictures import IMAGE
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import UserError
 from trainables.evaluation.encode import (
@@ -58,7 +58,7 @@ class Evaluation:
 
 
 def evaluate(
-    benchmark: Benchmark | PictureBenchmark,
+    benchmark: Benchmark,
     encoder: Encoder,
     *,
     progress: Progress | None = None,
@@ -68,8 +68,7 @@ def evaluate(
     """Encode each unique text and picture once, rank every relevant candidate exactly, and measure.
 
     Args:
-        benchmark: Queries, corpora and judgements; or pictures with captions, of which both
-            directions are evaluated.
+        benchmark: Queries, corpora and judgements; of pictures both directions are evaluated.
         encoder: Any object with `encode_queries(texts, language)` and
             `encode_passages(texts, language)` that return float32 vectors (len(texts), d). For
             pictures one with `encode_images(pictures)` too; captions are its queries.
@@ -83,7 +82,7 @@ def evaluate(
         UserError: Vectors that are not float32, finite and non-zero or differ in dimension; no
             query has a relevant candidate; or an encoder that cannot see pictures.
     """
-    if isinstance(benchmark, PictureBenchmark):
+    if benchmark.pictures:
         return _evaluate_pictures(benchmark, encoder, progress, pictures)
     _refuse_ids(benchmark)
     _refuse_nothing(benchmark)
@@ -190,21 +189,20 @@ def evaluate_embeddings(
 
 
 def _evaluate_pictures(
-    benchmark: PictureBenchmark,
+    benchmark: Benchmark,
     encoder: Encoder,
     progress: Progress | None,
     store: PictureStore | None,
 ) -> Evaluation:
     """Both directions, from one encoding of every caption and picture."""
-    directions = {kind: benchmark.benchmark(kind) for kind in KINDS}
-    for one in directions.values():
-        _refuse_nothing(one)
+    other = benchmark.reversed()
+    for direction in (benchmark, other):
+        _refuse_nothing(direction)
     captions, shown, counts, timing = encode_pictures(benchmark, encoder, progress, store)
-    has = {caption.picture for held in benchmark.captions.values() for caption in held}
-    captioned = np.array([picture.id in has for picture in benchmark.pictures])
-    t2i = _evaluate(directions["t2i"], captions, shown, progress)
+    captioned = np.array([picture.id in other.qrels for picture in benchmark.pictures])
+    t2i = _evaluate(benchmark, captions, shown, progress)
     some = {IMAGE: shown[IMAGE] if captioned.all() else shown[IMAGE][captioned]}
-    i2t = _evaluate(directions["i2t"], some, captions, progress)
+    i2t = _evaluate(other, some, captions, progress)
     for kind, result in zip(KINDS, (t2i, i2t), strict=True):
         plain = "queries/", "source/", f"dropped/{kind}"
         counts |= {
@@ -260,9 +258,8 @@ def _refuse_ids(benchmark: Benchmark) -> None:
     """Stop before the ids of pictures are encoded as if they were passages."""
     if IMAGE in benchmark.corpus or IMAGE in benchmark.queries:
         raise UserError(
-            f"{benchmark.name}: these are the ids of its pictures, not the pictures; load both "
-            "with trainables.data.catalog.load_picture_benchmark, and evaluate an encoder "
-            "that can see"
+            f"{benchmark.name}: these are the ids of its pictures, not the pictures; give "
+            "`evaluate` the benchmark as it was loaded, and an encoder that can see"
         )
 
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.pictures import IMAGE, Kind, Picture, PictureBenchmark
+from trainables.data.benchmark import Benchmark
+from trainables.data.pictures import IMAGE, Picture
 from trainables.encoders.encoder import Embeddings, Encoder
 from trainables.errors import NotNowError, UserError
 from trainables.evaluation.encode import Progress, check_vectors, encode_texts
@@ -20,7 +21,8 @@ from trainables.failures import lacking
 from trainables.storage.arrays import new_array, save_array
 from trainables.storage.cache import Cache
 
-KINDS: tuple[Kind, ...] = ("t2i", "i2t")
+KINDS = ("t2i", "i2t")
+"""Captions search pictures, and pictures captions."""
 AT_ONCE = 256
 """Pictures decoded and encoded at once, which bounds memory."""
 
@@ -159,7 +161,7 @@ class PictureStore:
 
 
 def encode_pictures(
-    benchmark: PictureBenchmark,
+    benchmark: Benchmark,
     encoder: Encoder,
     progress: Progress | None = None,
     store: PictureStore | None = None,
@@ -181,7 +183,7 @@ def encode_pictures(
         )
     seeing = cast(ImageEncoder, encoder)
     start = time.perf_counter()
-    texts = {la: [caption.text for caption in held] for la, held in benchmark.captions.items()}
+    texts = {la: [caption.text for caption in held] for la, held in benchmark.queries.items()}
     captions, counts = encode_texts(encoder, texts, "queries", progress, None)
     middle = time.perf_counter()
     if store is None:

@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import Literal
 
 from trainables import faults
+from trainables.data.benchmark import Benchmark
 from trainables.evaluation.evaluate import Evaluation, evaluate
 from trainables.storage import atomic as storage
 from trainables.training.trainer import Trainer
 from trainables.trial.checkpoint import Clock, save_checkpoint
 from trainables.trial.intermediate import IntermediateEvaluation, IntermediateEvaluations
-from trainables.trial.trial_data import Judged
 from trainables.trial.trial_folder import Attempt
 
 LOOK_SECONDS = 1.0
@@ -51,7 +51,7 @@ class Event:
 def train(
     trainer: Trainer,
     attempt: Attempt,
-    validation: Judged | None,
+    validation: Benchmark | None,
     looks: Mapping[int, int] = MappingProxyType({}),
 ) -> Iterator[Event]:
     """Take all steps that are left, saving now and then, and when closed.

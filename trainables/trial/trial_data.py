@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from trainables.data import catalog
 from trainables.data.benchmark import Benchmark, TrainingSet
-from trainables.data.catalog import open_picture_benchmark
-from trainables.data.contamination import Contamination, contamination, picture_contamination
-from trainables.data.picture_training import open_rows
-from trainables.data.pictures import PictureBenchmark
+from trainables.data.contamination import Contamination, contamination
 from trainables.data.pretraining import with_pretraining
 from trainables.spec import DataRef, Spec
-
-Judged = Benchmark | PictureBenchmark
 
 
 @dataclass(frozen=True)
@@ -24,10 +18,10 @@ class Data:
     """What a trial reads, and what its training was found to share with each benchmark."""
 
     train: TrainingSet | None
-    test: Judged
-    validation: Judged | None
+    test: Benchmark
+    validation: Benchmark | None
     overlap: Contamination | None
-    also: tuple[tuple[Judged, Contamination | None], ...]
+    also: tuple[tuple[Benchmark, Contamination | None], ...]
 
 
 @lru_cache(maxsize=2)
@@ -43,33 +37,24 @@ def open_data(
 ) -> Data:
     """Load and check data once for all trials that an actor runs on them."""
     where = dict(places)
-    benchmark = open_judged(test, where)
+    benchmark = catalog.open_benchmark(test, where)
     training = None
     if train is not None:
-        training = open_rows(train, where, aligned=aligned, negatives=negatives)
+        training = catalog.open_training(train, where, aligned=aligned, negatives=negatives)
 
-    def shared(judged: Judged) -> Contamination | None:
+    def shared(judged: Benchmark) -> Contamination | None:
         if training is None:
             return None
-        if isinstance(judged, PictureBenchmark):
-            return picture_contamination(training, judged)
         return contamination(training, judged)
 
-    further = [open_judged(ref, where) for ref in also]
+    further = [catalog.open_benchmark(ref, where) for ref in also]
     return Data(
         train=training,
         test=benchmark,
-        validation=None if validation is None else open_judged(validation, where),
+        validation=None if validation is None else catalog.open_benchmark(validation, where),
         overlap=shared(benchmark),
         also=tuple((each, shared(each)) for each in further),
     )
-
-
-def open_judged(ref: DataRef, places: Mapping[str, str]) -> Judged:
-    """The benchmark that `ref` names, with its pictures where it has any."""
-    if catalog.has_pictures(ref.name):
-        return open_picture_benchmark(ref, places)
-    return catalog.open_benchmark(ref, places)
 
 
 def zero_shot(spec: Spec, data: Data) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from tests.trainables.data.samples import write_text
 from trainables.data import catalog, fetch
-from trainables.data.catalog import load_benchmark, load_training, picture_names, table
+from trainables.data.catalog import load_benchmark, load_training, table
 from trainables.data.source import Hub, Source, Web
 
 PUBLISHED = [
@@ -43,13 +43,10 @@ def test_a_published_source_names_its_origin(source: Source) -> None:
 
 
 def test_what_follows_from_the_loader() -> None:
-    assert {name for name, source in table().items() if source.modality == "image"} == {
-        *picture_names()
-    }
     for source in table().values():
         loader = source.loader
         if source.is_trainable:
-            assert loader.training or loader.picture_training, source.name
+            assert loader.training, source.name
         if loader.benchmark is None:
             assert source.kind == "training"
 

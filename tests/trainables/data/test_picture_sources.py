@@ -16,26 +16,32 @@ from PIL import Image
 
 from tests.trainables.data.samples import write_lines, write_text
 from trainables.data import catalog
+from trainables.data.benchmark import Benchmark, Query
 from trainables.data.catalog import (
     load_benchmark,
-    load_picture_benchmark,
-    load_picture_training,
     load_training,
-    open_picture_benchmark,
-    open_picture_training,
-    picture_names,
+    open_benchmark,
+    open_training,
     reference,
 )
 from trainables.data.formats.images import open_picture
-from trainables.data.pictures import IMAGE, PictureBenchmark
+from trainables.data.pictures import IMAGE
 from trainables.data.sources.emoji import GENDER_WORDS, JOINER, families_of
 from trainables.data.sources.mmmu import question_text
 from trainables.errors import UserError
 
 
-def counted(found: PictureBenchmark) -> dict[str, tuple[int, int]]:
+def counted(found: Benchmark) -> dict[str, tuple[int, int]]:
     """Language to captions and pictures with one."""
-    return {la: (len(cs), len({c.picture for c in cs})) for la, cs in found.captions.items()}
+    return {
+        la: (len(cs), len({picture_of(found, c) for c in cs})) for la, cs in found.queries.items()
+    }
+
+
+def picture_of(found: Benchmark, caption: Query) -> str:
+    """Id of the one picture that a caption is of."""
+    [picture] = found.qrels[caption.id]
+    return picture
 
 
 def image(shade: int, kind: str = "JPEG") -> bytes:
@@ -56,12 +62,12 @@ def put(path: Path, shade: int) -> None:
 def test_emoji_are_the_published_ones(shared: Path) -> None:
     folder = shared / "data" / "emoji-cldr"
     languages = ["ar", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "vi", "zh"]
-    found = load_picture_benchmark("emoji", folder, part="all")
+    found = load_benchmark("emoji", folder, part="all")
     assert counted(found) == dict.fromkeys(languages, (1576, 1576))
-    assert {la: len({c.text for c in cs}) for la, cs in found.captions.items()} == (
+    assert {la: len({c.text for c in cs}) for la, cs in found.queries.items()} == (
         dict.fromkeys(languages, 1576)
     )
-    assert found.parallel
+    assert found.reversed().judged_in_all_languages
     assert not found.dropped
     assert not any(found.repeated.values())
     joined = [p for p in found.pictures if f"_{JOINER:x}_" in p.id]
@@ -72,7 +78,7 @@ def test_emoji_are_the_published_ones(shared: Path) -> None:
 def test_no_family_of_emoji_is_in_two_parts(shared: Path) -> None:
     folder = shared / "data" / "emoji-cldr"
     parts = {
-        part: load_picture_benchmark("emoji", folder, ["de", "en"], part=part)
+        part: load_benchmark("emoji", folder, ["de", "en"], part=part)
         for part in ("train", "validation", "test")
     }
     assert {part: len(found.pictures) for part, found in parts.items()} == {
@@ -87,19 +93,19 @@ def test_no_family_of_emoji_is_in_two_parts(shared: Path) -> None:
     named: dict[str, set[str]] = {}
     composed: dict[str, set[str]] = {}
     for part, found in parts.items():
-        for caption in found.captions["en"]:
+        for caption in found.queries["en"]:
             words = [w for w in caption.text.lower().split() if w not in ("man", "woman", "person")]
             named.setdefault(" ".join(words), set()).add(part)
-            points = caption.picture.removeprefix("emoji_u").split("_")
+            points = picture_of(found, caption).removeprefix("emoji_u").split("_")
             if "200d" in points:
                 for point in set(points) - {"200d", "1f468", "1f469", "1f9d1", "2640", "2642",
                                             "27a1", "1f466", "1f467", "1f9d2"}:  # fmt: skip
                     composed.setdefault(point, set()).add(part)
     assert {len(found) for found in named.values()} == {1}
     assert {len(found) for found in composed.values()} == {1}
-    rows = load_picture_training("emoji", folder, ["de", "sw"])
+    rows = load_training("emoji", folder, ["de", "sw"])
     assert set(rows.clusters) == families["train"]
-    assert len(rows.rows) == 1062
+    assert len(rows.questions) == 1062
 
 
 def test_xflickrco_few_shot_is_the_published_one(shared: Path) -> None:
@@ -114,15 +120,12 @@ def test_xflickrco_few_shot_is_the_published_one(shared: Path) -> None:
         "train_200x5": dict.fromkeys(["de", "ja"], (1000, 200)),
     }
     for part, numbers in published.items():
-        found = load_picture_benchmark("xflickrco", folder, part=part)
+        found = load_benchmark("xflickrco", folder, part=part)
         assert counted(found) == numbers
-        assert found.parallel == ("x5" not in part)
+        assert found.reversed().judged_in_all_languages == ("x5" not in part)
         assert "none of the" in found.refusal
-    rows = load_picture_training("xflickrco", folder, ["de", "ja"], part="train_100x5")
-    assert len(rows.rows) == 500
-    assert len({picture.id for picture in rows.pictures}) == 100
     with pytest.raises(UserError, match=r"xflickrco cannot be trained on: .*none of the 100"):
-        rows.refuse_if_incomplete()
+        load_training("xflickrco", folder, ["de", "ja"], part="train_100x5")
     with pytest.raises(UserError, match=r"xflickrco cannot be trained on: .*none of the 100"):
         reference("xflickrco", folder, ["de"], part="train_100", training=True)
     with pytest.raises(UserError, match="xflickrco cannot be evaluated: there are captions"):
@@ -138,18 +141,18 @@ def test_multi30k_is_the_published_one(shared: Path) -> None:
         "val_x5": dict.fromkeys(["de", "en"], (5070, 1014)),
     }
     for part, numbers in published.items():
-        found = load_picture_benchmark("multi30k", folder, part=part)
+        found = load_benchmark("multi30k", folder, part=part)
         assert counted(found) == numbers
-        assert found.parallel == (part != "val_x5")
+        assert found.reversed().judged_in_all_languages == (part != "val_x5")
     few_shot = shared / "data" / "xflickrco-fewshot"
-    shown = load_picture_benchmark("xflickrco", few_shot, part="train_1000").pictures
-    trained = load_picture_training("multi30k", folder, ["de"]).pictures
+    shown = load_benchmark("xflickrco", few_shot, part="train_1000").pictures
+    trained = load_benchmark("multi30k", folder, ["de"], part="train").pictures
     assert {p.cluster for p in shown} <= {p.cluster for p in trained}
 
 
 def test_the_sample_of_mmmu_pro_is_the_published_one(shared: Path) -> None:
     folder = shared / "data" / "mmmu-pro-sample"
-    found = load_picture_benchmark("mmmu", folder)
+    found = load_benchmark("mmmu", folder)
     assert counted(found) == {"en": (20, 20)}
     assert found.dropped == {"questions with several pictures": 1}
     assert not found.refusal
@@ -161,8 +164,8 @@ def test_the_sample_of_mmmu_pro_is_the_published_one(shared: Path) -> None:
         "Music": 1,
     }
     assert all(open_picture(picture).mode == "RGB" for picture in found.pictures)
-    assert not any("<image" in caption.text for caption in found.captions["en"])
-    longer = load_picture_benchmark("mmmu", folder, part="questions+options").captions["en"]
+    assert not any("<image" in caption.text for caption in found.queries["en"])
+    longer = load_benchmark("mmmu", folder, part="questions+options").queries["en"]
     assert all("(A)" in caption.text for caption in longer)
 
 
@@ -187,25 +190,23 @@ def write_xflickrco(folder: Path) -> None:
 
 def test_xflickrco_and_its_halves(tmp_path: Path) -> None:
     write_xflickrco(tmp_path)
-    found = load_picture_benchmark("xflickrco", tmp_path)
+    found = load_benchmark("xflickrco", tmp_path)
     assert counted(found) == dict.fromkeys(["de", "en"], (3, 3))
-    assert found.captions["de"][2].id == "de:184386"
+    assert found.queries["de"][2].id == "de:184386"
     assert [p.cluster for p in found.pictures][1:] == ["flickr:10287332", "coco:184386"]
-    assert found.captions["de"][2].text == "de COCO_val2014_000000184386.jpg"
+    assert found.queries["de"][2].text == "de COCO_val2014_000000184386.jpg"
     assert [open_picture(p).getpixel((0, 0)) for p in found.pictures] == [
         (0, 0, 0), (80, 80, 80), (160, 160, 160)
     ]  # fmt: skip
     for half, ids in (("flickr30k", ["1007129816", "10287332"]), ("coco", ["184386"])):
-        part = load_picture_benchmark("xflickrco", tmp_path, ["de"], part=half)
+        part = load_benchmark("xflickrco", tmp_path, ["de"], part=half)
         assert [p.id for p in part.pictures] == ids
-        assert part.languages == ("de",)
+        assert tuple(part.queries) == ("de",)
     text_to_image = load_benchmark("xflickrco", tmp_path)
     assert text_to_image.qrels["de:184386"] == {"184386": 1.0}
     assert [c.id for c in text_to_image.corpus[IMAGE]] == ["1007129816", "10287332", "184386"]
     with pytest.raises(UserError, match="part coco is evaluated and not trained on; choose train"):
-        load_picture_training("xflickrco", tmp_path, part="coco")
-    with pytest.raises(UserError, match="load_picture_training"):
-        load_training("xflickrco", tmp_path)
+        load_training("xflickrco", tmp_path, part="coco")
 
 
 def table(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -225,12 +226,12 @@ def test_xflickrco_of_the_hub(tmp_path: Path) -> None:
             for number, name in enumerate(names)
         ]
         table(tmp_path / "data" / f"{language}-00000-of-00001.parquet", rows)
-    found = load_picture_benchmark("xflickrco", tmp_path)
+    found = load_benchmark("xflickrco", tmp_path)
     assert counted(found) == dict.fromkeys(["de", "en"], (3, 3))
     assert [open_picture(p).getpixel((0, 0)) for p in found.pictures] == [
         (0, 0, 0), (80, 80, 80), (160, 160, 160)
     ]  # fmt: skip
-    coco = load_picture_benchmark("xflickrco", tmp_path, part="coco")
+    coco = load_benchmark("xflickrco", tmp_path, part="coco")
     assert [p.id for p in coco.pictures] == ["2"]
 
 
@@ -250,43 +251,43 @@ def write_multi30k(folder: Path, *, blank: bool = False) -> None:
 
 def test_multi30k_in_both_tasks(tmp_path: Path) -> None:
     write_multi30k(tmp_path / "multi30k")
-    rows = load_picture_training("multi30k", tmp_path)
-    assert rows.captions == {
+    rows = load_training("multi30k", tmp_path)
+    assert rows.queries == {
         "de": ["de 1.jpg", "de 2.jpg", "de 3.jpg"],
         "en": ["en 1.jpg", "en 2.jpg", "en 3.jpg"],
     }
     assert [open_picture(p).getpixel((0, 0)) for p in rows.pictures] == [
         (shade,) * 3 for shade in range(3)
     ]
-    five = load_picture_benchmark("multi30k", tmp_path, part="val_x5")
-    assert not five.parallel
-    assert [c.text for c in five.captions["de"][:2]] == ["de 1.jpg 1", "de 1.jpg 2"]
-    assert five.captions["de"][1].parallel != five.captions["en"][1].parallel
+    five = load_benchmark("multi30k", tmp_path, part="val_x5")
+    assert not five.reversed().judged_in_all_languages
+    assert [c.text for c in five.queries["de"][:2]] == ["de 1.jpg 1", "de 1.jpg 2"]
+    assert five.queries["de"][1].question != five.queries["en"][1].question
 
 
 def test_captions_that_are_not_as_many_as_images_are_refused(tmp_path: Path) -> None:
     write_multi30k(tmp_path, blank=True)
     with pytest.raises(UserError, match="has 2 captions for 3 images"):
-        load_picture_training("multi30k", tmp_path)
+        load_training("multi30k", tmp_path)
 
 
 def test_pictures_may_lie_beside_the_folders_of_several_sources(tmp_path: Path) -> None:
     write_multi30k(tmp_path / "multi30k")
     (tmp_path / "multi30k" / "images").rename(tmp_path / "images")
-    assert not load_picture_training("multi30k", tmp_path).refusal
+    assert len(load_training("multi30k", tmp_path).pictures) == 3
 
 
 def test_the_folder_of_a_source_may_be_a_link(tmp_path: Path) -> None:
     write_xflickrco(tmp_path / "disk")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "xflickrco").symlink_to(tmp_path / "disk")
-    found = load_picture_benchmark("xflickrco", tmp_path / "data", part="flickr30k")
+    found = load_benchmark("xflickrco", tmp_path / "data", part="flickr30k")
     assert not found.refusal
     for language in ("de", "en"):
         path = tmp_path / "disk" / "annotations" / language / "test.jsonl"
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace('h": "1', 'h": "flickr30k-images/1'), encoding="utf-8")
-    assert not load_picture_benchmark("xflickrco", tmp_path / "data", part="flickr30k").refusal
+    assert not load_benchmark("xflickrco", tmp_path / "data", part="flickr30k").refusal
 
 
 def test_crossmodal_3600(tmp_path: Path) -> None:
@@ -311,12 +312,12 @@ def test_crossmodal_3600(tmp_path: Path) -> None:
     for shade, key in enumerate(keys):
         put(tmp_path / "lines" / "images" / f"{key}.jpg", shade)
     for kind in ("lines", "tables"):
-        found = load_picture_benchmark("xm3600", tmp_path / kind, ["cs", "quz"])
+        found = load_benchmark("xm3600", tmp_path / kind, ["cs", "quz"])
         assert counted(found) == {"cs": (4, 2), "quz": (2, 2)}
-        assert not found.parallel
-        first = load_picture_benchmark("xm3600", tmp_path / kind, ["cs", "quz"], part="first")
-        assert first.parallel
-        assert [c.text for c in first.captions["cs"]] == [f"cs a {key}" for key in keys]
+        assert not found.reversed().judged_in_all_languages
+        first = load_benchmark("xm3600", tmp_path / kind, ["cs", "quz"], part="first")
+        assert first.reversed().judged_in_all_languages
+        assert [c.text for c in first.queries["cs"]] == [f"cs a {key}" for key in keys]
         assert [open_picture(p).getpixel((0, 0)) for p in first.pictures] == [(0,) * 3, (1,) * 3]
 
 
@@ -328,13 +329,13 @@ def test_xtd10(tmp_path: Path) -> None:
         write_text(path, f"{code} one", f"{code} two")
     for shade, name in enumerate(names):
         put(tmp_path / "train2014" / name, shade)
-    found = load_picture_benchmark("xtd10", tmp_path)
+    found = load_benchmark("xtd10", tmp_path)
     assert counted(found) == dict.fromkeys(["de", "ja", "ko"], (2, 2))
-    assert found.captions["ja"][1].text == "jp two"
+    assert found.queries["ja"][1].text == "jp two"
     assert found.pictures[1].cluster == "coco:61849"
-    assert found.parallel
+    assert found.reversed().judged_in_all_languages
     with pytest.raises(UserError, match="cannot be trained on: it is evaluated whole"):
-        load_picture_training("xtd10", tmp_path)
+        load_training("xtd10", tmp_path)
 
 
 def exam(identity: str, question: str, options: str = "['a', 'b']", images: int = 1) -> Any:
@@ -356,8 +357,8 @@ def test_mmmu_keeps_questions_about_one_picture(tmp_path: Path) -> None:
     table(tmp_path / "Art" / "validation-00000-of-00001.parquet", rows)
     music = [exam("validation_Music_1", "Who painted <image 1>?", "[]")]
     table(tmp_path / "Music" / "validation-00000-of-00001.parquet", music)
-    found = load_picture_benchmark("mmmu", tmp_path, part="questions+options")
-    assert [(c.id, c.text) for c in found.captions["en"]] == [
+    found = load_benchmark("mmmu", tmp_path, part="questions+options")
+    assert [(c.id, c.text) for c in found.queries["en"]] == [
         ("en:validation_Art_1", "Who painted? (A) a (B) b"),
         ("en:validation_Music_1", "Who painted?"),
     ]
@@ -368,7 +369,7 @@ def test_mmmu_keeps_questions_about_one_picture(tmp_path: Path) -> None:
         "questions without a picture": 1,
     }
     assert [p.cluster for p in found.pictures] == ["Art", "Music"]
-    assert load_picture_benchmark("mmmu", tmp_path).repeated == {"en": 2}
+    assert load_benchmark("mmmu", tmp_path).repeated == {"en": 2}
     assert open_picture(found.pictures[1]).getpixel((0, 0)) == (1, 1, 1)
 
 
@@ -381,8 +382,8 @@ def test_options_that_are_no_list_are_named_and_never_run(tmp_path: Path, option
     path = tmp_path / "Art" / "validation-00000-of-00001.parquet"
     table(path, [exam("validation_Art_1", "Who? <image 1>", options), exam("v_2", "W <image 1>")])
     with pytest.raises(UserError, match=r"validation-0.*row 1: 'options' is "):
-        load_picture_benchmark("mmmu", tmp_path)
-    found = load_picture_benchmark("mmmu", tmp_path, skip_malformed=True)
+        load_benchmark("mmmu", tmp_path)
+    found = load_benchmark("mmmu", tmp_path, skip_malformed=True)
     assert len(found.pictures) == 1
 
 
@@ -390,10 +391,10 @@ def test_xmmmu_is_parallel_in_its_languages(tmp_path: Path) -> None:
     for language in ("ar", "en", "hi"):
         rows = [exam(f"validation_Art_{n}", f"{language} {n} <image 1>") for n in (1, 2)]
         table(tmp_path / "data" / f"{language}-00000-of-00001.parquet", rows)
-    found = load_picture_benchmark("xmmmu", tmp_path)
+    found = load_benchmark("xmmmu", tmp_path)
     assert counted(found) == dict.fromkeys(["ar", "en", "hi"], (2, 2))
-    assert found.parallel
-    assert {c.parallel for c in found.captions["hi"]} == {"validation_Art_1", "validation_Art_2"}
+    assert found.reversed().judged_in_all_languages
+    assert {c.question for c in found.queries["hi"]} == {"validation_Art_1", "validation_Art_2"}
 
 
 def test_variants_of_an_emoji_are_one_family() -> None:
@@ -429,8 +430,8 @@ def test_emoji_of_a_clone_of_their_repositories(tmp_path: Path) -> None:
     for size, shade in (("32", 1), ("72", 2), ("128", 3)):
         for code in ("1f600", "1f469_200d_1f680", "1f680", "2620", "1f9ff"):
             put(tmp_path / "png" / size / f"emoji_u{code}.png", shade)
-    found = load_picture_benchmark("emoji", tmp_path, ["sw"], part="all")
-    assert {(c.picture, c.text) for c in found.captions["sw"]} == {
+    found = load_benchmark("emoji", tmp_path, ["sw"], part="all")
+    assert {(picture_of(found, c), c.text) for c in found.queries["sw"]} == {
         ("emoji_u1f600", "sw grinning face"),
         ("emoji_u1f469_200d_1f680", "sw woman astronaut"),
         ("emoji_u1f680", "sw rocket"),
@@ -441,10 +442,10 @@ def test_emoji_of_a_clone_of_their_repositories(tmp_path: Path) -> None:
     assert len({p.cluster for p in found.pictures}) == 3
     write_lines(tmp_path / "annotations" / "sw" / "annotations.json.gz", [{"annotations": {}}])
     with pytest.raises(UserError, match=r"annotations.json.gz has no annotations.annotations"):
-        load_picture_benchmark("emoji", tmp_path, ["sw"])
+        load_benchmark("emoji", tmp_path, ["sw"])
     (tmp_path / "annotations" / "en" / "annotations.json.gz").unlink()
     with pytest.raises(UserError, match=r"no annotations\.json of language 'en'"):
-        load_picture_benchmark("emoji", tmp_path, ["sw"])
+        load_benchmark("emoji", tmp_path, ["sw"])
 
 
 # ---- people's own pictures
@@ -479,34 +480,34 @@ def changed(folder: Path, number: int, **values: Any) -> None:
 
 @pytest.mark.parametrize("name", ["captions", "flickr30k_x"])
 def test_own_captions(own: Path, name: str) -> None:
-    found = load_picture_benchmark(name, own)
+    found = load_benchmark(name, own)
     assert counted(found) == dict.fromkeys(["de", "en"], (3, 3))
-    assert found.parallel
+    assert found.reversed().judged_in_all_languages
     assert [p.cluster for p in found.pictures] == ["f0", "f1", "f0"]
-    assert found.benchmark("i2t").qrels["p1"] == {"de:p1": 1.0, "en:p1": 1.0}
-    rows = load_picture_training(name, own)
-    assert rows.rows == ["p0", "p1", "p2"]
+    assert found.reversed().qrels["p1"] == {"de:p1": 1.0, "en:p1": 1.0}
+    rows = load_training(name, own)
+    assert rows.questions == ["p0", "p1", "p2"]
     assert rows.clusters == ["f0", "f1", "f0"]
 
 
 def test_captions_may_be_several_or_missing_in_a_language(own: Path) -> None:
     changed(own, 0, captions={"de": ["eins", "zwei"], "en": "one"})
     changed(own, 2, captions={"de": "nur deutsch"})
-    found = load_picture_benchmark("captions", own)
-    assert not found.parallel
-    assert [c.id for c in found.captions["de"]] == ["de:p0#0", "de:p0#1", "de:p1", "de:p2"]
-    rows = load_picture_training("captions", own, aligned=False)
-    assert list(rows.rows) == ["p0#0", "p0#1", "p1", "p2"]
-    assert rows.captions["en"] == ["one", None, "picture 1", None]
-    assert load_picture_training("captions", own).rows == ["p0#0", "p1"]
-    english = load_picture_benchmark("captions", own, ["en"])
+    found = load_benchmark("captions", own)
+    assert not found.reversed().judged_in_all_languages
+    assert [c.id for c in found.queries["de"]] == ["de:p0#0", "de:p0#1", "de:p1", "de:p2"]
+    rows = load_training("captions", own, aligned=False)
+    assert list(rows.questions) == ["p0#0", "p0#1", "p1", "p2"]
+    assert rows.queries["en"] == ["one", None, "picture 1", None]
+    assert load_training("captions", own).questions == ["p0#0", "p1"]
+    english = load_benchmark("captions", own, ["en"])
     assert [p.id for p in english.pictures] == ["p0", "p1"]
     assert english.dropped == {"pictures without a caption in these languages": 1}
 
 
 def test_a_picture_that_no_row_names_is_counted(own: Path) -> None:
     put(own / "photos" / "extra.JPG", 9)
-    found = load_picture_benchmark("captions", own)
+    found = load_benchmark("captions", own)
     assert found.dropped == {"image files that no row names": 1}
 
 
@@ -529,8 +530,8 @@ def test_malformed_captions_are_named_or_left_out(
 ) -> None:
     changed(own, 1, **values)
     with pytest.raises(UserError, match=rf"captions.jsonl, row 2: .*{words}"):
-        load_picture_benchmark("captions", own)
-    found = load_picture_benchmark("captions", own, skip_malformed=True)
+        load_benchmark("captions", own)
+    found = load_benchmark("captions", own, skip_malformed=True)
     assert [p.id for p in found.pictures] == ["p0", "p2"]
     assert found.dropped["malformed rows of captions.jsonl"] == 1
 
@@ -538,10 +539,10 @@ def test_malformed_captions_are_named_or_left_out(
 def test_a_caption_without_its_picture_is_named_or_left_out(own: Path) -> None:
     (own / "photos" / "1.png").unlink()
     with pytest.raises(UserError, match=r"1 of 3 pictures are not in .*photos/1.png of 'p1'"):
-        load_picture_benchmark("captions", own)
+        load_benchmark("captions", own)
     with pytest.raises(UserError, match="1 of 3 pictures are not in"):
         reference("captions", own)
-    found = load_picture_benchmark("captions", own, skip_malformed=True)
+    found = load_benchmark("captions", own, skip_malformed=True)
     assert [p.id for p in found.pictures] == ["p0", "p2"]
     assert found.dropped == {"pictures that are not there": 1}
 
@@ -549,11 +550,11 @@ def test_a_caption_without_its_picture_is_named_or_left_out(own: Path) -> None:
 def test_a_damaged_picture_is_named_or_left_out(own: Path) -> None:
     path = own / "photos" / "1.png"
     path.write_bytes(path.read_bytes()[:-20])
-    for load in (load_picture_benchmark, load_picture_training, reference):
+    for load in (load_benchmark, load_training, reference):
         with pytest.raises(UserError, match=rf"picture 'p1' \({path}\): it cannot be decoded"):
             load("captions", own)
     ref = reference("captions", own, skip_malformed=True)
-    found = open_picture_benchmark(ref, {ref.digest: str(own)})
+    found = open_benchmark(ref, {ref.digest: str(own)})
     assert [p.id for p in found.pictures] == ["p0", "p2"]
     assert found.dropped == {"pictures that cannot be read": 1}
 
@@ -563,23 +564,23 @@ def test_a_link_that_leads_elsewhere_is_refused(own: Path, tmp_path: Path) -> No
     (own / "photos" / "1.png").unlink()
     (own / "photos" / "1.png").symlink_to(tmp_path / "elsewhere.png")
     with pytest.raises(UserError, match=r"leads to .*elsewhere.png, outside of"):
-        load_picture_benchmark("captions", own)
+        load_benchmark("captions", own)
 
 
 def test_a_name_of_two_files_is_refused(own: Path) -> None:
     changed(own, 1, image="1.png")
-    assert load_picture_benchmark("captions", own).pictures[1].source == own / "photos" / "1.png"
+    assert load_benchmark("captions", own).pictures[1].source == own / "photos" / "1.png"
     put(own / "copies" / "1.png", 9)
     with pytest.raises(UserError, match=r"image 1.png lies in .*copies/1.png and in .*photos"):
-        load_picture_benchmark("captions", own)
+        load_benchmark("captions", own)
 
 
 def test_parts_are_folders(own: Path) -> None:
     own.rename(own.parent / "train")
-    found = load_picture_training("captions", own.parent, part="train")
-    assert len(found.rows) == 3
+    found = load_training("captions", own.parent, part="train")
+    assert len(found.questions) == 3
     with pytest.raises(UserError, match=r"no file captions\.jsonl in"):
-        load_picture_benchmark("captions", own.parent, part="test")
+        load_benchmark("captions", own.parent, part="test")
 
 
 # ---- names and contents
@@ -588,20 +589,20 @@ def test_parts_are_folders(own: Path) -> None:
 def test_pictures_and_captions_are_named_by_content(own: Path) -> None:
     ref = reference("captions", own, training=True)
     places = {ref.digest: str(own)}
-    assert open_picture_training(ref, places).rows == ["p0", "p1", "p2"]
+    assert open_training(ref, places).questions == ["p0", "p1", "p2"]
     put(own / "photos" / "1.png", 200)
     assert reference("captions", own, training=True).digest != ref.digest
     with pytest.raises(UserError, match="now has content"):
-        open_picture_training(ref, places)
+        open_training(ref, places)
     put(own / "photos" / "1.png", 1)
     assert reference("captions", own, training=True) == ref
     changed(own, 1, family="other")
     with pytest.raises(UserError, match="now has content"):
-        open_picture_training(ref, places)
+        open_training(ref, places)
 
 
 def test_what_the_table_says_of_pictures() -> None:
-    assert set(picture_names()) == {
+    assert {name for name, source in catalog.table().items() if source.modality == "image"} == {
         "captions", "emoji", "flickr30k_x", "mmmu", "multi30k", "scenes", "scenes:null",
         "scenes:unrelated", "xflickrco", "xm3600", "xmmmu", "xtd10",
     }  # fmt: skip
@@ -609,7 +610,5 @@ def test_what_the_table_says_of_pictures() -> None:
     assert not catalog.has_pictures("tydiqa")
     assert catalog.source("multi30k").kind == "both"
     assert catalog.own_part("xflickrco") == "train_100"
-    with pytest.raises(UserError, match="tydiqa has no pictures; those that have are captions"):
-        load_picture_benchmark("tydiqa")
-    with pytest.raises(UserError, match="no captions in 'fr'"):
-        load_picture_training("scenes").restrict(["fr"])
+    with pytest.raises(UserError, match="no language 'fr'"):
+        load_training("scenes").restrict(["fr"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,13 +14,12 @@ from PIL import Image
 
 from trainables.data.catalog import (
     load_benchmark,
-    load_picture_benchmark,
-    load_picture_training,
-    open_picture_benchmark,
+    load_training,
+    open_benchmark,
     reference,
 )
 from trainables.data.formats.images import check_pictures, open_picture
-from trainables.data.pictures import PictureBenchmark, PictureTraining
+from trainables.data.pictures import Picture
 from trainables.data.worlds.scenes import (
     concepts_of,
     glyph,
@@ -42,18 +43,41 @@ GOLDEN = {
 """If a change of pixels or captions is meant, raise GENERATOR and put the new values here."""
 
 
+class Caption(NamedTuple):
+    """As hashed."""
+
+    id: str
+    text: str
+    picture: str
+    parallel: str
+
+
 def everything(world: World) -> str:
     """Hash of every pixel, caption and id of a world."""
     digest = hashlib.sha256()
-    found: list[PictureBenchmark | PictureTraining] = [scenes_training(world)]
-    found += [scenes_benchmark(world, "validation"), scenes_benchmark(world, "test")]
-    for part in found:
-        for picture in part.pictures:
-            assert isinstance(picture.source, bytes)
-            digest.update(picture.id.encode() + picture.source)
-        for language, captions in part.captions.items():
-            digest.update(repr((language, list(captions))).encode())
+    training = scenes_training(world)
+    _hash(digest, training.pictures, training.queries)
+    for benchmark in (scenes_benchmark(world, "validation"), scenes_benchmark(world, "test")):
+        captions = {
+            language: [
+                Caption(query.id, query.text, picture, query.question)
+                for query in queries
+                for picture in benchmark.qrels[query.id]
+            ]
+            for language, queries in benchmark.queries.items()
+        }
+        _hash(digest, benchmark.pictures, captions)
     return digest.hexdigest()[:20]
+
+
+def _hash(
+    digest: hashlib._Hash, pictures: Sequence[Picture], captions: Mapping[str, Sequence[object]]
+) -> None:
+    for picture in pictures:
+        assert isinstance(picture.source, bytes)
+        digest.update(picture.id.encode() + picture.source)
+    for language, texts in captions.items():
+        digest.update(repr((language, list(texts))).encode())
 
 
 @pytest.mark.parametrize("name", sorted(WORLDS))
@@ -89,7 +113,7 @@ def test_captions_name_half_of_a_scene_in_every_language() -> None:
     }
     grids = concepts_of(STANDARD, "test")
     found = scenes_benchmark(STANDARD, "test")
-    for language, captions in found.captions.items():
+    for language, captions in found.queries.items():
         for caption, grid in zip(captions, grids, strict=True):
             said = [meaning[language][word] for word in caption.text.split()]
             assert len(set(said)) == 8
@@ -97,7 +121,7 @@ def test_captions_name_half_of_a_scene_in_every_language() -> None:
     rows = scenes_training(STANDARD)
     trained = concepts_of(STANDARD, "train")
     for language in rows.languages:
-        texts = rows.captions[language]
+        texts = rows.queries[language]
         for row in range(0, len(texts), 200):
             both = f"{texts[row]} {texts[row + 1]}".split()
             said = sorted(meaning[language][word] for word in both)
@@ -108,14 +132,14 @@ def test_one_scene_alone_has_all_that_a_caption_names() -> None:
     grids = [set(grid.tolist()) for grid in concepts_of(STANDARD, "test")]
     forms = lexicon(STANDARD)["qaa"]
     meaning = {form: entry % 200 for entry, form in enumerate(forms)}
-    for row, caption in enumerate(scenes_benchmark(STANDARD, "test").captions["qaa"]):
+    for row, caption in enumerate(scenes_benchmark(STANDARD, "test").queries["qaa"]):
         said = {meaning[word] for word in caption.text.split()}
         assert [n for n, grid in enumerate(grids) if said <= grid] == [row]
 
 
 def test_parts_share_no_scene() -> None:
-    parts = [load_picture_training("scenes").pictures]
-    parts += [load_picture_benchmark("scenes", part=p).pictures for p in ("validation", "test")]
+    parts = [load_training("scenes").pictures]
+    parts += [load_benchmark("scenes", part=p).pictures for p in ("validation", "test")]
     assert [len(set(part)) for part in parts] == [1500, 150, 300]
     shown = [{picture.source for picture in part} for part in parts]
     for one, other in pairwise([*shown, shown[0]]):
@@ -123,21 +147,21 @@ def test_parts_share_no_scene() -> None:
 
 
 def test_scenes_by_name() -> None:
-    found = load_picture_benchmark("scenes", languages=["qab", "qaa"])
-    assert found.languages == ("qaa", "qab")
-    assert found.parallel
-    null = load_picture_benchmark("scenes:null").captions
+    found = load_benchmark("scenes", languages=["qab", "qaa"])
+    assert tuple(found.queries) == ("qaa", "qab")
+    assert found.reversed().judged_in_all_languages
+    null = load_benchmark("scenes:null").queries
     assert [c.text for c in null["qaa"]] == [c.text for c in null["qaf"]]
     assert len(load_benchmark("scenes").queries["qaa"]) == 300
     ref = reference("scenes", languages=["qaa"], part="validation")
     assert ref.digest == scenes_digest(STANDARD) != scenes_digest(WORLDS["null"])
-    assert len(open_picture_benchmark(ref, {}).pictures) == 150
+    assert len(open_benchmark(ref, {}).pictures) == 150
     with pytest.raises(UserError, match="scenes has no language 'de'; it has qaa"):
-        load_picture_benchmark("scenes", languages=["de"])
+        load_benchmark("scenes", languages=["de"])
     with pytest.raises(UserError, match="part train is trained on; evaluate test"):
-        load_picture_benchmark("scenes", part="train")
+        load_benchmark("scenes", part="train")
     with pytest.raises(UserError, match="part test is evaluated and not trained on"):
-        load_picture_training("scenes", part="test")
+        load_training("scenes", part="test")
 
 
 def test_worlds_that_are_no_scenes_are_refused() -> None:
@@ -145,7 +169,7 @@ def test_worlds_that_are_no_scenes_are_refused() -> None:
         scenes_training(World("short", passage_concepts=8))
     with pytest.raises(UserError, match=r"this world has 16 in a passage, of 300"):
         scenes_training(World("rich", concepts=300))
-    assert len(scenes_training(SMALL).rows) == 80
+    assert len(scenes_training(SMALL).questions) == 80
 
 
 def test_png_files_are_read_as_written() -> None:

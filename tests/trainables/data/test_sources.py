@@ -16,7 +16,6 @@ from tests.trainables.data.samples import write_lines, write_text
 from trainables.data.benchmark import Benchmark
 from trainables.data.catalog import (
     load_benchmark,
-    load_picture_benchmark,
     load_training,
     open_benchmark,
     reference,
@@ -536,5 +535,5 @@ def test_the_documentation_names_every_source_and_its_examples_load(tmp_path: Pa
     assert load_training("jsonl", tmp_path, negatives=True).languages == ("en", "sw")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "17.jpg").write_bytes(png(np.zeros((2, 2, 3), dtype=np.uint8)))
-    album = load_picture_benchmark("captions", tmp_path)
-    assert {la: len(found) for la, found in album.captions.items()} == {"en": 2, "sw": 1}
+    album = load_benchmark("captions", tmp_path)
+    assert {la: len(found) for la, found in album.queries.items()} == {"en": 2, "sw": 1}

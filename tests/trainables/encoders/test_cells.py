@@ -67,10 +67,10 @@ def learnt(steps: int, live: bool = False, shuffled: bool = False) -> ImageTextE
     data, encoder = scenes_training(WORLD), seeing()
     if live:
         encoder.train_images()
-    rows = np.arange(0, len(data.rows), 2)
+    rows = np.arange(0, len(data.questions), 2)
     pixels = encoder.pixels([data.pictures[row] for row in rows.tolist()])["features"]
     fixed = torch.from_numpy(encoder.encode_pixels({"features": pixels}))
-    tokens = {la: encoder.tokenize_queries(list(data.captions[la])) for la in data.languages}  # type: ignore[arg-type]
+    tokens = {la: encoder.tokenize_queries(list(data.queries[la])) for la in data.languages}  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
     dealt = rng.permutation(len(rows)) if shuffled else np.arange(len(rows))
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=3e-3, weight_decay=0)

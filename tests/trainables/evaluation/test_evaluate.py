@@ -285,5 +285,5 @@ def test_many_texts_go_to_the_encoder_in_chunks(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_ids_of_pictures_are_not_encoded_as_passages() -> None:
-    with pytest.raises(UserError, match=r"ids of its pictures.*load_picture_benchmark"):
-        evaluate(load_benchmark("scenes"), TableEncoder({}, {}))
+    with pytest.raises(UserError, match="ids of its pictures"):
+        evaluate(load_benchmark("scenes").reversed(), TableEncoder({}, {}))

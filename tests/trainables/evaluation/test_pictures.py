@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.trainables.evaluation.toys import order
-from trainables.data.pictures import IMAGE, Caption, Picture, PictureBenchmark
+from trainables.data.benchmark import Benchmark, Candidate, Query
+from trainables.data.pictures import IMAGE, Picture
 from trainables.encoders.encoder import Embeddings
 from trainables.errors import UserError
 from trainables.evaluation import picture_store as module
@@ -26,21 +27,29 @@ from trainables.storage.cache import Cache
 LANGUAGES = ("de", "en", "sw")
 
 
-def gallery(pictures: int = 9, captions: int = 1) -> PictureBenchmark:
+def gallery(pictures: int = 9, captions: int = 1) -> Benchmark:
     """Pictures `p0`, …, each with some captions in every language, whose text names them."""
-    return PictureBenchmark(
+    numbers = list(itertools.product(range(pictures), range(captions)))
+    return Benchmark(
         name="toy",
-        pictures=[Picture(f"p{i}", b"", f"family {i // 2}") for i in range(pictures)],
-        captions={
+        queries={
             la: [
-                Caption(f"{la}:{i}.{j}", f"{la} {i} {j}", f"p{i}", f"{i}.{j}")
-                for i in range(pictures)
-                for j in range(captions)
+                Query(f"{la}:{i}.{j}", f"{la} {i} {j}", f"{i}.{j}", f"family {i // 2}")
+                for i, j in numbers
             ]
             for la in LANGUAGES
         },
-        parallel=captions == 1,
+        corpus={IMAGE: [Candidate(f"p{i}", f"p{i}") for i in range(pictures)]},
+        qrels={f"{la}:{i}.{j}": {f"p{i}": 1.0} for la in LANGUAGES for i, j in numbers},
+        judged_in_all_languages=False,
+        pictures=[Picture(f"p{i}", b"", f"family {i // 2}") for i in range(pictures)],
     )
+
+
+def picture_of(made: Benchmark, caption: Query) -> str:
+    """Id of the one picture that a caption is of."""
+    [picture] = made.qrels[caption.id]
+    return picture
 
 
 @dataclass
@@ -71,7 +80,7 @@ class Seeing:
         return np.stack([self.vector(picture.id, self.several) for picture in pictures])
 
 
-def naive(made: PictureBenchmark, encoder: Seeing) -> dict[str, float]:
+def naive(made: Benchmark, encoder: Seeing) -> dict[str, float]:
     """Mean average precision, shares and hits by sorting every list and walking down it."""
     found: dict[str, list[float]] = {}
     shown = np.stack([encoder.vector(p.id, max(1, encoder.several)) for p in made.pictures])
@@ -80,12 +89,12 @@ def naive(made: PictureBenchmark, encoder: Seeing) -> dict[str, float]:
     ids = [picture.id for picture in made.pictures]
     owners: list[str] = []
     tables: list[NDArray[np.float32]] = []
-    for language, captions in made.captions.items():
+    for language, captions in made.queries.items():
         asked = np.stack([encoder.vector(caption.text) for caption in captions])
         scores = np.einsum("cd,pkd->cpk", asked, shown).max(2)
         for row, caption in zip(scores, captions, strict=True):
-            note(found, f"t2i/{language}", row, np.array(ids) == caption.picture)
-        own = np.array([caption.picture for caption in captions])
+            note(found, f"t2i/{language}", row, np.array(ids) == picture_of(made, caption))
+        own = np.array([picture_of(made, caption) for caption in captions])
         for column, name in enumerate(ids):
             note(found, f"i2t/{language}", scores[:, column], own == name)
         owners += list(own)
@@ -180,7 +189,11 @@ def test_stored_ranks_give_every_metric_of_their_direction(tmp_path: Path) -> No
 
 def test_a_picture_without_caption_is_searched_among_but_asks_nothing() -> None:
     made = gallery()
-    more = replace(made, pictures=[*made.pictures, Picture("lonely", b"", "family 9")])
+    more = replace(
+        made,
+        pictures=[*made.pictures, Picture("lonely", b"", "family 9")],
+        corpus={IMAGE: [*made.corpus[IMAGE], Candidate("lonely", "lonely")]},
+    )
     result = evaluate(more, Seeing())
     assert result.ranks.corpus_sizes.tolist() == [10]
     assert result.counts["dropped/no relevant candidate/i2t"] == 1

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainables.data.benchmark import Benchmark, Candidate, Query, TrainingSet
 from trainables.data.formats.image_places import find_images
 from trainables.data.formats.images import check_pictures
 from trainables.data.formats.reading import SKIP, AbsentLanguageError, help_with
-from trainables.data.pictures import Caption, Picture, PictureBenchmark, PictureTraining, TableImage
+from trainables.data.pictures import IMAGE, Picture, TableImage
 from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import UserError
 
@@ -62,9 +63,9 @@ def album_loader(read: Callable[[Request], Album]) -> Loader:
     """A loader of what a function reads as an album."""
     return Loader(
         files=lambda request: files_of(read(request), request),
-        benchmark=lambda request: benchmark_of(read(request), request).benchmark("t2i"),
-        pictures=lambda request: benchmark_of(read(request), request),
-        picture_training=lambda request: training_of(read(request), request),
+        benchmark=lambda request: benchmark_of(read(request), request),
+        training=lambda request: training_of(read(request), request),
+        modality="image",
     )
 
 
@@ -136,7 +137,7 @@ def files_of(album: Album, request: Request) -> SourceFiles:
     return SourceFiles(files, request.languages or tuple(sorted(languages)))
 
 
-def benchmark_of(album: Album, request: Request) -> PictureBenchmark:
+def benchmark_of(album: Album, request: Request) -> Benchmark:
     """An album as a benchmark; captions have the ids `{language}:{picture}[#{number}]`.
 
     Raises:
@@ -151,28 +152,38 @@ def benchmark_of(album: Album, request: Request) -> PictureBenchmark:
     single = all(
         len(entry.captions.get(language, ())) == 1 for entry in shown for language in languages
     )
-    captions: dict[str, list[Caption]] = {language: [] for language in languages}
+    captions: dict[str, list[Query]] = {language: [] for language in languages}
+    qrels = {}
     for entry in shown:
         for language, texts in entry.captions.items():
             for number, text in enumerate(texts):
                 ending = f"#{number}" if len(texts) > 1 else ""
                 identity = f"{language}:{entry.id}{ending}"
                 shared = entry.id if single else identity
-                captions[language].append(Caption(identity, text, entry.id, shared))
-    return PictureBenchmark(
+                captions[language].append(Query(identity, text, shared, entry.cluster))
+                qrels[identity] = {entry.id: 1.0}
+    return Benchmark(
         name=request.name,
-        pictures=[pictures[entry.id] for entry in shown],
-        captions=captions,
-        parallel=single,
+        queries=captions,
+        corpus={IMAGE: [Candidate(entry.id, entry.id) for entry in shown]},
+        qrels=qrels,
+        judged_in_all_languages=False,
         dropped=dropped,
         refusal=refusal,
+        pictures=[pictures[entry.id] for entry in shown],
     )
 
 
-def training_of(album: Album, request: Request) -> PictureTraining:
-    """An album as rows: row k of a picture holds the k-th caption of every language."""
+def training_of(album: Album, request: Request) -> TrainingSet:
+    """An album as rows: row k of a picture holds the k-th caption of every language.
+
+    Raises:
+        UserError: As `benchmark_of`, or no image is there at all.
+    """
     entries = _chosen(album, request)
-    pictures, dropped, refusal = _pictures(album, entries, request)
+    pictures, _, refusal = _pictures(album, entries, request)
+    if refusal:
+        raise UserError(f"{request.name} cannot be trained on: {refusal}")
     rows = [
         (entry, number)
         for entry in entries
@@ -186,14 +197,15 @@ def training_of(album: Album, request: Request) -> PictureTraining:
         texts = entry.captions.get(language, ())
         return texts[number] if number < len(texts) else None
 
-    return PictureTraining(
+    captions = {la: [text(entry, number, la) for entry, number in rows] for la in languages}
+    return TrainingSet(
         name=request.name,
-        pictures=[pictures[entry.id] for entry, _ in rows],
-        rows=[f"{e.id}#{number}" if e.id in several else e.id for e, number in rows],
+        questions=[f"{e.id}#{number}" if e.id in several else e.id for e, number in rows],
+        golds=[entry.id for entry, _ in rows],
         clusters=[entry.cluster for entry, _ in rows],
-        captions={la: [text(entry, number, la) for entry, number in rows] for la in languages},
-        dropped=dropped,
-        refusal=refusal,
+        queries=captions,
+        passages=captions,
+        pictures=[pictures[entry.id] for entry, _ in rows],
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from trainables.data.benchmark import Benchmark, TrainingSet
-from trainables.data.pictures import PictureBenchmark
+from trainables.data.pictures import IMAGE
 from trainables.data.source import Loader, Request, Source, SourceFiles
 from trainables.data.worlds.scenes import scenes_benchmark, scenes_digest, scenes_training
 from trainables.data.worlds.synthetic import synthetic_benchmark, synthetic_training
@@ -58,17 +58,17 @@ def _text_rows(request: Request) -> TrainingSet:
     return synthetic_training(world_of(request.name), negatives=request.negatives)
 
 
-def _scenes(request: Request) -> PictureBenchmark:
-    scenes = scenes_benchmark(world_of(request.name), _held_out(request))
-    languages = sorted(request.languages or scenes.languages)
-    return replace(scenes, captions={la: scenes.captions[la] for la in languages})
+def _scenes(request: Request) -> Benchmark:
+    benchmark = scenes_benchmark(world_of(request.name), _held_out(request))
+    return _restricted(benchmark, request.languages)
 
 
 def _restricted(benchmark: Benchmark, languages: Sequence[str] | None) -> Benchmark:
-    """Queries, candidates and judgements of some languages."""
+    """Queries, candidates and judgements of some languages; pictures have none."""
     if languages is None:
         return benchmark
-    corpus = {language: benchmark.corpus[language] for language in sorted(languages)}
+    chosen = {*languages, IMAGE}
+    corpus = {language: items for language, items in benchmark.corpus.items() if language in chosen}
     queries = {language: benchmark.queries[language] for language in sorted(languages)}
     candidates = {candidate.id for items in corpus.values() for candidate in items}
     qrels = {
@@ -82,9 +82,9 @@ def _restricted(benchmark: Benchmark, languages: Sequence[str] | None) -> Benchm
 TEXTS = Loader(_files, _texts, _text_rows)
 SCENES = Loader(
     _files,
-    benchmark=lambda request: _scenes(request).benchmark("t2i"),
-    pictures=_scenes,
-    picture_training=lambda request: scenes_training(world_of(request.name)),
+    benchmark=_scenes,
+    training=lambda request: scenes_training(world_of(request.name)),
+    modality="image",
 )
 
 

@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.data.pictures import Caption, Picture, PictureBenchmark, PictureTraining
+from trainables.data.benchmark import Benchmark, Candidate, Query, TrainingSet
+from trainables.data.pictures import IMAGE, Picture
 from trainables.data.worlds.synthetic import Part, meanings_of
 from trainables.data.worlds.worlds import World, lexicon, world_digest
 from trainables.errors import UserError
@@ -49,42 +50,47 @@ def concepts_of(world: World, part: Part) -> NDArray[np.int64]:
     return meanings_of(world, part).passages
 
 
-def scenes_benchmark(world: World, part: Literal["validation", "test"]) -> PictureBenchmark:
+def scenes_benchmark(world: World, part: Literal["validation", "test"]) -> Benchmark:
     """A held-out part: each scene with one caption in each language, all of the same concepts.
 
     Raises:
         UserError: A world whose passages are no scenes.
     """
     pictures, captions = _part(world, part)
-    return PictureBenchmark(
+    return Benchmark(
         name="scenes",
-        pictures=pictures,
-        captions={
+        queries={
             language: [
-                Caption(f"{language}:{picture.id}", texts[0], picture.id, picture.id)
+                Query(f"{language}:{picture.id}", texts[0], picture.id, picture.cluster)
                 for picture, texts in zip(pictures, rows, strict=True)
             ]
             for language, rows in captions.items()
         },
+        corpus={IMAGE: [Candidate(picture.id, picture.id) for picture in pictures]},
+        qrels={f"{la}:{picture.id}": {picture.id: 1.0} for la in captions for picture in pictures},
+        judged_in_all_languages=False,
+        pictures=pictures,
     )
 
 
-def scenes_training(world: World) -> PictureTraining:
+def scenes_training(world: World) -> TrainingSet:
     """The training part: two rows a scene, whose captions name one half of its concepts each.
 
     Raises:
         UserError: A world whose passages are no scenes.
     """
     pictures, captions = _part(world, "train")
-    return PictureTraining(
+    texts = {
+        language: [text for pair in rows for text in pair] for language, rows in captions.items()
+    }
+    return TrainingSet(
         name="scenes",
-        pictures=[picture for picture in pictures for _ in range(2)],
-        rows=[f"{picture.id}-{half}" for picture in pictures for half in range(2)],
+        questions=[f"{picture.id}-{half}" for picture in pictures for half in range(2)],
+        golds=[picture.id for picture in pictures for _ in range(2)],
         clusters=[picture.cluster for picture in pictures for _ in range(2)],
-        captions={
-            language: [text for texts in rows for text in texts]
-            for language, rows in captions.items()
-        },
+        queries=texts,
+        passages=texts,
+        pictures=[picture for picture in pictures for _ in range(2)],
     )
 
 
