@@ -50,6 +50,8 @@ NOT_NOW_SQLITE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READ
 TRACE_LINES = 40
 """Last lines of a traceback that a failure keeps."""
 
+CGROUP = Path("/sys/fs/cgroup")
+
 
 class TrialFailedError(Exception):
     """The trial cannot have a result."""
@@ -120,9 +122,6 @@ def _is_memory(error: BaseException) -> bool:
 def _primary(error: sqlite3.Error) -> int:
     """SQLite's code without what it adds in the upper bits; 0 where it has none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-CGROUP = Path("/sys/fs/cgroup")
 
 
 def kernel_kills() -> int | None:

@@ -20,19 +20,11 @@ from trainables.trial.trial_folder import TrialFolder
 Executions = Mapping[str, frozenset[tuple[str, ...]]]
 """Digest to what computed a trial: one entry, or several where others went on with it."""
 
+RARE = 1e-3
+"""Ties of a smaller share of a trial's queries are not looked into: they move no third decimal."""
 
-def executions(results: Mapping[str, Mapping[str, Any]]) -> Executions:
-    """What computed each trial, of results by digest; of old ones only the device is known."""
-    return {
-        digest: frozenset(
-            (
-                str(result["execution"].get("device", "cpu")),
-                *(f"{name} {versions[name]}" for name in LIBRARIES if name in versions),
-            )
-            for versions in result.get("versions", [{}])
-        )
-        for digest, result in results.items()
-    }
+LEAST = 5e-4
+"""From the worst value to the best; less is not said."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +51,41 @@ class Mixture:
 
     groups: tuple[ExecutionGroup, ...]
     resumed: int
+
+
+@dataclass(frozen=True)
+class Tied:
+    """A value that the order of equal scores decides.
+
+    Attributes:
+        trial: Digest of the trial.
+        label: What people call it.
+        metric: Which value.
+        value: As the trial has it, equal scores in the order of their candidates.
+        worst: Of any order of equal scores.
+        best: Likewise.
+    """
+
+    trial: str
+    label: str
+    metric: str
+    value: float
+    worst: float
+    best: float
+
+
+def executions(results: Mapping[str, Mapping[str, Any]]) -> Executions:
+    """What computed each trial, of results by digest; of old ones only the device is known."""
+    return {
+        digest: frozenset(
+            (
+                str(result["execution"].get("device", "cpu")),
+                *(f"{name} {versions[name]}" for name in LIBRARIES if name in versions),
+            )
+            for versions in result.get("versions", [{}])
+        )
+        for digest, result in results.items()
+    }
 
 
 def mixed(computed: Executions) -> Mixture | None:
@@ -96,34 +123,6 @@ def coinciding(plan: Plan, coefficients: Mapping[str, float], computed: Executio
     if not more or not less or more & less:
         return ""
     return "its arms have no library versions and device in common, so the difference may be theirs"
-
-
-RARE = 1e-3
-"""Ties of a smaller share of a trial's queries are not looked into: they move no third decimal."""
-
-LEAST = 5e-4
-"""From the worst value to the best; less is not said."""
-
-
-@dataclass(frozen=True)
-class Tied:
-    """A value that the order of equal scores decides.
-
-    Attributes:
-        trial: Digest of the trial.
-        label: What people call it.
-        metric: Which value.
-        value: As the trial has it, equal scores in the order of their candidates.
-        worst: Of any order of equal scores.
-        best: Likewise.
-    """
-
-    trial: str
-    label: str
-    metric: str
-    value: float
-    worst: float
-    best: float
 
 
 def tied(plan: Plan, root: AnyPath, results: Mapping[str, dict[str, Any]]) -> list[Tied]:

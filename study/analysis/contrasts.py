@@ -17,7 +17,9 @@ from trainables.errors import UserError
 from trainables.evaluation.metric_names import lower_is_better
 
 Floats = NDArray[np.float64]
+
 Params = Mapping[str, Any]
+
 Coefficients = dict[str, float]
 """Label of a cell to its weight; the contrast is the weighted sum of the cells' metrics."""
 
@@ -28,6 +30,9 @@ BySeed = dict[int | None, Scores]
 
 ByTrial = Mapping[str, Mapping[int | None, Scores]]
 """Label of a cell to the scores of its trials, by seed; None for the untrained cell's."""
+
+UNITS = {"log2": "doubling", "order": "step"}
+"""What a slope is per, by the scale of its factor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +48,60 @@ class Paired:
     seeds: tuple[int, ...]
     sums: Floats
     counts: Floats
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One contrast of a hypothesis.
+
+    Attributes:
+        what: Its name, such as `alpha=1 minus alpha=0`.
+        coefficients: Of the cells; none where the study cannot make it.
+        problem: Why there are none, else empty.
+        per: Unit of a slope: `doubling`, `step` or `unit`; empty for a plain difference.
+    """
+
+    what: str
+    coefficients: Coefficients
+    problem: str = ""
+    per: str = ""
+
+
+def contrasts_of(plan: Plan, hypothesis: Mapping[str, Any]) -> list[Contrast]:
+    """The contrasts of a hypothesis: one, or one for each cell that must be beaten."""
+    over = Slope.model_validate(hypothesis["slope"]) if "slope" in hypothesis else None
+    if "better" not in hypothesis:
+        return [_contrast_of(plan, None, over)]
+    than = hypothesis["than"]
+    others = than if isinstance(than, (list, tuple)) else [than]
+    return [_contrast_of(plan, (hypothesis["better"], other), over) for other in others]
+
+
+def expects_less(hypothesis: Mapping[str, Any]) -> bool:
+    """Whether the declared sign of the contrast is negative."""
+    return lower_is_better(hypothesis["metric"]) != (hypothesis.get("expected") == "worse")
+
+
+def _contrast_of(
+    plan: Plan, sides: tuple[Mapping[str, Any], Mapping[str, Any]] | None, over: Slope | None
+) -> Contrast:
+    words = [" minus ".join(map(label_of, sides))] if sides else []
+    per = UNITS.get(over.scale or "", "unit") if over else ""
+    what = ", ".join([*words, _change(over, per)] if over else words)
+    try:
+        if over is not None:
+            return Contrast(what, slope(plan.cells, over, sides, plan.tuned), per=per)
+        assert sides is not None
+        return Contrast(what, difference(plan.cells, *sides))
+    except UserError as error:
+        return Contrast(what, {}, str(error), per)
+
+
+def _change(over: Slope, unit: str) -> str:
+    """`change per doubling of batch_size (16 to 128) at alpha=0.5`."""
+    span = f" ({over.levels[0]} to {over.levels[-1]})" if over.levels else ""
+    where = f" at {label_of(over.where)}" if over.where else ""
+    return f"change per {unit} of {over.factor}{span}{where}"
 
 
 def chosen(cells: Sequence[Cell], params: Params) -> list[Cell]:
@@ -192,61 +251,3 @@ def _weights(over: Slope) -> list[float]:
     places = np.array([math.log2(value) if over.scale == "log2" else value for value in numbers])
     centred = places - places.mean()
     return list((centred / (centred**2).sum()).tolist())
-
-
-UNITS = {"log2": "doubling", "order": "step"}
-"""What a slope is per, by the scale of its factor."""
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """One contrast of a hypothesis.
-
-    Attributes:
-        what: Its name, such as `alpha=1 minus alpha=0`.
-        coefficients: Of the cells; none where the study cannot make it.
-        problem: Why there are none, else empty.
-        per: Unit of a slope: `doubling`, `step` or `unit`; empty for a plain difference.
-    """
-
-    what: str
-    coefficients: Coefficients
-    problem: str = ""
-    per: str = ""
-
-
-def contrasts_of(plan: Plan, hypothesis: Mapping[str, Any]) -> list[Contrast]:
-    """The contrasts of a hypothesis: one, or one for each cell that must be beaten."""
-    over = Slope.model_validate(hypothesis["slope"]) if "slope" in hypothesis else None
-    if "better" not in hypothesis:
-        return [_contrast_of(plan, None, over)]
-    than = hypothesis["than"]
-    others = than if isinstance(than, (list, tuple)) else [than]
-    return [_contrast_of(plan, (hypothesis["better"], other), over) for other in others]
-
-
-def expects_less(hypothesis: Mapping[str, Any]) -> bool:
-    """Whether the declared sign of the contrast is negative."""
-    return lower_is_better(hypothesis["metric"]) != (hypothesis.get("expected") == "worse")
-
-
-def _contrast_of(
-    plan: Plan, sides: tuple[Mapping[str, Any], Mapping[str, Any]] | None, over: Slope | None
-) -> Contrast:
-    words = [" minus ".join(map(label_of, sides))] if sides else []
-    per = UNITS.get(over.scale or "", "unit") if over else ""
-    what = ", ".join([*words, _change(over, per)] if over else words)
-    try:
-        if over is not None:
-            return Contrast(what, slope(plan.cells, over, sides, plan.tuned), per=per)
-        assert sides is not None
-        return Contrast(what, difference(plan.cells, *sides))
-    except UserError as error:
-        return Contrast(what, {}, str(error), per)
-
-
-def _change(over: Slope, unit: str) -> str:
-    """`change per doubling of batch_size (16 to 128) at alpha=0.5`."""
-    span = f" ({over.levels[0]} to {over.levels[-1]})" if over.levels else ""
-    where = f" at {label_of(over.where)}" if over.where else ""
-    return f"change per {unit} of {over.factor}{span}{where}"

@@ -27,6 +27,11 @@ well known and the interval covers too seldom (docs/statistics.md).
 NEGLIGIBLE = 1e-12
 """A standard error this small against the table's largest value is rounding, not variation."""
 
+RESAMPLES = 10_000
+
+CHUNK = 500
+"""Resamples at once, which bounds the memory."""
+
 
 def contributions(sums: Floats, counts: Floats) -> Floats:
     """What each cluster contributes to a macro mean, by seed: (..., S, G).
@@ -142,11 +147,6 @@ def freedom(squares: Floats, seeds: int, clusters: int, caution: float = CAUTION
     counted = squares * np.array([caution, 1, 1]).reshape(shape)
     spread = (counted**2 / each.reshape(shape)).sum(0)
     return np.asarray(np.maximum(_variance(counted) ** 2 / spread, each.min()))
-
-
-RESAMPLES = 10_000
-CHUNK = 500
-"""Resamples at once, which bounds the memory."""
 
 
 def bootstrap(sums: Floats, counts: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Floats:

@@ -25,6 +25,14 @@ COLUMNS = (
 )
 """Macro means that the table shows, where the trials have them."""
 
+Groups = Mapping[str, tuple[str, ...]]
+"""Name to languages, in ascending order."""
+
+TRAINED_IN_ALL, TRAINED_IN_NONE = "trained-in-all", "trained-in-none"
+
+BETWEEN = re.compile(r"-(?=[a-z])")
+"""Between two codes: scripts and regions begin with a capital or a digit, languages do not."""
+
 
 @dataclass(frozen=True)
 class CellResult:
@@ -107,65 +115,6 @@ def best_cell(plan: Plan, cells: list[CellResult]) -> dict[str, Any] | None:
     return {"params": params, "metric": f"validation/{plan.primary}", "value": value}
 
 
-Groups = Mapping[str, tuple[str, ...]]
-"""Name to languages, in ascending order."""
-
-TRAINED_IN_ALL, TRAINED_IN_NONE = "trained-in-all", "trained-in-none"
-
-BETWEEN = re.compile(r"-(?=[a-z])")
-"""Between two codes: scripts and regions begin with a capital or a digit, languages do not."""
-
-
-def language_groups(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """The groups of the test benchmark's languages; a group that is empty or all of them is none.
-
-    `low-resource` and `high-resource` by Joshi's classes, `xlm-r-read-little` and `-much` by text
-    in pre-training (`trainables.data.resources`); and `trained-in-all` and `trained-in-none` of the
-    arms: where these train on different languages, between the two lie those whose figures mix
-    being trained on with everything else. A language counts as trained on in whatever script or
-    region: `zh-Hant` and `zh-HK` where an arm trains on `zh`.
-    """
-    specs = list(plan.specs.values())
-    languages = (specs[0].test.languages or ()) if specs else ()
-    groups = {f"{level}-resource": members for level, members in by_level(languages).items()}
-    groups |= by_pretraining(languages)
-    trained = {frozenset(map(base_language, spec.languages)) for spec in specs if spec.languages}
-    if trained:
-        everywhere, anywhere = frozenset.intersection(*trained), frozenset.union(*trained)
-        groups[TRAINED_IN_ALL] = tuple(x for x in languages if base_language(x) in everywhere)
-        groups[TRAINED_IN_NONE] = tuple(x for x in languages if base_language(x) not in anywhere)
-    return {name: held for name, held in groups.items() if 0 < len(held) < len(languages)}
-
-
-def in_group(setting: str, languages: Iterable[str]) -> bool:
-    """Whether queries of a setting, `cross/de-en` or `de`, are in one of these languages."""
-    kind, _, rest = setting.rpartition("/")
-    query = BETWEEN.split(rest)[0] if kind == "cross" else rest
-    return query in set(languages)
-
-
-def metric_of(metrics: Mapping[str, float], name: str, groups: Groups) -> float | None:
-    """A metric of a benchmark or of a group of its languages; None where there is none."""
-    if name in metrics:
-        return metrics[name]
-    macro, _, group = name.rpartition("/")
-    if group not in groups:
-        return None
-    measure = macro.partition("/")[0]
-    members = [
-        value
-        for setting, value in metrics.items()
-        if setting.startswith(f"{macro}/")
-        and in_group(setting.removeprefix(f"{measure}/"), groups[group])
-    ]
-    return sum(members) / len(members) if members else None
-
-
-def arm_label(plan: Plan, cell: Cell) -> str:
-    """The label of a cell's arm: without what was tuned for it."""
-    return label_of({k: v for k, v in cell.params.items() if k not in plan.tuned})
-
-
 def answering(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
     """Of the cells that differ only in tuned parameters, the best on the validation benchmark.
 
@@ -203,3 +152,53 @@ def _arms(plan: Plan, cells: Sequence[CellResult]) -> dict[str, list[CellResult]
     for cell in cells:
         by_arm.setdefault(arm_label(plan, cell.cell), []).append(cell)
     return by_arm
+
+
+def arm_label(plan: Plan, cell: Cell) -> str:
+    """The label of a cell's arm: without what was tuned for it."""
+    return label_of({k: v for k, v in cell.params.items() if k not in plan.tuned})
+
+
+def metric_of(metrics: Mapping[str, float], name: str, groups: Groups) -> float | None:
+    """A metric of a benchmark or of a group of its languages; None where there is none."""
+    if name in metrics:
+        return metrics[name]
+    macro, _, group = name.rpartition("/")
+    if group not in groups:
+        return None
+    measure = macro.partition("/")[0]
+    members = [
+        value
+        for setting, value in metrics.items()
+        if setting.startswith(f"{macro}/")
+        and in_group(setting.removeprefix(f"{measure}/"), groups[group])
+    ]
+    return sum(members) / len(members) if members else None
+
+
+def language_groups(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """The groups of the test benchmark's languages; a group that is empty or all of them is none.
+
+    `low-resource` and `high-resource` by Joshi's classes, `xlm-r-read-little` and `-much` by text
+    in pre-training (`trainables.data.resources`); and `trained-in-all` and `trained-in-none` of the
+    arms: where these train on different languages, between the two lie those whose figures mix
+    being trained on with everything else. A language counts as trained on in whatever script or
+    region: `zh-Hant` and `zh-HK` where an arm trains on `zh`.
+    """
+    specs = list(plan.specs.values())
+    languages = (specs[0].test.languages or ()) if specs else ()
+    groups = {f"{level}-resource": members for level, members in by_level(languages).items()}
+    groups |= by_pretraining(languages)
+    trained = {frozenset(map(base_language, spec.languages)) for spec in specs if spec.languages}
+    if trained:
+        everywhere, anywhere = frozenset.intersection(*trained), frozenset.union(*trained)
+        groups[TRAINED_IN_ALL] = tuple(x for x in languages if base_language(x) in everywhere)
+        groups[TRAINED_IN_NONE] = tuple(x for x in languages if base_language(x) not in anywhere)
+    return {name: held for name, held in groups.items() if 0 < len(held) < len(languages)}
+
+
+def in_group(setting: str, languages: Iterable[str]) -> bool:
+    """Whether queries of a setting, `cross/de-en` or `de`, are in one of these languages."""
+    kind, _, rest = setting.rpartition("/")
+    query = BETWEEN.split(rest)[0] if kind == "cross" else rest
+    return query in set(languages)

@@ -88,6 +88,101 @@ class Measured:
     note: str = ""
 
 
+def find_arm(plan: Plan, cells: Sequence[Cell], text: str) -> Arm:
+    """The cells of a study that a text names, averaged if they are several.
+
+    Args:
+        plan: Of the study.
+        cells: Those that answer.
+        text: A label, or some parameters as `KEY=VALUE` with commas or blanks between;
+            `untrained` for the encoder as it was.
+
+    Raises:
+        UserError: No such arm, with the nearest ones.
+    """
+    exact = [cell for cell in cells if arm_label(plan, cell) == text.strip()]
+    typed = [word for word in re.split(r"[,\s]+", text.strip()) if word]
+    matches = exact or [cell for cell in cells if _matches(cell, typed)]
+    if not matches or not typed:
+        known = [arm_label(plan, cell) for cell in cells]
+        words = [f"{k}={v}" for k, levels in levels_of(trained(cells)).items() for v in levels]
+        near = difflib.get_close_matches(text, list(dict.fromkeys([*known, *words])), 3)
+        guess = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UserError(
+            f"{plan.name}:{text}: no such arm; {guess}arms are {', '.join(known) or 'none yet'}"
+        )
+    mean = f" (mean of {len(matches)} cells)" if len(matches) > 1 else ""
+    return arm(plan, f"{plan.name}:{text.strip()}{mean}", matches)
+
+
+def arm(plan: Plan, name: str, cells: Sequence[Cell]) -> Arm:
+    """Cells of a study as an arm."""
+    spec = plan.specs[cells[0].trials[0].digest]
+    further = {ref.name: repr(ref) for ref in spec.also or ()}
+    return Arm(name, tuple(cells), {"test": repr(spec.test)} | further)
+
+
+def trained(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells in which something is trained."""
+    return [cell for cell in cells if cell.params.get("steps") != 0]
+
+
+def common_arms(
+    first: tuple[Plan, Sequence[Cell]], second: tuple[Plan, Sequence[Cell]]
+) -> list[tuple[str, Arm, Arm]]:
+    """The trained arms that two studies share by label, and their mean.
+
+    Raises:
+        UserError: They share none, and do not have a single one each.
+    """
+    sides = (first, second)
+    held = [{arm_label(plan, cell): cell for cell in trained(cells)} for plan, cells in sides]
+    names = [(name, name) for name in held[0] if name in held[1]]
+    if not names and len(held[0]) == len(held[1]) == 1:
+        names = list(zip(*held, strict=True))
+    if not names:
+        known = (f"{p.name} has {', '.join(h)}" for (p, _), h in zip(sides, held, strict=True))
+        raise UserError(
+            f"no arm in common: {'; '.join(known)}. Name one of each: compare STUDY:ARM STUDY:ARM"
+        )
+    a, b = first[0].name, second[0].name
+    pairs = [
+        (
+            " against ".join(dict.fromkeys((one, other))),
+            arm(first[0], f"{a}:{one}", [held[0][one]]),
+            arm(second[0], f"{b}:{other}", [held[1][other]]),
+        )
+        for one, other in names
+    ]
+    if len(pairs) > 1:
+        ours = arm(first[0], a, [held[0][name] for name, _ in names])
+        theirs = arm(second[0], b, [held[1][name] for _, name in names])
+        pairs.append((f"mean of these {len(names)}", ours, theirs))
+    return pairs
+
+
+def _matches(cell: Cell, typed: Sequence[str]) -> bool:
+    """Whether a cell has all these parameters; an untrained one only if that is among them."""
+    params = {key: str(value) for key, value in cell.params.items()}
+    untrained = params.get("steps") == "0"
+    conditions = [word for word in typed if word not in ("untrained", "steps=0")]
+    if untrained != (len(conditions) < len(typed)):
+        return False
+    return all(
+        _same(params.get(key), value) for key, _, value in (w.partition("=") for w in conditions)
+    )
+
+
+def _same(value: str | None, word: str) -> bool:
+    """Equal as text or as numbers: `1` is `1.0`."""
+    if value is None:
+        return False
+    try:
+        return float(value) == float(word)
+    except ValueError:
+        return value == word
+
+
 def side_by_side(
     arms: Sequence[tuple[str, Arm, Arm]], metrics: Sequence[str], scores: Stored
 ) -> list[Measured]:
@@ -202,98 +297,3 @@ def _mean(side: dict[str, BySeed]) -> float | None:
     """Mean over cells of the mean over their trials; None where a cell has none."""
     values = [[one.value for one in trials.values()] for trials in side.values()]
     return float(np.mean([np.mean(v) for v in values])) if values and all(values) else None
-
-
-def find_arm(plan: Plan, cells: Sequence[Cell], text: str) -> Arm:
-    """The cells of a study that a text names, averaged if they are several.
-
-    Args:
-        plan: Of the study.
-        cells: Those that answer.
-        text: A label, or some parameters as `KEY=VALUE` with commas or blanks between;
-            `untrained` for the encoder as it was.
-
-    Raises:
-        UserError: No such arm, with the nearest ones.
-    """
-    exact = [cell for cell in cells if arm_label(plan, cell) == text.strip()]
-    typed = [word for word in re.split(r"[,\s]+", text.strip()) if word]
-    matches = exact or [cell for cell in cells if _matches(cell, typed)]
-    if not matches or not typed:
-        known = [arm_label(plan, cell) for cell in cells]
-        words = [f"{k}={v}" for k, levels in levels_of(trained(cells)).items() for v in levels]
-        near = difflib.get_close_matches(text, list(dict.fromkeys([*known, *words])), 3)
-        guess = f"did you mean {' or '.join(near)}? " if near else ""
-        raise UserError(
-            f"{plan.name}:{text}: no such arm; {guess}arms are {', '.join(known) or 'none yet'}"
-        )
-    mean = f" (mean of {len(matches)} cells)" if len(matches) > 1 else ""
-    return arm(plan, f"{plan.name}:{text.strip()}{mean}", matches)
-
-
-def arm(plan: Plan, name: str, cells: Sequence[Cell]) -> Arm:
-    """Cells of a study as an arm."""
-    spec = plan.specs[cells[0].trials[0].digest]
-    further = {ref.name: repr(ref) for ref in spec.also or ()}
-    return Arm(name, tuple(cells), {"test": repr(spec.test)} | further)
-
-
-def trained(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells in which something is trained."""
-    return [cell for cell in cells if cell.params.get("steps") != 0]
-
-
-def common_arms(
-    first: tuple[Plan, Sequence[Cell]], second: tuple[Plan, Sequence[Cell]]
-) -> list[tuple[str, Arm, Arm]]:
-    """The trained arms that two studies share by label, and their mean.
-
-    Raises:
-        UserError: They share none, and do not have a single one each.
-    """
-    sides = (first, second)
-    held = [{arm_label(plan, cell): cell for cell in trained(cells)} for plan, cells in sides]
-    names = [(name, name) for name in held[0] if name in held[1]]
-    if not names and len(held[0]) == len(held[1]) == 1:
-        names = list(zip(*held, strict=True))
-    if not names:
-        known = (f"{p.name} has {', '.join(h)}" for (p, _), h in zip(sides, held, strict=True))
-        raise UserError(
-            f"no arm in common: {'; '.join(known)}. Name one of each: compare STUDY:ARM STUDY:ARM"
-        )
-    a, b = first[0].name, second[0].name
-    pairs = [
-        (
-            " against ".join(dict.fromkeys((one, other))),
-            arm(first[0], f"{a}:{one}", [held[0][one]]),
-            arm(second[0], f"{b}:{other}", [held[1][other]]),
-        )
-        for one, other in names
-    ]
-    if len(pairs) > 1:
-        ours = arm(first[0], a, [held[0][name] for name, _ in names])
-        theirs = arm(second[0], b, [held[1][name] for _, name in names])
-        pairs.append((f"mean of these {len(names)}", ours, theirs))
-    return pairs
-
-
-def _matches(cell: Cell, typed: Sequence[str]) -> bool:
-    """Whether a cell has all these parameters; an untrained one only if that is among them."""
-    params = {key: str(value) for key, value in cell.params.items()}
-    untrained = params.get("steps") == "0"
-    conditions = [word for word in typed if word not in ("untrained", "steps=0")]
-    if untrained != (len(conditions) < len(typed)):
-        return False
-    return all(
-        _same(params.get(key), value) for key, _, value in (w.partition("=") for w in conditions)
-    )
-
-
-def _same(value: str | None, word: str) -> bool:
-    """Equal as text or as numbers: `1` is `1.0`."""
-    if value is None:
-        return False
-    try:
-        return float(value) == float(word)
-    except ValueError:
-        return value == word

@@ -37,6 +37,12 @@ from trainables.storage.paths import AnyPath
 BLIND = 3
 """Complete trials without the objective after which a search is pointless."""
 
+PREVIEWED = 100
+"""Cells of a preview; a search of more is said to cost as much a trial."""
+
+NARROW = 1.0
+"""Standard errors that a cell's mean is granted when it is asked whether it may be the best."""
+
 
 @dataclass(frozen=True)
 class Observations:
@@ -243,10 +249,6 @@ def refuse_impossible(points: Points) -> None:
         raise UserError(f"optimize: no point of the space may be run; the first one {why}")
 
 
-PREVIEWED = 100
-"""Cells of a preview; a search of more is said to cost as much a trial."""
-
-
 def points_of(
     search: SearchPlan,
     primary: str,
@@ -306,10 +308,6 @@ def preview(plan: Plan, points: Points) -> Plan:
                 )
             )
     return plan.joined(trials)
-
-
-NARROW = 1.0
-"""Standard errors that a cell's mean is granted when it is asked whether it may be the best."""
 
 
 def next_seed(

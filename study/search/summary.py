@@ -21,6 +21,9 @@ from study.state.rungs import Rung
 
 State = Literal["planned", "running", "complete", "pruned", "failed"]
 
+SHOWN = 5
+"""Cells of a front that are named; the report has all."""
+
 
 @dataclass(frozen=True)
 class TrialOutcome:
@@ -238,10 +241,6 @@ def course(search: SearchPlan, visits: Sequence[TrialOutcome]) -> list[Best]:
         best = best_of(search, list(gathered.cells.values()))
         points.append(Best(len(points) + 1, examples, best.means[0] if best else None))
     return points
-
-
-SHOWN = 5
-"""Cells of a front that are named; the report has all."""
 
 
 def outcome(

@@ -25,28 +25,45 @@ from trainables.data.languages import base_language
 from trainables.data.pictures import Picture
 
 Verdict = Literal["overlap", "none found by these methods", "not checkable"]
+
 Hashes = NDArray[np.uint64]
 
 SHORTEST_ID = 6
 """Shorter ids, such as row numbers, agree by accident."""
+
 SHORTEST_TEXT = 20
 """In bytes of UTF-8 after normalisation; shorter texts, such as a name, agree by accident."""
+
 SHINGLE, SHINGLE_OF_CHARACTERS = 8, 16
 """Tokens in a shingle; the second where most tokens are single characters (Chinese, Thai)."""
+
 COVERED = 0.5
 """Share of an evaluation passage's shingles from which on it counts as trained on."""
 
 # Scripts written without blanks: every character is a token of its own.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+
 # Vowel signs of Indian scripts are part of a word; variation selectors are part of none.
 _SIGNS = "".join(
     chr(code)
     for code in range(0x300, 0x20000)
     if unicodedata.category(chr(code)) in ("Mn", "Mc") and not 0xFE00 <= code <= 0xFE0F
 )
+
 _LETTERS = rf"[^\W_{_UNSPACED}]"
+
 _TOKEN = re.compile(rf"[{_UNSPACED}]|{_LETTERS}+(?:[{_SIGNS}]+{_LETTERS}*)*")
+
 _UNTITLED = re.compile(r"(.*-)?article-\d+")
+
+LEFT_OUT = "queries whose question is in the training data"
+"""What `Benchmark.dropped` calls them."""
+
+SHORTEST_QUESTION_ID = 12
+"""Shorter ids, such as `p3-q1`, are alike in unrelated data."""
+
+COUNTER = re.compile(r"[^\W\d]*[\W_]*(?:[^\W\d]+[\W_]+)*\d{0,9}")
+"""Ids that only number something, such as `question-000017`: alike in unrelated data too."""
 
 
 @dataclass(frozen=True)
@@ -182,131 +199,6 @@ def verdict(
     return Contamination(overall, applied, tuple(blind))
 
 
-def normalise(text: str) -> str:
-    """Compatibility forms unified, case folded, letters, their signs and digits only."""
-    return " ".join(_TOKEN.findall(unicodedata.normalize("NFKC", text).casefold()))
-
-
-def _distinct(texts: Iterable[str | None]) -> list[str]:
-    return list(dict.fromkeys(text for text in texts if text))
-
-
-def _finding(method: str, sought: Mapping[str, str], held: Iterable[str]) -> Finding:
-    """`sought` maps what is compared to what is shown."""
-    shared = sought.keys() & set(held)
-    examples = tuple(shown[:80] for key, shown in sought.items() if key in shared)[:5]
-    return Finding(method, len(shared), len(sought), examples)
-
-
-def _ids(training: TrainingSet, questions: list[str]) -> Finding:
-    return equal_ids("question ids", training.questions, questions)
-
-
-def equal_ids(method: str, trained: Iterable[str], evaluated: Iterable[str]) -> Finding:
-    """Ids of evaluation items that training data hold, but for short ones."""
-    sought = {identity: identity for identity in evaluated if len(identity) >= SHORTEST_ID}
-    return _finding(method, sought, trained)
-
-
-def _articles(training: TrainingSet, clusters: list[str]) -> Finding:
-    """Titles are compared without blanks and punctuation: sources write these in many ways."""
-    titles = {
-        normalise(cluster).replace(" ", ""): cluster
-        for cluster in clusters
-        if not _UNTITLED.fullmatch(cluster)
-    }
-    sought = {key: title for key, title in titles.items() if len(key) >= 3 and not key.isdigit()}
-    held = (normalise(cluster).replace(" ", "") for cluster in set(training.clusters))
-    return _finding("article titles", sought, held)
-
-
-def equal_texts(method: str, trained: list[str], evaluated: list[str]) -> Finding:
-    """Evaluation texts that training data hold too, after normalisation, but for short ones."""
-    normal = {normalise(text): text for text in evaluated}
-    sought = {key: text for key, text in normal.items() if is_long(key)}
-    return _finding(method, sought, map(normalise, trained))
-
-
-def is_long(normal: str) -> bool:
-    """Whether equal texts of this length hardly ever are so by accident."""
-    return len(normal.encode()) >= SHORTEST_TEXT
-
-
-def _shingles(trained: list[str], evaluated: list[str]) -> Finding:
-    hashes = [shingles(text) for text in evaluated]
-    known = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]))
-    held = np.zeros(len(known) + 1, dtype=bool)
-    for text in trained:
-        own = shingles(text)
-        place = np.searchsorted(known, own)
-        held[place[known[np.minimum(place, len(known) - 1)] == own] if len(known) else []] = True
-    covered = [
-        text
-        for text, part in zip(evaluated, hashes, strict=True)
-        if len(part) and held[np.searchsorted(known, part)].mean() >= COVERED
-    ]
-    checked = sum(len(part) > 0 for part in hashes)
-    return Finding("passage shingles", len(covered), checked, tuple(t[:80] for t in covered[:5]))
-
-
-def shingles(text: str) -> Hashes:
-    """64-bit hashes of all runs of 8 tokens (16 where most tokens are single characters)."""
-    tokens = normalise(text).split(" ")
-    single = sum(len(token) == 1 for token in tokens) * 2 > len(tokens)
-    size = SHINGLE_OF_CHARACTERS if single else SHINGLE
-    if len(tokens) < size:
-        return np.empty(0, np.uint64)
-    codes = np.array([zlib.crc32(token.encode()) for token in tokens], dtype=np.uint64)
-    total = np.zeros(len(codes) - size + 1, dtype=np.uint64)
-    for step in range(size):
-        total = total * np.uint64(0x9E3779B97F4A7C15) + codes[step : step + len(total)]
-    return total
-
-
-def equal_pictures(trained: Sequence[Picture], evaluated: Sequence[Picture]) -> Finding:
-    """Evaluated pictures whose files are equal to one that is trained on, byte by byte.
-
-    Only files of equal sizes are read.
-    """
-    sizes = {_size(picture) for picture in evaluated}
-    distinct = {picture.id: picture for picture in trained if _size(picture) in sizes}
-    held = set(map(_digest, distinct.values()))
-    near = {_size(picture) for picture in distinct.values()}
-    equal = [p.id for p in evaluated if _size(p) in near and _digest(p) in held]
-    return Finding("equal pictures", len(equal), len(evaluated), tuple(_first(equal, 5)))
-
-
-def _first(names: Iterable[str], most: int) -> list[str]:
-    return [name[:80] for name, _ in zip(names, range(most), strict=False)]
-
-
-def _size(picture: Picture) -> int:
-    """Bytes of its file."""
-    source = picture.source
-    return source.stat().st_size if isinstance(source, Path) else len(_bytes(picture))
-
-
-def _digest(picture: Picture) -> bytes:
-    return hashlib.sha256(_bytes(picture)).digest()
-
-
-def _bytes(picture: Picture) -> bytes:
-    source = picture.source
-    if isinstance(source, bytes):
-        return source
-    return source.read_bytes() if isinstance(source, Path) else cell_bytes(source)
-
-
-LEFT_OUT = "queries whose question is in the training data"
-"""What `Benchmark.dropped` calls them."""
-
-SHORTEST_QUESTION_ID = 12
-"""Shorter ids, such as `p3-q1`, are alike in unrelated data."""
-
-COUNTER = re.compile(r"[^\W\d]*[\W_]*(?:[^\W\d]+[\W_]+)*\d{0,9}")
-"""Ids that only number something, such as `question-000017`: alike in unrelated data too."""
-
-
 def shared_questions(training: TrainingSet, benchmark: Benchmark) -> frozenset[str]:
     """Questions of a benchmark (`Query.question`) that the training data hold.
 
@@ -346,6 +238,100 @@ def without_questions(benchmark: Benchmark, questions: Set[str]) -> Benchmark:
     )
 
 
+def equal_ids(method: str, trained: Iterable[str], evaluated: Iterable[str]) -> Finding:
+    """Ids of evaluation items that training data hold, but for short ones."""
+    sought = {identity: identity for identity in evaluated if len(identity) >= SHORTEST_ID}
+    return _finding(method, sought, trained)
+
+
+def equal_texts(method: str, trained: list[str], evaluated: list[str]) -> Finding:
+    """Evaluation texts that training data hold too, after normalisation, but for short ones."""
+    normal = {normalise(text): text for text in evaluated}
+    sought = {key: text for key, text in normal.items() if is_long(key)}
+    return _finding(method, sought, map(normalise, trained))
+
+
+def equal_pictures(trained: Sequence[Picture], evaluated: Sequence[Picture]) -> Finding:
+    """Evaluated pictures whose files are equal to one that is trained on, byte by byte.
+
+    Only files of equal sizes are read.
+    """
+    sizes = {_size(picture) for picture in evaluated}
+    distinct = {picture.id: picture for picture in trained if _size(picture) in sizes}
+    held = set(map(_digest, distinct.values()))
+    near = {_size(picture) for picture in distinct.values()}
+    equal = [p.id for p in evaluated if _size(p) in near and _digest(p) in held]
+    return Finding("equal pictures", len(equal), len(evaluated), tuple(_first(equal, 5)))
+
+
+def _ids(training: TrainingSet, questions: list[str]) -> Finding:
+    return equal_ids("question ids", training.questions, questions)
+
+
+def _articles(training: TrainingSet, clusters: list[str]) -> Finding:
+    """Titles are compared without blanks and punctuation: sources write these in many ways."""
+    titles = {
+        normalise(cluster).replace(" ", ""): cluster
+        for cluster in clusters
+        if not _UNTITLED.fullmatch(cluster)
+    }
+    sought = {key: title for key, title in titles.items() if len(key) >= 3 and not key.isdigit()}
+    held = (normalise(cluster).replace(" ", "") for cluster in set(training.clusters))
+    return _finding("article titles", sought, held)
+
+
+def _shingles(trained: list[str], evaluated: list[str]) -> Finding:
+    hashes = [shingles(text) for text in evaluated]
+    known = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]))
+    held = np.zeros(len(known) + 1, dtype=bool)
+    for text in trained:
+        own = shingles(text)
+        place = np.searchsorted(known, own)
+        held[place[known[np.minimum(place, len(known) - 1)] == own] if len(known) else []] = True
+    covered = [
+        text
+        for text, part in zip(evaluated, hashes, strict=True)
+        if len(part) and held[np.searchsorted(known, part)].mean() >= COVERED
+    ]
+    checked = sum(len(part) > 0 for part in hashes)
+    return Finding("passage shingles", len(covered), checked, tuple(t[:80] for t in covered[:5]))
+
+
+def _finding(method: str, sought: Mapping[str, str], held: Iterable[str]) -> Finding:
+    """`sought` maps what is compared to what is shown."""
+    shared = sought.keys() & set(held)
+    examples = tuple(shown[:80] for key, shown in sought.items() if key in shared)[:5]
+    return Finding(method, len(shared), len(sought), examples)
+
+
+def normalise(text: str) -> str:
+    """Compatibility forms unified, case folded, letters, their signs and digits only."""
+    return " ".join(_TOKEN.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def is_long(normal: str) -> bool:
+    """Whether equal texts of this length hardly ever are so by accident."""
+    return len(normal.encode()) >= SHORTEST_TEXT
+
+
+def shingles(text: str) -> Hashes:
+    """64-bit hashes of all runs of 8 tokens (16 where most tokens are single characters)."""
+    tokens = normalise(text).split(" ")
+    single = sum(len(token) == 1 for token in tokens) * 2 > len(tokens)
+    size = SHINGLE_OF_CHARACTERS if single else SHINGLE
+    if len(tokens) < size:
+        return np.empty(0, np.uint64)
+    codes = np.array([zlib.crc32(token.encode()) for token in tokens], dtype=np.uint64)
+    total = np.zeros(len(codes) - size + 1, dtype=np.uint64)
+    for step in range(size):
+        total = total * np.uint64(0x9E3779B97F4A7C15) + codes[step : step + len(total)]
+    return total
+
+
+def _distinct(texts: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(text for text in texts if text))
+
+
 def _keys(language: str, text: str | None) -> Iterator[tuple[str, str]]:
     """What texts are compared by: short ones together with their language."""
     if text is None:
@@ -354,3 +340,24 @@ def _keys(language: str, text: str | None) -> Iterator[tuple[str, str]]:
     yield base_language(language), normal
     if is_long(normal):
         yield "", normal
+
+
+def _first(names: Iterable[str], most: int) -> list[str]:
+    return [name[:80] for name, _ in zip(names, range(most), strict=False)]
+
+
+def _size(picture: Picture) -> int:
+    """Bytes of its file."""
+    source = picture.source
+    return source.stat().st_size if isinstance(source, Path) else len(_bytes(picture))
+
+
+def _digest(picture: Picture) -> bytes:
+    return hashlib.sha256(_bytes(picture)).digest()
+
+
+def _bytes(picture: Picture) -> bytes:
+    source = picture.source
+    if isinstance(source, bytes):
+        return source
+    return source.read_bytes() if isinstance(source, Path) else cell_bytes(source)

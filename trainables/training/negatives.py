@@ -21,6 +21,9 @@ from trainables.training.permutation import Indices, Stream, stream
 from trainables.training.positives import GoldsOfRows
 from trainables.training.tokens import Columns, Tokenizer
 
+PICTURE = -1
+"""Where a language would be: the passage is the row's picture."""
+
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
@@ -126,10 +129,6 @@ def _known(golds: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> GoldsO
     pairs = [(r, numbers[gold]) for r, row in enumerate(golds) for gold in row if gold in numbers]
     rows, known = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return rows, known
-
-
-PICTURE = -1
-"""Where a language would be: the passage is the row's picture."""
 
 
 def shown(batch: Batch, pairs: str | None) -> Indices:
