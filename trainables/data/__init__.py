@@ -1,1 +1,1 @@
-"""From files and hubs to the two shapes the rest knows: benchmarks and training sets."""
+"""Files and hubs to the two data types used everywhere: benchmarks and training sets."""

@@ -1,4 +1,4 @@
-"""The two shapes that all data take: a `Benchmark` to evaluate on, a `TrainingSet` to train on."""
+"""Data types of all sources: a `Benchmark` to evaluate on, a `TrainingSet` to train on."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Query:
 
     Attributes:
         id: Unique in its benchmark, such as `de:56beb434`.
-        text: What the encoder is given, before any prefix.
+        text: Input of the encoder, before any prefix.
         question: The id shared by all translations of this query (the unit of pairing).
-        cluster: The highest unit of dependence known (article, else paragraph, else question).
+        cluster: The largest known unit of dependence (article, else paragraph, else question).
     """
 
     id: str
@@ -43,24 +43,24 @@ class Benchmark:
     Languages are BCP-47 codes in ascending order; the multilingual pool is the concatenation of
     the corpora in that order, which fixes the candidate index that breaks ties.
 
-    Of pictures this is the direction in which captions search them (`t2i`): captions are the
-    queries, and the one corpus is that of the language `image`, whose texts are the pictures' ids.
-    `reversed()` is the other direction (`i2t`).
+    An image benchmark is stored in the direction in which captions search images (`t2i`):
+    captions are the queries, and the only corpus is that of the language `image`, whose texts are
+    the images' ids. `reversed()` returns the other direction (`i2t`).
 
     Attributes:
         name: As in the catalog.
         queries: Language to its queries, in file order.
         corpus: Language to its candidates, in file order.
         qrels: Query id to {candidate id: gain}, gains positive.
-        judged_in_all_languages: True where a query's relevant candidates are judged in every
-            corpus language, so that the union pool is the `multi` setting. Where False, the pool
-            is `pool_same_language` and language bias is refused on it.
-        dropped: Why items of the source are not here, to how many.
-        refusal: Why this can be counted but not evaluated, such as passages that are not at
-            hand; empty where it can be.
-        answers: Query id to the gold candidate and where the answer ends in its text, in code
-            points; only where the source says.
-        pictures: Those of the corpus `image`, in its order; empty for texts alone.
+        judged_in_all_languages: Whether a query's relevant candidates are judged in every corpus
+            language, which makes the union pool the setting `multi`. Otherwise the pool is
+            `pool_same_language`, and language bias on it is refused.
+        dropped: Reason to number of items of the source that were left out.
+        refusal: Why this can be counted but not evaluated, for example because passages are not
+            available; empty if it can be evaluated.
+        answers: Query id to the id of its gold candidate and the end of the answer in its text,
+            in code points; only if the source gives it.
+        pictures: Images of the corpus `image`, in its order; empty for a text benchmark.
     """
 
     name: str
@@ -74,11 +74,11 @@ class Benchmark:
     pictures: Sequence[Picture] = ()
 
     def __post_init__(self) -> None:
-        """Check what every later step relies on.
+        """Check the invariants that all later steps rely on.
 
         Raises:
-            UserError: Languages out of order, an id used twice, a judgement of a candidate
-                that no corpus holds, or pictures that are not those of the corpus.
+            UserError: Languages are out of order, an id is used twice, a judgement names a
+                candidate that no corpus holds, or the images differ from the corpus `image`.
         """
         for role, table in (("queries", self.queries), ("corpus", self.corpus)):
             if list(table) != sorted(table):
@@ -94,22 +94,22 @@ class Benchmark:
                     f"{self.name}: qrels of query {query!r} name {min(missing)!r}, "
                     "which no corpus holds; mend the qrels or add the candidate"
                 )
-        shown = self.corpus.get(IMAGE, ())
-        if self.pictures and [p.id for p in self.pictures] != [c.id for c in shown]:
+        images = self.corpus.get(IMAGE, ())
+        if self.pictures and [p.id for p in self.pictures] != [c.id for c in images]:
             raise UserError(f"{self.name}: pictures are not those of the corpus `{IMAGE}`")
 
     def refuse_if_incomplete(self) -> None:
-        """Stop where nothing can be evaluated.
+        """Refuse a benchmark that cannot be evaluated.
 
         Raises:
-            UserError: `refusal` says why.
+            UserError: `refusal` is not empty.
         """
         if self.refusal:
             raise UserError(f"{self.name} cannot be evaluated: {self.refusal}")
 
     @cached_property
     def judged_queries(self) -> Mapping[str, Sequence[Query]]:
-        """Language to its queries that have a relevant candidate: the ones that are evaluated."""
+        """Queries that have a relevant candidate, by language; only these are evaluated."""
         return {
             language: [query for query in items if self.qrels.get(query.id)]
             for language, items in self.queries.items()
@@ -117,24 +117,25 @@ class Benchmark:
 
     @property
     def repeated(self) -> Mapping[str, int]:
-        """Language to how many of its queries have the text of another one there.
+        """Number of queries of each language whose text another query there shares.
 
-        Each is ranked against its own judgements alone, as if the other's were not relevant. Of
-        captions, those of one picture do not count: they seek the same one.
+        Each is ranked against its own judgements alone, as if the other's were not relevant.
+        Equal captions of one image do not count: they have the same relevant candidate.
         """
         counts = {}
         for language, queries in self.queries.items():
-            sought: dict[str, set[object]] = defaultdict(set)
+            targets: dict[str, set[object]] = defaultdict(set)
             for query in queries:
-                own = frozenset(self.qrels.get(query.id, ())) if self.pictures else query.id
-                sought[query.text].add(own)
-            counts[language] = sum(len(sought[query.text]) > 1 for query in queries)
+                target = frozenset(self.qrels.get(query.id, ())) if self.pictures else query.id
+                targets[query.text].add(target)
+            counts[language] = sum(len(targets[query.text]) > 1 for query in queries)
         return counts
 
     def reversed(self) -> Benchmark:
-        """Pictures search the captions of each language, and those of all languages together.
+        """Return the direction in which images search captions (`i2t`).
 
-        They do so in the setting `i2t_multi` where each picture has one caption in every language.
+        `judged_in_all_languages`, which allows language bias over the captions of all languages, is
+        set only if each image has exactly one caption in every language.
         """
         qrels: dict[str, dict[str, float]] = defaultdict(dict)
         captions: Counter[tuple[str, str]] = Counter()
@@ -163,26 +164,26 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Question-passage pairs, aligned over languages: row r is the same pair everywhere.
+    """Question-passage pairs, aligned across languages: row r is the same pair in each.
 
     Attributes:
         name: As in the catalog.
-        questions: (n,) question ids, shared by all translations, and by rows that have other
-            passages of one question.
+        questions: (n,) question ids, shared by all translations, and by rows that pair one
+            question with different passages.
         golds: (n,) ids of the gold candidate, shared by all translations; rows with equal golds
             are false negatives of each other.
-        clusters: (n,) articles, or units of dependence of pictures, for checks of contamination.
-        queries: Language to n query texts; None where a row lacks the language.
-        passages: Language to n passage texts; None where a row lacks the language.
+        clusters: (n,) articles, or units of dependence of images, for contamination checks.
+        queries: Language to n query texts; None if a row lacks the language.
+        passages: Language to n passage texts; None if a row lacks the language.
         negatives: Language to n lists of hard negatives, the hardest first: candidates that do
-            not answer the row's question, with ids as golds have them, so that a negative that is
-            the gold of another row is known to be. A list may be empty; without any language the
-            source has none, or none were asked for.
-        other_golds: (n,) ids of further passages that answer each row's question; without any row
-            the source names none.
-        pictures: (n,) the picture of each row, which is then its gold, so that all rows of a
-            picture are false negatives of each other; `queries` and `passages` are both its
-            captions. Empty for data of texts alone.
+            not answer the row's question. Their ids are in the namespace of `golds`, so that a
+            negative that is another row's gold is recognised. A list may be empty; the mapping is
+            empty if the source has none or none were requested.
+        other_golds: (n,) ids of further passages that answer each row's question; empty if the
+            source names none.
+        pictures: (n,) image of each row, which is also its gold, so that all rows of an image are
+            false negatives of each other; `queries` and `passages` both hold its captions. Empty
+            for text data.
     """
 
     name: str
@@ -196,7 +197,11 @@ class TrainingSet:
     pictures: Sequence[Picture] = ()
 
     def __post_init__(self) -> None:
-        """Check that all columns have the same length and languages."""
+        """Check that all columns have the same length and languages.
+
+        Raises:
+            UserError: They differ.
+        """
         n = len(self.questions)
         texts = [*self.queries.values(), *self.passages.values(), *self.negatives.values()]
         lengths = [len(column) for column in (self.golds, self.clusters, *texts)]
@@ -216,11 +221,11 @@ class TrainingSet:
     def restrict(self, languages: Sequence[str], *, aligned: bool = True) -> TrainingSet:
         """Keep these languages, and the rows that exist in all of them.
 
-        Every arm of a study then sees the same questions whatever languages it draws. Not
-        `aligned`, all rows stay, with what they have in these languages.
+        All arms of a study then see the same questions, whatever languages they sample. Without
+        `aligned` all rows stay, with gaps where they lack a language.
 
         Raises:
-            UserError: A language the set lacks, or no row left.
+            UserError: The set lacks a language, or no row is left.
         """
         if not self.questions:
             raise UserError(f"training data {self.name}: there is no row; look at its files")

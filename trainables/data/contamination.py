@@ -1,8 +1,8 @@
-"""Does the training data hold what the evaluation asks? What was found, and what cannot be seen.
+"""Contamination checks: search the training data for items of the evaluation data.
 
 No method here can prove that nothing overlaps: a translation shares neither words nor shingles
-with its source. So the best verdict is `none found by these methods`, and where training and
-evaluation have no language in common, `not checkable`.
+with its source. The best verdict is therefore `none found by these methods`, or `not checkable` if
+training and evaluation have no language in common.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ Verdict = Literal["overlap", "none found by these methods", "not checkable"]
 Hashes = NDArray[np.uint64]
 
 SHORTEST_ID = 6
-"""Shorter ids, such as row numbers, agree by accident."""
+"""Minimum length of an id; shorter ones, such as row numbers, are equal by chance."""
 
 SHORTEST_TEXT = 20
-"""In bytes of UTF-8 after normalisation; shorter texts, such as a name, agree by accident."""
+"""Minimum UTF-8 bytes of a normalised text; shorter ones, such as names, are equal by chance."""
 
 SHINGLE, SHINGLE_OF_CHARACTERS = 8, 16
-"""Tokens in a shingle; the second where most tokens are single characters (Chinese, Thai)."""
+"""Tokens in a shingle; the second if most tokens are single characters (Chinese, Thai)."""
 
 COVERED = 0.5
 """Share of an evaluation passage's shingles from which on it counts as trained on."""
 
-# Scripts written without blanks: every character is a token of its own.
+# Scripts written without spaces, in which every character is a token.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 
-# Vowel signs of Indian scripts are part of a word; variation selectors are part of none.
+# Vowel signs of Indic scripts belong to their word; variation selectors belong to none.
 _SIGNS = "".join(
     chr(code)
     for code in range(0x300, 0x20000)
@@ -57,26 +57,26 @@ _TOKEN = re.compile(rf"[{_UNSPACED}]|{_LETTERS}+(?:[{_SIGNS}]+{_LETTERS}*)*")
 _UNTITLED = re.compile(r"(.*-)?article-\d+")
 
 LEFT_OUT = "queries whose question is in the training data"
-"""What `Benchmark.dropped` calls them."""
+"""Key in `Benchmark.dropped` of the queries that `without_questions` removes."""
 
 SHORTEST_QUESTION_ID = 12
-"""Shorter ids, such as `p3-q1`, are alike in unrelated data."""
+"""Minimum length of a question id; shorter ones, such as `p3-q1`, recur in unrelated data."""
 
 COUNTER = re.compile(r"[^\W\d]*[\W_]*(?:[^\W\d]+[\W_]+)*\d{0,9}")
-"""Ids that only number something, such as `question-000017`: alike in unrelated data too."""
+"""Ids that are only a numbered label, such as `question-000017`: they recur in unrelated data."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one method found.
+    """Result of one method.
 
     Attributes:
-        method: Its name.
-        matches: Evaluation items that the training data hold.
-        of: Evaluation items looked for.
-        examples: The first few, as written in the evaluation data.
-        chance: Of `matches`, how many to expect without any overlap; up to twice as many are taken
-            for chance.
+        method: Name of the method.
+        matches: Number of evaluation items found in the training data.
+        of: Number of evaluation items searched for.
+        examples: The first few matches, as written in the evaluation data.
+        chance: Number of matches expected without any overlap; up to twice as many count as
+            chance.
     """
 
     method: str
@@ -88,15 +88,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Contamination:
-    """The verdict of all methods together (law 8), and each one's finding.
+    """Verdict of all methods together (law 8), and the finding of each.
 
     Attributes:
         verdict: `overlap` if any method found something; `not checkable` if none did and texts
-            could not be compared for want of a common language; else `none found by these
+            could not be compared because no language is shared; else `none found by these
             methods`, which is not a proof.
-        findings: Of every method that could be applied.
-        blind: What these methods could not see, in words.
-        pretraining: What is known of the encoder's, in a sentence; see `pretraining`.
+        findings: Results of all methods that could be applied.
+        blind: Kinds of overlap that these methods cannot detect, in words.
+        pretraining: What is known of the encoder's pretraining data, as a sentence; see the
+            module `pretraining`.
     """
 
     verdict: Verdict
@@ -105,7 +106,7 @@ class Contamination:
     pretraining: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as stored in a result, where `matches` is called `found`."""
+        """Return plain values as stored in a result, with `matches` under the key `found`."""
         values = asdict(self)
         for finding in values["findings"]:
             finding["found"] = finding.pop("matches")
@@ -113,19 +114,19 @@ class Contamination:
 
 
 def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
-    """Look for evaluation items in training data.
+    """Search the training data for evaluation items.
 
-    Of texts by four methods: question ids shared; articles of equal title; queries and passages of
-    equal text, both after normalisation (NFKC, case folded, letters and digits only); evaluation
-    passages of which at least half of the shingles (8 words, or 16 characters in scripts without
-    blanks) occur in training passages. Of pictures, where training has some, by id (photographs
-    have one name in all sources), by cluster and by the bytes of their files; of their captions by
-    text. A picture that was scaled or compressed again and renamed is not seen.
+    Texts are checked by question ids; article titles; equal queries and equal passages after
+    normalisation (NFKC, case folded, letters and digits only); and passages of which at least
+    half of the shingles (8 words, or 16 characters in scripts without spaces) occur in training
+    passages. Images, if training has any, are checked by id (photographs keep their name in all
+    sources), cluster and file bytes; captions by text. An image that was rescaled or recompressed
+    and renamed is not detected.
 
     Args:
-        training: What was trained on.
-        benchmark: What is evaluated; only its relevant candidates and its queries are looked for
-            as text, since the rest of a corpus gives nothing away.
+        training: Training data.
+        benchmark: Evaluation data. Of its texts only queries and relevant candidates are
+            searched for: the rest of a corpus reveals nothing about the test.
     """
     trained_passages = _distinct(t for column in training.passages.values() for t in column)
     trained_queries = _distinct(t for column in training.queries.values() for t in column)
@@ -134,10 +135,13 @@ def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
     if benchmark.pictures:
         trained = _distinct((*trained_queries, *trained_passages))
         captions = equal_texts("equal captions", trained, queries)
-        return _of_pictures(training, benchmark, captions)
-    judged = {name for gains in benchmark.qrels.values() for name in gains}
+        return _image_contamination(training, benchmark, captions)
+    relevant_ids = {name for gains in benchmark.qrels.values() for name in gains}
     passages = _distinct(
-        item.text for items in benchmark.corpus.values() for item in items if item.id in judged
+        item.text
+        for items in benchmark.corpus.values()
+        for item in items
+        if item.id in relevant_ids
     )
     findings = (
         _ids(training, _distinct(query.question for query in evaluated)),
@@ -150,7 +154,9 @@ def contamination(training: TrainingSet, benchmark: Benchmark) -> Contamination:
     return verdict(training, {*benchmark.queries, *benchmark.corpus}, findings, short)
 
 
-def _of_pictures(training: TrainingSet, benchmark: Benchmark, captions: Finding) -> Contamination:
+def _image_contamination(
+    training: TrainingSet, benchmark: Benchmark, captions: Finding
+) -> Contamination:
     languages = set(benchmark.queries)
     if not training.pictures:
         return verdict(training, languages, (captions,))
@@ -162,7 +168,7 @@ def _of_pictures(training: TrainingSet, benchmark: Benchmark, captions: Finding)
         equal_pictures(training.pictures, benchmark.pictures),
         captions,
     )
-    # pictures have no language, so they can be looked for whatever the captions are in
+    # Images have no language, so they are comparable whatever the captions' languages.
     overall = verdict(training, {*languages, *training.languages[:1]}, findings)
     blind = (*overall.blind, "pictures that were scaled or compressed again under another name")
     return replace(overall, blind=blind)
@@ -174,13 +180,13 @@ def verdict(
     findings: tuple[Finding, ...],
     short: int = 0,
 ) -> Contamination:
-    """What all findings say together.
+    """Combine all findings into one verdict.
 
     Args:
-        training: What was trained on.
-        evaluated: Languages of what is evaluated.
-        findings: Of every method; those that looked for nothing are left out.
-        short: Evaluation texts that were too short to be compared.
+        training: Training data.
+        evaluated: Languages of the evaluation data.
+        findings: Result of each method; those that had nothing to search for are left out.
+        short: Number of evaluation texts that were too short to compare.
     """
     trained = set(map(base_language, training.languages))
     unseen = sorted(code for code in evaluated if base_language(code) not in trained)
@@ -200,11 +206,11 @@ def verdict(
 
 
 def shared_questions(training: TrainingSet, benchmark: Benchmark) -> frozenset[str]:
-    """Questions of a benchmark (`Query.question`) that the training data hold.
+    """Return the benchmark's questions (`Query.question`) that the training data contain.
 
-    A question is shared where, in any language, its text equals that of a training query (NFKC,
-    case folded, letters and digits only; texts of less than 20 bytes in the same language only),
-    or where its id is one of theirs and long enough to be no accident.
+    A question is shared if, in any language, its text equals that of a training query (NFKC,
+    case folded, letters and digits only; texts under 20 bytes in the same language only), or if
+    its id equals a training question's and is too specific to recur by chance.
     """
     trained = {key for la, texts in training.queries.items() for t in texts for key in _keys(la, t)}
     ids = {identity for identity in training.questions if names_question(identity)}
@@ -217,50 +223,50 @@ def shared_questions(training: TrainingSet, benchmark: Benchmark) -> frozenset[s
 
 
 def names_question(identity: str) -> bool:
-    """Whether equal ids in two sources mean the same question, rather than the same number."""
+    """Tell whether equal ids in two sources mean the same question, not just the same number."""
     return len(identity) >= SHORTEST_QUESTION_ID and not COUNTER.fullmatch(identity)
 
 
 def without_questions(benchmark: Benchmark, questions: Set[str]) -> Benchmark:
-    """The benchmark without the queries of these questions, counted; its corpus stays whole."""
+    """Remove the queries of these questions and count them in `dropped`; the corpus stays whole."""
     queries = {
         language: [query for query in items if query.question not in questions]
         for language, items in benchmark.queries.items()
     }
-    left = {query.id for items in queries.values() for query in items}
-    number = sum(map(len, benchmark.queries.values())) - len(left)
+    remaining = {query.id for items in queries.values() for query in items}
+    number = sum(map(len, benchmark.queries.values())) - len(remaining)
     return replace(
         benchmark,
         queries=queries,
-        qrels={query: gains for query, gains in benchmark.qrels.items() if query in left},
-        answers={query: where for query, where in benchmark.answers.items() if query in left},
+        qrels={query: gains for query, gains in benchmark.qrels.items() if query in remaining},
+        answers={query: where for query, where in benchmark.answers.items() if query in remaining},
         dropped={**benchmark.dropped, **({LEFT_OUT: number} if number else {})},
     )
 
 
 def equal_ids(method: str, trained: Iterable[str], evaluated: Iterable[str]) -> Finding:
-    """Ids of evaluation items that training data hold, but for short ones."""
+    """Find ids of evaluation items in the training data, ignoring short ids."""
     sought = {identity: identity for identity in evaluated if len(identity) >= SHORTEST_ID}
     return _finding(method, sought, trained)
 
 
 def equal_texts(method: str, trained: list[str], evaluated: list[str]) -> Finding:
-    """Evaluation texts that training data hold too, after normalisation, but for short ones."""
-    normal = {normalise(text): text for text in evaluated}
-    sought = {key: text for key, text in normal.items() if is_long(key)}
+    """Find evaluation texts in the training data after normalisation, ignoring short texts."""
+    originals = {normalise(text): text for text in evaluated}
+    sought = {key: text for key, text in originals.items() if is_long(key)}
     return _finding(method, sought, map(normalise, trained))
 
 
 def equal_pictures(trained: Sequence[Picture], evaluated: Sequence[Picture]) -> Finding:
-    """Evaluated pictures whose files are equal to one that is trained on, byte by byte.
+    """Find evaluation images whose files are byte for byte equal to a training image.
 
-    Only files of equal sizes are read.
+    Only files of equal size are read.
     """
     sizes = {_size(picture) for picture in evaluated}
     distinct = {picture.id: picture for picture in trained if _size(picture) in sizes}
-    held = set(map(_digest, distinct.values()))
-    near = {_size(picture) for picture in distinct.values()}
-    equal = [p.id for p in evaluated if _size(p) in near and _digest(p) in held]
+    trained_digests = set(map(_digest, distinct.values()))
+    trained_sizes = {_size(picture) for picture in distinct.values()}
+    equal = [p.id for p in evaluated if _size(p) in trained_sizes and _digest(p) in trained_digests]
     return Finding("equal pictures", len(equal), len(evaluated), tuple(_first(equal, 5)))
 
 
@@ -269,53 +275,57 @@ def _ids(training: TrainingSet, questions: list[str]) -> Finding:
 
 
 def _articles(training: TrainingSet, clusters: list[str]) -> Finding:
-    """Titles are compared without blanks and punctuation: sources write these in many ways."""
+    """Compare titles without spaces and punctuation, which sources write in different ways."""
     titles = {
         normalise(cluster).replace(" ", ""): cluster
         for cluster in clusters
         if not _UNTITLED.fullmatch(cluster)
     }
     sought = {key: title for key, title in titles.items() if len(key) >= 3 and not key.isdigit()}
-    held = (normalise(cluster).replace(" ", "") for cluster in set(training.clusters))
-    return _finding("article titles", sought, held)
+    trained = (normalise(cluster).replace(" ", "") for cluster in set(training.clusters))
+    return _finding("article titles", sought, trained)
 
 
 def _shingles(trained: list[str], evaluated: list[str]) -> Finding:
     hashes = [shingles(text) for text in evaluated]
     known = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]))
-    held = np.zeros(len(known) + 1, dtype=bool)
+    is_trained = np.zeros(len(known) + 1, dtype=bool)
     for text in trained:
-        own = shingles(text)
-        place = np.searchsorted(known, own)
-        held[place[known[np.minimum(place, len(known) - 1)] == own] if len(known) else []] = True
+        trained_shingles = shingles(text)
+        place = np.searchsorted(known, trained_shingles)
+        is_trained[
+            place[known[np.minimum(place, len(known) - 1)] == trained_shingles]
+            if len(known)
+            else []
+        ] = True
     covered = [
         text
         for text, part in zip(evaluated, hashes, strict=True)
-        if len(part) and held[np.searchsorted(known, part)].mean() >= COVERED
+        if len(part) and is_trained[np.searchsorted(known, part)].mean() >= COVERED
     ]
     checked = sum(len(part) > 0 for part in hashes)
     return Finding("passage shingles", len(covered), checked, tuple(t[:80] for t in covered[:5]))
 
 
-def _finding(method: str, sought: Mapping[str, str], held: Iterable[str]) -> Finding:
-    """`sought` maps what is compared to what is shown."""
-    shared = sought.keys() & set(held)
-    examples = tuple(shown[:80] for key, shown in sought.items() if key in shared)[:5]
+def _finding(method: str, sought: Mapping[str, str], trained: Iterable[str]) -> Finding:
+    """Count the keys of `sought` in `trained`; its values are the texts to show as examples."""
+    shared = sought.keys() & set(trained)
+    examples = tuple(text[:80] for key, text in sought.items() if key in shared)[:5]
     return Finding(method, len(shared), len(sought), examples)
 
 
 def normalise(text: str) -> str:
-    """Compatibility forms unified, case folded, letters, their signs and digits only."""
+    """Apply NFKC and case folding; keep letters with their combining signs, and digits."""
     return " ".join(_TOKEN.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
 def is_long(normal: str) -> bool:
-    """Whether equal texts of this length hardly ever are so by accident."""
+    """Tell whether a normalised text is too long to be equal by chance."""
     return len(normal.encode()) >= SHORTEST_TEXT
 
 
 def shingles(text: str) -> Hashes:
-    """64-bit hashes of all runs of 8 tokens (16 where most tokens are single characters)."""
+    """Hash all runs of 8 tokens, or 16 if most tokens are single characters, to 64 bits each."""
     tokens = normalise(text).split(" ")
     single = sum(len(token) == 1 for token in tokens) * 2 > len(tokens)
     size = SHINGLE_OF_CHARACTERS if single else SHINGLE
@@ -333,7 +343,7 @@ def _distinct(texts: Iterable[str | None]) -> list[str]:
 
 
 def _keys(language: str, text: str | None) -> Iterator[tuple[str, str]]:
-    """What texts are compared by: short ones together with their language."""
+    """Yield keys by which texts are compared; a short text has only one with its language."""
     if text is None:
         return
     normal = normalise(text) or text.strip()
@@ -347,7 +357,7 @@ def _first(names: Iterable[str], most: int) -> list[str]:
 
 
 def _size(picture: Picture) -> int:
-    """Bytes of its file."""
+    """Return the size of the image file in bytes."""
     source = picture.source
     return source.stat().st_size if isinstance(source, Path) else len(_bytes(picture))
 

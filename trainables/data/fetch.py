@@ -1,4 +1,4 @@
-"""Fetch a source's files, only ever because a person asked for it (`data fetch`)."""
+"""Download a source's files; only ever on a person's request (`data fetch`)."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ from trainables.data.source import Hub, Source, Web
 from trainables.errors import DataError, UserError
 
 NOTE = "fetched.json"
-"""Beside the files: where they came from, and at which commit."""
+"""Note beside the files: their origins and commits."""
 
 TIMEOUT = 60.0
-"""Seconds without an answer after which an address counts as not reached."""
+"""Seconds without an answer after which an address counts as unreachable."""
 
 
 def fetch(
     source: Source, folder: Path, languages: Sequence[str] | None, endpoint: str | None = None
 ) -> list[str]:
-    """Download the files of a source into `folder` and note where they came from.
+    """Download the files of a source into `folder` and note their origin.
 
     Args:
-        source: With at least one origin.
-        folder: Made if it is not there; files that are there already are not fetched again.
-        languages: BCP-47 codes; all that the source has by default.
-        endpoint: Of the hub, instead of the usual one.
+        source: Source with at least one origin.
+        folder: Created if missing. Files of web addresses that exist there are not fetched again.
+        languages: BCP-47 codes; by default all that the source has.
+        endpoint: Address of the hub, if not the usual one.
 
     Returns:
-        What was fetched, a line each.
+        One line per origin or address fetched.
 
     Raises:
-        UserError: A source without origins, a language it does not have, or an address that
-            cannot be reached.
+        UserError: The source has no origins or lacks a language, or an address is unreachable.
     """
     if not source.origins:
         raise UserError(
@@ -48,25 +47,27 @@ def fetch(
     chosen = chosen or source.languages or tuple(source.codes)
     codes = [source.codes.get(language, language) for language in chosen]
     folder.mkdir(parents=True, exist_ok=True)
-    said: list[str] = []
+    origins: list[str] = []
     try:
         for origin in source.origins:
             if isinstance(origin, Hub):
-                said.append(_from_hub(source, origin, folder, codes, endpoint))
+                origins.append(_from_hub(source, origin, folder, codes, endpoint))
             else:
-                said += _from_web(source, origin, folder, codes)
+                origins += _from_web(source, origin, folder, codes)
     finally:
-        # an empty folder of this name would hide files that lie beside it
+        # An empty folder of this name would hide files that lie beside it.
         if not any(folder.iterdir()):
             folder.rmdir()
     if not folder.is_dir():
-        raise UserError(f"{source.name}: no file is there under these names: {'; '.join(said)}")
-    (folder / NOTE).write_text(json.dumps({"source": source.name, "from": said}, indent=2) + "\n")
-    return said
+        raise UserError(f"{source.name}: no file is there under these names: {'; '.join(origins)}")
+    (folder / NOTE).write_text(
+        json.dumps({"source": source.name, "from": origins}, indent=2) + "\n"
+    )
+    return origins
 
 
 def expanded(patterns: Sequence[str], codes: Sequence[str]) -> list[str]:
-    """Patterns with each language put for `{}`."""
+    """Replace `{}` in each pattern by each language code."""
     return [
         pattern.replace("{}", code)
         for pattern in patterns
@@ -96,29 +97,33 @@ def _from_hub(
             f"fetch the files elsewhere and put them in {folder}"
         ) from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(_unreached(source, f"data set {origin.id}", folder, error)) from None
+        raise UserError(_fetch_failure(source, f"data set {origin.id}", folder, error)) from None
     except Exception as error:
-        # the hub's client raises its transport's own errors, of a package we do not import
+        # The hub's client raises its transport's errors, of a package that is not imported here.
         if not type(error).__module__.startswith(("httpx", "httpcore")):
             raise
-        raise UserError(_unreached(source, f"data set {origin.id}", folder, error)) from None
+        raise UserError(_fetch_failure(source, f"data set {origin.id}", folder, error)) from None
     return f"{origin.id}@{commit}: {', '.join(expanded(origin.files, codes))}"
 
 
 def _from_web(source: Source, origin: Web, folder: Path, codes: Sequence[str]) -> list[str]:
-    said = []
+    urls = []
     for url in expanded(origin.urls, codes):
         path = folder / url.rsplit("/", 1)[1]
         if not path.exists():
             _download(source, url, path)
         if path.name.endswith(".zip") and not any("zip" in layout for layout in source.layout):
             unpack(source, path)
-        said.append(url)
-    return said
+        urls.append(url)
+    return urls
 
 
 def unpack(source: Source, path: Path) -> None:
-    """Unpack an archive where it lies; no member leads out of that folder."""
+    """Unpack an archive into its folder; `zipfile` keeps every member inside.
+
+    Raises:
+        DataError: The archive is damaged, or a zip bomb.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
@@ -132,7 +137,7 @@ def unpack(source: Source, path: Path) -> None:
 
 
 def _download(source: Source, url: str, path: Path) -> None:
-    """One file, under its name only once it is complete."""
+    """Download one file, which gets its name only once it is complete."""
     partial = path.with_name(f"{path.name}.part")
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, partial.open("wb") as file:
@@ -140,11 +145,11 @@ def _download(source: Source, url: str, path: Path) -> None:
                 file.write(block)
     except (urllib.error.URLError, OSError) as error:
         partial.unlink(missing_ok=True)
-        raise UserError(_unreached(source, url, path.parent, error)) from None
+        raise UserError(_fetch_failure(source, url, path.parent, error)) from None
     partial.replace(path)
 
 
-def _unreached(source: Source, where: str, folder: Path, error: Exception) -> str:
+def _fetch_failure(source: Source, where: str, folder: Path, error: Exception) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (
         f"{source.name}: {where} cannot be fetched ({reason}). Try again, or fetch the files on "

@@ -1,4 +1,4 @@
-"""Compare files at hand with the checksums and counts that are known of their source."""
+"""Compare local files with the known checksums and counts of their source."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ State = Literal["whole", "incomplete", "differs", "not known", "read", "not at h
 
 @dataclass(frozen=True)
 class Inspection:
-    """The state of a part, or of a file, of a source.
+    """State of a part, or of a file, of a source.
 
     Attributes:
-        subject: `part` of a source or `file` name.
-        state: `whole` where everything known agrees, `incomplete` where languages are not there,
-            `differs` where something does not agree, `read` where there is nothing to compare
-            with: people's own files.
+        subject: `part` and its name, or the name of a file.
+        state: `whole` if everything known agrees, `incomplete` if languages are missing,
+            `differs` if something disagrees, `not known` if no counts are known, `read` for
+            user-supplied files, which have nothing to compare with, `not at hand` if missing, or
+            `malformed`.
         detail: Counts, or what is wrong, in words.
     """
 
@@ -35,14 +36,14 @@ class Inspection:
 
 
 def check(source: Source, folder: Path) -> list[Inspection]:
-    """Compare files by checksum and parts by counts with what is known of them.
+    """Compare files by checksum, and parts by counts, with what is known of them.
 
     Args:
-        source: One that is read from files.
-        folder: Holds them.
+        source: A source that is read from files.
+        folder: Folder that holds them.
     """
     if not (source.languages or source.parts or source.modality == "image"):
-        return [*_own(source, folder)]
+        return [*_user_files(source, folder)]
     findings = list(_files(source, folder))
     for part in _parts(source):
         findings.append(_part(source, folder, part))
@@ -50,24 +51,24 @@ def check(source: Source, folder: Path) -> list[Inspection]:
 
 
 def recognised(folder: Path) -> list[Source]:
-    """Sources of which at least one part can be found in a folder.
+    """Return the sources of which a folder holds at least one part.
 
-    Of those that read people's own files of one format, the first.
+    Of sources for user-supplied files of one format, only the first is returned.
     """
     formats: dict[object, Source] = {}
     for source in catalog.table().values():
-        if _holds(source, folder):
+        if _is_present(source, folder):
             formats.setdefault(source.name if source.languages else source.layout, source)
     return [*formats.values()]
 
 
 def blob_id(path: Path) -> str:
-    """Git's id of a file's content."""
+    """Return git's blob id of a file's content."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _holds(source: Source, folder: Path) -> bool:
+def _is_present(source: Source, folder: Path) -> bool:
     if source.embedded:
         return False
     for part in _parts(source):
@@ -83,15 +84,15 @@ def _holds(source: Source, folder: Path) -> bool:
 
 
 def _parts(source: Source) -> tuple[str | None, ...]:
-    """Parts that are looked at: all, and the whole where that is what is evaluated."""
+    """Return the parts to inspect: all, and None if the source is evaluated as a whole."""
     return source.parts if source.parts and source.names_part else (None, *source.parts)
 
 
 def _absent(source: Source, folder: Path, part: str | None, training: bool) -> list[str]:
-    """Languages of a part that are not at hand; pictures that are damaged are at hand.
+    """Return the languages that a part lacks; damaged images count as present.
 
     Raises:
-        UserError: The part is not at hand in any language.
+        UserError: The part is missing in every language.
     """
     damaged = source.modality == "image"
     facts: dict[str, Any] = {"part": part, "skip_malformed": damaged, "training": training}
@@ -99,15 +100,15 @@ def _absent(source: Source, folder: Path, part: str | None, training: bool) -> l
         catalog.reference(source.name, folder, **facts)
         return []
     except AbsentLanguageError as error:
-        there = [language for language in error.present if language in source.languages]
-        if not there:
+        present = [language for language in error.present if language in source.languages]
+        if not present:
             raise
-        catalog.reference(source.name, folder, there, **facts)
-        return [language for language in source.languages if language not in there]
+        catalog.reference(source.name, folder, present, **facts)
+        return [language for language in source.languages if language not in present]
 
 
-def _own(source: Source, folder: Path) -> Iterator[Inspection]:
-    """People's own files: how much there is of them, to evaluate and to train on."""
+def _user_files(source: Source, folder: Path) -> Iterator[Inspection]:
+    """Inspect user-supplied files: their amount, as a benchmark and as training data."""
     for subject, training in (("benchmark", False), ("training", True)):
         if training and not source.is_trainable:
             continue
@@ -116,10 +117,10 @@ def _own(source: Source, folder: Path) -> Iterator[Inspection]:
             if training:
                 rows = catalog.load_training(source.name, folder)
                 number = len(rows.questions)
-                said = f"{number} row{'s' * (number != 1)} in {_list(rows.languages)}"
+                summary = f"{number} row{'s' * (number != 1)} in {_list(rows.languages)}"
             else:
-                said = _amount(catalog.load_benchmark(source.name, folder))
-            yield Inspection(subject, "read", said)
+                summary = _amount(catalog.load_benchmark(source.name, folder))
+            yield Inspection(subject, "read", summary)
         except DataError as error:
             yield Inspection(subject, "malformed", str(error))
         except UserError as error:
@@ -132,9 +133,9 @@ def _amount(benchmark: Benchmark) -> str:
     )
     languages = sorted({*benchmark.queries, *benchmark.corpus})
     parallel = "parallel " if len(languages) > 1 and benchmark.judged_in_all_languages else ""
-    said = f"{queries} queries, {passages} passages, {parallel}in {_list(languages)}"
+    summary = f"{queries} queries, {passages} passages, {parallel}in {_list(languages)}"
     notes = [f"{number} {why}" for why, number in benchmark.dropped.items()]
-    return "; ".join([said, *notes, *_repeated(benchmark)])
+    return "; ".join([summary, *notes, *_repeated(benchmark)])
 
 
 def _repeated(benchmark: Benchmark) -> list[str]:
@@ -173,34 +174,36 @@ def _part(source: Source, folder: Path, part: str | None) -> Inspection:
     try:
         if training:
             rows = catalog.load_training(source.name, folder, languages, part=part)
-            said = f"{len(rows.questions)} rows in {', '.join(rows.languages)}"
-            return Inspection(subject, "not known", said)
+            summary = f"{len(rows.questions)} rows in {', '.join(rows.languages)}"
+            return Inspection(subject, "not known", summary)
         benchmark = catalog.load_benchmark(source.name, folder, languages, part=part)
     except UserError as error:
         return Inspection(subject, "malformed", str(error))
     counts, what = _counts(benchmark)
-    said = ", ".join(f"{la} {queries}/{held}" for la, (queries, held) in counts.items())
-    said = f"{what}: {said}" + "".join(
+    summary = ", ".join(
+        f"{la} {queries}/{candidates}" for la, (queries, candidates) in counts.items()
+    )
+    summary = f"{what}: {summary}" + "".join(
         f"; {number} {reason}" for reason, number in benchmark.dropped.items()
     )
     if not benchmark.pictures:
-        said = "; ".join([said, *_repeated(benchmark)])
-    wrong = _unlike(source, part, counts, counted_only=bool(benchmark.refusal))
+        summary = "; ".join([summary, *_repeated(benchmark)])
+    wrong = _count_mismatches(source, part, counts, counted_only=bool(benchmark.refusal))
     state: State = "not known" if wrong is None else "differs" if wrong else "whole"
     notes = [*(wrong or ()), *([benchmark.refusal] if benchmark.refusal else ())]
     if absent:
         state = "differs" if wrong else "incomplete"
         notes.append(f"without {', '.join(absent)}")
-    return Inspection(subject, state, "; ".join([said, *notes]))
+    return Inspection(subject, state, "; ".join([summary, *notes]))
 
 
 def _counts(benchmark: Benchmark) -> tuple[dict[str, tuple[int, int]], str]:
-    """Two numbers for each language, and what they count."""
+    """Return two counts for each language, and a description of what they count."""
     if benchmark.pictures:
         counts = {}
         for language, captions in benchmark.queries.items():
-            shown = {picture for caption in captions for picture in benchmark.qrels[caption.id]}
-            counts[language] = len(captions), len(shown)
+            images = {picture for caption in captions for picture in benchmark.qrels[caption.id]}
+            counts[language] = len(captions), len(images)
         same = sum(benchmark.repeated.values())
         note = f" ({same} captions are of several pictures, word for word)" if same else ""
         return counts, f"{len(benchmark.pictures)} pictures{note}, captions/pictures"
@@ -210,10 +213,10 @@ def _counts(benchmark: Benchmark) -> tuple[dict[str, tuple[int, int]], str]:
     return counts, "queries/candidates"
 
 
-def _unlike(
+def _count_mismatches(
     source: Source, part: str | None, counts: dict[str, tuple[int, int]], counted_only: bool
 ) -> list[str] | None:
-    """Where counts differ from those known; None where none is known."""
+    """Return the differences from the known counts; None if no counts are known."""
     known = source.counts.get(part or "whole")
     if known is None:
         return None
@@ -221,12 +224,12 @@ def _unlike(
         ("captions", "pictures") if source.modality == "image" else ("queries", "candidates")
     )
     wrong = []
-    for language, (queries, held) in counts.items():
+    for language, (queries, candidates) in counts.items():
         expected = known.get(language)
         if expected is None:
             wrong.append(f"{language} is not known")
         elif queries != expected[0]:
             wrong.append(f"{language} should have {expected[0]} {first}")
-        elif expected[1] is not None and held != expected[1] and not counted_only:
+        elif expected[1] is not None and candidates != expected[1] and not counted_only:
             wrong.append(f"{language} should have {expected[1]} {second}")
     return wrong

@@ -1,4 +1,4 @@
-"""BCP 47 tags for the ways in which sources name languages: English names, ISO 639, FLORES-200."""
+"""BCP 47 tags for sources' names of languages: English names, ISO 639, FLORES-200."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = {
     "ja": "japanese", "ko": "korean", "nl": "dutch", "pt": "portuguese", "ru": "russian",
     "sw": "swahili", "te": "telugu", "th": "thai", "vi": "vietnamese", "zh": "chinese",
 }  # fmt: skip
-"""BCP 47 code to the English name that sources use in names of files."""
+"""BCP 47 code to the English name that sources use in file names."""
 
 _CODES = {name: code for code, name in NAMES.items()}
 
@@ -25,38 +25,38 @@ _STANDARD_VARIETIES = {
     "npi": "ne", "ory": "or", "pbt": "ps", "pes": "fa", "plt": "mg", "swh": "sw", "uzn": "uz",
     "zsm": "ms",
 }  # fmt: skip
-"""Members of a macrolanguage that are what is meant by its name; as CLDR has it, and `pbt` for
-FLORES's Pashto. No other member is merged: `arz` is not `ar`, nor `nn` `nb`."""
+"""Members of a macrolanguage that its name commonly means, from CLDR; `pbt` is for FLORES's Pashto.
+No other member is merged: `arz` stays distinct from `ar`, and `nn` from `nb`."""
 
 _WRITTEN_TWICE = frozenset({"ace", "bjn", "knc", "ks", "min", "sr", "taq", "zh"})
-"""Languages that FLORES has in two scripts, neither of which can be left unsaid."""
+"""Languages that FLORES has in two scripts, neither of which may be omitted."""
 
 _LONGEST = 35
-"""Characters of a tag: what BCP 47 (section 4.4.1) advises to make room for."""
+"""Most characters of a tag: BCP 47 (section 4.4.1) recommends buffers of this size."""
 
 
 class NotALanguageError(UserError):
-    """Something that should be a language and is none; readers of rows make a bad row of it."""
+    """A name or code is not a language; readers of rows turn it into a `BadRowError`."""
 
 
 @cache
 def bcp47(code: str) -> str:
-    """The BCP 47 tag of a language as a source names it.
+    """Convert a source's name of a language to its BCP 47 tag.
 
-    A script is kept as it is written (`sr-Cyrl`), unless the language's entry in the IANA registry
-    says that it need not be (`hi-Deva`). FLORES and MTEB write a script behind every code of three
-    letters (`hau_Latn`), so there the usual one is left out too, but never of a language that
-    FLORES has in two.
+    A script is kept as written (`sr-Cyrl`), unless the language's IANA registry entry suppresses
+    it (`hi-Deva`). FLORES and MTEB add a script to every three-letter code (`hau_Latn`), so for
+    these the usual script is dropped too, except for languages that FLORES has in two scripts.
 
     Args:
-        code: A name (`swahili`), any code of ISO 639 (`swa`), FLORES-200's (`hin_Latn`), a locale
-            (`zh_cn`), or a BCP 47 tag already.
+        code: A name (`swahili`), any ISO 639 code (`swa`), a FLORES-200 code (`hin_Latn`), a
+            locale (`zh_cn`), or a BCP 47 tag.
 
     Returns:
-        Two letters where ISO 639 has them: `sw`, `ceb`, `zh-Hant`, `hi-Latn`, `pt-BR`.
+        A tag with a two-letter code if ISO 639 has one: `sw`, `ceb`, `zh-Hant`, `hi-Latn`,
+        `pt-BR`.
 
     Raises:
-        NotALanguageError: It names no language, or several, or leaves it open (`und`, `mul`).
+        NotALanguageError: It names no language, or several, or an undetermined one (`und`, `mul`).
     """
     text = code.strip(" ").lower()
     if text in _CODES:
@@ -74,7 +74,7 @@ def bcp47(code: str) -> str:
 
 
 def is_language(code: object) -> bool:
-    """Whether `bcp47` takes it."""
+    """Tell whether `bcp47` accepts it."""
     try:
         return isinstance(code, str) and bool(bcp47(code))
     except NotALanguageError:
@@ -82,10 +82,10 @@ def is_language(code: object) -> bool:
 
 
 def base_language(code: str) -> str:
-    """The language of a BCP 47 tag, whatever its script or region: `zh` of `zh-Hans` and `zh-HK`.
+    """Return a BCP 47 tag's language without script and region: `zh` for `zh-Hans` and `zh-HK`.
 
-    Latin script where another is usual (`hi-Latn`) is a case of its own: who reads one of the two
-    need not read the other. What is no tag, such as `image`, is its own.
+    A language in Latin script instead of its usual one (`hi-Latn`) stays distinct: readers of one
+    may not read the other. Anything that is not a tag, such as `image`, is returned as it is.
     """
     try:
         tag = langcodes.get(code, normalize=False)
@@ -97,7 +97,7 @@ def base_language(code: str) -> str:
 
 
 def _parsed(text: str) -> langcodes.Language | None:
-    """A tag with the language in the shortest code of ISO 639; None where there is no language."""
+    """Return a tag with the shortest ISO 639 code of its language; None if it has no language."""
     head, *rest = text.replace("_", "-").split("-")
     iso = _iso(head)
     if len(text) > _LONGEST or "x" in (head, *rest) or (iso and iso.scope == "S"):
@@ -109,7 +109,7 @@ def _parsed(text: str) -> langcodes.Language | None:
         tag = langcodes.get("-".join([known or head, *rest]), normalize=not in_use)
     except ValueError:
         return None
-    # The library's list of languages is older than ISO's, so only the rest of the tag is looked at.
+    # The library's list of languages is older than ISO's, so only the rest of the tag is checked.
     checked = tag.update_dict({"language": "en"}) if known else tag
     if tag.language in (None, "und") or tag.extlangs or not checked.is_valid():
         return None
@@ -117,7 +117,7 @@ def _parsed(text: str) -> langcodes.Language | None:
 
 
 def _iso(code: str) -> iso639.Language | None:
-    """The language of a code of ISO 639-1, -2 (either kind) or -3, in use or retired."""
+    """Look up a code of ISO 639-1, -2 (either kind) or -3, in use or retired."""
     try:
         language = iso639.Language.match(code)
     except iso639.LanguageNotFoundError:
@@ -127,7 +127,7 @@ def _iso(code: str) -> iso639.Language | None:
 
 
 def _usual_script(language: str) -> str | None:
-    """The script that CLDR takes a language to be written in; of Korean as FLORES names it."""
+    """Return the script that CLDR assumes for a language; Korean's as FLORES names it."""
     iso = _iso(language)
     if iso and iso.macrolanguage == "ara":
         language = "ar"  # CLDR lists few of its members

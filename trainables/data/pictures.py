@@ -1,4 +1,4 @@
-"""What a picture is before it is decoded."""
+"""Images before they are decoded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IMAGE = "image"
-"""What stands where a language would: pictures have none."""
+"""Pseudo-language of images, in place of a BCP-47 code."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableImage:
-    """Where a table holds an encoded picture: `column` of row `row` of a Parquet file."""
+    """Location of an encoded image in a Parquet file: `column` of row `row`."""
 
     file: Path
     column: str
@@ -20,12 +20,12 @@ class TableImage:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture, not read yet.
+    """One image, not yet read.
 
     Attributes:
         id: Unique in its benchmark.
         source: An image file, a cell of a table, or the bytes of an image file.
-        cluster: The highest unit of dependence known, such as a family of pictures.
+        cluster: The largest known unit of dependence, such as a family of images.
     """
 
     id: str

@@ -1,6 +1,6 @@
-"""What published encoders say that they were trained on, as far as it concerns the benchmarks here.
+"""Overlap of benchmarks with the declared pretraining data of published encoders.
 
-No text of an encoder's pre-training can be looked at, so this is what its makers declare. Raw text
+Pretraining texts cannot be inspected, so this relies on what an encoder's makers declare. Raw text
 in which the articles occur (every XLM-R has read Wikipedia) is no overlap of questions, but keeps
 the verdict at `not checkable`.
 """
@@ -22,9 +22,9 @@ class PretrainedFamily:
     """Checkpoints that were trained on the same data.
 
     Attributes:
-        marks: The encoder's name contains all of these, lower case.
-        sets: Training sets that it declares; others are no concern of the benchmarks.
-        raw: Unlabelled text declared, where that is all that can hold evaluation articles.
+        marks: Lower-case strings that all occur in the encoder's name.
+        sets: Declared training sets that matter to a benchmark here.
+        raw: Declared unlabelled text, if only this may contain evaluation articles.
         source: Where it is declared.
     """
 
@@ -35,7 +35,7 @@ class PretrainedFamily:
 
 
 class _Table(BaseModel):
-    """Declarations as `pretraining.yaml` has them."""
+    """Declarations in `pretraining.yaml`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,18 +45,18 @@ class _Table(BaseModel):
 
 @cache
 def table() -> _Table:
-    """Training sets by name, and families in the order in which they are looked up."""
+    """Load training sets by name, and families in the order of look-up."""
     return _Table.model_validate(metadata("pretraining.yaml"))
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What is known of an encoder's pre-training and a benchmark.
+    """Verdict on an encoder's pretraining with respect to a benchmark.
 
     Attributes:
-        verdict: `overlap` where a training set that holds evaluation data is declared, `none found
-            by these methods` where the encoder starts from random numbers, else `not checkable`.
-        reason: In a sentence, with its source.
+        verdict: `overlap` if a declared training set contains evaluation data, `none found by
+            these methods` if the encoder starts from random numbers, else `not checkable`.
+        reason: A sentence with its source.
     """
 
     verdict: Verdict
@@ -64,20 +64,19 @@ class Declared:
 
 
 def declared(encoder_name: str, benchmark_name: str) -> Declared:
-    """Look an encoder up by its name.
+    """Look up the declared pretraining data of an encoder by its name.
 
     Args:
         encoder_name: Hub id, folder or `embedded/<rung>`, or two of them joined by `+`. A folder
             must have kept the family's name, else nothing is known.
         benchmark_name: As in the catalog.
     """
-    both = [_declared(part, benchmark_name) for part in encoder_name.split("+")]
-    reasons = "; ".join(dict.fromkeys(each.reason for each in both))
-    return Declared(_worst({each.verdict for each in both}), reasons)
+    declarations = [_declared(part, benchmark_name) for part in encoder_name.split("+")]
+    reasons = "; ".join(dict.fromkeys(each.reason for each in declarations))
+    return Declared(_worst({each.verdict for each in declarations}), reasons)
 
 
 def _declared(encoder_name: str, benchmark_name: str) -> Declared:
-    """Of one checkpoint."""
     name = encoder_name.lower().replace("_", "-")
     if name.startswith("embedded/"):
         return Declared("none found by these methods", f"{encoder_name} starts from random numbers")
@@ -105,7 +104,7 @@ def _declared(encoder_name: str, benchmark_name: str) -> Declared:
 
 
 def declared_overlap(encoder_name: str, benchmark_name: str) -> str | None:
-    """The sentence that says why pre-training overlaps; None where none is declared."""
+    """Return the sentence that explains a declared overlap; None without one."""
     before = declared(encoder_name, benchmark_name)
     return before.reason if before.verdict == "overlap" else None
 
@@ -118,20 +117,20 @@ def _worst(verdicts: Collection[Verdict]) -> Verdict:
 def with_pretraining(
     trained: Contamination | None, encoder_name: str, benchmark_name: str
 ) -> Contamination:
-    """One verdict on both: what the trial trains on, and what its encoder saw before.
+    """Combine the verdicts on a trial's training data and on its encoder's pretraining.
 
     `overlap` if either says so; else `not checkable` if either says so.
 
     Args:
-        trained: Of the trial's own training data; None where it trains on nothing.
+        trained: Contamination of the trial's training data; None if it does not train.
         encoder_name: As for `declared`.
         benchmark_name: As for `declared`.
     """
-    before = declared(encoder_name, benchmark_name)
-    verdicts = {before.verdict} | ({trained.verdict} if trained else set())
+    pretraining_verdict = declared(encoder_name, benchmark_name)
+    verdicts = {pretraining_verdict.verdict} | ({trained.verdict} if trained else set())
     return Contamination(
         verdict=_worst(verdicts),
         findings=trained.findings if trained else (),
         blind=trained.blind if trained else (),
-        pretraining=before.reason,
+        pretraining=pretraining_verdict.reason,
     )

@@ -1,7 +1,7 @@
-"""How much text and research a language has: Joshi's classes, and what XLM-R has read of it.
+"""Resource levels of languages: Joshi's classes, and the amount of text in XLM-R's pretraining.
 
-Both are other people's counts (`resources.yaml`). A language that neither names is none of
-theirs, and is put in no group rather than guessed into one.
+Both are published counts (`resources.yaml`). A language that neither lists is put in no group
+rather than guessed into one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LOW_CLASSES = frozenset({0, 1, 2})
 """Joshi's classes that count as low-resource here; 3 to 5 count as high."""
 
 LITTLE_GIB = 1.0
-"""GiB of pre-training text below which a language counts as little read."""
+"""GiB of pretraining text below which a language counts as little read."""
 
 LOW_SHARE = 0.5
 """Share of an embedded world's text below which its languages count as low-resource."""
@@ -33,11 +33,11 @@ JOSHI: dict[str, int] = {
 """BCP-47 code to class, 1 to 5."""
 
 CC100: dict[str, float] = {"nb" if la == "no" else la: gib for la, gib in _TABLES["cc100"].items()}
-"""BCP-47 code to GiB of text that XLM-R was trained on; a language that is not here, it has not."""
+"""BCP-47 code to GiB of text in XLM-R's pretraining (CC-100); it has no other languages."""
 
 
 def _listed(language: str) -> str:
-    """As the tables call it: traditional Chinese and Latin script are cases of their own.
+    """Return the tables' code of a language; traditional Chinese and Latin script stay distinct.
 
     CC-100's Norwegian is `nb` here, and Filipino is the standard variety of Tagalog.
     """
@@ -46,19 +46,19 @@ def _listed(language: str) -> str:
 
 
 def joshi_class(language: str) -> int | None:
-    """Joshi's class of a BCP-47 code; None where the table here has none."""
+    """Return Joshi's class of a BCP-47 code; None if it is not listed."""
     return JOSHI.get("zh" if language == "zh-Hant" else _listed(language))
 
 
 def read_by_xlm_r(language: str) -> float:
-    """GiB of text of this language in XLM-R's pre-training."""
+    """Return the GiB of text of a language in XLM-R's pretraining."""
     return CC100.get(_listed(language), 0.0)
 
 
 def level(language: str) -> Level | None:
-    """Whether a language is low- or high-resource; None where nobody here says.
+    """Tell whether a language is low- or high-resource; None if unknown.
 
-    Human languages by Joshi's class, those of embedded worlds by their share of text.
+    Human languages are classified by Joshi's class, those of embedded worlds by share of text.
     """
     if (share := _shares().get(language)) is not None:
         return "low" if share < LOW_SHARE else "high"
@@ -69,13 +69,13 @@ def level(language: str) -> Level | None:
 
 
 def _shares() -> dict[str, float]:
-    """Of the languages of the standard world, whose codes all worlds share."""
+    """Return the shares of the standard world's languages, whose codes all worlds use."""
     world = WORLDS["standard"]
     return dict(zip(world.languages, world.resources, strict=True))
 
 
 def by_pretraining(languages: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Human languages of which XLM-R has read less than `LITTLE_GIB`, and the others.
+    """Group human languages by whether XLM-R has read less than `LITTLE_GIB` of them.
 
     Joshi's classes count research; this counts what an encoder of that family has seen.
     """
@@ -88,7 +88,7 @@ def by_pretraining(languages: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def by_level(languages: Iterable[str]) -> dict[Level, tuple[str, ...]]:
-    """The low- and the high-resource ones among languages; those of no known level in neither."""
+    """Group languages into low- and high-resource ones, leaving out those of unknown level."""
     languages = list(languages)
     levels: tuple[Level, ...] = ("low", "high")
     return {each: tuple(x for x in languages if level(x) == each) for each in levels}

@@ -1,4 +1,4 @@
-"""A source of data: its metadata, as `sources.yaml` has it, and the loader of its files."""
+"""Metadata of a data source, as in `sources.yaml`, and the loader of its files."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Relevance = Literal["all languages", "own language", "other language", "as given
 
 @dataclass(frozen=True)
 class Request:
-    """Which data of a source to read, and how.
+    """Data of a source to read, and options for reading them.
 
     Attributes:
-        source: To read from.
-        folder: Holds the source's own files, at any depth.
+        source: Source to read from.
+        folder: Folder that holds the source's own files, at any depth.
         languages: BCP-47 codes; None for all that the files hold.
-        part: A part that the source has; None where it has none, or for all of it.
-        text: What a candidate's text is, where the source leaves it open.
+        part: One of the source's parts; None for all of it, or if it has none.
+        text: Form of a candidate's text, for sources that offer a choice.
         skipped: Counts malformed rows, which are left out; None refuses them.
-        training: Whether it is to be trained on, not evaluated.
-        negatives: Whether training rows are to have their hard negatives.
-        convert_offsets: Whether answer offsets in another unit than code points are converted.
+        training: Whether the data are to be trained on rather than evaluated.
+        negatives: Whether to read hard negatives of training rows.
+        convert_offsets: Whether to convert answer offsets that do not count code points.
     """
 
     source: Source
@@ -51,23 +51,23 @@ class Request:
 
     @property
     def name(self) -> str:
-        """Of the source."""
+        """Name of the source."""
         return self.source.name
 
     @property
     def offsets(self) -> Offsets:
-        """What is done about answer offsets in another unit."""
+        """Treatment of answer offsets that do not count code points."""
         return "convert" if self.convert_offsets else "check"
 
     def find(self, pattern: str) -> list[tuple[Path, dict[str, str]]]:
-        """Files whose path matches, and the pattern's groups (`reading.find`)."""
+        """Return the files whose path matches, with the pattern's groups (`reading.find`)."""
         return reading.find(self.folder, pattern)
 
     def find_one(self, pattern: str, called: str) -> Path:
-        """The first file whose path matches.
+        """Return the first file whose path matches.
 
         Raises:
-            UserError: There is none; it is `called` so in the message.
+            UserError: There is none; the message names it as `called`.
         """
         for path, _ in self.find(pattern):
             return path
@@ -78,25 +78,25 @@ class Request:
     def choose(
         self, table: Mapping[str, T], what: str, languages: Sequence[str] | None = None
     ) -> dict[str, T]:
-        """Of a table by language some, by default the languages asked for (`reading.choose`)."""
+        """Select languages from a table, by default those requested (`reading.choose`)."""
         return reading.choose(table, languages or self.languages, self.name, self.folder, what)
 
     def records(self, file: File, convert: Callable[[Mapping[str, Any]], T]) -> Iterator[T]:
-        """Rows of a JSON-lines or Parquet file, converted (`reading.records`)."""
+        """Read and convert the rows of a JSON-lines or Parquet file (`reading.records`)."""
         return reading.records(file, self.name, convert, self.skipped)
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Rows skipped so far by reason, as `Benchmark.dropped` holds them."""
+        """Number of rows skipped so far by reason, for `Benchmark.dropped`."""
         return dict(self.skipped or Counter())
 
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """The files that a request reads.
+    """Files that a request reads.
 
     Attributes:
-        files: Role or name, whatever the file is called here, to where it lies.
+        files: Path by role or canonical name, whatever the file's actual name.
         languages: BCP-47 codes in ascending order.
     """
 
@@ -106,15 +106,15 @@ class SourceFiles:
 
 @dataclass(frozen=True)
 class Loader:
-    """The functions that read one file format.
+    """Functions that read one file format.
 
-    Each raises `UserError` where a file is missing or malformed, or lacks a language asked for.
+    Each raises `UserError` if a file is missing or malformed, or lacks a requested language.
 
     Attributes:
         files: Finds the files of a request.
-        benchmark: Loads them to evaluate on; None where they cannot be.
-        training: Loads them to train on; None where they cannot be.
-        modality: Whether candidates are texts, or pictures.
+        benchmark: Loads them for evaluation; None if that is not possible.
+        training: Loads them for training; None if that is not possible.
+        modality: Whether candidates are texts or images.
     """
 
     files: Callable[[Request], SourceFiles]
@@ -125,12 +125,12 @@ class Loader:
 
 @dataclass(frozen=True)
 class Hub:
-    """A data set of the Hugging Face hub.
+    """Data set on the Hugging Face hub.
 
     Attributes:
         id: As `owner/name`.
-        files: Patterns of the files to fetch; `{}` stands for a language as the source names it.
-        revision: A commit; None where none is known: the newest is fetched, and noted.
+        files: Patterns of the files to fetch; `{}` stands for the source's name of a language.
+        revision: A commit; None if unknown: the newest is then fetched and noted.
     """
 
     id: str
@@ -140,12 +140,12 @@ class Hub:
 
 @dataclass(frozen=True)
 class Web:
-    """Files at addresses of their own.
+    """Files at web addresses.
 
     Attributes:
-        files: Addresses, or their ends; `{}` stands for a language as the source names it.
-        base: Where all of them begin; `{revision}` stands for the revision.
-        revision: A commit of the repository that holds them; None where none is known.
+        files: Addresses, or their ends; `{}` stands for the source's name of a language.
+        base: Common start of all addresses; `{revision}` stands for the revision.
+        revision: Commit of the repository that holds them; None if unknown: `main` is then used.
     """
 
     files: tuple[str, ...]
@@ -161,12 +161,12 @@ class Web:
 
 @dataclass(frozen=True)
 class Patterns:
-    """The files of one part, for formats that several sources share.
+    """Files of one part, for formats that several sources share.
 
     Attributes:
-        called: How messages name such a file.
-        paths: Regular expressions for `reading.find`, with a group `language` where a file is of
-            one language.
+        called: Name of such a file in messages.
+        paths: Regular expressions for `reading.find`, with a group `language` if a file holds one
+            language.
     """
 
     called: str
@@ -174,7 +174,7 @@ class Patterns:
 
 
 def _sentences(value: object) -> object:
-    """Sentences that several sources share are items of a list."""
+    """Join a list of sentences, which lets sources share some in YAML."""
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
@@ -182,39 +182,40 @@ class Source(BaseModel):
     """One source of data.
 
     Attributes:
-        name: As commands and spaces name it.
-        about: One line.
+        name: Name in commands and spaces.
+        about: Description in one line.
         loader: Reads its files.
         reference: Address of its home page.
         citation: Its paper: arXiv id, DOI or anthology id, or authors and year.
-        licence: Of the texts.
-        languages: BCP-47 codes that the source has; empty where the files decide. By default those
+        licence: Licence of the texts.
+        languages: BCP-47 codes that the source has; empty if its files decide. By default those
             of `codes`.
-        optional_languages: Of these, read by default only where their files are.
-        sizes: In words.
-        relevance: Where a query's relevant candidates were judged: in all languages (parallel
-            data, the setting `multi`), in the query's own, in another one, or as the files say.
+        optional_languages: Subset of `languages` read by default only if their files exist.
+        sizes: Size in words.
+        relevance: Languages in which a query's relevant candidates were judged: all (parallel
+            data, the setting `multi`), the query's own, another one, or as the files say.
         can: What it can show.
         cannot: What it cannot show.
-        layout: Which files it reads, as people are told.
-        patterns: Part, or `whole`, to its files, for a loader that leaves open how they are called.
+        layout: Files that it reads, as described to people.
+        patterns: Files by part, or under `whole`, for loaders that leave file names open.
         origins: Where to get the files.
         parts: Its parts; empty for a source in one piece.
-        part: Evaluated unless another is asked for; None for all of it.
-        training_part: Trained on unless another is asked for.
-        untrained: Why it cannot be trained on; empty where it can.
-        has_text: Whether it leaves open what a candidate's text is.
+        part: Part to evaluate by default; None for all of it.
+        training_part: Part to train on by default.
+        untrained: Why it cannot be trained on; empty if it can.
+        has_text: Whether it offers a choice of candidate text.
         has_negatives: Whether its training rows can have hard negatives.
-        has_offsets: Whether it reads where answers stand in passages.
-        embedded: Whether this project makes it, so that there are no files.
-        content: Names the content of what this project makes.
+        has_offsets: Whether it reads the offsets of answers in passages.
+        embedded: Whether this project generates it, so that there are no files.
+        content: Identifies the content of an embedded source, in place of a digest of files.
         free_parts: Whether the loader checks parts beyond `parts`.
-        names_part: Whether a spec names the part even where it is the usual one.
-        codes: BCP-47 code to the name of the language in the origins' files; in YAML the names.
-        checksums: File name to its bytes and git's blob id, where they are known. A file that is
-            not listed is not wrong, only not known.
-        counts: Part, or `whole`, to language to queries and, where known, candidates, as published
-            or counted; of pictures captions and pictures.
+        names_part: Whether a spec names the part even if it is the default.
+        codes: BCP-47 code to the name of the language in the origins' files; in YAML the names
+            alone.
+        checksums: File name to its size in bytes and git blob id, as far as known. A file that is
+            not listed is not wrong, only unknown.
+        counts: Part, or `whole`, to language to the number of queries and, if known, candidates,
+            as published or counted; for image data those of captions and images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -252,7 +253,7 @@ class Source(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_codes(cls, fields: dict[str, object]) -> dict[str, object]:
-        """Codes by language, and the languages that they are of."""
+        """Expand a list of codes to a mapping, and default `languages` to its keys."""
         codes = fields.get("codes", {})
         if isinstance(codes, list):
             codes = {bcp47(code): code for code in codes}
@@ -261,55 +262,55 @@ class Source(BaseModel):
 
     @property
     def kind(self) -> Literal["benchmark", "training", "both"]:
-        """What it can be used for."""
+        """Permitted use."""
         if self.loader.benchmark is None:
             return "training"
         return "both" if self.is_trainable else "benchmark"
 
     @property
     def modality(self) -> Literal["text", "image"]:
-        """Whether candidates are texts, or pictures."""
+        """Whether candidates are texts or images."""
         return self.loader.modality
 
     @property
     def is_trainable(self) -> bool:
-        """Whether it can be trained on, as texts or as pictures."""
+        """Whether it can be trained on."""
         return not self.untrained
 
     @property
     def parallel(self) -> bool:
-        """Whether a row exists in all of its languages."""
+        """Whether each row exists in all of its languages."""
         return self.relevance == "all languages"
 
     def patterns_of(self, part: str | None) -> Patterns:
-        """The files of a part; `test/de-en` has those of `test`."""
+        """Return the files of a part; `test/de-en` has those of `test`."""
         return self.patterns.get((part or "").partition("/")[0]) or self.patterns["whole"]
 
     def check_part(self, part: str | None, *, training: bool) -> str | None:
-        """The part that is meant.
+        """Return the part, or the default one if None.
 
         Raises:
-            UserError: It has no such part.
+            UserError: The source has no such part, or not for training.
         """
         if part is None:
             return self.training_part if training else self.part
         if part not in self.parts and not self.free_parts:
-            there = f"there is {', '.join(self.parts)}" if self.parts else "it has no parts"
-            raise UserError(f"{self.name}: no part {part!r}; {there}")
-        trained = [each for each in self.parts if each.startswith("train")]
-        if training and self.modality == "image" and trained and part not in trained:
+            choices = f"there is {', '.join(self.parts)}" if self.parts else "it has no parts"
+            raise UserError(f"{self.name}: no part {part!r}; {choices}")
+        training_parts = [each for each in self.parts if each.startswith("train")]
+        if training and self.modality == "image" and training_parts and part not in training_parts:
             raise UserError(
                 f"{self.name}: part {part} is evaluated and not trained on; choose "
-                f"{', '.join(trained)}"
+                f"{', '.join(training_parts)}"
             )
         return part
 
     def check_languages(self, languages: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """BCP 47 tags in ascending order, each once.
+        """Return BCP-47 tags, unique and in ascending order.
 
         Raises:
-            UserError: The source has no such language, whatever files there are.
-            NotALanguageError: It is none.
+            UserError: The source has no such language, whatever its files are.
+            NotALanguageError: A tag is malformed.
         """
         if languages is None:
             return None

@@ -1,1 +1,1 @@
-"""From embeddings to exact ranks, and from ranks to every metric."""
+"""Embeddings to exact ranks, and ranks to metrics."""

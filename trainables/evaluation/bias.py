@@ -1,8 +1,8 @@
-"""Language bias of a multilingual pool, from stored ranks.
+"""Language bias in a multilingual pool: rank distance, Kendall's W and language shares.
 
-Primary is the rank distance of arXiv:2408.10536 (section 4.1): the largest minus the smallest rank
-of a query's parallel relevant candidates. It falls when retrieval gets better in any way, so
-Kendall's W and the languages' shares of the top stand beside it.
+The primary metric is the rank distance of arXiv:2408.10536 (section 4.1): the largest minus the
+smallest rank of a query's parallel relevant candidates. It falls whenever retrieval improves, so
+Kendall's W and the languages' shares of the top ranks accompany it.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ Floats = NDArray[np.float64]
 
 
 def bias_metrics(ranks: Ranks) -> dict[str, float]:
-    """Every measure of language bias, by query language and as macro means.
+    """Compute every language-bias metric, by query language and as macro means.
 
-    Empty where it would mislead: one corpus, or relevance judged only in the query's language (a
-    pool then rewards language identity). By query language q, and averaged over these:
+    Empty where bias is undefined: a single corpus, or relevance judged only in the query's
+    language (a pool then rewards language identity). By query language q, and averaged over q:
 
     - `rank_distance/q`, `rank_distance_median/q`: over queries relevant in two or more languages.
-    - `rank_distance_pair/q`: mean over pairs of relevant candidates of their distance.
+    - `rank_distance_pair/q`: mean distance over pairs of relevant candidates.
     - `rank_distance_normalised/q`: divided by its expectation under random order.
     - `kendall_w/q`: over queries relevant in every language; 0 no preference, 1 the same order
       of languages for every query.
-    - `same_language_share_at_10/q`: of the first ten, those in the query's language.
-    - `share_distance_at_10/q`: total variation between the languages' shares of the first ten and
-      of the relevant candidates; likewise at 100.
+    - `same_language_share_at_10/q`: share of the first ten that are in the query's language.
+    - `share_distance_at_10/q`: total variation distance between the language shares of the first
+      ten and of the relevant candidates; likewise at 100.
 
-    By corpus language c: `share_at_10/c` (mean over query languages), beside `relevant_share/c`
-    and `corpus_share/c`.
+    By corpus language c: `share_at_10/c` (mean over query languages), `relevant_share/c` and
+    `corpus_share/c`.
     """
     if not len(ranks) or not ranks.judged_in_all_languages or not ranks.pool_is_several:
         return {}
@@ -42,14 +42,14 @@ def bias_metrics(ranks: Ranks) -> dict[str, float]:
     for name, values in distances.items():
         metrics |= _by_language(ranks, name, values, np.mean)
     metrics |= _by_language(ranks, "rank_distance_median", distances["rank_distance"], np.median)
-    complete, table = language_ranks(ranks)
-    spoken = ranks.query_language[complete]
+    complete_queries, table = language_ranks(ranks)
+    query_codes = ranks.query_language[complete_queries]
     metrics |= _with_mean(
         "kendall_w",
         {
-            language: kendall_w(table[spoken == code])
+            language: kendall_w(table[query_codes == code])
             for code, language in enumerate(ranks.query_languages)
-            if np.count_nonzero(spoken == code) > 1
+            if np.count_nonzero(query_codes == code) > 1
         },
     )
     for depth in DEPTHS:
@@ -58,10 +58,10 @@ def bias_metrics(ranks: Ranks) -> dict[str, float]:
 
 
 def rank_distances(ranks: Ranks) -> dict[str, Floats]:
-    """Distances of each query's relevant candidates in the pool, (n,).
+    """Compute the distances between each query's relevant candidates in the pool, (n,) each.
 
-    NaN where a query has relevant candidates in fewer than two languages. With k relevant
-    candidates among N, a random order has the expected distance (N + 1)(k - 1)/(k + 1).
+    NaN if a query has relevant candidates in fewer than two languages. With k relevant
+    candidates among N, the expected distance in a random order is (N + 1)(k - 1)/(k + 1).
 
     Raises:
         UserError: Relevance is judged only in the query's own language.
@@ -71,7 +71,7 @@ def rank_distances(ranks: Ranks) -> dict[str, Floats]:
     rank = ranks.pool_rank[order].astype(np.float64)
     starts, sizes = ranks.starts[:-1], np.diff(ranks.starts).astype(np.float64)
     place = np.arange(len(rank)) - np.repeat(starts, np.diff(ranks.starts))
-    several = _languages_held(ranks) > 1
+    several = _relevant_languages(ranks) > 1
     spread = rank[ranks.starts[1:] - 1] - rank[starts]
     weights = 2 * place + 1 - np.repeat(sizes, np.diff(ranks.starts))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -85,17 +85,17 @@ def rank_distances(ranks: Ranks) -> dict[str, Floats]:
     return {name: np.where(several, value, np.nan) for name, value in values.items()}
 
 
-def _languages_held(ranks: Ranks) -> NDArray[np.int64]:
-    """(n,) corpus languages that hold a relevant candidate of each query."""
-    held = np.zeros((len(ranks), len(ranks.corpus_languages)), dtype=bool)
-    held[ranks.pair_query, ranks.language] = True
-    return np.asarray(held.sum(1))
+def _relevant_languages(ranks: Ranks) -> NDArray[np.int64]:
+    """Count the corpus languages that hold a relevant candidate of each query, (n,)."""
+    is_relevant = np.zeros((len(ranks), len(ranks.corpus_languages)), dtype=bool)
+    is_relevant[ranks.pair_query, ranks.language] = True
+    return np.asarray(is_relevant.sum(1))
 
 
 def _by_language(
     ranks: Ranks, name: str, values: Floats, summary: Callable[[Floats], np.floating]
 ) -> dict[str, float]:
-    """A summary of the (n,) values of each query language, NaN left out, and their mean."""
+    """Summarise values (n,) by query language, without NaN, and average the summaries."""
     known = ~np.isnan(values)
     groups = {
         language: values[known & (ranks.query_language == code)]
@@ -114,18 +114,18 @@ def _with_mean(name: str, values: dict[str, float]) -> dict[str, float]:
 
 
 def _shares(ranks: Ranks, depth: int) -> dict[str, float]:
-    """Languages' shares of the first `depth`, beside those of relevant candidates and corpora."""
+    """Compute language shares of the first `depth`, the relevant candidates and the corpora."""
     counts = ranks.language_counts(depth, fair=True)
     relevant = np.zeros_like(counts)
     np.add.at(relevant, (ranks.pair_query, ranks.language), 1)
     present = np.unique(ranks.query_language)
-    top, due = (
-        np.stack([_normal(table[ranks.query_language == code].sum(0)) for code in present])
+    top, expected = (
+        np.stack([_normalise(table[ranks.query_language == code].sum(0)) for code in present])
         for table in (counts, relevant)
     )
     names = [ranks.query_languages[code] for code in present]
     corpora = ranks.corpus_languages
-    distance = abs(top - due).sum(1) / 2
+    distance = abs(top - expected).sum(1) / 2
     metrics = _with_mean(
         f"share_distance_at_{depth}", dict(zip(names, map(float, distance), strict=True))
     )
@@ -135,8 +135,8 @@ def _shares(ranks: Ranks, depth: int) -> dict[str, float]:
     )
     tables = {
         f"share_at_{depth}": top.mean(0),
-        "relevant_share": due.mean(0),
-        "corpus_share": _normal(ranks.corpus_sizes.astype(np.float64)),
+        "relevant_share": expected.mean(0),
+        "corpus_share": _normalise(ranks.corpus_sizes.astype(np.float64)),
     }
     for name, shares in tables.items():
         metrics |= {
@@ -145,14 +145,14 @@ def _shares(ranks: Ranks, depth: int) -> dict[str, float]:
     return metrics
 
 
-def _normal(values: Floats) -> Floats:
+def _normalise(values: Floats) -> Floats:
     return np.asarray(values / values.sum())
 
 
 def language_ranks(ranks: Ranks) -> tuple[NDArray[np.int64], Floats]:
-    """Queries relevant in every corpus language, and their best pool rank in each, (q, L).
+    """Return queries relevant in every corpus language, and their best pool rank in each, (q, L).
 
-    Ties count with their mean rank, so that identical languages show no preference.
+    Tied candidates have their mean rank, so that identical languages show no preference.
     """
     used = np.flatnonzero(ranks.corpus_sizes)
     table = np.full((len(ranks), len(ranks.corpus_languages)), np.inf)
@@ -163,20 +163,20 @@ def language_ranks(ranks: Ranks) -> tuple[NDArray[np.int64], Floats]:
 
 
 def kendall_w(table: Floats) -> float:
-    """Kendall's coefficient of concordance of (q, L) values, corrected for ties.
+    """Compute Kendall's coefficient of concordance of values (q, L), corrected for ties.
 
-    The largest possible spread of the columns' sums is that of rows that all agree. Friedman's
-    chi-squared is q (L - 1) W. If every row is one tie, nothing is preferred: 0.
+    It is the spread of the column sums over that of rows that all agree. Friedman's chi-squared
+    is q (L - 1) W. If every row is one tie, nothing is preferred and W is 0.
     """
-    order = _order(table)
-    rows = len(order)
-    spread = float(((order.sum(0) - order.sum() / order.shape[1]) ** 2).sum())
-    largest = rows * float(((order - (order.shape[1] + 1) / 2) ** 2).sum())
+    ranked = _midranks(table)
+    rows = len(ranked)
+    spread = float(((ranked.sum(0) - ranked.sum() / ranked.shape[1]) ** 2).sum())
+    largest = rows * float(((ranked - (ranked.shape[1] + 1) / 2) ** 2).sum())
     return spread / largest if largest else 0.0
 
 
-def _order(table: Floats) -> Floats:
-    """Ranks from 1 within each row, mid-ranks for ties."""
+def _midranks(table: Floats) -> Floats:
+    """Rank values within each row from 1, with mid-ranks for ties."""
     ranked = np.ones_like(table)
     for column in table.T:
         ranked += (column[:, None] < table) + (column[:, None] == table) / 2

@@ -1,4 +1,4 @@
-"""Vectors of a benchmark's texts: each unique text once per role and language, and checked."""
+"""Encode a benchmark's texts, each unique text once per role and language; check the vectors."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from typing import Any
 
 Role = Literal["queries", "passages", "pictures"]
 Progress = Callable[[str, int, int], None]
-"""Told the stage, such as `passages de`, how much is done, and of how much."""
+"""Called with the stage, such as `passages de`, the number done and the total."""
 
 CHUNK = 16_384
-"""Texts given to the encoder at once: enough to sort by length, few enough to show progress."""
+"""Texts passed to the encoder in one call: enough to sort by length, and to show progress."""
 
 
 class Texts(Sequence[str]):
-    """Texts of candidates, without a second list of them."""
+    """View of the texts of candidates, without a copy of the list."""
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
-        """Keep the candidates."""
+        """Keep a reference to the candidates."""
         self.candidates = candidates
 
     def __len__(self) -> int:
-        """Number of candidates."""
+        """Return the number of candidates."""
         return len(self.candidates)
 
     @overload
@@ -43,7 +43,7 @@ class Texts(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        """One text or several."""
+        """Return one text, or a list of them for a slice."""
         if isinstance(index, slice):
             return [candidate.text for candidate in self.candidates[index]]
         return self.candidates[index].text
@@ -55,10 +55,11 @@ def encode_benchmark(
     progress: Progress | None,
     store: VectorStore | None,
 ) -> tuple[dict[str, Embeddings], dict[str, Embeddings], dict[str, int], dict[str, float]]:
-    """Vectors of the queries that have a relevant candidate, and of all passages, by language.
+    """Encode the queries that have a relevant candidate, and all passages.
 
     Returns:
-        Both; counts of texts encoded and cut; seconds for each.
+        Vectors of queries and of passages by language; counts of texts encoded and truncated;
+        seconds for each role.
 
     Raises:
         UserError: As `encode_unique`.
@@ -84,26 +85,28 @@ def encode_texts(
     progress: Progress | None,
     store: VectorStore | None,
 ) -> tuple[dict[str, Embeddings], dict[str, int]]:
-    """Vectors by language, and counts of texts encoded and cut."""
+    """Encode texts by language; also count those encoded and those truncated."""
     vectors: dict[str, Embeddings] = {}
     counts = {f"encoded/{role}": 0}
     for language, items in texts.items():
         if not items:
             continue
-        cut = _truncated(encoder, role)
+        truncated_before = _truncated(encoder, role)
         if store:
             vectors[language], unique = store.vectors(encoder, items, language, role, progress)
         else:
             vectors[language], unique = encode_unique(encoder, items, language, role, progress)
         counts[f"encoded/{role}"] += unique
         counts[f"encoded/{role}/{language}"] = unique
-        if cut is not None:
-            counts[f"truncated/{role}/{language}"] = (_truncated(encoder, role) or 0) - cut
+        if truncated_before is not None:
+            counts[f"truncated/{role}/{language}"] = (
+                _truncated(encoder, role) or 0
+            ) - truncated_before
     return vectors, counts
 
 
 def _truncated(encoder: Encoder, role: Role) -> int | None:
-    """Texts cut so far, where the encoder counts them as `TextEncoder` does."""
+    """Return the number of texts truncated so far, or None if the encoder does not count them."""
     counted = getattr(encoder, "truncated", None)
     name = "query" if role == "queries" else "passage"
     return int(counted[name]) if isinstance(counted, Mapping) and name in counted else None
@@ -116,10 +119,10 @@ def encode_unique(
     role: Role,
     progress: Progress | None = None,
 ) -> tuple[Embeddings, int]:
-    """Vectors of `texts`, (len(texts), d), and the number of different texts encoded.
+    """Return vectors of `texts`, (len(texts), d), and the number of unique texts encoded.
 
     Raises:
-        UserError: The encoder returned something else than finite, non-zero float32 vectors.
+        UserError: The encoder returned anything but finite, non-zero float32 vectors.
     """
     rows: dict[str, int] = {}
     inverse = np.array([rows.setdefault(text, len(rows)) for text in texts], dtype=np.int64)
@@ -135,22 +138,22 @@ def encode_unique(
             progress(f"{role} {language}", begin + len(chunk), len(unique))
     if len({part.shape[1] for part in parts}) > 1:
         raise UserError(f"{role} in {language}: the encoder changed its dimension between calls")
-    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return (whole if len(unique) == len(texts) else whole[inverse]), len(unique)
+    vectors = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return (vectors if len(unique) == len(texts) else vectors[inverse]), len(unique)
 
 
 def encoding(encoder: Encoder, role: Role) -> Callable[[Sequence[str], str], Embeddings]:
-    """The encoder's method for this role."""
+    """Return the encoder's method for this role."""
     return encoder.encode_queries if role == "queries" else encoder.encode_passages
 
 
 def check_vectors(vectors: object, texts: Sequence[str], language: str, role: Role) -> None:
-    """Refuse what would give silent nonsense.
+    """Refuse vectors that would silently give wrong scores.
 
     Raises:
-        UserError: Not an array of float32, not of shape (len(texts), d), or (len(texts), k, d) for
-            several vectors each, or a vector that is zero, infinite or not a number; the message
-            names the first such text.
+        UserError: Not a float32 array; not of shape (len(texts), d), or (len(texts), k, d) for
+            several vectors per text; or a vector is zero, infinite or NaN, of which the message
+            names the first text.
     """
     where = f"{role} in {language}"
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
@@ -164,7 +167,7 @@ def check_vectors(vectors: object, texts: Sequence[str], language: str, role: Ro
             f"{where}: the encoder returned shape {vectors.shape} for {len(texts)} texts; "
             f"({len(texts)}, d) is needed"
         )
-    # One pass: a sum of squares is not finite if any part is not, and zero only if all are.
+    # A sum of squares is finite only if every component is, and zero only if all are: one pass.
     norms = np.einsum("...j,...j->...", vectors, vectors).reshape(len(vectors), -1)
     for bad, what in (
         (~np.isfinite(norms).all(1), "a vector with NaN or infinity (or too long to square)"),
@@ -180,14 +183,14 @@ def check_vectors(vectors: object, texts: Sequence[str], language: str, role: Ro
 
 
 def truncated_answers(benchmark: Benchmark, encoder: Encoder) -> dict[str, int]:
-    """Count answers beyond the encoder's limit, by the language of the query.
+    """Count answers that lie beyond the encoder's limit, by query language.
 
-    An encoder says how far it reads by `passage_reach(texts)`, a number of code points for each;
-    CLIP's text towers stop after 77 tokens, which few paragraphs fit into.
+    An encoder states its limit by `passage_reach(texts)`: the code points that it reads of each
+    text. CLIP's text towers stop after 77 tokens, fewer than most paragraphs have.
 
     Returns:
-        `answers/de`, the queries whose source says where the answer is, and `answers/cut/de`, those
-        whose answer is not wholly read; empty where source or encoder do not say.
+        `answers/de`, the queries whose source says where the answer is, and `answers/cut/de`,
+        those whose answer is not read to its end; empty if the source or the encoder does not say.
     """
     reach: Any = getattr(encoder, "passage_reach", None)
     if reach is None or not benchmark.answers:

@@ -1,4 +1,4 @@
-"""Evaluate an encoder on a benchmark: every setting, exact, from one encoding of each text."""
+"""Evaluate an encoder on a benchmark in every retrieval setting, encoding each unique text once."""
 
 from __future__ import annotations
 
@@ -34,20 +34,19 @@ from trainables.evaluation.vector_store import VectorStore
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What an encoder does on a benchmark.
+    """Metrics, ranks, counts and timing of an encoder on a benchmark.
 
     Attributes:
-        metrics: By name (DESIGN, "The command"); `metrics_from_ranks(ranks)` gives the same.
-        ranks: From which everything else can be computed later; of pictures, those searched by
-            captions (`t2i`).
-        i2t: Of pictures also the ranks of captions; None where there are none.
-        counts: Queries of each setting (`queries/mono/de`), those dropped for want of a relevant
-            candidate (`dropped/cross/de-en`, `dropped/no relevant candidate`), those with the
-            text of another one (`repeated/de`), texts encoded,
-            texts of a language that the encoder cut (`truncated/queries/de`, of
-            `encoded/queries/de`), answers that it never read (`answers/cut/de`, of
-            `answers/de`), relevant candidates tied with another.
+        metrics: Values by name, such as `map/cross/de-en`; equal to `metrics_from_ranks(ranks)`,
+            with those of `i2t` for images.
+        ranks: Source of any further metric; for images those of captions searching images (`t2i`).
+        counts: Queries in each setting (`queries/mono/de`); queries dropped because they have no
+            relevant candidate (`dropped/cross/de-en`, `dropped/no relevant candidate`); queries
+            that repeat another's text (`repeated/de`); texts encoded; texts truncated by the
+            encoder (`truncated/queries/de`, of `encoded/queries/de`); answers beyond its limit
+            (`answers/cut/de`, of `answers/de`); relevant candidates tied with others.
         timing: Seconds for `encode queries`, `encode passages`, `rank` and `measure`.
+        i2t: Ranks of images searching captions; None without images.
     """
 
     metrics: dict[str, float]
@@ -65,27 +64,28 @@ def evaluate(
     store: VectorStore | None = None,
     pictures: PictureStore | None = None,
 ) -> Evaluation:
-    """Encode each unique text and picture once, rank every relevant candidate exactly, and measure.
+    """Encode each unique text and image once, rank every relevant candidate exactly, and measure.
 
     Args:
-        benchmark: Queries, corpora and judgements; of pictures both directions are evaluated.
+        benchmark: Queries, corpora and judgements; an image benchmark is evaluated in both
+            directions.
         encoder: Any object with `encode_queries(texts, language)` and
-            `encode_passages(texts, language)` that return float32 vectors (len(texts), d). For
-            pictures one with `encode_images(pictures)` too; captions are its queries.
-        progress: Told the stage, how much is done, and of how much.
-        store: Where the passages' vectors are kept and memory-mapped, for corpora that do not fit
-            in memory or are evaluated again; by default they stay in memory.
-        pictures: Where decoded pictures and the vectors of frozen image towers are kept for other
-            evaluations; by default every call decodes.
+            `encode_passages(texts, language)` that return float32 vectors (len(texts), d). Images
+            also need `encode_images(pictures)`; captions are encoded as queries.
+        progress: Called with the stage, the number done and the total.
+        store: Keeps passage vectors on disk, memory-mapped, for corpora that do not fit in memory
+            or are evaluated again; by default they stay in memory.
+        pictures: Keeps decoded images and the vectors of frozen image towers for later
+            evaluations; by default every call decodes the images.
 
     Raises:
-        UserError: Vectors that are not float32, finite and non-zero or differ in dimension; no
-            query has a relevant candidate; or an encoder that cannot see pictures.
+        UserError: Vectors are not float32, finite and non-zero, or differ in dimension; no query
+            has a relevant candidate; or the encoder cannot encode the benchmark's images.
     """
     if benchmark.pictures:
         return _evaluate_pictures(benchmark, encoder, progress, pictures)
     _refuse_ids(benchmark)
-    _refuse_nothing(benchmark)
+    _refuse_unmeasurable(benchmark)
     queries, passages, counts, timing = encode_benchmark(benchmark, encoder, progress, store)
     result = _evaluate(benchmark, queries, passages, progress)
     counts |= result.counts | truncated_answers(benchmark, encoder)
@@ -94,15 +94,15 @@ def evaluate(
 
 @dataclass(frozen=True, eq=False)
 class TopEvaluation:
-    """What an encoder does on a benchmark, as far as its first candidates tell.
+    """Metrics, counts and timing of an encoder, from the first candidates only.
 
     Attributes:
-        metrics: Those of `CUT_OFFS` by the names that `Evaluation` has; nothing that needs ranks
-            below the depth searched, so no mean average precision and no language bias. With an
-            approximate index also its recall of the true first candidates, on a sample of
-            queries, over all corpora (`index/recall_at_100`) and in each (`…/de`).
-        counts: As of `Evaluation`, without ties.
-        timing: As of `Evaluation`.
+        metrics: Those of `CUT_OFFS` no deeper than the search, named as in `Evaluation`; no mean
+            average precision and no language bias, which need deeper ranks. An approximate index
+            adds its recall of the true first candidates, measured on a sample of queries, as the
+            mean over corpora (`index/recall_at_100`) and for each (`index/recall_at_100/de`).
+        counts: As in `Evaluation`, without ties.
+        timing: Seconds for `encode queries`, `encode passages` and `search`.
     """
 
     metrics: dict[str, float]
@@ -119,17 +119,18 @@ def evaluate_top(
     progress: Progress | None = None,
     store: VectorStore | None = None,
 ) -> TopEvaluation:
-    """Measure the first candidates only: for corpora of millions, such as MIRACL's.
+    """Measure the first candidates only, for corpora of millions of passages such as MIRACL's.
 
     `evaluate` reads a corpus once for every few queries, this once for all of them. With the flat
-    index the figures are those of `evaluate`.
+    index the values equal those of `evaluate`.
 
     Args:
         benchmark: Queries, corpora and judgements.
         encoder: As for `evaluate`.
-        index: How the first candidates are found; exact by default.
-        depth: How many; measures that look deeper are left out.
-        progress: As for `evaluate`; told `search` and the corpora done.
+        index: Method of search; exact by default.
+        depth: Number of candidates to search for; metrics that look deeper are left out.
+        progress: Called with the stage (encoding, then `rank`), the number done and the total;
+            `rank` counts corpora.
         store: As for `evaluate`.
 
     Raises:
@@ -138,13 +139,13 @@ def evaluate_top(
     if depth < 1:
         raise UserError(f"depth {depth}: at least 1 candidate is needed; 100 is usual")
     _refuse_ids(benchmark)
-    _refuse_nothing(benchmark)
+    _refuse_unmeasurable(benchmark)
     queries, passages, counts, timing = encode_benchmark(benchmark, encoder, progress, store)
     start = time.perf_counter()
     recalls: dict[int, float] = {}
     ranks = rank(benchmark, queries, passages, progress, top_scorer(depth, index, recalls))
-    shown = [measure for measure, deepest in CUT_OFFS.items() if deepest <= depth]
-    metrics = retrieval_metrics(ranks, shown)
+    names = [measure for measure, deepest in CUT_OFFS.items() if deepest <= depth]
+    metrics = retrieval_metrics(ranks, names)
     if recalls:
         by_language = {ranks.corpus_languages[number]: recall for number, recall in recalls.items()}
         metrics[f"index/recall_at_{depth}"] = float(np.mean(list(by_language.values())))
@@ -160,30 +161,30 @@ def evaluate_embeddings(
     *,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """As `evaluate`, from vectors in the order of the benchmark's queries and candidates.
+    """Evaluate vectors given in the order of the benchmark's queries and candidates.
 
     Args:
         benchmark: Queries, corpora and judgements.
         queries: Language to float32 (number of queries, d).
         passages: Language to float32 (number of candidates, d); may be memory-mapped.
-        progress: Told the stage, how much is done, and of how much.
+        progress: Called with the stage, the number done and the total.
 
     Raises:
-        UserError: As `evaluate`, or a language without vectors.
+        UserError: As `evaluate`, or a language has no vectors.
     """
-    _refuse_nothing(benchmark)
+    _refuse_unmeasurable(benchmark)
     judged = {}
-    for language, queries_of in benchmark.queries.items():
-        if queries_of:
-            vectors = _of(queries, language, "queries")
-            check_vectors(vectors, [query.text for query in queries_of], language, "queries")
+    for language, items in benchmark.queries.items():
+        if items:
+            vectors = _vectors(queries, language, "queries")
+            check_vectors(vectors, [query.text for query in items], language, "queries")
             ids = {query.id for query in benchmark.judged_queries[language]}
-            has = np.array([query.id in ids for query in queries_of])
-            judged[language] = vectors if has.all() else vectors[has]
+            is_judged = np.array([query.id in ids for query in items])
+            judged[language] = vectors if is_judged.all() else vectors[is_judged]
     corpora = {}
     for language, candidates in benchmark.corpus.items():
         if candidates:
-            corpora[language] = _of(passages, language, "passages")
+            corpora[language] = _vectors(passages, language, "passages")
             check_vectors(corpora[language], Texts(candidates), language, "passages")
     return _evaluate(benchmark, judged, corpora, progress)
 
@@ -194,19 +195,19 @@ def _evaluate_pictures(
     progress: Progress | None,
     store: PictureStore | None,
 ) -> Evaluation:
-    """Both directions, from one encoding of every caption and picture."""
-    other = benchmark.reversed()
-    for direction in (benchmark, other):
-        _refuse_nothing(direction)
-    captions, shown, counts, timing = encode_pictures(benchmark, encoder, progress, store)
-    captioned = np.array([picture.id in other.qrels for picture in benchmark.pictures])
-    t2i = _evaluate(benchmark, captions, shown, progress)
-    some = {IMAGE: shown[IMAGE] if captioned.all() else shown[IMAGE][captioned]}
-    i2t = _evaluate(other, some, captions, progress)
+    """Evaluate both directions from one encoding of every caption and image."""
+    reverse = benchmark.reversed()
+    for direction in (benchmark, reverse):
+        _refuse_unmeasurable(direction)
+    captions, images, counts, timing = encode_pictures(benchmark, encoder, progress, store)
+    has_caption = np.array([picture.id in reverse.qrels for picture in benchmark.pictures])
+    t2i = _evaluate(benchmark, captions, images, progress)
+    image_queries = {IMAGE: images[IMAGE] if has_caption.all() else images[IMAGE][has_caption]}
+    i2t = _evaluate(reverse, image_queries, captions, progress)
     for kind, result in zip(KINDS, (t2i, i2t), strict=True):
-        plain = "queries/", "source/", f"dropped/{kind}"
+        unsuffixed = "queries/", "source/", f"dropped/{kind}"
         counts |= {
-            name if name.startswith(plain) else f"{name}/{kind}": count
+            name if name.startswith(unsuffixed) else f"{name}/{kind}": count
             for name, count in result.counts.items()
         }
         timing |= {f"{stage} {kind}": seconds for stage, seconds in result.timing.items()}
@@ -219,7 +220,7 @@ def _evaluate(
     passages: Mapping[str, Embeddings],
     progress: Progress | None,
 ) -> Evaluation:
-    """Rank and measure; `queries` holds only those with a relevant candidate."""
+    """Rank and measure; `queries` holds only vectors of queries that have a relevant candidate."""
     start = time.perf_counter()
     ranks = rank(benchmark, queries, passages, progress)
     middle = time.perf_counter()
@@ -233,7 +234,7 @@ def _evaluate(
 
 
 def _counts(benchmark: Benchmark, ranks: Ranks) -> dict[str, int]:
-    """Queries by setting, and everything that was left out."""
+    """Count the queries of each setting, and everything that was left out."""
     counts = setting_counts(ranks) | {
         f"source/{reason}": number for reason, number in benchmark.dropped.items()
     }
@@ -245,7 +246,7 @@ def _counts(benchmark: Benchmark, ranks: Ranks) -> dict[str, int]:
     }
 
 
-def _of(table: Mapping[str, Embeddings], language: str, role: str) -> Embeddings:
+def _vectors(table: Mapping[str, Embeddings], language: str, role: str) -> Embeddings:
     if language not in table:
         raise UserError(
             f"no vectors of {role} in {language!r}; there are {', '.join(table) or 'none'}. "
@@ -255,7 +256,7 @@ def _of(table: Mapping[str, Embeddings], language: str, role: str) -> Embeddings
 
 
 def _refuse_ids(benchmark: Benchmark) -> None:
-    """Stop before the ids of pictures are encoded as if they were passages."""
+    """Refuse an image benchmark as ranked inside, whose image ids would be encoded as passages."""
     if IMAGE in benchmark.corpus or IMAGE in benchmark.queries:
         raise UserError(
             f"{benchmark.name}: these are the ids of its pictures, not the pictures; give "
@@ -263,8 +264,8 @@ def _refuse_ids(benchmark: Benchmark) -> None:
         )
 
 
-def _refuse_nothing(benchmark: Benchmark) -> None:
-    """Stop before an hour of encoding if nothing could be measured."""
+def _refuse_unmeasurable(benchmark: Benchmark) -> None:
+    """Refuse a benchmark on which nothing can be measured, before an hour of encoding."""
     benchmark.refuse_if_incomplete()
     if not any(benchmark.judged_queries.values()):
         raise UserError(

@@ -1,9 +1,8 @@
-"""The first candidates of a large corpus through FAISS: exact by default, approximate if asked for.
+"""Nearest-neighbour search in large corpora with FAISS: exact (flat), or approximate (HNSW, IVF).
 
-`evaluate` does without this module: it ranks every relevant candidate by counting, however deep
-(law 7). What is here stops at a depth, so it reads a corpus once for all queries instead of once
-for a few: `evaluate_top` uses it for measures that look no deeper, and contamination for nearest
-neighbours. Neither ever gives a mean average precision.
+`evaluate` does not use this module: it ranks every relevant candidate by counting, at any depth.
+Search stops at a depth, so it reads a corpus once for all queries instead of once for a few:
+`evaluate_top` uses it for metrics with a cut-off, and contamination checks for near duplicates.
 """
 
 from __future__ import annotations
@@ -27,33 +26,33 @@ _EXTRA = 28
 _BLOCK = 1 << 26
 """Bytes of vectors that exact search reads at a time."""
 _SHARD = 1 << 28
-"""Bytes of vectors in one approximate index; a larger corpus has several, one after another."""
+"""Bytes of vectors in one approximate index; a larger corpus is searched in several, one by one."""
 _SAMPLE = 100
-"""Queries searched exactly as well, to measure the recall of an approximate index."""
+"""Queries that are also searched exactly, to measure the recall of an approximate index."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """How the first candidates are found.
+    """Method of search.
 
-    An index is built for one search and thrown away, so an approximate one pays only with more
-    queries than exact search takes to build it: thousands.
+    An index is built for one search and discarded, so an approximate one pays off only if the
+    queries are many enough that exact search would take longer than the build: thousands.
 
     Attributes:
         kind: `flat` compares every query with every vector: exact. `hnsw` (a graph) and `ivf`
             (cells of k-means) skip most of them.
-        effort: More finds more and takes longer: candidates that `hnsw` keeps in view, at least
-            the number searched for, or cells that `ivf` visits.
+        effort: FAISS's efSearch of `hnsw` (candidates in view, raised to the number searched for)
+            or nprobe of `ivf` (cells visited); more finds more and takes longer.
     """
 
     kind: Literal["flat", "hnsw", "ivf"] = "flat"
     effort: int = 128
 
     def __post_init__(self) -> None:
-        """Check what FAISS would take without complaint.
+        """Check values that FAISS would accept in silence.
 
         Raises:
-            UserError: Another kind, or no effort.
+            UserError: An unknown kind, or an effort below 1.
         """
         if self.kind not in ("flat", "hnsw", "ivf"):
             raise UserError(f"index kind {self.kind!r}: choose flat, hnsw or ivf")
@@ -67,17 +66,17 @@ def search(
     k: int,
     index: Index = Index(),
 ) -> tuple[Indices, Embeddings]:
-    """The k candidates of highest dot product, by law 7: score descending, then index ascending.
+    """Return the k candidates of highest dot product, ties by index ascending (law 7).
 
-    Scores are computed again from the vectors found, in double precision and then rounded, so that
-    equal vectors get equal scores whatever block they stood in. Memory beyond the vectors read is
+    Scores are recomputed from the vectors found, in double precision and then rounded, so that
+    equal vectors get equal scores whichever block they were in. Memory beyond the vectors read is
     bounded by `_BLOCK` or `_SHARD`, not by the corpus, which may be memory-mapped.
 
     Args:
         queries: (n, d) float32.
         corpus: (size, d) float32.
-        k: How many; fewer are there if the corpus is smaller.
-        index: Exact by default.
+        k: Number of candidates; fewer if the corpus is smaller.
+        index: Method; exact by default.
 
     Returns:
         (n, min(k, size)) indices into the corpus and their float32 scores. Places that an
@@ -92,7 +91,7 @@ def search(
     nearest = np.take_along_axis(nearest, order, axis=1)
     scores = np.take_along_axis(scores, order, axis=1)
     if index.kind == "flat" and k < nearest.shape[1] < len(corpus):
-        # The tie at the k-th place may go on beyond what was fetched.
+        # The tie at the k-th place may extend beyond the candidates fetched.
         for row in np.flatnonzero(scores[:, k - 1] == scores[:, -1]):
             nearest[row, :k], scores[row, :k] = _search_slowly(queries[row], corpus, k)
     return nearest[:, :k], scores[:, :k]
@@ -101,13 +100,13 @@ def search(
 def measured_recall(
     queries: Embeddings, corpus: Embeddings, k: int, scores: Embeddings, sample: int = _SAMPLE
 ) -> float:
-    """Share of the true first k that a search found, on a sample of queries.
+    """Measure the share of the true first k that a search found, on a sample of queries.
 
     Args:
-        queries: (n, d) that were searched for.
-        corpus: (size, d) that was searched.
+        queries: (n, d) as searched.
+        corpus: (size, d) as searched.
         k: As searched.
-        scores: (n, k) found; what ties with the true k-th candidate counts as found.
+        scores: (n, k) found; a tie with the true k-th candidate counts as found.
         sample: Number of queries, drawn with a fixed seed.
     """
     rows = np.random.default_rng(0).permutation(len(queries))[:sample]
@@ -116,16 +115,15 @@ def measured_recall(
 
 
 def top_scorer(depth: int, index: Index, recalls: dict[int, float]) -> Scorer:
-    """What `rank` needs in place of `scoring.score`, where only the first `depth` are looked at.
+    """Return a substitute for `scoring.score` that ranks only the first `depth` candidates.
 
-    A relevant candidate that is not among them has rank `depth + 1` or more than its corpus holds,
-    whichever is larger: measures that stop at `depth` or before are right, all others wrong. Ties
-    and counts of languages are left at 0.
+    A relevant candidate beyond them gets the rank max(depth, pool size) + 1: metrics with a
+    cut-off of at most `depth` are right, all others wrong. Ties and language counts are left at 0.
 
     Args:
-        depth: Candidates searched for, in each corpus and in the union of all.
-        index: How.
-        recalls: Filled: corpus number to recall, where the index is approximate.
+        depth: Number of candidates searched for, in each corpus and in the union of all.
+        index: Method of search.
+        recalls: Receives the recall by corpus number if the index is approximate.
     """
 
     def scorer(
@@ -164,7 +162,7 @@ def top_scorer(depth: int, index: Index, recalls: dict[int, float]) -> Scorer:
 
 
 def _places(nearest: Indices, owner: Indices, relevant: Indices, missing: int) -> NDArray[np.int64]:
-    """(pairs,) places from 1 of the relevant candidates among those found."""
+    """Return each relevant candidate's rank from 1 among those found, or `missing`, (pairs,)."""
     if not nearest.shape[1]:
         return np.full(len(owner), missing)
     places = np.empty(len(owner), np.int64)
@@ -176,7 +174,7 @@ def _places(nearest: Indices, owner: Indices, relevant: Indices, missing: int) -
 
 
 def _candidates(queries: Embeddings, corpus: Embeddings, k: int, index: Index) -> Indices:
-    """(n, k) indices of about the first k; -1 where an approximate index found nothing."""
+    """Return indices of about the first k, (n, k); -1 where an approximate index found none."""
     import faiss
 
     heap = faiss.ResultHeap(len(queries), k, keep_max=True)
@@ -187,11 +185,13 @@ def _candidates(queries: Embeddings, corpus: Embeddings, k: int, index: Index) -
         for begin in range(0, len(corpus), rows):
             part = np.ascontiguousarray(corpus[begin : begin + rows])
             if index.kind == "flat":
-                some = min(k, len(part))
-                scores, nearest = faiss.knn(queries, part, some, metric=faiss.METRIC_INNER_PRODUCT)
+                fetched = min(k, len(part))
+                scores, nearest = faiss.knn(
+                    queries, part, fetched, metric=faiss.METRIC_INNER_PRODUCT
+                )
             else:
-                built = _build(faiss, part, k, index)
-                scores, nearest = built.search(queries, k)
+                approximate = _build(faiss, part, k, index)
+                scores, nearest = approximate.search(queries, k)
             nearest = np.where(nearest < 0, -1, nearest + begin)
             heap.add_result(scores, nearest)
         heap.finalize()
@@ -201,22 +201,22 @@ def _candidates(queries: Embeddings, corpus: Embeddings, k: int, index: Index) -
 def _build(faiss: Any, vectors: Embeddings, k: int, index: Index) -> Any:
     size, dimension = vectors.shape
     if index.kind == "hnsw":
-        built = faiss.IndexHNSWFlat(dimension, 32, faiss.METRIC_INNER_PRODUCT)
-        built.hnsw.efConstruction = 80
-        built.hnsw.efSearch = max(index.effort, k)
+        faiss_index = faiss.IndexHNSWFlat(dimension, 32, faiss.METRIC_INNER_PRODUCT)
+        faiss_index.hnsw.efConstruction = 80
+        faiss_index.hnsw.efSearch = max(index.effort, k)
     else:
-        # FAISS wants 39 vectors to train each cell.
+        # FAISS asks for at least 39 vectors to train each cell.
         cells = max(1, min(int(4 * size**0.5), size // 39))
         quantizer = faiss.IndexFlatIP(dimension)
-        built = faiss.IndexIVFFlat(quantizer, dimension, cells, faiss.METRIC_INNER_PRODUCT)
-        built.nprobe = min(index.effort, cells)
-        built.train(vectors)
-    built.add(vectors)
-    return built
+        faiss_index = faiss.IndexIVFFlat(quantizer, dimension, cells, faiss.METRIC_INNER_PRODUCT)
+        faiss_index.nprobe = min(index.effort, cells)
+        faiss_index.train(vectors)
+    faiss_index.add(vectors)
+    return faiss_index
 
 
 def _scores(queries: Embeddings, corpus: Embeddings, nearest: Indices) -> Embeddings:
-    """(n, k) float32 dot products with the vectors found; -inf where there is none."""
+    """Compute float32 dot products with the vectors found, (n, k); -inf where index is -1."""
     scores = np.empty(nearest.shape, np.float32)
     rows = max(1, _BLOCK // (8 * nearest.shape[1] * corpus.shape[1]))
     for begin in range(0, len(queries), rows):
@@ -230,7 +230,7 @@ def _scores(queries: Embeddings, corpus: Embeddings, nearest: Indices) -> Embedd
 def _search_slowly(
     query: Embeddings, corpus: Embeddings, k: int
 ) -> tuple[Indices, NDArray[np.float32]]:
-    """The first k of one query among all scores, whatever ties."""
+    """Search all scores for the first k of one query, so that ties are exact."""
     nearest, scores = np.empty(0, np.int64), np.empty(0, np.float32)
     rows = max(1, _BLOCK // (8 * corpus.shape[1]))
     for begin in range(0, len(corpus), rows):
@@ -244,7 +244,7 @@ def _search_slowly(
 
 @contextmanager
 def _threads() -> Iterator[None]:
-    """FAISS brings an OpenMP of its own; let it use as many threads as torch."""
+    """Set FAISS's own OpenMP to as many threads as torch."""
     import faiss
     import torch
 

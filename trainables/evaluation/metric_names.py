@@ -1,4 +1,4 @@
-"""What the name of a metric says."""
+"""Direction and display of metrics, read from their names; ranks under the best order of ties."""
 
 from __future__ import annotations
 
@@ -11,58 +11,60 @@ import numpy as np
 from trainables.evaluation.ranks import Ints, Ranks
 
 DISTANCES = ("rank_distance", "rank_distance_pair", "rank_distance_normalised")
-"""Measures of language bias that a hypothesis may be about."""
+"""Language-bias metrics that a hypothesis may be about."""
 
 IN_RANKS = ("rank_distance", "rank_distance_pair", "rank_distance_median")
-"""Those counted in ranks: tens and hundreds, where other metrics are shares."""
+"""Metrics measured in ranks (tens and hundreds), where others are shares."""
 
 LESS = re.compile(r"rank_distance\w*|kendall_w|share_distance_at_\d+|map_gap|map_spread")
-"""Measures of language bias, of which less is better."""
+"""Metrics of language bias that are better when lower."""
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether less of this metric is an improvement; `tydiqa:rank_distance/sw` is one."""
+    """Tell whether a lower value is better; accepts qualified names (`tydiqa:rank_distance/sw`)."""
     return LESS.fullmatch(_measure(metric)) is not None
 
 
 def best_value(metric: str, values: Iterable[float]) -> float:
-    """The least of the values where less is better, else the greatest.
+    """Return the lowest value if lower is better, else the highest.
 
     Raises:
-        ValueError: There is none.
+        ValueError: `values` is empty.
     """
     return min(values) if lower_is_better(metric) else max(values)
 
 
 def digits_of(metric: str) -> int:
-    """Digits behind the point that values of this metric are shown with."""
+    """Return the number of decimals to show for this metric."""
     return 1 if _measure(metric) in IN_RANKS else 4
 
 
 def _measure(metric: str) -> str:
-    """The name without benchmark and languages."""
+    """Strip benchmark and languages from the name."""
     return metric.rpartition(":")[2].partition("/")[0]
 
 
 def reordered(ranks: Ranks, *, best: bool) -> Ranks:
-    """The ranks if tied candidates stood in the best order there is, or in the worst.
+    """Return the ranks with tied candidates in the best possible order, or in the worst.
 
-    In the best one relevant candidates stand before all others that are tied with them, of the
-    largest gain first; in the worst behind them, of the least gain first. Every measure of
-    retrieval is then at its largest or least; what language bias is computed from stays.
+    In the best order relevant candidates precede all others tied with them, the largest gain
+    first; in the worst they follow, the smallest gain first. Every retrieval metric is then at
+    its maximum or minimum; the inputs of language bias other than these ranks stay the same.
     """
     pool = np.zeros_like(ranks.language)
     return replace(
         ranks,
-        own_rank=_moved(
+        own_rank=_move_within_ties(
             ranks, ranks.language, ranks.own_rank - ranks.own_before, ranks.own_ties, best
         ),
-        pool_rank=_moved(ranks, pool, ranks.pool_rank - ranks.pool_before, ranks.pool_ties, best),
+        pool_rank=_move_within_ties(
+            ranks, pool, ranks.pool_rank - ranks.pool_before, ranks.pool_ties, best
+        ),
     )
 
 
-def _moved(ranks: Ranks, corpus: Ints, first: Ints, ties: Ints, best: bool) -> Ints:
-    """Ranks of the pairs, each within the places from `first` on that it shares with its ties."""
+def _move_within_ties(ranks: Ranks, corpus: Ints, first: Ints, ties: Ints, best: bool) -> Ints:
+    """Return the pairs' ranks after moving each within its tie, which starts at rank `first`."""
     query = ranks.pair_query
     order = np.lexsort((-ranks.gain if best else ranks.gain, first, corpus, query))
     group = np.stack([query, corpus, first])[:, order]

@@ -1,4 +1,4 @@
-"""Measures of retrieval from stored ranks: every setting, by query or averaged."""
+"""Retrieval metrics (mAP, MRR, recall, nDCG) from stored ranks, per query or averaged."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """Relevant candidates of the queries of one setting, each query's in order of rank.
+    """Relevant candidates of the queries of one setting, sorted by rank within each query.
 
     Attributes:
-        queries: (q,) indices into the ranks' queries; every one has a relevant candidate here.
+        queries: (q,) indices into the ranks' queries; each has a relevant candidate here.
         starts: (q + 1,) offsets of their pairs.
         rank: (p,) ranks from 1, ascending within a query.
         gain: (p,) judgements.
@@ -35,16 +35,16 @@ class Lists:
 
     @property
     def sizes(self) -> Indices:
-        """(q,) relevant candidates of each query."""
+        """Number of relevant candidates of each query, (q,)."""
         return np.diff(self.starts)
 
     @property
     def place(self) -> Indices:
-        """(p,) 1 for a query's first relevant candidate, 2 for its second, and so on."""
+        """Position of each pair within its query, from 1, (p,)."""
         return np.arange(1, len(self.rank) + 1) - np.repeat(self.starts[:-1], self.sizes)
 
     def sums(self, values: Floats) -> Floats:
-        """(q,) sums of (p,) values over each query."""
+        """Sum values (p,) within each query, (q,)."""
         return np.asarray(np.add.reduceat(values, self.starts[:-1]))
 
 
@@ -52,12 +52,12 @@ Measure = Callable[[Lists], Floats]
 
 
 def average_precision(lists: Lists) -> Floats:
-    """Mean over the relevant candidates of precision at their rank; nothing is cut off."""
+    """Average precision: mean of the precision at each relevant candidate's rank; no cut-off."""
     return lists.sums(lists.place / lists.rank) / lists.sizes
 
 
 def average_precision_at(depth: int) -> Measure:
-    """LAReQA's: only `depth` ranks count and the divisor is min(relevant, depth).
+    """Average precision as in LAReQA: only `depth` ranks count; divides by min(relevant, depth).
 
     trec_eval's `map_cut` divides by the number of relevant candidates instead.
     """
@@ -70,12 +70,12 @@ def average_precision_at(depth: int) -> Measure:
 
 
 def reciprocal_rank(lists: Lists) -> Floats:
-    """One over the rank of the first relevant candidate."""
+    """Reciprocal rank of the first relevant candidate."""
     return 1.0 / lists.rank[lists.starts[:-1]]
 
 
 def recall_at(depth: int) -> Measure:
-    """Share of the relevant candidates among the first `depth`."""
+    """Recall: share of the relevant candidates that are among the first `depth`."""
 
     def measure(lists: Lists) -> Floats:
         return lists.sums((lists.rank <= depth).astype(np.float64)) / lists.sizes
@@ -84,9 +84,9 @@ def recall_at(depth: int) -> Measure:
 
 
 def hit_at(depth: int) -> Measure:
-    """1 where any relevant candidate is among the first `depth`, else 0.
+    """Hit rate: 1 if any relevant candidate is among the first `depth`, else 0.
 
-    What papers on images and captions call recall@k: of a picture's five captions one suffices.
+    Papers on image retrieval call this recall@k: one of an image's five captions suffices.
     """
 
     def measure(lists: Lists) -> Floats:
@@ -96,7 +96,7 @@ def hit_at(depth: int) -> Measure:
 
 
 def ndcg_at(depth: int) -> Measure:
-    """Discounted gain over its best, linear in the gain and with log2(rank + 1), as trec_eval."""
+    """Normalised discounted cumulative gain, linear gain and log2(rank + 1) as in trec_eval."""
 
     def measure(lists: Lists) -> Floats:
         gains = np.where(lists.rank <= depth, lists.gain / np.log2(lists.rank + 1.0), 0.0)
@@ -117,12 +117,12 @@ MEASURES: dict[str, Measure] = {
     "recall_at_100": recall_at(100),
     "ndcg_at_10": ndcg_at(10),
 }
-"""Every measure of retrieval by the name it has in metrics."""
+"""Retrieval measures by the name they have in metrics."""
 
 PICTURE_MEASURES: Mapping[str, Measure] = ChainMap(
     {"hit_at_1": hit_at(1), "hit_at_5": hit_at(5), "hit_at_10": hit_at(10)}, MEASURES
 )
-"""Those of pictures, where one of several captions may be enough: `recall_at_…` is a share."""
+"""Measures for image benchmarks; a hit needs any relevant candidate, recall is the share found."""
 
 CUT_OFFS: Mapping[str, int] = {
     "recall_at_1": 1,
@@ -130,19 +130,19 @@ CUT_OFFS: Mapping[str, int] = {
     "recall_at_100": 100,
     "ndcg_at_10": 10,
 }
-"""Those that look no deeper than this rank, mean average precision left out (law 7)."""
+"""Measures that look no deeper than the rank given; mean average precision has no cut-off."""
 
 
 def settings(ranks: Ranks) -> dict[str, Lists]:
-    """The settings that exist, by name: `mono/de`, `cross/de-en`, `multi/de`.
+    """Return the retrieval settings that exist, by name: `mono/de`, `cross/de-en`, `multi/de`.
 
     A setting exists if at least one query has a relevant candidate in its corpus. The union of
-    all corpora is `multi`, or `pool_same_language` where relevance is not judged in all of them;
-    with a single corpus there is none. Of pictures there is `t2i/de` where captions search them;
-    where they search captions, `i2t/de` and, over the captions of all languages, `i2t_multi`.
+    all corpora is `multi`, or `pool_same_language` if relevance is not judged in all of them; a
+    single corpus has no union. Image benchmarks have `t2i/de` where captions search images, and
+    `i2t/de` and `i2t_multi` (captions of all languages) where images search captions.
     """
     if ranks.direction:
-        return _pictured(ranks)
+        return _image_settings(ranks)
     own = _lists(ranks, ranks.language, ranks.own_rank)
     lists_of: dict[str, Lists] = {}
     for code, query in enumerate(ranks.query_languages):
@@ -164,8 +164,8 @@ def settings(ranks: Ranks) -> dict[str, Lists]:
     }
 
 
-def _pictured(ranks: Ranks) -> dict[str, Lists]:
-    """Settings of one direction, of those that have a query."""
+def _image_settings(ranks: Ranks) -> dict[str, Lists]:
+    """Return the settings of one direction between captions and images that have a query."""
     own = _lists(ranks, ranks.language, ranks.own_rank)
     if ranks.direction == "t2i":
         lists_of = {f"t2i/{la}": own(code, 0) for code, la in enumerate(ranks.query_languages)}
@@ -178,22 +178,22 @@ def _pictured(ranks: Ranks) -> dict[str, Lists]:
 
 
 def by_query(ranks: Ranks, measure: str) -> dict[str, tuple[Indices, Floats]]:
-    """For each setting, its queries (indices into the ranks) and their values.
+    """Return for each setting its queries (indices into the ranks) and their values.
 
     Args:
-        ranks: Of one evaluation.
-        measure: One of `MEASURES`, or of `PICTURE_MEASURES` where there are pictures.
+        ranks: Ranks of one evaluation.
+        measure: A key of `MEASURES`, or of `PICTURE_MEASURES` if there are images.
     """
     function = PICTURE_MEASURES[measure]
     return {name: (lists.queries, function(lists)) for name, lists in settings(ranks).items()}
 
 
 def metrics_from_ranks(ranks: Ranks) -> dict[str, float]:
-    """Every metric, by the names of DESIGN ("The command"): settings, macro means, language bias.
+    """Compute every metric by name: each setting (`map/mono/de`), macro means, gaps, language bias.
 
-    A macro mean, such as `map/cross`, is the plain mean over the settings of its kind;
-    `map/multi_micro` is the mean over all queries, as LAReQA reports it. Of pictures there are
-    `hit_at_1` and others beside `recall_at_1`: any relevant candidate found, or the share found.
+    A macro mean, such as `map/cross`, is the unweighted mean over the settings of its kind;
+    `map/multi_micro` is the mean over all queries, as LAReQA reports it. Image benchmarks also
+    have `hit_at_1`, 5 and 10: any relevant candidate found, where recall is the share found.
     """
     metrics = retrieval_metrics(ranks, PICTURE_MEASURES if ranks.direction else MEASURES)
     metrics |= gaps(metrics, ranks.query_languages, ranks.corpus_languages)
@@ -202,7 +202,7 @@ def metrics_from_ranks(ranks: Ranks) -> dict[str, float]:
 
 
 def retrieval_metrics(ranks: Ranks, measures: Iterable[str]) -> dict[str, float]:
-    """Those of `PICTURE_MEASURES` that are named, for every setting, and their macro means."""
+    """Compute the named `PICTURE_MEASURES` for every setting, and their macro means."""
     metrics: dict[str, float] = {}
     lists = settings(ranks)
     for measure in measures:
@@ -221,14 +221,14 @@ def retrieval_metrics(ranks: Ranks, measures: Iterable[str]) -> dict[str, float]
 
 
 def setting_counts(ranks: Ranks) -> dict[str, int]:
-    """Queries evaluated in each setting, and those dropped for want of a relevant candidate."""
+    """Count the queries of each setting, and those dropped for lack of a relevant candidate."""
     lists_of = settings(ranks)
-    every = np.bincount(ranks.query_language, minlength=len(ranks.query_languages))
-    every = every + ranks.no_relevant
+    totals = np.bincount(ranks.query_language, minlength=len(ranks.query_languages))
+    totals = totals + ranks.no_relevant
     counts = {f"queries/{name}": len(lists.queries) for name, lists in lists_of.items()}
     for name, lists in lists_of.items():
         language = ranks.query_language[lists.queries[0]]
-        dropped = int(every[language]) - len(lists.queries)
+        dropped = int(totals[language]) - len(lists.queries)
         if dropped:
             counts[f"dropped/{name}"] = dropped
     return counts
@@ -237,7 +237,7 @@ def setting_counts(ranks: Ranks) -> dict[str, int]:
 def _lists(
     ranks: Ranks, corpus: NDArray[np.int32], rank: NDArray[np.int32]
 ) -> Callable[[int, int], Lists]:
-    """Sort all pairs once by (query language, corpus, query, rank); then look settings up."""
+    """Sort all pairs once by (query language, corpus, query, rank); return a look-up."""
     query = ranks.pair_query
     language = ranks.query_language[query]
     order = np.lexsort((rank, query, corpus, language))
@@ -256,14 +256,14 @@ def _lists(
 def gaps(
     metrics: Mapping[str, float], queries: Sequence[str], corpora: Sequence[str]
 ) -> dict[str, float]:
-    """Gap (max - min), spread (standard deviation) and worst of mAP over languages.
+    """Compare mAP between languages: gap (max - min), spread (standard deviation) and worst.
 
     `map_gap/mono`, `map_gap/cross_by_query` and `map_gap/cross_by_corpus` (means over the other
-    side), `map_gap/multi`, of pictures `map_gap/t2i` and `map_gap/i2t`; the same with `map_spread`
+    side), `map_gap/multi`, for images `map_gap/t2i` and `map_gap/i2t`; the same with `map_spread`
     and `map_worst`; `map_gap/mono_cross` is the mean of mono minus the mean of cross.
 
     Args:
-        metrics: With `map/<setting>` for every setting.
+        metrics: Values that include `map/<setting>` for every setting.
         queries: Query languages.
         corpora: Corpus languages.
     """

@@ -1,4 +1,4 @@
-"""Vectors of pictures and their captions, and where those of a frozen image tower are kept."""
+"""Encode images and captions; cache preprocessed pixels and the vectors of frozen image towers."""
 
 from __future__ import annotations
 
@@ -22,46 +22,45 @@ from trainables.storage.arrays import new_array, save_array
 from trainables.storage.cache import Cache
 
 KINDS = ("t2i", "i2t")
-"""Captions search pictures, and pictures captions."""
+"""Directions: captions search images (text to image), and images search captions."""
 AT_ONCE = 256
-"""Pictures decoded and encoded at once, which bounds memory."""
+"""Images decoded and encoded at once, which bounds memory."""
 
 VECTORS = "vectors.npy"
 
 
 class ImageEncoder(Encoder, Protocol):
-    """An encoder that sees pictures too; the dot product with a caption's vector is the score."""
+    """Encoder of texts and images; a caption's score for an image is their dot product."""
 
     def encode_images(self, pictures: Sequence[Picture]) -> Embeddings:
         """Return float32 vectors (len(pictures), d), in the order of `pictures`.
 
-        Or (len(pictures), k, d): the largest of a picture's k scores is its score.
+        Or (len(pictures), k, d): an image's score is then the largest of its k.
         """
 
 
 @runtime_checkable
 class PixelEncoder(Protocol):
-    """An encoder whose decoding and preprocessing of pictures can be kept apart from the rest."""
+    """Image encoder whose decoding and preprocessing can be cached apart from the forward pass."""
 
     @property
     def pixel_digest(self) -> str:
-        """Of everything that decides what `pixels` returns."""
+        """Digest of everything that determines the result of `pixels`."""
 
     def pixels(self, pictures: Sequence[Picture]) -> Mapping[str, NDArray[Any]]:
-        """Arrays by name, each with a row a picture."""
+        """Return preprocessed arrays by name, each with one row per image."""
 
     def encode_pixels(self, pixels: Mapping[str, NDArray[Any]]) -> Embeddings:
-        """Vectors of these rows, as `encode_images` gives them."""
+        """Return vectors of preprocessed rows, equal to those of `encode_images`."""
 
 
 @dataclass(frozen=True)
 class PictureStore:
-    """What is computed once of the pictures of some data, for all trials on a machine.
+    """Cache of image vectors and preprocessed pixels, shared by all trials on a machine.
 
     Attributes:
-        cache: Where it is kept.
-        data: Digest of the data that the pictures are of: with a picture's place it tells its
-            content.
+        cache: Cache that holds them.
+        data: Digest of the data; together with an image's path or bytes it identifies the content.
     """
 
     cache: Cache
@@ -70,23 +69,24 @@ class PictureStore:
     def vectors(
         self, encoder: ImageEncoder, pictures: Sequence[Picture], progress: Progress | None = None
     ) -> tuple[Embeddings, int]:
-        """Memory-mapped vectors of `pictures`, and the number of them encoded by this call.
+        """Return memory-mapped vectors of `pictures`, and the number of them encoded by this call.
 
-        They are kept where the encoder says what decides them: a frozen image tower has a
-        `picture_digest` of its weights, processor and execution. Of others that have `pixels` it is
-        these that are kept, and encoded each time.
+        A frozen image tower, which has a `picture_digest` of weights, processor and execution, has
+        its vectors cached. A `PixelEncoder` without it has its pixels cached and is run each time;
+        any other encoder starts from the images.
 
         Raises:
-            UserError: As `encode_chunks`, or the disk is full.
+            UserError: As `encode_chunks`, or the folder cannot be written.
+            NotNowError: The disk is full, or another resource is lacking for now.
         """
         digest = getattr(encoder, "picture_digest", None)
         if digest is None:
-            stored = (
+            unmapped = (
                 self._moving(encoder, pictures, progress)
                 if isinstance(encoder, PixelEncoder)
                 else encode_chunks(encoder, pictures, progress)
             )
-            return stored, len(pictures)
+            return unmapped, len(pictures)
         encoded = 0
 
         def build(folder: Path) -> None:
@@ -101,21 +101,22 @@ class PictureStore:
     def _moving(
         self, encoder: PixelEncoder, pictures: Sequence[Picture], progress: Progress | None
     ) -> Embeddings:
-        """Vectors of an image tower in training, from arrays that are kept."""
+        """Encode cached pixels with an image tower that is being trained."""
         decoded = self.pixels(encoder, pictures, progress)
 
         def encode(begin: int, end: int) -> Embeddings:
             return encoder.encode_pixels({name: rows[begin:end] for name, rows in decoded.items()})
 
-        return _chunks(encode, pictures, progress)
+        return _encode_chunks(encode, pictures, progress)
 
     def pixels(
         self, encoder: PixelEncoder, pictures: Sequence[Picture], progress: Progress | None = None
     ) -> dict[str, NDArray[Any]]:
-        """Memory-mapped arrays of preprocessed pictures by name, each with a row a picture.
+        """Return memory-mapped arrays of preprocessed images by name, each with one row per image.
 
         Raises:
-            UserError: A picture that cannot be decoded, or the disk is full.
+            UserError: An image cannot be decoded, or the folder cannot be written.
+            NotNowError: The disk is full, or another resource is lacking for now.
         """
 
         def build(folder: Path) -> None:
@@ -136,19 +137,20 @@ class PictureStore:
         return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
 
     def name(self, digest: str, pictures: Sequence[Picture]) -> str:
-        """20 hexadecimal digits of what is done, the data, and which of their pictures in order."""
+        """Return 20 hexadecimal digits that identify operation, data and images in order."""
         content = hashlib.sha256(f"{digest} {self.data} {len(pictures)}".encode())
         for picture in pictures:
             source = picture.source
-            whole = source if isinstance(source, bytes) else str(source).encode()
-            content.update(f"\n{picture.id} {len(whole)} ".encode() + whole)
+            content_bytes = source if isinstance(source, bytes) else str(source).encode()
+            content.update(f"\n{picture.id} {len(content_bytes)} ".encode() + content_bytes)
         return content.hexdigest()[:20]
 
     def take(self, name: str, build: Callable[[Path], None]) -> Path:
-        """An entry of the cache.
+        """Return an entry of the cache, building it if missing.
 
         Raises:
-            UserError: The disk is full, or another fault of it.
+            UserError: The folder cannot be written.
+            NotNowError: The disk is full, or another resource is lacking for now.
         """
         try:
             return self.cache.take(name, build)
@@ -166,57 +168,62 @@ def encode_pictures(
     progress: Progress | None = None,
     store: PictureStore | None = None,
 ) -> tuple[dict[str, Embeddings], dict[str, Embeddings], dict[str, int], dict[str, float]]:
-    """Vectors of all captions by language, and of all pictures under `IMAGE`.
+    """Encode all captions, by language, and all images, under the key `IMAGE`.
 
-    Captions are the encoder's queries in both directions: one text has one vector.
+    Captions are encoded as queries in both directions: one text has one vector.
 
     Returns:
-        Both; counts of texts encoded and cut and of pictures encoded; seconds for each.
+        Vectors of captions and of images; counts of texts encoded and truncated and of images
+        encoded; seconds for each.
 
     Raises:
-        UserError: Vectors that are not finite, non-zero float32; no such method.
+        UserError: Vectors are not finite, non-zero float32, or the encoder has no `encode_images`.
     """
     if not hasattr(encoder, "encode_images"):
         raise UserError(
             f"{benchmark.name} has pictures, and this encoder reads only text; name one that sees "
             "too, such as a CLIP checkpoint"
         )
-    seeing = cast(ImageEncoder, encoder)
+    image_encoder = cast(ImageEncoder, encoder)
     start = time.perf_counter()
-    texts = {la: [caption.text for caption in held] for la, held in benchmark.queries.items()}
+    texts = {
+        la: [caption.text for caption in captions_of]
+        for la, captions_of in benchmark.queries.items()
+    }
     captions, counts = encode_texts(encoder, texts, "queries", progress, None)
     middle = time.perf_counter()
     if store is None:
-        shown, encoded = encode_chunks(seeing, benchmark.pictures, progress), -1
+        vectors, encoded = encode_chunks(image_encoder, benchmark.pictures, progress), -1
     else:
-        shown, encoded = store.vectors(seeing, benchmark.pictures, progress)
+        vectors, encoded = store.vectors(image_encoder, benchmark.pictures, progress)
     counts["encoded/pictures"] = len(benchmark.pictures) if encoded < 0 else encoded
     timing = {
         "encode captions": middle - start,
         "encode pictures": time.perf_counter() - middle,
     }
-    return captions, {IMAGE: shown}, counts, timing
+    return captions, {IMAGE: vectors}, counts, timing
 
 
 def encode_chunks(
     encoder: ImageEncoder, pictures: Sequence[Picture], progress: Progress | None = None
 ) -> Embeddings:
-    """Vectors of pictures, some at a time and checked.
+    """Encode images in chunks of `AT_ONCE`, and check the vectors.
 
     Raises:
-        UserError: Not finite, non-zero float32 of one shape; or a picture that cannot be decoded.
+        UserError: Vectors are not finite, non-zero float32 of one shape, or an image cannot be
+            decoded.
     """
-    return _chunks(
+    return _encode_chunks(
         lambda begin, end: encoder.encode_images(pictures[begin:end]), pictures, progress
     )
 
 
-def _chunks(
+def _encode_chunks(
     encode: Callable[[int, int], Embeddings],
     pictures: Sequence[Picture],
     progress: Progress | None,
 ) -> Embeddings:
-    """Vectors of the pictures from one number to another, until there are all."""
+    """Call `encode(begin, end)` for each chunk, check the vectors and concatenate them."""
     parts = []
     for begin in range(0, len(pictures), AT_ONCE):
         chunk = pictures[begin : begin + AT_ONCE]

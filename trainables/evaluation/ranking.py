@@ -1,4 +1,4 @@
-"""A benchmark and its vectors become ranks."""
+"""Rank a benchmark's relevant candidates, given the vectors of its texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.evaluation.scoring import Indices, Scored, score
 Scorer = Callable[
     [Embeddings, Sequence[Embeddings], Ints, Indices, Callable[[int, int], None] | None], Scored
 ]
-"""Something with the arguments and result of `score`."""
+"""Function with the arguments and the result of `score`."""
 
 
 def rank(
@@ -34,18 +34,18 @@ def rank(
         queries: Language to vectors of its queries with a relevant candidate, in their order;
             languages without such queries may be left out.
         passages: Language to vectors of its candidates; empty corpora may be left out.
-        progress: Told `rank` and the queries done, of all.
-        scorer: Exact by default; `top_scorer` gives places among the first candidates only.
+        progress: Called with `rank`, the number of queries done and the total.
+        scorer: Exact by default; that of `top_scorer` ranks among the first candidates only.
 
     Raises:
         UserError: Vectors differ in dimension.
     """
     judged = benchmark.judged_queries
-    queries_of = [query for items in judged.values() for query in items]
-    starts, relevant, gain = _judgements(benchmark, queries_of)
+    judged_queries = [query for items in judged.values() for query in items]
+    starts, relevant, gain = _judgements(benchmark, judged_queries)
     dimension = _dimension(queries, passages)
-    corpora = _every(passages, benchmark.corpus, dimension)
-    vectors = np.concatenate(_every(queries, judged, dimension))
+    corpora = _vectors_by_language(passages, benchmark.corpus, dimension)
+    vectors = np.concatenate(_vectors_by_language(queries, judged, dimension))
     report = (lambda done, total: progress("rank", done, total)) if progress else None
     scored = scorer(vectors, corpora, starts, relevant, report)
     bounds = np.cumsum([0, *map(len, corpora)])
@@ -58,9 +58,9 @@ def rank(
         query_languages=tuple(benchmark.queries),
         corpus_languages=tuple(benchmark.corpus),
         corpus_sizes=np.diff(bounds).astype(np.int32),
-        query_ids=np.array([query.id for query in queries_of]),
-        questions=np.array([query.question for query in queries_of]),
-        clusters=np.array([query.cluster for query in queries_of]),
+        query_ids=np.array([query.id for query in judged_queries]),
+        questions=np.array([query.question for query in judged_queries]),
+        clusters=np.array([query.cluster for query in judged_queries]),
         query_language=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
         starts=starts,
         candidate_ids=np.array(_ids(benchmark, bounds, named)),
@@ -85,7 +85,7 @@ def rank(
 def _judgements(
     benchmark: Benchmark, judged_queries: Sequence[Query]
 ) -> tuple[NDArray[np.int32], Indices, NDArray[np.float64]]:
-    """Offsets by query, pool indices in ascending order, and gains."""
+    """Return query offsets (n + 1,), relevant pool indices (m,) ascending by query, gains (m,)."""
     relevant_ids = {name for query in judged_queries for name in benchmark.qrels[query.id]}
     index: dict[str, int] = {}
     offset = 0
@@ -117,20 +117,20 @@ def _dimension(queries: Mapping[str, Embeddings], passages: Mapping[str, Embeddi
     return dimension
 
 
-def _every(
+def _vectors_by_language(
     table: Mapping[str, Embeddings], languages: Iterable[str], dimension: int
 ) -> list[Embeddings]:
-    """Vectors of every language, none where it is left out, with as many axes as the others."""
-    several = next((vectors.shape[1:] for vectors in table.values()), (dimension,))
-    none = np.empty((0, *several), np.float32)
-    return [table.get(language, none) for language in languages]
+    """Return vectors for every language, an empty array of the same shape where there are none."""
+    shape = next((vectors.shape[1:] for vectors in table.values()), (dimension,))
+    empty = np.empty((0, *shape), np.float32)
+    return [table.get(language, empty) for language in languages]
 
 
-def _ids(benchmark: Benchmark, bounds: Indices, named: Indices) -> list[str]:
-    """Ids of candidates by pool index; only these are looked up, however large the corpus."""
+def _ids(benchmark: Benchmark, bounds: Indices, indices: Indices) -> list[str]:
+    """Return candidate ids by pool index, looking up only those asked for."""
     corpora = list(benchmark.corpus.values())
-    language = np.searchsorted(bounds, named, side="right") - 1
+    language = np.searchsorted(bounds, indices, side="right") - 1
     return [
-        corpora[code][place].id
-        for code, place in zip(language, (named - bounds[language]).tolist(), strict=True)
+        corpora[code][position].id
+        for code, position in zip(language, (indices - bounds[language]).tolist(), strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What is stored of an evaluation: exact ranks, from which every measure is computed later."""
+"""Exact ranks as stored after an evaluation; every metric is computed from them later."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Ints = NDArray[np.int32]
 Texts = NDArray[np.str_]
 
 TOP = 10
-"""Ids of the pool kept for each query."""
+"""Candidates of the pool whose ids are stored for each query."""
 DEPTHS = (10, 100)
-"""Where languages are counted in the pool's ranking."""
+"""Depths of the pool's ranking at which languages are counted."""
 
 _FORMAT = 1
-_OF_PAIRS = (
+_PAIR_COLUMNS = (
     *("candidate", "language", "gain", "own_rank", "own_ties", "own_before"),
     *("pool_rank", "pool_ties", "pool_before"),
 )
@@ -38,19 +38,20 @@ class Ranks:
     """Ranks of the relevant candidates of n queries, m (query, relevant) pairs in all.
 
     Pairs are grouped by query: those of query q are `starts[q]:starts[q + 1]`. Ranks count from 1
-    and follow law 7 (score descending, then candidate index ascending); `*_ties` counts the other
-    candidates of exactly equal score, `*_before` those of them that stand before. *Own* is the
-    corpus of the candidate's language, *pool* the union of all.
+    and follow law 7 of docs/principles.md: score descending, then candidate index ascending.
+    `*_ties` counts the other candidates of exactly equal score, `*_before` those of them with a
+    lower index. *Own* is the corpus of the candidate's language, *pool* the union of all.
 
     Attributes:
-        name: Of the benchmark.
-        judged_in_all_languages: Whether the pool is the setting `multi` (DESIGN, Words).
-        query_languages: Codes index it; ascending.
-        corpus_languages: Codes index it; in pool order.
+        name: Name of the benchmark.
+        judged_in_all_languages: Whether the pool is the setting `multi` rather than
+            `pool_same_language`.
+        query_languages: Query languages by code, in the benchmark's order.
+        corpus_languages: Corpus languages by code, in pool order.
         corpus_sizes: (L,) candidates of each corpus language.
         query_ids: (n,) as in the benchmark.
         questions: (n,) ids shared by translations.
-        clusters: (n,) highest known units of dependence.
+        clusters: (n,) largest known units of dependence.
         query_language: (n,) codes.
         starts: (n + 1,) offsets of the pairs.
         candidate_ids: Ids of the candidates that are relevant or among a query's first.
@@ -59,10 +60,10 @@ class Ranks:
         gain: (m,) positive judgements.
         own_rank: (m,) rank in the corpus of the candidate's language.
         own_ties: (m,) others of equal score there.
-        own_before: (m,) those of `own_ties` of lower index.
+        own_before: (m,) those of `own_ties` with a lower index.
         pool_rank: (m,) rank in the union of all corpora.
         pool_ties: (m,) others of equal score there.
-        pool_before: (m,) those of `pool_ties` of lower index.
+        pool_before: (m,) those of `pool_ties` with a lower index.
         top: (n, 10) first candidates of the pool, codes into `candidate_ids`; -1 past its end.
         above: (n, 2, L) for each depth of `DEPTHS`, candidates of each language with a score
             above that of the candidate at this depth of the pool.
@@ -96,38 +97,38 @@ class Ranks:
     no_relevant: Ints
 
     def __len__(self) -> int:
-        """Number of queries."""
+        """Return the number of queries."""
         return len(self.query_ids)
 
     @property
     def pair_query(self) -> NDArray[np.int64]:
-        """(m,) the query of each pair."""
+        """Query index of each pair, (m,)."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
     @property
     def pool_midrank(self) -> NDArray[np.float64]:
-        """(m,) mean rank in the pool over all orders of tied candidates: favours no language."""
+        """Mean pool rank over all orders of tied candidates, (m,); favours no language."""
         return self.pool_rank - self.pool_before + self.pool_ties / 2
 
     @property
     def direction(self) -> Literal["t2i", "i2t", ""]:
-        """Whether captions search pictures, pictures search captions, or there are no pictures."""
+        """`t2i` if captions search images, `i2t` if images search captions, else empty."""
         if self.corpus_languages == (IMAGE,):
             return "t2i"
         return "i2t" if self.query_languages == (IMAGE,) else ""
 
     @property
     def pool_is_several(self) -> bool:
-        """Whether the pool unites more than one corpus."""
+        """Whether the pool unites more than one non-empty corpus."""
         return int(np.count_nonzero(self.corpus_sizes)) > 1
 
     def language_counts(self, depth: int, fair: bool = False) -> NDArray[np.float64]:
-        """Candidates of each language among the first `depth` of the pool, (n, L).
+        """Count candidates of each language among the first `depth` of the pool, (n, L).
 
         Args:
             depth: One of `DEPTHS`.
             fair: Share the last places evenly among candidates tied for them, instead of giving
-                them to the lowest indices (law 7) and thereby to the first languages.
+                them to the lowest indices (law 7), which favours the first languages.
         """
         index = DEPTHS.index(depth)
         above, tied = self.above[:, index], self.tied[:, index]
@@ -139,10 +140,10 @@ class Ranks:
 
 
 def refuse_unparallel(ranks: Ranks) -> None:
-    """Rank distance means nothing in a pool whose other languages are not judged.
+    """Refuse ranks judged only in the query's language, where rank distance means nothing.
 
     Raises:
-        UserError: This is such a pool.
+        UserError: Relevance is judged only in the query's own language.
     """
     if not ranks.judged_in_all_languages:
         raise UserError(
@@ -153,9 +154,9 @@ def refuse_unparallel(ranks: Ranks) -> None:
 
 
 def ranks_file(role: str, direction: str = "") -> str:
-    """The file that holds the ranks of `test`, `validation` or a further benchmark in a trial.
+    """Return the file name of the ranks of `test`, `validation` or a further benchmark in a trial.
 
-    Of pictures `t2i` is in `ranks-test.npz` and `i2t` in `ranks-test-i2t.npz`.
+    Images have two files: `ranks-test.npz` for `t2i` and `ranks-test-i2t.npz` for `i2t`.
     """
     return f"ranks-{role}-i2t.npz" if direction == "i2t" else f"ranks-{role}.npz"
 
@@ -166,7 +167,7 @@ def save_ranks(ranks: Ranks, path: Path) -> None:
     for item in fields(Ranks):
         value = np.asarray(getattr(ranks, item.name))
         columns[item.name] = _narrow(value) if value.dtype == np.int32 else value
-    # As np.savez_compressed, but three times as fast for a tenth more space.
+    # Like np.savez_compressed, but three times as fast for a tenth more space.
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, column in columns.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
@@ -174,13 +175,13 @@ def save_ranks(ranks: Ranks, path: Path) -> None:
 
 
 def load_ranks(path: Path) -> Ranks:
-    """Read what `save_ranks` wrote.
+    """Read ranks written by `save_ranks`.
 
     Raises:
-        UserError: The file is missing, damaged, or of another format.
+        UserError: The file is missing, damaged, or of another format version.
     """
     try:
-        _refuse_trap(path)
+        _refuse_zip_bomb(path)
         with np.load(path, allow_pickle=False) as columns:
             version = int(columns["format"])
             if version != _FORMAT:
@@ -189,7 +190,7 @@ def load_ranks(path: Path) -> Ranks:
                     "Evaluate the trial again"
                 )
             ranks = Ranks(**{item.name: _restore(item.name, columns) for item in fields(Ranks)})
-        _refuse_misfit(ranks)
+        _refuse_inconsistent(ranks)
         return ranks
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; name the ranks of a finished trial") from None
@@ -199,16 +200,16 @@ def load_ranks(path: Path) -> Ranks:
         ) from error
 
 
-def _refuse_trap(path: Path) -> None:
-    """Refuse a small file that becomes a large one: zlib at its fastest packs zeros 229 times."""
+def _refuse_zip_bomb(path: Path) -> None:
+    """Refuse a zip bomb: one that unpacks further than zlib's fastest level can pack (229:1)."""
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > LARGEST_RATIO * path.stat().st_size:
         raise ValueError(f"it unpacks to {unpacked} bytes")
 
 
-def _refuse_misfit(ranks: Ranks) -> None:
-    """Refuse columns that do not belong together."""
+def _refuse_inconsistent(ranks: Ranks) -> None:
+    """Refuse columns whose shapes, types or codes do not fit together."""
     if not all(isinstance(x, tuple) for x in (ranks.query_languages, ranks.corpus_languages)):
         raise ValueError("its languages are no list")
     texts, corpora = len(ranks.query_languages), len(ranks.corpus_languages)
@@ -216,7 +217,7 @@ def _refuse_misfit(ranks: Ranks) -> None:
     shapes: dict[str, tuple[int, ...]] = {
         **dict.fromkeys(("query_ids", "questions", "clusters", "query_language"), (queries,)),
         **dict.fromkeys(("above", "tied"), (queries, len(DEPTHS), corpora)),
-        **dict.fromkeys(_OF_PAIRS, (pairs,)),
+        **dict.fromkeys(_PAIR_COLUMNS, (pairs,)),
         "starts": (queries + 1,),
         "top": (queries, TOP),
         "corpus_sizes": (corpora,),
@@ -235,7 +236,7 @@ def _refuse_misfit(ranks: Ranks) -> None:
 
 
 def _narrow(value: Ints) -> NDArray[Any]:
-    """The smallest integer type that holds the values, to save space and time on disk."""
+    """Convert to the smallest integer type that holds the values, to save space and time."""
     low, high = (int(value.min()), int(value.max())) if value.size else (0, 0)
     for kind in (np.uint8, np.int16, np.uint16):
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:

@@ -1,7 +1,7 @@
-"""From embeddings to exact ranks, in blocks of bounded memory.
+"""Compute exact ranks from embeddings, in blocks of bounded memory.
 
-One matrix product gives a block of scores; each language's slice is sorted once, and binary search
-then counts, for every relevant candidate, what stands above and beside it. Nothing is cut off.
+One matrix product gives a block of scores. Each language's slice is sorted once; binary search then
+counts, for every relevant candidate, the scores above it and equal to it. Ranks have no cut-off.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _BLOCK = 4_000_000
 """Scores in one block: 16 MB, so that the passes over them stay in a shared cache."""
 _LARGEST = 64_000_000
-"""Scores in one block of few queries: 256 MB, and as much again for a sorted copy."""
+"""Most scores in a block of few queries: 256 MB, and as much again for a sorted copy."""
 _ROWS = 4, 16
-"""Fewest queries in a block, and those worth a larger one: a block reads the whole corpus."""
+"""Fewest queries in a block, and the number worth a larger one: a block reads the whole corpus."""
 _JOINED = 1 << 28
-"""Bytes of corpora that are copied into one matrix."""
+"""Largest total size in bytes at which corpora are copied into one matrix."""
 _HASHED = 1 << 24
 """Bytes of vectors hashed at once."""
 
@@ -36,19 +36,19 @@ Indices = NDArray[np.int64]
 
 
 Adjust = Callable[[int, Embeddings, Indices], None]
-"""Changes in place the scores of some queries, given the number of the first of them, with all
-candidates, given the corpora's bounds."""
+"""Changes a block of scores (b, size) in place, given the index of its first query and the
+corpora's bounds (L + 1,)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What `score` finds.
+    """Result of `score` for n queries, m (query, relevant) pairs and L corpora.
 
     Attributes:
-        pairs: (6, m) rank, ties and ties before; in the own corpus, then in the pool.
+        pairs: (6, m) rank, ties and ties before: in the candidate's own corpus, then in the pool.
         top: (n, 10) first pool indices; -1 past the end of the pool.
-        above: As in `Ranks`.
-        tied: As in `Ranks`.
+        above: (n, 2, L) as in `Ranks`.
+        tied: (n, 2, L) as in `Ranks`.
     """
 
     pairs: Ints
@@ -65,24 +65,24 @@ def score(
     progress: Callable[[int, int], None] | None = None,
     adjust: Adjust | None = None,
 ) -> Scored:
-    """Rank relevant candidates by dot product, in their own corpus and in the union of all.
+    """Rank relevant candidates by dot product, in their own corpus and in the pool of all.
 
-    Where one side has several vectors a text or picture, the largest of their dot products counts,
-    as BLIP-2's query tokens are scored. Candidates whose vectors have equal bytes get exactly equal
-    scores. Corpora may be memory-mapped: they are only read, once for each block of queries.
+    If a text or image has several vectors, the largest dot product of the two sets is the score,
+    as with BLIP-2's query tokens. Candidates whose vectors have equal bytes get exactly equal
+    scores. Corpora may be memory-mapped: each is read once for every block of queries.
 
     Args:
         queries: (n, d) float32, or (n, k, d).
         corpora: Each (size, d) float32, or (size, k, d), in pool order.
         starts: (n + 1,) offsets of each query's pairs.
         relevant: (m,) pool indices of relevant candidates, grouped by query.
-        progress: Told the number of queries done, of n.
-        adjust: Changes blocks of scores before they are ranked.
+        progress: Called with the number of queries done, and n.
+        adjust: Changes each block of scores before it is ranked.
     """
     bounds = np.cumsum([0, *map(len, corpora)])
     size, n = int(bounds[-1]), len(queries)
     copies, originals = _equal_vectors(corpora, bounds)
-    matrices = _joined(corpora)
+    matrices = _join_if_small(corpora)
     pairs = np.empty((6, len(relevant)), np.int32)
     top = np.full((n, TOP), -1, np.int64)
     above = np.zeros((n, len(DEPTHS), len(corpora)), np.int32)
@@ -107,15 +107,15 @@ def score(
     return Scored(pairs, top, above, tied)
 
 
-def _joined(corpora: Sequence[Embeddings]) -> Sequence[Embeddings]:
-    """One matrix, whose product is faster, unless its copy would need much memory."""
+def _join_if_small(corpora: Sequence[Embeddings]) -> Sequence[Embeddings]:
+    """Concatenate the corpora, because one product is faster, unless the copy is too large."""
     if sum(matrix.nbytes for matrix in corpora) <= _JOINED:
         return [np.concatenate(corpora)]
     return corpora
 
 
 def _product(queries: Embeddings, matrices: Sequence[Embeddings], block: Embeddings) -> None:
-    """Fill `block` with the dot products; torch's product is three times numpy's here."""
+    """Fill `block` with dot products, by torch: three times as fast as numpy here."""
     import torch
 
     left, out = _tensor(queries), torch.from_numpy(block)
@@ -125,25 +125,25 @@ def _product(queries: Embeddings, matrices: Sequence[Embeddings], block: Embeddi
         if high > low and left.ndim == matrix.ndim == 2:
             torch.mm(left, _tensor(matrix).T, out=out[:, low:high])
         elif high > low:
-            _largest(left, matrix, out[:, low:high])
+            _max_product(left, matrix, out[:, low:high])
         low = high
 
 
-def _largest(left: torch.Tensor, matrix: Embeddings, out: torch.Tensor) -> None:
-    """As `torch.mm`, but the largest product of the vectors of each pair, some columns a time."""
-    several = max(1, left.numel() // (len(left) * left.shape[-1]))
-    each = max(1, matrix[0].size // matrix.shape[-1])
-    step = max(1, _BLOCK // (len(left) * several * each))
+def _max_product(left: torch.Tensor, matrix: Embeddings, out: torch.Tensor) -> None:
+    """Write the largest dot product of each pair's vectors to `out`, in steps of bounded memory."""
+    per_query = max(1, left.numel() // (len(left) * left.shape[-1]))
+    per_candidate = max(1, matrix[0].size // matrix.shape[-1])
+    step = max(1, _BLOCK // (len(left) * per_query * per_candidate))
     rows = left.reshape(-1, left.shape[-1])
     for begin in range(0, len(matrix), step):
         part = _tensor(np.ascontiguousarray(matrix[begin : begin + step]))
         products = rows @ part.reshape(-1, part.shape[-1]).T
-        pairs = products.view(len(left), several, len(part), each)
+        pairs = products.view(len(left), per_query, len(part), per_candidate)
         out[:, begin : begin + len(part)] = pairs.amax((1, 3))
 
 
 def _equal_vectors(corpora: Sequence[Embeddings], bounds: Indices) -> tuple[Indices, Indices]:
-    """Pool indices of vectors that repeat an earlier one byte for byte, and of that one."""
+    """Return pool indices of vectors equal in bytes to an earlier one, and the indices of those."""
     dimension = int(np.prod(corpora[0].shape[1:]))
     weights = np.random.default_rng(0).integers(1, 2**63, dimension, dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(bounds[-1], np.uint64)
@@ -171,11 +171,11 @@ def _equal_vectors(corpora: Sequence[Embeddings], bounds: Indices) -> tuple[Indi
 def _rank_block(
     block: Embeddings, bounds: Indices, owner: Indices, relevant: Indices
 ) -> tuple[Ints, Indices, Ints, Ints]:
-    """Rank the pairs (`owner`, `relevant`) of one block of scores.
+    """Rank the pairs (`owner`, `relevant`) of one block of scores (b, size).
 
     Returns:
-        (6, pairs) ranks, ties and ties before, own then pool; (b, <= 10) first pool indices;
-        (b, 2, L) candidates above and (b, 2, L) candidates at the boundary of each depth.
+        (6, pairs) rank, ties and ties before, own then pool; (b, <= 10) first pool indices;
+        (b, 2, L) candidates above the score at each depth; (b, 2, L) candidates equal to it.
     """
     b, size = block.shape
     languages = len(bounds) - 1
@@ -209,14 +209,14 @@ def _rank_block(
 
 
 def _boundaries(ordered: Sequence[Embeddings], size: int) -> Embeddings:
-    """(b, 2) scores of the candidates at each depth of the pool, or of the last."""
+    """Return the score at each depth of the pool, or the last where it is shorter, (b, 2)."""
     tails = np.concatenate([part[:, -DEPTHS[-1] :] for part in ordered], axis=1)
     places = [tails.shape[1] - min(depth, size) for depth in DEPTHS]
     return np.partition(tails, sorted(set(places)), axis=1)[:, places]
 
 
 def _count(ordered: Sequence[Embeddings], targets: Embeddings) -> tuple[Ints, Ints]:
-    """(L, b, w) candidates of each language with a higher and with an equal score."""
+    """Count candidates of each language with a higher score, and with an equal one: (L, b, w)."""
     import torch
 
     better, equal = np.zeros((2, len(ordered), *targets.shape), np.int32)
@@ -226,17 +226,17 @@ def _count(ordered: Sequence[Embeddings], targets: Embeddings) -> tuple[Ints, In
         if not size:
             continue
         low = torch.searchsorted(torch.from_numpy(part), values, out_int32=True).numpy()
-        present = _holds(part, low, targets)
-        # A second search of everything would cost as much as the first; ties are rare.
-        for row, column in zip(*np.nonzero(_holds(part, low + 1, targets)), strict=True):
+        present = _matches(part, low, targets)
+        # Counting ties by a second search would cost as much as the first; ties are rare.
+        for row, column in zip(*np.nonzero(_matches(part, low + 1, targets)), strict=True):
             present[row, column] = np.count_nonzero(part[row] == targets[row, column])
         equal[language] = present
         better[language] = size - low - equal[language]
     return better, equal
 
 
-def _holds(part: Embeddings, index: Ints, targets: Embeddings) -> Ints:
-    """1 where a row of `part` has the wanted score at the index, else 0."""
+def _matches(part: Embeddings, index: Ints, targets: Embeddings) -> Ints:
+    """Return 1 where `part[row, index]` is the target score, else 0."""
     last = part.shape[1] - 1
     same = np.take_along_axis(part, np.minimum(index, last), axis=1) == targets
     return np.asarray(same & (index <= last), dtype=np.int32)
@@ -250,7 +250,7 @@ def _lower_index(
     language: Indices,
     equal: Ints,
 ) -> Ints:
-    """(pairs,) candidates of the same corpus and score whose index is lower."""
+    """Count candidates of the same corpus and score with a lower index, (pairs,)."""
     before = np.zeros(len(owner), np.int32)
     for pair in np.flatnonzero(equal > 1):
         row, index = owner[pair], relevant[pair]
@@ -260,7 +260,7 @@ def _lower_index(
 
 
 def _first(block: Embeddings, cut: Embeddings) -> Indices:
-    """(b, min(10, size)) pool indices of the first candidates, given the last one's score."""
+    """Return the first pool indices, (b, min(10, size)); `cut` (b, 1) is the last one's score."""
     b, size = block.shape
     row, index = np.divmod(np.flatnonzero(block >= cut), size)
     order = np.lexsort((index, -block[row, index], row))
@@ -269,7 +269,7 @@ def _first(block: Embeddings, cut: Embeddings) -> Indices:
 
 
 def _tensor(matrix: Embeddings) -> torch.Tensor:
-    """The same memory as a tensor, memory-mapped or not."""
+    """Share the array's memory as a tensor; it may be a read-only memory map."""
     import torch
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Vectors of large corpora on disk: encoded in chunks, resumed where they stopped, then mapped."""
+"""Store vectors of large corpora on disk: encode in chunks, resume after a stop, memory-map."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ VECTORS = "vectors.npy"
 
 @dataclass(frozen=True)
 class VectorStore:
-    """Vectors in the cache, named by the digest of encoder, role, language and texts.
+    """Cache of vectors, named by the digest of encoder, role, language and texts.
 
     Attributes:
-        cache: Where they are kept.
-        encoder_digest: Of everything that turns a text into its vector. Trained weights need
-            their own: two encoders of one digest share vectors.
+        cache: Cache that holds them.
+        encoder_digest: Digest of everything that turns a text into its vector. Trained weights
+            need their own: two encoders of one digest share vectors.
     """
 
     cache: Cache
@@ -44,13 +44,14 @@ class VectorStore:
         role: Role,
         progress: Progress | None = None,
     ) -> tuple[Embeddings, int]:
-        """Memory-mapped vectors of `texts`, and the number of texts encoded by this call.
+        """Return memory-mapped vectors of `texts`, and the number of texts encoded by this call.
 
-        Every chunk is on disk before the next is begun, so an interrupted call is resumed by the
-        next one. Equal texts are encoded once. One process writes, others wait for it.
+        Each chunk is on disk before the next is begun, so the next call resumes an interrupted one.
+        Equal texts are encoded once. One process writes while others wait for it.
 
         Raises:
-            UserError: As `encode_unique`, or the disk is full.
+            UserError: As `encode_unique`, or the folder cannot be written.
+            NotNowError: The disk is full, or another resource is lacking for now.
         """
         hashes = _hashes(texts)
         name = hashlib.sha256(
@@ -83,7 +84,7 @@ def _fill(
     role: Role,
     progress: Progress | None,
 ) -> int:
-    """Write the vectors into `folder`, from where an earlier call stopped."""
+    """Write the vectors into `folder`, resuming an earlier call; count the texts encoded."""
     partial, state = folder / VECTORS, folder / "state.json"
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     originals = first[inverse]
@@ -116,14 +117,14 @@ def _fill(
 
 
 def _done(state: Path) -> int:
-    """Texts that an earlier call encoded."""
+    """Return the number of unique texts that an earlier call encoded."""
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):
         return int(json.loads(state.read_bytes())["done"])
     return 0
 
 
 def _write(path: Path, value: object) -> None:
-    """Whole or not at all, and not before what it speaks of is on disk."""
+    """Write JSON atomically and durably."""
     temporary = path.with_suffix(".new")
     with temporary.open("w") as file:
         json.dump(value, file)
@@ -133,7 +134,7 @@ def _write(path: Path, value: object) -> None:
 
 
 def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """64 bits of each text; two of ten million different texts agree once in 370,000 corpora."""
+    """Hash texts to 64 bits; of ten million, two collide once in 370,000 corpora."""
     joined = bytearray()
     for text in texts:
         joined += hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -1,7 +1,7 @@
-"""Photographs whose captions are lines of text, line n of the image that line n of a list names.
+"""Photographs with captions in text files: line n describes the image that line n of a list names.
 
 Multi30k: photographs of Flickr30k; captions are translated (task 1) or independent (task 2).
-XTD10: 1,000 of COCO's with one caption in each language.
+XTD10: 1,000 photographs of COCO with one caption in each language.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from trainables.data.sources.albums import (
 from trainables.errors import UserError
 
 INDEPENDENT = {"train_x5": "train", "val_x5": "val", "test_2016_x5": "test_2016"}
-"""Part to what task 2 calls it: five captions a picture, each written for it."""
+"""Part to its name in task 2: five captions per image, written independently."""
 
 
 def read_multi30k(request: Request) -> Album:
-    """A part of Multi30k."""
+    """Read a part of Multi30k."""
     part = request.part or "test_2016_flickr"
     split = INDEPENDENT.get(part)
     if split is None:
@@ -55,7 +55,7 @@ def read_multi30k(request: Request) -> Album:
 
 
 def read_xtd10(request: Request) -> Album:
-    """XTD10: `test_1kcaptions_<language>.txt` and `test_image_names.txt`."""
+    """Read XTD10: `test_1kcaptions_<language>.txt` and `test_image_names.txt`."""
     listed = _list_of_images("test_image_names.txt", request)
     matches = (
         (path, {"language": groups["language"].replace("jp", "ja")})
@@ -77,7 +77,7 @@ def _list_of_images(name: str, request: Request) -> Path:
 def _entries(
     path: Path, language: str, images: Sequence[str], request: Request
 ) -> list[CaptionedImage]:
-    """Captions of a file with their images."""
+    """Pair the captions of a file with their images."""
     captions = _lines(path, request)
     if len(captions) != len(images):
         raise UserError(
@@ -91,12 +91,12 @@ def _entries(
 
 
 def _image_name(text: str) -> str:
-    """The image that a line names; what follows a `#` counts its captions."""
+    """Return the image that a line names; a number after `#` counts its captions."""
     return file_name(text.partition("#")[0])
 
 
 def _lines(path: Path, request: Request, convert: Callable[[str], str] = str) -> list[str]:
-    """Lines of a file without the blanks around them, converted."""
+    """Read a file's lines, stripped and converted."""
     texts = []
     for number, line in lines(path, request.name):
         try:

@@ -1,4 +1,4 @@
-"""The documented format of people's own pictures (docs/data.md): `captions.jsonl` and image files.
+"""User-supplied images in the documented format (docs/data.md): `captions.jsonl` and image files.
 
 Parts are folders.
 """
@@ -28,10 +28,10 @@ UNNAMED = "image files that no row names"
 
 
 def read_captions(request: Request) -> Album:
-    """Rows `{"id", "image", "captions": {"de": "…" or ["…", …]}, "family"?}`.
+    """Read rows `{"id", "image", "captions": {"de": "…" or ["…", …]}, "family"?}`.
 
-    `image` is a file's name, from the folder of `captions.jsonl` on, or its end if it is the only
-    file of that name. `family` is the unit that statistics resample, else the picture.
+    `image` is a path relative to the folder of `captions.jsonl`, or the end of one if no other
+    file has it. `family` is the unit that statistics resample; by default the image itself.
     """
     folder = request.folder / request.part if request.part else request.folder
     path = folder / FILE

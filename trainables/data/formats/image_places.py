@@ -1,4 +1,4 @@
-"""Where image files lie that captions name, and names that lead elsewhere refused."""
+"""Locate the image files that captions name; refuse names that lead out of the data folder."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from trainables.data.formats.reading import BadRowError
 from trainables.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-"""Names of image files end so, in either case."""
+"""File name extensions of images, in either case."""
 
 
 def file_name(text: str) -> str:
-    """A name of an image file that leads nowhere else.
+    """Return the name of an image file, checked to stay in its folder.
 
     Raises:
-        BadRowError: It is absolute, climbs out of its folder, or is no name at all.
+        BadRowError: It is absolute, climbs out of its folder, or is not a name at all.
     """
     path = PurePosixPath(text.replace("\\", "/"))
     if not path.name or path.is_absolute() or ".." in path.parts or ":" in text or "\0" in text:
@@ -26,7 +26,7 @@ def file_name(text: str) -> str:
 
 
 def photograph(name: str) -> str:
-    """What an image file of Flickr30k or COCO is called in every source that has it.
+    """Return the name of a Flickr30k or COCO photograph that all sources share.
 
     `COCO_val2014_000000184386.jpg` is `coco:184386`, `1007129816.jpg` is `flickr:1007129816`.
     """
@@ -40,35 +40,35 @@ def photograph(name: str) -> str:
 def find_images(
     names: Sequence[str], starts: Sequence[Path], roots: Sequence[Path], source: str
 ) -> dict[str, Path]:
-    """Where images lie: where their names lead from one of `starts`, else anywhere in a root.
+    """Find image files: by their names relative to one of `starts`, else anywhere in a root.
 
     Args:
         names: As `file_name` returns them.
-        starts: Folders in which a name may begin, tried in this order.
-        roots: Folders searched to any depth for what is left, in this order.
+        starts: Folders that names may be relative to, tried in this order.
+        roots: Folders searched to any depth for the remaining names, in this order.
         source: Name of the source, for messages.
 
     Returns:
-        Name to path, of those that are there.
+        Name to path, for those that exist.
 
     Raises:
-        UserError: A file that a link leads to lies outside the roots, or two files have the name.
+        UserError: A link leads to a file outside the roots, or two files match one name.
     """
     paths = {}
     for name in names:
         if (path := _direct(name, starts, roots)) is not None:
             paths[name] = path
     for root in roots:
-        if left := [name for name in names if name not in paths]:
+        if missing := [name for name in names if name not in paths]:
             index = image_files(root)
-            for name in left:
+            for name in missing:
                 if (path := _indexed(name, index, source)) is not None:
                     paths[name] = path
     return paths
 
 
 def image_files(folder: Path) -> dict[str, list[Path]]:
-    """Image files below a folder, hidden ones left out, by the last part of their names."""
+    """Return image files below a folder by their base names, without hidden ones."""
     files: dict[str, list[Path]] = {}
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -79,21 +79,21 @@ def image_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def _direct(name: str, starts: Sequence[Path], roots: Sequence[Path]) -> Path | None:
-    """The file that a name leads to from the first of `starts` that has it."""
+    """Return the file that a name leads to from the first of `starts` that has it."""
     path = next((start / name for start in starts if os.path.isfile(start / name)), None)
     if path is None:
         return None
-    there = Path(os.path.realpath(path))
-    if not any(there.is_relative_to(root.resolve()) for root in roots):
+    target = Path(os.path.realpath(path))
+    if not any(target.is_relative_to(root.resolve()) for root in roots):
         raise UserError(
-            f"image {path} leads to {there}, outside of {roots[-1]}; copy the file there, or name "
+            f"image {path} leads to {target}, outside of {roots[-1]}; copy the file there, or name "
             "the folder that holds both with --data-dir"
         )
     return path
 
 
 def _indexed(name: str, index: Mapping[str, Sequence[Path]], source: str) -> Path | None:
-    """The one file whose path ends as `name` does."""
+    """Return the only file whose path ends with `name`."""
     parts = PurePosixPath(name).parts
     paths = [
         path

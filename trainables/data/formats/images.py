@@ -1,7 +1,7 @@
-"""Image files become RGB pictures, or a message that says which one cannot and why.
+"""Decode image files to RGB, or report which one cannot be decoded and why.
 
-Files of strangers are read here, so only formats that PIL decodes itself are opened, sizes are
-looked at before anything is decoded, and no name leads out of the data folder.
+The files come from strangers: only formats that PIL decodes itself are opened, sizes are checked
+before anything is decoded, and no name leads out of the data folder.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ from trainables.data.pictures import Picture
 from trainables.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""What is opened. PIL has more, of which EPS starts another program."""
+"""Formats that are opened. PIL knows more, of which EPS starts another program."""
 
 MAX_PIXELS = 64_000_000
-"""Largest picture that is decoded, 8,000 by 8,000; a few kilobytes can claim far more."""
+"""Most pixels that are decoded (8,000 by 8,000); a file of a few kilobytes can claim far more."""
 
 UNREADABLE = "pictures that cannot be read"
-"""What `Benchmark.dropped` calls pictures left out because of `skip_malformed`."""
+"""Key in `Benchmark.dropped` of images left out because of `skip_malformed`."""
 
 _BAND = 256
 _TAIL_BYTES = 1024
 _FAULTS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
            OverflowError, struct.error, zlib.error)  # fmt: skip
-"""What PIL's decoders are known to raise on damaged files."""
+"""Errors that PIL's decoders are known to raise on damaged files."""
 
 
 def open_picture(picture: Picture) -> Image.Image:
-    """Decode a picture.
+    """Decode an image.
 
-    Orientation is applied as its EXIF data say; transparent parts become white; greyscale, palette
-    and CMYK become RGB; 16 bits a channel become 8; of an animation the first frame is taken.
+    EXIF orientation is applied; transparent parts become white; greyscale, palette and CMYK
+    become RGB; 16 bits per channel become 8; only the first frame of an animation is decoded.
 
     Returns:
-        Mode RGB, 8 bits a channel.
+        Mode RGB, 8 bits per channel.
 
     Raises:
-        UserError: The file is missing, empty, damaged, of no known format, or has more than
-            `MAX_PIXELS`; the message names picture and file.
+        UserError: The file is missing, empty, damaged, of an unknown format, or has more than
+            `MAX_PIXELS`; the message names image and file.
     """
     try:
         with _opened(picture) as image:
@@ -58,63 +58,63 @@ def open_picture(picture: Picture) -> Image.Image:
             ImageOps.exif_transpose(image, in_place=True)
             return _rgb(image)
     except BadRowError as error:
-        raise UserError(_said(picture, str(error))) from None
+        raise UserError(_message(picture, str(error))) from None
     except _FAULTS as error:
-        raise UserError(_said(picture, f"it cannot be decoded ({_short(error)})")) from None
+        raise UserError(_message(picture, f"it cannot be decoded ({_first_line(error)})")) from None
 
 
 def check_pictures(
     pictures: Sequence[Picture], name: str, skipped: Skipped = None
 ) -> list[Picture]:
-    """Look at every picture's header and end, long before all of them are decoded.
+    """Check the header and end of every image, long before all of them are decoded.
 
-    Sizes are read, PNG's checksums compared, JPEG's end marker looked for; other formats, and
-    JPEG files that end otherwise, are decoded.
+    Sizes are read, PNG checksums compared, JPEG end markers looked for; other formats, and JPEG
+    files without an end marker, are decoded.
 
     Args:
-        pictures: To be opened later.
-        name: Of the source, for messages.
-        skipped: None refuses the first picture that cannot be read; else they are counted here.
+        pictures: Images to be opened later.
+        name: Name of the source, for messages.
+        skipped: Counts unreadable images, which are left out; None refuses them.
 
     Returns:
-        Those that can be read, in their order.
+        The readable images, in their order.
 
     Raises:
-        UserError: One cannot and `skipped` is None.
+        UserError: An image is unreadable and `skipped` is None.
     """
-    good = []
+    readable = []
     for picture in pictures:
         if not (problem := _problem(picture)):
-            good.append(picture)
+            readable.append(picture)
         elif skipped is None:
-            raise UserError(f"{name}: {_said(picture, problem)}, {SKIP}")
+            raise UserError(f"{name}: {_message(picture, problem)}, {SKIP}")
         else:
             skipped[UNREADABLE] += 1
-    return good
+    return readable
 
 
 def _problem(picture: Picture) -> str:
-    """What is wrong with a picture; empty where nothing is."""
+    """Return what is wrong with an image; empty if nothing is."""
     if not isinstance(picture.source, Path):
-        return _look(picture)
+        return _inspect(picture)
     try:
         stat = picture.source.stat()
     except OSError as error:
         return error.strerror or str(error)
-    return _look_once(picture.source, stat.st_size, stat.st_mtime_ns)
+    return _inspect_cached(picture.source, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=1 << 17)
-def _look_once(path: Path, size: int, changed: int) -> str:
-    """As `_look`, once in a process for each content of a file; size and time tell contents."""
-    return _look(Picture(path.name, path, path.name))
+def _inspect_cached(path: Path, size: int, changed: int) -> str:
+    """Inspect a file once per process; size and modification time identify its content."""
+    return _inspect(Picture(path.name, path, path.name))
 
 
-def _look(picture: Picture) -> str:
+def _inspect(picture: Picture) -> str:
     try:
         with _opened(picture) as image:
             if image.format == "PNG":
-                image.verify()  # no look at its EXIF data, for which PIL decodes it
+                image.verify()  # EXIF data are not read, since PIL decodes a PNG for them
             else:
                 image.getexif()
                 if image.format != "JPEG" or not _is_ended(picture):
@@ -122,12 +122,12 @@ def _look(picture: Picture) -> str:
     except BadRowError as error:
         return str(error)
     except _FAULTS as error:
-        return f"it cannot be decoded ({_short(error)})"
+        return f"it cannot be decoded ({_first_line(error)})"
     return ""
 
 
 def _is_ended(picture: Picture) -> bool:
-    """Whether a JPEG file has its end marker near its end."""
+    """Tell whether a JPEG file has its end marker near its end."""
     content = _content(picture)
     if isinstance(content, bytes):
         return b"\xff\xd9" in content[-_TAIL_BYTES:]
@@ -138,14 +138,14 @@ def _is_ended(picture: Picture) -> bool:
 
 @contextmanager
 def _opened(picture: Picture) -> Iterator[Image.Image]:
-    """The image with its header read and its size found bearable."""
+    """Open an image, with its header read and its size checked."""
     content = _content(picture)
     if isinstance(content, bytes) and not content:
         raise BadRowError("there are no bytes")
     source = io.BytesIO(content) if isinstance(content, bytes) else content
     try:
         with warnings.catch_warnings():
-            # our own limit is lower than the one PIL warns about
+            # MAX_PIXELS is lower than the size that PIL warns about.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(source, formats=FORMATS)
     except FileNotFoundError:
@@ -162,7 +162,7 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
 
 
 def _content(picture: Picture) -> bytes | Path:
-    """The bytes of an image file, or where it lies."""
+    """Return the bytes of an image, or the path of its file."""
     source = picture.source
     if isinstance(source, bytes):
         return source
@@ -176,10 +176,10 @@ def _content(picture: Picture) -> bytes | Path:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode that a known format has as RGB."""
+    """Convert any mode of a known format to RGB."""
     if image.mode.startswith("I"):
         values = np.clip(np.asarray(image), 0, 65535, dtype=np.int32)
-        values += 128  # rounded to the nearest: 65535 is 255 times 257, which is odd
+        values += 128  # rounded to nearest: 65535 is 255 times 257, which is odd
         values //= 257
         image = Image.fromarray(values.astype(np.uint8))
     elif image.mode == "F":
@@ -190,7 +190,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """White where it is transparent, some rows at a time: a copy of all in RGBA is large."""
+    """Composite on white, in bands of rows, because an RGBA copy of the whole image is large."""
     opaque = Image.new("RGB", image.size)
     for top in range(0, image.height, _BAND):
         box = (0, top, image.width, min(top + _BAND, image.height))
@@ -205,7 +205,7 @@ def _too_large(size: str) -> str:
     return f"it has {size} pixels, and up to {limit} are decoded; make it smaller"
 
 
-def _said(picture: Picture, problem: str) -> str:
+def _message(picture: Picture, problem: str) -> str:
     source = picture.source
     if isinstance(source, bytes):
         where = f"{len(source)} bytes in memory"
@@ -219,6 +219,6 @@ def _said(picture: Picture, problem: str) -> str:
     )
 
 
-def _short(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     text = str(error).splitlines()[0] if str(error) else ""
     return text[:120] or type(error).__name__

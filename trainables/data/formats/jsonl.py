@@ -1,4 +1,4 @@
-"""The documented format of people's own data (docs/data.md): JSON lines.
+"""User-supplied texts in the documented format (docs/data.md): JSON lines.
 
 A benchmark is `queries.jsonl`, `corpus.jsonl` and `qrels.jsonl`; training data are `train.jsonl`.
 Parts are folders.
@@ -34,7 +34,7 @@ TRAINING = "train.jsonl"
 
 
 def jsonl_files(request: Request) -> SourceFiles:
-    """The three files of a benchmark, or the one of training data."""
+    """Find the three files of a benchmark, or the one file of training data."""
     if request.training:
         files = _files(request, (TRAINING,))
         return SourceFiles(files, request.languages or train_on_jsonl(request).languages)
@@ -46,41 +46,47 @@ def jsonl_files(request: Request) -> SourceFiles:
 
 
 def load_jsonl(request: Request) -> Benchmark:
-    """A benchmark: parallel if every query is judged in every corpus language, else not.
+    """Load a benchmark; it is parallel if every query is judged in every corpus language.
 
     Rows: `{"id", "language", "text", "question"?, "article"?}`, `{"id", "language", "text",
     "title"?}`, `{"query", "candidate", "gain"?}`. Ids are unique in their file. `question` is
     shared by translations of a query; `article` is the unit that statistics resample.
 
     Returns:
-        The ids of the files; `judged_in_all_languages` where every judged query has a relevant
-        candidate in every language of the corpus.
+        Ids are those of the files; `judged_in_all_languages` is set if every judged query has a
+        relevant candidate in every language of the corpus.
 
     Raises:
-        UserError: Missing or malformed files, ids used twice, or judgements of what is not there.
+        UserError: A file is missing or malformed, an id is used twice, or a judgement is of an
+            unknown query or candidate.
     """
     files = _files(request, BENCHMARK)
-    every_query = _by_language(files["queries.jsonl"], request, _query)
-    every_candidate = _by_language(files["corpus.jsonl"], request, _candidate)
-    held_in = {c.id: language for language, items in every_candidate.items() for c in items}
-    asked_in = {query.id: language for language, items in every_query.items() for query in items}
-    judged = Judgements(asked_in, held_in, ("query", "candidate"))
+    all_queries = _by_language(files["queries.jsonl"], request, _query)
+    all_candidates = _by_language(files["corpus.jsonl"], request, _candidate)
+    corpus_language = {c.id: language for language, items in all_candidates.items() for c in items}
+    query_language = {
+        query.id: language for language, items in all_queries.items() for query in items
+    }
+    judged = Judgements(query_language, corpus_language, ("query", "candidate"))
 
     def judgement(row: Mapping[str, Any]) -> None:
         judged.read(row, number_of(row, "gain", 1.0))
 
     for _ in request.records(files["qrels.jsonl"], judgement):
         pass
-    queries, corpus = (_kept(table, request) for table in (every_query, every_candidate))
+    queries, corpus = (_requested(table, request) for table in (all_queries, all_candidates))
     qrels: dict[str, dict[str, float]] = {}
     for query, gains in judged.relevant().items():
         inside = {
-            candidate: gain for candidate, gain in gains.items() if held_in[candidate] in corpus
+            candidate: gain
+            for candidate, gain in gains.items()
+            if corpus_language[candidate] in corpus
         }
-        if inside and asked_in[query] in queries:
+        if inside and query_language[query] in queries:
             qrels[query] = inside
     everywhere = all(
-        {held_in[candidate] for candidate in gains} == set(corpus) for gains in qrels.values()
+        {corpus_language[candidate] for candidate in gains} == set(corpus)
+        for gains in qrels.values()
     )
     return Benchmark(
         name=request.name,
@@ -93,13 +99,12 @@ def load_jsonl(request: Request) -> Benchmark:
 
 
 def train_on_jsonl(request: Request) -> TrainingSet:
-    """Rows to train on.
+    """Load rows `{"id", "queries", "passages", "question"?, "gold"?, "article"?, "negatives"?}`.
 
-    They are `{"id", "queries", "passages", "question"?, "gold"?, "article"?, "negatives"?}`.
-    `queries` and `passages` map languages to texts; a language that is missing is a gap. `question`
-    is shared by rows that have several passages of one question, `id` is the row's own. `gold`
-    names the passage where several rows share one. `negatives` maps languages to lists of
-    `{"id", "text"}`, hardest first; an id is the `gold` of the rows that the passage answers.
+    `queries` and `passages` map languages to texts; a missing language is a gap. `id` is unique;
+    `question` is shared by rows that pair one question with several passages, `gold` by rows of
+    one passage. `negatives` maps languages to lists of `{"id", "text"}`, hardest first; such an
+    id equals the `gold` of the rows that the passage answers.
     """
     [path] = _files(request, (TRAINING,)).values()
     ids: set[str] = set()
@@ -110,7 +115,7 @@ def train_on_jsonl(request: Request) -> TrainingSet:
         gold = identity_of(row, "gold", identity)
         question = identity_of(row, "question", identity)
         article = identity_of(row, "article", question)
-        hard = _hard(row) if request.negatives else {}
+        hard = _negatives(row) if request.negatives else {}
         names = {"question": question, "gold": gold, "article": article}
         return names | {"q": queries, "p": passages, "n": hard}
 
@@ -131,7 +136,7 @@ def train_on_jsonl(request: Request) -> TrainingSet:
     )
 
 
-def _hard(row: Mapping[str, Any]) -> dict[str, list[Candidate]]:
+def _negatives(row: Mapping[str, Any]) -> dict[str, list[Candidate]]:
     if row.get("negatives") is None:
         return {}
     return by_language(need(row, "negatives", dict), "negatives", _passages)
@@ -165,7 +170,7 @@ def _candidate(row: Mapping[str, Any]) -> Candidate:
 def _by_language(
     path: Path, request: Request, convert: Callable[[Mapping[str, Any]], Item]
 ) -> dict[str, list[Item]]:
-    """Language to items, ids unique in the file."""
+    """Read items by language; ids are unique in the file."""
     ids: set[str] = set()
 
     def item(row: Mapping[str, Any]) -> tuple[str, Item]:
@@ -179,8 +184,8 @@ def _by_language(
     return {language: table[language] for language in sorted(table)}
 
 
-def _kept(table: dict[str, list[Item]], request: Request) -> dict[str, list[Item]]:
-    """The languages asked for; a corpus or queries may lack one of them, not both."""
+def _requested(table: dict[str, list[Item]], request: Request) -> dict[str, list[Item]]:
+    """Keep the requested languages; queries or corpus, but not both, may lack one."""
     languages = request.languages or tuple(table)
     return {language: items for language, items in table.items() if language in languages}
 

@@ -1,4 +1,4 @@
-"""Relevance judgements as they are read from a file, with one rule for what contradicts itself."""
+"""Relevance judgements read from a file, checked for unknown ids and contradictions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from trainables.data.formats.reading import BadRowError, identity_of
 
 @dataclass
 class Judgements:
-    """What a file of judgements says of queries and candidates that are read already.
+    """Judgements collected from a file, about queries and candidates that were read before.
 
     Attributes:
-        queries: Ids of the queries; None where they are not at hand.
-        candidates: Ids of the candidates; the same.
-        keys: What the file calls the ids of query and candidate.
-        prefix: What stands before the ids of a row in those here.
-        gains: Query id to {candidate id: gain}, zero and less included.
+        queries: Ids of the queries; None if they are unknown.
+        candidates: Ids of the candidates; None if they are unknown.
+        keys: The file's names of the keys of query id and candidate id.
+        prefix: Prefix of the ids here that the file's ids lack.
+        gains: Query id to {candidate id: gain}, including gains of zero and less.
     """
 
     queries: Container[str] | None
@@ -28,11 +28,10 @@ class Judgements:
     gains: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def read(self, row: Mapping[str, Any], gain: float) -> None:
-        """Note the judgement of a row.
+        """Record the judgement of a row.
 
         Raises:
-            BadRowError: It is of a query or candidate that no file holds, or of a pair that was
-                judged before.
+            BadRowError: Its query or candidate is unknown, or the pair was judged before.
         """
         query, candidate = (f"{self.prefix}{identity_of(row, key)}" for key in self.keys)
         if self.queries is not None and query not in self.queries:
@@ -52,7 +51,7 @@ class Judgements:
         self.gains[query][candidate] = gain
 
     def relevant(self) -> dict[str, dict[str, float]]:
-        """What counts: as in trec_eval, a gain of zero or less is that of an unjudged candidate."""
+        """Return positive gains; as in trec_eval, a gain of zero or less equals no judgement."""
         return {
             query: chosen
             for query, gains in self.gains.items()

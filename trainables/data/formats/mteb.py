@@ -1,7 +1,7 @@
-"""Benchmarks in the shape of MTEB and BEIR: a corpus, queries and qrels, in JSON lines or Parquet.
+"""MTEB and BEIR folders: corpus, queries and qrels, as JSON lines or Parquet.
 
-Read are BEIR's `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`, in the folder itself or in
-one folder a language, and the hub's `<language>-corpus/<split>-….parquet` and its like.
+Layouts: BEIR's `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`, in the folder itself or in
+one folder per language, and the hub's `<language>-corpus/<split>-….parquet` and similar.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from trainables.errors import UserError
 
 ROLES = ("corpus", "queries", "qrels")
 BESIDE = ("instruction", "top_ranked")
-"""What mteb reads beside these for tasks of other kinds, which would be scored as if without it."""
+"""Files of other kinds of tasks, which mteb also reads and without which scores would be wrong."""
 
 BY_CHANCE = 3
-"""So many queries with id and text of a candidate are no accident."""
+"""Number of queries with a candidate's id and text from which on it is not chance."""
 
 _FOLDER = r"(?P<base>(?:[^/]+/)*?)(?:(?P<label>[^/]+)/)?"
 _SHARD = r"-(?P<shard>\d+)-of-\d+(?:-[0-9a-f]+)?|/(?P<piece>\d+)"
@@ -47,21 +47,21 @@ PATTERNS = (
     rf"(?P<base>(?:[^/]+/)*?)(?P<subset>[^/]+)-{_ROLE}/{_SPLIT}\.parquet",
     rf"(?P<base>(?:[^/]+/)*?)(?:default|data)/{_SPLIT}\.parquet",
 )
-"""The last is where the hub has the qrels of a set without subsets."""
+"""Paths of files; the last is the hub's place for the qrels of a set without subsets."""
 
 _NO_LANGUAGE = frozenset({*ROLES, *BESIDE, "train", "dev", "test", "validation", "data", "default"})
-"""Names of folders that are no languages, though `dev` could be one."""
+"""Folder names that are not languages, though `dev` is also a code."""
 
 _PAIR = re.compile(r"([a-z]{2,3}(?:_[A-Z][a-z]{3})?)-([a-z]{2,3}(?:_[A-Z][a-z]{3})?)")
-"""A subset of two languages, such as `ara-deu`; `zh-CN` and `eng-Latn` are one."""
+"""A subset of two languages, such as `ara-deu`; `zh-CN` and `eng-Latn` are single ones."""
 
 
 @dataclass
 class _Split:
-    """The files of one role and split, all of one kind in one folder.
+    """Files of one role and split, all of one kind in one folder.
 
     Attributes:
-        place: Folder of the language's files, and what else they must have in common.
+        place: Folder of the language's files, and the other properties they must share.
         paths: In natural order.
         shards: Their numbers.
     """
@@ -76,7 +76,7 @@ Files = dict[str, dict[str, list[Path]]]
 
 
 def mteb_files(request: Request) -> SourceFiles:
-    """Corpus, queries and judgements of each language."""
+    """Find corpus, queries and judgements of each language."""
     files = _files(request)
     return SourceFiles(
         {
@@ -90,16 +90,16 @@ def mteb_files(request: Request) -> SourceFiles:
 
 
 def load_mteb(request: Request) -> Benchmark:
-    """Queries against the corpus of their language, judged in it alone.
+    """Load queries with the corpus of their language, in which alone they are judged.
 
-    As in MTEB a candidate's text is its title and text with a blank between, and a query's is left
-    as it is. Queries without a positive judgement are kept, and counted at the evaluation.
+    As in MTEB, a candidate's text is title and text joined by a blank, and a query's text is kept
+    as it is. Queries without a positive judgement are kept; evaluation counts them.
 
     Returns:
-        Query ids `{language}:{id}`, candidate ids `{language}:{id}`; clusters the queries.
+        Query and candidate ids are `{language}:{id}`; each query is its own cluster.
 
     Raises:
-        UserError: Missing or malformed files, or a task that mteb scores by another rule.
+        UserError: A file is missing or malformed, or mteb scores the task by another rule.
     """
     queries: dict[str, Sequence[Query]] = {}
     corpus: dict[str, Sequence[Candidate]] = {}
@@ -130,22 +130,22 @@ def _refuse_own_candidates(
     judged: Judgements,
     request: Request,
 ) -> None:
-    """Stop where queries are candidates too, as in ArguAna: mteb never ranks them for themselves.
+    """Refuse queries that are also candidates, as in ArguAna: mteb never ranks one for itself.
 
-    Ids alone that are equal, such as numbers, say nothing.
+    Equal ids alone, such as numbers, are no evidence.
     """
     texts = {candidate.id: candidate.text for candidate in corpus}
-    own = [
+    ids = [
         query.id
         for query in queries
         if query.id in texts
         and texts[query.id].endswith(query.text.strip())
         and query.id not in judged.gains.get(query.id, {})
     ]
-    if len(own) >= BY_CHANCE:
+    if len(ids) >= BY_CHANCE:
         raise UserError(
-            f"{request.name}: {len(own)} queries of language {language} are candidates too, such "
-            f"as {own[0]!r}, in {request.folder}. mteb leaves such a candidate out of the ranking "
+            f"{request.name}: {len(ids)} queries of language {language} are candidates too, such "
+            f"as {ids[0]!r}, in {request.folder}. mteb leaves such a candidate out of the ranking "
             "for its query, which is not done here; written as jsonl (docs/data.md), it is ranked"
         )
 
@@ -185,10 +185,10 @@ def _read_judgements(path: Path, judged: Judgements, request: Request) -> None:
         judged.read(row, gain_of(row, "score"))
 
     columns = " ".join((*judged.keys, "score"))
-    plain = path.suffixes[:1] == [".tsv"]
+    is_tsv = path.suffixes[:1] == [".tsv"]
     rows = (
         table(path, request.name, columns, judgement, request.skipped)
-        if plain
+        if is_tsv
         else request.records(path, judgement)
     )
     for _ in rows:
@@ -196,13 +196,13 @@ def _read_judgements(path: Path, judged: Judgements, request: Request) -> None:
 
 
 def _files(request: Request) -> Files:
-    """The files of each language asked for, of the part asked for where a role has several."""
-    every = _splits(request)
-    known = sorted({language for language, _ in every})
+    """Return files by language and role, of the requested languages and part."""
+    splits = _splits(request)
+    known = sorted({language for language, _ in splits})
     files: Files = {}
     for language in sorted(request.languages or known) or ("<language>",):
         for role in BESIDE:
-            if (language, role) in every:
+            if (language, role) in splits:
                 raise UserError(
                     f"{request.name}: {request.folder} has {role} of {language}, so it is a task "
                     "of another kind (reranking, or with instructions), which is not scored here; "
@@ -210,10 +210,12 @@ def _files(request: Request) -> Files:
                 )
         chosen = {
             role: _split(
-                every.get((language, role), {}),
+                splits.get((language, role), {}),
                 language,
                 role,
-                sorted(one for one, other in every if other == role),
+                sorted(
+                    known_language for known_language, known_role in splits if known_role == role
+                ),
                 request,
             )
             for role in ROLES
@@ -231,15 +233,15 @@ def _files(request: Request) -> Files:
 def _split(
     splits: Mapping[str, _Split], language: str, role: str, known: Sequence[str], request: Request
 ) -> _Split:
-    """The part that is asked for; as in mteb the only one there is, but not of judgements."""
+    """Return the requested part; like mteb, fall back to a role's only part, except for qrels."""
     part = str(request.part)
     if part not in splits and len(splits) == 1 and role != "qrels":
         [part] = splits
     if part not in splits:
-        there = ("parts", [*splits]) if splits else ("languages", known)
+        present = ("parts", [*splits]) if splits else ("languages", known)
         raise UserError(
             f"{request.name}: no {role} of language {language} and part {part} in "
-            f"{request.folder} ({there[0]} there: {', '.join(there[1]) or 'none'}); "
+            f"{request.folder} ({present[0]} there: {', '.join(present[1]) or 'none'}); "
             f"{help_with(request.name)}"
         )
     chosen = splits[part]
@@ -248,8 +250,8 @@ def _split(
 
 
 def _splits(request: Request) -> dict[tuple[str, str], dict[str, _Split]]:
-    """Language and role to split to its files; those that name no split are one."""
-    every: dict[tuple[str, str], dict[str, _Split]] = {}
+    """Group files by (language, role) and split; files without a split form one."""
+    splits: dict[tuple[str, str], dict[str, _Split]] = {}
     unlabelled: set[str] = set()
     for number, pattern in enumerate(PATTERNS):
         for path, groups in request.find(pattern):
@@ -261,12 +263,12 @@ def _splits(request: Request) -> dict[tuple[str, str], dict[str, _Split]]:
                 base += f"{name}/"
             if language is None:
                 if "role" not in groups and base not in unlabelled:
-                    continue  # `data` is a name for anything
+                    continue  # `data` is also a common name for other things
                 unlabelled.add(base)
-                language = _only(request)
+                language = _only_language(request)
             role, split = groups.get("role", "qrels"), groups.get("split", "all of it")
             place = (base, name or "", str(number), path.suffix)
-            known = every.setdefault((language, role), {}).setdefault(split, _Split(place))
+            known = splits.setdefault((language, role), {}).setdefault(split, _Split(place))
             shard = int(groups.get("shard", groups.get("piece", "0")))
             if known.place != place or shard in known.shards:
                 raise UserError(
@@ -275,17 +277,17 @@ def _splits(request: Request) -> dict[tuple[str, str], dict[str, _Split]]:
                 )
             known.paths.append(path)
             known.shards.add(shard)
-    return every
+    return splits
 
 
 def _language(name: str, is_subset: bool, request: Request) -> str | None:
-    """The language that a folder or subset is named after.
+    """Return the language that a folder or subset is named after.
 
     Returns:
-        None where the name of a folder is no language, "" where the data are not asked for.
+        None if a folder's name is not a language, "" if the data were not requested.
 
     Raises:
-        UserError: It is not one language, and everything is asked for.
+        UserError: It is not a single language, and everything was requested.
     """
     pair = _PAIR.fullmatch(name)
     halves = [_code(half) for half in pair.groups()] if pair else [_code(name)]
@@ -309,8 +311,8 @@ def _code(name: str) -> str | None:
         return None
 
 
-def _only(request: Request) -> str:
-    """The language of files that do not say it."""
+def _only_language(request: Request) -> str:
+    """Return the requested language, for files that do not name theirs."""
     if request.languages is None or len(request.languages) != 1:
         raise UserError(
             f"{request.name}: the files in {request.folder} do not say their language; name it "

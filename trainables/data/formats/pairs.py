@@ -1,7 +1,7 @@
 """Question-passage pairs, each judged alone, as a benchmark or as training data.
 
-For sources that are not parallel: a passage is judged for the questions asked about it, and nobody
-looked whether other passages, in this language or another, answer them too.
+For sources that are not parallel: a passage is judged for its own questions, and it is unknown
+whether other passages, in this language or another, answer them too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trainables.data.benchmark import Benchmark, Candidate, Query, TrainingSet
 from trainables.errors import UserError
 
 HELD_OUT_SHARE = 5
-"""One article in so many is held out of training."""
+"""One article in this many is held out of training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Pair:
         query: The question's text.
         passage_language: BCP-47 code of the passage.
         passage: Its text; pairs with equal text share a candidate.
-        cluster: The article, where it is known.
-        answer_end: Where the answer ends in the passage, in code points; None where nobody says.
+        cluster: The article, if known.
+        answer_end: End of the answer in the passage, in code points; None if unknown.
     """
 
     question: str
@@ -45,12 +45,12 @@ def benchmark_of(
     name: str,
     dropped: Mapping[str, int] | None = None,
 ) -> Benchmark:
-    """Every question against all passages of a language.
+    """Build a benchmark of every question against all passages of a language.
 
     Args:
-        pairs: In any order; a question may come again with another passage.
-        name: Of the benchmark.
-        dropped: What was left out, and how often.
+        pairs: In any order; a question may recur with another passage.
+        name: Name of the benchmark.
+        dropped: Reason to number of items that were left out.
 
     Returns:
         Query ids `{language}:{question}`, candidate ids `{language}_{number}` in order of first
@@ -89,11 +89,11 @@ def benchmark_of(
 
 
 def training_of(pairs: Iterable[Pair], name: str) -> TrainingSet:
-    """One row a question, with text only in the languages that it has.
+    """Build training data with one row per question; texts only in the languages that it has.
 
     Returns:
-        Golds `{language}_{number}` by distinct passage; of a question with several passages the
-        first, and the others as `other_golds`.
+        Golds are `{language}_{number}` by unique passage. A question with several passages has
+        the first as gold, the rest as `other_golds`.
     """
     numbers: dict[tuple[str, str], str] = {}
     golds: dict[str, list[str]] = {}
@@ -126,11 +126,11 @@ def training_of(pairs: Iterable[Pair], name: str) -> TrainingSet:
 
 
 def divide(pairs: Iterable[Pair], held_out: bool) -> list[Pair]:
-    """The pairs whose article is held out of training, or the others.
+    """Return the pairs whose article is held out of training, or the others.
 
-    Articles that share a passage stay together, and so do articles of one title in several
-    languages. Which are held out is decided by a hash of the group's first title, so another
-    language moves only articles that it joins.
+    Articles that share a passage stay together, and so do articles with the same title in
+    several languages. A hash of the group's first title decides, so another language moves only
+    articles that it joins to a group.
     """
     known = list(pairs)
     parent: dict[str, str] = {}

@@ -1,8 +1,8 @@
 """Questions against whole paragraphs, as MTEB builds XQuADRetrieval and MLQARetrieval.
 
-In both, questions of equal text in a language become one query and equal contexts one candidate.
-MTEB judges a pair of languages at a time; questions are parallel by id, so relevance is extended
-here to every language that holds the id, which leaves MTEB's monolingual settings as they are.
+As in MTEB, questions of equal text in a language become one query and equal contexts one candidate.
+MTEB judges one pair of languages at a time; since questions are parallel by id, relevance is here
+extended to every language that has the id, which leaves MTEB's monolingual settings unchanged.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ Pair = tuple[str, str]
 
 
 def load_paragraphs(request: Request) -> Benchmark:
-    """XQuAD: questions and contexts are stripped, as the data that MTEB reads.
+    """Load XQuAD; questions and contexts are stripped, like the data that MTEB reads.
 
     Returns:
-        Query ids `{language}:{id}` (of merged queries the last id), candidate ids
-        `{language}_{paragraph}` (of equal contexts the first).
+        Query ids `{language}:{id}` (the last id of merged queries), candidate ids
+        `{language}_{paragraph}` (the first of equal contexts).
     """
     return _benchmark(read_languages(request, _files(request)), request)
 
 
 def train_on_paragraphs(request: Request) -> TrainingSet:
-    """Questions and their whole paragraphs as rows to train on.
+    """Load questions and their whole paragraphs as training rows.
 
-    A row's gold and cluster are named in English where the id exists there, else in the first
-    language that holds it: questions of one paragraph share its gold in every language.
+    A row's gold and cluster are named in English if the id exists there, else in the first
+    language that has it: questions of one paragraph share its gold in every language.
 
     Returns:
         Rows in the order of the reference languages' files; golds `{reference}_{paragraph}`;
-        None where a language lacks the row.
+        None if a language lacks the row.
     """
     files = read_languages(request, _files(request))
     rows = {
@@ -74,18 +74,18 @@ def train_on_paragraphs(request: Request) -> TrainingSet:
 
 
 def load_mlqa(request: Request) -> Benchmark:
-    """MLQA: nothing is stripped, and a part such as `test/de-en` is one of MTEB's 49 subsets.
+    """Load MLQA; nothing is stripped, and a part such as `test/de-en` is one of MTEB's 49 subsets.
 
-    MLQA is partly parallel. MTEB's subset of questions in q and paragraphs in c holds only ids
-    that both languages have, and only the paragraphs of these; our `cross/q-c` is judged against
-    all of c's paragraphs instead, and so is harder unless c has no others (q is English, or c).
-    The monolingual settings are equal.
+    MLQA is partly parallel. MTEB's subset of questions in q and paragraphs in c has only ids that
+    both languages have, and only the paragraphs of these. Here `cross/q-c` is judged against all
+    of c's paragraphs instead, and so is harder unless c has no others (q is English, or c). The
+    monolingual settings are equal.
 
     Returns:
-        Ids as of `load_paragraphs`.
+        Ids as in `load_paragraphs`.
 
     Raises:
-        UserError: As for `load_paragraphs`, or a pair without a common question.
+        UserError: As `load_paragraphs`, or a pair of languages shares no question.
     """
     pair = _pair(request)
     files = read_languages(request, _mlqa_places(request))
@@ -105,9 +105,9 @@ def _mlqa_files(request: Request) -> SourceFiles:
 
 
 def _mlqa_places(request: Request) -> Places:
-    """Files with both context and questions in a language.
+    """Return the files whose context and questions are in one language.
 
-    The archive's other 42 hold the same texts, and the hub's translations
+    The archive's other 42 files hold the same texts, and the hub's translations
     (`mlqa-translate-test.de`) are not MLQA; neither is read.
     """
     pair = _pair(request)
@@ -115,10 +115,10 @@ def _mlqa_places(request: Request) -> Places:
 
 
 def _pair(request: Request) -> Pair | None:
-    """Languages of questions and paragraphs, where a part names only these.
+    """Return the languages of questions and paragraphs, if the part is restricted to them.
 
     Raises:
-        UserError: No such part.
+        UserError: The part does not exist.
     """
     if request.part in ARTICLES:
         raise UserError(request.source.untrained)
@@ -178,7 +178,7 @@ def _candidates(
     only: Container[str] | None,
     holders: dict[str, dict[str, float]],
 ) -> list[Candidate]:
-    """Contexts with a question in `only`; adds to `holders` which candidate answers which id."""
+    """Return contexts with a question in `only`; add to `holders` the candidates of each id."""
     first: dict[str, str] = {}
     for paragraph in paragraphs:
         ids = [q.id for q in paragraph.questions if only is None or q.id in only]
@@ -193,7 +193,7 @@ def _candidates(
 def _questions(
     paragraphs: Sequence[Paragraph], strip: bool, only: Container[str] | None
 ) -> dict[str, list[str]]:
-    """Text to the ids in `only` that have it."""
+    """Return the ids in `only` by text."""
     by_text: dict[str, list[str]] = {}
     for question in (q for paragraph in paragraphs for q in paragraph.questions):
         if only is None or question.id in only:

@@ -1,8 +1,8 @@
-"""What all loaders share: finding a source's files, reading rows, and saying what is wrong where.
+"""Shared by all loaders: find a source's files, read their rows, report errors with their place.
 
-A malformed row stops the reading unless skipping was asked for; then it is counted by file in
-`skipped`, which ends up in `Benchmark.dropped`. Functions of a row and a key raise `BadRowError`.
-A byte order mark at the start of a file is not part of its text.
+A malformed row raises an error unless skipping is on; it is then counted by file in `skipped`,
+which becomes part of `Benchmark.dropped`. Functions of a row and a key raise `BadRowError`. A byte
+order mark at the start of a file is ignored.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from trainables.storage.paths import walk
 T = TypeVar("T")
 File = Path | zipfile.Path
 Skipped = Counter[str] | None
-"""None: a malformed row is an error; else it is counted here and left out."""
+"""Counter of malformed rows, which are left out; None makes a malformed row an error."""
 
 LONGEST_LINE = 2**26
 LARGEST_DOCUMENT = 2**29
-"""Bytes that are taken into memory for one line, and for one file of JSON, once unpacked."""
+"""Most bytes read into memory for one line, and for one JSON file, after unpacking."""
 
 LARGEST_RATIO = 250
-"""Of what is unpacked, past `LONGEST_LINE`, to what is packed: texts reach 20, traps 1,000."""
+"""Largest compression ratio of a file above `LONGEST_LINE`: texts reach 20, zip bombs 1,000."""
 
 MOST_VALUES = 10_000_000
-"""In one text of JSON: each takes many times the bytes in memory that it has in the file."""
+"""Most values in one JSON text: each takes many times more bytes in memory than in the file."""
 
 ROWS_AT_ONCE = 256
-"""Of a Parquet file: a value that stands there once may be that of every row."""
+"""Rows of a Parquet file read at once: a value stored once may be that of every row."""
 
 MOST_BLANK = 1_000_000
-"""Blank lines between two that are not."""
+"""Most consecutive blank lines."""
 
 LARGEST_NUMBER = 2**31
-"""Judgements lie below it: mteb and trec_eval hold them in 32 bits."""
+"""Bound of judgements: mteb and trec_eval store them in 32 bits."""
 
 _QUERY, _PASSAGE = (
     "id qid query query_id topic topic_id",
@@ -63,33 +63,33 @@ HEADERS: Mapping[str, Sequence[str]] = {
     "corpus-id": _PASSAGE.split(),
     "score": ["gain", "label", "rel", "relevance", "score"],
 }
-"""Columns, and what a first row calls them in files that have one, with `_` for `-`."""
+"""Columns and their names in a header row, with `_` for `-`."""
 
 AGAIN = "Get the file again from its source"
 SKIP = "or leave malformed rows out with skip_malformed (--set skip_malformed=true)"
 
 
 class BadRowError(Exception):
-    """A row that is not as its format says; the message says which key and what is allowed.
+    """A row that violates its format; the message says which key and what is allowed.
 
-    What reads rows makes a `DataError` of it, with file and row, or counts it.
+    Readers of rows turn it into a `DataError` with file and row, or count it.
     """
 
     def __init__(self, message: str, key: str | None = None) -> None:
-        """Say what is wrong, and with which key or column."""
+        """Take what is wrong, and the key or column concerned."""
         super().__init__(message)
         self.key = key
 
     def __reduce__(self) -> tuple[type, tuple[str, str | None]]:
-        """As of `DataError`."""
+        """Pickle with both arguments, as `DataError`."""
         return type(self), (str(self), self.key)
 
 
 class AbsentLanguageError(DataError):
-    """Languages asked for of which the files hold nothing.
+    """The files lack languages that were requested.
 
     Attributes:
-        present: Those that the files hold.
+        present: Languages that the files hold.
     """
 
     def __init__(
@@ -100,15 +100,15 @@ class AbsentLanguageError(DataError):
         present: Collection[str],
         folder: Path,
     ) -> None:
-        """Say of which languages a source, as it lies in a folder, has no `what`, and of which."""
+        """Name the languages for which the folder has no `what`, and those that are present."""
         self._arguments = name, what, tuple(missing), tuple(present), folder
         self.present = tuple(sorted(present))
         [first, *others] = map(repr, sorted(missing))
         what = what if others else what.replace("<language>", first.strip("'"))
         languages = f"languages {', '.join([first, *others])}" if others else f"language {first}"
-        there = ", ".join(self.present) or "none"
+        choices = ", ".join(self.present) or "none"
         super().__init__(
-            f"{name}: no {what} of {languages} in {folder}; there is {there}. "
+            f"{name}: no {what} of {languages} in {folder}; there is {choices}. "
             f"Add the files ({help_with(name)}), or choose among these with --set "
             f"eval_languages={','.join(self.present)} (to train, languages=...)",
             folder,
@@ -117,29 +117,29 @@ class AbsentLanguageError(DataError):
         )
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        """As for the base class."""
+        """Pickle with the original arguments."""
         return type(self), self._arguments
 
 
 def metadata(name: str) -> Any:
-    """A table of YAML beside the code; the C parser of libyaml is several times faster."""
+    """Read a YAML file of `trainables/data`, by libyaml's C parser, several times faster."""
     content = Path(__file__).parents[1].joinpath(name).read_bytes()
     return yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def help_with(name: str) -> str:
-    """Where a person learns what to fetch and where to put it."""
+    """Return the sentence that tells a person which files to get and how."""
     return f"`python -m study data show {name}` says which files there are and how to get them"
 
 
 def find(folder: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
-    """Files below `folder` whose path in it matches, and the pattern's groups, in natural order.
+    """Return files below `folder` whose path matches, with the pattern's groups, in natural order.
 
     Args:
-        folder: Where to look, to any depth; hidden folders are left out, links are followed.
-        pattern: A regular expression with named groups for the end of the path, from a `/` on; one
-            that begins with `/` is for files in `folder` itself. Of several ways to match, the one
-            that takes in most of the path counts.
+        folder: Folder to search, to any depth; hidden folders are skipped, links are followed.
+        pattern: A regular expression with named groups for the end of the path, from a `/` on;
+            one that starts with `/` is for files in `folder` itself. If there are several ways to
+            match, the pattern covers as much of the path as it can.
     """
     matcher = re.compile(pattern[1:] if pattern[:1] == "/" else rf"(?:.*?/)??{pattern}")
     matches = []
@@ -152,7 +152,7 @@ def find(folder: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Files to any depth that are not hidden, also behind links.
+    """Yield all files below a folder that are not hidden, following links.
 
     Raises:
         UserError: A folder cannot be read.
@@ -165,7 +165,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
-    """`docs-2` comes before `docs-10`."""
+    """Return a key that sorts `docs-2` before `docs-10`."""
     parts = re.split(r"(\d+)", text)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
@@ -177,11 +177,11 @@ def choose(
     folder: Path,
     what: str,
 ) -> dict[str, T]:
-    """Of what was found by language, what is wanted, in ascending order of languages.
+    """Select the requested languages from a table, in ascending order.
 
     Raises:
-        UserError: Nothing was found.
-        AbsentLanguageError: Not all that is wanted.
+        UserError: The table is empty.
+        AbsentLanguageError: It lacks a requested language.
     """
     if not table:
         raise UserError(f"{name}: {folder} holds no {what}; {help_with(name)}")
@@ -193,15 +193,15 @@ def choose(
 def shards_each(
     matches: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
 ) -> dict[str, list[Path]]:
-    """Language to its files, each once, of what `find` finds by a group `language`.
+    """Group the results of `find` by the pattern's group `language`, each file once.
 
     Args:
         matches: Paths and their groups.
-        name: Of the source, for messages.
-        default: Stands for a group that took no part in the match.
+        name: Name of the source, for messages.
+        default: Language if the group took no part in the match.
 
     Raises:
-        DataError: A name is of no language, or two names are of one.
+        DataError: A name is not a language, or two spellings mean the same one.
     """
     files: dict[str, list[Path]] = {}
     spelled: dict[str, str] = {}
@@ -223,10 +223,10 @@ def shards_each(
 def one_each(
     matches: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
 ) -> dict[str, Path]:
-    """As `shards_each`, where a language has one file.
+    """Group files as `shards_each`, with one file per language.
 
     Raises:
-        DataError: As there, or two files are of one language.
+        DataError: As `shards_each`, or two files have the same language.
     """
     files = shards_each(matches, name, default)
     for language, paths in files.items():
@@ -236,7 +236,7 @@ def one_each(
 
 
 def refuse_both(name: str, language: str, first: Path, second: Path) -> NoReturn:
-    """Refuse two files of one language, of which nobody knows which one is meant."""
+    """Refuse two files of one language, since either could be meant."""
     raise DataError(
         f"{name}: {first} and {second} are both of language {language}; move one of them away",
         second,
@@ -246,15 +246,15 @@ def refuse_both(name: str, language: str, first: Path, second: Path) -> NoReturn
 
 
 def refuse_missing_shard(paths: Sequence[Path], name: str) -> None:
-    """Refuse a table or collection in several files one of which is not there, by their names.
+    """Refuse a table or collection that lacks one of its numbered files.
 
     Raises:
-        DataError: The numbers, from 0, have a gap, or are not as many as the names say.
+        DataError: The numbers, from 0, have a gap, or are fewer than the names say.
     """
     matches = [match for path in paths if (match := _SHARD.search(path.name))]
-    there = {int(match["number"]) for match in matches}
+    numbers = {int(match["number"]) for match in matches}
     expected = max((int(match["of"] or int(match["number"]) + 1) for match in matches), default=0)
-    if missing := sorted({*range(expected)} - there):
+    if missing := sorted({*range(expected)} - numbers):
         folder = paths[0].parent
         message = f"{name}: {folder} lacks file {missing[0]} (from 0) of {expected}. {AGAIN}"
         raise DataError(message, folder)
@@ -264,13 +264,14 @@ _SHARD = re.compile(r"(?:^|-)(?P<number>\d+)(?:-of-(?P<of>\d+)(?:-[0-9a-f]+)?)?\
 
 
 def lines(file: File, name: str) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank, and their numbers from 1; `.gz` is unpacked.
+    """Yield lines that are not blank, with their numbers from 1; `.gz` is unpacked.
 
-    Of a line that is too long comes the beginning, which `line_text` refuses.
+    A line that is too long is cut after its beginning, which `line_text` refuses.
 
     Raises:
         UserError: The file is missing.
-        DataError: It cannot be read, is a broken archive, or one that unpacks without end.
+        DataError: It cannot be read, is a broken archive, has too many blank lines, or is a zip
+            bomb.
     """
     with _opened(file, name) as stream:
         number = blank = unpacked = 0
@@ -298,13 +299,13 @@ def lines(file: File, name: str) -> Iterator[tuple[int, bytes]]:
 
 
 def refuse_trap(unpacked: int, packed: float, file: File, name: str) -> None:
-    """Refuse a small file that becomes a large one.
+    """Refuse a zip bomb: a file that unpacks to far more than its size.
 
     Args:
-        unpacked: Bytes so far.
-        packed: Bytes of the file.
-        file: Whose.
-        name: Of the source, for messages.
+        unpacked: Bytes unpacked so far.
+        packed: Size of the packed file in bytes.
+        file: The file.
+        name: Name of the source, for messages.
     """
     if unpacked > LONGEST_LINE and unpacked > LARGEST_RATIO * packed:
         raise DataError(
@@ -315,7 +316,7 @@ def refuse_trap(unpacked: int, packed: float, file: File, name: str) -> None:
 
 
 def _packed(file: File) -> float:
-    """Bytes of an archive, or of its member; of a plain file no number is too small."""
+    """Return the packed bytes of an archive or its member; infinity for a plain file."""
     if isinstance(file, zipfile.Path):
         member = file.root.getinfo(file.at)
         return min(member.compress_size, os.path.getsize(str(file.root.filename)))
@@ -324,14 +325,14 @@ def _packed(file: File) -> float:
 
 @contextmanager
 def _opened(file: File, name: str) -> Iterator[IO[bytes]]:
-    """The unpacked content of a file; says what is wrong where it cannot be read."""
+    """Open a file for reading, unpacked; report errors with their remedy."""
     try:
         with _open(file) as stream:
             yield stream
     except FileNotFoundError:
         raise UserError(f"{name}: no file {file}; {help_with(name)}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError) as error:
-        # RuntimeError is what zipfile raises for a password or an unknown compression
+        # zipfile raises RuntimeError for a password or an unknown compression.
         message = f"{name}: {file} is a broken archive ({error}). {AGAIN}"
         raise DataError(message, file) from None
     except OSError as error:
@@ -346,7 +347,7 @@ def _open(file: File) -> IO[bytes]:
 
 
 def json_document(file: Path, name: str) -> Any:
-    """The value of one JSON file.
+    """Read one JSON file.
 
     Raises:
         UserError: The file is missing.
@@ -365,16 +366,16 @@ def json_document(file: Path, name: str) -> Any:
 def records(
     file: File, name: str, convert: Callable[[Mapping[str, Any]], T], skipped: Skipped = None
 ) -> Iterator[T]:
-    """Rows of a JSON-lines or Parquet file, converted.
+    """Read and convert the rows of a JSON-lines or Parquet file.
 
     Args:
-        file: Its name ends in `.parquet`, or it holds one JSON object a line.
-        name: Of the source, for messages.
-        convert: Makes what is wanted of a row, or raises `BadRowError`.
-        skipped: See the module.
+        file: A `.parquet` file, or one with a JSON object on each line.
+        name: Name of the source, for messages.
+        convert: Converts a row, or raises `BadRowError`.
+        skipped: Counts malformed rows, which are left out; None refuses them.
 
     Raises:
-        UserError: As `lines`, or a malformed row and `skipped` is None.
+        UserError: As `lines`, or a row is malformed and `skipped` is None.
     """
     if isinstance(file, Path) and file.suffix == ".parquet":
         rows: Iterable[tuple[int, Any]] = enumerate(_parquet(file, name), 1)
@@ -389,16 +390,16 @@ def table(
     convert: Callable[[Mapping[str, str]], T],
     skipped: Skipped = None,
 ) -> Iterator[T]:
-    """Rows of a file of tab-separated columns, converted; as `records`.
+    """Read and convert the rows of a file of tab-separated columns, as `records` does.
 
-    A first row that names the columns is passed over.
+    A first row that names the columns is skipped.
 
     Args:
-        file: The last column may hold blanks; where the others hold none, blanks separate too.
-        name: Of the source, for messages.
-        columns: Their names with blanks between, as shown in messages.
-        convert: Makes what is wanted of the values by column, or raises `BadRowError`.
-        skipped: See the module.
+        file: If a line has no tab, blanks separate its columns; the last one may contain blanks.
+        name: Name of the source, for messages.
+        columns: Their names separated by blanks, as shown in messages.
+        convert: Converts a row's values by column, or raises `BadRowError`.
+        skipped: Counts malformed rows, which are left out; None refuses them.
     """
     names = columns.split()
 
@@ -414,14 +415,14 @@ def table(
             if number > 1 or not _is_header(line, names):
                 yield number, line
 
-    def named(line: bytes) -> T:
+    def convert_line(line: bytes) -> T:
         return convert(dict(zip(names, split(line), strict=True)))
 
-    return converted(rows(), file, name, named, skipped)
+    return converted(rows(), file, name, convert_line, skipped)
 
 
 def _is_header(line: bytes, names: Sequence[str]) -> bool:
-    """Whether a first row names the columns; the last, of texts or gains, may have any name."""
+    """Tell whether a first row names the columns; the last one may have any name."""
     text = line.decode("utf-8", "replace").lower().replace("-", "_").strip()
     cells = text.split("\t") if "\t" in text else text.split()
     return len(cells) == len(names) and all(
@@ -430,7 +431,7 @@ def _is_header(line: bytes, names: Sequence[str]) -> bool:
 
 
 def need(row: Mapping[str, Any], key: str, kind: type[T]) -> T:
-    """The value of a key that must be there, of a type that it must have."""
+    """Return the value of a required key, which must have the given type."""
     if key not in row:
         keys = ", ".join(map(repr, row)) or "none"
         raise BadRowError(f"no key {key!r}; keys are {keys}", key)
@@ -443,16 +444,18 @@ def need(row: Mapping[str, Any], key: str, kind: type[T]) -> T:
 
 
 def check_text(value: str, key: str) -> None:
-    """Refuse a text that UTF-8 cannot hold: half of a pair of surrogates."""
+    """Refuse a text with an unpaired surrogate, which UTF-8 cannot encode."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        half = f"U+{ord(value[error.start]):04X}"
-        raise BadRowError(f"{key!r} has half a character ({half}) at {error.start}", key) from None
+        surrogate = f"U+{ord(value[error.start]):04X}"
+        raise BadRowError(
+            f"{key!r} has half a character ({surrogate}) at {error.start}", key
+        ) from None
 
 
 def text_of(row: Mapping[str, Any], key: str) -> str:
-    """As `need`, for a text that is not blank."""
+    """Return a required text that is not blank."""
     value = need(row, key, str)
     if not value.strip():
         raise BadRowError(f"{key!r} is blank", key)
@@ -460,23 +463,23 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
 
 
 def texts_of(row: Mapping[str, Any], key: str) -> list[str]:
-    """A caption, or a list of captions, none of them blank, without the blanks around them."""
+    """Return a caption or list of captions as a list, stripped; none may be blank."""
     value = row.get(key)
-    several: list[Any] = value if isinstance(value, list) else [value]
-    if not several or not all(isinstance(text, str) and text.strip() for text in several):
+    captions: list[Any] = value if isinstance(value, list) else [value]
+    if not captions or not all(isinstance(text, str) and text.strip() for text in captions):
         raise BadRowError(f"captions of {key!r} must be texts that are not blank", key)
-    for text in several:
+    for text in captions:
         check_text(text, key)
-    return [text.strip() for text in several]
+    return [text.strip() for text in captions]
 
 
 def optional_text(row: Mapping[str, Any], key: str) -> str:
-    """As `need`, for a text that may be blank; "" where the key is missing or null."""
+    """Return a text that may be blank; "" if the key is missing or null."""
     return "" if row.get(key) is None else need(row, key, str)
 
 
 def titled(row: Mapping[str, Any], key: str = "text") -> str:
-    """A passage as mteb makes it: title and text with a blank between; one of them may be empty."""
+    """Join title and text with a blank, as mteb does; one of them may be empty."""
     text = f"{optional_text(row, 'title')} {need(row, key, str)}".strip()
     if not text:
         raise BadRowError(f"'title' and {key!r} are blank", key)
@@ -484,10 +487,10 @@ def titled(row: Mapping[str, Any], key: str = "text") -> str:
 
 
 def identity_of(row: Mapping[str, Any], key: str, default: str | None = None) -> str:
-    """An id: a string or a whole number, or `default` where the key is missing or null.
+    """Return an id, a string or an integer, or `default` if the key is missing or null.
 
     Raises:
-        BadRowError: It is neither; a fraction such as 1.0 has several spellings and is no id.
+        BadRowError: It is neither; a float such as 1.0 has several spellings, so it is no id.
     """
     value = row.get(key)
     if value is None and default is not None:
@@ -501,18 +504,18 @@ def identity_of(row: Mapping[str, Any], key: str, default: str | None = None) ->
 
 
 def number_of(row: Mapping[str, Any], key: str, default: float | None = None) -> float:
-    """A finite number, not too large, or `default` where the key is missing or null."""
+    """Return a finite number below 2^31 in size, or `default` if the key is missing or null."""
     value: Any = row.get(key)
     if value is None and default is not None:
         return default
-    # NaN compares as false
+    # NaN compares as false.
     if type(value) not in (int, float) or not abs(value) < LARGEST_NUMBER:
         raise BadRowError(f"{key!r} is {value!r:.40}, not a number below {LARGEST_NUMBER}", key)
     return float(value)
 
 
 def gain_of(row: Mapping[str, Any], key: str) -> float:
-    """A judgement of TREC's kind, a number or digits: whole, as trec_eval and mteb have it."""
+    """Return a TREC judgement, a number or digits; it must be whole, as for trec_eval and mteb."""
     value = row.get(key)
     if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,10}(\.0*)?", value.strip()):
         value = float(value)
@@ -523,7 +526,7 @@ def gain_of(row: Mapping[str, Any], key: str) -> float:
 
 
 def language_of(row: Mapping[str, Any], key: str) -> str:
-    """The BCP-47 code of the language that a key names."""
+    """Return the BCP-47 code of the language that a key names."""
     return _language(text_of(row, key), key)
 
 
@@ -537,15 +540,15 @@ def _language(code: str, key: str) -> str:
 def by_language(
     table: Mapping[str, Any], key: str, convert: Callable[[Mapping[str, Any], str], T]
 ) -> dict[str, T]:
-    """A table by language, such as `{"sw": "…"}`, with BCP-47 codes for keys; null is a gap.
+    """Convert a table by language, such as `{"sw": "…"}`, to BCP-47 keys; null is a gap.
 
     Args:
-        table: Languages as a file names them, to anything.
-        key: Where the table stands in its row.
-        convert: Makes what is wanted of the table and one of its keys.
+        table: Values by the file's names of languages.
+        key: Key of the table in its row.
+        convert: Converts the value of the table at one of its keys.
 
     Raises:
-        BadRowError: A key names no language, or two name the same.
+        BadRowError: A key is not a language, or two keys are the same one.
     """
     converted: dict[str, T] = {}
     names: dict[str, str] = {}
@@ -564,7 +567,7 @@ def by_language(
 
 
 def refuse_repeat(ids: set[str], identity: str, key: str = "id") -> str:
-    """Note an id."""
+    """Record an id and return it; raise `BadRowError` if it was used before."""
     if identity in ids:
         raise BadRowError(f"id {identity!r} is used twice", key)
     ids.add(identity)
@@ -578,7 +581,7 @@ def converted(
     convert: Callable[[Any], T],
     skipped: Skipped,
 ) -> Iterator[T]:
-    """Numbered rows, converted; malformed ones are counted or refused."""
+    """Convert numbered rows; count or refuse malformed ones."""
     for number, row in rows:
         try:
             if isinstance(row, BadRowError):
@@ -605,7 +608,7 @@ def skip_or_refuse(
 
 
 def line_text(line: bytes) -> str:
-    """One of `lines`, without its end.
+    """Decode a line of `lines`, without its line ending.
 
     Raises:
         BadRowError: It is too long, or not UTF-8.
@@ -637,7 +640,7 @@ def _parsed(text: str, otherwise: str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; which value counts where a key comes twice, no standard says."""
+    """Build a JSON object; refuse a repeated key, for which no standard says which value counts."""
     table = dict(pairs)
     if len(table) < len(pairs):
         [[key, _]] = Counter(key for key, _ in pairs).most_common(1)
@@ -657,7 +660,7 @@ def _object(line: bytes) -> Mapping[str, Any]:
 
 @contextmanager
 def opened_table(file: Path, name: str) -> Iterator[Any]:
-    """A Parquet file; says what is wrong where it cannot be read.
+    """Open a Parquet file; report errors with their remedy.
 
     Raises:
         UserError: The file is missing.
@@ -684,10 +687,10 @@ def _parquet(file: Path, name: str) -> Iterator[Mapping[str, Any] | BadRowError]
 def table_rows(
     opened: Any, file: Path, name: str, columns: Sequence[str] | None = None
 ) -> Iterator[Mapping[str, Any] | BadRowError]:
-    """Rows of an opened Parquet file, of some columns or all, few at a time.
+    """Yield rows of an open Parquet file, a few at a time, with all or some of its columns.
 
     Raises:
-        DataError: Its values take far more memory than the file is large.
+        DataError: The values take far more memory than the file's size.
     """
     unpacked, packed, groups = 0, file.stat().st_size, opened.metadata
     size = sum(groups.row_group(number).total_byte_size for number in range(groups.num_row_groups))
@@ -699,7 +702,7 @@ def table_rows(
 
 
 def rows_in(batch: Any) -> Iterator[Mapping[str, Any] | BadRowError]:
-    """Rows of a batch of Arrow; in the place of one that Python cannot hold, what is wrong."""
+    """Yield the rows of an Arrow batch; an error in place of a row that Python cannot represent."""
     try:
         yield from batch.to_pylist()
         return

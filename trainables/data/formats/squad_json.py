@@ -1,11 +1,11 @@
-"""Data of SQuAD's shape: JSON, with LAReQA's sentence boundaries or without, and the hub's Parquet.
+"""SQuAD files: JSON, with or without LAReQA's sentence boundaries, and the hub's Parquet.
 
-Where an answer stands in its paragraph is an offset in code points. Tools that count UTF-8 bytes or
-UTF-16 units write others, which choose another sentence in silence; so the answer's text must stand
-there. An offset that is right in another unit is refused, or converted on request and counted. An
-answer that stands there in no unit is a slip of annotation: it is counted, and its offset is taken
-as it is, as the sources' own tools do. XQuAD, XQuAD-R and the English, Korean and Swahili training
-files of TyDi QA have none, AmQA 20 of 2,323, the test file of SQuAD-it 41 of 7,609.
+The position of an answer in its paragraph is an offset in code points. Some tools write offsets in
+UTF-8 bytes or UTF-16 units, which would silently select another sentence; so the answer's text must
+be found at its offset. An offset that is right in another unit is refused, or converted on request
+and counted. An answer found in no unit is an annotation error: it is counted and its offset kept,
+as the sources' own tools do. XQuAD, XQuAD-R and the English, Korean and Swahili training files of
+TyDi QA have none, AmQA 20 of 2,323, the test file of SQuAD-it 41 of 7,609.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from trainables.data.formats.reading import (
 from trainables.errors import DataError
 
 Offsets = Literal["check", "convert", "unused"]
-"""Whether offsets in another unit are refused or converted, or no answer is looked for."""
+"""Treatment of offsets in another unit: refuse, convert, or ignore all offsets."""
 
 NOT_THERE = "answers that do not stand at their offset"
 CONVERTED = "answers whose offset was converted from"
 UNITS = {"UTF-8 bytes": ("utf-8", 1), "UTF-16 units": ("utf-16-le", 2)}
-"""Their encodings, and bytes of a unit."""
+"""Unit to its encoding, and the bytes of a unit."""
 
 Object = Mapping[str, Any]
 
@@ -51,8 +51,8 @@ class Question:
         text: As in the file, not stripped.
         answer_start: Code points into the context; -1 without an answer.
         answers: The answers' texts.
-        language: BCP 47 tag, where the file says it.
-        remark: What is counted about the offset; empty where it is right.
+        language: BCP-47 tag, if the file gives it.
+        remark: Key under which a wrong or converted offset is counted; empty if it is right.
     """
 
     id: str
@@ -64,7 +64,7 @@ class Question:
 
     @property
     def answer_end(self) -> int | None:
-        """One past the first answer's last code point in the context; None without an answer."""
+        """End of the first answer in the context, in code points; None without an answer."""
         if self.answer_start < 0 or not self.answers:
             return None
         return self.answer_start + len(self.answers[0])
@@ -76,10 +76,10 @@ class Paragraph:
 
     Attributes:
         number: Running number over the whole file, from 0.
-        article: Index of its article in the file, from 0; -1 in Parquet, which does not say it.
-        title: The article's title; empty where the file gives none.
+        article: Index of its article in the file, from 0; -1 in Parquet, which lacks it.
+        title: The article's title; empty if the file gives none.
         context: The paragraph's text, not stripped.
-        sentences: Sentences of the context in order; empty where boundaries were not asked for.
+        sentences: Sentences of the context in order; empty if boundaries were not requested.
         starts: Offset of each sentence's first code point.
         ends: Offset one past each sentence's last code point.
         questions: In file order.
@@ -95,7 +95,7 @@ class Paragraph:
     questions: tuple[Question, ...]
 
     def target(self, question: Question) -> str | None:
-        """The first sentence that holds the answer's first character, if any does."""
+        """Return the first sentence that contains the answer's first character, if any."""
         for sentence, start, end in zip(self.sentences, self.starts, self.ends, strict=True):
             if start <= question.answer_start < end:
                 return sentence
@@ -103,7 +103,7 @@ class Paragraph:
 
 
 def cluster_of(language: str, paragraph: Paragraph) -> str:
-    """The article's title, else `<language>-article-<index>`, else the paragraph."""
+    """Return the article's title, else `<language>-article-<index>`, else the paragraph's name."""
     if paragraph.title:
         return paragraph.title
     if paragraph.article < 0:
@@ -112,25 +112,25 @@ def cluster_of(language: str, paragraph: Paragraph) -> str:
 
 
 def offset_remarks(paragraphs: Iterable[Paragraph]) -> dict[str, int]:
-    """What is said about answers' offsets, to how many, as `Benchmark.dropped` holds it."""
+    """Count remarks about answers' offsets, as `Benchmark.dropped` holds them."""
     return dict(Counter(q.remark for p in paragraphs for q in p.questions if q.remark))
 
 
 @dataclass
 class ParagraphReader:
-    """Reads one language from JSON (`.gz` is unpacked), or from the shards of one Parquet table.
+    """Reader of one language, from JSON (`.gz` is unpacked) or the shards of a Parquet table.
 
     Attributes:
-        name: Of the data, for messages.
+        name: Name of the data, for messages.
         sentences: Whether every paragraph must have sentence boundaries (`sentence_breaks`).
         skipped: Counts malformed articles, paragraphs and questions, which are left out; None
             refuses them.
-        repeats: Whether an id may come again, with another paragraph.
-        offsets: What is done about offsets in another unit.
-        language: Makes a question's object in the file its language, or raises `BadRowError`.
-        ids: Of the questions so far.
-        unit: What offsets are taken to count where an answer stands in several readings.
-        evidence: Answers that stand where the offset says in one unit alone, by unit.
+        repeats: Whether an id may recur, with another paragraph.
+        offsets: Treatment of offsets in another unit.
+        language: Returns the language of a question's object, or raises `BadRowError`.
+        ids: Ids of the questions read so far.
+        unit: Unit assumed for an offset at which the answer is found in several units.
+        evidence: Unit to number of answers found at their offset in that unit only.
     """
 
     name: str
@@ -147,11 +147,11 @@ class ParagraphReader:
         """Read the language's file, or its shards.
 
         Raises:
-            DataError: The file cannot be read, is not JSON or not of the shape, names an id twice,
+            DataError: The file cannot be read, is not JSON or not in SQuAD's format, repeats an id,
                 or has boundaries outside the context or offsets in another unit.
         """
         if self.offsets == "convert":
-            # A text may stand by chance where an offset points in the wrong unit.
+            # By chance an answer may also be found at its offset in the wrong unit.
             survey = replace(self, skipped=None if self.skipped is None else Counter())
             survey.files(*paths)
             self.unit = max(survey.evidence, key=survey.evidence.__getitem__, default="")
@@ -159,11 +159,11 @@ class ParagraphReader:
         return self.files(*paths)
 
     def files(self, *paths: Path) -> list[Paragraph]:
-        """As `read`, with offsets in the unit that is known."""
+        """Read the files, given the unit of offsets."""
         return self.table(*paths) if paths[0].suffix == ".parquet" else self.document(*paths)
 
     def document(self, path: Path) -> list[Paragraph]:
-        """Of JSON, in which a place is such as `data[0].paragraphs[2].qas[1]`."""
+        """Read JSON, in which a place is such as `data[0].paragraphs[2].qas[1]`."""
         document = json_document(path, self.name)
         try:
             articles = need(_object(document), "data", list)
@@ -178,15 +178,15 @@ class ParagraphReader:
             place = f"data[{index}]"
             with self._skipping(path, place):
                 title = _title(_object(article))
-                for at, entry in _entries(_object(article), f"{place}.paragraphs"):
-                    with self._skipping(path, at):
-                        paragraph = self._paragraph(_object(entry), path, at)
+                for paragraph_place, entry in _entries(_object(article), f"{place}.paragraphs"):
+                    with self._skipping(path, paragraph_place):
+                        paragraph = self._paragraph(_object(entry), path, paragraph_place)
                         number = len(paragraphs)
                         paragraphs.append(Paragraph(number, index, title, *paragraph))
         return paragraphs
 
     def table(self, *paths: Path) -> list[Paragraph]:
-        """Of Parquet, a row a question; those of one paragraph stand together."""
+        """Read Parquet, with one row per question; a paragraph's rows are consecutive."""
         paragraphs: list[tuple[str, str, list[Question]]] = []
         for path in paths:
             for title, context, question in records(path, self.name, self._row, self.skipped):
@@ -210,7 +210,7 @@ class ParagraphReader:
         return _title(row), context, self._question(row, context)
 
     def _paragraph(self, entry: Object, path: Path, place: str) -> tuple[Any, ...]:
-        """The fields of a paragraph from its context on."""
+        """Return the fields of a paragraph from its context on."""
         context = text_of(entry, "context")
         breaks = list(_breaks(entry, len(context))) if self.sentences else []
         questions = []
@@ -238,23 +238,23 @@ class ParagraphReader:
         return Question(identity, text, start, answers, language, remark)
 
     def _placed(self, context: str, start: int, answer: str, identity: str) -> tuple[int, str]:
-        """Where an answer stands in code points, and what is to be counted."""
-        stands = bool(answer) and start >= 0 and context.startswith(answer, start)
-        if stands and self.offsets == "check":
+        """Return the answer's offset in code points, and the remark to count."""
+        is_found = bool(answer) and start >= 0 and context.startswith(answer, start)
+        if is_found and self.offsets == "check":
             return start, ""
         units = {}
         for unit, (encoding, width) in UNITS.items() if answer and start >= 0 else ():
             encoded = context.encode(encoding, "surrogatepass")
             if encoded.startswith(answer.encode(encoding, "surrogatepass"), start * width):
                 units[unit] = len(encoded[: start * width].decode(encoding, "surrogatepass"))
-        if stands and self.unit not in units:
+        if is_found and self.unit not in units:
             self.evidence["code points"] += not units
             return start, ""
         if not units:
             return start, NOT_THERE if answer else ""
         unit = self.unit if self.unit in units else min(units)
         if self.offsets == "convert":
-            self.evidence[unit] += not stands
+            self.evidence[unit] += not is_found
             return units[unit], f"{CONVERTED} {unit}" if units[unit] != start else ""
         raise BadRowError(
             f"question {identity!r}: 'answer_start' is {start}, which counts {unit}: the answer "
@@ -276,7 +276,7 @@ def _title(row: Object) -> str:
 
 
 def _entries(article: Object, place: str) -> list[tuple[str, Any]]:
-    """Paragraphs and their places; AmQA has one article whose only paragraph is not in a list."""
+    """Return paragraphs and their places; AmQA has an article with one paragraph outside a list."""
     if isinstance(article.get("paragraphs"), dict):
         return [(place, article["paragraphs"])]
     listed = need(article, "paragraphs", list)
@@ -284,9 +284,9 @@ def _entries(article: Object, place: str) -> list[tuple[str, Any]]:
 
 
 def _answers(item: Object) -> tuple[int, tuple[str, ...]]:
-    """Where the first answer starts, -1 without one, and all answers' texts."""
+    """Return the start of the first answer, -1 without one, and all answers' texts."""
     answers = item.get("answers")
-    if isinstance(answers, dict):  # as the hub's tables have them
+    if isinstance(answers, dict):  # the format of the hub's tables
         starts, texts = (need(answers, key, list) for key in ("answer_start", "text"))
         if len(starts) != len(texts):
             raise BadRowError(

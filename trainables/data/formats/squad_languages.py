@@ -1,4 +1,4 @@
-"""Data of SQuAD's shape in several languages, a file each: which files there are, read together."""
+"""SQuAD data with a file for each language: find the files and read them together."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ Places = dict[str, list[Path]]
 """Language to its file, or to the shards of its table."""
 
 ARTICLES = {"articles": 0, "held-out": 1}
-"""Parts that divide a file: every second article for training, the others for evaluation: same
-domain, no shared text. The value is an article's index modulo 2."""
+"""Parts that divide each file by article: even indices for training, odd ones for evaluation, with
+the same domain and no shared text. The value is the article's index modulo 2."""
 
 
 def language_files(request: Request, default: str = "") -> Places:
-    """Language to its file or shards, of the languages asked for, or of those that the source has.
+    """Find the files or shards of the requested languages, by default of all that the source has.
 
-    A source's optional languages are taken where their files are; any other that is missing is
-    refused rather than left out in silence.
+    A source's optional languages are included if their files exist; any other missing language
+    is refused rather than silently left out.
 
     Args:
-        request: For the files that the source's patterns describe.
+        request: Request whose source describes the files by patterns.
         default: Language of a file whose name has none.
 
     Raises:
-        UserError: No file.
-        DataError: Two files, or a file and a table, are of one language.
+        UserError: There is no file.
+        DataError: Two files, or a file and a table, have the same language.
     """
     source, patterns = request.source, request.source.patterns_of(request.part)
     matches = [
@@ -53,13 +53,13 @@ def read_languages(request: Request, places: Places, sentences: bool = False) ->
     """Read the files of each language, in ascending order.
 
     Args:
-        request: Whose part may divide files by article; paragraph numbers stay the same.
+        request: Its part may divide files by article; paragraph numbers do not change.
         places: Language to its files.
         sentences: Whether every paragraph must have sentence boundaries.
 
     Raises:
-        UserError: As `ParagraphReader.read`, or the part divides files by article and translations
-            of a question lie in different ones.
+        UserError: As `ParagraphReader.read`, or the part divides files by article and
+            translations of a question are in different ones.
     """
     name = request.name
     offsets = request.offsets if request.source.has_offsets else "unused"
@@ -83,12 +83,12 @@ def read_languages(request: Request, places: Places, sentences: bool = False) ->
 
 
 def by_preference(languages: Iterable[str]) -> list[str]:
-    """English first, then ascending: where ids and titles shared by translations come from."""
+    """Sort languages, English first: the order in which shared ids and titles are looked up."""
     return sorted(languages, key=lambda language: (language != "en", language))
 
 
 def clusters_of(files: Files) -> dict[str, str]:
-    """Question id to its article, by the preferred language that has the question."""
+    """Return question id to article, from the preferred language that has the question."""
     clusters: dict[str, str] = {}
     for language in by_preference(files):
         for paragraph in files[language]:
@@ -100,10 +100,10 @@ def clusters_of(files: Files) -> dict[str, str]:
 def one_source_each(
     matches: Iterable[tuple[Path, Mapping[str, str]]], name: str, default: str = ""
 ) -> Places:
-    """Language to its file, or to the shards of its table, of what `find` finds.
+    """Group the results of `find` by language: one file, or the shards of one table, each.
 
     Raises:
-        DataError: Two files, or a file and a table, are of one language.
+        DataError: Two files, or a file and a table, have the same language.
     """
     places = shards_each(matches, name, default)
     for language, (first, *others) in places.items():
@@ -115,7 +115,7 @@ def one_source_each(
 
 
 def files_by_language(places: Places, kind: str = "json") -> SourceFiles:
-    """The files of languages, each under a name of its own whatever it is called where it lies."""
+    """Name the languages' files uniformly, whatever they are called on disk."""
     files = {
         f"{language}.{number}.parquet" if path.suffix == ".parquet" else f"{language}.{kind}": path
         for language, paths in places.items()
@@ -125,8 +125,8 @@ def files_by_language(places: Places, kind: str = "json") -> SourceFiles:
 
 
 def _refuse_misaligned(files: Files, name: str) -> None:
-    """Article indices divide the data only where translations lie in the same article."""
-    first: dict[str, tuple[str, int]] = {}
+    """Refuse articles that differ between translations, as division by article index would leak."""
+    places: dict[str, tuple[str, int]] = {}
     for language, paragraphs in files.items():
         for paragraph in paragraphs:
             if paragraph.article < 0:
@@ -135,7 +135,7 @@ def _refuse_misaligned(files: Files, name: str) -> None:
                     "is of, so nobody can divide them by article; take the source's JSON files"
                 )
             for question in paragraph.questions:
-                other, article = first.setdefault(question.id, (language, paragraph.article))
+                other, article = places.setdefault(question.id, (language, paragraph.article))
                 if article != paragraph.article:
                     raise UserError(
                         f"{name}: question {question.id!r} is in article {article} of {other}.json "

@@ -1,4 +1,4 @@
-"""Questions with one passage each in files of SQuAD's shape: TyDi QA GoldP, AmQA, XOR-TyDi."""
+"""Questions with one passage each in SQuAD files: TyDi QA GoldP, AmQA, XOR-TyDi."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from trainables.data.source import Loader, Request, SourceFiles
 from trainables.errors import DataError, UserError
 
 Remarks = dict[str, int]
-"""What is counted about answers' offsets, to how many."""
+"""Remark about answers' offsets to its count."""
 
 LanguageOf = Callable[[Mapping[str, Any]], str]
-"""The language of a question's object in the file."""
+"""Returns the language of a question's object in the file."""
 
 
 def pairs_loader(language: LanguageOf | None = None) -> Loader:
-    """A loader of one file a part, whose questions are about passages in their own language.
+    """Return a loader for one file per part, with questions about passages in their language.
 
     Args:
-        language: Of a question; by default the only one that the source has.
+        language: Returns a question's language; by default the source's first one.
     """
 
     def pairs(request: Request) -> tuple[list[Pair], Remarks]:
@@ -59,9 +59,9 @@ def _tydiqa_files(request: Request) -> SourceFiles:
 
 
 def _tydiqa_pairs(request: Request) -> tuple[list[Pair], Remarks]:
-    """Pairs of a part; `articles` and `held-out` divide the training files by article.
+    """Return the pairs of a part; `articles` and `held-out` divide the training files by article.
 
-    Passages are the gold paragraphs of all questions, and several questions share one.
+    Passages are the gold paragraphs of all questions; several questions share one.
     """
     pairs, remarks = _pairs(request, _tydiqa_places(request), _tydi_language)
     if request.part in ("articles", "held-out"):
@@ -70,7 +70,7 @@ def _tydiqa_pairs(request: Request) -> tuple[list[Pair], Remarks]:
 
 
 def _tydiqa_places(request: Request) -> Places:
-    """Files by language, or all under the name of the split; the first kind there is is read."""
+    """Return files by language, or all under the split's name; the first pattern found counts."""
     split = "dev" if request.part == "dev" else "train"
     patterns = request.source.patterns_of(request.part)
     for pattern in patterns.paths:
@@ -97,7 +97,7 @@ def _tydiqa_places(request: Request) -> Places:
 
 
 def _tydi_language(row: Mapping[str, Any]) -> str:
-    """The language that an id of TyDi QA begins with."""
+    """Return the language that a TyDi QA id starts with."""
     name = identity_of(row, "id").partition("-")[0].lower()
     if name not in NAMES.values():
         raise BadRowError("'id' does not begin with a language, such as swahili-", "id")
@@ -105,10 +105,10 @@ def _tydi_language(row: Mapping[str, Any]) -> str:
 
 
 def load_xor_tydi(request: Request) -> Benchmark:
-    """XOR-TyDi: questions in seven languages against English paragraphs.
+    """Load XOR-TyDi: questions in seven languages against English paragraphs.
 
-    This is candidate-paragraph retrieval among the gold paragraphs of all questions of the part.
-    XOR-Retrieve itself searches English Wikipedia and counts answer strings; see `xor_tydi`.
+    Candidates are the gold paragraphs of all questions of the part. XOR-Retrieve itself searches
+    English Wikipedia and counts answer strings; see `xor_tydi`.
     """
     paragraphs = ParagraphReader(
         request.name,
@@ -122,24 +122,26 @@ def load_xor_tydi(request: Request) -> Benchmark:
         for p in paragraphs
         for q in p.questions
     ]
-    chosen = _chosen(request, pairs)
+    chosen = _requested(request, pairs)
     dropped = request.dropped | offset_remarks(paragraphs)
-    whole = benchmark_of(pairs, request.name, dropped)
+    benchmark = benchmark_of(pairs, request.name, dropped)
     queries = benchmark_of(chosen, request.name, dropped).queries
     ids = [query.id for items in queries.values() for query in items]
-    # The candidates are those of all languages, so that a language's figure stands alone.
+    # Candidates come from all languages, so a language's score does not depend on the selection.
     return replace(
-        whole,
+        benchmark,
         queries=queries,
-        qrels={identity: whole.qrels[identity] for identity in ids},
+        qrels={identity: benchmark.qrels[identity] for identity in ids},
         answers={
-            identity: whole.answers[identity] for identity in ids if identity in whole.answers
+            identity: benchmark.answers[identity]
+            for identity in ids
+            if identity in benchmark.answers
         },
     )
 
 
 def _xor_title(title: str) -> str:
-    """`title: Helsinki _parentSection: …` is the article Helsinki."""
+    """Return the article: `title: Helsinki _parentSection: …` is Helsinki."""
     return re.sub(r"^_?title:?", "", title.partition("_parentSection")[0]).strip(" _:")
 
 
@@ -149,7 +151,7 @@ def _xor_files(request: Request) -> SourceFiles:
 
 
 def _single(request: Request) -> Path:
-    """The one file of a part."""
+    """Return the only file of a part."""
     patterns = request.source.patterns_of(request.part)
     return request.find_one(f"(?:{'|'.join(patterns.paths)})", f"file {patterns.called}")
 
@@ -157,7 +159,7 @@ def _single(request: Request) -> Path:
 def _pairs(
     request: Request, places: Places, language: LanguageOf | None
 ) -> tuple[list[Pair], Remarks]:
-    """Pairs of the languages asked for."""
+    """Return the pairs of the requested languages."""
     language = language or (lambda row: request.source.languages[0])
     paragraphs: list[Paragraph] = []
     for paths in places.values():
@@ -171,10 +173,10 @@ def _pairs(
         for p in paragraphs
         for q in p.questions
     ]  # fmt: skip
-    return _chosen(request, pairs), offset_remarks(paragraphs)
+    return _requested(request, pairs), offset_remarks(paragraphs)
 
 
-def _chosen(request: Request, pairs: list[Pair]) -> list[Pair]:
+def _requested(request: Request, pairs: list[Pair]) -> list[Pair]:
     present = {pair.language for pair in pairs}
     if missing := set(request.languages or ()) - present:
         raise AbsentLanguageError(request.name, "question", missing, present, request.folder)

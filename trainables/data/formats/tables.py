@@ -1,4 +1,4 @@
-"""Rows and images of Parquet files, without reading more of them than is asked for."""
+"""Rows and images of Parquet files, read no further than needed."""
 
 from __future__ import annotations
 
@@ -31,16 +31,15 @@ def rows_of(
     skipped: Skipped = None,
     optional: Sequence[str] = (),
 ) -> Iterator[T]:
-    """Rows of a table, of some columns alone, converted, in file order.
+    """Read and convert rows of a Parquet file from some of its columns, in file order.
 
     Args:
         file: A Parquet file.
-        name: Of the source, for messages.
-        columns: Names of those that must be there.
-        convert: Makes what is wanted of a row's index and values, or raises `BadRowError`.
+        name: Name of the source, for messages.
+        columns: Required columns.
+        convert: Converts a row's index and values, or raises `BadRowError`.
         skipped: Counts malformed rows, which are left out; None refuses them.
-        optional: Names of those that are read where they are there; `image.path` is `path` of
-            the column `image`.
+        optional: Columns to read if present; `image.path` is the field `path` of `image`.
 
     Raises:
         UserError: The file is missing or damaged, lacks a column, or has a malformed row.
@@ -56,45 +55,46 @@ def _rows(
     file: Path, name: str, columns: Sequence[str], optional: Sequence[str]
 ) -> Iterator[Mapping[str, Any] | BadRowError]:
     with opened_table(file, name) as opened:
-        there = opened.schema_arrow.names
-        if missing := [column for column in columns if column not in there]:
+        present = opened.schema_arrow.names
+        if missing := [column for column in columns if column not in present]:
             raise UserError(
-                f"{name}: {file} has no column {missing[0]!r}; it has {', '.join(there)}. "
+                f"{name}: {file} has no column {missing[0]!r}; it has {', '.join(present)}. "
                 f"{help_with(name)}"
             )
-        known = {*there, *_leaves(opened)}
+        known = {*present, *_leaves(opened)}
         chosen = [*columns, *(column for column in optional if column in known)]
         yield from table_rows(opened, file, name, chosen)
 
 
 def filled(file: Path, name: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """Of every row, which of some image columns hold an image; images are not read.
+    """Return for every row the image columns that hold an image, without reading the images.
 
     Args:
         file: A Parquet file.
-        name: Of the source, for messages.
-        columns: Of images; those that the table lacks hold none.
+        name: Name of the source, for messages.
+        columns: Image columns; those that the table lacks count as empty.
     """
     with opened_table(file, name) as opened:
-        # the hub's images are {bytes, path}: whether there is one can be read off the path
+        # The hub stores images as {bytes, path}; the path tells whether there is one.
         paths = {c: f"{c}.path" for c in columns if f"{c}.path" in _leaves(opened)}
         plain = [c for c in columns if c not in paths and c in opened.schema_arrow.names]
         table = opened.read(columns=[*paths.values(), *plain])
-    there = [*paths, *plain]
-    full = [table.column(column).is_valid().to_pylist() for column in there]
+    present = [*paths, *plain]
+    validity = [table.column(column).is_valid().to_pylist() for column in present]
     count = table.num_rows
     return [
-        tuple(c for c, valid in zip(there, full, strict=True) if valid[row]) for row in range(count)
+        tuple(c for c, valid in zip(present, validity, strict=True) if valid[row])
+        for row in range(count)
     ]
 
 
 def cell_bytes(cell: TableImage) -> bytes:
-    """The bytes of an image in a table: a column of bytes, or of the hub's {bytes, path}.
+    """Return the bytes of an image in a table: a column of bytes, or of the hub's {bytes, path}.
 
-    A path that stands there instead of bytes is not followed.
+    A path without bytes is not followed.
 
     Raises:
-        BadRowError: The table is missing or damaged, has no such cell, or no image is in it.
+        BadRowError: The table is missing or damaged, has no such cell, or has a path in it.
     """
     import pyarrow
 
@@ -114,7 +114,7 @@ def cell_bytes(cell: TableImage) -> bytes:
 
 @lru_cache(maxsize=256)
 def _groups(file: Path) -> tuple[list[int], int]:
-    """The first row of every row group, and the number of rows."""
+    """Return the first row of each row group, and the number of rows."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(file) as opened:
@@ -125,7 +125,7 @@ def _groups(file: Path) -> tuple[list[int], int]:
 
 @lru_cache(maxsize=2)
 def _column(file: Path, column: str, group: int) -> Any:
-    """One column of one row group; the last two are kept, for pictures are read in file order."""
+    """Read one column of one row group; the last two stay cached, as images are read in order."""
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(file) as opened:
@@ -133,5 +133,5 @@ def _column(file: Path, column: str, group: int) -> Any:
 
 
 def _leaves(opened: Any) -> list[str]:
-    """Paths of the columns that hold values."""
+    """Return the paths of the leaf columns."""
     return [opened.schema.column(index).path for index in range(len(opened.schema))]

@@ -1,7 +1,7 @@
-"""TREC's shape as Mr. TyDi and MIRACL have it: topics, judgements and passages in three files.
+"""TREC files as in Mr. TyDi and MIRACL: topics, judgements (qrels) and passages in three files.
 
-Relevance is judged in a query's own language only. The passages are millions and come apart from
-the topics; without them the queries and judgements can be counted, but nothing can be evaluated.
+Relevance is judged only in a query's own language. The millions of passages are distributed apart
+from the topics; without them queries and judgements can be counted but not evaluated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ IRRELEVANT = "passages judged as not relevant"
 
 @dataclass(frozen=True)
 class Collection:
-    """Patterns of a collection's files, each with groups `language` and, for the first two, `part`.
+    """Patterns of a collection's files, with groups `language` and, but for passages, `part`.
 
     Attributes:
         topics: `id<TAB>query`.
@@ -80,12 +80,12 @@ class _Files:
 
 
 def topic_or_row_files(request: Request) -> SourceFiles:
-    """Topics, judgements and passages to evaluate; Mr. TyDi's rows to train on."""
+    """Find topics, judgements and passages for evaluation, or Mr. TyDi's rows for training."""
     return training_files(request) if request.training else topic_files(request)
 
 
 def topic_files(request: Request) -> SourceFiles:
-    """Topics, judgements and, where they are, passages of each language."""
+    """Find topics, judgements and, if present, passages of each language."""
     files = _files(request)
     named = {
         f"{language}.{role}": path
@@ -100,18 +100,18 @@ def topic_files(request: Request) -> SourceFiles:
 
 
 def load_topics(request: Request) -> Benchmark:
-    """Queries and judgements of each language, and its passages where they are at hand.
+    """Load queries, judgements and, if available, passages of each language.
 
-    Passages are title and text with a blank between. A query's cluster is the article of its
-    relevant passages where that is one, else the query itself.
+    A passage is title and text joined by a blank. A query's cluster is the article of its
+    relevant passages if they share one, else the query itself.
 
     Returns:
-        Query ids `{language}:{id}`, candidate ids `{language}:{passage}`; without passages of
-        every language, `Benchmark.refusal` says why nothing can be evaluated.
+        Query ids `{language}:{id}`, candidate ids `{language}:{passage}`; if a language lacks
+        passages, `Benchmark.refusal` explains why nothing can be evaluated.
 
     Raises:
-        UserError: Missing or malformed files, or a judgement of a query or passage that is not
-            there.
+        UserError: A file is missing or malformed, or a judgement is of an unknown query or
+            passage.
     """
     files = _files(request)
     queries: dict[str, list[Query]] = {}
@@ -153,7 +153,7 @@ def load_topics(request: Request) -> Benchmark:
 
 
 def read_topics(path: Path, name: str, skipped: Skipped = None) -> dict[str, str]:
-    """Query id to text, in file order."""
+    """Read query texts by id, in file order."""
     ids: set[str] = set()
 
     def topic(row: Mapping[str, str]) -> tuple[str, str]:
@@ -166,13 +166,13 @@ def read_topics(path: Path, name: str, skipped: Skipped = None) -> dict[str, str
 def read_qrels(
     path: Path, name: str, skipped: Skipped = None, judged: Judgements | None = None
 ) -> dict[str, dict[str, float]]:
-    """Query id to {passage id: gain}, those judged as not relevant with gain 0.
+    """Read gains by query id and passage id; passages judged as not relevant have gain 0.
 
     Args:
-        path: A file of TREC's four columns.
-        name: Of the source, for messages.
-        skipped: As everywhere.
-        judged: What it may judge, and where its judgements go; by default anything.
+        path: A file with TREC's four columns.
+        name: Name of the source, for messages.
+        skipped: Counts malformed rows, which are left out; None refuses them.
+        judged: Collects the judgements and says which ids are valid; by default any.
     """
     judged = judged or Judgements(None, None)
 
@@ -185,7 +185,7 @@ def read_qrels(
 
 
 def training_files(request: Request) -> SourceFiles:
-    """The training rows of each language."""
+    """Find the training rows of each language."""
     files = _training_files(request)
     return SourceFiles(
         {f"{language}.jsonl": path for language, path in files.items()}, tuple(files)
@@ -193,9 +193,9 @@ def training_files(request: Request) -> SourceFiles:
 
 
 def train_on_rows(request: Request) -> TrainingSet:
-    """Mr. TyDi's training rows: each query with its positive passages, in its own language.
+    """Load Mr. TyDi's training rows: each query with its positive passages, in its own language.
 
-    A query is trained with the first of them; the others are no negatives of it.
+    A query is trained with the first of them; the others are never its negatives.
     """
     return training_of(_rows(request), request.name)
 
@@ -213,16 +213,16 @@ def _rows(request: Request) -> Iterator[Pair]:
                 raise BadRowError(f"{key!r} must be a list of passages, at least one", key)
             query = text_of(row, "query")
             identity = f"{language}:{identity_of(row, 'query_id')}"
-            made = []
+            row_pairs = []
             for passage in positives:
                 article = f"{language}:{identity_of(passage, 'docid').partition('#')[0]}"
                 text = _passage_text(passage)
-                made.append(Pair(identity, language, query, language, text, article))
+                row_pairs.append(Pair(identity, language, query, language, text, article))
             refuse_repeat(ids, identity, "query_id")
-            return made
+            return row_pairs
 
-        for made in request.records(path, pairs):
-            yield from made
+        for row_pairs in request.records(path, pairs):
+            yield from row_pairs
 
 
 def _training_files(request: Request) -> dict[str, Path]:
@@ -244,9 +244,9 @@ def _files(request: Request) -> dict[str, _Files]:
     what = f"topics of part {request.part}"
     chosen = request.choose(topics, what)
     what = f"judgements (qrels) of part {request.part}"
-    judged = request.choose(qrels, what, tuple(chosen))
+    judgements = request.choose(qrels, what, tuple(chosen))
     return {
-        language: _Files(path, judged[language], tuple(passages.get(language, ())))
+        language: _Files(path, judgements[language], tuple(passages.get(language, ())))
         for language, path in chosen.items()
     }
 

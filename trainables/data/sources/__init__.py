@@ -1,1 +1,1 @@
-"""Readers of published data sets that have a format of their own."""
+"""Readers of published data sets that have their own formats."""

@@ -22,14 +22,14 @@ from trainables.data.source import Loader, Request, SourceFiles
 GOLD = r"gold_span_passages\.afriqa\.(?P<language>[a-z]{3})\.(?P<pivot>en|fr)\.(?P<part>\w+)\.json"
 
 WITHOUT_PASSAGE = "questions without a passage"
-"""Some rows of every file have the answer alone, and null for the passage."""
+"""Reason to drop rows with an answer alone and null for the passage, which every file has."""
 
 Files = dict[str, tuple[Path, str]]
 """Language to its file and the language of its passages."""
 
 
 def afriqa_files(request: Request) -> SourceFiles:
-    """Gold passages of each African language asked for."""
+    """Find the gold passages of each requested African language."""
     files = _files(request)
     pivots = {pivot for _, pivot in files.values()}
     return SourceFiles(
@@ -39,37 +39,38 @@ def afriqa_files(request: Request) -> SourceFiles:
 
 
 def load_afriqa(request: Request) -> Benchmark:
-    """Each question twice, as asked and as translated, against the passages of its pivot language.
+    """Load each question twice, in its language and translated, against its pivot's passages.
 
     English and French questions are translations of the African ones; French is the pivot of Fon
-    and Wolof. Corpora are the distinct gold passages of all languages that are loaded.
+    and Wolof. Corpora are the unique gold passages of all loaded languages.
 
     Returns:
-        Question ids `{language}-{id}`, the African language's in both; clusters the articles.
+        Question ids are `{language}-{id}`, with the African language for both; clusters are
+        articles.
     """
-    without = Counter[str]()
-    pairs = list(_pairs(request, without))
-    return benchmark_of(pairs, request.name, request.dropped | without)
+    dropped = Counter[str]()
+    pairs = list(_pairs(request, dropped))
+    return benchmark_of(pairs, request.name, request.dropped | dropped)
 
 
 def train_on_afriqa(request: Request) -> TrainingSet:
-    """The same as rows: queries in two languages, the passage in the pivot language alone."""
+    """Load rows with queries in two languages and the passage in the pivot language only."""
     return training_of(_pairs(request, Counter()), request.name)
 
 
-def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
-    """The African question first; counts rows that have no passage."""
+def _pairs(request: Request, dropped: Counter[str]) -> Iterator[Pair]:
+    """Yield pairs, the African question first; count rows without a passage."""
     for language, (path, pivot) in _files(request).items():
         ids: set[str] = set()
 
-        def both(
+        def question_pairs(
             row: Mapping[str, Any],
             language: str = language,
             pivot: str = pivot,
             ids: set[str] = ids,
         ) -> list[Pair]:
             if "context" in row and row["context"] is None:
-                without[WITHOUT_PASSAGE] += 1
+                dropped[WITHOUT_PASSAGE] += 1
                 return []
             passage, title = text_of(row, "context"), optional_text(row, "title")
             texts = {language: text_of(row, "question_lang")}
@@ -78,12 +79,12 @@ def _pairs(request: Request, without: Counter[str]) -> Iterator[Pair]:
             cluster = title or question
             return [Pair(question, la, text, pivot, passage, cluster) for la, text in texts.items()]
 
-        for pairs in request.records(path, both):
+        for pairs in request.records(path, question_pairs):
             yield from pairs
 
 
 def _files(request: Request) -> Files:
-    """The African languages asked for; a pivot language comes with them, and alone asks for all."""
+    """Return the requested African languages; pivots alone request all languages of theirs."""
     gold = [each for each in request.find(GOLD) if each[1]["part"] == request.part]
     pivot_of = {path: groups["pivot"] for path, groups in gold}
     files = {la: (path, pivot_of[path]) for la, path in one_each(gold, request.name).items()}

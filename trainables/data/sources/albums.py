@@ -1,7 +1,7 @@
-"""What every source of pictures becomes on its way: pictures with captions, by name of file.
+"""Albums, the common form of all image sources: images with captions, by file name.
 
-An album says which captions a picture has and what its file is called. Here the files are found,
-looked at, and turned into a benchmark or into rows to train on.
+A source's reader returns an album, which names images and their captions. Here the image files are
+located, checked, and turned into a benchmark or training rows.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ UNASKED = "pictures without a caption in these languages"
 
 @dataclass(frozen=True, slots=True)
 class CaptionedImage:
-    """One picture with its captions.
+    """One image with its captions.
 
     Attributes:
         id: Unique in its album.
-        image: Name of its file, with or without folders, or where a table holds it.
+        image: File name, with or without folders, or the cell of a table.
         captions: Language to one or more texts.
-        cluster: The highest unit of dependence known.
+        cluster: The largest known unit of dependence.
     """
 
     id: str
@@ -42,14 +42,14 @@ class CaptionedImage:
 
 @dataclass(frozen=True)
 class Album:
-    """Pictures with captions, as the files of a source have them.
+    """Images with captions, as the files of a source have them.
 
     Attributes:
-        files: What each file of captions is, or table, to where it lies.
+        files: Files of captions, or tables, by canonical name.
         entries: In file order.
-        folder: Where names of images start, if not at the data folder.
-        beside: Whether images may lie beside the source's folder too, for other sources to share.
-        dropped: Why items are not here, to how many.
+        folder: Folder that image names are relative to, if not the data folder.
+        beside: Whether images may also be beside the source's folder, to be shared by sources.
+        dropped: Reason to number of items that were left out.
     """
 
     files: Mapping[str, Path]
@@ -60,7 +60,7 @@ class Album:
 
 
 def album_loader(read: Callable[[Request], Album]) -> Loader:
-    """A loader of what a function reads as an album."""
+    """Return a loader of the albums that `read` returns."""
     return Loader(
         files=lambda request: files_of(read(request), request),
         benchmark=lambda request: benchmark_of(read(request), request),
@@ -78,13 +78,13 @@ def album_by_language(
     beside: bool = False,
     dropped: Mapping[str, int] | None = None,
 ) -> Album:
-    """An album of files of one language each, in which pictures come again by their ids.
+    """Build an album from files of one language each, merging entries of one image by id.
 
     Args:
         paths: Language to its files.
-        read: Entries of a file in a language.
-        name: Of the source, for messages.
-        files: Others that are read.
+        read: Reads the entries of a file in a language.
+        name: Name of the source, for messages.
+        files: Other files that are read.
         beside: As for `Album`.
         dropped: As for `Album`; filled while files are read.
     """
@@ -95,14 +95,14 @@ def album_by_language(
 
 
 def merged(columns: Mapping[str, Sequence[CaptionedImage]], name: str) -> list[CaptionedImage]:
-    """Entries of one language each become entries of all, in order of first occurrence.
+    """Merge entries of one language each to entries of all, in order of first occurrence.
 
     Args:
-        columns: Language to its entries; a picture may come again.
-        name: Of the source, for messages.
+        columns: Language to its entries; an image may recur.
+        name: Name of the source, for messages.
 
     Raises:
-        UserError: One id is the name of two images.
+        UserError: Two images have one id.
     """
     first: dict[str, CaptionedImage] = {}
     captions: dict[str, dict[str, list[str]]] = {}
@@ -120,12 +120,12 @@ def merged(columns: Mapping[str, Sequence[CaptionedImage]], name: str) -> list[C
 
 
 def files_of(album: Album, request: Request) -> SourceFiles:
-    """All that decides what is loaded: captions, tables, and the image files they name.
+    """Return all files that determine what is loaded: captions, tables and image files.
 
     Raises:
-        UserError: As `benchmark_of`, or it is to be trained on and no image is there.
+        UserError: As `benchmark_of`, or the request is for training and no image exists.
     """
-    entries = _chosen(album, request)
+    entries = _requested(album, request)
     files = dict(album.files)
     for entry, source in zip(entries, _sources(album, entries, request), strict=True):
         if isinstance(source, Path):
@@ -138,23 +138,23 @@ def files_of(album: Album, request: Request) -> SourceFiles:
 
 
 def benchmark_of(album: Album, request: Request) -> Benchmark:
-    """An album as a benchmark; captions have the ids `{language}:{picture}[#{number}]`.
+    """Turn an album into a benchmark; caption ids are `{language}:{picture}[#{number}]`.
 
     Raises:
-        UserError: A language that no caption has, an image that is missing or cannot be read
-            (unless such are to be skipped), or one that lies outside the data folder. Where no
-            image is there at all, the benchmark says so and can only be counted.
+        UserError: A requested language has no caption; an image is missing or unreadable (unless
+            skipped), or outside the data folder. If no image exists at all, the benchmark's
+            `refusal` says so, and it can only be counted.
     """
-    entries = _chosen(album, request)
+    entries = _requested(album, request)
     pictures, dropped, refusal = _pictures(album, entries, request)
-    shown = [entry for entry in entries if entry.id in pictures]
-    languages = sorted({language for entry in shown for language in entry.captions})
+    available = [entry for entry in entries if entry.id in pictures]
+    languages = sorted({language for entry in available for language in entry.captions})
     single = all(
-        len(entry.captions.get(language, ())) == 1 for entry in shown for language in languages
+        len(entry.captions.get(language, ())) == 1 for entry in available for language in languages
     )
     captions: dict[str, list[Query]] = {language: [] for language in languages}
     qrels = {}
-    for entry in shown:
+    for entry in available:
         for language, texts in entry.captions.items():
             for number, text in enumerate(texts):
                 ending = f"#{number}" if len(texts) > 1 else ""
@@ -165,22 +165,22 @@ def benchmark_of(album: Album, request: Request) -> Benchmark:
     return Benchmark(
         name=request.name,
         queries=captions,
-        corpus={IMAGE: [Candidate(entry.id, entry.id) for entry in shown]},
+        corpus={IMAGE: [Candidate(entry.id, entry.id) for entry in available]},
         qrels=qrels,
         judged_in_all_languages=False,
         dropped=dropped,
         refusal=refusal,
-        pictures=[pictures[entry.id] for entry in shown],
+        pictures=[pictures[entry.id] for entry in available],
     )
 
 
 def training_of(album: Album, request: Request) -> TrainingSet:
-    """An album as rows: row k of a picture holds the k-th caption of every language.
+    """Turn an album into rows: row k of an image holds the k-th caption of every language.
 
     Raises:
-        UserError: As `benchmark_of`, or no image is there at all.
+        UserError: As `benchmark_of`, or no image exists.
     """
-    entries = _chosen(album, request)
+    entries = _requested(album, request)
     pictures, _, refusal = _pictures(album, entries, request)
     if refusal:
         raise UserError(f"{request.name} cannot be trained on: {refusal}")
@@ -191,7 +191,7 @@ def training_of(album: Album, request: Request) -> TrainingSet:
         for number in range(max(map(len, entry.captions.values())))
     ]
     languages = sorted({language for entry, _ in rows for language in entry.captions})
-    several = {entry.id for entry, number in rows if number}
+    multiple = {entry.id for entry, number in rows if number}
 
     def text(entry: CaptionedImage, number: int, language: str) -> str | None:
         texts = entry.captions.get(language, ())
@@ -200,7 +200,7 @@ def training_of(album: Album, request: Request) -> TrainingSet:
     captions = {la: [text(entry, number, la) for entry, number in rows] for la in languages}
     return TrainingSet(
         name=request.name,
-        questions=[f"{e.id}#{number}" if e.id in several else e.id for e, number in rows],
+        questions=[f"{e.id}#{number}" if e.id in multiple else e.id for e, number in rows],
         golds=[entry.id for entry, _ in rows],
         clusters=[entry.cluster for entry, _ in rows],
         queries=captions,
@@ -209,16 +209,16 @@ def training_of(album: Album, request: Request) -> TrainingSet:
     )
 
 
-def _chosen(album: Album, request: Request) -> list[CaptionedImage]:
-    """Entries with captions in the languages asked for, and no other captions."""
-    there = {language for entry in album.entries for language in entry.captions}
-    if not there:
+def _requested(album: Album, request: Request) -> list[CaptionedImage]:
+    """Return entries that have captions in the requested languages, and only those captions."""
+    present = {language for entry in album.entries for language in entry.captions}
+    if not present:
         raise UserError(
             f"{request.name}: {request.folder} holds no captions; {help_with(request.name)}"
         )
-    if missing := set(request.languages or ()) - there:
-        raise AbsentLanguageError(request.name, "caption", missing, there, request.folder)
-    languages = set(request.languages or there)
+    if missing := set(request.languages or ()) - present:
+        raise AbsentLanguageError(request.name, "caption", missing, present, request.folder)
+    languages = set(request.languages or present)
     return [
         CaptionedImage(
             e.id, e.image, {la: t for la, t in e.captions.items() if la in languages}, e.cluster
@@ -231,7 +231,7 @@ def _chosen(album: Album, request: Request) -> list[CaptionedImage]:
 def _pictures(
     album: Album, entries: Sequence[CaptionedImage], request: Request
 ) -> tuple[dict[str, Picture], dict[str, int], str]:
-    """Pictures by id, what is left out, and why nothing can be encoded (or nothing)."""
+    """Return images by id, counts of what is left out, and why nothing can be encoded, if so."""
     sources = _sources(album, entries, request)
     dropped = Counter(album.dropped)
     dropped[UNASKED] += len(album.entries) - len(entries)
@@ -265,7 +265,7 @@ def _pictures(
 def _sources(
     album: Album, entries: Sequence[CaptionedImage], request: Request
 ) -> list[Path | TableImage | None]:
-    """Where each image lies; None where it is not there."""
+    """Locate each image; None if it is missing."""
     roots = [request.folder]
     if album.beside and request.folder.name == request.name:
         roots.append(request.folder.parent)

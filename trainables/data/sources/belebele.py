@@ -1,4 +1,4 @@
-"""Belebele: 900 questions about 488 passages, in 122 variants of languages, fully parallel."""
+"""Belebele: 900 questions about 488 passages, in 122 language variants, fully parallel."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ FILES = (
     _NAME + r"\.jsonl(?:\.gz)?",
     _NAME + r"(?:/test/\d+|/test(?:-[\w-]+)?|(?:-[\w-]+)?)\.parquet",
 )
-"""As published, and the hub's tables of them."""
+"""The files as published, and the hub's tables of them."""
 
 
 def belebele_files(request: Request) -> SourceFiles:
-    """`<language>_<Script>.jsonl` of each language, or the shards of its table."""
+    """Find `<language>_<Script>.jsonl` of each language, or the shards of its table."""
     return files_by_language(_files(request), "jsonl")
 
 
 def load_belebele(request: Request) -> Benchmark:
-    """Questions against passages; the answers to choose among are not read.
+    """Load questions against passages; the multiple-choice answers are not read.
 
-    Passages and questions are told apart by link and, for questions, number, which are the same
-    in all languages; MTEB too has one passage a link.
+    A passage is identified by its link, a question by link and number, which are the same in all
+    languages; like MTEB, this keeps one passage per link.
 
     Returns:
-        Query ids `{language}:{link}#{number}`, candidate ids `{language}:{link}`; clusters the
+        Query ids `{language}:{link}#{number}`, candidate ids `{language}:{link}`; clusters are
         links.
 
     Raises:
-        UserError: Missing or malformed files, or two passages of one link in a language.
+        UserError: A file is missing or malformed, or a link has two passages in a language.
     """
     queries: dict[str, list[Query]] = {}
     corpus: dict[str, list[Candidate]] = {}
@@ -58,7 +58,7 @@ def load_belebele(request: Request) -> Benchmark:
             passages[link] = text
             return Query(f"{language}:{identity}", question, identity, link)
 
-        queries[language] = [made for path in paths for made in request.records(path, query)]
+        queries[language] = [item for path in paths for item in request.records(path, query)]
         corpus[language] = [
             Candidate(f"{language}:{link}", text) for link, text in passages.items()
         ]

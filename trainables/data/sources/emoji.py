@@ -1,7 +1,7 @@
-"""Noto's emoji pictures with the names that Unicode CLDR gives them in many languages.
+"""Noto emoji images with their names in many languages from Unicode CLDR.
 
-Many pictures are variants of one: a woman, a man and a person running, a black cat that is joined
-of a cat and a black square. Such variants are one family, and no family is in two parts.
+Many images are variants of one another: a woman, a man and a person running; a black cat, which is
+composed of a cat and a black square. Variants form a family, and no family is in two parts.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ IMAGES = r"emoji_u(?P<points>[0-9a-f]{4,6}(?:_[0-9a-f]{4,6})*)\.png"
 NAMES = r"annotations/(?P<language>[A-Za-z-]+)/annotations\.json(?:\.gz)?"
 
 TENTHS = {"test": (0, 1), "validation": (2,), "train": (3, 4, 5, 6, 7, 8, 9)}
-"""Which of ten hash values of a family's name each part has."""
+"""Part to its share of the ten hash values of family names."""
 
 GENDER_WORDS = frozenset(
     "woman man person women men people girl boy child girls boys children adult".split()  # noqa: SIM905
 )
 GENDERED = frozenset({0x1F468, 0x1F469, 0x1F9D1, 0x1F466, 0x1F467, 0x1F9D2, 0x2640, 0x2642, 0x27A1})
-"""Code points of persons, of the signs for their gender, and of the way they face."""
+"""Code points of persons, of gender signs, and of the direction they face."""
 
 JOINER = 0x200D
 UNNAMED = "pictures without a name"
@@ -44,10 +44,10 @@ Points = tuple[int, ...]
 
 
 def read_emoji(request: Request) -> Album:
-    """A part of the pictures, each with one name in each language.
+    """Read a part of the images, each with one name in each language.
 
-    `annotations/<language>/annotations.json[.gz]` as CLDR has them, of which English must be there
-    to tell families; `emoji_u<code points>.png` at any depth.
+    Files are CLDR's `annotations/<language>/annotations.json[.gz]`, of which English is needed to
+    form families, and `emoji_u<code points>.png` at any depth.
     """
     part = request.part or "test"
     names, files = _names(request)
@@ -70,11 +70,11 @@ def read_emoji(request: Request) -> Album:
 
 
 def families_of(names: Mapping[Points, str]) -> dict[Points, str]:
-    """Every picture's family, called by the first of its names in alphabetic order.
+    """Return the family of each image, named by the alphabetically first name in it.
 
-    Pictures are of one family if their English names agree up to words of gender and age, if one
-    is joined of several code points and another is one of these, or if both are joined and share
-    a code point; those of persons and genders do not count.
+    Images are of one family if their English names agree except for words of gender and age, if
+    one is composed of several code points and the other is one of these, or if both are composed
+    and share a code point; code points of persons and genders do not count.
     """
     parent: dict[str, str] = {}
 
@@ -96,7 +96,7 @@ def families_of(names: Mapping[Points, str]) -> dict[Points, str]:
 
 
 def part_of(family: str) -> str:
-    """The part that a family is in, by a hash of its name."""
+    """Return the part of a family, by a hash of its name."""
     tenth = int.from_bytes(hashlib.sha256(family.encode()).digest()[:8], "big") % 10
     return next(part for part, tenths in TENTHS.items() if tenth in tenths)
 
@@ -107,7 +107,7 @@ def _without_gender(name: str) -> str:
 
 
 def _pictures(request: Request) -> dict[Points, Path]:
-    """Code points to the picture; of several sizes, as Noto's repository has them, that of 72."""
+    """Return image files by code points; of several sizes, as in Noto's repository, that of 72."""
     pictures: dict[Points, Path] = {}
     for path, groups in request.find(IMAGES):
         points = tuple(int(point, 16) for point in groups["points"].split("_"))
@@ -121,8 +121,8 @@ def _pictures(request: Request) -> dict[Points, Path]:
 
 
 def _names(request: Request) -> tuple[dict[str, dict[Points, str]], dict[str, Path]]:
-    """Language to names, English among them, and the files that they come from."""
-    folders = request.find(NAMES)  # CLDR's root is of no language
+    """Return language to names, always with English, and the files they come from."""
+    folders = request.find(NAMES)  # CLDR's `root` is not a language
     paths = one_each((each for each in folders if is_language(each[1]["language"])), request.name)
     languages = tuple(sorted({*(request.languages or paths), "en"})) if paths else request.languages
     files = request.choose(paths, "annotations.json", languages)

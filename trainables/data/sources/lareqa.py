@@ -1,4 +1,4 @@
-"""LAReQA: SQuAD-shaped files in several languages as retrieval of sentences (XQuAD-R, MLQA-R).
+"""LAReQA: multilingual SQuAD files as sentence retrieval (XQuAD-R, MLQA-R).
 
 Sentence candidates follow Roy et al. 2020 (arXiv:2004.05484) as google-research/xtreme evaluates
 them. Paragraph candidates of the same questions are in `paragraphs`.
@@ -27,7 +27,7 @@ NO_TARGET = "queries whose answer starts in no sentence"
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A question together with where its answer lies, in one language."""
+    """A question and the position of its answer, in one language."""
 
     paragraph: Paragraph
     question: Question
@@ -36,17 +36,17 @@ class _Target:
 
 
 def load_lareqa(request: Request) -> Benchmark:
-    r"""Questions against sentences, relevance shared by all languages that hold a question's id.
+    """Load questions against sentences; relevance extends to all languages that share the id.
 
     Relevant are the sentences of the question's paragraph that equal its target sentence, the
-    first that holds the answer's first character. Questions of equal text are not merged. A
+    first that contains the answer's first character. Questions of equal text are not merged. A
     candidate's text is the sentence, or LAReQA's `sentence + context` as one string without
     separator; line breaks are removed.
 
     Returns:
-        Query ids `{language}:{id}`, candidate ids `{language}_{paragraph}_{sentence}`, clusters
-        the articles' titles (else `<language>-article-<index>`), taken from English where the id
-        exists there, else from the first language that holds it.
+        Query ids `{language}:{id}`, candidate ids `{language}_{paragraph}_{sentence}`. Clusters
+        are article titles (else `<language>-article-<index>`), in English if the id exists there,
+        else in the first language that has it.
     """
     files = _sentences(request)
     targets = _targets(files)
@@ -85,20 +85,20 @@ def load_lareqa(request: Request) -> Benchmark:
 
 
 def train_on_lareqa(request: Request) -> TrainingSet:
-    """The same questions and target sentences as rows to train on.
+    """Load the same questions and target sentences as training rows.
 
-    A row's gold is named after the target sentence in the reference language: English where the
-    id exists there, else the first language that holds it. Translations split paragraphs into
-    sentences differently, so a gold named in each language would not be shared; named in one,
+    A row's gold is named after the target sentence in the reference language: English if the id
+    exists there, else the first language that has it. Translations split paragraphs into
+    sentences differently, so golds named in each language would not be shared; named in one,
     questions with the same gold sentence there share it everywhere.
 
-    If asked for, the hard negatives of a row in a language are the other sentences of its
-    paragraph there, those beside the target first. A sentence that is the target of a question is
-    named as that question's gold.
+    On request, a row's hard negatives in a language are the other sentences of its paragraph
+    there, nearest to the target first. A sentence that is the target of a question has the name
+    of that question's gold.
 
     Returns:
         Rows in the order of the reference languages' files; golds
-        `{reference}_{paragraph}_{sentence}`; None where a language lacks the row.
+        `{reference}_{paragraph}_{sentence}`; None if a language lacks the row.
     """
     targets = _targets(_sentences(request))
     reference: dict[str, tuple[str, _Target]] = {}
@@ -144,18 +144,18 @@ def _neighbours(
     golds: Mapping[str, str],
     text: CandidateText | None,
 ) -> list[list[Candidate]]:
-    """For each question in `golds`, the sentences around its target in one language.
+    """Return for each question in `golds` the sentences around its target in one language.
 
     Args:
-        language: Which.
+        language: BCP-47 code.
         targets: Question id to its target in this language.
         golds: Question id to the name of its gold, row by row.
-        text: What a sentence's text is.
+        text: Form of a sentence's text.
     """
-    named: dict[tuple[int, int], str] = {}
+    gold_names: dict[tuple[int, int], str] = {}
     for identity, target in targets.items():
         for position in target.sentences if identity in golds else ():
-            named.setdefault((target.paragraph.number, position), golds[identity])
+            gold_names.setdefault((target.paragraph.number, position), golds[identity])
 
     def around(identity: str) -> list[Candidate]:
         target = targets.get(identity)
@@ -165,7 +165,7 @@ def _neighbours(
         others = set(range(len(paragraph.sentences))) - set(target.sentences)
         return [
             Candidate(
-                named.get((paragraph.number, p), f"{language}_{paragraph.number}_{p}"),
+                gold_names.get((paragraph.number, p), f"{language}_{paragraph.number}_{p}"),
                 _text(paragraph, p, text),
             )
             for p in sorted(others, key=lambda p: (abs(p - first), p))
@@ -179,7 +179,7 @@ def _sentences(request: Request) -> Files:
 
 
 def _targets(files: Files) -> dict[str, dict[str, _Target]]:
-    """Language to question id to target, in file order."""
+    """Return language to question id to target, in file order."""
     return {
         language: {
             question.id: _Target(paragraph, question, _positions(paragraph, question))
@@ -197,8 +197,8 @@ def _positions(paragraph: Paragraph, question: Question) -> tuple[int, ...]:
 
 def _text(paragraph: Paragraph, position: int, text: CandidateText | None) -> str:
     sentence = paragraph.sentences[position]
-    whole = sentence if text == "sentence" else sentence + paragraph.context
-    return whole.replace("\n", "")
+    candidate_text = sentence if text == "sentence" else sentence + paragraph.context
+    return candidate_text.replace("\n", "")
 
 
 LOADER = Loader(

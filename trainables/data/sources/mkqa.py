@@ -1,7 +1,7 @@
 """MKQA: questions of Google's Natural Questions in 26 languages, with short answers only.
 
-There are no passages, so the corpus of a language is its distinct answer strings: what is measured
-is answer retrieval, not passage retrieval.
+There are no passages, so the corpus of a language is its unique answer strings: this measures
+answer retrieval, not passage retrieval.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WHOLE = r"mkqa\.jsonl(?:\.gz)?"
 """MKQA itself: `queries` and `answers` of all languages in one row."""
 ARCHIVE = r"mkqa_dev\.zip"
 BY_LANGUAGE = r"mkqa-(?P<language>[a-z_]+)\.jsonl"
-"""As released for MIA 2022: a file a language, ids `<number>_<language>`."""
+"""As released for MIA 2022: a file for each language, ids `<number>_<language>`."""
 UNANSWERED = "questions without an answer string"
 
 Answers = dict[str, dict[str, tuple[str, list[str]]]]
@@ -42,7 +42,7 @@ Answers = dict[str, dict[str, tuple[str, list[str]]]]
 
 
 def mkqa_files(request: Request) -> SourceFiles:
-    """The one file of MKQA, the archive of MIA 2022, or the files unpacked from it."""
+    """Find the single file of MKQA, the archive of MIA 2022, or the files unpacked from it."""
     files = _files(request)
     return SourceFiles(
         {path.name: path for path in files}, request.languages or tuple(sorted(_read(request)[0]))
@@ -50,11 +50,11 @@ def mkqa_files(request: Request) -> SourceFiles:
 
 
 def load_mkqa(request: Request) -> Benchmark:
-    """Questions against the answer strings of a language, parallel by question.
+    """Load questions against the answer strings of each language, parallel by question.
 
     Returns:
-        Query ids `{language}:{question}`, candidate ids `{language}_{number}` of distinct answer
-        strings in file order; relevant are a question's answers in every language.
+        Query ids `{language}:{question}`, candidate ids `{language}_{number}` of unique answer
+        strings in file order. A question's answers in every language are relevant.
     """
     tables, unanswered = _read(request)
     corpus: dict[str, list[Candidate]] = {}
@@ -80,7 +80,7 @@ def load_mkqa(request: Request) -> Benchmark:
 
 
 def _read(request: Request) -> tuple[Answers, int]:
-    """What is asked and answered in each language, and how many questions have no answer."""
+    """Read questions and answers by language; count questions without an answer."""
     tables: Answers = {}
     present: set[str] = set()
     unanswered = 0
@@ -90,7 +90,7 @@ def _read(request: Request) -> tuple[Answers, int]:
         def rows(row: Mapping[str, Any], ids: set[str] = ids) -> list[_Row]:
             return _rows(row, ids)
 
-        for row in (r for some in request.records(file, rows) for r in some):
+        for row in (r for parsed_rows in request.records(file, rows) for r in parsed_rows):
             language, question, text, answers = row
             present.add(language)
             if request.languages and language not in request.languages:
@@ -108,7 +108,7 @@ _Row = tuple[str, str, str, list[str]]
 
 
 def _rows(row: Mapping[str, Any], ids: set[str]) -> list[_Row]:
-    """A row as (language, question, text, answer strings), one for each language in it."""
+    """Convert a row to (language, question, text, answer strings), once per language in it."""
     if "example_id" not in row:
         language, identity = language_of(row, "lang"), identity_of(row, "id")
         answers = _distinct(need(row, "answers", list))
@@ -129,7 +129,7 @@ def _rows(row: Mapping[str, Any], ids: set[str]) -> list[_Row]:
 
 
 def _strings(answers: Any) -> list[str]:
-    """Texts and aliases of MKQA's answers; unanswerable and long ones have no text."""
+    """Return texts and aliases of answers; unanswerable and long ones have no text."""
     if not isinstance(answers, list) or not all(isinstance(entry, dict) for entry in answers):
         raise BadRowError("'answers' of a language is not a list of objects", "answers")
     texts = [entry.get("text") for entry in answers]
@@ -165,8 +165,9 @@ def _members(request: Request) -> Iterator[File]:
             archive = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
             raise UserError(f"{request.name}: {path}: {error}. {AGAIN}") from None
-        shown = re.compile(r"(.*/)?[^./][^/]*\.jsonl")  # a Mac's archive has `._` files beside them
-        for member in sorted(filter(shown.fullmatch, archive.namelist())):
+        # Archives made on a Mac have `._` files beside the others.
+        visible = re.compile(r"(.*/)?[^./][^/]*\.jsonl")
+        for member in sorted(filter(visible.fullmatch, archive.namelist())):
             yield zipfile.Path(archive, member)
 
 

@@ -18,11 +18,11 @@ NEGATIVES = 8
 """Hard negatives read for each query."""
 
 Triples = dict[str, tuple[str, list[str], list[str]]]
-"""Query id to its passage, the hard negatives of it, and other passages that answer the query."""
+"""Query id to its gold passage, hard negatives of that, and further passages that answer it."""
 
 
 def mmarco_files(request: Request) -> SourceFiles:
-    """The triples, and passages and queries of each language."""
+    """Find the triples, and passages and queries of each language."""
     triples, passages, queries = _files(request)
     files = {"triples.tsv": triples}
     files |= {f"{language}.passages": path for language, path in passages.items()}
@@ -31,14 +31,14 @@ def mmarco_files(request: Request) -> SourceFiles:
 
 
 def train_on_mmarco(request: Request) -> TrainingSet:
-    """One row a query, with the first passage that the triples give it; ids are MS MARCO's.
+    """Load one row per query, with the first passage in its triples; ids are MS MARCO's.
 
     The part `first-N` keeps the first N queries of the triples, in their order; all are 400
-    thousand, and their passages fill some gigabytes a language. Hard negatives are the first
+    thousand, and their passages fill some gigabytes per language. Hard negatives are the first
     `NEGATIVES` that the triples name for the query.
 
     Raises:
-        UserError: Missing or malformed files, or a text that a triple names and no file has.
+        UserError: A file is missing or malformed, or lacks a text that a triple names.
     """
     path, passages, queries = _files(request)
     triples = read_triples(path, request, _limit(request))
@@ -46,9 +46,12 @@ def train_on_mmarco(request: Request) -> TrainingSet:
     limit = NEGATIVES if request.negatives else 0
     hard = {query: negatives[:limit] for query, (_, negatives, _) in triples.items()}
     needed = golds.union(*hard.values())
-    texts = {la: _texts(path, set(triples), request) for la, path in queries.items()}
-    held = {la: _texts(path, needed, request) for la, path in passages.items()}
-    for role, tables, ids in (("query", texts, set(triples)), ("passage", held, needed)):
+    query_texts = {la: _texts(path, set(triples), request) for la, path in queries.items()}
+    passage_texts = {la: _texts(path, needed, request) for la, path in passages.items()}
+    for role, tables, ids in (
+        ("query", query_texts, set(triples)),
+        ("passage", passage_texts, needed),
+    ):
         for language, known in tables.items():
             if (missing := ids - known.keys()) and request.skipped is None:
                 raise UserError(
@@ -60,13 +63,14 @@ def train_on_mmarco(request: Request) -> TrainingSet:
         questions=list(triples),
         golds=[gold for gold, _, _ in triples.values()],
         clusters=list(triples),
-        queries={la: [table.get(query) for query in triples] for la, table in texts.items()},
+        queries={la: [table.get(query) for query in triples] for la, table in query_texts.items()},
         passages={
-            la: [table.get(gold) for gold, _, _ in triples.values()] for la, table in held.items()
+            la: [table.get(gold) for gold, _, _ in triples.values()]
+            for la, table in passage_texts.items()
         },
         negatives={
             la: [[Candidate(id_, table[id_]) for id_ in hard[q] if id_ in table] for q in triples]
-            for la, table in held.items()
+            for la, table in passage_texts.items()
             if request.negatives
         },
         other_golds=[others for _, _, others in triples.values()],
@@ -74,9 +78,9 @@ def train_on_mmarco(request: Request) -> TrainingSet:
 
 
 def read_triples(path: Path, request: Request, limit: int | None = None) -> Triples:
-    """Queries in order of first occurrence, each with one passage and its hard negatives.
+    """Read queries in order of first occurrence, each with one passage and its hard negatives.
 
-    A query's triples name further passages too; hard negatives are those of the first.
+    A query's triples may name further passages; hard negatives are those of the first.
     """
     triples: Triples = {}
 
@@ -100,7 +104,7 @@ def read_triples(path: Path, request: Request, limit: int | None = None) -> Trip
 
 
 def _texts(path: Path, needed: set[str], request: Request) -> dict[str, str]:
-    """Id to text of those wanted; the rest of a collection is read past."""
+    """Read the needed texts by id, skipping the rest of a collection."""
     ids: set[str] = set()
 
     def text(row: Mapping[str, str]) -> tuple[str, str] | None:

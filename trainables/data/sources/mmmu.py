@@ -1,7 +1,7 @@
-"""MMMU and xMMMU: questions of college exams about one picture, as retrieval.
+"""MMMU and xMMMU: college exam questions about one image, as retrieval.
 
-Both are multiple-choice sets. That a question searches its picture among all, and a picture its
-question, is this project's construction, without any published number.
+Both are multiple-choice sets. Retrieval of a question's image, and of an image's question, is this
+project's construction; there are no published numbers for it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from trainables.data.sources.albums import (
 )
 
 TABLES = r"(?:[^/]+/)?validation-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
-"""The hub's, one a subject, or one for all."""
+"""The hub's tables, one per subject or one for all."""
 
 BY_LANGUAGE = r"(?P<language>[a-z]{2})-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
 LINES = r"data\.jsonl"
-"""Those of MMMU-Pro's repository, beside a folder `static`."""
+"""File in MMMU-Pro's repository, beside a folder `static`."""
 
 IMAGES = tuple(f"image_{number}" for number in range(1, 8))
 SLOT = re.compile(r"<image \d>")
@@ -44,7 +44,7 @@ BARE = "questions without words"
 
 
 def read_mmmu(request: Request) -> Album:
-    """Single-picture questions of MMMU's validation part, or of MMMU-Pro's sample, in English."""
+    """Read single-image questions of MMMU's validation part or MMMU-Pro's sample, in English."""
     dropped: Counter[str] = Counter()
     paths = [path for path, _ in request.find(TABLES)]
     paths = paths or [path for path, _ in request.find(LINES)][:1]
@@ -62,7 +62,7 @@ def read_mmmu(request: Request) -> Album:
 
 
 def read_xmmmu(request: Request) -> Album:
-    """Single-picture questions of xMMMU; a question's picture is that of its first language."""
+    """Read single-image questions of xMMMU; a question's image is that of its first language."""
     dropped: Counter[str] = Counter()
     files = shards_each(request.find(BY_LANGUAGE), request.name)
     what = "<language>-*.parquet"
@@ -75,9 +75,9 @@ def read_xmmmu(request: Request) -> Album:
 
 
 def question_text(question: str, options: Sequence[str] = ()) -> str:
-    """A question without the mark of its picture, in one line, with its options if there are any.
+    """Return a question in one line, without image placeholders, followed by any options.
 
-    Options follow as `(A) … (B) …`, as MMMU's own prompts letter them.
+    Options follow as `(A) … (B) …`, as in MMMU's own prompts.
     """
     letters = [f"({chr(ord('A') + number)}) {option}" for number, option in enumerate(options)]
     bare = SLOT.sub(" ", CLOSED_SLOT.sub("", question))
@@ -87,14 +87,14 @@ def question_text(question: str, options: Sequence[str] = ()) -> str:
 def _entries(
     path: Path, language: str, request: Request, dropped: Counter[str]
 ) -> Iterator[CaptionedImage]:
-    """Entries of one file; what is no question about one picture is counted in `dropped`."""
+    """Read the entries of a file; count rows not about a single image in `dropped`."""
     with_options = request.part == "questions+options"
 
     def entry(
         row: Mapping[str, Any], images: Sequence[str], image: str | TableImage | None
     ) -> CaptionedImage:
         question, options = text_of(row, "question"), _options(row)
-        reason = _unfit(question, options, images)
+        reason = _drop_reason(question, options, images)
         if reason or image is None:
             dropped[reason] += 1
             return CaptionedImage("", "", {}, "")
@@ -110,10 +110,10 @@ def _entries(
     if path.suffix != ".parquet":
         entries = request.records(path, of_line)
     else:
-        full = filled(path, request.name, IMAGES)
+        image_columns = filled(path, request.name, IMAGES)
 
         def of_row(number: int, row: Mapping[str, Any]) -> CaptionedImage:
-            images = full[number]
+            images = image_columns[number]
             return entry(row, images, TableImage(path, images[0], number) if images else None)
 
         columns = ["id", "question", "options"]
@@ -121,8 +121,8 @@ def _entries(
     return (each for each in entries if each.captions)
 
 
-def _unfit(question: str, options: Sequence[str], images: Sequence[str]) -> str:
-    """Why a row is no question about one picture; empty where it is."""
+def _drop_reason(question: str, options: Sequence[str], images: Sequence[str]) -> str:
+    """Return why a row is not a question about a single image; empty if it is."""
     if not images:
         return NONE
     if len(images) > 1:
@@ -133,9 +133,9 @@ def _unfit(question: str, options: Sequence[str], images: Sequence[str]) -> str:
 
 
 def subject_of(identity: str) -> str:
-    """The subject of a question, which is what statistics resample.
+    """Return the subject of a question, which is the unit that statistics resample.
 
-    `validation_Energy_and_Power_2` is of `Energy_and_Power`; other ids are taken up to their first
+    `validation_Energy_and_Power_2` is of `Energy_and_Power`; other ids are cut at their first
     underscore.
     """
     match = re.fullmatch(r"(?:dev|validation|test)_(.+)_\d+", identity)
@@ -143,7 +143,7 @@ def subject_of(identity: str) -> str:
 
 
 def _identity(row: Mapping[str, Any], image: str | TableImage | None) -> str:
-    """MMMU's id; where a row has none, it is in the name of its image."""
+    """Return MMMU's id, which for rows without one is in the name of the image."""
     if "id" in row or not isinstance(image, str):
         return text_of(row, "id")
     stem = Path(image).stem
@@ -152,7 +152,7 @@ def _identity(row: Mapping[str, Any], image: str | TableImage | None) -> str:
 
 
 def _options(row: Mapping[str, Any]) -> list[str]:
-    """Options as a list; the hub's tables hold them as Python writes a list."""
+    """Return options as a list; the hub's tables hold them as a Python literal."""
     value = row.get("options") or []
     if isinstance(value, str):
         try:

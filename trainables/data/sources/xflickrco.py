@@ -1,7 +1,7 @@
-"""xFlickr&CO of IGLUE: 2,000 photographs, half Flickr30k's and half COCO's, in eight languages.
+"""xFlickr&CO of IGLUE: 2,000 photographs, half from Flickr30k and half from COCO, in 8 languages.
 
-One caption a picture and language, written for the picture and not translated. The few-shot parts
-are Flickr30k training pictures.
+Each image has one caption in each language, written for it and not translated. The few-shot parts
+are Flickr30k training images.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from trainables.data.source import Request
 from trainables.data.sources.albums import Album, CaptionedImage, album_by_language, album_loader
 
 HALVES = ("flickr30k", "coco")
-"""Of the pictures of `test`."""
+"""Parts that split the images of `test`."""
 
 ROWS = r"(?P<language>[a-z]{{2}})/{part}\.jsonl(\.gz)?"
 TABLES = r"(?P<language>[a-z]{2})-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
 
 
 def read_xflickrco(request: Request) -> Album:
-    """A part, from IGLUE's `annotations/<language>/<split>.jsonl` or the hub's tables of the test.
+    """Read IGLUE's `annotations/<language>/<split>.jsonl`, or the hub's tables of the test part.
 
     Raises:
-        UserError: No files, not all languages, malformed rows, or tables that do not say which
-            half a picture is of.
+        UserError: No files, a missing language, malformed rows, or tables that do not tell which
+            half an image is in.
     """
     part = request.part or "test"
     split = part if part.startswith("train_") else "test"
@@ -55,7 +55,7 @@ def read_xflickrco(request: Request) -> Album:
 
 
 def half_of(image: str) -> str:
-    """`coco` or `flickr30k`, told by the name of the image file, which COCO's begin with COCO.
+    """Return `coco` or `flickr30k`, by the image's file name; COCO's start with `COCO_`.
 
     Raises:
         BadRowError: The image has no name.
@@ -69,7 +69,7 @@ def half_of(image: str) -> str:
 
 
 def _entries(path: Path, language: str, request: Request, half: str | None) -> list[CaptionedImage]:
-    """Entries of a file, of one half where one is asked for."""
+    """Read the entries of a file, only of one half if `half` is given."""
 
     def row_of(row: Mapping[str, Any]) -> tuple[str, CaptionedImage]:
         image, identity = file_name(text_of(row, "img_path")), identity_of(row, "id")

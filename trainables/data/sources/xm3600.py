@@ -1,4 +1,4 @@
-"""Crossmodal-3600: photographs with captions in 36 languages."""
+"""Crossmodal-3600 (XM3600): photographs with captions in 36 languages."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ TABLES = r"(?P<language>[a-z]{2,3})-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet"
 
 
 def read_xm3600(request: Request) -> Album:
-    """Crossmodal-3600: `captions.jsonl` with `images/<key>.jpg`, or the hub's tables.
+    """Read `captions.jsonl` with `images/<key>.jpg`, or the hub's tables.
 
-    One to three captions a picture and language, each written for the picture; the part `first`
-    keeps the first of each, so that every picture has one caption in every language.
+    Each image has one to three captions in each language, written for it rather than translated.
+    The part `first` keeps the first of each, so that every image has one caption per language.
     """
     limit = 1 if request.part == "first" else None
     if matches := request.find(r"captions\.jsonl(\.gz)?"):
@@ -35,9 +35,11 @@ def read_xm3600(request: Request) -> Album:
 
         def entry(row: Mapping[str, Any]) -> CaptionedImage:
             key = refuse_repeat(keys, text_of(row, "image/key"))
-            held = {code: value for code, value in row.items() if isinstance(value, dict)}
+            tables_by_code = {code: value for code, value in row.items() if isinstance(value, dict)}
             captions = by_language(
-                held, "captions", lambda table, code: texts_of(table[code], "caption")[:limit]
+                tables_by_code,
+                "captions",
+                lambda table, code: texts_of(table[code], "caption")[:limit],
             )
             return CaptionedImage(key, file_name(f"{key}.jpg"), captions, key)
 
@@ -47,15 +49,15 @@ def read_xm3600(request: Request) -> Album:
     chosen = request.choose(tables, what)
 
     def entries(path: Path, language: str) -> Iterator[CaptionedImage]:
-        return _of_table(path, language, limit, request)
+        return _table_entries(path, language, limit, request)
 
     return album_by_language(chosen, entries, request.name)
 
 
-def _of_table(
+def _table_entries(
     path: Path, language: str, limit: int | None, request: Request
 ) -> Iterator[CaptionedImage]:
-    """Entries of one of the hub's tables, which hold one language and all images."""
+    """Read a table of the hub, which holds one language and all images."""
 
     def entry(number: int, row: Mapping[str, Any]) -> CaptionedImage:
         key = text_of(row, "image_id")

@@ -1,8 +1,8 @@
-"""XOR-Retrieve's own measure: is an answer among the first tokens of the retrieved passages?
+"""XOR-Retrieve's official metric: is an answer among the first tokens of the retrieved passages?
 
-The benchmark `xor_tydi` ranks gold paragraphs (`squad_files`). The official measure searches all of
-English Wikipedia and looks for answer strings, so it needs no judgements; it is offered here for
-passages from anywhere (Asai et al. 2021, arXiv:2010.11856; `eval_xor_retrieve.py`).
+The benchmark `xor_tydi` ranks gold paragraphs (`squad_pairs`). The official metric searches all of
+English Wikipedia for answer strings, so it needs no judgements; here it takes passages from any
+retriever (Asai et al. 2021, arXiv:2010.11856; `eval_xor_retrieve.py`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ YES_NO = frozenset({"yes", "no"})
 
 @dataclass(frozen=True, slots=True)
 class SpanQuestion:
-    """A question of `xor_dev_retrieve_eng_span_v1_1.jsonl`: its language and English answers."""
+    """Language and English answers of a question in `xor_dev_retrieve_eng_span_v1_1.jsonl`."""
 
     language: str
     answers: tuple[str, ...]
 
 
 def read_answers(path: Path) -> dict[str, SpanQuestion]:
-    """Question id to what counts as an answer."""
+    """Read questions with their accepted answers by id."""
 
     def question(row: Mapping[str, Any]) -> tuple[str, SpanQuestion]:
         answers = need(row, "answers", list)
@@ -43,22 +43,23 @@ def answer_recall(
     tokens: int = 2000,
     tokenize: Callable[[str], Sequence[str]] = str.split,
 ) -> dict[str, float]:
-    """R@2kt, or R@5kt with `tokens=5000`, by language, and `macro`, the mean over languages.
+    """Compute R@2kt, or R@5kt with `tokens=5000`, by language and as their mean, `macro`.
 
     Args:
-        passages: Question id to retrieved English passages, best first; a question that is
-            missing counts as not found.
-        questions: Of `read_answers`; those answered only by yes or no are left out, as officially.
-        tokens: How many of the first tokens are looked at.
-        tokenize: Officially NLTK's `word_tokenize`, which published numbers need; blanks by
-            default, which is close and needs no package.
+        passages: Question id to retrieved English passages, best first; a missing question
+            counts as a miss.
+        questions: From `read_answers`; as officially, those answered only by yes or no are left
+            out.
+        tokens: Number of first tokens to search for an answer.
+        tokenize: Officially NLTK's `word_tokenize`, which is needed to compare with published
+            numbers; by default split at blanks, which is close and needs no package.
     """
     hits: dict[str, list[bool]] = {}
     for identity, question in questions.items():
         answers = [answer for answer in question.answers if answer not in YES_NO]
         if answers:
-            read = " ".join(_first(passages.get(identity, ()), tokens, tokenize))
-            hit = any(answer in read for answer in answers)
+            text = " ".join(_first(passages.get(identity, ()), tokens, tokenize))
+            hit = any(answer in text for answer in answers)
             hits.setdefault(question.language, []).append(hit)
     shares = {language: sum(each) / len(each) for language, each in sorted(hits.items())}
     return shares | ({"macro": sum(shares.values()) / len(shares)} if shares else {})

@@ -1,1 +1,1 @@
-"""The embedded world: languages and scenes that are made here, without any file."""
+"""The embedded worlds: generated languages and scenes that need no files."""

@@ -1,4 +1,4 @@
-"""Sources that this project makes: the embedded worlds, in words and in scenes."""
+"""Catalog entries of the data that this project generates: embedded worlds as texts and scenes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARTS = ("test", "validation", "train")
 
 
 def world_of(name: str) -> World:
-    """The embedded world behind a name such as `synthetic`, `synthetic:null` or `scenes:null`."""
+    """Return the world of a name such as `synthetic`, `synthetic:null` or `scenes:null`."""
     return WORLDS[name.partition(":")[2] or "standard"]
 
 
@@ -51,7 +51,7 @@ def _held_out(request: Request) -> Literal["validation", "test"]:
 
 def _texts(request: Request) -> Benchmark:
     benchmark = synthetic_benchmark(world_of(request.name), _held_out(request))
-    return _restricted(benchmark, request.languages)
+    return _restrict(benchmark, request.languages)
 
 
 def _text_rows(request: Request) -> TrainingSet:
@@ -60,11 +60,11 @@ def _text_rows(request: Request) -> TrainingSet:
 
 def _scenes(request: Request) -> Benchmark:
     benchmark = scenes_benchmark(world_of(request.name), _held_out(request))
-    return _restricted(benchmark, request.languages)
+    return _restrict(benchmark, request.languages)
 
 
-def _restricted(benchmark: Benchmark, languages: Sequence[str] | None) -> Benchmark:
-    """Queries, candidates and judgements of some languages; pictures have none."""
+def _restrict(benchmark: Benchmark, languages: Sequence[str] | None) -> Benchmark:
+    """Keep the queries, candidates and judgements of some languages; images have no language."""
     if languages is None:
         return benchmark
     chosen = {*languages, IMAGE}

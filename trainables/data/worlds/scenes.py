@@ -1,7 +1,7 @@
-"""The embedded world as pictures: a passage's concepts as glyphs on a grid, captions in words.
+"""The embedded world as images: a passage's concepts as glyphs on a grid, captions in words.
 
 A concept is a glyph: one of ten shapes in one of ten colours on a light or a dark ground. A scene
-shows the sixteen concepts of a passage, one a cell, row by row as the passage names them. It is a
+shows the sixteen concepts of a passage, one per cell, row by row in the passage's order. It is a
 toy like the world itself (docs/synthetic.md).
 """
 
@@ -23,13 +23,14 @@ from trainables.data.worlds.worlds import World, lexicon, world_digest
 from trainables.errors import UserError
 
 GENERATOR = 1
-"""Raised by every change of this file that alters a pixel or a caption; part of every digest."""
+"""Version of the images, part of every digest; raise it with every change that alters a pixel or a
+caption."""
 
 SIDE = 4
-"""Cells of a scene, along each side."""
+"""Cells along each side of a scene."""
 
 GLYPH = 12
-"""Pixels of a cell, along each side."""
+"""Pixels along each side of a cell."""
 
 COLOURS = (
     (220, 40, 40), (40, 170, 60), (40, 80, 220), (230, 190, 30), (150, 50, 190),
@@ -40,21 +41,25 @@ SHAPES = 10
 
 
 def scenes_digest(world: World) -> str:
-    """64 hexadecimal digits that name the scenes and captions of `world`."""
+    """Return 64 hexadecimal digits that identify the scenes and captions of `world`."""
     return hashlib.sha256(f"{world_digest(world)} scenes {GENERATOR}".encode()).hexdigest()
 
 
 def concepts_of(world: World, part: Part) -> NDArray[np.int64]:
-    """(n, 16) the concept in each cell of each scene, row by row; for tests and baselines."""
-    _refuse_unfit(world)
+    """Return the concept in each cell of each scene, row by row, (n, 16); for tests and baselines.
+
+    Raises:
+        UserError: The world's passages cannot be drawn as scenes.
+    """
+    _refuse_undrawable(world)
     return meanings_of(world, part).passages
 
 
 def scenes_benchmark(world: World, part: Literal["validation", "test"]) -> Benchmark:
-    """A held-out part: each scene with one caption in each language, all of the same concepts.
+    """Return a held-out part: scenes with one caption in each language, all of the same concepts.
 
     Raises:
-        UserError: A world whose passages are no scenes.
+        UserError: The world's passages cannot be drawn as scenes.
     """
     pictures, captions = _part(world, part)
     return Benchmark(
@@ -74,10 +79,10 @@ def scenes_benchmark(world: World, part: Literal["validation", "test"]) -> Bench
 
 
 def scenes_training(world: World) -> TrainingSet:
-    """The training part: two rows a scene, whose captions name one half of its concepts each.
+    """Return the training part: two rows per scene, whose captions name half of its concepts each.
 
     Raises:
-        UserError: A world whose passages are no scenes.
+        UserError: The world's passages cannot be drawn as scenes.
     """
     pictures, captions = _part(world, "train")
     texts = {
@@ -95,7 +100,7 @@ def scenes_training(world: World) -> TrainingSet:
 
 
 def _part(world: World, part: Part) -> tuple[list[Picture], dict[str, list[tuple[str, str]]]]:
-    """Scenes, and language to their captions: what the questions name, and all the rest."""
+    """Return scenes, and captions by language: concepts that questions name, and the rest."""
     grids = concepts_of(world, part)
     questions_of = meanings_of(world, part).questions.reshape(len(grids), -1)
     names = [f"{world.name}-{part}-{row:05d}" for row in range(len(grids))]
@@ -103,24 +108,25 @@ def _part(world: World, part: Part) -> tuple[list[Picture], dict[str, list[tuple
         Picture(name, png(scene(grid)), name) for name, grid in zip(names, grids, strict=True)
     ]
     halves = [
-        (named, [concept for concept in grid if concept not in set(named)])
-        for grid, named in zip(grids.tolist(), questions_of.tolist(), strict=True)
+        (named_concepts, [concept for concept in grid if concept not in set(named_concepts)])
+        for grid, named_concepts in zip(grids.tolist(), questions_of.tolist(), strict=True)
     ]
     captions = {}
     for language, words in sorted(lexicon(world).items()):
         captions[language] = [
-            (_say(words, world, named), _say(words, world, rest)) for named, rest in halves
+            (_say(words, world, named_concepts), _say(words, world, rest))
+            for named_concepts, rest in halves
         ]
     return pictures, captions
 
 
 def _say(words: tuple[str, ...], world: World, concepts: list[int]) -> str:
-    """Concepts in the words that questions have for them."""
+    """Write concepts in the words that questions use for them."""
     return " ".join(words[world.concepts + concept] for concept in concepts)
 
 
 def scene(concepts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(48, 48, 3) the picture of sixteen concepts, row by row."""
+    """Draw sixteen concepts, row by row, as an image (48, 48, 3)."""
     glyphs = np.stack([glyph(int(concept)) for concept in concepts])
     rows = glyphs.reshape(SIDE, SIDE, GLYPH, GLYPH, 3).swapaxes(1, 2)
     return np.ascontiguousarray(rows.reshape(SIDE * GLYPH, SIDE * GLYPH, 3))
@@ -128,7 +134,7 @@ def scene(concepts: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=1024)
 def glyph(concept: int) -> NDArray[np.uint8]:
-    """(12, 12, 3) the picture of a concept below 200."""
+    """Draw a concept below 200 as an image (12, 12, 3)."""
     rest, shape = divmod(concept, SHAPES)
     ground, colour = divmod(rest, len(COLOURS))
     pixels = np.empty((GLYPH, GLYPH, 3), dtype=np.uint8)
@@ -138,8 +144,8 @@ def glyph(concept: int) -> NDArray[np.uint8]:
 
 
 def _mask(shape: int) -> NDArray[np.bool_]:
-    """(12, 12) where a shape is; whole numbers only, so that all machines draw alike."""
-    twice = 2 * np.arange(GLYPH) - GLYPH + 1  # from -11 to 11 in steps of two, no cell at 0
+    """Return the mask (12, 12) of a shape; integers only, so all machines draw the same."""
+    twice = 2 * np.arange(GLYPH) - GLYPH + 1  # from -11 to 11 in steps of two, so no cell is at 0
     y, x = twice[:, None], twice[None, :]
     across, down = np.abs(x) + 0 * y, np.abs(y) + 0 * x
     far, near = np.maximum(across, down), np.minimum(across, down)
@@ -160,10 +166,10 @@ def _mask(shape: int) -> NDArray[np.bool_]:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file of (height, width, 3) pixels, uncompressed: compressors differ by machine.
+    """Encode pixels (height, width, 3) as uncompressed PNG, since compressors differ by machine.
 
     Raises:
-        UserError: More than 65,535 bytes, which is all that one stored block holds.
+        UserError: More than 65,535 bytes, the size of one stored block.
     """
     height, width, _ = pixels.shape
     rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # filter 0 before every row
@@ -181,7 +187,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     )
 
 
-def _refuse_unfit(world: World) -> None:
+def _refuse_undrawable(world: World) -> None:
     most = SHAPES * len(COLOURS) * len(GROUNDS)
     if world.passage_concepts != SIDE * SIDE or world.concepts > most:
         raise UserError(

@@ -1,8 +1,8 @@
 """Passages and questions of the embedded world, as pure functions of a `World`.
 
 A passage is a list of concepts and a question names some of them; every language has its own words
-for a concept, save for cognates, and every text exists in every language. Questions call a concept
-by another word than passages do, so that no question is answered by matching strings: untrained
+for concepts, except for cognates, and every text exists in every language. Questions use other
+words for concepts than passages do, so no question can be answered by matching strings: untrained
 encoders are at chance.
 """
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 REDRAWS = 100
-"""How often the questions of passages that are too alike are drawn anew before giving up."""
+"""Most attempts to draw questions anew for passages that are too similar."""
 
 NEGATIVES = 8
 """Hard negatives of each training question."""
@@ -38,12 +38,12 @@ NEGATIVES = 8
 Part = Literal["train", "validation", "test"]
 
 STREAMS: dict[Part, int] = {"train": 1, "validation": 2, "test": 3}
-"""Each part has its own random stream, so its size moves no other part."""
+"""Random stream of each part, so that the size of one part does not change another."""
 
 
 @dataclass(frozen=True)
 class Meanings:
-    """What a part of a world says, before any language.
+    """Content of a part of a world, independent of language.
 
     Attributes:
         passages: (n, passage_concepts) concepts, different within a row.
@@ -56,25 +56,25 @@ class Meanings:
 
 @lru_cache(maxsize=8)
 def meanings_of(world: World, part: Part) -> Meanings:
-    """Draw one part; each has its own stream, so its size moves no other part.
+    """Draw one part from its own random stream.
 
     Raises:
-        UserError: Passages so alike that questions cannot be told apart.
+        UserError: Passages are too similar for unambiguous questions.
     """
     rng = np.random.default_rng([world.seed, STREAMS[part]])
     n = {"train": world.train, "validation": world.validation, "test": world.test}[part]
     shape = (world.questions_per_passage, world.question_concepts)
     rows = np.stack([rng.permutation(world.concepts)[: world.passage_concepts] for _ in range(n)])
     questions = np.empty((n, *shape), dtype=np.int64)
-    again = np.arange(n)
+    ambiguous = np.arange(n)
     for _ in range(REDRAWS):
-        drawn = rng.permuted(rows[again], axis=1)[:, : shape[0] * shape[1]]
-        questions[again] = drawn.reshape(-1, *shape)
-        again = again[_answered_elsewhere(rows, questions[again], world.concepts)]
-        if not len(again):
+        drawn = rng.permuted(rows[ambiguous], axis=1)[:, : shape[0] * shape[1]]
+        questions[ambiguous] = drawn.reshape(-1, *shape)
+        ambiguous = ambiguous[_answered_elsewhere(rows, questions[ambiguous], world.concepts)]
+        if not len(ambiguous):
             return Meanings(rows.astype(np.int64), questions)
     raise UserError(
-        f"world {world.name}: {len(again)} of {n} {part} passages have a question that another "
+        f"world {world.name}: {len(ambiguous)} of {n} {part} passages have a question that another "
         "passage answers as well; use more concepts, or fewer in a passage"
     )
 
@@ -82,26 +82,26 @@ def meanings_of(world: World, part: Part) -> Meanings:
 def _answered_elsewhere(
     passages: NDArray[np.int64], questions: NDArray[np.int64], concepts: int
 ) -> NDArray[np.bool_]:
-    """(m,) whether a second one of n passages holds all that a question of m rows names."""
+    """Tell for m rows of questions whether a second of the n passages answers one of them, (m,)."""
     holds = np.zeros((len(passages), concepts), dtype=np.float32)
     np.put_along_axis(holds, passages, 1.0, axis=1)
-    rows, each, names = questions.shape
-    named = np.zeros((rows * each, concepts), dtype=np.float32)
+    rows, per_passage, names = questions.shape
+    named = np.zeros((rows * per_passage, concepts), dtype=np.float32)
     np.put_along_axis(named, questions.reshape(-1, names), 1.0, axis=1)
     answers = (named @ holds.T > names - 0.5).sum(axis=1)
-    answered: NDArray[np.bool_] = (answers.reshape(rows, each) > 1).any(axis=1)
+    answered: NDArray[np.bool_] = (answers.reshape(rows, per_passage) > 1).any(axis=1)
     return answered
 
 
 def _say(words: tuple[str, ...], entries: NDArray[np.int64]) -> str:
-    """Entries of the lexicon as a text of one language."""
+    """Write entries of the lexicon as a text of one language."""
     return " ".join(words[entry] for entry in entries)
 
 
 def _questions(
     world: World, part: Part, meanings: Meanings
 ) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
-    """Question id, passage id and words of all questions of a part, passage by passage."""
+    """Yield question id, passage id and words of all questions of a part, passage by passage."""
     for row, block in enumerate(meanings.questions):
         for index, concepts in enumerate(block):
             passage = f"{world.name}-{part}-{row:05d}"
@@ -109,10 +109,10 @@ def _questions(
 
 
 def synthetic_training(world: World, *, negatives: bool = False) -> TrainingSet:
-    """The training part: every question with its passage, in all languages of `world`.
+    """Return the training part: every question with its passage, in all languages of `world`.
 
-    With `negatives`, each has `NEGATIVES` hard ones: the passages that hold most of the question's
-    concepts, and of those that hold equally many the most like its own passage.
+    With `negatives`, each question has `NEGATIVES` hard ones: the passages that contain most of
+    its concepts, and among equals those most similar to its own passage.
     """
     words = lexicon(world)
     meanings = meanings_of(world, "train")
@@ -143,16 +143,16 @@ def synthetic_training(world: World, *, negatives: bool = False) -> TrainingSet:
 def _negatives(
     world: World, meanings: Meanings, passages: Mapping[str, Sequence[str]]
 ) -> dict[str, list[list[Candidate]]]:
-    """Language to the hard negatives of every question; no other passage answers it."""
+    """Return the hard negatives of every question by language; no other passage answers it."""
     n, repeats, _ = meanings.questions.shape
     holds = np.zeros((n, world.concepts), dtype=np.float32)
     np.put_along_axis(holds, meanings.passages, 1.0, axis=1)
     named = np.zeros((n * repeats, world.concepts), dtype=np.float32)
     np.put_along_axis(named, meanings.questions.reshape(n * repeats, -1), 1.0, axis=1)
-    own = np.repeat(np.arange(n), repeats)
-    alike = (named * (world.passage_concepts + 1) + holds[own]) @ holds.T
-    alike[np.arange(n * repeats), own] = -1
-    nearest = np.argsort(-alike, axis=1, kind="stable")[:, :NEGATIVES].tolist()
+    own_passage = np.repeat(np.arange(n), repeats)
+    similarity = (named * (world.passage_concepts + 1) + holds[own_passage]) @ holds.T
+    similarity[np.arange(n * repeats), own_passage] = -1
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :NEGATIVES].tolist()
     negatives = {}
     for language, texts in passages.items():
         candidates = [
@@ -163,7 +163,7 @@ def _negatives(
 
 
 def synthetic_benchmark(world: World, part: Literal["validation", "test"]) -> Benchmark:
-    """A held-out part: every passage is a candidate, and relevant to its own questions only.
+    """Return a held-out part: every passage is a candidate, relevant only to its own questions.
 
     Relevance is judged in all languages: a question's passage is relevant in each of them.
     """
@@ -188,7 +188,9 @@ def synthetic_benchmark(world: World, part: Literal["validation", "test"]) -> Be
             for language, forms in words
         },
         qrels={
-            f"{language}:{question}": {f"{other}:{passage}": 1.0 for other, _ in words}
+            f"{language}:{question}": {
+                f"{corpus_language}:{passage}": 1.0 for corpus_language, _ in words
+            }
             for language, _ in words
             for question, passage, _ in questions
         },
@@ -196,7 +198,7 @@ def synthetic_benchmark(world: World, part: Literal["validation", "test"]) -> Be
 
 
 def tokenizer_text(world: World) -> dict[str, list[str]]:
-    """Texts that a tokenizer may learn from: training texts, fewer where resources are low."""
+    """Return training texts for the tokenizer to learn from, fewer of low-resource languages."""
     meanings = meanings_of(world, "train")
     texts: dict[str, list[str]] = {}
     for language, share in zip(world.languages, world.resources, strict=True):

@@ -1,7 +1,7 @@
-"""Made-up languages: the parameters of an embedded world, and its words as a function of them.
+"""Artificial languages: the parameters of an embedded world, and its words as a function of them.
 
-It is a toy, never evidence about human languages; `docs/synthetic.md` says how its parameters were
-fixed.
+This is a toy, never evidence about human languages; `docs/synthetic.md` explains how its parameters
+were chosen.
 """
 
 from __future__ import annotations
@@ -16,40 +16,42 @@ import numpy as np
 from trainables.errors import UserError
 
 GENERATOR = 1
-"""Raised by every change of this file or of `synthetic.py` that alters a text; part of every
-world's digest."""
+"""Version of the texts, part of every world's digest; raise it with every change of this file or of
+`synthetic.py` that alters a text."""
 
 CONSONANTS = "bdfghjklmnprstvz"
 VOWELS = "aeiou"
 
 LEXICON_STREAM = 0
-"""Words have a random stream of their own, apart from those of the parts in `synthetic.py`."""
+"""Random stream of the words, distinct from those of the parts in `synthetic.py`."""
 
 Lexicon = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class World:
-    """The parameters of an embedded world; two equal worlds hold the same texts everywhere.
+    """Parameters of an embedded world; two equal worlds have the same texts everywhere.
 
     Attributes:
         name: Key in `WORLDS`.
-        seed: Of everything that is drawn.
-        families: Languages by family, BCP-47 private-use codes.
-        resources: Share of the training passages that the tokenizer may learn a language from,
+        seed: Seed of all random draws.
+        families: Languages by family, as BCP-47 private-use codes.
+        resources: Share of the training passages from which the tokenizer may learn a language,
             in ascending order of the languages. Every passage exists in every language.
-        concepts: Meanings; each language has a word for it in passages and one in questions.
+        concepts: Number of meanings; each language has a word for it in passages and another in
+            questions.
         international: Share of the words with one root in all languages.
         cognates: Share of the words with one root in each family.
-        altered: Chance that a language ends the word of a shared root with a syllable of its own.
-        passage_concepts: Different concepts in a passage.
-        question_concepts: Concepts of the passage that a question names.
-        questions_per_passage: Questions on one passage; no two name the same concept, and no other
-            passage of the part holds all that one names.
-        train: Passages to train on.
-        validation: Held-out passages that selection may read.
-        test: Held-out passages that judge the hypotheses.
-        identical: All languages share one lexicon: nothing tells one from another.
+        altered: Probability that a language replaces the last syllable of a shared root by one of
+            its own.
+        passage_concepts: Number of different concepts in a passage.
+        question_concepts: Number of the passage's concepts that a question names.
+        questions_per_passage: Questions about one passage; no two name the same concept, and no
+            other passage of the part contains all concepts of one.
+        train: Number of training passages.
+        validation: Number of held-out passages for selection.
+        test: Number of held-out passages for testing the hypotheses.
+        identical: Whether all languages share one lexicon and so are indistinguishable.
     """
 
     name: str
@@ -72,7 +74,7 @@ class World:
         """Check the parameters.
 
         Raises:
-            UserError: Parameters that no world can have.
+            UserError: The parameters contradict each other.
         """
         wrong = {
             "families repeats a language": len(set(self.languages)) != len(sum(self.families, ())),
@@ -108,19 +110,19 @@ WORLDS: dict[str, World] = {
         World("unrelated", international=0.0, cognates=0.0),
     )
 }
-"""`standard`; `null`, where comparisons of languages must end undecided; `unrelated`, without a
-cognate, where training on single languages cannot teach cross-lingual retrieval."""
+"""`standard`; `null`, on which comparisons of languages must end undecided; `unrelated`, without
+cognates, in which training on single languages cannot teach cross-lingual retrieval."""
 
 
 def world_digest(world: World) -> str:
-    """64 hexadecimal digits that name the texts of `world`: its parameters and `GENERATOR`."""
+    """Return 64 hexadecimal digits that identify the texts: of the parameters and `GENERATOR`."""
     text = json.dumps(asdict(world) | {"generator": GENERATOR}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache(maxsize=4)
 def lexicon(world: World) -> Lexicon:
-    """Each language's words: entry c names concept c in passages, entry concepts + c in questions.
+    """Return each language's words: entry c is concept c in passages, concepts + c in questions.
 
     Words of different roots differ everywhere: there are no homonyms and no false friends.
     """
@@ -141,7 +143,7 @@ def lexicon(world: World) -> Lexicon:
 
 
 def _groups(world: World, chance: float) -> tuple[tuple[str, ...], ...]:
-    """Languages that share the root of one word, by where `chance` in [0, 1) falls."""
+    """Return the groups of languages that share a word's root, given a draw from [0, 1)."""
     if world.identical or chance < world.international:
         return (world.languages,)
     if chance < world.international + world.cognates:
@@ -150,7 +152,7 @@ def _groups(world: World, chance: float) -> tuple[tuple[str, ...], ...]:
 
 
 def _syllables(rng: np.random.Generator) -> list[str]:
-    """A language's own syllables: 24 to 32 open ones from half the consonants, and closed ones."""
+    """Draw a language's syllables: 32 open ones from half the consonants, and 16 closed ones."""
     consonants = sorted(rng.choice(list(CONSONANTS), 8, replace=False))
     vowels = sorted(rng.choice(list(VOWELS), 4, replace=False))
     codas = sorted(rng.choice(list("lmnrst"), 2, replace=False))
@@ -159,7 +161,7 @@ def _syllables(rng: np.random.Generator) -> list[str]:
 
 
 def _word(rng: np.random.Generator, syllables: list[str], taken: set[str]) -> tuple[str, ...]:
-    """Two or three syllables that make a word no root or altered form has yet."""
+    """Draw a word of two or three syllables that is not yet taken."""
     while True:
         count = int(rng.integers(2, 4))
         word = tuple(syllables[i] for i in rng.integers(len(syllables), size=count))
@@ -171,7 +173,7 @@ def _word(rng: np.random.Generator, syllables: list[str], taken: set[str]) -> tu
 def _altered(
     rng: np.random.Generator, root: tuple[str, ...], syllables: list[str], taken: set[str]
 ) -> tuple[str, ...]:
-    """The root with another last syllable, one of the language's own."""
+    """Return the root with another last syllable, one of the language's own."""
     while True:
         word = (*root[:-1], syllables[int(rng.integers(len(syllables)))])
         if "".join(word) not in taken:
