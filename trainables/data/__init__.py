@@ -1,1 +1,1 @@
-"""Files and hubs to the two data types used everywhere: benchmarks and training sets."""
+"""Read files and hubs into the two types that all other code uses: benchmarks and training sets."""

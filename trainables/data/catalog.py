@@ -61,8 +61,8 @@ def source(name: str) -> Source:
         UserError: The name is unknown.
     """
     if name not in table():
-        near = difflib.get_close_matches(name, table(), 1)
-        guess = f"did you mean {near[0]}? " if near else ""
+        similar = difflib.get_close_matches(name, table(), 1)
+        guess = f"did you mean {similar[0]}? " if similar else ""
         raise UserError(
             f"unknown benchmark or training data {name!r}; {guess}known: "
             f"{', '.join(sorted(table()))}"
@@ -270,7 +270,7 @@ def open_benchmark(ref: DataRef, places: Mapping[str, str]) -> Benchmark:
     fewer = without_questions(benchmark, shared)
     if not any(fewer.queries.values()):
         raise UserError(
-            f"{ref.name}: the training data {', '.join(each.name for each in ref.without)} hold "
+            f"{ref.name}: the training data {', '.join(data.name for data in ref.without)} hold "
             "every question of it, so nothing is left to evaluate; choose other training data "
             "with --set train=NAME, or another --benchmark"
         )
@@ -280,7 +280,7 @@ def open_benchmark(ref: DataRef, places: Mapping[str, str]) -> Benchmark:
 def open_training(
     ref: DataRef, places: Mapping[str, str], *, aligned: bool = True, negatives: bool = False
 ) -> TrainingSet:
-    """Load the training data that `ref` identifies; errors and arguments as above."""
+    """Load the training data that `ref` identifies; arguments and errors as `open_benchmark`."""
     arguments = _arguments(ref, places, training=True)
     return load_training(**arguments, aligned=aligned, negatives=negatives)
 
@@ -361,7 +361,7 @@ def untrained(data: Source) -> str:
 
 
 def _without_negatives(name: str) -> str:
-    known = ", ".join(sorted(each for each, data in table().items() if data.has_negatives))
+    known = ", ".join(sorted(key for key, data in table().items() if data.has_negatives))
     return (
         f"{name} has no hard negatives to train on; use --set negatives=in_batch, or data that "
         f"has them: {known}"

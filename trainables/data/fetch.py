@@ -1,4 +1,4 @@
-"""Download a source's files; only ever on a person's request (`data fetch`)."""
+"""Download a source's files from the Hugging Face hub or web, only on request (`data fetch`)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fetch(
 
     Args:
         source: Source with at least one origin.
-        folder: Created if missing. Files of web addresses that exist there are not fetched again.
+        folder: Created if missing; existing files are not fetched again.
         languages: BCP-47 codes; by default all that the source has.
         endpoint: Address of the hub, if not the usual one.
 

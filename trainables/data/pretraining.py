@@ -72,8 +72,8 @@ def declared(encoder_name: str, benchmark_name: str) -> Declared:
         benchmark_name: As in the catalog.
     """
     declarations = [_declared(part, benchmark_name) for part in encoder_name.split("+")]
-    reasons = "; ".join(dict.fromkeys(each.reason for each in declarations))
-    return Declared(_worst({each.verdict for each in declarations}), reasons)
+    reasons = "; ".join(dict.fromkeys(declaration.reason for declaration in declarations))
+    return Declared(_worst({declaration.verdict for declaration in declarations}), reasons)
 
 
 def _declared(encoder_name: str, benchmark_name: str) -> Declared:
@@ -81,15 +81,15 @@ def _declared(encoder_name: str, benchmark_name: str) -> Declared:
     if name.startswith("embedded/"):
         return Declared("none found by these methods", f"{encoder_name} starts from random numbers")
     families = table().families
-    family = next((each for each in families if all(mark in name for mark in each.marks)), None)
+    family = next((item for item in families if all(mark in name for mark in item.marks)), None)
     if family is None:
         return Declared(
             "not checkable", f"nothing is known here of what {encoder_name!r} was trained on"
         )
     overlaps = [
-        f"{each} ({table().training_sets[each][benchmark_name]})"
-        for each in family.sets
-        if benchmark_name in table().training_sets[each]
+        f"{item} ({table().training_sets[item][benchmark_name]})"
+        for item in family.sets
+        if benchmark_name in table().training_sets[item]
     ]
     if overlaps:
         return Declared(

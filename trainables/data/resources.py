@@ -91,4 +91,4 @@ def by_level(languages: Iterable[str]) -> dict[Level, tuple[str, ...]]:
     """Group languages into low- and high-resource ones, leaving out those of unknown level."""
     languages = list(languages)
     levels: tuple[Level, ...] = ("low", "high")
-    return {each: tuple(x for x in languages if level(x) == each) for each in levels}
+    return {group: tuple(x for x in languages if level(x) == group) for group in levels}

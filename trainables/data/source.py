@@ -297,7 +297,7 @@ class Source(BaseModel):
         if part not in self.parts and not self.free_parts:
             choices = f"there is {', '.join(self.parts)}" if self.parts else "it has no parts"
             raise UserError(f"{self.name}: no part {part!r}; {choices}")
-        training_parts = [each for each in self.parts if each.startswith("train")]
+        training_parts = [known for known in self.parts if known.startswith("train")]
         if training and self.modality == "image" and training_parts and part not in training_parts:
             raise UserError(
                 f"{self.name}: part {part} is evaluated and not trained on; choose "

@@ -1,1 +1,1 @@
-"""Embeddings to exact ranks, and ranks to metrics."""
+"""Compute exact ranks from embeddings, and every metric from ranks."""

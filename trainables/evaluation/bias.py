@@ -71,7 +71,7 @@ def rank_distances(ranks: Ranks) -> dict[str, Floats]:
     rank = ranks.pool_rank[order].astype(np.float64)
     starts, sizes = ranks.starts[:-1], np.diff(ranks.starts).astype(np.float64)
     place = np.arange(len(rank)) - np.repeat(starts, np.diff(ranks.starts))
-    several = _relevant_languages(ranks) > 1
+    in_several = _relevant_languages(ranks) > 1
     spread = rank[ranks.starts[1:] - 1] - rank[starts]
     weights = 2 * place + 1 - np.repeat(sizes, np.diff(ranks.starts))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -82,7 +82,7 @@ def rank_distances(ranks: Ranks) -> dict[str, Floats]:
             "rank_distance_pair": pairwise,
             "rank_distance_normalised": spread / expected,
         }
-    return {name: np.where(several, value, np.nan) for name, value in values.items()}
+    return {name: np.where(in_several, value, np.nan) for name, value in values.items()}
 
 
 def _relevant_languages(ranks: Ranks) -> NDArray[np.int64]:

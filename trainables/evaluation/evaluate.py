@@ -256,7 +256,7 @@ def _vectors(table: Mapping[str, Embeddings], language: str, role: str) -> Embed
 
 
 def _refuse_ids(benchmark: Benchmark) -> None:
-    """Refuse an image benchmark as ranked inside, whose image ids would be encoded as passages."""
+    """Refuse image ids without images, which would be encoded as texts."""
     if IMAGE in benchmark.corpus or IMAGE in benchmark.queries:
         raise UserError(
             f"{benchmark.name}: these are the ids of its pictures, not the pictures; give "

@@ -144,8 +144,8 @@ def top_scorer(depth: int, index: Index, recalls: dict[int, float]) -> Scorer:
             if index.kind != "flat" and nearest.size:
                 recalls[number] = measured_recall(queries, corpus, nearest.shape[1], scores)
             nearest = np.where(nearest < 0, -1, nearest + bounds[number])
-            own = np.flatnonzero(language == number)
-            pairs[0, own] = _places(nearest, owner[own], relevant[own], missing)
+            in_corpus = np.flatnonzero(language == number)
+            pairs[0, in_corpus] = _places(nearest, owner[in_corpus], relevant[in_corpus], missing)
             tops.append((nearest, scores))
             if progress:
                 progress(number + 1, len(corpora))

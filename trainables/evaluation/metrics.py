@@ -143,17 +143,17 @@ def settings(ranks: Ranks) -> dict[str, Lists]:
     """
     if ranks.direction:
         return _image_settings(ranks)
-    own = _lists(ranks, ranks.language, ranks.own_rank)
+    own_lists = _lists(ranks, ranks.language, ranks.own_rank)
     lists_of: dict[str, Lists] = {}
     for code, query in enumerate(ranks.query_languages):
         for corpus_code, corpus in enumerate(ranks.corpus_languages):
             name = f"mono/{query}" if query == corpus else f"cross/{query}-{corpus}"
-            lists_of[name] = own(code, corpus_code)
+            lists_of[name] = own_lists(code, corpus_code)
     if ranks.pool_is_several:
         kind = "multi" if ranks.judged_in_all_languages else "pool_same_language"
-        pool = _lists(ranks, np.zeros_like(ranks.language), ranks.pool_rank)
+        pool_lists = _lists(ranks, np.zeros_like(ranks.language), ranks.pool_rank)
         for code, query in enumerate(ranks.query_languages):
-            lists_of[f"{kind}/{query}"] = pool(code, 0)
+            lists_of[f"{kind}/{query}"] = pool_lists(code, 0)
     order = {kind: place for place, kind in enumerate(("mono", "cross", "multi"))}
     return {
         name: lists
@@ -166,14 +166,18 @@ def settings(ranks: Ranks) -> dict[str, Lists]:
 
 def _image_settings(ranks: Ranks) -> dict[str, Lists]:
     """Return the settings of one direction between captions and images that have a query."""
-    own = _lists(ranks, ranks.language, ranks.own_rank)
+    own_lists = _lists(ranks, ranks.language, ranks.own_rank)
     if ranks.direction == "t2i":
-        lists_of = {f"t2i/{la}": own(code, 0) for code, la in enumerate(ranks.query_languages)}
+        lists_of = {
+            f"t2i/{la}": own_lists(code, 0) for code, la in enumerate(ranks.query_languages)
+        }
     else:
-        lists_of = {f"i2t/{la}": own(0, code) for code, la in enumerate(ranks.corpus_languages)}
+        lists_of = {
+            f"i2t/{la}": own_lists(0, code) for code, la in enumerate(ranks.corpus_languages)
+        }
         if ranks.pool_is_several:
-            pool = _lists(ranks, np.zeros_like(ranks.language), ranks.pool_rank)
-            lists_of["i2t_multi"] = pool(0, 0)
+            pool_lists = _lists(ranks, np.zeros_like(ranks.language), ranks.pool_rank)
+            lists_of["i2t_multi"] = pool_lists(0, 0)
     return {name: lists for name, lists in lists_of.items() if len(lists.queries)}
 
 

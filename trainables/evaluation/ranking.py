@@ -108,10 +108,10 @@ def _dimension(queries: Mapping[str, Embeddings], passages: Mapping[str, Embeddi
         for language, vectors in table.items()
     }
     first, dimension = next(iter(dimensions.items()))
-    for name, other in dimensions.items():
-        if other != dimension:
+    for name, size in dimensions.items():
+        if size != dimension:
             raise UserError(
-                f"vectors of {name} have dimension {other}, those of {first} have {dimension}; "
+                f"vectors of {name} have dimension {size}, those of {first} have {dimension}; "
                 "one encoder must give one dimension"
             )
     return dimension
@@ -120,7 +120,7 @@ def _dimension(queries: Mapping[str, Embeddings], passages: Mapping[str, Embeddi
 def _vectors_by_language(
     table: Mapping[str, Embeddings], languages: Iterable[str], dimension: int
 ) -> list[Embeddings]:
-    """Return vectors for every language, an empty array of the same shape where there are none."""
+    """Return the vectors of every language, an empty array if it has none."""
     shape = next((vectors.shape[1:] for vectors in table.values()), (dimension,))
     empty = np.empty((0, *shape), np.float32)
     return [table.get(language, empty) for language in languages]

@@ -46,7 +46,7 @@ class Ranks:
         name: Name of the benchmark.
         judged_in_all_languages: Whether the pool is the setting `multi` rather than
             `pool_same_language`.
-        query_languages: Query languages by code, in the benchmark's order.
+        query_languages: Query languages by code, ascending.
         corpus_languages: Corpus languages by code, in pool order.
         corpus_sizes: (L,) candidates of each corpus language.
         query_ids: (n,) as in the benchmark.

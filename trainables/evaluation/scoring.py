@@ -191,13 +191,13 @@ def _rank_block(
     better, equal = _count(ordered, targets)
     high, same = better[:, owner, position], equal[:, owner, position]
     pair = np.arange(len(owner))
-    own = same[language, pair]
-    before = _lower_index(block, bounds, owner, relevant, language, own)
-    earlier = same.cumsum(0)[language, pair] - own + before
+    own_equal = same[language, pair]
+    before = _lower_index(block, bounds, owner, relevant, language, own_equal)
+    earlier = same.cumsum(0)[language, pair] - own_equal + before
     pairs = np.stack(
         [
             high[language, pair] + before + 1,
-            own - 1,
+            own_equal - 1,
             before,
             high.sum(0) + earlier + 1,
             same.sum(0) - 1,

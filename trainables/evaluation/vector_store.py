@@ -134,7 +134,7 @@ def _write(path: Path, value: object) -> None:
 
 
 def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """Hash texts to 64 bits; of ten million, two collide once in 370,000 corpora."""
+    """Hash texts to 64 bits; one in 370,000 corpora of ten million texts has a collision."""
     joined = bytearray()
     for text in texts:
         joined += hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -144,9 +144,9 @@ def _negatives(row: Mapping[str, Any]) -> dict[str, list[Candidate]]:
 
 def _passages(table: Mapping[str, Any], language: str) -> list[Candidate]:
     passages = table[language]
-    if not isinstance(passages, list) or not all(isinstance(each, dict) for each in passages):
+    if not isinstance(passages, list) or not all(isinstance(passage, dict) for passage in passages):
         raise BadRowError("'negatives' must map languages to lists of {'id', 'text'}", "negatives")
-    return [_candidate(each) for each in passages]
+    return [_candidate(passage) for passage in passages]
 
 
 def _texts(row: Mapping[str, Any], key: str) -> dict[str, str]:

@@ -94,7 +94,7 @@ def cell_bytes(cell: TableImage) -> bytes:
     A path without bytes is not followed.
 
     Raises:
-        BadRowError: The table is missing or damaged, has no such cell, or has a path in it.
+        BadRowError: The table is missing or damaged, has no such cell, or a path without bytes.
     """
     import pyarrow
 

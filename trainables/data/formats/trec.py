@@ -236,7 +236,7 @@ def _files(request: Request) -> dict[str, _Files]:
     topics = _by_language(request, collection.topics)
     qrels = _by_language(request, collection.qrels)
     passages = shards_each(
-        (each for pattern in collection.passages for each in request.find(pattern)),
+        (match for pattern in collection.passages for match in request.find(pattern)),
         request.name,
     )
     for paths in passages.values():

@@ -85,7 +85,7 @@ def _pairs(request: Request, dropped: Counter[str]) -> Iterator[Pair]:
 
 def _files(request: Request) -> Files:
     """Return the requested African languages; pivots alone request all languages of theirs."""
-    gold = [each for each in request.find(GOLD) if each[1]["part"] == request.part]
+    gold = [match for match in request.find(GOLD) if match[1]["part"] == request.part]
     pivot_of = {path: groups["pivot"] for path, groups in gold}
     files = {la: (path, pivot_of[path]) for la, path in one_each(gold, request.name).items()}
     pivots = {"en", "fr"} & set(request.languages or ())

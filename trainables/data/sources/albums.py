@@ -88,8 +88,8 @@ def album_by_language(
         beside: As for `Album`.
         dropped: As for `Album`; filled while files are read.
     """
-    columns = {la: [e for path in each for e in read(path, la)] for la, each in paths.items()}
-    numbered = {f"{la}.{n}": path for la, each in paths.items() for n, path in enumerate(each)}
+    columns = {la: [e for path in shards for e in read(path, la)] for la, shards in paths.items()}
+    numbered = {f"{la}.{n}": path for la, shards in paths.items() for n, path in enumerate(shards)}
     files = {**numbered, **(files or {})}
     return Album(files, merged(columns, name), beside=beside, dropped=dropped or {})
 

@@ -74,7 +74,7 @@ def load_belebele(request: Request) -> Benchmark:
 
 
 def _files(request: Request) -> Places:
-    matches = [each for pattern in FILES for each in request.find(pattern)]
+    matches = [match for pattern in FILES for match in request.find(pattern)]
     what = "Belebele file, such as swh_Latn.jsonl,"
     places = one_source_each(matches, request.name)
     return request.choose(places, what)

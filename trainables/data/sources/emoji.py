@@ -123,7 +123,9 @@ def _pictures(request: Request) -> dict[Points, Path]:
 def _names(request: Request) -> tuple[dict[str, dict[Points, str]], dict[str, Path]]:
     """Return language to names, always with English, and the files they come from."""
     folders = request.find(NAMES)  # CLDR's `root` is not a language
-    paths = one_each((each for each in folders if is_language(each[1]["language"])), request.name)
+    paths = one_each(
+        (match for match in folders if is_language(match[1]["language"])), request.name
+    )
     languages = tuple(sorted({*(request.languages or paths), "en"})) if paths else request.languages
     files = request.choose(paths, "annotations.json", languages)
     return {la: _read(path, request) for la, path in files.items()}, dict(files)

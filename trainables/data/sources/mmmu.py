@@ -118,7 +118,7 @@ def _entries(
 
         columns = ["id", "question", "options"]
         entries = rows_of(path, request.name, columns, of_row, request.skipped)
-    return (each for each in entries if each.captions)
+    return (item for item in entries if item.captions)
 
 
 def _drop_reason(question: str, options: Sequence[str], images: Sequence[str]) -> str:

@@ -61,7 +61,7 @@ def answer_recall(
             text = " ".join(_first(passages.get(identity, ()), tokens, tokenize))
             hit = any(answer in text for answer in answers)
             hits.setdefault(question.language, []).append(hit)
-    shares = {language: sum(each) / len(each) for language, each in sorted(hits.items())}
+    shares = {language: sum(flags) / len(flags) for language, flags in sorted(hits.items())}
     return shares | ({"macro": sum(shares.values()) / len(shares)} if shares else {})
 
 

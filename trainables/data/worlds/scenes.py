@@ -188,9 +188,9 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _refuse_undrawable(world: World) -> None:
-    most = SHAPES * len(COLOURS) * len(GROUNDS)
-    if world.passage_concepts != SIDE * SIDE or world.concepts > most:
+    cap = SHAPES * len(COLOURS) * len(GROUNDS)
+    if world.passage_concepts != SIDE * SIDE or world.concepts > cap:
         raise UserError(
-            f"world {world.name}: a scene shows {SIDE * SIDE} concepts of up to {most}; this world "
+            f"world {world.name}: a scene shows {SIDE * SIDE} concepts of up to {cap}; this world "
             f"has {world.passage_concepts} in a passage, of {world.concepts}"
         )
