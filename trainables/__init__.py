@@ -1,4 +1,4 @@
 """One trial: fine-tune a multilingual dual encoder and evaluate it exactly.
 
-Nothing here knows of studies, Ray, Optuna or MLflow.
+Modules here do not know studies, Ray, Optuna or MLflow.
 """

@@ -1,4 +1,4 @@
-"""What went wrong, in words that say what to do next."""
+"""Errors that a person can fix, with messages that say what to do next."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 class UserError(Exception):
-    """A mistake a person can mend: shown as one message, without a traceback, with exit code 2.
+    """A mistake that a person can fix: shown as one message without traceback, with exit code 2.
 
     The message names the file or key, the value found, what is allowed and the next step.
     """
@@ -15,38 +15,38 @@ class UserError(Exception):
 
 
 class NotNowError(UserError):
-    """What another process or a full disk prevents now: the same command goes on later."""
+    """A passing obstacle, such as another process or a full disk; the same command works later."""
 
     exit_code = 130
 
 
 class DataError(UserError):
-    """A row, or a whole file, that is not as its format says.
+    """A row or a whole file that does not match its format.
 
     Attributes:
         file: Path of the file.
-        row: Its number from 1, or where it stands in a JSON document; None for the whole file.
-        key: The key or column that is wrong; None where it is the row as a whole.
+        row: Row number from 1, or a position in a JSON document; None for the whole file.
+        key: The wrong key or column; None if the row as a whole is wrong.
     """
 
     def __init__(
         self, message: str, file: object, row: int | str | None = None, key: str | None = None
     ) -> None:
-        """Say what is wrong in `message`; the rest is for programs."""
+        """Store the location in attributes, for programs; `message` is for people."""
         super().__init__(message)
         self.file, self.row, self.key = str(file), row, key
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        """Exceptions are pickled by their arguments, of which the base class knows one."""
+        """Pickle all arguments; the base class would keep only the message."""
         return type(self), (str(self), self.file, self.row, self.key)
 
 
 SECRET_KEYS = r"password|passwd|pwd|token|secret|access_?key|signature|sig|credential"
-"""What names a secret in the part of a URL behind its question mark."""
+"""Regular expression for names of secret URL query parameters."""
 
 
 def redacted(text: str) -> str:
-    """`text` with the secrets of URLs replaced by `***`: passwords, and tokens of HTTP."""
+    """Replace the secrets of URLs in `text` by `***`: passwords, HTTP tokens, secret parameters."""
 
     def hide(match: re.Match[str]) -> str:
         user, colon, _ = match[2].partition(":")

@@ -1,4 +1,4 @@
-"""Why a trial failed, in words that journal, folder and MLflow share."""
+"""Why a trial failed: the reasons that journal, trial folder and MLflow share."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ Reason = Literal[
     "not committed",
     "not now",
 ]
-"""`error`: an exception in the trial. `input`: data or settings that cannot be used. `nan`: the
-loss is NaN or infinite. `out of memory`: said by torch, Ray's memory monitor or the kernel's
-counter. `killed`: the worker died and nobody said why. `node lost`: its machine went away.
-`timed out`: it ran past the time limit. `not committed`: it ended without a result. `not now`: its
-machine lacks what it needs, such as room on a disk; no trial fails of that, its study stops."""
+"""`error`: an exception in the trial. `input`: unusable data or settings. `nan`: loss or parameters
+are NaN or infinite. `out of memory`: reported by torch, by Ray's memory monitor or by the kernel's
+OOM-kill counter. `killed`: the worker died for an unknown reason. `node lost`: its machine went
+away. `timed out`: it exceeded the time limit. `not committed`: it ended without a result.
+`not now`: its machine lacks something, such as disk space, which stops the study and fails no
+trial."""
 
 CPU_ALLOCATOR = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
-"""What torch's allocator for main memory says, in a plain RuntimeError."""
+"""Messages of torch's CPU allocator, which raises a plain RuntimeError."""
 
 NOT_NOW = {
     errno.ENOSPC,
@@ -42,32 +43,32 @@ NOT_NOW = {
     errno.ENOMEM,
     errno.ESTALE,
 }
-"""What the machine lacks, through no fault of the command: the same one later can do it."""
+"""Errors caused by the state of the machine: the same command can succeed later."""
 
 NOT_NOW_SQLITE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
-"""The same, said by SQLite."""
+"""The same for SQLite."""
 
 TRACE_LINES = 40
-"""Last lines of a traceback that a failure keeps."""
+"""Number of trailing traceback lines kept with a failure."""
 
 CGROUP = Path("/sys/fs/cgroup")
 
 
 class TrialFailedError(Exception):
-    """The trial cannot have a result."""
+    """A failure that leaves the trial without a result."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        """Keep the reason and what a person should know."""
+        """Store the reason; `detail` is the message for people."""
         super().__init__(detail)
         self.reason: Reason = reason
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        """Exceptions are pickled by their arguments, of which the base class knows one."""
+        """Pickle both arguments; the base class would keep only the message."""
         return type(self), (self.reason, str(self))
 
 
 def reason_of(error: BaseException) -> Reason:
-    """The reason behind an exception; out of memory only with evidence."""
+    """Classify an exception; `out of memory` needs evidence in the exception or its causes."""
     if isinstance(error, TrialFailedError):
         return error.reason
     if isinstance(error, NotNowError):
@@ -80,7 +81,7 @@ def reason_of(error: BaseException) -> Reason:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """What `failure.json` says of an exception: reason, detail, and where it was raised."""
+    """Describe an exception for `failure.json`: reason, detail and the end of its traceback."""
     reason, detail = reason_of(error), f"{type(error).__name__}: {error}"
     if isinstance(error, (TrialFailedError, UserError)):
         detail = str(error)
@@ -91,27 +92,27 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 def lacking(error: BaseException) -> str:
-    """What the machine lacks, in words, where that is behind an exception; else nothing."""
-    for one in behind(error):
-        if isinstance(one, OSError) and one.errno in NOT_NOW:
-            return f"{os.strerror(one.errno)}{f': {one.filename}' if one.filename else ''}"
-        if isinstance(one, sqlite3.Error) and _primary(one) in NOT_NOW_SQLITE:
-            return str(one)
-        if isinstance(one, MemoryError):
+    """Name the resource whose lack caused an exception; an empty string if none did."""
+    for cause in behind(error):
+        if isinstance(cause, OSError) and cause.errno in NOT_NOW:
+            return f"{os.strerror(cause.errno)}{f': {cause.filename}' if cause.filename else ''}"
+        if isinstance(cause, sqlite3.Error) and _primary(cause) in NOT_NOW_SQLITE:
+            return str(cause)
+        if isinstance(cause, MemoryError):
             return "out of memory"
     return ""
 
 
 def behind(error: BaseException) -> list[BaseException]:
-    """An exception, and those that it followed from."""
-    passed = [error]
-    while (before := passed[-1].__cause__ or passed[-1].__context__) and before not in passed:
-        passed.append(before)
-    return passed
+    """Return an exception and its chain of causes and contexts, latest first."""
+    chain = [error]
+    while (earlier := chain[-1].__cause__ or chain[-1].__context__) and earlier not in chain:
+        chain.append(earlier)
+    return chain
 
 
 def _is_memory(error: BaseException) -> bool:
-    # torch.OutOfMemoryError, by name: this module is read where torch must not be imported
+    # torch.OutOfMemoryError, compared by name because importing this module must not import torch
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError):
@@ -120,12 +121,12 @@ def _is_memory(error: BaseException) -> bool:
 
 
 def _primary(error: sqlite3.Error) -> int:
-    """SQLite's code without what it adds in the upper bits; 0 where it has none."""
+    """Return SQLite's primary result code, the low byte of its extended one; 0 if there is none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def kernel_kills() -> int | None:
-    """How often the kernel has killed a process of this group for its memory."""
+    """Count the OOM kills in this process's cgroup; None if no counter can be read."""
     for file in _counters():
         try:
             lines = file.read_text(encoding="ascii").splitlines()
@@ -138,7 +139,7 @@ def kernel_kills() -> int | None:
 
 
 def _counters() -> list[Path]:
-    """Where the count may stand: the group's own file or its mount's, in either version."""
+    """List where the counter may be: the cgroup's own folder and the mount's root, v2 and v1."""
     files = []
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():

@@ -1,13 +1,13 @@
-"""Faults planted on purpose, by tests, at named points of a study's life; inert when unset.
+"""Fault injection for tests at named points of a study's life; inert when unset.
 
-`STUDY_FAULTS` holds faults separated by `;`, each an act and conditions:
+`STUDY_FAULTS` holds faults separated by `;`, each an act with its conditions:
 
     kill point=completion.noted hit=2; oom point=step step=2 attempt=1 digest=3f9a
 
-Acts: `kill` and `term` (SIGKILL and SIGTERM to this process), `error` (RuntimeError), `oom`
-(torch.OutOfMemoryError), `hang` (for ever), `nan` and `save` (returned to the caller, which knows
-what they mean). `hit=n` means the n-th time that all the other conditions hold in this process;
-`digest` may be a prefix.
+Acts: `kill` and `term` (SIGKILL and SIGTERM to this process), `error` (PlantedError), `oom`
+(torch.OutOfMemoryError), `hang` (forever), `nan` and `save` (returned for the caller to act on).
+`hit=n` means the n-th time that all other conditions hold in this process; `digest` may be a
+prefix.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ DRIVER_POINTS = (
     "view.noted",
     "launch.ended",
 )
-"""Between each two durable writes of the driver."""
+"""Points between consecutive durable writes of the driver."""
 
 SEARCH_POINTS = ("asked.writing", "asked.written")
-"""Likewise, of a driver that searches, around each trial that it asks for."""
+"""Points before and after a searching driver writes a proposal."""
 
 WORKER_POINTS = (
     "spec.written",
@@ -61,13 +61,13 @@ WORKER_POINTS = (
     "environment.written",
     "committed",
 )
-"""Between each two durable writes of a trial; `step` is passed after every optimizer step."""
+"""Points between consecutive durable writes of a trial; `step` follows every optimizer step."""
 
 RUNG_POINTS = ("rung.ranks", "rung.written", "rung.noted", "pruning.noted")
-"""Between each two durable writes of what stops a trial early, of worker and driver."""
+"""Points between the durable writes of early stopping, in worker and driver."""
 
 RANK_POINTS = ("rank.step",)
-"""Passed by ranks other than 0, before they take a step: `rank` says which, `step` which."""
+"""Points before a step of process ranks other than 0, with conditions `rank` and `step`."""
 
 POINTS = DRIVER_POINTS + SEARCH_POINTS + WORKER_POINTS + RUNG_POINTS + RANK_POINTS
 
@@ -77,15 +77,18 @@ Condition = str | int
 
 
 class PlantedError(RuntimeError):
-    """What the act `error` raises."""
+    """Error raised by the act `error`."""
 
 
 def at(point: str, **facts: Condition) -> Literal["", "nan", "save"]:
-    """Pass a named point: act if a planted fault's conditions hold here.
+    """Pass a named point and act if the conditions of a planted fault hold.
 
     Args:
-        point: One of the names above.
-        facts: What conditions may ask for, such as `digest`, `step` and `attempt`.
+        point: One of `POINTS`.
+        facts: Values that conditions are compared with, such as `digest`, `step` and `attempt`.
+
+    Returns:
+        `nan` or `save` if a fault with that act applies, else an empty string.
     """
     text = os.environ.get(VARIABLE)
     if not text:
@@ -104,10 +107,10 @@ def at(point: str, **facts: Condition) -> Literal["", "nan", "save"]:
 
 @lru_cache(maxsize=8)
 def parse(text: str) -> tuple[tuple[str, dict[str, str]], ...]:
-    """The faults in `text`, each an act and its conditions.
+    """Parse faults, each an act and its conditions.
 
     Raises:
-        ValueError: An act or point that there is not; a test that plants it could not fail.
+        ValueError: Unknown act or point, so that no test can plant a fault that never acts.
     """
     faults = []
     for part in filter(None, map(str.strip, text.split(";"))):

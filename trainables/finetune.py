@@ -33,7 +33,7 @@ from trainables.trial.trial_data import open_data, zero_shot
 from trainables.trial.trial_folder import Attempt, NotCommittedError, TrialFolder
 
 UNCOMMITTED_FILES = frozenset({"stacks.txt", "failure.json"})
-"""Files of an attempt that are no part of its result."""
+"""Files of an attempt that are not part of its result."""
 
 
 def finetune(
@@ -50,24 +50,24 @@ def finetune(
 ) -> Iterator[Event]:
     """Run one trial, from its last checkpoint if it has one, and commit its result.
 
-    Closing the iterator saves a checkpoint; iterating a committed trial does nothing. Out of
-    memory, the trial starts once more with smaller micro-batches of the same batches, and its
-    result says so. Why an attempt failed stands in its `failure.json` too.
+    Closing the iterator saves a checkpoint; a committed trial is not run again. After running out
+    of memory, the trial starts once more with smaller micro-batches of the same batches, and its
+    result says so. The reason for a failed attempt is also in its `failure.json`.
 
     Args:
-        spec: What the trial is.
-        folder: Where it leaves everything.
-        places: Digest to folder, for data and checkpoints that lie in files.
-        execution: What is not identity: threads, device, memory layout.
-        holder: Who runs it, written into the claim.
-        keep_weights: Leave the fine-tuned encoder in the folder.
-        cache: What trials on this machine share; None keeps it in memory.
-        rungs: Numbers of examples after which to look at the validation benchmark on the way; the
-            result is the same with and without.
-        machines: Those beside this one, for an execution over several; None runs all ranks here.
+        spec: Complete description of the trial.
+        folder: Trial folder, which receives all output.
+        places: Local folders of data and checkpoints, by digest.
+        execution: Settings without influence on identity: threads, device, memory layout.
+        holder: Who runs the trial, written into the claim.
+        keep_weights: Keep the fine-tuned encoder in the folder.
+        cache: Cache shared by trials on this machine; None caches in memory.
+        rungs: Numbers of examples after which to evaluate the validation benchmark; they do not
+            change the result.
+        machines: Machines beside this one, for several nodes; None runs all process ranks here.
 
     Raises:
-        TrialFailedError: The trial cannot have a result; it says why.
+        TrialFailedError: The trial cannot have a result; the message says why.
     """
     looks = milestones(rungs, spec.batch_size or 1, spec.steps if spec.validation else 0)
     run = Run(
@@ -87,7 +87,7 @@ def finetune(
 
 @dataclass(frozen=True)
 class Run:
-    """The attempts at one trial by one process."""
+    """Attempts of one process at one trial."""
 
     spec: Spec
     folder: TrialFolder
@@ -100,7 +100,7 @@ class Run:
     machines: Machines | None
 
     def attempt(self, execution: Execution) -> Iterator[Event]:
-        """Claim an attempt and bring it to a commit, unless another attempt is faster."""
+        """Claim an attempt and commit it, unless another attempt commits first."""
         steps = self.spec.steps
         if not self.folder.is_committed:
             attempt = self.folder.claim(self.spec, {**self.holder, "places": dict(self.places)})
@@ -108,7 +108,7 @@ class Run:
             try:
                 yield from self._work(attempt, execution)
             except Exception as error:
-                # Another study's attempt may have been committed, and tidied up after
+                # Another study's attempt may have committed and removed this one
                 if not self.folder.is_committed:
                     facts = describe(error)
                     with suppress(OSError):
@@ -119,7 +119,6 @@ class Run:
         yield Event("committed", steps, steps)
 
     def _work(self, attempt: Attempt, execution: Execution) -> Iterator[Event]:
-        """Open, train, evaluate and commit."""
         spec, began, started = self.spec, time.time(), time.monotonic()
         forget_peak()
         checkpoint = None if spec.steps == 0 else latest_checkpoint(self.folder, execution.resumes)
@@ -176,15 +175,15 @@ class Run:
         faults.at("committed", digest=self.folder.digest, attempt=attempt.number)
 
     def _judge(self, benchmark: Benchmark, ref: DataRef, encoder: TextEncoder) -> Evaluation:
-        """Evaluate; what is computed of pictures alone is kept for other trials."""
+        """Evaluate a benchmark, caching for other trials what depends on its pictures alone."""
         store = None if self.cache is None else PictureStore(self.cache, ref.digest)
         return evaluate(benchmark, encoder, pictures=store)
 
 
 def save_weights(attempt: Attempt, encoder: TextEncoder) -> list[str]:
-    """Write the fine-tuned encoder as a checkpoint folder; the names of its files.
+    """Save the fine-tuned encoder as a checkpoint folder and return its relative file paths.
 
-    Returns nothing where the disk has no room for it: the result is worth more.
+    Returns an empty list if the disk has no room for it: the result matters more.
     """
     size = sum(tensor.nbytes for tensor in encoder.state_dict().values())
     try:
@@ -194,7 +193,7 @@ def save_weights(attempt: Attempt, encoder: TextEncoder) -> list[str]:
     with staging_folder(attempt.path / "encoder") as folder:
         encoder.save(folder)
         for name in files_under(folder):
-            # safetensors lets nobody else read, whatever the umask says
+            # safetensors makes files private to their owner, whatever the umask
             (folder / name).chmod(folder.stat().st_mode & 0o666)
     faults.at("weights.written", digest=attempt.trial.digest, attempt=attempt.number)
     return [f"encoder/{name}" for name in files_under(attempt.path / "encoder")]

@@ -1,4 +1,4 @@
-"""One trial: its settings, its complete description and the digest that names it."""
+"""Specs: the settings of a trial, its complete description and the digest that names it."""
 
 from trainables.spec.execution import LIBRARIES, Execution, execution_settings, library_versions
 from trainables.spec.settings import (

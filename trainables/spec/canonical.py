@@ -1,4 +1,4 @@
-"""One form for equal experiments: settings without effect are left out."""
+"""Canonical settings: those without effect are left out, so that equal experiments are equal."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ SAMPLING_AT_ENDS: dict[str, dict[float | None, str]] = {
     "hybrid": {0: "X-Y", 1: "X-X"},
     "row-hybrid": {0: "X-Y", 1: "X-X-mixed"},
 }
-"""Samplings with a coin that always falls on one side, by alpha."""
+"""Samplings to which a coin that always falls on one side reduces, by alpha."""
 
 SAMPLING_OF_IMAGES = {"X-X-mixed": "X-Y", "row-hybrid": "X-Y", "X-Y-fixed": "X-X"}
-"""Samplings where every passage is a picture, which has no language."""
+"""Samplings to which others reduce where every passage is a picture, which has no language."""
 
 
 def canonical(values: Mapping[str, Any], effects: Mapping[str, Effect]) -> dict[str, Any]:
-    """Leave out what has no effect, so that equal experiments are equal specs.
+    """Leave out settings without effect, so that equal experiments have equal specs.
 
     Args:
-        values: Of a spec's fields.
-        effects: Of its fields of training.
+        values: Values of a spec's fields.
+        effects: Effects of its training settings.
 
     Raises:
-        ValueError: A value that would be left out is not allowed.
+        ValueError: `alpha` has no effect but is not between 0 and 1.
     """
     values = dict(values)
     if not values.get("also"):

@@ -1,4 +1,4 @@
-"""Where and how a trial is computed: no part of its identity, but able to move a last digit."""
+"""Where and how a trial runs: not part of its identity, but able to change a last digit."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from importlib import import_module
 from typing import Any
 
 LIBRARIES = ("torch", "numpy", "transformers", "tokenizers")
-"""What computes; results name the versions."""
+"""Libraries that compute results, which record their versions."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Where and how a trial runs: not identity, but able to move a last digit; recorded.
+    """Where and how a trial runs: not identity, but recorded, as it can change a last digit.
 
     Attributes:
-        threads: Of torch in this trial.
+        threads: Threads of torch in each process of the trial.
         device: `cpu` or `cuda`.
         precision: `float32`, or `bfloat16` autocast on GPUs.
         encode_tokens: Padded tokens in one forward pass of evaluation.
-        micro_batch_tokens: Padded tokens whose activations a training step keeps; None for what
-            the transformer's shape allows (`TextEncoder.held_tokens`).
-        recompute_layers: Keep only what goes into each layer and compute the rest again on the way
-            back (gradient checkpointing): a layer's activations at a time instead of all layers'.
-        ranks: Processes, each with a device of its own, that embed a share of every batch. The
-            batch and its loss stay as they are; with dropout, numbers follow the number of ranks.
-        nodes: Machines that the ranks are dealt to, as many to each.
+        micro_batch_tokens: Padded tokens whose activations a training step keeps; None derives it
+            from the transformer's shape (`TextEncoder.held_tokens`).
+        recompute_layers: Gradient checkpointing: keep only the input of each layer and recompute
+            its activations in the backward pass, one layer at a time.
+        ranks: Processes, each with its own device, that embed a share of every batch. They change
+            neither batch nor loss, but with dropout numbers depend on how many there are.
+        nodes: Machines, each with an equal number of ranks.
     """
 
     threads: int = 1
@@ -42,32 +42,32 @@ class Execution:
 
     @property
     def ranks_each(self) -> int:
-        """Ranks on one machine."""
+        """Number of process ranks on one machine."""
         return self.ranks // self.nodes
 
     @property
     def slots_here(self) -> int:
-        """Trials that this machine's processors have room for at once, one at least."""
+        """Number of trials that this machine's processors can run at once, at least 1."""
         return max(1, (os.cpu_count() or 1) // (self.threads * self.ranks))
 
     def resumes(self, saved: Execution) -> bool:
-        """Whether training that was saved under another execution goes on, keeping its own."""
+        """Whether training saved under another execution may resume, still under its own."""
         keep = ("device", "micro_batch_tokens", "recompute_layers", "ranks")
         return all(getattr(self, name) == getattr(saved, name) for name in keep)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as stored in a result."""
+        """Return plain values, as stored in a result."""
         return asdict(self)
 
 
 def library_versions() -> dict[str, str]:
-    """The version of each of `LIBRARIES`, as this process has loaded it."""
+    """Return the version of each of `LIBRARIES` that this process has loaded."""
     return {name: str(import_module(name).__version__) for name in LIBRARIES}
 
 
 @contextmanager
 def execution_settings(execution: Execution) -> Iterator[None]:
-    """Set threads and determinism for one trial, and put both back after it."""
+    """Set threads and determinism for one trial, and restore both after it."""
     import torch
 
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
@@ -75,7 +75,7 @@ def execution_settings(execution: Execution) -> Iterator[None]:
     if execution.device == "cuda":
         # cuBLAS is deterministic only with a workspace of fixed size
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # As use_deterministic_algorithms(True), which would import the compiler: two seconds
+    # like use_deterministic_algorithms(True), which spends two seconds importing the compiler
     torch.set_deterministic_debug_mode("error")
     try:
         yield

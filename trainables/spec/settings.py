@@ -1,8 +1,8 @@
-"""The settings of training: type, default, limits, meaning, effect and contradictions, once each.
+"""Training settings, each defined once: type, default, limits, meaning, effect, contradictions.
 
 A trial's `Spec` (None where a setting has no effect), the settings of a space (with the defaults),
-`study keys` and `docs/settings.md` are derived from `TrainingSettings`. A new option is a field
-here and the code that follows it.
+`study keys` and `docs/settings.md` are derived from `TrainingSettings`. A new setting is a field
+here and the code that implements it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Sampling = Literal["X-X", "X-Y", "hybrid", "X-X-mixed", "X-Y-fixed", "row-hybrid"]
 POOLING_MODES = ("mean", "cls", "last", "max", "mean_sqrt_len_tokens", "weightedmean")
-"""Called as in sentence-transformers, where `last` is `lasttoken`."""
+"""Names as in sentence-transformers, except for `last`, which is `lasttoken` there."""
 
 
 def _known_modes(pooling: str) -> str:
@@ -29,11 +29,11 @@ def _known_modes(pooling: str) -> str:
 
 
 Pooling = Annotated[str, AfterValidator(_known_modes)]
-"""One mode, or several whose vectors are joined, such as `cls+mean`."""
+"""One pooling mode, or several whose vectors are concatenated, such as `cls+mean`."""
 
 
 TokenLimit = Annotated[int, Field(ge=3)]
-"""Room for two special tokens and one of the text."""
+"""Maximum number of tokens; at least two special tokens and one of the text."""
 
 
 def _exponent(value: Any) -> Any:
@@ -46,7 +46,7 @@ def _exponent(value: Any) -> Any:
 
 
 Exponent = Annotated[float, BeforeValidator(_exponent)]
-"""Power of the number of rows; also by name: `uniform` is 0, `proportional` 1."""
+"""Exponent of a number of rows; `uniform` stands for 0, `proportional` for 1."""
 
 CandidateText = Literal["sentence", "sentence+context"]
 Schedule = Literal["linear", "cosine", "constant"]
@@ -59,17 +59,17 @@ Select = Literal["last", "best"]
 Stage = Literal["evaluation", "data", "comparison", "training"]
 
 ANY = "any"
-"""In `Effect.only_with`: whatever the other setting's value is, as long as it has one."""
+"""Marker in `Effect.only_with` for any value of the other setting but None."""
 
 MIN_LEARNT_TEMPERATURE = 0.01
-"""A learnt temperature stays above it, as CLIP's logit scale stays below 100."""
+"""Lower bound of a learnt temperature, as CLIP keeps its logit scale below 100."""
 
 SELECTABLE_METRIC = re.compile(r"(map|mrr|recall|hit|ndcg)(_at_\d+)?/.")
-"""Metrics of which more is better."""
+"""Pattern of metrics that are better when higher."""
 
 
 class Frozen(BaseModel):
-    """A pydantic model that refuses unknown keys and later changes."""
+    """Pydantic model that refuses unknown keys and later changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,13 +79,13 @@ class Effect:
     """When a setting changes a trial; metadata of a field.
 
     Attributes:
-        stage: `evaluation` changes a trial without training too; `training` needs steps; `data` and
+        stage: `training` needs steps; `evaluation` changes a trial without training too; `data` and
             `comparison` decide which data and numbers a space's cells have.
-        required: A spec has a value wherever the setting has an effect.
+        required: A spec must have a value wherever the setting has an effect.
         can_be_off: None switches off what the default does.
-        neutral: The value that is the same as none.
-        only_with: Other settings and their values, with all of which, in one of these mappings, it
-            has an effect; without mappings it always has.
+        neutral: Value equivalent to no value.
+        only_with: Conditions, each of other settings and their values. The setting has an effect if
+            all of one condition holds; without conditions it always has.
     """
 
     stage: Stage = "training"
@@ -95,7 +95,7 @@ class Effect:
     only_with: tuple[Mapping[str, tuple[Any, ...] | str], ...] = ()
 
     def applies(self, settings: Mapping[str, Any]) -> bool:
-        """Whether the setting has an effect among these."""
+        """Whether the setting has an effect, given the values of all settings."""
         return not self.only_with or any(
             all(
                 settings.get(key) in values if values != ANY else settings.get(key) is not None
@@ -109,7 +109,7 @@ REQUIRED = Effect(required=True)
 
 
 def effects(model: type[BaseModel]) -> dict[str, Effect]:
-    """Effects of a model's settings, by key."""
+    """Return the effects of a model's settings, by key."""
     return {
         name: item
         for name, field in model.model_fields.items()
@@ -125,7 +125,7 @@ def _sampling(*values: Sampling, **others: tuple[Any, ...]) -> tuple[dict[str, t
 class TrainingSettings(Frozen):
     """Settings of a trial's training.
 
-    Types allow None for specs: there a setting without effect has no value.
+    Types allow None because a setting without effect has no value in a spec.
     """
 
     languages: Annotated[tuple[str, ...] | None, REQUIRED] = Field(
@@ -278,7 +278,7 @@ class TrainingSettings(Frozen):
 
 
 def contradictions(spec: Spec) -> Iterator[str]:
-    """Settings of a spec that contradict each other, each with the remedy."""
+    """Yield the contradictions between settings of a spec, each with a remedy."""
     yield from _of_languages(spec)
     if spec.symmetric and spec.negatives in ("hard", "paper_eq1"):
         yield (

@@ -1,4 +1,4 @@
-"""The complete description of one trial, and the digest that names it everywhere."""
+"""Complete description of one trial, and the digest that names it everywhere."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from trainables.spec.settings import (
 )
 
 RECIPE = 3
-"""Raised by every change of code that alters results (golden tests fail until it is)."""
+"""Version of the results: any code change that alters them raises it (golden tests check)."""
 
 LONGEST_VALUE = 200
-"""Characters of a wrong value or key that a message repeats."""
+"""Maximum number of characters of a wrong value or key repeated in a message."""
 
 
 class DataRef(Frozen):
-    """Some data by content: where the files lie is not identity and stands elsewhere.
+    """Reference to data by content; where the files lie is not identity and is kept elsewhere.
 
     Attributes:
-        name: As in the catalog.
+        name: Name in the catalog.
         digest: Hash of the source files' bytes, or of the parameters of the embedded world.
         languages: BCP-47 codes in ascending order; None for all that the source has.
         part: A named part of the source, such as `train` or `held-out`; None for all of it.
-        text: What a candidate's text is, where the source leaves it open.
-        skip_malformed: Whether malformed rows are left out; None refuses them.
+        text: Text of a candidate, where the source offers a choice.
+        skip_malformed: Whether malformed rows are skipped; None refuses them.
         convert_offsets: Whether answer offsets that count bytes or UTF-16 units are converted; None
             refuses them.
-        instead_of: What was asked for and could not be had, a label; None where this was.
-        without: Training data whose questions are left out of this benchmark; None where they
-            share none with it.
-        left_out: How many queries these are, and of how many.
+        instead_of: Label of the data that was requested but unavailable; None if this was.
+        without: Training data whose questions are left out of this benchmark; None if it shares
+            none with them.
+        left_out: Number of queries left out, and of queries before.
     """
 
     name: str
@@ -60,11 +60,11 @@ class DataRef(Frozen):
 
 
 class EncoderRef(Frozen):
-    """An encoder by content, with everything that turns a text into its vector.
+    """Reference to an encoder by content, with all that decides the vector of a text.
 
     Attributes:
-        name: Hub id, end of a folder's path, or `embedded/<rung>`: a label, not identity.
-        digest: Hash of the checkpoint's files, the hub commit, or of the embedded rung.
+        name: Hub id, end of a folder's path, or `embedded/<size>`: a label, not identity.
+        digest: Hash of the checkpoint's files, the hub commit, or hash of the embedded encoder.
     """
 
     name: str
@@ -88,20 +88,20 @@ class EncoderRef(Frozen):
 
 
 class Spec(TrainingSettings):
-    """The complete description of one trial: equal experiments are equal specs.
+    """Complete description of one trial; equal experiments have equal specs.
 
-    A setting without effect is None: zero steps leave no setting of training, a sampling without a
-    coin no alpha. `hybrid` at alpha 1 *is* X-X and at alpha 0 *is* X-Y.
+    A setting without effect is None: without steps all training settings, without a coin `alpha`.
+    `hybrid` at alpha 1 becomes `X-X`, and at alpha 0 `X-Y`.
 
     Attributes:
-        recipe: Which code made the result.
-        encoder: What is fine-tuned.
-        test: Judges the hypotheses; never read by selection.
+        recipe: Version of the code's results.
+        encoder: Encoder to fine-tune.
+        test: Benchmark that decides the hypotheses; never read by selection.
         validation: The only data that selection may read.
-        also: Further benchmarks that the same encoder is evaluated on, in the order of their names.
-        seed: Keys the content stream, coins, languages and dropout.
-        train: What is trained on.
-        max_rows: So many rows, the first of a permutation that the seed keys; None for all.
+        also: Further benchmarks to evaluate the encoder on, in the order of their names.
+        seed: Key of the content stream, coins, languages and dropout.
+        train: Training data.
+        max_rows: Number of rows to keep, the head of a permutation keyed by the seed; None for all.
     """
 
     recipe: int = RECIPE
@@ -116,7 +116,7 @@ class Spec(TrainingSettings):
     @model_validator(mode="before")
     @classmethod
     def _canonical(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Drop what has no effect, so that equal experiments are equal specs."""
+        """Drop settings without effect, so that equal experiments have equal specs."""
         try:
             return dict.fromkeys(EFFECTS) | canonical(values, EFFECTS)
         except (TypeError, AttributeError):
@@ -124,7 +124,7 @@ class Spec(TrainingSettings):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        """A spec that trains says everything about its training, and nothing against it."""
+        """Require all training settings with an effect, and refuse contradictions."""
         if self.steps == 0:
             return self
         missing = sorted(
@@ -139,26 +139,26 @@ class Spec(TrainingSettings):
         return self
 
     def canonical(self) -> str:
-        """The JSON text that is hashed: sorted keys, no blanks, without labels and empty fields."""
+        """Return the JSON text that is hashed: sorted keys, no spaces, labels or empty fields."""
         labels = {"encoder": {"name"}, "test": {"instead_of"}}
         values = self.model_dump(mode="json", exclude_none=True, exclude=labels)
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @property
     def digest(self) -> str:
-        """20 hexadecimal digits of the SHA-256 of the canonical text."""
+        """First 20 hexadecimal digits of the SHA-256 of the canonical text."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:20]
 
 
 EFFECTS = effects(Spec)
-"""Effects of a spec's settings of training; they leave out encoder and benchmarks."""
+"""Effects of a spec's training settings; encoder and benchmarks are not among them."""
 
 
 def build_spec(values: dict[str, Any]) -> Spec:
     """Validate `values` into a spec.
 
     Raises:
-        UserError: A key or value that is not allowed, with what is.
+        UserError: A key or value is not allowed; the message says what is.
     """
     try:
         return Spec.model_validate(values)
@@ -167,7 +167,7 @@ def build_spec(values: dict[str, Any]) -> Spec:
 
 
 def format_validation_error(error: ValidationError) -> str:
-    """One line for each thing that pydantic found wrong: key, value and what is allowed."""
+    """Format each of pydantic's errors as a line: key, what is wrong or allowed, value found."""
     lines = []
     for item in error.errors():
         key = ".".join(map(str, item["loc"]))
@@ -179,7 +179,7 @@ def format_validation_error(error: ValidationError) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value as it is shown, its middle left out where it is long."""
+    """Represent a value for a message, with the middle of a long one left out."""
     text = repr(value)
     return (
         text

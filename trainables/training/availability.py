@@ -1,4 +1,4 @@
-"""In which languages rows can be read, and which rows a trial keeps."""
+"""Languages in which the texts of training rows exist, and the rows that a trial keeps."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ RULES: Mapping[Rows, str] = {
     "in_two": "two of the training languages, query and passage in each",
     "in_any": "a training language for its query and one for its passage",
 }
-"""What a row must exist in to be kept."""
+"""Texts that a row must have to be kept, by the setting `rows`."""
 
 
 @dataclass(frozen=True, eq=False)
 class LanguageAvailability:
-    """Which texts of n rows exist in L languages.
+    """Which texts of n rows exist in which of L languages.
 
     Attributes:
-        queries: (n, L).
-        passages: (n, L).
+        queries: (n, L) bool.
+        passages: (n, L) bool.
     """
 
     queries: Flags
@@ -37,15 +37,15 @@ class LanguageAvailability:
 
     @classmethod
     def full(cls, rows: int, languages: int) -> LanguageAvailability:
-        """Every text exists in every language."""
+        """Return availability of every text in every language."""
         return cls(np.ones((rows, languages), dtype=bool), np.ones((rows, languages), dtype=bool))
 
     @classmethod
     def of(cls, data: TrainingSet, languages: Sequence[str]) -> LanguageAvailability:
-        """What the training data have in these languages.
+        """Read from training data which texts exist in `languages`.
 
         Raises:
-            UserError: They lack one of them altogether.
+            UserError: The data lack one of the languages altogether.
         """
         if unknown := sorted(set(languages) - set(data.languages)):
             raise UserError(
@@ -67,29 +67,29 @@ class LanguageAvailability:
 
     @property
     def same(self) -> Flags:
-        """(n, L) rows that can be read in one language on both sides."""
+        """(n, L) bool, True where query and passage of the row exist in the language."""
         return self.queries & self.passages
 
     @property
     def crossed(self) -> Flags:
-        """(n,) rows that can be read in a pair of different languages."""
+        """(n,) bool, True where the row exists in some pair of different languages."""
         pairs = self.queries.sum(1) * self.passages.sum(1) - self.same.sum(1)
         return np.asarray(pairs > 0)
 
     def pair_sizes(self) -> Indices:
-        """(L, L) rows with a query in x and a passage in y; 0 for x = y."""
+        """Count (L, L) rows with a query in x and a passage in y; 0 on the diagonal."""
         sizes = self.queries.T.astype(np.int64) @ self.passages.astype(np.int64)
         return sizes * (1 - np.eye(len(sizes), dtype=np.int64))
 
     def keep(self, rows: Indices) -> LanguageAvailability:
-        """These rows alone."""
+        """Select rows."""
         return LanguageAvailability(self.queries[rows], self.passages[rows])
 
     def follow(self, rule: Rows) -> Indices:
-        """Row numbers, ascending, of those that `rule` keeps.
+        """Return the numbers of the rows that `rule` keeps, ascending.
 
         Raises:
-            UserError: None is left.
+            UserError: No row is left.
         """
         readable = {
             "in_all": self.same.all(1),
@@ -102,12 +102,12 @@ class LanguageAvailability:
 
 
 def limited(rows: Indices, most: int | None, seed: int) -> Indices:
-    """At most `most` of these rows, ascending: the first of a permutation that the seed alone keys.
+    """Subsample at most `most` rows, ascending: the head of a permutation keyed by the seed alone.
 
-    So a smaller training set of a seed is a part of a larger one.
+    So, for one seed, a smaller training set is a subset of a larger one.
 
     Raises:
-        UserError: There are fewer.
+        UserError: There are fewer rows than `most`.
     """
     if most is None:
         return rows

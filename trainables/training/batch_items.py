@@ -1,6 +1,6 @@
-"""What one row of a contrastive batch can be, told by itself: a text, a picture, or a vector.
+"""Items of a contrastive batch, told apart by type: texts, pictures and vectors.
 
-Texts and the pictures of a live image tower are embedded with a gradient; the vectors of a frozen
+Texts and the pictures of a live image tower are embedded with a gradient; vectors of a frozen
 tower are constants.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 BatchItem = NDArray[Any] | Mapping[str, NDArray[Any]]
 """Token ids (int32), a frozen vector (float32, of shape (d,) or (k, d)), or a preprocessed
-picture: its arrays by name, as `ImageTextEncoder.pixels` gives them, without the first axis."""
+picture: arrays by name from `ImageTextEncoder.pixels`, without the batch axis."""
 
 BatchItems = Sequence[BatchItem]
 
@@ -24,47 +24,47 @@ Kind = Literal["tokens", "picture", "vector"]
 
 
 def kind_of(row: BatchItem) -> Kind:
-    """What a row is."""
+    """Return the kind of a row."""
     if isinstance(row, Mapping):
         return "picture"
     return "vector" if row.dtype == np.float32 else "tokens"
 
 
 def tokens_in(row: BatchItem) -> int:
-    """Tokens of a text, special ones included; pictures and vectors have none."""
+    """Count the tokens of a text, special ones included; 0 for pictures and vectors."""
     return len(row) if kind_of(row) == "tokens" else 0
 
 
 def embed(encoder: Any, rows: BatchItems) -> Tensor:
-    """Vectors of rows of one kind.
+    """Embed rows of one kind.
 
     Args:
-        encoder: Maps token arrays to (n, d) vectors; for pictures it has `embed_pixels`.
-        rows: At least one.
+        encoder: Maps n token arrays to (n, d) vectors; for pictures it has `embed_pixels`.
+        rows: At least one row.
 
     Returns:
-        (n, d), or (n, k, d) where a picture has k vectors; without a gradient if they are given.
+        (n, d), or (n, k, d) for pictures with k vectors; frozen vectors carry no gradient.
     """
     kind = kind_of(rows[0])
     if kind == "tokens":
-        vectors_of: Tensor = encoder(rows)
+        embeddings: Tensor = encoder(rows)
     elif kind == "picture":
         names = list(rows[0])
-        held: Sequence[Any] = rows
-        vectors_of = encoder.embed_pixels(
-            {name: np.stack([row[name] for row in held]) for name in names}
+        pictures: Sequence[Any] = rows
+        embeddings = encoder.embed_pixels(
+            {name: np.stack([row[name] for row in pictures]) for name in names}
         )
     else:
         vectors: Sequence[Any] = rows
-        vectors_of = torch.from_numpy(np.stack(vectors)).to(next(encoder.parameters()).device)
-    return vectors_of
+        embeddings = torch.from_numpy(np.stack(vectors)).to(next(encoder.parameters()).device)
+    return embeddings
 
 
 def picture_tokens(encoder: Any) -> int:
-    """Tokens of text whose activations are as large as those of one picture, at least 1.
+    """Number of text tokens that take as much activation memory as one picture, at least 1.
 
-    Patches times layers times width of the image tower, over layers times width of the text tower;
-    a tower that is no transformer counts as 1.
+    Ratio of patches times layers times width of the image tower to layers times width of the text
+    tower; 1 for an encoder without a transformer image tower.
     """
     tower = getattr(getattr(encoder, "images", None), "model", None)
     if tower is None:
@@ -78,17 +78,17 @@ def picture_tokens(encoder: Any) -> int:
 
 
 def alike(outs: Sequence[Tensor]) -> list[Tensor]:
-    """Vectors of one shape: beside pictures of k vectors each, one vector is k equal ones.
+    """Bring embeddings to one shape, repeating single vectors k times beside pictures of k vectors.
 
-    The largest of k equal scores is the score, so this changes nothing.
+    The score is the largest of the k, so repetition does not change it.
     """
-    several = max(out.ndim for out in outs)
-    if several == 2:
+    dims = max(out.ndim for out in outs)
+    if dims == 2:
         return list(outs)
     k = next(out.shape[1] for out in outs if out.ndim == 3)
     return [out if out.ndim == 3 else out[:, None].expand(-1, k, -1) for out in outs]
 
 
 def unlike(gradient: Tensor, out: Tensor) -> Tensor:
-    """The gradient at an output, from that at what `alike` made of it."""
+    """Map a gradient at the output of `alike` back to the shape of its input `out`."""
     return gradient if gradient.ndim == out.ndim else gradient.sum(1)

@@ -1,12 +1,12 @@
-"""Which rows and languages form batch t: a pure function of (seed, t).
+"""Batches as a pure function of (seed, t): which rows and languages form batch t.
 
 Content, coin and languages come from independent random streams. Where every row exists in every
-language, all samplings and mixing ratios of a seed see the same rows in the same order, and batch
-t of `hybrid` is batch t of either `X-X` or `X-Y`.
+language, all samplings and mixing ratios see the same rows in the same order for one seed, and
+batch t of `hybrid` is batch t of either `X-X` or `X-Y`.
 
-Where rows lack languages, a batch of one language or one pair is block t of the order of the rows
-that exist there, and languages drawn row by row are those that the row has. Batch t of `hybrid`
-still is one of the pure arms' own; arms differ in their rows only as far as languages force them.
+Where rows lack languages, a batch in one language or one pair is block t of a permutation of the
+rows that exist there, and languages drawn per row are among those that the row has. Batch t of
+`hybrid` is still batch t of a pure sampling; rows differ only as far as languages force them to.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ COINS: dict[Sampling, float | None] = {
     "X-Y-fixed": 0.0,
     "row-hybrid": None,
 }
-"""The mixing ratio a sampling implies; None where `alpha` says it."""
+"""Mixing ratio that a sampling implies; None where `alpha` sets it."""
 
 
 @dataclass(frozen=True)
 class SamplingWeights:
-    """How languages are drawn: in proportion to a power of the rows that exist in them.
+    """Exponents for drawing languages in proportion to a power of their number of rows.
 
     Attributes:
-        language: The power for languages of monolingual rows; 0 is uniform, 1 proportional.
-        pair: The power for ordered pairs of different languages.
-        languages_per_batch: At most so many languages in one batch, a subset drawn uniformly; the
-            laws apply within it. Of no effect on batches of one language or one pair.
+        language: Exponent for the languages of monolingual rows; 0 is uniform, 1 proportional.
+        pair: Exponent for ordered pairs of different languages.
+        languages_per_batch: Maximum number of languages in a batch, a subset drawn uniformly; the
+            exponents apply within it. No effect on batches in one language or one pair.
     """
 
     language: float = 0.0
@@ -53,13 +53,13 @@ class SamplingWeights:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The rows of one contrastive batch and the languages they are read in.
+    """Rows of one contrastive batch and the languages they are read in.
 
     Attributes:
-        rows: (B,) row numbers of the training set, none twice.
+        rows: (B,) distinct indices into the rows that the trial keeps.
         query_languages: (B,) indices into the training languages.
         passage_languages: (B,) indices into the training languages.
-        kind: `X-X` where all rows are monolingual, `X-Y` where none is, `mixed` for row-hybrid.
+        kind: `X-X` if all rows are monolingual, `X-Y` if none is, `mixed` for row-hybrid.
     """
 
     rows: Indices
@@ -69,7 +69,7 @@ class Batch:
 
 
 class Batches:
-    """All batches of a trial, by number; `EpochPermutation` says how rows follow one another."""
+    """Batches of a trial, indexed by number; `EpochPermutation` orders their rows."""
 
     def __init__(
         self,
@@ -83,21 +83,22 @@ class Batches:
         laws: SamplingWeights = SamplingWeights(),
         presence: LanguageAvailability | None = None,
     ) -> None:
-        """Settle what all batches have in common; nothing is drawn yet.
+        """Fix what all batches have in common; nothing is drawn yet.
 
         Args:
-            rows: Rows of the training set.
+            rows: Number of rows of the training set.
             languages: Number of training languages.
-            sampling: Which languages a batch's queries and passages are in (docs/glossary.md).
-            alpha: Probability that the coin says monolingual; read by `hybrid` and `row-hybrid`.
-            batch_size: Rows in a batch.
-            seed: Keys all streams.
-            laws: How languages are drawn.
-            presence: In which languages each row exists; None for all.
+            sampling: Languages of a batch's queries and passages (docs/glossary.md).
+            alpha: Probability that the coin says monolingual; used by `hybrid` and `row-hybrid`.
+            batch_size: Rows per batch.
+            seed: Key of all random streams.
+            laws: Exponents for drawing languages.
+            presence: Languages in which each row exists; None for all.
 
         Raises:
-            UserError: More rows a batch than there are, a sampling across languages with fewer than
-                two of them, a coin without `alpha`, or a language with too few rows for a batch.
+            UserError: A batch larger than the training set or than a pool of rows it reads from,
+                cross-lingual sampling with one language, a missing `alpha`, or
+                `languages_per_batch` where rows lack languages.
         """
         share = alpha if COINS[sampling] is None else COINS[sampling]
         if share is None:
@@ -116,7 +117,7 @@ class Batches:
         self.sampling, self.batch_size, self.seed, self.laws = sampling, batch_size, seed, laws
         self.presence = presence or LanguageAvailability.full(rows, languages)
         self._orders: dict[tuple[int, ...], tuple[Indices, EpochPermutation]] = {}
-        # where every row is everywhere, all laws say the same as uniform draws
+        # with full availability, every exponent amounts to uniform draws
         self._full = self.presence.is_full
         self._same_weights = _weights(self.presence.same.sum(0), laws.language)
         self._pair_weights = _weights(self.presence.pair_sizes(), laws.pair)
@@ -141,7 +142,7 @@ class Batches:
         return Batch(rows, languages[0], languages[1], kind)
 
     def _of_one_pool(self, t: int, kind: str) -> Batch:
-        """A batch of one language, or of one ordered pair."""
+        """Return a batch in one language or in one ordered pair."""
         everywhere = np.ones(self.languages, dtype=bool)
         if kind == "X-X":
             x = y = int(self._same_language(t, None, everywhere)[0])
@@ -151,13 +152,13 @@ class Batches:
         return Batch(rows, np.full_like(rows, x), np.full_like(rows, y), kind)
 
     def _coins(self, t: int) -> Flags:
-        """(B,) whether each row is monolingual; the draws are the same for every alpha."""
+        """Draw (B,) whether each row is monolingual, from numbers that do not depend on alpha."""
         random = stream(self.seed, Stream.COIN, t)
         draws = random.random(self.batch_size if self.sampling == "row-hybrid" else 1)
         return np.broadcast_to(draws < self.alpha, self.batch_size)
 
     def _subset(self, t: int) -> Flags:
-        """(L,) languages that may occur in the batch."""
+        """Draw the (L,) mask of languages that may occur in the batch."""
         most = self.laws.languages_per_batch
         if most is None:
             return np.ones(self.languages, dtype=bool)
@@ -165,7 +166,7 @@ class Batches:
         return np.isin(np.arange(self.languages), chosen)
 
     def _same_language(self, t: int, rows: Indices | None, inside: Flags) -> Indices:
-        """(k,) the language of both sides of each row; one for all where `rows` is None."""
+        """Draw (k,) languages shared by both sides of each row; a single one if `rows` is None."""
         random, size = stream(self.seed, Stream.SAME, t), 1 if rows is None else len(rows)
         if self._full and inside.all():
             return random.integers(self.languages, size=size)
@@ -173,21 +174,21 @@ class Batches:
         return _draw(random, weights if rows is None else weights * self.presence.same[rows])
 
     def _language_pair(self, t: int, rows: Indices | None, inside: Flags) -> Indices:
-        """(2, k) different languages of query and passage; one pair where `rows` is None."""
+        """Draw (2, k) different languages of query and passage; one pair if `rows` is None."""
         random, size = stream(self.seed, Stream.PAIR, t), 1 if rows is None else len(rows)
         if self._full and inside.all():
             first = random.integers(self.languages, size=size)
             step = random.integers(1, self.languages, size=size)
             return np.stack([first, (first + step) % self.languages])
-        every = np.ones((1, self.languages))
-        queries = every if rows is None else self.presence.queries[rows]
-        passages = every if rows is None else self.presence.passages[rows]
+        everywhere = np.ones((1, self.languages))
+        queries = everywhere if rows is None else self.presence.queries[rows]
+        passages = everywhere if rows is None else self.presence.passages[rows]
         weights = self._pair_weights * np.outer(inside, inside)
         first = _draw(random, queries * (passages @ weights.T))
         return np.stack([first, _draw(random, weights[first] * passages)])
 
     def _read(self, t: int, *languages: int) -> Indices:
-        """(B,) rows of block t: of one language or pair, or of a batch of several languages."""
+        """Return the (B,) rows of block t of a query-passage pair's pool, or of the mixed pool."""
         if languages not in self._orders:
             rows = np.flatnonzero(self._pool(*languages))
             key = () if len(rows) == self.rows else languages
@@ -199,9 +200,9 @@ class Batches:
         return rows[order.block(t)]
 
     def _pool(self, *languages: int) -> Flags:
-        """(n,) rows with a query in the first language and a passage in the second.
+        """Mask the (n,) rows with a query in the first language and a passage in the second.
 
-        Without languages: rows that batches of several languages can read.
+        Without languages: the rows that batches in several languages can use.
         """
         if languages:
             query, passage = languages
@@ -211,7 +212,7 @@ class Batches:
         return pools.get(self.sampling, crossed)
 
     def _refuse_small(self) -> None:
-        """Stop where some batch could not be filled."""
+        """Refuse pools smaller than a batch, and `languages_per_batch` if rows lack languages."""
         same, pairs = self.presence.same.sum(0), self.presence.pair_sizes()
         sizes = {"X-Y-fixed": pairs, "X-X": same, "hybrid": same}.get(self.sampling)
         pools = [] if sizes is None else [size for size in sizes.flat if size] or [0]
@@ -231,24 +232,24 @@ class Batches:
 
 
 def _weights(sizes: Indices, power: float) -> Weights:
-    """Sizes to a power; what has no row is never drawn."""
+    """Raise sizes to a power; a size of 0 gets weight 0."""
     return np.where(sizes > 0, np.maximum(sizes, 1).astype(np.float64) ** power, 0.0)
 
 
 def _draw(random: np.random.Generator, weights: Weights) -> Indices:
-    """(k,) one column of each of k rows, in proportion to (k, m) weights."""
+    """Draw (k,) column indices, one per row of the (k, m) weights and in proportion to them."""
     ends = np.cumsum(weights, axis=1)
     point = random.random(len(weights)) * ends[:, -1]
-    # a product that was rounded up to the end would lie in no column
+    # a product rounded up to the total would lie in no column
     point = np.minimum(point, np.nextafter(ends[:, -1], 0))
     return np.asarray((ends <= point[:, None]).sum(axis=1), dtype=np.int64)
 
 
 def select_rows(spec: Spec, data: TrainingSet) -> tuple[Indices, Batches]:
-    """The rows that a trial keeps, and its batches of places among them.
+    """Select the rows that a trial keeps, and build its batches of indices into them.
 
     Raises:
-        UserError: No or too few rows for what the spec asks.
+        UserError: Too few rows for the spec, or none.
     """
     assert spec.seed is not None
     assert spec.languages is not None

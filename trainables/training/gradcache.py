@@ -1,8 +1,8 @@
-"""GradCache: the gradient of a contrastive loss at any batch size.
+"""GradCache: the exact gradient of a contrastive loss at any batch size.
 
-Rows are embedded in micro-batches; where the batch does not fit, the gradient is cached at the
-embeddings (Gao et al. 2021, https://arxiv.org/abs/2101.06983). Both are exact. Rows are texts,
-pictures, or vectors that are constants (`rows`).
+Rows are embedded in micro-batches. If their activations do not all fit, the gradient is cached at
+the embeddings and rows are embedded a second time (Gao et al. 2021,
+https://arxiv.org/abs/2101.06983). Rows are texts, pictures or constant vectors (`batch_items`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from trainables.distributed.group import Group
 
 FORWARD_TOKENS = {"cpu": 512, "cuda": 32768}
-"""Padded tokens in one forward pass, where memory sets no lower bound: enough to keep the device
-busy, and few enough that rows in one pass have nearly the same length."""
+"""Maximum padded tokens in one forward pass, unless memory sets a lower one: enough to keep the
+device busy, few enough that rows in one pass have nearly the same length."""
 
 
 def backward(
@@ -47,26 +47,26 @@ def backward(
 ) -> Loss:
     """Add the gradient of the batch's loss to the encoder's parameters.
 
-    1. Queries and passages, sorted together by length and cut into micro-batches, are embedded:
-       the last ones, whose activations fit in `micro_batch_tokens`, with their graph.
-    2. The loss is taken of all embeddings, back in their order, and differentiated down to them.
-    3. That gradient goes on through the encoder: at once where the graph was held, through a second
-       forward pass with the same dropout elsewhere.
+    1. Sort queries and passages together by length, cut them into micro-batches and embed these.
+       The last ones, whose activations fit in `micro_batch_tokens`, keep their graph.
+    2. Compute the loss from all embeddings in their original order, and its gradient there.
+    3. Backpropagate that gradient through the encoder: directly where the graph was kept,
+       elsewhere through a second forward pass with the same dropout.
 
-    Equal to one pass over the whole batch up to rounding, and equal for every budget of one cut,
-    dropout included.
+    The gradient equals that of one pass over the whole batch up to rounding; budgets that give the
+    same micro-batches give the same gradient, dropout included.
 
     Args:
-        encoder: Maps a list of n token arrays to (n, d) vectors, and pictures if there are any.
+        encoder: Maps n token arrays to (n, d) vectors, and pictures if there are any.
         queries: B rows of tokens.
-        passages: B rows, and those of N hard negatives if the loss takes them. A micro-batch holds
-            one kind; pictures come after texts, and vectors are in none.
-        loss_fn: The loss of (B, d) queries and (B + N, d) passages, or (B + N, k, d) where
-            pictures have k vectors.
-        micro_batch_tokens: Padded tokens whose activations are held at once; None for all.
-        group: Process ranks that embed a share of the rows each; all give the same rows, and each
-            computes the whole loss from all embeddings. The gradient that is added is then of this
-            process's share: `Group.sum_gradients` adds them up.
+        passages: B rows, then N hard negatives if the loss takes them. A micro-batch holds rows
+            of one kind; texts come before pictures, and vectors are in no micro-batch.
+        loss_fn: Loss of (B, d) queries and (B + N, d) passages, or (B + N, k, d) where pictures
+            have k vectors.
+        micro_batch_tokens: Padded tokens whose activations may be held at once; None for all.
+        group: Process ranks, each of which embeds a share of the rows. All pass the same rows and
+            compute the whole loss from all embeddings, but add only the gradient through their own
+            share: `Group.sum_gradients` sums these.
 
     Returns:
         The loss, detached.
@@ -103,9 +103,10 @@ def backward(
         np.argsort(np.concatenate([*embedded, constant]), kind="stable"), device=device
     )
     embeddings = torch.cat(alike(outputs))[order].requires_grad_()
-    of_queries = embeddings[: len(queries)]
+    query_embeddings = embeddings[: len(queries)]
     loss = loss_fn(
-        of_queries if embeddings.ndim == 2 else of_queries[:, 0], embeddings[len(queries) :]
+        query_embeddings if embeddings.ndim == 2 else query_embeddings[:, 0],
+        embeddings[len(queries) :],
     )
     loss.value.backward()  # type: ignore[no-untyped-call]
     assert embeddings.grad is not None
@@ -124,7 +125,7 @@ def backward(
 
 
 def longest_first(sizes: Sequence[Sized], kinds: NDArray[np.str_]) -> list[NDArray[np.int64]]:
-    """Rows of texts, then of pictures, each the longest first; vectors are in neither."""
+    """Group rows into texts and pictures, each longest first; vectors are left out."""
     order: tuple[Kind, ...] = ("tokens", "picture")
     buckets = []
     for kind in order:
@@ -140,25 +141,25 @@ def gather_buckets(
     buckets: Sequence[NDArray[np.int64]],
     group: Group,
 ) -> list[Tensor]:
-    """Embeddings of all processes' rows, one tensor a bucket, in the order of `buckets`.
+    """Gather the embeddings of all processes' rows, one tensor per bucket, in bucket order.
 
     Args:
-        outputs: Of this process's micro-batches.
-        by_bucket: Which rows those are, a list for each of `buckets`.
-        buckets: All rows, of which the processes take every `group.size`-th.
-        group: The process ranks.
+        outputs: Embeddings of this process's micro-batches.
+        by_bucket: Rows of these micro-batches, one list per bucket.
+        buckets: All rows, of which each process embeds every `group.size`-th.
+        group: Process ranks.
     """
-    left, tensors = iter(outputs), []
+    remaining, tensors = iter(outputs), []
     for batches, bucket in zip(by_bucket, buckets, strict=True):
-        own = [next(left) for _ in batches]
-        tensors.append(group.gather(torch.cat(own) if own else None, len(bucket)))
+        share = [next(remaining) for _ in batches]
+        tensors.append(group.gather(torch.cat(share) if share else None, len(bucket)))
     return tensors
 
 
 def first_with_graph(
     batches: list[NDArray[np.int64]], sizes: Sequence[Sized], budget: int | None
 ) -> int:
-    """The number of the first micro-batch from which on all activations fit in the budget."""
+    """Return the first micro-batch number from which on all activations fit in the budget."""
     if budget is None:
         return 0
     first, total = len(batches), 0
@@ -169,20 +170,20 @@ def first_with_graph(
 
 @dataclass(frozen=True)
 class RandomState:
-    """The state of the generators that dropout draws from."""
+    """State of the random generators that dropout draws from."""
 
     cpu: Tensor
     device: Tensor | None
 
     @classmethod
     def read(cls, device: torch.device) -> RandomState:
-        """The state now."""
+        """Read the current state."""
         cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         return cls(torch.get_rng_state(), cuda)
 
     @contextmanager
     def replayed(self, device: torch.device) -> Iterator[None]:
-        """Draw the same numbers again, then go on where the generators were."""
+        """Draw the same numbers again, then restore the generators."""
         now = RandomState.read(device)
         self._restore(device)
         try:

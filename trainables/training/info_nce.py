@@ -1,4 +1,4 @@
-"""InfoNCE, also known as MultipleNegativesRanking and NT-Xent, with false negatives masked.
+"""InfoNCE, also known as MultipleNegativesRanking and NT-Xent, with masked false negatives.
 
 Van den Oord et al. 2018, https://arxiv.org/abs/1807.03748.
 """
@@ -15,16 +15,16 @@ from torch.nn import functional as F  # noqa: N812
 from trainables.spec import Negatives
 
 BLOCK = 256
-"""Rows of scores held at once in a larger batch."""
+"""Queries scored at a time in batches larger than this."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The loss of one batch.
+    """Loss of one batch.
 
     Attributes:
         value: Scalar, float32.
-        masked_fraction: Share of the negatives that are left out as false: of B * (B - 1) for
+        masked_fraction: Share of the negatives masked as false: of B * (B - 1) for
             `in_batch`, B * (B - 1 + N) for `both`, B * N for `paper_eq1` and N for `hard`.
     """
 
@@ -34,12 +34,12 @@ class Loss:
 
 @dataclass(frozen=True)
 class Denominator:
-    """Which passages count against which query, beside its own.
+    """Passages in the denominator of each query, besides its own.
 
     Attributes:
-        false: (2, F) rows and passages, no pair twice: passages that answer the row's query too.
-        negatives: As of `info_nce`.
-        owners: (N,) the row that each hard negative belongs to.
+        false: (2, F) distinct pairs of row and passage, which answers the row's query too.
+        negatives: As in `info_nce`.
+        owners: (N,) row that each hard negative belongs to.
     """
 
     false: Tensor
@@ -47,15 +47,15 @@ class Denominator:
     owners: Tensor
 
     def excluded(self, rows: Tensor, batch: int) -> tuple[Tensor | None, Tensor | int]:
-        """Which passages do not count against the queries of `rows`.
+        """Mask the passages that do not count against the queries of `rows`.
 
         Args:
-            rows: (k,) row numbers, one after the other.
-            batch: Rows of the whole batch.
+            rows: (k,) consecutive row numbers.
+            batch: Number of rows B in the whole batch.
 
         Returns:
-            (k, B + N) True where a passage does not count, None if all do; and how many of those
-            that would count are left out as false.
+            (k, B + N) bool, True where a passage does not count, or None if all count; and the
+            number of passages masked as false that would otherwise count.
         """
         absent = self._absent(rows, batch)
         if not self.false.shape[1]:
@@ -71,14 +71,14 @@ class Denominator:
         return false | absent, (false & ~absent).sum()
 
     def pairs(self, batch: int) -> int:
-        """How many negatives count against all queries together while none is masked."""
+        """Count the pairs of query and negative in the whole batch before masking."""
         n = len(self.owners)
         if self.negatives == "hard":
             return n
         return batch * (n + (0 if self.negatives == "paper_eq1" else batch - 1))
 
     def _absent(self, rows: Tensor, batch: int) -> Tensor | None:
-        """(k, B + N) what `negatives` keeps out of the denominator, whatever its id."""
+        """Mask (k, B + N) passages outside the denominator by `negatives` alone; None for none."""
         if self.negatives in ("in_batch", "both"):
             return None
         own = rows[:, None] == torch.arange(batch, device=rows.device)
@@ -96,40 +96,40 @@ def info_nce(
     negatives: Negatives = "in_batch",
     owners: Tensor | None = None,
 ) -> Loss:
-    """InfoNCE over the batch, computed in float32 whatever autocast says.
+    """Compute InfoNCE over the batch in float32, regardless of autocast.
 
-    A query's denominator holds its own passage, and of the others, by `negatives`:
+    A query's denominator holds its own passage and, depending on `negatives`:
 
     - `in_batch`: the other rows' passages.
-    - `both`: the other rows' passages, and the hard negatives of all rows.
+    - `both`: the other rows' passages and the hard negatives of all rows.
     - `hard`: the hard negatives of its own row; a row without one has loss 0.
     - `paper_eq1`: the hard negatives of all rows, as equation 1 of arXiv 2408.10536 is written.
 
-    Passages that answer a query although they are not its own leave its denominator, and the query
-    leaves theirs. Without such passages `in_batch` is plain InfoNCE.
+    A passage in `false_negatives` leaves the query's denominator, and the query leaves the
+    passage's in the symmetric loss. Without such pairs, `in_batch` is plain InfoNCE.
 
     Args:
-        queries: (B, d) vectors of any length; the cosine is taken here.
-        passages: (B + N, d) vectors; row i is the positive of query i, the last N are hard
-            negatives. Or (B + N, k, d), of which the largest cosine with a query counts.
-        temperature: Cosines are divided by it; a scalar tensor gets a gradient.
-        symmetric: Average with the passage-to-query direction, over in-batch queries; with
-            `in_batch` and `both` only.
-        false_negatives: (2, F) rows and passages that answer their queries, no pair twice and none
-            of a row with its own passage (`trainables.training.positives`); None masks nothing.
-        negatives: What counts against a query.
-        owners: (N,) the row that each hard negative belongs to; None for no hard negatives.
+        queries: (B, d) vectors of any norm; scores are cosines.
+        passages: (B + N, d) vectors: row i is the positive of query i, the last N are hard
+            negatives. Or (B + N, k, d), scored by the largest of k cosines.
+        temperature: Divisor of the cosines; a scalar tensor gets a gradient.
+        symmetric: Average with the passage-to-query direction over the batch's own pairs; only
+            with `in_batch` and `both`.
+        false_negatives: (2, F) distinct pairs of row and passage to mask, never a row's own
+            passage (`trainables.training.positives`); None masks nothing.
+        negatives: Passages that count against a query, as above.
+        owners: (N,) row that each hard negative belongs to; None without hard negatives.
     """
     device, batch = queries.device, len(queries)
-    none = torch.empty((2, 0), dtype=torch.int64)
-    false = (none if false_negatives is None else false_negatives).to(device)
-    denominator = Denominator(false, negatives, (none[0] if owners is None else owners).to(device))
+    empty = torch.empty((2, 0), dtype=torch.int64)
+    false = (empty if false_negatives is None else false_negatives).to(device)
+    denominator = Denominator(false, negatives, (empty[0] if owners is None else owners).to(device))
     with torch.autocast(device.type, enabled=False):
         units = [F.normalize(side.float(), dim=-1) for side in (queries, passages)]
         value, masked = _one_direction(units[0], units[1], denominator, temperature)
         if symmetric:
             within = false[:, false[1] < batch]
-            back = Denominator(within.flip(0), "in_batch", none[0].to(device))
+            back = Denominator(within.flip(0), "in_batch", empty[0].to(device))
             value = (value + _one_direction(units[1][:batch], units[0], back, temperature)[0]) / 2
     return Loss(value, masked / max(1, denominator.pairs(batch)))
 
@@ -137,14 +137,14 @@ def info_nce(
 def _one_direction(
     queries: Tensor, passages: Tensor, denominator: Denominator, temperature: float | Tensor
 ) -> tuple[Tensor, int]:
-    """Mean loss of the queries, and how many pairs are masked."""
+    """Return the mean loss of the queries and the number of masked pairs."""
     queries = queries / temperature
-    several = queries.ndim == 3 or passages.ndim == 3
-    if len(queries) > BLOCK and not several:
+    multi_vector = queries.ndim == 3 or passages.ndim == 3
+    if len(queries) > BLOCK and not multi_vector:
         loss, masked = _InBlocks.apply(queries, passages, denominator)  # type: ignore[no-untyped-call]
         return loss, int(masked)
     own = torch.arange(len(queries), device=queries.device)
-    scores = _largest(queries, passages) if several else queries @ passages.T
+    scores = _largest(queries, passages) if multi_vector else queries @ passages.T
     excluded, masked = denominator.excluded(own, len(own))
     if excluded is not None:
         scores = scores.masked_fill(excluded, -torch.inf)
@@ -152,24 +152,24 @@ def _one_direction(
 
 
 def _largest(queries: Tensor, passages: Tensor) -> Tensor:
-    """(m, n) the largest dot product of (m, d) with (n, k, d), or of (m, k, d) with (n, d)."""
+    """Compute (m, n) largest dot products of (m, d) and (n, k, d), or of (m, k, d) and (n, d)."""
     if queries.ndim == 3:
         return _largest(passages, queries).T
     return torch.einsum("md,nkd->mnk", queries, passages).amax(-1)
 
 
 class _InBlocks(torch.autograd.Function):
-    """The mean loss of many queries, with one block of scores in memory at a time.
+    """Mean loss of many queries, with one block of scores in memory at a time.
 
-    At 4,096 rows all scores and what is made of them would take a quarter of a gigabyte. Every
-    block is computed in the same buffer, and again for the gradient.
+    With 4,096 rows, all scores and their intermediates would take a quarter of a gigabyte. All
+    blocks share one buffer, and each is computed again for the gradient.
     """
 
     @staticmethod
     def forward(
         context: Any, queries: Tensor, passages: Tensor, denominator: Denominator
     ) -> tuple[Tensor, Tensor]:
-        """Value and number of masked pairs."""
+        """Return the mean loss and the number of masked pairs."""
         buffer = queries.new_empty(BLOCK, len(passages))
         sums, total = queries.new_empty(len(queries)), queries.new_zeros(())
         masked = torch.zeros((), dtype=torch.int64, device=queries.device)
@@ -187,7 +187,7 @@ class _InBlocks(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Softmax minus one at the positive, times the other side."""
+        """Multiply softmax, minus 1 at the positive, by the vectors of the other side."""
         queries, passages, sums = context.saved_tensors
         buffer = queries.new_empty(BLOCK, len(passages))
         of_queries, of_passages = torch.empty_like(queries), torch.zeros_like(passages)
@@ -204,7 +204,7 @@ class _InBlocks(torch.autograd.Function):
 def _block(
     queries: Tensor, passages: Tensor, denominator: Denominator, rows: Tensor, buffer: Tensor
 ) -> tuple[Tensor, Tensor | int]:
-    """Scores of some queries against all passages, written to the buffer; how many are masked."""
+    """Score some queries against all passages in the buffer, and count the masked pairs."""
     scores = torch.mm(queries[rows], passages.T, out=buffer[: len(rows)])
     excluded, masked = denominator.excluded(rows, len(queries))
     return scores if excluded is None else scores.masked_fill_(excluded, -torch.inf), masked

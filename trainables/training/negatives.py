@@ -1,4 +1,4 @@
-"""The passages or images that a batch is trained on: its rows' own, and hard negatives."""
+"""Passages or pictures that a batch is trained on: those of its rows, and hard negatives."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from trainables.training.positives import GoldsOfRows
 from trainables.training.tokens import Columns, Tokenizer
 
 PICTURE = -1
-"""Where a language would be: the passage is the row's picture."""
+"""Value in place of a language where the passage is the row's picture."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The passages of one batch of B rows with N hard negatives.
+    """Passages of one batch of B rows with N hard negatives.
 
     Attributes:
-        tokens: B + N rows, the rows' own passages first: token ids, or pictures.
-        golds: (B + N,) equal for equal candidates, whatever their languages.
-        texts: (B + N,) equal for equal texts.
-        owners: (N,) the place in the batch of the row that each hard negative belongs to.
+        tokens: B + N items, the rows' own passages first: token ids, pictures or vectors.
+        golds: (B + N,) candidate numbers, equal for one candidate in all its languages.
+        texts: (B + N,) text numbers, equal for equal texts.
+        owners: (N,) index in the batch of the row that each hard negative belongs to.
     """
 
     tokens: BatchItems
@@ -43,7 +43,7 @@ class Chosen:
 
 
 class Candidates:
-    """All passages of the training data, hard negatives after the rows' own."""
+    """Passages of the training data: each row's own, then all hard negatives."""
 
     def __init__(
         self,
@@ -55,16 +55,16 @@ class Candidates:
         tokenizer_digest: str,
         cache: Cache | None,
     ) -> None:
-        """Tokenise and number everything once.
+        """Tokenise and number all passages once.
 
         Args:
-            data: With hard negatives if `per_row` is not 0.
-            languages: Training languages, in the order that batches number them.
-            per_row: Hard negatives of a row in a batch, fewer where it has fewer.
-            seed: Of the trial; keys which negatives a batch reads.
-            tokenize: As for `Columns`, like those that follow.
-            tokenizer_digest: What decides the token ids, but for the texts.
-            cache: Where token ids are kept.
+            data: Training data, with hard negatives unless `per_row` is 0.
+            languages: Training languages, in the order of their indices in batches.
+            per_row: Hard negatives of each row in a batch; fewer if the row has fewer.
+            seed: Trial seed, the key for drawing hard negatives.
+            tokenize: As for `Columns`.
+            tokenizer_digest: Digest of all that decides token ids besides the texts.
+            cache: Cache for token ids; None keeps them in memory.
         """
         self.rows, self.per_row, self.seed = len(data.questions), per_row, seed
         lists = [data.negatives[x] if per_row else [[]] * self.rows for x in languages]
@@ -85,20 +85,20 @@ class Candidates:
 
     @property
     def row_golds(self) -> Indices:
-        """(n,) the id of each row's own passage."""
+        """(n,) candidate number of each row's own passage."""
         return self.golds[0, : self.rows]
 
     @property
     def row_texts(self) -> Indices:
-        """(languages, n) its texts; -1 where there is none."""
+        """(languages, n) text number of each row's own passage; -1 if missing."""
         return self.columns.texts[:, : self.rows]
 
     def of(self, t: int, languages: Indices, rows: Indices) -> Chosen:
-        """The passages of batch t.
+        """Return the passages of batch t.
 
         Args:
             t: Number of the batch.
-            languages: (B,) language of each row's passage, and of its hard negatives.
+            languages: (B,) language of each row's passage and hard negatives.
             rows: (B,) row of the training data that each passage belongs to.
         """
         owners, places = self._draw(t, languages, rows)
@@ -112,7 +112,7 @@ class Candidates:
         )
 
     def _draw(self, t: int, languages: Indices, rows: Indices) -> tuple[Indices, Indices]:
-        """(N,) owners and (N,) places of hard negatives, each row's drawn uniformly, none twice."""
+        """Draw hard negatives without replacement: (N,) owners and (N,) positions."""
         if not self.per_row:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
         first = self.ends[languages, rows]
@@ -120,22 +120,22 @@ class Candidates:
         keys = stream(self.seed, Stream.NEGATIVES, t).random((len(rows), max(1, sizes.max())))
         keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.inf
         drawn = np.argsort(keys, axis=1, kind="stable")[:, : self.per_row]
-        owners, _ = held = np.nonzero(drawn < sizes[:, None])
-        return owners, (first[:, None] + drawn)[held]
+        owners, _ = taken = np.nonzero(drawn < sizes[:, None])
+        return owners, (first[:, None] + drawn)[taken]
 
 
 def _known(golds: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> GoldsOfRows:
-    """Rows and the numbers of their other golds, where a batch can hold these at all."""
+    """Return rows and the candidate numbers of their other golds that a batch can hold."""
     pairs = [(r, numbers[gold]) for r, row in enumerate(golds) for gold in row if gold in numbers]
     rows, known = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return rows, known
 
 
 def shown(batch: Batch, pairs: str | None) -> Indices:
-    """(B,) the language of each row's passage, `PICTURE` where it is the row's picture.
+    """Return (B,) each passage's language, or `PICTURE` where it is the row's picture.
 
-    Rows whose two languages differ are two captions of one picture if `pairs` is `caption`; all
-    others are a caption and its picture.
+    A row with two languages is two captions of one picture if `pairs` is `caption`; all other rows
+    are a caption and its picture.
     """
     crossed = batch.query_languages != batch.passage_languages
     captions = crossed & (pairs == "caption")
@@ -143,12 +143,12 @@ def shown(batch: Batch, pairs: str | None) -> Indices:
 
 
 class PictureCandidates:
-    """All pictures of the training data, each once, and their captions.
+    """Pictures of the training data, each once, and their captions.
 
     Attributes:
-        columns: None of its own: captions are tokenised as queries.
-        row_golds: (n,) the number of each row's picture.
-        row_texts: (languages, n) its captions; -1 where there is none.
+        columns: Empty: captions are tokenised as queries.
+        row_golds: (n,) number of each row's picture.
+        row_texts: (languages, n) text numbers of its captions; -1 if missing.
         other_golds: Always empty.
     """
 
@@ -162,17 +162,17 @@ class PictureCandidates:
         encoder: Any,
         cache: Cache | None,
     ) -> None:
-        """Compute or map what the rows need of their pictures.
+        """Embed or decode all pictures, or map them from the cache.
 
         Args:
-            spec: Says whether the image tower is live.
-            data: With pictures.
-            captions: Of all rows, as queries; an encoder gives one text one vector.
-            encoder: Its frozen tower embeds every picture now, its live one only decodes them.
-            cache: Where vectors and decoded pictures are kept for all trials on this machine.
+            spec: Trial; says whether the image tower is live.
+            data: Training data with pictures.
+            captions: Captions of all rows, tokenised as queries: one text has one vector.
+            encoder: If its image tower is frozen, it embeds all pictures now; else only decodes.
+            cache: Cache for vectors and decoded pictures of all trials on this machine.
 
         Raises:
-            UserError: The encoder sees no pictures, or one cannot be decoded.
+            UserError: The encoder does not take pictures, or one cannot be decoded.
         """
         assert spec.train is not None
         if not isinstance(encoder, ImageTextEncoder):
@@ -184,18 +184,18 @@ class PictureCandidates:
         number = {name: place for place, name in enumerate(distinct)}
         self.row_golds: Indices = np.array([number[p.id] for p in data.pictures], dtype=np.int64)
         self.captions, self.row_texts = captions, captions.texts
-        none = np.empty(0, dtype=np.int64)
-        self.other_golds: GoldsOfRows = (none, none)
+        empty = np.empty(0, dtype=np.int64)
+        self.other_golds: GoldsOfRows = (empty, empty)
         store = None if cache is None else PictureStore(cache, spec.train.digest)
         prepare = _pixels if spec.image_tower == "live" else _vectors
         self.row: Callable[[int], BatchItem] = prepare(encoder, list(distinct.values()), store)
 
     def of(self, t: int, languages: Indices, rows: Indices) -> Chosen:
-        """The passages of batch t, none of them a hard negative.
+        """Return the passages of batch t, without hard negatives.
 
         Args:
             t: Number of the batch; nothing is drawn.
-            languages: (B,) as `shown` gives them.
+            languages: (B,) as returned by `shown`.
             rows: (B,) row of the training data that each passage belongs to.
         """
         numbers, pictured = self.row_golds[rows], languages == PICTURE
@@ -216,7 +216,7 @@ class PictureCandidates:
 def _vectors(
     encoder: ImageTextEncoder, pictures: Sequence[Picture], store: PictureStore | None
 ) -> Callable[[int], BatchItem]:
-    """Vectors of a frozen tower, computed once."""
+    """Embed all pictures once, for a frozen image tower."""
     if store is None:
         vectors = encode_chunks(encoder, pictures)
     else:
@@ -227,7 +227,7 @@ def _vectors(
 def _pixels(
     encoder: ImageTextEncoder, pictures: Sequence[Picture], store: PictureStore | None
 ) -> Callable[[int], BatchItem]:
-    """Decoded pictures, for a tower that is trained from here on."""
+    """Decode all pictures, for an image tower that is trained from here on."""
     encoder.train_images()
     tables = encoder.pixels(pictures) if store is None else store.pixels(encoder, pictures)
     return lambda number: {name: np.asarray(table[number]) for name, table in tables.items()}

@@ -1,4 +1,4 @@
-"""What AdamW is given: which parameters decay, and the rate of every step."""
+"""Learning-rate schedule, and the parameter groups of AdamW."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.spec import Spec
 
 
 def learning_rate(spec: Spec, step: int) -> float:
-    """The rate of the step numbered `step` from 0: linear warm-up, then the spec's schedule."""
+    """Return the rate of a step, counted from 0: linear warm-up, then the spec's schedule."""
     peak, warmup = spec.learning_rate or 0.0, round((spec.warmup or 0.0) * spec.steps)
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -24,7 +24,7 @@ def learning_rate(spec: Spec, step: int) -> float:
 
 
 def decay_groups(encoder: nn.Module, log_scale: nn.Parameter, decay: float) -> list[dict[str, Any]]:
-    """Decay the matrices of linear layers; spare embeddings, biases, norms and temperature."""
+    """Group parameters: matrices decay; embeddings, biases, norms and temperature do not."""
     spared = {
         id(parameter)
         for module in encoder.modules()

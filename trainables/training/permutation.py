@@ -1,4 +1,4 @@
-"""The order in which rows are read: permutations, one an epoch, as a pure function of a seed."""
+"""Order in which rows are read: one permutation per epoch, a pure function of the seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Indices = NDArray[np.int64]
 
 
 class Stream(IntEnum):
-    """What a random stream decides; each is independent of the others."""
+    """Purpose of a random stream; streams are independent of one another."""
 
     CONTENT = 0
     COIN = 1
@@ -23,34 +23,34 @@ class Stream(IntEnum):
 
 
 def stream(seed: int, what: Stream, *place: int) -> np.random.Generator:
-    """The generator that decides `what` at one place, such as a batch or an epoch."""
+    """Return the random generator for a purpose at one place, such as a batch or an epoch."""
     key = np.random.SeedSequence(seed, spawn_key=(int(what), *place))
     return np.random.Generator(np.random.Philox(key))
 
 
 class EpochPermutation:
-    """Rows in the order in which batches read them.
+    """Order in which batches read rows.
 
-    Rows follow permutations of all rows, one an epoch, read batch by batch without a gap. Where
-    a batch straddles two epochs, rows of the new permutation that the batch already holds are put
-    off to right after the batch; so no row is twice in a batch and each is once in every epoch.
+    Each epoch is one permutation of all rows, and epochs are read batch by batch without a gap. If
+    a batch straddles two epochs, rows of the new permutation that the batch already holds are
+    deferred to right after it. So no row is twice in a batch, and each is once in every epoch.
     """
 
     def __init__(self, rows: int, batch_size: int, seed: int, key: tuple[int, ...] = ()) -> None:
-        """Settle what is read; nothing is drawn yet.
+        """Fix what is read; nothing is drawn yet.
 
         Args:
-            rows: How many there are, at least `batch_size`.
-            batch_size: Rows in a batch.
-            seed: Of the trial.
-            key: Of an order that is independent of others of this seed, such as a pair's.
+            rows: Number of rows, at least `batch_size`.
+            batch_size: Rows per batch.
+            seed: Trial seed.
+            key: Key of an order that is independent of the seed's others, such as a language pair.
         """
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
         self._key = key
         self._orders: dict[int, Indices] = {}
 
     def block(self, t: int) -> Indices:
-        """(batch_size,) row numbers of batch t, from one epoch or, where it straddles them, two."""
+        """Return the (batch_size,) row numbers of batch t, from one epoch or two in a row."""
         epoch, start = divmod(t * self.batch_size, self.rows)
         head = self._order(epoch)[start : start + self.batch_size]
         if len(head) == self.batch_size:
@@ -58,31 +58,31 @@ class EpochPermutation:
         return np.concatenate([head, self._order(epoch + 1)[: self.batch_size - len(head)]])
 
     def _order(self, epoch: int) -> Indices:
-        """(rows,) the order of an epoch: its permutation, the rows held over put off.
+        """Return the (rows,) order of an epoch: its permutation with repeated rows deferred.
 
-        Putting off moves only the first `batch_size` places. So the end of an epoch, on which the
-        next depends, is settled by its own permutation unless epochs are shorter than two
-        batches; only then must earlier epochs be followed from the first.
+        Deferring moves only the first `batch_size` places. So the end of an epoch, on which the
+        next one depends, is known from its own permutation, unless epochs are shorter than two
+        batches: only then are earlier epochs computed in turn.
         """
         if epoch not in self._orders:
             order = self._permutation(epoch)
-            held = epoch * self.rows % self.batch_size
-            if held:
+            carried = epoch * self.rows % self.batch_size
+            if carried:
                 long = self.rows >= 2 * self.batch_size
-                before = self._permutation(epoch - 1) if long else self._walk(epoch - 1)
-                order = self._defer(order, before[self.rows - held :])
+                previous = self._permutation(epoch - 1) if long else self._walk(epoch - 1)
+                order = self._defer(order, previous[self.rows - carried :])
             self._remember(epoch, order)
         return self._orders[epoch]
 
     def _walk(self, epoch: int) -> Indices:
-        """Settle the epochs up to this one in turn, from the last one remembered."""
+        """Compute the orders up to this epoch in turn, from the last one remembered."""
         past = [known for known in self._orders if known <= epoch]
         for number in range(max(past, default=0), epoch):
             self._order(number)
         return self._order(epoch)
 
     def _remember(self, epoch: int, order: Indices) -> None:
-        """Keep the two latest: those that a batch may straddle, and that a walk stands on."""
+        """Keep the two latest orders: a batch may straddle them, and a walk starts from them."""
         self._orders[epoch] = order
         for old in list(self._orders)[:-2]:
             del self._orders[old]
@@ -90,10 +90,10 @@ class EpochPermutation:
     def _permutation(self, epoch: int) -> Indices:
         return stream(self.seed, Stream.CONTENT, epoch, *self._key).permutation(self.rows)
 
-    def _defer(self, permutation: Indices, held: Indices) -> Indices:
-        """Move `held` rows among those that complete the batch to right after it."""
+    def _defer(self, permutation: Indices, carried: Indices) -> Indices:
+        """Move rows that the batch already carries from its completion to right after it."""
         window = permutation[: self.batch_size]
-        ready = np.flatnonzero(~np.isin(window, held))[: self.batch_size - len(held)]
+        ready = np.flatnonzero(~np.isin(window, carried))[: self.batch_size - len(carried)]
         waiting = np.ones(len(window), dtype=bool)
         waiting[ready] = False
         return np.concatenate([window[ready], window[waiting], permutation[len(window) :]])

@@ -1,4 +1,4 @@
-"""Which passages answer which questions, as far as training data say: no negatives of theirs."""
+"""Passages that answer each question by the training data, to be no negatives of it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from scipy.sparse.csgraph import connected_components
 from trainables.training.permutation import Indices
 
 GoldsOfRows = tuple[Indices, Indices]
-"""Rows, and ids of candidates that answer their questions: of each as many as there are pairs."""
+"""Pairs as two arrays of equal length: rows, and candidates that answer their questions."""
 
 
 class Positives:
-    """What answers the questions of training data.
+    """Answers to the questions of training data.
 
-    Rows are of one question if they share its id, or if their queries read the same in any
-    language: an encoder cannot tell these apart. The passages of all rows of a question answer it,
-    whatever their language; so does every passage that has the id or the text of one of them.
+    Rows share a question if they share its id or a query text in any language, since an encoder
+    cannot tell these apart. The passages of all rows of a question answer it in every language; so
+    does every passage that has the id or the text of one of them.
     """
 
     def __init__(
@@ -31,16 +31,16 @@ class Positives:
         partners: Indices,
         others: GoldsOfRows,
     ) -> None:
-        """Sort what there is by question, once.
+        """Group rows and answers by question, once.
 
         Args:
-            questions: (n,) ids.
-            queries: (languages, n) equal for equal query texts; -1 where there is none.
-            golds: (n,) the id of each row's own passage, as `Chosen.golds` has them.
-            texts: (languages, n) its texts, as `Chosen.texts` has them; -1 where there is none.
-            partners: (n,) the row whose passage each row is trained with: itself, unless passages
-                are dealt to the wrong questions.
-            others: Further answers of rows.
+            questions: (n,) question ids.
+            queries: (languages, n) query text numbers; -1 if missing.
+            golds: (n,) candidate number of each row's own passage, as in `Chosen.golds`.
+            texts: (languages, n) its text numbers, as in `Chosen.texts`; -1 if missing.
+            partners: (n,) row whose passage each row is trained with: itself, unless passages are
+                shuffled (`shuffle_pairs`).
+            others: Other answers of rows.
         """
         self.questions, self._texts = _questions(questions, queries), texts
         rows, further = others
@@ -51,15 +51,15 @@ class Positives:
         )
 
     def false_negatives(self, rows: Indices, golds: Indices, texts: Indices) -> Indices:
-        """The passages of a batch that answer queries of other rows.
+        """Find the passages of a batch that answer queries of other rows.
 
         Args:
-            rows: (B,) whose queries are read.
-            golds: (B + N,) ids of the passages; the first B are those of `rows`.
-            texts: (B + N,) equal for equal texts.
+            rows: (B,) rows whose queries are read.
+            golds: (B + N,) candidate numbers of the passages; the first B are trained with `rows`.
+            texts: (B + N,) text numbers of the passages.
 
         Returns:
-            (2, F) places among the rows and among the passages, each pair once, in order.
+            (2, F) distinct pairs of batch row and passage index, sorted.
         """
         questions, question_of = np.unique(self.questions[rows], return_inverse=True)
         by_gold = _matches(*self._golds.of(questions), golds)
@@ -76,7 +76,7 @@ class Positives:
 
 
 class _Grouped:
-    """Values of questions, in the order of the questions."""
+    """Values grouped by question, as a flat array with offsets."""
 
     def __init__(self, questions: Indices, values: Indices) -> None:
         order = np.argsort(questions, kind="stable")
@@ -84,14 +84,14 @@ class _Grouped:
         self.starts = np.searchsorted(questions[order], np.arange(questions.max(initial=-1) + 2))
 
     def of(self, questions: Indices) -> tuple[Indices, Indices]:
-        """The values of some questions, and for each the place of its question among these."""
+        """Return indices into `questions` and their values, as two arrays of equal length."""
         starts = self.starts[questions]
         sizes = self.starts[questions + 1] - starts
         return np.repeat(np.arange(len(questions)), sizes), self.values[_runs(starts, sizes)]
 
 
 def _questions(ids: Sequence[str], queries: Indices) -> Indices:
-    """(n,) the question of each row: the connected parts of rows that share an id or a text."""
+    """Number (n,) each row's question: connected components of rows that share an id or text."""
     rows = len(ids)
     numbers = np.unique(np.asarray(ids), return_inverse=True)[1]
     keys = np.concatenate([numbers[None], np.where(queries < 0, -1, queries + rows)])
@@ -103,13 +103,13 @@ def _questions(ids: Sequence[str], queries: Indices) -> Indices:
 
 
 def _matches(question: Indices, values: Indices, passages: Indices) -> Indices:
-    """(2, m) questions, and places of passages that have one of their values."""
+    """Return (2, m) pairs of a question and the index of a passage with one of its values."""
     known, place = _join(values, passages)
     return np.stack([question[known], place])
 
 
 def _join(left: Indices, right: Indices) -> tuple[Indices, Indices]:
-    """Places of all equal pairs of values, in the order of `left`."""
+    """Return the index pairs of equal values, in the order of `left`."""
     order = np.argsort(right, kind="stable")
     starts = np.searchsorted(right[order], left, side="left")
     sizes = np.searchsorted(right[order], left, side="right") - starts
@@ -117,6 +117,6 @@ def _join(left: Indices, right: Indices) -> tuple[Indices, Indices]:
 
 
 def _runs(starts: Indices, sizes: Indices) -> Indices:
-    """Runs of numbers, each `sizes` long from `starts` on, one after the other."""
+    """Concatenate ranges of `sizes` numbers, each counting up from its entry in `starts`."""
     ends = np.cumsum(sizes)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + sizes, sizes)

@@ -1,4 +1,4 @@
-"""Which encoder of a training run is kept, by the validation benchmark alone (law 5)."""
+"""Model selection and early stopping, by the validation benchmark alone (law 5)."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from trainables.failures import TrialFailedError
 from trainables.spec import Spec
 
 OVERALL_PARTS = 2
-"""Parts of the name of a mean over languages, such as `map/cross`."""
+"""Maximum number of parts in the name of a mean over languages, such as `map/cross`."""
 
 
 class Selection:
-    """The validation curve, the best encoder on it, and whether training goes on.
+    """Validation curve, the best encoder on it, and whether training goes on.
 
     Attributes:
-        points: One an evaluation: its step, and the means over languages as `validation/...`.
-        best: Step and value of the best so far, the first of equals; None while nothing is chosen.
-        weights: The encoder then, where `select` is `best`.
+        points: One per evaluation: its step, and the means over languages as `validation/...`.
+        best: Step and value of the best evaluation, the first on ties; None before there is one.
+        weights: Encoder weights at `best`, where `select` is `best`.
     """
 
     def __init__(self, spec: Spec) -> None:
-        """Take what the spec says; with `evaluate_every` None nothing is ever due."""
+        """Start without evaluations; if `evaluate_every` is None, none is ever due."""
         self.spec = spec
         self.points: list[dict[str, float]] = []
         self.best: tuple[int, float] | None = None
         self.weights: dict[str, torch.Tensor] | None = None
 
     def due(self, step: int) -> bool:
-        """Whether the encoder after `step` steps is still to be evaluated."""
+        """Whether the encoder after `step` steps is to be evaluated and has not been yet."""
         every = self.spec.evaluate_every
         latest = self.points[-1]["step"] if self.points else 0
         return every is not None and step > latest and (not step % every or step == self.spec.steps)
 
     def note(self, step: int, metrics: Mapping[str, float], encoder: nn.Module) -> None:
-        """Take in an evaluation on the validation benchmark.
+        """Record an evaluation on the validation benchmark.
 
         Raises:
-            TrialFailedError: It has no such metric as the spec selects by.
+            TrialFailedError: The benchmark lacks the metric that the spec selects by.
         """
         means = {name: v for name, v in metrics.items() if len(name.split("/")) <= OVERALL_PARTS}
         metric = self.spec.select_metric
@@ -63,19 +63,19 @@ class Selection:
 
     @property
     def stopped(self) -> bool:
-        """Whether the patience is used up."""
+        """Whether `patience` evaluations have passed without a better one."""
         if self.spec.patience is None or self.best is None:
             return False
         since = sum(point["step"] > self.best[0] for point in self.points)
         return since >= self.spec.patience
 
     def restore(self, encoder: nn.Module) -> None:
-        """Give the encoder its best weights, where they are what the spec selects."""
+        """Load the best weights into the encoder, if the spec selects them."""
         if self.weights is not None:
             encoder.load_state_dict(self.weights)
 
     def summary(self, step: int) -> dict[str, Any]:
-        """What the result says of it, after training ended at `step`."""
+        """Summarise the selection for the result, after training ended at `step`."""
         if self.best is None:
             return {}
         chosen = self.best[0] if self.spec.select == "best" else step
@@ -88,10 +88,10 @@ class Selection:
         }
 
     def state(self) -> dict[str, Any]:
-        """Everything a later attempt needs to go on as if nothing had happened."""
+        """Return everything that a later attempt needs to resume exactly."""
         return {"points": self.points, "best": self.best, "weights": self.weights}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Resume from what `state` returned."""
         self.points, self.weights = list(state["points"]), state["weights"]
         self.best = None if state["best"] is None else tuple(state["best"])

@@ -1,4 +1,4 @@
-"""Token ids kept on disk: tokenised once per tokenizer and texts, then mapped by every trial."""
+"""Token ids on disk: computed once per tokenizer and texts, then memory-mapped by every trial."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Tokenizer = Callable[[Sequence[str]], Sequence[Row]]
 
 
 class TokenStore(Sequence[Row]):
-    """The token arrays of n texts, in a folder that processes of a machine share by mapping it.
+    """Token arrays of n texts in a folder, memory-mapped and so shared by a machine's processes.
 
     Attributes:
-        ids: (total,) int32, the arrays one after the other.
-        ends: (n + 1,) int64, where each begins and the last ends.
+        ids: (total,) int32, all arrays concatenated.
+        ends: (n + 1,) int64, where each array begins and the last ends.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Map the files of `folder`."""
+        """Map the files of a folder."""
         self.ids: Row = np.load(folder / "ids.npy", mmap_mode="r")
         self.ends: NDArray[np.int64] = np.load(folder / "ends.npy", mmap_mode="r")
 
@@ -39,9 +39,9 @@ class TokenStore(Sequence[Row]):
     @overload
     def __getitem__(self, row: slice) -> list[Row]: ...
     def __getitem__(self, row: int | slice) -> Row | list[Row]:
-        """Token ids of one text, or of some."""
+        """Return the token ids of one text, or of a slice of texts."""
         if isinstance(row, slice):
-            return [self[one] for one in range(*row.indices(len(self)))]
+            return [self[index] for index in range(*row.indices(len(self)))]
         if not -len(self) <= row < len(self):
             raise IndexError(f"text {row} of {len(self)}")
         row %= len(self)
@@ -49,16 +49,16 @@ class TokenStore(Sequence[Row]):
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """(n,) tokens of each text."""
+        """(n,) number of tokens of each text."""
         return np.diff(self.ends)
 
 
 class Columns:
-    """The texts of one role in every language, tokenised: each different text once.
+    """Texts of one role in every language, with each distinct text tokenised once per language.
 
     Attributes:
-        texts: (languages, n) int64, equal where two texts are equal, whatever their languages; -1
-            where there is none.
+        texts: (languages, n) int64 text numbers, equal for equal texts in all languages; -1 if
+            missing.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Columns:
         role: str,
         cache: Cache | None,
     ) -> None:
-        """Tokenise what no other trial on this machine has tokenised before.
+        """Number all texts, and tokenise what no other trial on this machine has tokenised yet.
 
         Args:
-            columns: n texts in each language, None where one is missing.
-            tokenize: As for `tokenised`, with the three that follow.
-            tokenizer_digest: What decides the token ids, but for the texts.
+            columns: n texts in each language, None if missing.
+            tokenize: As for `tokenised`.
+            tokenizer_digest: Digest of all that decides token ids besides the texts.
             role: `query` or `passage`.
-            cache: None tokenises in memory.
+            cache: Cache for token ids; None keeps them in memory.
         """
         numbers: dict[str, int] = {}
         self.texts: NDArray[np.int64] = np.array(
@@ -88,11 +88,11 @@ class Columns:
         )
         self._stores: list[Sequence[Row]] = []
         self._places: list[NDArray[np.int64]] = []
-        every = list(numbers)
+        all_texts = list(numbers)
         for row in self.texts:
             _, first, place = np.unique(row, return_index=True, return_inverse=True)
-            distinct = [every[number] for number in row[first] if number >= 0]
-            # what is missing is numbered -1, so it sorts before all texts
+            distinct = [all_texts[number] for number in row[first] if number >= 0]
+            # a missing text is numbered -1, so it sorts before all others
             place = place - int((row < 0).any())
             self._stores.append(
                 tokenize(distinct)
@@ -102,7 +102,7 @@ class Columns:
             self._places.append(place)
 
     def pick(self, languages: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Row]:
-        """Token ids of each row in its language.
+        """Return the token ids of each row in its language.
 
         Raises:
             IndexError: A row has no text in its language.
@@ -115,7 +115,7 @@ class Columns:
         ]
 
     def __iter__(self) -> Iterator[Sequence[Row]]:
-        """The token arrays of every language, each different text once."""
+        """Iterate over languages, yielding the token arrays of their distinct texts."""
         return iter(self._stores)
 
 
@@ -126,21 +126,21 @@ def tokenised(
     role: str,
     cache: Cache,
 ) -> TokenStore:
-    """The token arrays of `texts`, from the cache where another trial was there before.
+    """Return the token arrays of `texts`, from the cache if another trial has put them there.
 
     Args:
-        texts: In order.
+        texts: Texts in order.
         tokenize: `TextEncoder.tokenize_queries` or `tokenize_passages`.
-        tokenizer_digest: What decides the token ids beside texts: tokenizer, prefix, limit.
+        tokenizer_digest: Digest of tokenizer, prefix and limit: all that decides ids but texts.
         role: `query` or `passage`, whose prefix and limit apply.
-        cache: Where the store is kept; one of several processes makes it, the others wait.
+        cache: Cache for the store; one of several processes writes it while the others wait.
     """
     name = f"tokens-{store_digest(texts, tokenizer_digest, role)}"
     return TokenStore(cache.take(name, lambda folder: _write(folder, tokenize(texts))))
 
 
 def store_digest(texts: Sequence[str], tokenizer_digest: str, role: str) -> str:
-    """20 hexadecimal digits that name these texts, read so, by content."""
+    """Return 20 hexadecimal digits that identify texts, tokenizer and role by content."""
     digest = hashlib.sha256(f"{tokenizer_digest} {role} {len(texts)}\n".encode())
     for text in texts:
         content = text.encode("utf-8", "surrogatepass")

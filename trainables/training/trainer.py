@@ -1,4 +1,4 @@
-"""The state that training moves, one optimizer step at a time."""
+"""Training, one optimizer step at a time."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from trainables.distributed.group import Group
 
 HISTORY_POINTS = 50
-"""Points of the loss curve kept in a trial's history."""
+"""Approximate number of loss-curve points kept in a trial's history."""
 
 
 class Trainer:
-    """The state that training moves: encoder, optimizer, step and history."""
+    """State that training changes: encoder, optimizer, step and history."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class Trainer:
         execution: Execution,
         cache: Cache | None = None,
     ) -> None:
-        """Tokenise all texts, trim the vocabulary to their words and set up the optimizer.
+        """Tokenise all texts, trim the vocabulary to their tokens and create the optimizer.
 
         Args:
-            spec: What the trial is.
+            spec: Complete description of the trial.
             encoder: Changed in place; `restore_vocabulary` undoes the trimming.
-            data: What it is trained on.
+            data: Training data.
             execution: Device and memory layout.
-            cache: Where token ids are kept for all trials on this machine; None for memory.
+            cache: Cache for token ids and pictures of all trials on this machine; None for memory.
         """
         assert spec.seed is not None
         assert spec.languages is not None
@@ -114,15 +114,15 @@ class Trainer:
         self.earlier_versions: list[dict[str, str]] = []
 
     def join(self, group: Group) -> None:
-        """Train with other ranks from here on, all of them in the state that rank 0 is in.
+        """Train with other process ranks from here on, all starting from the state of rank 0.
 
         Raises:
-            TrialFailedError: The ranks do not hold the same data or encoder.
+            TrialFailedError: The ranks hold different data or encoders.
         """
         self.group = group
         buffer = io.BytesIO()
         if self.step and not group.rank:
-            # followers neither evaluate nor select
+            # other ranks neither evaluate nor select
             torch.save({k: v for k, v in self.state().items() if k != "selection"}, buffer)
         state = group.share(buffer.getvalue())
         if state and group.rank:
@@ -130,10 +130,10 @@ class Trainer:
         self.check_ranks()
 
     def check_ranks(self) -> None:
-        """Make sure that all ranks hold the same data, encoder and temperature.
+        """Check that all ranks hold the same data, encoder and temperature.
 
         Raises:
-            TrialFailedError: Some hold others.
+            TrialFailedError: Some ranks differ from rank 0.
         """
         assert self.group is not None
         data = [self.positives.questions, self.row_ids, self.passage_rows, self.queries.texts]
@@ -149,7 +149,7 @@ class Trainer:
     def take_step(self) -> float:
         """Take one optimizer step on batch `self.step` and return its loss.
 
-        With a group all ranks take the same step, once rank 0 does.
+        With a group, all ranks take the step that rank 0 announces.
 
         Raises:
             TrialFailedError: The loss is NaN or infinite.
@@ -189,7 +189,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise TrialFailedError("nan", f"the loss of step {self.step} is {loss}")
         if self.group is not None:
-            # every rank has computed the whole loss, and with it the temperature's gradient
+            # every rank computes the whole loss, and so the temperature's whole gradient
             self.group.sum_gradients(self.encoder.parameters(), alike=[self.log_scale])
         if spec.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.encoder.parameters(), spec.max_grad_norm)
@@ -204,7 +204,7 @@ class Trainer:
         return loss
 
     def _false_negatives(self, rows: Indices, passages: Chosen) -> Tensor | None:
-        """Passages of the batch that answer other rows' queries, if they are to be masked."""
+        """Return the (2, F) pairs of row and passage to mask; None if the spec does not mask."""
         if not self.spec.mask_false_negatives:
             return None
         return torch.from_numpy(
@@ -212,20 +212,20 @@ class Trainer:
         )
 
     def _dropout_key(self) -> int:
-        """What keys dropout in this step: ranks embed different rows, and drop differently."""
+        """Return this step's dropout seed; it differs between ranks, which embed different rows."""
         rank = 0 if self.group is None else self.group.rank
         key = (self.seed, self.step, rank) if rank else (self.seed, self.step)
         return int(np.random.SeedSequence(key).generate_state(1)[0])
 
     def _note(self, loss: float, masked: float) -> None:
-        """Keep means over stretches of steps, about `HISTORY_POINTS` of them in a trial."""
+        """Record means over stretches of steps, about `HISTORY_POINTS` of them in a trial."""
         self._recent.append((loss, masked))
         stretch = max(1, self.steps // HISTORY_POINTS)
         if self.step % stretch == 0 or self.step == self.steps:
             self._point()
 
     def _point(self) -> None:
-        """Close the stretch of steps that is under way."""
+        """Close the current stretch of steps."""
         if self._recent:
             means = np.mean(self._recent, axis=0)
             self.history.append(
@@ -234,7 +234,7 @@ class Trainer:
             self._recent = []
 
     def state(self) -> dict[str, Any]:
-        """Everything a later attempt needs to go on as if nothing had happened."""
+        """Return everything that a later attempt needs to resume exactly."""
         return {
             "step": self.step,
             "tokens": self.tokens,
@@ -249,12 +249,12 @@ class Trainer:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Resume from what `state` returned."""
         self.encoder.load_state_dict(state["encoder"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.history = state["step"], list(state["history"])
         self._recent = [tuple(pair) for pair in state["recent"]]
-        # a checkpoint of before has none of these
+        # checkpoints of earlier versions of this code may lack the keys below
         now = library_versions()
         self.earlier_versions = [each for each in state.get("versions", []) if each != now]
         self.tokens = state.get("tokens", 0)
@@ -268,15 +268,15 @@ class Trainer:
             next(self.encoder.parameters()).fill_(math.nan)
 
     def curve(self) -> list[dict[str, float]]:
-        """Points of training and validation by step, once training has ended."""
+        """Return the points of training and validation by step, once training has ended."""
         self._point()
         return sorted([*self.history, *self.selection.points], key=lambda point: point["step"])
 
     def check_finite(self) -> None:
-        """Make sure that the last step left an encoder that can be evaluated, on all ranks one.
+        """Check that the last step left an encoder that can be evaluated, the same on all ranks.
 
         Raises:
-            TrialFailedError: A parameter is NaN or infinite, or ranks hold others.
+            TrialFailedError: A parameter is NaN or infinite, or ranks differ.
         """
         parameters = [*self.encoder.named_parameters(), ("the temperature", self.log_scale)]
         for name, parameter in parameters:
@@ -287,7 +287,7 @@ class Trainer:
             self.check_ranks()
 
     def summary(self) -> dict[str, Any]:
-        """What the result says of the training."""
+        """Summarise the training for the result."""
         temperature = {"temperature": math.exp(-self.log_scale.item())}
         return {
             "steps": self.step,

@@ -1,1 +1,1 @@
-"""One trial between its folder, its checkpoints and its result."""
+"""Training of one trial: its folder, checkpoints, intermediate evaluations and result."""

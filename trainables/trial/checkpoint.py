@@ -1,4 +1,4 @@
-"""Saving the state of training so that any later attempt can go on from it."""
+"""Checkpoints: the saved state of training, from which any later attempt can resume."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from trainables.storage.paths import AnyPath
 from trainables.trial.trial_folder import FORMAT, Attempt, NotCommittedError, TrialFolder, read_json
 
 SHORTEST_INTERVAL = 30.0
-"""Seconds between checkpoints, at least."""
+"""Minimum number of seconds between checkpoints."""
 
 SAVES_PER_INTERVAL = 20
-"""The interval is this many times the last save's time: at most 5 % overhead."""
+"""Interval in multiples of the last save's duration: at most 5 % overhead."""
 
 
 class Clock:
-    """Says when the next checkpoint is due."""
+    """Timer that says when the next checkpoint is due."""
 
     def __init__(self) -> None:
         """Start counting now, with the shortest interval."""
@@ -42,7 +42,7 @@ class Clock:
         return time.monotonic() - self.last
 
     def saved(self, seconds: float) -> None:
-        """Note a save that took `seconds`."""
+        """Record a save that took `seconds`, and set the next interval."""
         self.last = time.monotonic()
         self.interval = max(SHORTEST_INTERVAL, SAVES_PER_INTERVAL * seconds)
 
@@ -51,7 +51,7 @@ def save_checkpoint(attempt: Attempt, state: Mapping[str, Any]) -> float:
     """Write `state` as the attempt's checkpoint, replacing its earlier one.
 
     Returns:
-        Seconds it took.
+        Duration in seconds.
 
     Raises:
         NoRoomError: The disk is too full; the earlier checkpoint stays.
@@ -83,14 +83,14 @@ def save_checkpoint(attempt: Attempt, state: Mapping[str, Any]) -> float:
 def latest_checkpoint(
     trial: TrialFolder, fits: Callable[[Execution], bool]
 ) -> dict[str, Any] | None:
-    """The state saved at the highest step by any attempt.
+    """Return the state saved at the highest step by any attempt; None if there is none.
 
-    Torn and damaged ones are passed over, and those of another trial.
+    Checkpoints that are damaged or of another trial are skipped.
 
     Args:
-        trial: Whose.
-        fits: Whether training may go on in this execution: a trial keeps one from its first
-            step to its last.
+        trial: Folder of the trial.
+        fits: Whether training may resume in a saved execution: a trial keeps its execution from
+            the first step to the last.
     """
     saved: list[tuple[int, AnyPath]] = []
     for attempt in trial.attempts():
@@ -107,9 +107,9 @@ def latest_checkpoint(
         try:
             content = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
             state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
-        except Exception:  # whatever comes of a file that is none; or its attempt ended meanwhile
+        except Exception:  # whatever a damaged file raises, or one removed meanwhile
             continue
-        with suppress(KeyError, TypeError, ValueError):  # no state of ours
+        with suppress(KeyError, TypeError, ValueError):  # not a state that this project saved
             if fits(Execution(**state["execution"])):
                 return state
     return None

@@ -1,9 +1,9 @@
-"""Looks at the validation benchmark on the way, after given numbers of examples.
+"""Intermediate evaluations on the validation benchmark, at given numbers of examples: rungs.
 
-Who compares trials at these rungs may stop one early; a trial itself only looks. A look moves
-nothing that training reads, so a trial with rungs and one without give the same numbers, and rungs
-are no part of a spec. Each leaves `rung-<step>.json` and the ranks behind it in its attempt; an
-attempt that goes on from a checkpoint takes the rungs of earlier ones along.
+Pruning (ASHA and other rules) compares trials at rungs and may stop one; a trial only evaluates.
+Evaluations change nothing that training reads, so a trial gives the same numbers with and without
+rungs, and rungs are not part of a spec. Each leaves `rung-<step>.json` and its ranks in the
+attempt; an attempt that resumes from a checkpoint copies the rungs of earlier attempts.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from trainables.trial.trial_folder import FORMAT, Attempt, NotCommittedError, Tr
 
 @dataclass(frozen=True)
 class IntermediateEvaluation:
-    """A rung that a trial came to.
+    """Evaluation of a trial at a rung.
 
     Attributes:
-        examples: The rung: the same number for trials of every batch size.
-        step: Optimizer steps taken there, the first at which so many examples were seen.
-        metrics: Of the encoder then, on the validation benchmark.
+        examples: The rung, the same number for trials of every batch size.
+        step: Optimizer steps taken: the first step with at least so many examples.
+        metrics: Metrics of that encoder on the validation benchmark.
     """
 
     examples: int
@@ -38,21 +38,21 @@ class IntermediateEvaluation:
 
 
 def milestones(rungs: Iterable[int], batch_size: int, steps: int) -> dict[int, int]:
-    """Step to rung, ascending; of rungs at the same step the highest, none at or past the end."""
+    """Map steps to rungs, ascending: the highest rung of each step, none at or past the end."""
     reached = {-(-rung // batch_size): rung for rung in sorted(rungs)}
     return {step: rung for step, rung in reached.items() if 0 < step < steps}
 
 
 class IntermediateEvaluations:
-    """The rungs of one attempt.
+    """Rungs of one attempt.
 
     Attributes:
-        due: Step to rung.
-        reached: By step, those that this or an earlier attempt looked at.
+        due: Rungs by step.
+        reached: Evaluations by step, of this attempt or earlier ones.
     """
 
     def __init__(self, due: Mapping[int, int], attempt: Attempt) -> None:
-        """Take along what earlier attempts found."""
+        """Copy the rungs that earlier attempts reached."""
         self.due, self.attempt = dict(due), attempt
         self.reached: dict[int, IntermediateEvaluation] = {}
         for step in self.due:
@@ -61,11 +61,11 @@ class IntermediateEvaluations:
                 self.reached[step] = _reached(self.due[step], content)
 
     def behind(self, step: int) -> list[IntermediateEvaluation]:
-        """Rungs known already of a training that stands at `step`, in their order."""
-        return [self.reached[each] for each in sorted(self.reached) if each <= step]
+        """List the known evaluations up to `step`, in ascending order."""
+        return [self.reached[past] for past in sorted(self.reached) if past <= step]
 
     def look(self, step: int, evaluate: Callable[[], Evaluation]) -> IntermediateEvaluation | None:
-        """The rung at `step`, looked at unless an earlier attempt did; None where there is none."""
+        """Evaluate the rung at `step`, unless an earlier attempt did; None without a rung there."""
         if step not in self.due:
             return None
         if step not in self.reached:
@@ -75,7 +75,7 @@ class IntermediateEvaluations:
 
 
 def intermediate_evaluations(trial: TrialFolder) -> dict[int, IntermediateEvaluation]:
-    """All rungs that a trial was looked at, by step, whether it has a result or not."""
+    """Read the evaluations at all rungs that a trial reached, by step, with or without result."""
     steps = {
         int(name[1])
         for attempt in trial.attempts()
@@ -87,24 +87,23 @@ def intermediate_evaluations(trial: TrialFolder) -> dict[int, IntermediateEvalua
 
 
 def intermediate_ranks(trial: TrialFolder, step: int) -> list[AnyPath]:
-    """Files of the ranks behind a rung, checked; of pictures two; empty where it was not reached.
+    """List the rank files of a rung, two with pictures; empty if it was not reached.
 
-    Raises:
-        NotCommittedError: A file is not as it was written.
+    A rung with a damaged file counts as not reached.
     """
     content = _found(trial, step)
     return [] if content is None else [content["folder"] / name for name in content["ranks"]]
 
 
 def _files_of(step: int) -> tuple[str, str]:
-    """Names of the ranks of a rung: of texts to pictures or passages, and the other way."""
+    """Name the rank files of a rung: to passages or pictures, and from pictures to texts."""
     return f"rung-{step}.npz", f"rung-{step}-i2t.npz"
 
 
 def _found(trial: TrialFolder, step: int) -> dict[str, Any] | None:
-    """What an attempt wrote of a rung, latest first, and where.
+    """Return the latest attempt's record of a rung, and its folder; None if there is none.
 
-    Damaged ones are passed over, and those of another trial.
+    Records that are damaged or of another trial are skipped.
     """
     if trial.foreign():
         return None
@@ -113,7 +112,7 @@ def _found(trial: TrialFolder, step: int) -> dict[str, Any] | None:
             content = read_json(attempt.path / f"rung-{step}.json")
             names = {name for name in _files_of(step) if name in content["ranks"]}
             ranks = {name: storage.sha256(attempt.path / name) for name in names}
-            # those of before name no trial
+            # older records do not name their trial
             ours = content.get("digest", trial.digest) == trial.digest and content["step"] == step
         except (NotCommittedError, OSError, KeyError, TypeError):
             continue
@@ -123,7 +122,7 @@ def _found(trial: TrialFolder, step: int) -> dict[str, Any] | None:
 
 
 def _take_along(attempt: Attempt, step: int, content: Mapping[str, Any]) -> None:
-    """Copy a rung into `attempt`: after a commit the earlier attempts are removed."""
+    """Copy a rung into `attempt`, since a commit removes all earlier attempts."""
     folder = content["folder"]
     if folder == attempt.path:
         return
@@ -132,7 +131,7 @@ def _take_along(attempt: Attempt, step: int, content: Mapping[str, Any]) -> None
 
 
 def _write(attempt: Attempt, rung: int, step: int, evaluation: Evaluation) -> dict[str, Any]:
-    """Write a rung, the ranks first: where the JSON is, all is."""
+    """Write a rung, its JSON file last: where that exists, the ranks do too."""
     names: list[str] = []
     with staging_folder(attempt.path) as folder:
         for name, ranks in zip(_files_of(step), (evaluation.ranks, evaluation.i2t), strict=True):

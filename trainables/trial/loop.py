@@ -1,4 +1,4 @@
-"""Training between two checkpoints: steps, looks at the validation benchmark, saves."""
+"""Training loop: optimizer steps, evaluations on the validation benchmark and checkpoints."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from trainables.trial.intermediate import IntermediateEvaluation, IntermediateEv
 from trainables.trial.trial_folder import Attempt
 
 LOOK_SECONDS = 1.0
-"""How often training looks whether another attempt was faster: in a store that is a request."""
+"""Seconds between checks for another attempt's commit, each a request to an object store."""
 
 LAST_SAVE_SECONDS = 5.0
-"""Training that took longer since the last save is saved at rungs and before the evaluation."""
+"""Seconds since the last save after which training is saved at rungs and before evaluation."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Where a trial stands.
+    """Progress of a trial.
 
     Attributes:
         kind: `claimed` before anything is loaded, `started` once everything is, `stepped` after an
             optimizer step, `rung` at a rung that this or an earlier attempt reached, `evaluating`
-            before the benchmarks are read, `committed` at the end.
+            before the benchmarks are evaluated, `committed` at the end.
         step: Optimizer steps taken.
-        steps: Optimizer steps to take.
-        loss: Of the last step; None before the first.
-        attempt: The number of the attempt, with `claimed`.
-        rung: What the validation benchmark says there, with `rung`.
+        steps: Optimizer steps of the whole training.
+        loss: Loss of the step, with `stepped`; else None.
+        attempt: Number of the attempt, with `claimed`.
+        rung: Evaluation on the validation benchmark, with `rung`.
     """
 
     kind: Literal["claimed", "started", "stepped", "rung", "evaluating", "committed"]
@@ -54,23 +54,23 @@ def train(
     validation: Benchmark | None,
     looks: Mapping[int, int] = MappingProxyType({}),
 ) -> Iterator[Event]:
-    """Take all steps that are left, saving now and then, and when closed.
+    """Take all remaining steps, saving checkpoints at intervals and when closed.
 
     Args:
-        trainer: What moves.
-        attempt: Where it is saved.
-        validation: What is looked at on the way.
-        looks: Step to rung, as `milestones` gives them.
+        trainer: State of the training.
+        attempt: Attempt that receives checkpoints, rungs and history.
+        validation: Benchmark for selection and rungs.
+        looks: Rungs by step, as returned by `milestones`.
     """
-    steps, clock, saved, looked = trainer.steps, Clock(), trainer.step, 0.0
+    steps, clock, saved, checked_at = trainer.steps, Clock(), trainer.step, 0.0
     rungs = IntermediateEvaluations(looks, attempt)
     facts: dict[str, str | int] = {"digest": attempt.trial.digest, "attempt": attempt.number}
 
     def overtaken() -> bool:
-        nonlocal looked
-        if time.monotonic() - looked < LOOK_SECONDS:
+        nonlocal checked_at
+        if time.monotonic() - checked_at < LOOK_SECONDS:
             return False
-        looked = time.monotonic()
+        checked_at = time.monotonic()
         return attempt.trial.is_committed
 
     def save() -> None:
@@ -98,7 +98,7 @@ def train(
 
     yield Event("started", trainer.step, steps)
     try:
-        look()  # what was saved may not have been evaluated yet
+        look()  # a resumed state may not have been evaluated yet
         rungs.look(trainer.step, judge)
         for reached in rungs.behind(trainer.step):
             yield Event("rung", reached.step, steps, rung=reached)
@@ -111,9 +111,9 @@ def train(
                 save()
             look()
             yield Event("stepped", trainer.step, steps, loss)
-            if (at := rungs.look(trainer.step, judge)) is not None:
-                save_late()  # whoever stops it here may be killed before the attempt is closed
-                yield Event("rung", trainer.step, steps, rung=at)
+            if (evaluation := rungs.look(trainer.step, judge)) is not None:
+                save_late()  # a driver that stops the trial here may kill it before it is closed
+                yield Event("rung", trainer.step, steps, rung=evaluation)
         trainer.check_finite()
         save_late()
         trainer.selection.restore(trainer.encoder)

@@ -1,4 +1,4 @@
-"""What a trial writes once it has been evaluated, its peak memory included."""
+"""Files that a trial writes after its evaluation: result, ranks, environment, peak memory."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def write_result(
     earlier: Sequence[Mapping[str, str]],
     layout_changed: bool,
 ) -> None:
-    """Write `result.json` and the ranks that every figure in it was computed from.
+    """Write `result.json`, and the ranks from which all its metrics were computed.
 
-    Metrics of further benchmarks are named `tydiqa:map/mono`; `results` has them by name, beside
-    `test` and `validation`.
+    `results` is keyed by `test`, `validation` and the names of further benchmarks, whose metrics
+    are prefixed: `tydiqa:map/mono`.
 
-    `earlier` are the library versions that trained it before, other than those of now.
-    `layout_changed` says that the micro-batches are not those that were planned: numbers may
-    differ in the last digits, and with dropout in more.
+    `earlier` are library versions, other than the current ones, that trained the encoder before.
+    `layout_changed` says that micro-batches differ from the plan: numbers may differ in the last
+    digits, and by more with dropout.
     """
     with staging_folder(attempt.path) as folder:
         for role, result in results.items():
@@ -75,7 +75,7 @@ def write_environment(
     results: Mapping[str, Evaluation],
     resumed_at: int,
 ) -> None:
-    """Write what the result was made with and how long it took: an allow-list, no secrets."""
+    """Write how and how fast the result was made: an allow-list of facts, without secrets."""
     attempt.write_json(
         "environment.json",
         {
@@ -100,7 +100,7 @@ CLEAR = Path("/proc/self/clear_refs")
 
 
 def forget_peak() -> None:
-    """Begin anew, where the system lets a process do that: one process runs many trials."""
+    """Reset the peak memory, if the system allows it, since a process runs many trials."""
     with suppress(OSError):
         CLEAR.write_text("5")
     if torch.cuda.is_available():
@@ -108,7 +108,7 @@ def forget_peak() -> None:
 
 
 def peak() -> dict[str, float]:
-    """Megabytes (10^6 bytes) of main memory and of the accelerator's, as far as they are known."""
+    """Return the peak main and device memory in megabytes (10^6 bytes), as far as known."""
     peaks = {}
     with suppress(OSError):
         lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())

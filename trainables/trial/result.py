@@ -1,4 +1,4 @@
-"""What `result.json` holds, as those who read it take for granted."""
+"""Schema of `result.json` on which its readers rely."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Number = int | FiniteFloat
 
 
 class _Finding(BaseModel):
-    """Of one method that looks for the evaluation in what was trained on."""
+    """Finding of one method that searches the training data for the evaluation's."""
 
     model_config = ConfigDict(strict=True)
 
@@ -23,7 +23,7 @@ class _Finding(BaseModel):
 
 
 class _Claim(BaseModel):
-    """Whether the evaluation is new to the encoder (law 8)."""
+    """Zero-shot claim: whether the evaluation is new to the encoder (law 8)."""
 
     model_config = ConfigDict(strict=True)
 
@@ -35,13 +35,13 @@ class _Claim(BaseModel):
 
 
 class _ZeroShot(_Claim):
-    """The same, and of further benchmarks."""
+    """Zero-shot claims for the test benchmark and for further ones."""
 
     also: dict[str, _Claim] = {}
 
 
 class _Execution(BaseModel):
-    """How it was laid out, as far as numbers are compared; the rest is shown."""
+    """Keys of the execution that are compared as numbers; the others are only displayed."""
 
     model_config = ConfigDict(strict=True)
 
@@ -50,7 +50,7 @@ class _Execution(BaseModel):
 
 
 class _Result(BaseModel):
-    """A result as `outcome.write_result` writes it."""
+    """Result as written by `outcome.write_result`."""
 
     model_config = ConfigDict(strict=True)
 
@@ -72,15 +72,15 @@ class _Result(BaseModel):
 
 
 NEEDED = _Result.model_fields.keys() - {"layout_changed", "versions"}
-"""Keys of every result that a trial wrote."""
+"""Keys that every committed result has."""
 
 
 def misshapen(result: dict[str, Any], needed: Set[str] = frozenset()) -> str:
-    """What is wrong with the shape of a result, in words; empty where nothing is.
+    """Describe what is wrong with the shape of a result; empty if nothing is.
 
     Args:
-        result: As it was read.
-        needed: Keys that must be there.
+        result: Parsed content of the file.
+        needed: Keys that it must have.
     """
     try:
         _Result.model_validate(result)

@@ -1,4 +1,4 @@
-"""What a trial reads: training rows and benchmarks, and what they share."""
+"""Data of a trial: training rows, benchmarks and the overlap between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainables.spec import DataRef, Spec
 
 @dataclass(frozen=True)
 class Data:
-    """What a trial reads, and what its training was found to share with each benchmark."""
+    """Data of a trial, and the overlap of its training data with each benchmark."""
 
     train: TrainingSet | None
     test: Benchmark
@@ -35,7 +35,7 @@ def open_data(
     aligned: bool,
     negatives: bool,
 ) -> Data:
-    """Load and check data once for all trials that an actor runs on them."""
+    """Load and check data, once for all trials on them that run in this process."""
     where = dict(places)
     benchmark = catalog.open_benchmark(test, where)
     training = None
@@ -53,14 +53,14 @@ def open_data(
         test=benchmark,
         validation=None if validation is None else catalog.open_benchmark(validation, where),
         overlap=shared(benchmark),
-        also=tuple((each, shared(each)) for each in further),
+        also=tuple((extra, shared(extra)) for extra in further),
     )
 
 
 def zero_shot(spec: Spec, data: Data) -> dict[str, Any]:
-    """What may be claimed (law 8): of the trial's own training and the encoder's before it.
+    """State what may be claimed (law 8), given the trial's training and the encoder's pretraining.
 
-    On the test benchmark, and under `also` on each further one.
+    The claim is about the test benchmark, and under `also` about each further one.
     """
 
     def claim(name: str, overlap: Contamination | None) -> dict[str, Any]:
@@ -68,5 +68,5 @@ def zero_shot(spec: Spec, data: Data) -> dict[str, Any]:
         whole = with_pretraining(overlap, spec.encoder.name, name)
         return whole.to_json() | {"same_source": same and not catalog.is_embedded(name)}
 
-    further = {each.name: claim(each.name, overlap) for each, overlap in data.also}
+    further = {extra.name: claim(extra.name, overlap) for extra, overlap in data.also}
     return claim(spec.test.name, data.overlap) | ({"also": further} if further else {})

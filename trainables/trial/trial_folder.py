@@ -1,17 +1,17 @@
-"""What one trial leaves on disk, and when it counts.
+"""Files of one trial on disk, and when its result counts.
 
     trials/<digest>/
         spec.json                  written first
         attempts/<n>/claim.json    creating it claims attempt n; the highest n is the live one
         attempts/<n>/…             history, checkpoint, weights, ranks, result, environment, failure
         manifest.json              created last: names the attempt that counts, with checksums
-        damaged/…                  what could not be believed, and why
+        damaged/…                  files set aside because they cannot be trusted, and why
 
-A trial without a manifest has no result. The first commit wins; files of other attempts are
-never read again. Weights may be dropped later, so the manifest lists them apart.
+A trial without a manifest has no result. The first commit wins; files of other attempts are not
+read after it. Weights may be dropped later, so the manifest lists them apart.
 
-The folder's name says which trial it is. Manifest, result and spec name the same one, or nothing
-of the folder is believed: a copy under another trial's name is damage.
+The folder's name identifies the trial. Manifest, result and spec must name the same one, or
+nothing in the folder is trusted: a copy under another trial's name is damage.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ from trainables.storage.paths import AnyPath
 from trainables.trial.result import misshapen
 
 FORMAT = 2
-"""Of all files of a trial; 2 seals manifests and specs, which 1 did not."""
+"""Format number of all files of a trial; since 2, manifests and specs are sealed (`seal`)."""
 
 OLDEST_FORMAT = 1
-"""The oldest format that is still read."""
+"""Oldest format that can still be read."""
 
 RESULT = "result.json"
 
 
 class NotCommittedError(Exception):
-    """The trial has no result that may be believed; the message says why."""
+    """The trial has no result that can be trusted; the message says why."""
 
 
 class UnreadableError(NotCommittedError):
-    """A file of the trial could not be read, so that nobody knows what it holds."""
+    """A file of the trial could not be read, so its content is unknown."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a trial, writing in its own folder."""
+    """One attempt at a trial, which writes to its own folder."""
 
     trial: TrialFolder
     number: int
 
     @property
     def path(self) -> AnyPath:
-        """Where this attempt writes."""
+        """Folder that this attempt writes to."""
         return self.trial.path / f"attempts/{self.number:03d}"
 
     @property
@@ -69,36 +69,36 @@ class Attempt:
         return self.trial.latest_attempt() == self.number and not self.trial.is_committed
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
-        """Write one file of this attempt in one step."""
+        """Write one file of this attempt atomically."""
         storage.write_json(self.path / name, {"format": FORMAT} | value)
 
     def fail(self, facts: Mapping[str, Any]) -> None:
-        """Write why this attempt has no result; the first writer is right."""
+        """Record why this attempt has no result; a later record does not replace the first."""
         storage.create_json(self.path / "failure.json", {"format": FORMAT} | dict(facts))
 
     def failure(self) -> dict[str, Any] | None:
-        """Why this attempt has no result, where that is known and readable."""
+        """Read why this attempt has no result; None if that is unknown or unreadable."""
         try:
             return read_json(self.path / "failure.json")
         except NotCommittedError:
             return None
 
     def claimed_by(self) -> dict[str, Any]:
-        """Who runs this attempt, as far as the claim can be read."""
+        """Read who runs this attempt; empty if the claim cannot be read."""
         try:
             return read_json(self.path / "claim.json")
         except NotCommittedError:
             return {}
 
     def commit(self, names: Iterable[str], weights: Iterable[str] = ()) -> bool:
-        """Make the named files of this attempt the trial's result.
+        """Commit the named files of this attempt as the trial's result.
 
         Args:
-            names: Files that the result consists of.
+            names: Files of the result.
             weights: Files that may be dropped later.
 
         Returns:
-            False where another attempt was committed before; the result is then that one's.
+            False if another attempt was committed first; its result counts.
         """
         files = {name: storage.sha256(self.path / name) for name in names}
         heavy = {name: storage.sha256(self.path / name) for name in weights}
@@ -114,47 +114,49 @@ class Attempt:
 
 @dataclass(frozen=True)
 class TrialFolder:
-    """The folder of one trial under a root."""
+    """Folder of one trial under a root."""
 
     path: AnyPath
 
     @classmethod
     def of(cls, root: AnyPath, digest: str) -> TrialFolder:
-        """The folder of the trial with this digest, whether it exists or not."""
+        """Return the folder for a digest, whether or not it exists."""
         return cls(root / f"trials/{places.name_of_folder(digest, 'trial')}")
 
     @property
     def digest(self) -> str:
-        """The trial's name."""
+        """Digest of the trial's spec, which is the folder's name."""
         return self.path.name
 
     @property
     def manifest_path(self) -> AnyPath:
-        """The file whose existence is the commit."""
+        """File whose existence is the commit."""
         return self.path / "manifest.json"
 
     @property
     def is_committed(self) -> bool:
-        """Whether a result was committed (not whether its files are still whole)."""
+        """Whether a result was committed; its files may have been damaged since."""
         return self.manifest_path.exists()
 
     def latest_attempt(self) -> int:
-        """The number of the last attempt claimed; 0 for none."""
+        """Return the number of the latest claimed attempt; 0 if there is none."""
         return max((attempt.number for attempt in self.attempts()), default=0)
 
     def _numbered(self, pattern: str) -> list[AnyPath]:
-        """What matches in folders of attempts; copies of them under other names are none."""
+        """List matching paths in the folders of attempts, without copies under other names."""
         matches = self.path.glob(pattern)
-        return [p for p in matches if re.search(r"/attempts/(\d{3}|[1-9]\d{3,8})(/|$)", str(p))]
+        return [
+            path for path in matches if re.search(r"/attempts/(\d{3}|[1-9]\d{3,8})(/|$)", str(path))
+        ]
 
     def attempts(self) -> list[Attempt]:
-        """All attempts claimed so far, latest first."""
+        """List all claimed attempts, latest first."""
         claims = self._numbered("attempts/*/claim.json")
         numbers = sorted((int(claim.parent.name) for claim in claims), reverse=True)
         return [Attempt(self, number) for number in numbers]
 
     def claim(self, spec: Spec, holder: dict[str, Any]) -> Attempt:
-        """Open a new attempt; of concurrent callers each gets its own, the last one is live."""
+        """Claim a new attempt; concurrent callers get one each, of which the last is live."""
         self.ensure_spec(spec)
         faults.at("spec.written", digest=self.digest)
         number = self.latest_attempt() + 1
@@ -166,23 +168,23 @@ class TrialFolder:
         return Attempt(self, number)
 
     def committed(self) -> AnyPath:
-        """The folder of the attempt that counts, every file of it checked.
+        """Return the folder of the committed attempt, after checking all its files.
 
         Raises:
-            NotCommittedError: There is no manifest, a file is missing or not as committed, or one
-                names another trial.
-            UserError: It was written by a newer version.
+            NotCommittedError: The manifest or a file is missing, was changed or names another
+                trial.
+            UserError: A file was written by a newer version.
         """
         return self._checked()[0]
 
     def result(self, needed: Set[str] = frozenset()) -> dict[str, Any]:
-        """The committed result.
+        """Return the committed result.
 
         Args:
             needed: Keys that it must have.
 
         Raises:
-            NotCommittedError: As for `committed`, or it is not as results are.
+            NotCommittedError: As for `committed`, or the result has the wrong shape.
         """
         folder, result = self._checked()
         if wrong := misshapen(result, needed):
@@ -190,7 +192,7 @@ class TrialFolder:
         return result
 
     def _checked(self) -> tuple[AnyPath, dict[str, Any]]:
-        """As `committed`, and the result, which is read once."""
+        """Return the same folder as `committed`, and the result, which is read only once."""
         if (link := self._stray()) is not None:
             raise NotCommittedError(f"{link} is a link to what is not this trial's")
         manifest = read_json(self.manifest_path)
@@ -202,7 +204,7 @@ class TrialFolder:
         if not all(map(places.is_within, files | weights)):
             raise NotCommittedError(f"{self.manifest_path} lists files outside of its attempt")
         folder, content = attempt.path, b""
-        # joined as text: ten thousand trials have seventy thousand files
+        # paths are joined as text for speed: ten thousand trials have seventy thousand files
         prefix = f"{folder}/" if isinstance(folder, Path) else None
         for name, expected in (files | weights).items():
             path = f"{prefix}{name}" if prefix else folder / name
@@ -221,15 +223,15 @@ class TrialFolder:
             if actual != expected:
                 raise NotCommittedError(f"{folder / name} is not as it was committed")
         result = parse_json(f"{folder}/{RESULT}", content) if RESULT in files else {}
-        # manifests of before name no trial, but each result does
-        named = {str(one["digest"]) for one in (manifest, result) if "digest" in one}
+        # older manifests do not name their trial, but every result does
+        named = {str(document["digest"]) for document in (manifest, result) if "digest" in document}
         if (named := named | self.foreign()) != {self.digest}:
             other = ", ".join(sorted(named - {self.digest})) or "that name none"
             raise NotCommittedError(f"{self.path} holds files of another trial: {other}")
         return folder, result
 
     def foreign(self) -> set[str]:
-        """The other trial that `spec.json` is of; empty for its own, or where none can be read."""
+        """Return the digest in `spec.json` if it is another trial's; empty if own or unreadable."""
         try:
             digest = self._named_spec().digest
         except NotCommittedError:
@@ -237,10 +239,10 @@ class TrialFolder:
         return {digest} - {self.digest}
 
     def spec(self) -> Spec:
-        """The spec this folder belongs to.
+        """Read the trial's spec.
 
         Raises:
-            NotCommittedError: The file is missing, or not the spec of this digest.
+            NotCommittedError: The file is missing, or is not the spec of this digest.
         """
         spec = self._named_spec()
         if spec.digest != self.digest:
@@ -248,7 +250,7 @@ class TrialFolder:
         return spec
 
     def _named_spec(self) -> Spec:
-        """The spec in the folder, whatever trial it is of."""
+        """Read the spec in the folder, whichever trial it describes."""
         path = self.path / "spec.json"
         try:
             return Spec.model_validate(read_json(path)["spec"])
@@ -256,26 +258,26 @@ class TrialFolder:
             raise NotCommittedError(f"{path} is no spec: {error}") from None
 
     def _stray(self) -> AnyPath | None:
-        """A link in the place of the trial's folder, or of its attempts, to what is not its own."""
-        inner = self.path / "attempts"
+        """Return the folder, or its attempts, if that is a link that leads elsewhere, else None."""
+        attempts = self.path / "attempts"
         if places.leads_elsewhere(self.path):
             return self.path
-        return inner if isinstance(inner, Path) and os.path.islink(inner) else None
+        return attempts if isinstance(attempts, Path) and os.path.islink(attempts) else None
 
     def quarantine(self, needed: Set[str] = frozenset()) -> str:
-        """Set the commit aside if it cannot be believed, so that the trial can run again.
+        """Set a commit that cannot be trusted aside, so that the trial can run again.
 
         Args:
             needed: As for `result`.
 
         Returns:
-            What was wrong with it; empty for a commit that can be believed, or none.
+            What was wrong with it; empty for a sound commit, or without one.
 
         Raises:
-            UserError: A file of it cannot be read now, so that nobody knows whether it is damaged.
+            UserError: A file cannot be read now, so it is unknown whether it is damaged.
         """
         if (link := self._stray()) is not None:
-            places.remove(link)  # it holds nothing itself
+            places.remove(link)  # removes no files of its own
             return self.quarantine(needed) or f"{link} was a link to what is not this trial's"
         try:
             content = storage.read(self.manifest_path)
@@ -292,22 +294,22 @@ class TrialFolder:
         else:
             return ""
         if not isinstance(self.path, Path) and storage.read(self.manifest_path) != content:
-            return ""  # a store's move is no single step: looked at just before it
+            return ""  # an object store moves in several steps, so check just before
         aside = storage.set_aside(self.manifest_path, self.path / "damaged")
         if aside is not None and storage.read(aside) != content:
-            # another driver was faster, and this is the commit of the trial run again
+            # another driver set it aside first, and this is the commit of the repeated trial
             storage.create(self.manifest_path, storage.read(aside))
             aside.unlink()
             return ""
         for attempt in self.attempts():
-            if (attempt.path / "environment.json").exists():  # it had finished
+            if (attempt.path / "environment.json").exists():  # written when an attempt ends
                 storage.set_aside(attempt.path, self.path / "damaged")
         if aside is not None:
             storage.write_json(aside.with_suffix(".why.json"), {"format": FORMAT, "why": why})
         return why
 
     def forget_unfinished(self) -> None:
-        """Remove, after a commit, the attempts that do not count and what is no longer needed."""
+        """Remove the attempts that do not count, checkpoints and leftovers, after a commit."""
         number = int(read_json(self.manifest_path)["attempt"])
         for path in self._numbered("attempts/*"):
             if path.name != f"{number:03d}":
@@ -316,19 +318,19 @@ class TrialFolder:
         storage.remove_leftovers(self.path)
 
     def weights(self) -> AnyPath | None:
-        """The folder with the fine-tuned encoder, if it was kept."""
+        """Return the folder of the fine-tuned encoder; None if it was not kept."""
         folder = self.committed() / "encoder"
         return folder if folder.is_dir() else None
 
     def drop_weights(self) -> None:
-        """Remove the fine-tuned encoder; the result stays."""
+        """Remove the fine-tuned encoder, but not the result."""
         with suppress(NotCommittedError):
             places.remove(self.committed() / "encoder")
 
     def ensure_spec(self, spec: Spec) -> None:
-        """Write the spec unless it is there and whole; the digest says what must be in it.
+        """Write the spec unless it is already there and undamaged.
 
-        With another trial's spec its attempts are set aside too: nothing of them is this trial's.
+        If the folder holds another trial's spec, its attempts are set aside too.
         """
         path = self.path / "spec.json"
         try:
@@ -345,11 +347,11 @@ class TrialFolder:
 
 
 def read_json(path: AnyPath) -> dict[str, Any]:
-    """Read a file that this project wrote.
+    """Read a JSON file written by this project.
 
     Raises:
-        NotCommittedError: It is missing, torn, or not what its name says.
-        UnreadableError: It could not be read, and may be whole.
+        NotCommittedError: It is missing, damaged or not a file of this project.
+        UnreadableError: It could not be read, but may be undamaged.
         UserError: It was written by a newer version.
     """
     try:
@@ -360,7 +362,7 @@ def read_json(path: AnyPath) -> dict[str, Any]:
 
 
 def _unread(path: AnyPath, error: OSError) -> NotCommittedError:
-    """What to raise of a file that was not read: it is no such file, or it may yet be whole."""
+    """Return the error for a file that was not read: it is missing, or may be undamaged."""
     missing = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
     if missing or error.errno == errno.ELOOP:
         return NotCommittedError(f"{path} is missing")
@@ -368,7 +370,7 @@ def _unread(path: AnyPath, error: OSError) -> NotCommittedError:
 
 
 def parse_json(path: AnyPath | str, content: bytes) -> dict[str, Any]:
-    """As `read_json`, of a file whose bytes are known."""
+    """Parse the content of a file as `read_json` does."""
     try:
         value = storage.unseal(content)
     except ValueError as error:
