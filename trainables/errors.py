@@ -15,7 +15,7 @@ class UserError(Exception):
 
 
 class NotNowError(UserError):
-    """A passing obstacle, such as another process or a full disk; the same command works later."""
+    """Temporary obstacle, such as another process or a full disk; the same command works later."""
 
     exit_code = 130
 

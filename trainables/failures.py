@@ -92,7 +92,7 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 def lacking(error: BaseException) -> str:
-    """Name the resource whose lack caused an exception; an empty string if none did."""
+    """Name what the machine lacked, if that caused an exception; else return an empty string."""
     for cause in behind(error):
         if isinstance(cause, OSError) and cause.errno in NOT_NOW:
             return f"{os.strerror(cause.errno)}{f': {cause.filename}' if cause.filename else ''}"

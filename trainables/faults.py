@@ -110,7 +110,7 @@ def parse(text: str) -> tuple[tuple[str, dict[str, str]], ...]:
     """Parse faults, each an act and its conditions.
 
     Raises:
-        ValueError: Unknown act or point, so that no test can plant a fault that never acts.
+        ValueError: An act or point is unknown; a test with such a fault could never fail.
     """
     faults = []
     for part in filter(None, map(str.strip, text.split(";"))):

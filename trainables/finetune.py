@@ -124,8 +124,8 @@ class Run:
         checkpoint = None if spec.steps == 0 else latest_checkpoint(self.folder, execution.resumes)
         if checkpoint is not None:
             execution = replace(Execution(**checkpoint["execution"]), nodes=execution.nodes)
-        everyone = leading(spec, execution, self.places, self.cache, self.machines)
-        with execution_settings(execution), everyone as leader:
+        all_ranks = leading(spec, execution, self.places, self.cache, self.machines)
+        with execution_settings(execution), all_ranks as leader:
             data = open_data(
                 spec.train,
                 spec.test,
@@ -151,11 +151,11 @@ class Run:
                 yield Event("evaluating", 0, 0)
             if self.folder.is_committed:
                 return
-            results = {"test": self._judge(data.test, spec.test, encoder)}
+            results = {"test": self._evaluate(data.test, spec.test, encoder)}
             if data.validation is not None and spec.validation is not None:
-                results["validation"] = self._judge(data.validation, spec.validation, encoder)
+                results["validation"] = self._evaluate(data.validation, spec.validation, encoder)
             for (benchmark, _), ref in zip(data.also, spec.also or (), strict=True):
-                results[benchmark.name] = self._judge(benchmark, ref, encoder)
+                results[benchmark.name] = self._evaluate(benchmark, ref, encoder)
         weights = save_weights(attempt, encoder) if self.keep_weights and spec.steps else []
         write_result(
             attempt,
@@ -174,7 +174,7 @@ class Run:
         attempt.commit(sorted(here - UNCOMMITTED_FILES), weights)
         faults.at("committed", digest=self.folder.digest, attempt=attempt.number)
 
-    def _judge(self, benchmark: Benchmark, ref: DataRef, encoder: TextEncoder) -> Evaluation:
+    def _evaluate(self, benchmark: Benchmark, ref: DataRef, encoder: TextEncoder) -> Evaluation:
         """Evaluate a benchmark, caching for other trials what depends on its pictures alone."""
         store = None if self.cache is None else PictureStore(self.cache, ref.digest)
         return evaluate(benchmark, encoder, pictures=store)

@@ -1,4 +1,4 @@
-"""What evaluation asks of an encoder."""
+"""Protocol that evaluation requires of an encoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Embeddings = NDArray[np.float32]
 
 
 class Encoder(Protocol):
-    """Anything that turns texts into vectors whose dot product is the score."""
+    """Encoder of texts as vectors whose dot product is the score."""
 
     def encode_queries(self, texts: Sequence[str], language: str) -> Embeddings:
         """Return float32 vectors of shape (len(texts), d), in the order of `texts`."""

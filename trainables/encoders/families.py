@@ -1,6 +1,6 @@
-"""How a checkpoint turns a text into a vector, read from its files and its name.
+"""Pooling, prefixes and limits of a checkpoint: defaults from its files and its name.
 
-Knows no torch and no transformers, so a plan can be made without either.
+Imports neither torch nor transformers; only checks of a checkpoint's configuration load them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from trainables.storage import atomic as storage
 from trainables.storage.paths import files_under
 
 OWN_FILE = "encoder.json"
-"""Where a saved encoder keeps its pooling, prefixes and limits."""
+"""File of a saved encoder with its pooling, prefixes and limits."""
 
 WEB_QUESTION = (
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
@@ -45,14 +45,14 @@ WEB_QUESTION = (
 
 @dataclass(frozen=True)
 class Family:
-    """What checkpoints of a family were trained with and do not say in their files.
+    """How a family of checkpoints was trained, which their files do not say.
 
     Attributes:
-        marks: The name contains all of these.
-        query_prefix: Put before queries.
-        passage_prefix: Put before passages.
+        marks: Substrings that the name must all contain.
+        query_prefix: Prefix of queries.
+        passage_prefix: Prefix of passages.
         pooling: How token vectors become one.
-        tokens: Longest text in training, special tokens counted.
+        tokens: Maximum length of a text in training, special tokens included.
     """
 
     marks: tuple[str, ...]
@@ -73,19 +73,19 @@ FAMILIES = (
     Family(("paraphrase-multilingual",), tokens=128),
     Family(("clip", "multilingual"), tokens=128),
 )
-"""The first whose marks all stand in the name is taken; model cards are the source."""
+"""Families from model cards; the first whose marks are all in the name applies."""
 
 CLIP = Family((), pooling="last", tokens=77)
-"""CLIP's own text tower (Radford et al. 2021): the vector of the end of the text, projected."""
+"""CLIP's own text tower (Radford et al. 2021): the projected vector of the end token."""
 
 SIGLIP = Family((), pooling="last", tokens=64)
-"""SigLIP's text tower (Zhai et al. 2023): the last of 64 tokens, padding read like text."""
+"""SigLIP's text tower (Zhai et al. 2023): the last of 64 tokens, with padding read like text."""
 
 BLIP2 = Family((), pooling="cls", tokens=32)
-"""BLIP-2's querying transformer (Li et al. 2023) as it reads text, in training 32 tokens of it."""
+"""BLIP-2's querying transformer (Li et al. 2023) on texts, of which training read 32 tokens."""
 
 M_CLIP = Family((), pooling="mean", tokens=512)
-"""A multilingual transformer taught to say what CLIP's text tower says (Carlsson et al. 2022)."""
+"""Multilingual transformer distilled from CLIP's text tower (Carlsson et al. 2022)."""
 
 SEEING = {
     "clip": CLIP,
@@ -99,10 +99,10 @@ SEEING = {
     "blip-2": BLIP2,
     "M-CLIP": M_CLIP,
 }
-"""Model types whose text tower was trained with pictures, its projection in the same weights."""
+"""Model types with a text tower that was trained with pictures, projection in the same weights."""
 
 IMAGES = "image_tower"
-"""Where a saved encoder keeps its image tower."""
+"""Folder of a saved encoder that holds its image tower."""
 
 WITH_IMAGES = {
     "clip": "CLIPVisionModelWithProjection",
@@ -115,24 +115,24 @@ WITH_IMAGES = {
     "siglip2_vision_model": "Siglip2VisionModel",
     "blip-2": "Blip2VisionModelWithProjection",
 }
-"""Model types of checkpoints with an image tower, to the class of transformers that is it."""
+"""Model types of checkpoints with an image tower, and its class in transformers."""
 
 RAW = Family((), "Query: ", "Passage: ")
-"""A language model never trained to retrieve: mean pooling and the prefixes of the paper
-(Elmahdy et al. 2024, https://arxiv.org/abs/2408.10536; it writes no blank and no pooling)."""
+"""Language model never trained to retrieve: mean pooling and the prefixes of the paper (Elmahdy et
+al. 2024, https://arxiv.org/abs/2408.10536, which gives neither trailing blank nor pooling)."""
 
 
 @dataclass(frozen=True)
 class EncoderDefaults:
-    """Everything between a text and its vector that is not in the weights of the transformer.
+    """All that turns a text into its vector besides the transformer's weights.
 
     Attributes:
         pooling: How token vectors become one.
-        query_prefix: Put before queries, trailing blank included.
-        passage_prefix: Put before passages, trailing blank included.
-        max_query_tokens: Longer queries are cut, special tokens counted.
-        max_passage_tokens: Longer passages are cut, special tokens counted.
-        layout: What else the files say.
+        query_prefix: Prefix of queries, trailing blank included.
+        passage_prefix: Prefix of passages, trailing blank included.
+        max_query_tokens: Length at which queries are cut, special tokens included.
+        max_passage_tokens: Length at which passages are cut, special tokens included.
+        layout: Structure of the checkpoint.
         projected: Whether the transformer was trained with pictures (`SEEING`).
         padded: Whether every text is padded to the limit, and the padding read like text.
     """
@@ -150,16 +150,16 @@ class EncoderDefaults:
 def family_defaults(
     folder: Path, name: str, given: Mapping[str, Any] = MappingProxyType({})
 ) -> EncoderDefaults:
-    """Read defaults from what says it best: our own file, sentence-transformers', the name.
+    """Read defaults by precedence: `given`, this project's file, sentence-transformers', the name.
 
     Args:
-        folder: The checkpoint, with `config.json`.
+        folder: Checkpoint folder, with `config.json`.
         name: Hub id or folder name, looked up in `FAMILIES`.
         given: Fields of `EncoderRef` that replace the checkpoint's own.
 
     Raises:
-        UserError: No checkpoint in `folder`.
-        DataError: A broken file, or what this project cannot compute.
+        DataError: No checkpoint in `folder`, a broken file, or settings that this project cannot
+            compute.
     """
     config, layout = read_config(folder, name), read_layout(folder)
     family = _family(name)
@@ -171,11 +171,11 @@ def family_defaults(
         else family or (Family(()) if saved else _raw(folder, config))
     )
     limit = token_limit(layout, config, None if saved else known.tokens)
-    own = {**_own(folder), **given}
-    pooling = own.get("pooling", layout.pooling or known.pooling)
-    prompts = layout.prompts  # where a file has some, a family's count no more
-    query = own.get("query_prefix", prompts.get("query", "" if prompts else known.query_prefix))
-    passage = own.get("passage_prefix")
+    chosen = {**_saved_settings(folder), **given}
+    pooling = chosen.get("pooling", layout.pooling or known.pooling)
+    prompts = layout.prompts  # if a file has any, those of the family do not apply
+    query = chosen.get("query_prefix", prompts.get("query", "" if prompts else known.query_prefix))
+    passage = chosen.get("passage_prefix")
     if passage is None:
         passage = _passage_prefix(folder / SETTINGS, prompts, known)
     if layout.pools_no_prompt is not None and (query or passage):
@@ -195,11 +195,11 @@ def family_defaults(
     most = positions(folder / "config.json", config)
     declared = most or declared_positions(folder / "config.json", config)
     for key, value in limits.items():
-        limits[key] = own.get(key, value if most is None else min(value, most))
-        if declared and key in own and own[key] > max(declared, value if most is None else 0):
+        limits[key] = chosen.get(key, value if most is None else min(value, most))
+        if declared and key in chosen and chosen[key] > max(declared, value if most is None else 0):
             where = f"encoder {name!r}" if key in given else str(folder / OWN_FILE)
             raise DataError(
-                f"{where}: {key} is {own[key]}, but this encoder has positions for {declared} "
+                f"{where}: {key} is {chosen[key]}, but this encoder has positions for {declared} "
                 f"tokens; allowed are 3 to {declared}",
                 folder if key in given else folder / OWN_FILE,
                 None,
@@ -217,14 +217,14 @@ def family_defaults(
 
 
 def _raw(folder: Path, config: Mapping[str, Any]) -> Family:
-    """A language model never trained to retrieve; one that reads forward ends with what it read."""
+    """Return the family of models never trained to retrieve; a causal one pools the last token."""
     names = get(folder / "config.json", config, "architectures", list, [])
     forward = str(names[:1]).endswith("ForCausalLM']") and config.get("is_causal", True)
     return replace(RAW, pooling="last") if forward else RAW
 
 
-def _own(folder: Path) -> dict[str, Any]:
-    """What this project wrote when it saved the encoder."""
+def _saved_settings(folder: Path) -> dict[str, Any]:
+    """Read the settings that this project wrote when it saved the encoder."""
     file = folder / OWN_FILE
     content = read_object(file)
     kinds: dict[str, type] = dict.fromkeys(("query_prefix", "passage_prefix", "pooling"), str)
@@ -234,7 +234,7 @@ def _own(folder: Path) -> dict[str, Any]:
 
 
 def _passage_prefix(file: Path, prompts: Mapping[str, str], known: Family) -> str:
-    """The prompt of `encode_document`; other names for it are read by nobody."""
+    """Return the `document` prompt; refuse others, which sentence-transformers ignores."""
     if "document" in prompts:
         return prompts["document"]
     for name in ("passage", "corpus"):
@@ -253,8 +253,8 @@ def _passage_prefix(file: Path, prompts: Mapping[str, str], known: Family) -> st
 
 
 def named_defaults(name: str) -> Family:
-    """What the name alone says, for planning with a checkpoint that is not at hand."""
-    text = name.split("+")[0]  # of two towers the one that reads
+    """Look up a family by name alone, to plan with a checkpoint that is not on this machine."""
+    text = name.split("+")[0]  # of two towers, the one for text
     lowered = text.lower()
     seeing = (("m-clip", M_CLIP), ("siglip", SIGLIP), ("blip", BLIP2), ("clip", CLIP))
     family_of = next((family for mark, family in seeing if mark in lowered), None)
@@ -269,11 +269,11 @@ def _family(name: str) -> Family | None:
 def encoder_ref(
     folder: Path, name: str | None = None, given: Mapping[str, Any] = MappingProxyType({})
 ) -> EncoderRef:
-    """The encoder in `folder` with its defaults and the hash of its content.
+    """Return the reference of the encoder in `folder`: its defaults and the hash of its content.
 
     Args:
-        folder: The checkpoint.
-        name: Hub id; the folder's own name where None.
+        folder: Checkpoint folder.
+        name: Hub id; None for the folder's own name.
         given: Fields of `EncoderRef` that replace the checkpoint's own.
     """
     name = name or folder.resolve().name
@@ -281,7 +281,7 @@ def encoder_ref(
     check_weights(folder)
     if not defaults.projected:
         load_encoder_config(folder)
-    elif read_config(folder, name)["model_type"] != "M-CLIP":  # which transformers does not know
+    elif read_config(folder, name)["model_type"] != "M-CLIP":  # unknown to transformers
         load_config(folder)
     try:
         return EncoderRef(
@@ -298,20 +298,20 @@ def encoder_ref(
 
 
 def checkpoint_digest(folder: Path) -> str:
-    """20 hexadecimal digits that name the files that decide the vectors, by content."""
+    """Return 20 hexadecimal digits that identify by content the files that decide vectors."""
     names = [name for name in files_under(folder) if not IGNORED.search(name)]
     return storage.tree_digest({name: folder / name for name in names})
 
 
 def find_checkpoint(source: str | Path, *, download: bool = False) -> Path:
-    """The folder of a checkpoint: `source` itself, or the hub's local cache of it.
+    """Return a checkpoint's folder: `source` itself, an installed package's, or the hub cache's.
 
     Args:
-        source: A folder or a hub id, such as `intfloat/multilingual-e5-small`.
-        download: Whether the hub may be asked for what the cache lacks.
+        source: Folder, packaged name or hub id, such as `intfloat/multilingual-e5-small`.
+        download: Whether to ask the hub for what the cache lacks.
 
     Raises:
-        UserError: Neither a checkpoint folder nor in the cache nor, if allowed, on the hub.
+        UserError: No checkpoint folder, nor in the cache, nor on the hub if that may be asked.
     """
     folder = Path(source)
     if os.path.isdir(folder):

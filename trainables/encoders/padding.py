@@ -1,4 +1,4 @@
-"""Micro-batches of rows of similar length, so that hardly a token is padding."""
+"""Micro-batches of rows of similar length, so that few tokens are padding."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tokens = Sequence[NDArray[np.int32]]
-"""One array of token ids a text, special tokens included."""
+"""One array of token ids per text, special tokens included."""
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[NDArray[np.int64]]:
     """Cut rows, sorted by length, into micro-batches of at most `budget` padded tokens.
 
-    A row longer than the budget gets a micro-batch of its own. Ties keep their order, so the cut
-    is a pure function of the lengths.
+    A row longer than the budget gets a micro-batch of its own. Ties keep their order, so the
+    result is a pure function of the lengths.
 
     Args:
-        lengths: (n,) tokens of each row.
-        budget: Rows of a micro-batch times its longest row.
+        lengths: (n,) number of tokens of each row.
+        budget: Maximum number of rows times tokens of the longest row.
 
     Returns:
         Row numbers of each micro-batch, longest rows first.
@@ -35,5 +35,5 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[NDArray[np.int64]
 
 
 def padded_tokens(rows: NDArray[np.int64], items: Sequence[Sized]) -> int:
-    """Tokens of these rows, padded to the longest."""
+    """Count the tokens of rows when padded to the longest of them."""
     return len(rows) * max(len(items[row]) for row in rows)

@@ -1,4 +1,4 @@
-"""Texts to vectors by a transformer from Hugging Face, for training and evaluation."""
+"""Text encoder: a transformer from Hugging Face, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ from trainables.errors import DataError, UserError
 from trainables.spec import EncoderRef
 
 TEXTS_AT_ONCE = 4096
-"""Texts given to the tokenizer in one call, which bounds its memory."""
+"""Texts per call of the tokenizer, which bounds its memory."""
 
 HELD_BYTES = {"cpu": 6e9, "cuda": 16e9}
-"""Activations that a training step keeps by default; what does not fit is computed twice."""
+"""Bytes of activations that a training step keeps by default; the rest is computed twice."""
 
 BYTES_PER_UNIT = 128
-"""Of activations for each token, layer and hidden unit: measured on all-MiniLM-L6-v2, float32."""
+"""Bytes of activations per token, layer and hidden unit, measured on all-MiniLM-L6-v2, float32."""
 
 MULTIPLES = {"cpu": 1, "cuda": 8}
-"""Padded lengths are multiples of this, which keeps matrix shapes on GPUs few and fast."""
+"""Divisor of padded lengths, which keeps matrix shapes on GPUs few and fast."""
 
 
 class TextEncoder(nn.Module):
-    """A transformer, pooled and normalised, with its tokenizer, prefixes and limits.
+    """Transformer with pooling and normalisation, its tokenizer, prefixes and limits.
 
     Attributes:
-        model: The transformer; maps token ids to one vector a token.
+        model: Transformer that maps token ids to one vector per token.
         tokenizer: Its fast tokenizer.
         ref: Prefixes, limits and pooling, by content.
-        layers: Applied after pooling, one after the other.
-        dimensions: Numbers of a vector that stay, the first ones; None for all.
+        layers: Modules applied in sequence after pooling.
+        dimensions: Number of leading components of a vector that are kept; None for all.
         padded: Whether every text is padded to its limit, and the padding read (SigLIP).
-        words: Ids that the model knows; None where there is only a tokenizer.
-        truncated: Role (`query`, `passage`) to texts cut so far.
+        words: Number of word embeddings; None if the model has no table of them.
+        truncated: Number of texts cut so far, by role (`query`, `passage`).
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class TextEncoder(nn.Module):
         encode_tokens: int = 8192,
         precision: str = "float32",
     ) -> None:
-        """Put the parts together; `load` reads them from a checkpoint.
+        """Assemble an encoder from its parts; `load` reads them from a checkpoint.
 
         Args:
             model: Called with input_ids and attention_mask, returns `.last_hidden_state`.
             tokenizer: A fast tokenizer of transformers, with a padding token.
             ref: Prefixes, limits and pooling.
-            layers: Modules after pooling, as LaBSE has them.
-            dimensions: Keep so many numbers of a vector, the first ones; None for all.
+            layers: Modules after pooling, such as LaBSE's.
+            dimensions: Number of leading components of a vector to keep; None for all.
             padded: Pad every text to its limit and read the padding like text, as SigLIP does.
-            device: Where the model computes.
+            device: Device of the model.
             encode_tokens: Padded tokens in one forward pass of `encode_*`.
             precision: `float32`, or `bfloat16` autocast of the transformer; pooling,
                 normalisation and vectors are float32 either way.
@@ -115,18 +115,18 @@ class TextEncoder(nn.Module):
         precision: str = "float32",
         download: bool = False,
     ) -> TextEncoder:
-        """Load a checkpoint, with weights in float32 whatever they are stored in.
+        """Load a checkpoint, with weights in float32 whatever type they are stored in.
 
         Args:
-            source: A folder, or a hub id in the hub's local cache.
-            ref: Overrides the defaults that the checkpoint's files and name give.
-            device: Where the model computes.
+            source: Folder, packaged name, or hub id in the hub's local cache.
+            ref: Overrides the defaults from the checkpoint's files and name.
+            device: Device of the model.
             encode_tokens: Padded tokens in one forward pass of `encode_*`.
             precision: `float32`, or `bfloat16` autocast of the transformer.
-            download: Whether the hub may be asked for what the cache lacks.
+            download: Whether to ask the hub for what the cache lacks.
 
         Raises:
-            UserError: No such checkpoint, or one that cannot be read.
+            UserError: No such checkpoint, or it cannot be read.
         """
         folder = find_checkpoint(source, download=download)
         name = str(source) if not os.path.isdir(source) else None
@@ -153,14 +153,14 @@ class TextEncoder(nn.Module):
                 encode_tokens=encode_tokens,
                 precision=precision,
             )
-            # what is wrong with sizes or weights shows at the latest where a vector is made
+            # wrong sizes or weights show at the latest when a vector is computed
             if not np.isfinite(
                 encoder.encode([np.array([tokenizer.pad_token_id], np.int32)])
             ).all():
                 raise ValueError("the vectors of its weights are no numbers")
         except (UserError, torch.OutOfMemoryError, MemoryError):
             raise
-        except Exception as error:  # whatever comes of a stranger's files
+        except Exception as error:  # foreign files can raise anything
             raise DataError(
                 f"encoder {str(source)!r}: cannot be loaded from {folder}: {error}\n"
                 "Give a folder with config.json, weights (model.safetensors) and tokenizer.json",
@@ -170,38 +170,38 @@ class TextEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return next(self.parameters()).device
 
     @property
     def held_tokens(self) -> int:
-        """Padded tokens whose activations fit in `HELD_BYTES`, by the shape of the transformer."""
+        """Padded tokens whose activations fit in `HELD_BYTES`, by the transformer's shape."""
         config: Any = self.model.config
         return held_tokens(config.num_hidden_layers, config.hidden_size, self.device.type)
 
     def recompute_layers(self) -> None:
-        """Train with less memory for one more forward pass; numbers stay as they are.
+        """Save memory in training at the cost of one more forward pass; numbers do not change.
 
         Gradient checkpointing (Chen et al. 2016, https://arxiv.org/abs/1604.06174): only the input
-        of each layer is kept, and the layer is computed again, with the same dropout, when its
-        gradient is.
+        of each layer is kept, and the layer is computed again, with the same dropout, for its
+        gradient.
         """
         model: Any = self.model
-        model.config.use_cache = False  # of decoders; otherwise it is turned off with a warning
+        model.config.use_cache = False  # decoders would turn it off with a warning
         if getattr(model, "supports_gradient_checkpointing", True):  # else activations are kept
             model.activation_checkpointing_enable()
 
     def tokenize_queries(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Token ids of each query: prefix put before, special tokens added, cut to the limit."""
+        """Return token ids of each query, with prefix and special tokens, cut to the limit."""
         return self._tokenize(texts, "query", self.ref.query_prefix, self.ref.max_query_tokens)
 
     def tokenize_passages(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Token ids of each passage: prefix put before, special tokens added, cut to the limit."""
+        """Return token ids of each passage, with prefix and special tokens, cut to the limit."""
         limit = self.ref.max_passage_tokens
         return self._tokenize(texts, "passage", self.ref.passage_prefix, limit)
 
     def tokenizer_digest(self) -> str:
-        """Hash of everything that turns a text into token ids."""
+        """Hash all that turns a text into token ids."""
         fast = getattr(self.tokenizer, "backend_tokenizer", None)
         state = json.loads(fast.to_str()) if fast else self.tokenizer.get_vocab()
         rules = {key: state[key] for key in state if key not in ("truncation", "padding")}
@@ -215,14 +215,14 @@ class TextEncoder(nn.Module):
         """Embed token arrays, in the order given.
 
         Args:
-            tokens: n arrays of token ids; padded to the longest here.
+            tokens: n arrays of token ids, which are padded here to the longest.
 
         Returns:
             (n, d) float32 vectors of length 1.
         """
         ids, mask = self._pad(tokens)
         device = ids.device.type
-        # No cache of cast weights: one made without a graph would cut off later gradients
+        # no cache of cast weights: one made without a graph would cut off later gradients
         with torch.autocast(
             device, torch.bfloat16, enabled=self.precision == "bfloat16", cache_enabled=False
         ):
@@ -233,21 +233,21 @@ class TextEncoder(nn.Module):
             return F.normalize(vectors[:, : self.dimensions], dim=-1)
 
     def encode_queries(self, texts: Sequence[str], language: str) -> Embeddings:
-        """Return (len(texts), d) float32 vectors of length 1; the language changes nothing."""
+        """Return (len(texts), d) float32 vectors of length 1; the language is ignored."""
         return self.encode(self.tokenize_queries(texts))
 
     def encode_passages(self, texts: Sequence[str], language: str) -> Embeddings:
-        """Return (len(texts), d) float32 vectors of length 1; the language changes nothing."""
+        """Return (len(texts), d) float32 vectors of length 1; the language is ignored."""
         return self.encode(self.tokenize_passages(texts))
 
     def encode(self, tokens: Tokens) -> Embeddings:
-        """Embed token arrays without dropout; equal arrays get equal vectors, to the bit.
+        """Embed token arrays without dropout; equal arrays get bitwise equal vectors.
 
         Args:
             tokens: n arrays of token ids.
 
         Returns:
-            (n, d) float32 vectors of length 1, in order.
+            (n, d) float32 vectors of length 1, in the order of `tokens`.
         """
         first: dict[bytes, int] = {}
         which = [first.setdefault(row.tobytes(), len(first)) for row in tokens]
@@ -267,10 +267,10 @@ class TextEncoder(nn.Module):
         return vectors
 
     def passage_reach(self, texts: Sequence[str]) -> list[int]:
-        """Code points of each passage that are read before the limit cuts it.
+        """Count the code points of each passage that are read before the limit cuts it.
 
         Raises:
-            UserError: The tokenizer cuts the beginning of a text.
+            UserError: The tokenizer cuts texts at the beginning.
         """
         if getattr(self.tokenizer, "truncation_side", "right") != "right":
             raise UserError(
@@ -282,20 +282,20 @@ class TextEncoder(nn.Module):
         reach = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             part = [prefix + text for text in texts[start : start + TEXTS_AT_ONCE]]
-            made = self.tokenizer(part, truncation=True, max_length=limit)
-            if made.encodings is None:  # of SentencePiece: what it read, as far as it can be said
+            encoded = self.tokenizer(part, truncation=True, max_length=limit)
+            if encoded.encodings is None:  # SentencePiece has no offsets, so decode what it read
                 read = [
-                    self.tokenizer.decode(x, skip_special_tokens=True) for x in made["input_ids"]
+                    self.tokenizer.decode(x, skip_special_tokens=True) for x in encoded["input_ids"]
                 ]
                 reach += [max(0, len(text) - len(prefix)) for text in read]
                 continue
-            for encoding in made.encodings:
+            for encoding in encoded.encodings:
                 last = max((end for _, end in encoding.offsets), default=0)
                 reach.append(max(0, last - len(prefix)))
         return reach
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder that transformers, sentence-transformers and `load` read."""
+        """Write a folder that transformers, sentence-transformers and `load` can read."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if fast := getattr(self.tokenizer, "backend_tokenizer", None):
@@ -320,18 +320,18 @@ class TextEncoder(nn.Module):
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             part = [prefix + text for text in texts[start : start + TEXTS_AT_ONCE]]
             padding = "max_length" if self.padded else False
-            made = self.tokenizer(part, truncation=True, max_length=limit, padding=padding)
-            rows += [np.array(ids, dtype=np.int32) for ids in made["input_ids"]]
+            encoded = self.tokenizer(part, truncation=True, max_length=limit, padding=padding)
+            rows += [np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]]
             self._check_known(rows[start:])
-            if made.encodings is not None:
-                cut_short = sum(bool(encoding.overflowing) for encoding in made.encodings)
-            else:  # of SentencePiece, as SigLIP's: it does not say what it cut
+            if encoded.encodings is not None:
+                cut_short = sum(bool(encoding.overflowing) for encoding in encoded.encodings)
+            else:  # SentencePiece (SigLIP) does not report what it cut
                 cut_short = sum(len(ids) > limit for ids in self.tokenizer(part)["input_ids"])
             self.truncated[role] += cut_short
         return rows
 
     def _check_known(self, rows: Tokens) -> None:
-        """Refuse ids beyond the word embeddings, of a tokenizer that is not the model's."""
+        """Refuse ids without a word embedding, which come from a tokenizer of another model."""
         largest = int(np.concatenate([np.zeros(1, np.int32), *rows]).max())
         if self.words is not None and largest >= self.words:
             raise UserError(
@@ -340,7 +340,7 @@ class TextEncoder(nn.Module):
             )
 
     def _pad(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """(n, width) ids and mask, on the model's device."""
+        """Pad token arrays to (n, width) ids and mask, on the model's device."""
         lengths = np.array([len(row) for row in tokens])
         longest = max(1, int(lengths.max()))  # a text may have no token at all
         width = padded_width(longest, self.device.type, self._positions())
@@ -351,7 +351,7 @@ class TextEncoder(nn.Module):
         return both[0], both[1]
 
     def _positions(self) -> int:
-        """Tokens that the model has positions for; 0 without a table of them."""
+        """Return the number of tokens with positions in the model; 0 if it has no table of them."""
         config: Any = self.model.config
         table = getattr(config, "max_position_embeddings", None)
         if not isinstance(table, int) or table < 1:
@@ -371,18 +371,18 @@ class TextEncoder(nn.Module):
 
 
 def held_tokens(layers: int, hidden: int, device: str) -> int:
-    """Padded tokens whose activations fit in `HELD_BYTES`, of a transformer of this shape."""
+    """Return the padded tokens whose activations fit in `HELD_BYTES`, by transformer shape."""
     return int(HELD_BYTES.get(device, HELD_BYTES["cpu"]) // (BYTES_PER_UNIT * layers * hidden))
 
 
 def padded_width(longest: int, device: str, positions: int = 0) -> int:
-    """Tokens to which texts are padded.
+    """Return the number of tokens to which texts are padded.
 
     Args:
-        longest: Tokens of the longest of them.
-        device: Where they are embedded.
-        positions: Tokens that the model has positions for, which padding does not exceed (CLIP has
-            77); 0 without a limit.
+        longest: Tokens of the longest text.
+        device: Device type on which the texts are embedded.
+        positions: Number of positions of the model, which padding does not exceed (77 in CLIP); 0
+            without a limit.
     """
     multiple = MULTIPLES.get(device, 1)
     width = -(-longest // multiple) * multiple
@@ -390,11 +390,11 @@ def padded_width(longest: int, device: str, positions: int = 0) -> int:
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """One vector a text, as sentence-transformers pools them; zeros for a text without tokens.
+    """Pool token vectors like sentence-transformers; a text without tokens becomes zeros.
 
     Args:
-        states: (n, tokens, d).
-        mask: (n, tokens), 1 for real tokens, which stand first.
+        states: (n, tokens, d) token vectors.
+        mask: (n, tokens), 1 for real tokens, which come first.
         pooling: A mode, or several joined by `+`.
 
     Returns:
@@ -406,7 +406,7 @@ def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
 
 
 def _pool(states: Tensor, weights: Tensor, mode: str) -> Tensor:
-    """(n, d) from (n, tokens, d) and weights (n, tokens, 1) of 1 and 0."""
+    """Pool (n, tokens, d) with weights (n, tokens, 1) of 1 and 0 into (n, d)."""
     if mode == "cls":
         return states[:, 0]
     lengths = weights.sum(1).clamp(min=1)

@@ -1,8 +1,8 @@
-"""Train only the word embeddings that the training texts use: exact, and much smaller.
+"""Vocabulary trimming: train only the word embeddings that training texts use, exactly.
 
-Of multilingual-e5-small's 118 M parameters 96 M are word embeddings, most of them of words that a
-study never meets. Their gradient is zero, and embeddings are spared weight decay, so AdamW leaves
-them where they are; here it need not drag them along. Every text can still be embedded.
+Of multilingual-e5-small's 118 M parameters, 96 M are word embeddings, most of which a study never
+uses. Their gradient is zero and they have no weight decay, so AdamW does not change them; without
+them, training takes less memory and time. Every text can still be embedded.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 class TrimmedEmbedding(nn.Embedding):
-    """An embedding with a trainable row for each id in use and a frozen table for all others.
+    """Embedding with a trainable row for each id in use, and a frozen table for all others.
 
-    `weight` holds the trainable rows alone: that is what the optimizer and checkpoints see.
+    `weight` holds only the trainable rows, so these are what optimizer and checkpoints see.
     """
 
     def __init__(self, whole: nn.Embedding, used: Tensor) -> None:
         """Trim an embedding.
 
         Args:
-            whole: The embedding to trim; its table is kept, frozen.
-            used: (k,) ascending ids that training meets, the padding id among them.
+            whole: Embedding to trim; its table is kept, frozen.
+            used: (k,) ascending ids that occur in training, with the padding id.
         """
         place = torch.full((whole.num_embeddings,), -1, dtype=torch.int64, device=used.device)
         place[used] = torch.arange(len(used), device=used.device)
@@ -48,10 +48,10 @@ class TrimmedEmbedding(nn.Embedding):
         self.whole_padding = whole.padding_idx
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Embed ids of the whole vocabulary: (..., d) from (...).
+        """Embed ids of the whole vocabulary, of any shape (...), as (..., d).
 
         Raises:
-            IndexError: In training, an id that `used` lacks (on a GPU, an assertion of the device).
+            IndexError: In training, an id that `used` lacks (on a GPU, a device-side assertion).
         """
         place = self.get_buffer("place")[ids]
         if self.training:
@@ -63,7 +63,7 @@ class TrimmedEmbedding(nn.Embedding):
         return torch.where(frozen[..., None], F.embedding(ids, self.get_buffer("table")), vectors)
 
     def whole(self) -> nn.Embedding:
-        """The embedding of the whole vocabulary, trained rows put back."""
+        """Return the embedding of the whole vocabulary, with the trained rows put back."""
         table = self.get_buffer("table").clone()
         table[self.get_buffer("used")] = self.weight.detach()
         rows, width = table.shape
@@ -73,21 +73,21 @@ class TrimmedEmbedding(nn.Embedding):
 def trim_vocabulary(encoder: TextEncoder, texts: Iterable[Tokens]) -> int:
     """Leave only the word embeddings of these texts to the optimizer.
 
-    Make the optimizer after this call, and give embeddings no weight decay. Texts with other
+    Create the optimizer after this call, and give embeddings no weight decay. Texts with other
     tokens are embedded as before. `encoder.save` writes the whole vocabulary.
 
     Args:
         encoder: Changed in place.
-        texts: All token arrays that training will meet.
+        texts: All token arrays that occur in training.
 
     Returns:
-        Number of rows left to train.
+        Number of trainable rows.
     """
     model = encoder.model
     whole = model.get_input_embeddings()  # type: ignore[operator]
     if isinstance(whole, TrimmedEmbedding):
         whole = whole.whole()
-    if type(whole) is not nn.Embedding:  # Gemma's scales its rows: it stays whole
+    if type(whole) is not nn.Embedding:  # Gemma's subclass scales its rows: it stays whole
         return int(whole.num_embeddings)
     occurring = np.zeros(whole.num_embeddings, dtype=bool)
     occurring[encoder.tokenizer.pad_token_id] = True
@@ -102,7 +102,7 @@ def trim_vocabulary(encoder: TextEncoder, texts: Iterable[Tokens]) -> int:
 
 
 def restore_vocabulary(encoder: TextEncoder) -> None:
-    """Undo `trim_vocabulary`, keeping what was trained."""
+    """Undo `trim_vocabulary`, keeping the trained rows."""
     embedding = encoder.model.get_input_embeddings()  # type: ignore[operator]
     if isinstance(embedding, TrimmedEmbedding):
         encoder.model.set_input_embeddings(embedding.whole())  # type: ignore[operator]
@@ -110,7 +110,7 @@ def restore_vocabulary(encoder: TextEncoder) -> None:
 
 @contextmanager
 def whole_vocabulary(model: nn.Module) -> Iterator[None]:
-    """Give a model its whole embedding for a while, as in a saved checkpoint."""
+    """Give a model its whole embedding within the context, as in a saved checkpoint."""
     embedding = model.get_input_embeddings()  # type: ignore[operator]
     if not isinstance(embedding, TrimmedEmbedding):
         yield

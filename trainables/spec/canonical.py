@@ -11,10 +11,10 @@ SAMPLING_AT_ENDS: dict[str, dict[float | None, str]] = {
     "hybrid": {0: "X-Y", 1: "X-X"},
     "row-hybrid": {0: "X-Y", 1: "X-X-mixed"},
 }
-"""Samplings to which a coin that always falls on one side reduces, by alpha."""
+"""Equivalents of samplings whose coin always falls on one side, by alpha."""
 
 SAMPLING_OF_IMAGES = {"X-X-mixed": "X-Y", "row-hybrid": "X-Y", "X-Y-fixed": "X-X"}
-"""Samplings to which others reduce where every passage is a picture, which has no language."""
+"""Equivalents of samplings if every passage is a picture, which has no language."""
 
 
 def canonical(values: Mapping[str, Any], effects: Mapping[str, Effect]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Execution:
         return max(1, (os.cpu_count() or 1) // (self.threads * self.ranks))
 
     def resumes(self, saved: Execution) -> bool:
-        """Whether training saved under another execution may resume, still under its own."""
+        """Whether training saved under another execution may resume here, keeping that one."""
         keep = ("device", "micro_batch_tokens", "recompute_layers", "ranks")
         return all(getattr(self, name) == getattr(saved, name) for name in keep)
 

@@ -79,7 +79,7 @@ class Effect:
     """When a setting changes a trial; metadata of a field.
 
     Attributes:
-        stage: `training` needs steps; `evaluation` changes a trial without training too; `data` and
+        stage: `training` has an effect only with steps, `evaluation` also without; `data` and
             `comparison` decide which data and numbers a space's cells have.
         required: A spec must have a value wherever the setting has an effect.
         can_be_off: None switches off what the default does.

@@ -1,1 +1,1 @@
-"""Folders and object stores: paths, atomic commits, the cache, inputs by digest."""
+"""Storage in folders and object stores: paths, atomic files, the cache, inputs by digest."""

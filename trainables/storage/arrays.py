@@ -1,4 +1,4 @@
-"""Arrays in files of their own, whose room on the disk is taken before anything is written."""
+"""Arrays as `.npy` files whose disk space is allocated before anything is written."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import DTypeLike, NDArray
 
 
 def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
-    """A memory-mapped array in a new `.npy` file.
+    """Create a memory-mapped array in a new `.npy` file.
 
     Raises:
-        OSError: The disk has no room for it. Found out at the first write to a page without room,
-            the kernel would end the process instead.
+        OSError: The disk has no room for it. Without allocation, the first write to a page without
+            room would make the kernel end the process.
     """
     table: np.memmap = np.lib.format.open_memmap(path, "w+", dtype, shape)
     with path.open("r+b") as file:
@@ -24,5 +24,5 @@ def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Do what `np.save` does, which leaves out of its error why it could not write."""
+    """Save like `np.save`, whose errors leave out why it could not write."""
     new_array(path, array.dtype, array.shape)[...] = array

@@ -1,6 +1,6 @@
-"""Writing files so that a reader finds all of one or none of it, and only one writer wins.
+"""Atomic files: a reader finds all of a file or nothing, and only one of several writers wins.
 
-The same on local disks, on NFS and in object stores; only how it is done differs.
+Local disks, NFS and object stores give the same guarantees by different means.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from trainables.storage import paths as places
 from trainables.storage.paths import AnyPath
 
 SEAL = "seal"
-"""The key that holds a JSON file's checksum of itself."""
+"""Key of the checksum that a JSON file holds of itself."""
 
 SMALL_BYTES = 1_000_000
-"""A file below this is read whole."""
+"""Size in bytes below which a file is read in one piece."""
 
 BLOCK_BYTES = 16_000_000
-"""What is read at once of an object."""
+"""Bytes of an object that are read at a time."""
 
 SPARE_BYTES = 50_000_000
-"""Left free by a save, for results and databases."""
+"""Bytes that a save leaves free on the disk, for results and databases."""
 
 
 class NoRoomError(OSError):
@@ -40,7 +40,7 @@ class NoRoomError(OSError):
 
 
 def write(path: AnyPath, content: bytes | memoryview) -> None:
-    """Replace the file at `path` in one step; a crash leaves the old content or the new."""
+    """Replace the file at `path` atomically; a crash leaves the old content or the new."""
     if not isinstance(path, Path):
         places.put(path, content)
         return
@@ -51,9 +51,10 @@ def write(path: AnyPath, content: bytes | memoryview) -> None:
 def create(path: AnyPath, content: bytes) -> bool:
     """Create the file at `path` with all of `content`, unless it exists.
 
+    A hard link to a finished file is atomic on local disks and NFS, a conditional PUT in stores.
+
     Returns:
-        Whether this call created it: of many concurrent callers exactly one gets True. A hard
-        link of a finished file is atomic on local disks and on NFS, a conditional PUT in stores.
+        Whether this call created it: exactly one of many concurrent callers gets True.
     """
     if not isinstance(path, Path):
         return places.put_new(path, content)
@@ -68,39 +69,39 @@ def create(path: AnyPath, content: bytes) -> bool:
 
 
 def write_json(path: AnyPath, value: Any) -> None:
-    """Write `value` as sorted JSON in one step."""
+    """Write `value` atomically as JSON with sorted keys."""
     write(path, to_json(value))
 
 
 def create_json(path: AnyPath, value: Any) -> bool:
-    """Create the file with `value` as sorted JSON, unless it exists; say whether it was created."""
+    """Create a file of JSON with sorted keys unless it exists; return whether this call did."""
     return create(path, to_json(value))
 
 
 def to_json(value: Any) -> bytes:
-    """The bytes of a JSON file: sorted keys, a line each, no NaN."""
+    """Encode JSON with sorted keys, one per line, and without NaN."""
     return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 
 def seal(value: dict[str, Any]) -> bytes:
-    """The bytes of a JSON file that can tell whether it is still as it was written.
+    """Encode JSON so that a later change of the file is detected.
 
-    Its first line holds the SHA-256 of all others.
+    The first line holds the SHA-256 of all others.
     """
     return seal_lines(to_json(value))
 
 
 def seal_lines(content: bytes) -> bytes:
-    """As `seal`, of a JSON object already written with a line for each key."""
+    """Seal a JSON object that is already encoded with one key per line."""
     rest = content.partition(b"\n")[2]
     return f'{{"{SEAL}": "{hashlib.sha256(rest).hexdigest()}",\n'.encode() + rest
 
 
 def unseal(content: bytes) -> dict[str, Any]:
-    """What `seal` was given; JSON without a seal is read as it is.
+    """Decode what `seal` encoded; JSON without a seal is read unchecked.
 
     Raises:
-        ValueError: The content is not what was written.
+        ValueError: The content is no JSON object, or not what was written.
     """
     value = parsed(content)
     if not isinstance(value, dict):
@@ -113,10 +114,10 @@ def unseal(content: bytes) -> dict[str, Any]:
 
 
 def parsed(content: bytes | str) -> Any:
-    """The value of a JSON text.
+    """Parse JSON.
 
     Raises:
-        ValueError: It is none, or nested as nothing is that this project writes.
+        ValueError: It is invalid, or nested too deeply for anything this project writes.
     """
     try:
         return json.loads(content)
@@ -125,14 +126,14 @@ def parsed(content: bytes | str) -> Any:
 
 
 def set_aside(path: AnyPath, into: AnyPath | None = None) -> AnyPath | None:
-    """Move a damaged file or folder out of the way, under a name that nothing else has.
+    """Move a damaged file or folder out of the way, to a name that is not in use.
 
     Args:
-        path: What is damaged.
-        into: Where to; its own folder by default.
+        path: Damaged file or folder.
+        into: Folder to move it to; its own by default.
 
     Returns:
-        Where it is now; None where it was gone.
+        New path; None if it no longer existed.
     """
     folder = into or path.parent
     if isinstance(folder, Path):
@@ -151,7 +152,7 @@ def set_aside(path: AnyPath, into: AnyPath | None = None) -> AnyPath | None:
 
 
 def _move(path: AnyPath, target: AnyPath) -> None:
-    """Rename; a store copies first, so that a crash leaves two rather than none."""
+    """Rename; an object store copies first, so that a crash leaves two copies rather than none."""
     if isinstance(path, Path):
         path.rename(str(target))
         return
@@ -160,19 +161,19 @@ def _move(path: AnyPath, target: AnyPath) -> None:
 
 
 def remove_leftovers(folder: AnyPath) -> None:
-    """Remove what writers killed in the middle of `write` or `create` left in a folder."""
+    """Remove temporary files that killed writers (`write`, `create`) left in a folder."""
     if not isinstance(folder, Path):
-        return  # a PUT that was cut short leaves nothing
+        return  # an interrupted PUT leaves nothing
     for path in folder.glob(".*"):
         if re.fullmatch(r"\..+\.[0-9a-f]{32}", path.name):
             path.unlink(missing_ok=True)
 
 
 def ensure_room(folder: AnyPath, size: int) -> None:
-    """Check that a file of `size` bytes can be written and something is left.
+    """Check that a disk has room for a file of `size` bytes and `SPARE_BYTES` more.
 
     Raises:
-        NoRoomError: It cannot; a store has room.
+        NoRoomError: The disk is too full; an object store never is.
     """
     if not isinstance(folder, Path):
         return
@@ -185,10 +186,10 @@ def ensure_room(folder: AnyPath, size: int) -> None:
 
 
 def plain(name: str, flags: int) -> int:
-    """Open a file that others may have put there: nothing that waits, or that has no end.
+    """Open a file that others may have put there, unless reading it could block or never end.
 
     Raises:
-        IsADirectoryError: It is a folder, or a pipe or a device.
+        IsADirectoryError: It is a folder, pipe or device.
     """
     file = os.open(name, flags | os.O_NONBLOCK, 0o666)
     if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -198,12 +199,12 @@ def plain(name: str, flags: int) -> int:
 
 
 def unlinked(name: str, flags: int) -> int:
-    """As `plain`, to be written to: no link either, which could lead anywhere."""
+    """Open for writing like `plain`, refusing symbolic links, which could lead anywhere."""
     return plain(name, flags | os.O_NOFOLLOW)
 
 
 def read(path: AnyPath | str) -> bytes:
-    """All bytes of a small file."""
+    """Read a small file."""
     if not isinstance(path, (Path, str)):
         return bytes(path.read_bytes())
     with open(path, "rb", buffering=0, opener=plain) as file:
@@ -211,7 +212,7 @@ def read(path: AnyPath | str) -> bytes:
 
 
 def sha256(path: AnyPath | str) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file's bytes."""
     if not isinstance(path, (Path, str)):
         digest = hashlib.sha256()
         with path.open("rb") as stream:
@@ -225,30 +226,30 @@ def sha256(path: AnyPath | str) -> str:
 
 
 def tree_digest(files: dict[str, Path]) -> str:
-    """20 hexadecimal digits that name these files by relative name and content."""
+    """Return 20 hexadecimal digits that identify files by relative name and content."""
     lines = [f"{sha256(files[name])}  {name}\n" for name in sorted(files)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:20]
 
 
 def ensure_writable(folder: AnyPath, free_bytes: int, option: str = "--root") -> None:
-    """Make `folder` and check that files can be written there.
+    """Create `folder` and check that files can be written there.
 
     Args:
-        folder: Local or remote.
-        free_bytes: That its disk must have left.
-        option: Of the command line, which chooses another folder.
+        folder: Local folder, or prefix in an object store.
+        free_bytes: Bytes that its disk must have free.
+        option: Command-line option to choose another folder, for messages.
 
     Raises:
-        UserError: It cannot be made or written, or its disk has less than `free_bytes` left, or
-            it is a store where two could create the same object.
+        UserError: It cannot be created or written, its disk has less than `free_bytes` free, or
+            it is in a store where two writers could create the same object.
     """
     if not isinstance(folder, Path):
         places.ensure_exclusive(folder)
         return
-    above = Path(os.path.realpath(folder)).parents
-    there = next((path for path in (folder, *above) if path.is_dir()), folder)
+    parents = Path(os.path.realpath(folder)).parents
+    existing = next((path for path in (folder, *parents) if path.is_dir()), folder)
     try:
-        disk = os.statvfs(there)
+        disk = os.statvfs(existing)
         if (free := disk.f_bavail * disk.f_frsize) < free_bytes:
             raise NotNowError(
                 f"{option} {folder}: {free / 1e6:,.0f} MB free, {free_bytes / 1e6:,.0f} MB needed; "
@@ -266,7 +267,7 @@ def ensure_writable(folder: AnyPath, free_bytes: int, option: str = "--root") ->
 
 
 def _write_beside(path: Path, content: bytes | memoryview) -> Path:
-    """Write and flush `content` to a new file in the folder of `path`."""
+    """Write and flush `content` to a new hidden file in the folder of `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:

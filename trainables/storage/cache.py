@@ -1,13 +1,13 @@
-"""What is made once and read by many: entries named by their content, in one folder of a machine.
+"""Cache of entries named by their content, built once and read by many, in a folder per machine.
 
-    cache/<name>/         an entry, whole; its time of change says when it was last taken
-    cache/<name>/name     which entry it is: a copy under another name is made anew
-    cache/.<name>/        the same while it is made, or as an interrupted call left it
-    cache/<name>.lock     held alone by who makes or removes the entry, together by who uses it;
-                          holds the checksums of its files: a damaged entry is made anew
-    cache/limit.json      how large all of it may grow
+    cache/<name>/         a complete entry; its modification time says when it was last taken
+    cache/<name>/name     name of the entry: a copy under another name is built anew
+    cache/.<name>/        an entry while it is built, or as an interrupted call left it
+    cache/<name>.lock     locked exclusively to build or remove the entry, shared to use it;
+                          holds the checksums of its files: a damaged entry is built anew
+    cache/limit.json      maximum size of the whole cache
 
-The locks are the kernel's (`flock`), so they go with the process however it ends.
+The locks are the kernel's (`flock`), so they are released however a process ends.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from trainables.storage import atomic as storage
 from trainables.storage import paths as places
 
 NAME = "name"
-"""A file in each entry."""
+"""File of each entry that holds its name."""
 
 DEFAULT_LIMIT = 20_000_000_000
-"""Bytes; a cache that nobody limited otherwise."""
+"""Maximum size of a cache in bytes, unless set otherwise."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry as `clean` shows it.
+    """Entry as listed by `clean`.
 
     Attributes:
-        name: Of kind and content.
+        name: Kind and content digest.
         size: Bytes.
         used: Unix time at which it was last taken.
     """
@@ -51,10 +51,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of entries; what was taken stays while this object lives.
+    """Folder of entries; an entry that was taken is not removed while this object lives.
 
     Attributes:
-        folder: Made when first needed; entries may be removed at any time that nobody uses them.
+        folder: Created when first needed; entries that nobody uses may be removed at any time.
     """
 
     folder: Path
@@ -62,25 +62,25 @@ class Cache:
     _turn: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def take(self, name: str, build: Callable[[Path], None]) -> Path:
-        """The folder of an entry, made if it is not there.
+        """Return the folder of an entry, building it if it is not there.
 
-        Of many processes that ask at once one makes it, and the others wait for that.
+        If many processes ask at once, one builds it and the others wait.
 
         Args:
-            name: What decides the content must decide the name.
-            build: Fills a folder, which may hold what an interrupted call of it left.
+            name: Must change with anything that changes the content.
+            build: Fills a folder, which may hold what an interrupted call of `build` left.
 
         Raises:
-            UserError: No entry can have this name.
+            UserError: The name is not valid as a folder's.
         """
         places.name_of_folder(name, "cache entry")
         path = self.folder / name
         with self._turn:
             while not (name in self._held and path.is_dir()):
-                if name in self._held:  # it was removed by hand
+                if name in self._held:  # the entry was removed by hand
                     self._held.pop(name).close()
                 lock = self._lock(name, fcntl.LOCK_SH)
-                if _is(path, name) and _is_whole(path, lock):
+                if _has_name(path, name) and _is_intact(path, lock):
                     self._held[name] = lock
                 else:
                     lock.close()
@@ -92,7 +92,7 @@ class Cache:
             return path
 
     def _now(self) -> int:
-        """A time later than that of any entry, even where the clock was set back."""
+        """Return a time in ns after those of all entries, even if the clock was set back."""
         latest = time.time_ns()
         for path in self.folder.iterdir():
             with suppress(FileNotFoundError):
@@ -100,13 +100,13 @@ class Cache:
         return latest
 
     def _make(self, name: str, build: Callable[[Path], None]) -> None:
-        """Make an entry, alone, unless another process was faster."""
+        """Build an entry under an exclusive lock, unless another process has done so."""
         path, draft = self.folder / name, self.folder / f".{name}"
-        with self._alone(name) as lock:
-            if _is(path, name) and _is_whole(path, lock):
+        with self._exclusively(name) as lock:
+            if _has_name(path, name) and _is_intact(path, lock):
                 return
-            places.remove(path)  # a copy of another, or damaged
-            if draft.is_symlink() or (draft.is_dir() and not _is(draft, name)):
+            places.remove(path)  # damaged, or a copy of another entry
+            if draft.is_symlink() or (draft.is_dir() and not _has_name(draft, name)):
                 places.remove(draft)
             draft.mkdir(exist_ok=True)
             (draft / NAME).write_text(name, encoding="utf-8")
@@ -115,7 +115,7 @@ class Cache:
                 for file in draft.rglob("*"):
                     _flush(file)
                 lock.truncate(0)
-                lock.write(storage.seal(_sums(draft)))
+                lock.write(storage.seal(_checksums(draft)))
                 _flush(Path(lock.name))
                 draft.rename(path)
             finally:
@@ -123,27 +123,27 @@ class Cache:
                     shutil.rmtree(draft)  # nothing to resume
 
     def limit(self) -> int:
-        """Bytes that all entries may have together."""
+        """Return the maximum size of all entries together, in bytes."""
         with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             return int(json.loads(storage.read(self.folder / "limit.json"))["bytes"])
         return DEFAULT_LIMIT
 
     def set_limit(self, size: int) -> None:
-        """Limit all users of this folder, and make room if it is too large."""
+        """Set the maximum size for all users of this folder, and remove entries beyond it."""
         storage.write_json(self.folder / "limit.json", {"bytes": size})
         self.trim()
 
     def entries(self) -> list[Entry]:
-        """All of them, the least recently used first, unfinished ones included."""
-        every = []
+        """List all entries, unfinished ones included, least recently used first."""
+        entries = []
         for path in self.folder.glob("*"):
             with suppress(FileNotFoundError):
                 if path.is_dir():
-                    every.append(Entry(path.name, places.size(path), path.stat().st_mtime))
-        return sorted(every, key=lambda entry: entry.used)
+                    entries.append(Entry(path.name, places.size(path), path.stat().st_mtime))
+        return sorted(entries, key=lambda entry: entry.used)
 
     def trim(self, keep: str = "") -> None:
-        """Remove the least recently used entries, but for those in use, until all fit."""
+        """Remove the least recently used entries that nobody uses, until the rest fits."""
         entries = self.entries()
         total, limit = sum(entry.size for entry in entries), self.limit()
         for entry in entries:
@@ -153,9 +153,9 @@ class Cache:
                 total -= entry.size
 
     def remove(self, name: str, dry_run: bool = False) -> bool:
-        """Remove an entry or an unfinished one; False where a living process uses it."""
+        """Remove an entry, finished or not; return False if a living process uses it."""
         try:
-            with self._alone(name.removeprefix("."), fcntl.LOCK_NB):
+            with self._exclusively(name.removeprefix("."), fcntl.LOCK_NB):
                 if not dry_run:
                     places.remove(self.folder / name)
         except BlockingIOError:
@@ -163,8 +163,8 @@ class Cache:
         return True
 
     @contextmanager
-    def _alone(self, name: str, how: int = 0) -> Iterator[BinaryIO]:
-        """Nobody uses, makes or removes an entry meanwhile; its lock goes when it is gone."""
+    def _exclusively(self, name: str, how: int = 0) -> Iterator[BinaryIO]:
+        """Lock an entry exclusively; if the entry is gone afterwards, remove the lock file."""
         with self._lock(name, fcntl.LOCK_EX | how) as lock:
             try:
                 yield lock
@@ -173,7 +173,7 @@ class Cache:
                     Path(lock.name).unlink(missing_ok=True)
 
     def _lock(self, name: str, how: int) -> BinaryIO:
-        """Lock an entry until the file is closed."""
+        """Lock an entry until the returned file is closed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{name}.lock"
         while True:
@@ -183,18 +183,18 @@ class Cache:
                 if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
                     return file
             except FileNotFoundError:
-                pass  # removed with its entry while this waited: lock the new one
+                pass  # the lock file was removed while this waited: lock the new one
             except OSError:
                 file.close()
                 raise
             file.close()
 
 
-def _is(folder: Path, name: str) -> bool:
-    """Whether this is the entry, or the draft of it.
+def _has_name(folder: Path, name: str) -> bool:
+    """Whether this is the folder or draft of the entry with this name.
 
     Raises:
-        OSError: That cannot be read now.
+        OSError: The file with its name cannot be read now.
     """
     try:
         return storage.read(folder / NAME) == name.encode()
@@ -202,21 +202,21 @@ def _is(folder: Path, name: str) -> bool:
         return False
 
 
-def _is_whole(folder: Path, lock: BinaryIO) -> bool:
-    """Whether the files of an entry are as they were made.
+def _is_intact(folder: Path, lock: BinaryIO) -> bool:
+    """Whether the files of an entry match its checksums.
 
     Raises:
-        OSError: One cannot be read now.
+        OSError: A file cannot be read now.
     """
     lock.seek(0)
     try:
-        return storage.unseal(lock.read()) == _sums(folder)
+        return storage.unseal(lock.read()) == _checksums(folder)
     except (FileNotFoundError, ValueError):
         return False
 
 
-def _sums(folder: Path) -> dict[str, str]:
-    """Checksums of all files of a folder, by their names in it."""
+def _checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of all files of a folder, by relative name."""
     files = (file for file in folder.rglob("*") if file.is_file())
     return {file.relative_to(folder).as_posix(): storage.sha256(file) for file in files}
 
@@ -228,9 +228,9 @@ def _flush(file: Path) -> None:
 
 
 def shared_cache(folder: Path) -> Cache | None:
-    """The driver's cache, or one at the same path of another machine; None where that is no place.
+    """Open the driver's cache, or its path on another machine; None if that is not writable.
 
-    Trials do without: each then makes what it needs for itself.
+    Trials do not need it: without a cache, each builds what it needs for itself.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

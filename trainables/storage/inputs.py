@@ -1,8 +1,8 @@
-"""Data and checkpoints for machines that do not have them: put under the root once, fetched once.
+"""Inputs (data and checkpoints) for machines that lack them: published once under the root.
 
-inputs/<digest>/0/…          the files of a folder, and of a second one where two are joined
-inputs/<digest>/files.json   the digest, names and SHA-256, written last: without it, or with
-                             another digest in it, the input is not there
+inputs/<digest>/0/…          files of a folder; `1/…` those of a second one, where two are joined
+inputs/<digest>/files.json   digest, names and SHA-256, written last: without it, or with another
+                             digest in it, the input is not there
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from trainables.storage.cache import Cache
 from trainables.storage.paths import AnyPath, files_under, is_within, name_of_folder
 
 JOINT = "+"
-"""Between the folders of a text tower and of an image tower."""
+"""Separator between the folders of a text tower and of an image tower."""
 
 LIST = "files.json"
 
 
 def folders_of(place: str) -> list[Path]:
-    """The folder of some data or checkpoint, or the two that are joined."""
+    """Split a place into its folder, or the two folders that it joins."""
     return [Path(place)] if Path(place).is_dir() else [Path(part) for part in place.split(JOINT)]
 
 
 def absent(places: Mapping[str, str]) -> list[str]:
-    """Digests of those whose folders are not on this machine."""
+    """List the digests whose folders are not on this machine."""
     return [
         digest
         for digest, place in places.items()
@@ -38,13 +38,13 @@ def absent(places: Mapping[str, str]) -> list[str]:
 
 
 def publish(root: AnyPath, digest: str, place: str) -> bool:
-    """Put the files of an input under the root, unless they are there.
+    """Copy the files of an input under the root, unless they are there.
 
     Returns:
-        Whether they were put there by this call.
+        Whether this call copied them.
     """
     target = _folder(root, digest)
-    if _listed(target) is not None:
+    if _read_list(target) is not None:
         return False
     files: dict[str, str] = {}
     for number, folder in enumerate(folders_of(place)):
@@ -57,13 +57,13 @@ def publish(root: AnyPath, digest: str, place: str) -> bool:
 
 
 def fetched(root: AnyPath, digest: str, cache: Cache) -> str:
-    """The folder, or two joined, of an input of this machine's cache; fetched by the first caller.
+    """Return an input's folder, or two joined, in this machine's cache; fetch it on first use.
 
     Raises:
-        UserError: It was not put under the root, or is not as it was put there.
+        UserError: It was not published under the root, or was changed there.
     """
     source = _folder(root, digest)
-    files = _listed(source)
+    files = _read_list(source)
     if files is None:
         raise UserError(
             f"data or checkpoint {digest} is not on this machine and not in {source}: copy or "
@@ -93,8 +93,8 @@ def _folder(root: AnyPath, digest: str) -> AnyPath:
     return root / "inputs" / name_of_folder(digest, "input")
 
 
-def _listed(folder: AnyPath) -> dict[str, str] | None:
-    """SHA-256 by name of the files of an input; None where it is not there, or another's."""
+def _read_list(folder: AnyPath) -> dict[str, str] | None:
+    """Read the SHA-256 of an input's files by name; None if absent or of another digest."""
     try:
         value = storage.unseal(storage.read(folder / LIST))
         named, files = value["digest"], dict(value["files"])
@@ -106,19 +106,19 @@ def _listed(folder: AnyPath) -> dict[str, str] | None:
 def at_hand(
     places: Mapping[str, str], spec: str, root: AnyPath, cache: Cache | None
 ) -> dict[str, str]:
-    """The folders of a trial's inputs on this machine; those that are not here are fetched.
+    """Return the folders of a trial's inputs on this machine, fetching the missing ones.
 
     Args:
-        places: Digest to folder, where the study was started.
-        spec: Of the trial, as JSON: it names the digests that it reads.
-        root: Under which they were put.
-        cache: Of this machine; None where it can have none.
+        places: Folders by digest, on the machine where the study was started.
+        spec: The trial's spec as JSON, which contains the digests that it reads.
+        root: Root under which inputs were published.
+        cache: Cache of this machine; None fetches nothing.
     """
-    mine: dict[str, Any] = {name: place for name, place in places.items() if name in spec}
-    for digest in absent(mine) if cache else ():
+    needed: dict[str, Any] = {name: place for name, place in places.items() if name in spec}
+    for digest in absent(needed) if cache else ():
         assert cache is not None
-        mine[digest] = fetched(root, digest, cache)
-    return {**places, **mine}
+        needed[digest] = fetched(root, digest, cache)
+    return {**places, **needed}
 
 
 def _copy_up(source: Path, target: AnyPath) -> None:

@@ -1,7 +1,7 @@
-"""Where files lie: a folder on a local disk or on NFS, or a prefix of an object store.
+"""Paths to files on a local disk, on NFS or in an object store (S3, Google Cloud, Azure).
 
-A place of an object store is a `UPath`, which has the methods of `Path`; what the two do
-differently is decided here and in `storage.py`, nowhere else.
+A path in an object store is a `UPath`, which has the methods of `Path`; most differences between
+the two are handled here and in `atomic.py`.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ if TYPE_CHECKING:
     from upath import UPath
 
 AnyPath = Union[Path, "UPath"]
-"""A file or folder here, or an object or prefix there."""
+"""Local file or folder, or object or prefix in a store."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 REQUESTS = 16
-"""Made at once to an object store."""
+"""Number of concurrent requests to an object store."""
 
 LONGEST_NAME = 100
-"""Characters of a name that becomes a folder's."""
+"""Maximum number of characters of a name that becomes a folder's."""
 
 MOST_NAME_BYTES = 200
-"""The same in UTF-8: filesystems take 255 bytes, and some names get an ending."""
+"""The same in bytes of UTF-8: file systems take 255, and some names get a suffix."""
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Categories of characters by which names differ that look the same."""
+"""Unicode categories of invisible characters, which make different names look equal."""
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}
-"""Stores that can create an object only if it is absent, and what each needs installed."""
+"""Stores that can create an object only if it is absent, and the package that each needs."""
 
 
 def name_of_folder(name: str, what: str) -> str:
-    """The name itself, once it is known to name a folder within another and nothing else.
+    """Return `name` if it is valid as the name of one folder.
 
     Args:
         name: From a command line or a file.
-        what: It is called so in the message.
+        what: Kind of name, for the message.
 
     Raises:
-        UserError: It is empty, too long, or has a character that a name must not have.
+        UserError: It is a path, empty, too long, or has a character that is not allowed.
     """
     why = ""
     if name in ("", ".", "..") or "/" in name or "\\" in name:
@@ -74,11 +74,11 @@ def name_of_folder(name: str, what: str) -> str:
 
 
 LONGEST_PART = 255
-"""Bytes of one name in a path."""
+"""Maximum number of bytes of one part of a path."""
 
 
 def is_within(name: str) -> bool:
-    """Whether a relative path from a file leads to a place within its folder."""
+    """Whether a relative path that was read from a file stays within its folder."""
     parts = name.split("/")
     try:
         longest = max(len(os.fsencode(part)) for part in parts)
@@ -88,10 +88,10 @@ def is_within(name: str) -> bool:
 
 
 def own(folder: AnyPath) -> AnyPath:
-    """The folder itself, once it is known to be no link to one of another name.
+    """Return `folder` unless it is a link to one of another name.
 
     Raises:
-        UserError: It is one.
+        UserError: It is such a link.
     """
     if leads_elsewhere(folder):
         raise UserError(
@@ -102,17 +102,17 @@ def own(folder: AnyPath) -> AnyPath:
 
 
 def leads_elsewhere(folder: AnyPath) -> bool:
-    """Whether a folder is a link to one of another name, which is not what its own name says."""
+    """Whether a folder is a link to one of another name, which contradicts its own."""
     if not (isinstance(folder, Path) and os.path.islink(folder)):
         return False
     return os.path.basename(os.path.realpath(folder)) != folder.name
 
 
 def parse_root(text: str) -> AnyPath:
-    """The folder or prefix that `text` names; nothing is opened.
+    """Parse a root into a folder or an object-store prefix, without opening it.
 
     Raises:
-        UserError: A URL that holds credentials, or of a store that cannot be used.
+        UserError: A URL with credentials, an unsupported store, or a missing package.
     """
     protocol, separator, _ = text.partition("://")
     if not separator:
@@ -148,17 +148,17 @@ def parse_root(text: str) -> AnyPath:
 
 
 def open_place(text: str) -> AnyPath:
-    """As `parse_root`, of a store that answers.
+    """Parse a root like `parse_root`, and check that its store answers.
 
     Raises:
-        UserError: As `parse_root`, or it cannot be read.
+        UserError: As for `parse_root`, or the store cannot be read.
     """
     place = parse_root(text)
     if not isinstance(place, Path):
         try:
             place.exists()
-        except Exception as error:  # every store's client has errors of its own
-            raise UserError(f"--root {text}: {_said(error)}; {HINT}") from None
+        except Exception as error:  # each store's client raises errors of its own
+            raise UserError(f"--root {text}: {_error_text(error)}; {HINT}") from None
     return place
 
 
@@ -166,15 +166,15 @@ HINT = "check the bucket's name, the credentials and the endpoint in the environ
 
 
 def local_state(root: AnyPath, state: Path | None) -> Path:
-    """The local folder for what cannot lie in an object store: databases, locks, temporaries.
+    """Return the local folder for what object stores cannot hold: databases, locks, temporaries.
 
     Args:
-        root: Of everything else.
-        state: Where the user wants it; by default a local root itself, and `runs/state/<name>`
-            for a remote one.
+        root: Root of everything else.
+        state: The user's choice; by default a local root itself, or `runs/state/<name>` for a
+            remote one.
     """
     if state is not None:
-        return Path(os.path.realpath(state))  # which takes a link to itself too
+        return Path(os.path.realpath(state))  # unlike Path.resolve, accepts a link to itself
     if isinstance(root, Path):
         return Path(os.path.realpath(root))
     words = re.sub(r"[^A-Za-z0-9]+", "-", str(root)).strip("-")[:60]
@@ -183,12 +183,12 @@ def local_state(root: AnyPath, state: Path | None) -> Path:
 
 
 def put(place: UPath, content: bytes | memoryview) -> None:
-    """Write an object; readers find the old content or the new."""
+    """Write an object atomically: readers find the old content or the new."""
     place.fs.pipe_file(place.path, bytes(content))
 
 
 def put_new(place: UPath, content: bytes) -> bool:
-    """Write an object unless there is one: a conditional PUT, of which exactly one succeeds."""
+    """Create an object unless it exists, by a conditional PUT: exactly one caller succeeds."""
     try:
         place.fs.pipe_file(place.path, content, mode="create")
     except FileExistsError:
@@ -197,7 +197,7 @@ def put_new(place: UPath, content: bytes) -> bool:
 
 
 def age(place: UPath) -> float:
-    """Seconds since an object was written, by the store's own clock."""
+    """Return the seconds since an object was written, by the store's own clock."""
     probe = place.parent / f".probe-{uuid.uuid4().hex}"
     put(probe, b"")
     now = place.fs.modified(probe.path)
@@ -206,17 +206,19 @@ def age(place: UPath) -> float:
 
 
 def ensure_exclusive(root: UPath) -> None:
-    """Check that the store is writable and that its conditional PUT is one.
+    """Check that the store is writable and honours conditional PUTs.
 
     Raises:
-        UserError: It is not.
+        UserError: Writing fails, or a conditional PUT replaces an object.
     """
     probe = root / f".probe-{uuid.uuid4().hex}"
     try:
         twice = put_new(probe, b"first"), put_new(probe, b"second")
         probe.unlink()
-    except Exception as error:  # every store's client has errors of its own
-        raise UserError(f"--root {root}: cannot write there ({_said(error)}); {HINT}") from None
+    except Exception as error:  # each store's client raises errors of its own
+        raise UserError(
+            f"--root {root}: cannot write there ({_error_text(error)}); {HINT}"
+        ) from None
     if twice != (True, False):
         raise UserError(
             f"--root {root}: this store ignores `If-None-Match: *`, so two workers could both "
@@ -226,7 +228,7 @@ def ensure_exclusive(root: UPath) -> None:
 
 @contextmanager
 def staging_folder(place: AnyPath) -> Iterator[Path]:
-    """A local folder whose files are in `place` afterwards: itself, or one that is uploaded."""
+    """Yield a local folder whose files end up in `place`: itself, or one that is uploaded."""
     if isinstance(place, Path):
         place.mkdir(parents=True, exist_ok=True)
         yield place
@@ -241,7 +243,7 @@ def staging_folder(place: AnyPath) -> Iterator[Path]:
 def map_parallel(
     root: AnyPath, call: Callable[[Item], Result], items: Iterable[Item]
 ) -> list[Result]:
-    """`call` of each item, in their order; on a store many at once, since they only wait."""
+    """Call a function for each item, in order; on a store concurrently, as calls mostly wait."""
     if isinstance(root, Path):
         return [call(item) for item in items]
     with ThreadPoolExecutor(REQUESTS) as pool:
@@ -249,12 +251,12 @@ def map_parallel(
 
 
 def matching(folder: AnyPath, pattern: str) -> list[AnyPath]:
-    """What matches a pattern under a folder, sorted by name."""
+    """List the paths under a folder that match a pattern, sorted by name."""
     return sorted(folder.glob(pattern), key=str)
 
 
 def files_under(place: AnyPath) -> list[str]:
-    """Names of all files of a folder, relative to it, sorted; links to folders are followed."""
+    """List all files of a folder by sorted relative name, following links to folders."""
     if isinstance(place, Path):
         files = walk(place) if place.is_dir() else ()
         return sorted(path.relative_to(place).as_posix() for path in files)
@@ -263,7 +265,7 @@ def files_under(place: AnyPath) -> list[str]:
 
 
 def walk(folder: Path, hidden: bool = True, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Files of a local folder to any depth, by name; links are followed, but not one to above."""
+    """Yield the files of a local folder recursively by name; follow links, but not to parents."""
     here = folder.resolve()
     if here in above:
         return
@@ -277,7 +279,7 @@ def walk(folder: Path, hidden: bool = True, above: tuple[Path, ...] = ()) -> Ite
 
 
 def size(place: AnyPath) -> int:
-    """Bytes of a file, or of all files of a folder."""
+    """Return the bytes of a file, or of all files of a folder."""
     if isinstance(place, Path):
         files = walk(place) if place.is_dir() else [place]
         return sum(file.stat().st_size for file in files if file.is_file())
@@ -285,7 +287,7 @@ def size(place: AnyPath) -> int:
 
 
 def is_own_file(path: Path) -> bool:
-    """Whether it is a plain file of this user, no link and nothing that could wait for another."""
+    """Whether a path is a regular file of this user, and not a link, pipe or device."""
     try:
         status = path.lstat()
     except OSError:
@@ -294,7 +296,7 @@ def is_own_file(path: Path) -> bool:
 
 
 def remove(place: AnyPath) -> None:
-    """Remove a file, a link or a folder with all its files; nothing happens where it is gone."""
+    """Remove a file, a link or a folder with all its files, if it exists."""
     if not isinstance(place, Path):
         with suppress(FileNotFoundError):
             place.fs.rm(place.path, recursive=True)
@@ -304,5 +306,5 @@ def remove(place: AnyPath) -> None:
         place.unlink(missing_ok=True)
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__

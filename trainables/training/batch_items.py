@@ -78,7 +78,7 @@ def picture_tokens(encoder: Any) -> int:
 
 
 def alike(outs: Sequence[Tensor]) -> list[Tensor]:
-    """Bring embeddings to one shape, repeating single vectors k times beside pictures of k vectors.
+    """Bring embeddings to one shape, repeating single vectors k times beside those of pictures.
 
     The score is the largest of the k, so repetition does not change it.
     """

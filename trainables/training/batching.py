@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, t): which rows and languages form batch t.
+"""Hybrid batch training: rows and languages of batch t, a pure function of (seed, t).
 
 Content, coin and languages come from independent random streams. Where every row exists in every
 language, all samplings and mixing ratios see the same rows in the same order for one seed, and
@@ -121,7 +121,7 @@ class Batches:
         self._full = self.presence.is_full
         self._same_weights = _weights(self.presence.same.sum(0), laws.language)
         self._pair_weights = _weights(self.presence.pair_sizes(), laws.pair)
-        self._refuse_small()
+        self._check_pools()
 
     def __getitem__(self, t: int) -> Batch:
         """Return batch t, counted from 0."""
@@ -133,7 +133,7 @@ class Batches:
             kind = "mixed"
         if self.sampling == "X-Y-fixed" or (kind == "X-X" and self.sampling != "X-X-mixed"):
             return self._of_one_pool(t, kind)
-        rows, inside = self._read(t), self._subset(t)
+        rows, inside = self._rows_of_block(t), self._subset(t)
         languages = np.empty((2, len(rows)), dtype=np.int64)
         if same.any():
             languages[:, same] = self._same_language(t, rows, inside)[same]
@@ -148,7 +148,7 @@ class Batches:
             x = y = int(self._same_language(t, None, everywhere)[0])
         else:
             x, y = self._language_pair(t, None, everywhere)[:, 0].tolist()
-        rows = self._read(t, x, y)
+        rows = self._rows_of_block(t, x, y)
         return Batch(rows, np.full_like(rows, x), np.full_like(rows, y), kind)
 
     def _coins(self, t: int) -> Flags:
@@ -187,7 +187,7 @@ class Batches:
         first = _draw(random, queries * (passages @ weights.T))
         return np.stack([first, _draw(random, weights[first] * passages)])
 
-    def _read(self, t: int, *languages: int) -> Indices:
+    def _rows_of_block(self, t: int, *languages: int) -> Indices:
         """Return the (B,) rows of block t of a query-passage pair's pool, or of the mixed pool."""
         if languages not in self._orders:
             rows = np.flatnonzero(self._pool(*languages))
@@ -211,7 +211,7 @@ class Batches:
         pools = {"X-X-mixed": mono, "row-hybrid": mono & crossed}
         return pools.get(self.sampling, crossed)
 
-    def _refuse_small(self) -> None:
+    def _check_pools(self) -> None:
         """Refuse pools smaller than a batch, and `languages_per_batch` if rows lack languages."""
         same, pairs = self.presence.same.sum(0), self.presence.pair_sizes()
         sizes = {"X-Y-fixed": pairs, "X-X": same, "hybrid": same}.get(self.sampling)

@@ -80,7 +80,7 @@ class Candidates:
             row[self.rows : self.rows + len(ids)] = ids
             gap: list[None] = [None] * (width - len(of_row))
             texts.append([*data.passages[language], *(c.text for c in of_row), *gap])
-        self.other_golds = _known(data.other_golds, numbers)
+        self.other_golds = _known_golds(data.other_golds, numbers)
         self.columns = Columns(texts, tokenize, tokenizer_digest, "passage", cache)
 
     @property
@@ -124,7 +124,7 @@ class Candidates:
         return owners, (first[:, None] + drawn)[taken]
 
 
-def _known(golds: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> GoldsOfRows:
+def _known_golds(golds: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> GoldsOfRows:
     """Return rows and the candidate numbers of their other golds that a batch can hold."""
     pairs = [(r, numbers[gold]) for r, row in enumerate(golds) for gold in row if gold in numbers]
     rows, known = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
@@ -165,10 +165,10 @@ class PictureCandidates:
         """Embed or decode all pictures, or map them from the cache.
 
         Args:
-            spec: Trial; says whether the image tower is live.
+            spec: Complete description of the trial; says whether the image tower is live.
             data: Training data with pictures.
             captions: Captions of all rows, tokenised as queries: one text has one vector.
-            encoder: If its image tower is frozen, it embeds all pictures now; else only decodes.
+            encoder: Embeds all pictures now if its image tower is frozen, else only decodes them.
             cache: Cache for vectors and decoded pictures of all trials on this machine.
 
         Raises:

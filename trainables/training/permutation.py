@@ -91,7 +91,7 @@ class EpochPermutation:
         return stream(self.seed, Stream.CONTENT, epoch, *self._key).permutation(self.rows)
 
     def _defer(self, permutation: Indices, carried: Indices) -> Indices:
-        """Move rows that the batch already carries from its completion to right after it."""
+        """Defer rows that the batch already carries to right after those that complete it."""
         window = permutation[: self.batch_size]
         ready = np.flatnonzero(~np.isin(window, carried))[: self.batch_size - len(carried)]
         waiting = np.ones(len(window), dtype=bool)

@@ -1,4 +1,4 @@
-"""Passages that answer each question by the training data, to be no negatives of it."""
+"""False-negative masking: which passages answer which questions, by the training data."""
 
 from __future__ import annotations
 

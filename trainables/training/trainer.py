@@ -200,7 +200,7 @@ class Trainer:
         self.encoder.eval()
         self.step += 1
         self.tokens += sum(tokens_in(row) for row in [*queries, *passages.tokens])
-        self._note(loss, outcome.masked_fraction)
+        self._record_step(loss, outcome.masked_fraction)
         return loss
 
     def _false_negatives(self, rows: Indices, passages: Chosen) -> Tensor | None:
@@ -217,14 +217,14 @@ class Trainer:
         key = (self.seed, self.step, rank) if rank else (self.seed, self.step)
         return int(np.random.SeedSequence(key).generate_state(1)[0])
 
-    def _note(self, loss: float, masked: float) -> None:
+    def _record_step(self, loss: float, masked: float) -> None:
         """Record means over stretches of steps, about `HISTORY_POINTS` of them in a trial."""
         self._recent.append((loss, masked))
         stretch = max(1, self.steps // HISTORY_POINTS)
         if self.step % stretch == 0 or self.step == self.steps:
-            self._point()
+            self._close_stretch()
 
-    def _point(self) -> None:
+    def _close_stretch(self) -> None:
         """Close the current stretch of steps."""
         if self._recent:
             means = np.mean(self._recent, axis=0)
@@ -269,7 +269,7 @@ class Trainer:
 
     def curve(self) -> list[dict[str, float]]:
         """Return the points of training and validation by step, once training has ended."""
-        self._point()
+        self._close_stretch()
         return sorted([*self.history, *self.selection.points], key=lambda point: point["step"])
 
     def check_finite(self) -> None:

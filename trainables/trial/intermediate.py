@@ -56,12 +56,12 @@ class IntermediateEvaluations:
         self.due, self.attempt = dict(due), attempt
         self.reached: dict[int, IntermediateEvaluation] = {}
         for step in self.due:
-            if (content := _found(attempt.trial, step)) is not None:
-                _take_along(attempt, step, content)
-                self.reached[step] = _reached(self.due[step], content)
+            if (content := _latest_record(attempt.trial, step)) is not None:
+                _copy_rung(attempt, step, content)
+                self.reached[step] = _evaluation(self.due[step], content)
 
     def behind(self, step: int) -> list[IntermediateEvaluation]:
-        """List the known evaluations up to `step`, in ascending order."""
+        """List the known evaluations at rungs up to `step`, ascending."""
         return [self.reached[past] for past in sorted(self.reached) if past <= step]
 
     def look(self, step: int, evaluate: Callable[[], Evaluation]) -> IntermediateEvaluation | None:
@@ -69,8 +69,8 @@ class IntermediateEvaluations:
         if step not in self.due:
             return None
         if step not in self.reached:
-            content = _write(self.attempt, self.due[step], step, evaluate())
-            self.reached[step] = _reached(self.due[step], content)
+            content = _write_rung(self.attempt, self.due[step], step, evaluate())
+            self.reached[step] = _evaluation(self.due[step], content)
         return self.reached[step]
 
 
@@ -82,8 +82,10 @@ def intermediate_evaluations(trial: TrialFolder) -> dict[int, IntermediateEvalua
         for path in attempt.path.glob("rung-*.json")
         if (name := re.fullmatch(r"rung-(\d{1,18})\.json", path.name))
     }
-    contents = {step: _found(trial, step) for step in sorted(steps)}
-    return {s: _reached(content["examples"], content) for s, content in contents.items() if content}
+    contents = {step: _latest_record(trial, step) for step in sorted(steps)}
+    return {
+        s: _evaluation(content["examples"], content) for s, content in contents.items() if content
+    }
 
 
 def intermediate_ranks(trial: TrialFolder, step: int) -> list[AnyPath]:
@@ -91,7 +93,7 @@ def intermediate_ranks(trial: TrialFolder, step: int) -> list[AnyPath]:
 
     A rung with a damaged file counts as not reached.
     """
-    content = _found(trial, step)
+    content = _latest_record(trial, step)
     return [] if content is None else [content["folder"] / name for name in content["ranks"]]
 
 
@@ -100,7 +102,7 @@ def _files_of(step: int) -> tuple[str, str]:
     return f"rung-{step}.npz", f"rung-{step}-i2t.npz"
 
 
-def _found(trial: TrialFolder, step: int) -> dict[str, Any] | None:
+def _latest_record(trial: TrialFolder, step: int) -> dict[str, Any] | None:
     """Return the latest attempt's record of a rung, and its folder; None if there is none.
 
     Records that are damaged or of another trial are skipped.
@@ -121,7 +123,7 @@ def _found(trial: TrialFolder, step: int) -> dict[str, Any] | None:
     return None
 
 
-def _take_along(attempt: Attempt, step: int, content: Mapping[str, Any]) -> None:
+def _copy_rung(attempt: Attempt, step: int, content: Mapping[str, Any]) -> None:
     """Copy a rung into `attempt`, since a commit removes all earlier attempts."""
     folder = content["folder"]
     if folder == attempt.path:
@@ -130,7 +132,7 @@ def _take_along(attempt: Attempt, step: int, content: Mapping[str, Any]) -> None
         storage.write(attempt.path / name, storage.read(folder / name))
 
 
-def _write(attempt: Attempt, rung: int, step: int, evaluation: Evaluation) -> dict[str, Any]:
+def _write_rung(attempt: Attempt, rung: int, step: int, evaluation: Evaluation) -> dict[str, Any]:
     """Write a rung, its JSON file last: where that exists, the ranks do too."""
     names: list[str] = []
     with staging_folder(attempt.path) as folder:
@@ -152,5 +154,5 @@ def _write(attempt: Attempt, rung: int, step: int, evaluation: Evaluation) -> di
     return content
 
 
-def _reached(rung: int, content: Mapping[str, Any]) -> IntermediateEvaluation:
+def _evaluation(rung: int, content: Mapping[str, Any]) -> IntermediateEvaluation:
     return IntermediateEvaluation(rung, int(content["step"]), content["metrics"])

@@ -85,21 +85,21 @@ def train(
         if clock.elapsed() > LAST_SAVE_SECONDS:
             save()
 
-    def look() -> None:
+    def evaluate_if_due() -> None:
         if validation is not None and trainer.selection.due(trainer.step):
             trainer.check_finite()
             metrics = evaluate(validation, trainer.encoder).metrics
             trainer.selection.note(trainer.step, metrics, trainer.encoder)
 
-    def judge() -> Evaluation:
+    def evaluate_rung() -> Evaluation:
         assert validation is not None
         trainer.check_finite()
         return evaluate(validation, trainer.encoder)
 
     yield Event("started", trainer.step, steps)
     try:
-        look()  # a resumed state may not have been evaluated yet
-        rungs.look(trainer.step, judge)
+        evaluate_if_due()  # a resumed state may not have been evaluated yet
+        rungs.look(trainer.step, evaluate_rung)
         for reached in rungs.behind(trainer.step):
             yield Event("rung", reached.step, steps, rung=reached)
         while trainer.step < steps and not trainer.selection.stopped and not overtaken():
@@ -109,10 +109,10 @@ def train(
                 trainer.poison()
             if clock.due() or planted == "save":
                 save()
-            look()
+            evaluate_if_due()
             yield Event("stepped", trainer.step, steps, loss)
-            if (evaluation := rungs.look(trainer.step, judge)) is not None:
-                save_late()  # a driver that stops the trial here may kill it before it is closed
+            if (evaluation := rungs.look(trainer.step, evaluate_rung)) is not None:
+                save_late()  # a driver that prunes the trial here may kill it at once
                 yield Event("rung", trainer.step, steps, rung=evaluation)
         trainer.check_finite()
         save_late()

@@ -75,7 +75,7 @@ def write_environment(
     results: Mapping[str, Evaluation],
     resumed_at: int,
 ) -> None:
-    """Write how and how fast the result was made: an allow-list of facts, without secrets."""
+    """Write environment and timing of the result: an allow-list of facts, without secrets."""
     attempt.write_json(
         "environment.json",
         {

@@ -13,7 +13,7 @@ Number = int | FiniteFloat
 
 
 class _Finding(BaseModel):
-    """Finding of one method that searches the training data for the evaluation's."""
+    """Finding of one method that searches the training data for evaluation data."""
 
     model_config = ConfigDict(strict=True)
 

@@ -193,7 +193,7 @@ class TrialFolder:
 
     def _checked(self) -> tuple[AnyPath, dict[str, Any]]:
         """Return the same folder as `committed`, and the result, which is read only once."""
-        if (link := self._stray()) is not None:
+        if (link := self._foreign_link()) is not None:
             raise NotCommittedError(f"{link} is a link to what is not this trial's")
         manifest = read_json(self.manifest_path)
         try:
@@ -217,7 +217,7 @@ class TrialFolder:
             except OSError as error:
                 if name in weights and isinstance(error, FileNotFoundError):
                     continue
-                raise _unread(folder / name, error) from error
+                raise _read_error(folder / name, error) from error
             except ValueError:
                 raise NotCommittedError(f"{self.manifest_path}: {name!r} names no file") from None
             if actual != expected:
@@ -257,7 +257,7 @@ class TrialFolder:
         except (KeyError, ValueError) as error:
             raise NotCommittedError(f"{path} is no spec: {error}") from None
 
-    def _stray(self) -> AnyPath | None:
+    def _foreign_link(self) -> AnyPath | None:
         """Return the folder, or its attempts, if that is a link that leads elsewhere, else None."""
         attempts = self.path / "attempts"
         if places.leads_elsewhere(self.path):
@@ -276,8 +276,8 @@ class TrialFolder:
         Raises:
             UserError: A file cannot be read now, so it is unknown whether it is damaged.
         """
-        if (link := self._stray()) is not None:
-            places.remove(link)  # removes no files of its own
+        if (link := self._foreign_link()) is not None:
+            places.remove(link)  # removes the link, not its target
             return self.quarantine(needed) or f"{link} was a link to what is not this trial's"
         try:
             content = storage.read(self.manifest_path)
@@ -357,11 +357,11 @@ def read_json(path: AnyPath) -> dict[str, Any]:
     try:
         content = storage.read(path)
     except OSError as error:
-        raise _unread(path, error) from error
+        raise _read_error(path, error) from error
     return parse_json(path, content)
 
 
-def _unread(path: AnyPath, error: OSError) -> NotCommittedError:
+def _read_error(path: AnyPath, error: OSError) -> NotCommittedError:
     """Return the error for a file that was not read: it is missing, or may be undamaged."""
     missing = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
     if missing or error.errno == errno.ELOOP:

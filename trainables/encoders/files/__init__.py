@@ -1,1 +1,1 @@
-"""What the files of a checkpoint say, as sentence-transformers reads them."""
+"""Files of a checkpoint, read as sentence-transformers reads them."""

@@ -1,6 +1,6 @@
-"""Where the towers of an encoder come from: one checkpoint, or two joined by `+`.
+"""Checkpoints of an encoder: one, or those of a text tower and an image tower joined by `+`.
 
-Knows no torch and no transformers, so a plan can be made without either.
+Imports neither torch nor transformers; only checks of a checkpoint's configuration load them.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from trainables.errors import UserError
 from trainables.spec import EncoderRef
 
 JOINT = "+"
-"""Between the text tower's checkpoint and that of the image tower."""
+"""Separator between the checkpoints of a text tower and an image tower."""
 
 
 def parts_of(source: str | Path, *, download: bool = False) -> list[Path]:
-    """Folders of the text tower and of the image tower, one where both are in the same.
+    """Return the folders of text tower and image tower, or one folder that holds both.
 
     Args:
-        source: A folder or hub id, or two joined by `+`.
-        download: Whether the hub may be asked for what the cache lacks.
+        source: Folder, packaged name or hub id, or two joined by `+`.
+        download: Whether to ask the hub for what the cache lacks.
 
     Raises:
-        UserError: More than two, or no such checkpoint.
+        UserError: More than two are named, or there is no such checkpoint.
     """
     names = [str(source)] if os.path.isdir(os.path.expanduser(source)) else str(source).split(JOINT)
     if len(names) > 2 or not all(names):
@@ -44,7 +44,7 @@ def parts_of(source: str | Path, *, download: bool = False) -> list[Path]:
 
 
 def pair_digest(folders: Sequence[Path]) -> str:
-    """20 hexadecimal digits that name one checkpoint, or two in this order."""
+    """Return 20 hexadecimal digits that identify one checkpoint, or two in this order."""
     digests = [checkpoint_digest(folder) for folder in folders]
     if len(digests) == 1:
         return digests[0]
@@ -56,11 +56,11 @@ def pair_ref(
     name: str | None = None,
     given: Mapping[str, Any] = MappingProxyType({}),
 ) -> EncoderRef:
-    """The encoder of one or two checkpoints, with the defaults of its text tower.
+    """Return the reference of an encoder of one or two checkpoints, with the text tower's defaults.
 
     Args:
-        folders: As `parts_of` gives them.
-        name: As it was asked for; the folders' own names where None.
+        folders: As returned by `parts_of`.
+        name: Name that was requested; None for the folders' own names.
         given: Fields of `EncoderRef` that replace the text tower's own.
     """
     named = name or JOINT.join(folder.resolve().name for folder in folders)

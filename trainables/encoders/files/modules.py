@@ -1,7 +1,7 @@
-"""What the files of a checkpoint folder say, read as sentence-transformers 6 reads them.
+"""Configuration files of a checkpoint folder, read as sentence-transformers 6 reads them.
 
-What they say and this project cannot compute is refused by name: file, key and value. A plan can
-be made without torch; transformers is imported where it checks its own configuration.
+Settings that this project cannot compute are refused by file, key and value. This module
+does not import torch, and transformers only where that checks its own configuration.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
 
 IGNORED = re.compile(r"(^|/)(\.[^/]*|onnx|openvino|README\.md|.*\.h5|.*\.msgpack|.*\.ot)(/|$)")
-"""Files of a checkpoint folder that no vector is made from with torch; none of them is loaded."""
+"""Files of a checkpoint folder that decide no vector in torch; none of them is loaded."""
 
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
@@ -31,7 +31,7 @@ TRANSFORMER_SETTINGS = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-"""Of these the first with anything in it is read."""
+"""Candidate files, of which the first that is not empty is read."""
 
 LEGACY_POOLING = {
     "pooling_mode_cls_token": "cls",
@@ -41,7 +41,7 @@ LEGACY_POOLING = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-"""Keys of before version 5.4, in the order in which their vectors are joined."""
+"""Keys from before version 5.4, in the order in which their vectors are concatenated."""
 
 AFTER_POOLING = ("Dense", "LayerNorm", "Dropout", "Normalize")
 
@@ -53,25 +53,25 @@ ENCODERS = {
     "umt5": "UMT5EncoderModel",
     "longt5": "LongT5EncoderModel",
 }
-"""Model types of which only the encoder is loaded, to its class of transformers."""
+"""Model types of which only the encoder is loaded, and its class in transformers."""
 
 READS_PADDING = {"convbert", "fnet", "mobilebert", "nystromformer", "reformer", "yoso"}
-"""Model types in which a text's vectors depend on how far the texts beside it make it padded."""
+"""Model types where a text's vectors depend on its padding, and so on the texts beside it."""
 
 OFFSET_POSITIONS = {
     "camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet",
     "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
 }  # fmt: skip
-"""Model types whose positions start after the padding id, which costs their tables two rows."""
+"""Model types whose positions start after the padding id, so two rows of the table are unused."""
 
 LARGEST_TEXT = 2**27
-"""Bytes of a file beside the weights; the largest tokenizers take a third of it."""
+"""Maximum bytes of a file beside the weights; the largest tokenizers take a third of it."""
 
 MOST_PARTS = 1_024
-"""Beyond any model: building so many would never end."""
+"""Maximum number of parts, beyond any model: building more might never end."""
 
 _PARTS = re.compile(r"(num|n)_(\w+_)?(layers?|experts?|blocks?|groups?)|inner_group_num")
-"""Keys of a configuration that say how many parts of a kind are built."""
+"""Keys of a configuration that say how many parts of a kind a model has."""
 
 WITHOUT_EFFECT = {
     "model": {
@@ -81,7 +81,7 @@ WITHOUT_EFFECT = {
     "processor": {"padding_side", "trust_remote_code", "use_fast"},
     "config": {"trust_remote_code", "use_cache"},
 }  # fmt: skip
-"""Options of transformers in a checkpoint's own file that change no vector computed in float32."""
+"""Options of transformers in checkpoint files that change no vector computed in float32."""
 
 TOKENIZER_OPTIONS = {"clean_up_tokenization_spaces", "model_max_length", "truncation_side"}
 
@@ -98,12 +98,12 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Layer:
-    """A module after pooling.
+    """Module after pooling.
 
     Attributes:
         kind: One of `AFTER_POOLING`.
-        folder: Its files.
-        settings: Its checked configuration.
+        folder: Folder of its files.
+        settings: Checked configuration.
     """
 
     kind: str
@@ -113,19 +113,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a checkpoint folder is put together.
+    """Structure of a checkpoint folder.
 
     Attributes:
-        transformer: Where `config.json`, weights and tokenizer are.
-        pooling: How token vectors become one; None where no file says.
-        pools_no_prompt: The file that leaves the tokens of a prompt out of pooling; None where they
-            are pooled too.
-        layers: What follows pooling; the last normalisation is left out, every vector gets one.
-        prompts: By their names, none of them null.
-        dimensions: Numbers of a vector that stay, the first ones; None for all.
+        transformer: Folder of `config.json`, weights and tokenizer.
+        pooling: How token vectors become one; None if no file says.
+        pools_no_prompt: File that excludes a prompt's tokens from pooling; None if none does.
+        layers: Modules after pooling, without a final Normalize, as every vector is normalised.
+        prompts: Prompts by name, without null ones.
+        dimensions: Leading components to keep of a vector (Matryoshka, `truncate_dim`); None: all.
         limits: `max_seq_length`, `query_length` and `document_length`, as far as they are given.
-        lower_case: Whether texts are lowered before they are tokenised.
-        tokenizer: Options with which the tokenizer is opened.
+        lower_case: Whether texts are lower-cased before they are tokenised.
+        tokenizer: Options for opening the tokenizer.
     """
 
     transformer: Path
@@ -140,10 +139,10 @@ class Layout:
 
 
 def read_layout(folder: Path) -> Layout:
-    """Read how a folder is put together; without `modules.json` it is a transformer and no more.
+    """Read the structure of a folder; without `modules.json` it is a bare transformer.
 
     Raises:
-        DataError: A file that is broken, or modules or settings that this project cannot compute.
+        DataError: A file is broken, or has modules or settings that this project cannot compute.
     """
     modules = _modules(folder)
     if not modules:
@@ -177,16 +176,16 @@ def read_layout(folder: Path) -> Layout:
 
 
 def transformer_folder(folder: Path) -> Path:
-    """Where `config.json`, weights and tokenizer of a checkpoint are."""
+    """Return the folder of a checkpoint's `config.json`, weights and tokenizer."""
     modules = _modules(folder)
     return modules[0][1] if modules and modules[0][0] == "Transformer" else folder
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """`config.json` of a checkpoint's transformer.
+    """Read `config.json` of a checkpoint's transformer.
 
     Raises:
-        DataError: The folder lacks it or it cannot be read, or an adapter is there too.
+        DataError: The file is missing or unreadable, or there is an adapter.
     """
     inside = transformer_folder(folder)
     for file in {folder / "adapter_config.json", inside / "adapter_config.json"}:
@@ -211,20 +210,20 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
 
 
 def load_config(folder: Path) -> Any:
-    """The configuration of the transformer as transformers understands it.
+    """Load a transformer's configuration with transformers.
 
     Raises:
-        DataError: A broken value, or a kind of model that needs code of its own.
+        DataError: A broken value, or a model type that needs code from the checkpoint.
     """
     from transformers import AutoConfig
 
     file = transformer_folder(folder) / "config.json"
-    _refuse_many(file, read_object(file))
+    _refuse_too_many_parts(file, read_object(file))
     try:
         return AutoConfig.from_pretrained(
             file.parent, local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # whatever transformers makes of a stranger's values
+    except Exception as error:  # foreign values can raise anything in transformers
         content = read_object(file)
         if "auto_map" in content:
             raise _refused(
@@ -238,8 +237,8 @@ def load_config(folder: Path) -> Any:
         ) from None
 
 
-def _refuse_many(file: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a configuration of more parts than can be built, also in a configuration inside it."""
+def _refuse_too_many_parts(file: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a configuration, nested ones included, with more parts than can be built."""
     waiting = [*config.items()]
     while waiting:
         key, value = waiting.pop()
@@ -250,10 +249,10 @@ def _refuse_many(file: Path, config: Mapping[str, Any]) -> None:
 
 
 def load_encoder_config(folder: Path) -> Any:
-    """As `load_config`, of a model that reads text and gives each token a vector.
+    """Load a configuration like `load_config`, and require a text encoder.
 
     Raises:
-        DataError: Another kind of model.
+        DataError: Another type of model.
     """
     from transformers import MODEL_MAPPING
 
@@ -278,10 +277,11 @@ def load_encoder_config(folder: Path) -> Any:
 
 
 def check_weights(folder: Path) -> None:
-    """Refuse weights that cannot be read, or that lie outside of the folder.
+    """Refuse weights that cannot be read or lie outside the folder, and other unsupported files.
 
     Raises:
-        DataError: Quantised weights, or an index that names other files than shards.
+        DataError: Quantised weights, code from the hub, an index that names missing or outside
+            files, or a file that is too large.
     """
     inside = transformer_folder(folder)
     for file in sorted(inside.glob("*")):
@@ -314,39 +314,39 @@ def check_weights(folder: Path) -> None:
 
 
 def token_limit(layout: Layout, config: Mapping[str, Any], trained: int | None) -> int:
-    """The longest text that is read, special tokens counted.
+    """Return the maximum length of a text in tokens, special ones included.
 
     Args:
-        layout: Of the checkpoint.
+        layout: Structure of the checkpoint.
         config: Its `config.json`.
-        trained: What a family of checkpoints without settings was trained with; None where
-            sentence-transformers' files decide.
+        trained: Length in training for families without settings; None if the files of
+            sentence-transformers decide.
     """
     of_model, file = (layout.transformer / f"{x}config.json" for x in ("", "tokenizer_"))
-    said = layout.limits.get("max_seq_length")
-    if said is None:
+    limit = layout.limits.get("max_seq_length")
+    if limit is None:
         most = read_object(file).get("model_max_length")
         if most is not None and (isinstance(most, bool) or not isinstance(most, int | float)):
             raise _wrong(file, "model_max_length", most, "a number")
         rows = declared_positions(of_model, config)
-        said = int(min(most or UNBOUNDED, rows or UNBOUNDED, trained or UNBOUNDED))
+        limit = int(min(most or UNBOUNDED, rows or UNBOUNDED, trained or UNBOUNDED))
     table = positions(of_model, config)
-    return said if table is None else min(said, table)
+    return limit if table is None else min(limit, table)
 
 
 UNBOUNDED = 1_000_000
-"""Tokens of a text that no file bounds."""
+"""Maximum tokens of a text where no file gives a limit."""
 
 
 def positions(file: Path, config: Mapping[str, Any]) -> int | None:
-    """Tokens that there are trained positions for; None where any number can be read.
+    """Return the number of tokens with trained positions; None if any number can be read.
 
     Args:
-        file: Where the configuration is from.
-        config: Of the transformer.
+        file: File of the configuration, for messages.
+        config: Configuration of the transformer.
     """
     declared, kind = declared_positions(file, config), config["model_type"]
-    if kind == "M-CLIP":  # whose file does not say
+    if kind == "M-CLIP":  # its file does not say
         return 512
     relative = any("rope" in key or "rotary" in key for key in config) or kind == "llama"
     relative |= config.get("position_embedding_type") == "rotary"
@@ -356,7 +356,7 @@ def positions(file: Path, config: Mapping[str, Any]) -> int | None:
 
 
 def declared_positions(file: Path, config: Mapping[str, Any]) -> int | None:
-    """`max_position_embeddings` of the part that reads text; None where it has none."""
+    """Return `max_position_embeddings` of the part that reads text; None if it has none."""
     part = "qformer_config" if config["model_type"] == "blip-2" else "text_config"
     text = get(file, config, part, dict, {}) or config
     rows = text.get("max_position_embeddings", text.get("n_positions"))
@@ -366,33 +366,33 @@ def declared_positions(file: Path, config: Mapping[str, Any]) -> int | None:
 
 
 def positions_for_text(kind: str, table: int, padding: int = 1) -> int:
-    """Tokens that a table of positions has room for.
+    """Return the number of tokens for which a table of positions has room.
 
     Args:
         kind: `model_type` of transformers.
-        table: Rows of it.
+        table: Number of rows of the table.
         padding: Id of the padding token.
     """
     return table - (padding + 1 if kind in OFFSET_POSITIONS else 0)
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where the file is missing.
+    """Read a JSON object; empty if the file is missing.
 
     Raises:
-        DataError: Something else.
+        DataError: The file is unreadable or holds something else.
     """
-    value = _read(path, {})
+    value = _read_json(path, {})
     if not isinstance(value, dict):
         raise _refused(path, None, "is no JSON object; restore the file")
     return value
 
 
 def get(file: Path, content: Mapping[str, Any], key: str, kind: type[T], default: T) -> T:
-    """A value of the right type; null is as if it were not there.
+    """Return a value of the right type; null counts as missing.
 
     Raises:
-        DataError: Another type.
+        DataError: A value of another type.
     """
     value = content.get(key)
     if value is None:
@@ -403,21 +403,21 @@ def get(file: Path, content: Mapping[str, Any], key: str, kind: type[T], default
 
 
 def brief(error: Exception) -> str:
-    """The first line of what a library says."""
+    """Return the first line of a library's error message, or the error's type."""
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def _refuse_large(file: Path) -> None:
-    """Refuse what takes many times its size in memory, once it is read.
+    """Refuse a file that would take many times its large size in memory once read.
 
     Raises:
-        DataError: It is larger than any such file is.
+        DataError: It is larger than any such file should be.
     """
     if file.exists() and file.stat().st_size > LARGEST_TEXT:
         raise _refused(file, None, f"is larger than {LARGEST_TEXT >> 20} MB. {ANOTHER}")
 
 
-def _read(path: Path, default: Any) -> Any:
+def _read_json(path: Path, default: Any) -> Any:
     if not os.path.isfile(path):
         return default
     _refuse_large(path)
@@ -428,9 +428,9 @@ def _read(path: Path, default: Any) -> Any:
 
 
 def _modules(folder: Path) -> list[tuple[str, Path]]:
-    """(kind, folder) of each module, in order; none without `modules.json`."""
+    """List (kind, folder) of each module, in order; empty without `modules.json`."""
     file = folder / MODULES
-    entries = _read(file, None)
+    entries = _read_json(file, None)
     if entries is None:
         if (folder / SETTINGS).is_file():
             raise _refused(
@@ -459,9 +459,9 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _inside(file: Path, key: str, path: object) -> str:
-    """A path of a file, which must lead to what the digest of the folder covers."""
+    """Return a path named in a file, if it leads to what the folder's digest covers."""
     windows = PureWindowsPath(path if isinstance(path, str) else "..")
-    plain = "" if str(windows) == "." else windows.as_posix()  # where `./x` is `x`
+    plain = "" if str(windows) == "." else windows.as_posix()  # normalises `./x` to `x`
     if windows.anchor or ".." in windows.parts or "\0" in plain or IGNORED.search(plain):
         raise _refused(
             file, key, f"{path!r} leads out of the folder, from which nothing is read. {ANOTHER}"
@@ -512,7 +512,7 @@ def _size(file: Path, config: Mapping[str, Any], key: str) -> int:
 
 
 def _pooling(file: Path) -> tuple[Pooling, Path | None]:
-    """Modes joined by `+`, and the file again if it leaves the tokens of a prompt out."""
+    """Return the modes joined by `+`, and the file if it excludes the prompt's tokens."""
     config = read_object(file)
     if not config:
         raise _refused(file, None, "is missing; restore the file")
@@ -520,20 +520,20 @@ def _pooling(file: Path) -> tuple[Pooling, Path | None]:
     known |= {"word_embedding_dimension", "embedding_dimension"}
     if unknown := sorted(set(config) - known):
         raise _refused(file, unknown[0], f"{unknown[0]} is not supported. {ANOTHER}")
-    said = config.get("pooling_mode")
-    if said is None:
-        said = [m for k, m in LEGACY_POOLING.items() if get(file, config, k, bool, False)]
-    modes = [said] if isinstance(said, str) else said if isinstance(said, list) else [None]
+    given = config.get("pooling_mode")
+    if given is None:
+        given = [m for k, m in LEGACY_POOLING.items() if get(file, config, k, bool, False)]
+    modes = [given] if isinstance(given, str) else given if isinstance(given, list) else [None]
     modes = ["last" if mode == "lasttoken" else mode for mode in modes] or ["mean"]
     if not all(mode in POOLING_MODES for mode in modes):
         allowed = ", ".join(LEGACY_POOLING.values())
-        raise _wrong(file, "pooling_mode", said, f"{allowed}, or a list of them")
+        raise _wrong(file, "pooling_mode", given, f"{allowed}, or a list of them")
     whole = get(file, config, "include_prompt", bool, True)
     return "+".join(modes), None if whole else file
 
 
 def _settings(file: Path, normalised: bool) -> tuple[dict[str, str], int | None]:
-    """Prompts, and how many numbers of a vector stay."""
+    """Return the prompts, and the number of vector components to keep."""
     config = read_object(file)
     kind = get(file, config, "model_type", str, "SentenceTransformer")
     if kind != "SentenceTransformer":
@@ -559,7 +559,7 @@ def _settings(file: Path, normalised: bool) -> tuple[dict[str, str], int | None]
 
 
 def _transformer_settings(folder: Path) -> tuple[dict[str, int], bool, dict[str, Any]]:
-    """Limits, whether texts are lowered, and options of the tokenizer."""
+    """Return limits, whether texts are lower-cased, and options of the tokenizer."""
     files = [folder / name for name in TRANSFORMER_SETTINGS]
     file = next((path for path in files if read_object(path)), files[0])
     config = read_object(file)
@@ -587,7 +587,7 @@ def _transformer_settings(folder: Path) -> tuple[dict[str, int], bool, dict[str,
                     file, key, f"option {unknown[0]} of {part} is not supported. {ANOTHER}"
                 )
             options |= {k: v for k, v in given.items() if k in TOKENIZER_OPTIONS}
-    if "model_max_length" in options:  # which then counts, and not max_seq_length
+    if "model_max_length" in options:  # takes precedence over max_seq_length
         limits["max_seq_length"] = _size(file, options, "model_max_length")
     plain = {*lengths, *expected, "do_lower_case", "unpad_inputs"}
     plain |= {f"{part}_{end}" for part in ("model", "config") for end in ("args", "kwargs")}

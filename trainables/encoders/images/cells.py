@@ -1,9 +1,9 @@
-"""The image tower of the embedded world: what is in a picture's cells, wherever it is.
+"""Image tower of the embedded world: which glyphs a picture shows, regardless of position.
 
-Random Fourier features (Rahimi & Recht 2007) of each of sixteen cells, summed: cells of one glyph
-agree, others hardly do, so a picture's features tell which glyphs it shows. Captions of scenes say
-nothing of places, so the sum forgets them. Nothing here has seen a caption; a text tower learns
-which words go with which features.
+Random Fourier features (Rahimi & Recht 2007) of each of sixteen cells are summed. Cells of one
+glyph agree and others hardly do, so the sum tells which glyphs a picture shows. Captions of scenes
+do not mention positions, so the sum ignores them. The tower has never seen a caption; a text tower
+learns which words go with which features.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from trainables.data.pictures import Picture
 from trainables.encoders.images.image_tower import EMBEDDED, ImageTower, Pixels
 
 INITIAL = 1
-"""Raised by every change of this file that alters a vector; part of every digest."""
+"""Version of the vectors, part of every digest; raised by every change that alters a vector."""
 
 SIDE, CELL = 4, 12
-"""Cells along each side of a picture, and pixels along each side of a cell."""
+"""Number of cells along each side of a picture, and pixels along each side of a cell."""
 
 FEATURES = 256
-"""Numbers that are kept of a picture."""
+"""Number of features of a picture."""
 
 WAVE = 0.7
-"""Standard deviation of frequencies, for channels from 0 to 1. Two different glyphs are at least 24
-pixels apart, at which features of such frequencies hardly agree."""
+"""Standard deviation of frequencies, for channels from 0 to 1. Two different glyphs differ in at
+least 24 pixels, so their features hardly agree at such frequencies."""
 
 SEED = 0
 
 
 class PatchTower(ImageTower):
-    """Fixed features of cells, and a projection that a live tower trains."""
+    """Fixed features of cells, followed by a projection that a live tower trains."""
 
     def __init__(self, width: int) -> None:
-        """Draw everything from a fixed seed: every call returns equal weights.
+        """Draw all weights from a fixed seed, so that every call gives equal ones.
 
         Args:
             width: Length of a vector.
@@ -51,7 +51,7 @@ class PatchTower(ImageTower):
         super().__init__()
         rng = np.random.default_rng([SEED, FEATURES])
         size = CELL * CELL * 3
-        # of torch, whose threads a trial sets, and no buffers: pictures are decoded on the CPU
+        # torch, as a trial sets its threads; no buffers, as pictures are decoded on the CPU
         self.waves = [torch.from_numpy(rng.normal(0, WAVE, (size, FEATURES)).astype(np.float32))]
         self.waves += [torch.from_numpy(rng.uniform(0, 2 * np.pi, FEATURES).astype(np.float32))]
         self.projection = nn.Linear(FEATURES, width, bias=False)
@@ -62,11 +62,11 @@ class PatchTower(ImageTower):
 
     @property
     def processor_digest(self) -> str:
-        """Of what `prepare` does."""
+        """Digest of all that `prepare` depends on."""
         return cells_digest(0)
 
     def prepare(self, pictures: Sequence[Picture]) -> Pixels:
-        """`features`, float32 (n, `FEATURES`)."""
+        """Compute `features`, float32 (n, `FEATURES`)."""
         side = SIDE * CELL
         features = np.empty((len(pictures), FEATURES), np.float32)
         for row, picture in enumerate(pictures):
@@ -80,11 +80,11 @@ class PatchTower(ImageTower):
         return {"features": features}
 
     def forward(self, pixels: Mapping[str, Tensor]) -> Tensor:
-        """(n, width) vectors of length 1."""
+        """Project features to (n, width) vectors of length 1."""
         return F.normalize(self.projection(pixels["features"]), dim=-1)
 
     def save(self, folder: Path) -> None:
-        """Write the projection; all else is in this file."""
+        """Write the projection; all other weights are constants of this file."""
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,6 +110,6 @@ class PatchTower(ImageTower):
 
 
 def cells_digest(width: int) -> str:
-    """20 hexadecimal digits that name the tower of this width."""
+    """Return 20 hexadecimal digits that identify the tower of this width."""
     parts = [INITIAL, SIDE, CELL, FEATURES, WAVE, SEED, width]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]

@@ -1,4 +1,4 @@
-"""Texts and pictures to vectors of one space: a text encoder that also has an image tower."""
+"""Texts and pictures in one vector space: a text encoder that also has an image tower."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from trainables.errors import UserError
 from trainables.spec import EncoderRef
 
 PICTURES_AT_ONCE = 32
-"""Pictures in one forward pass of evaluation; fixed, because it can move a last digit."""
+"""Pictures per forward pass of evaluation; fixed, because it can change a last digit."""
 
 
 class ImageTextEncoder(TextEncoder):
-    """A text encoder whose vectors are compared with those of pictures.
+    """Text encoder whose vectors are compared with those of pictures.
 
-    The image tower is frozen unless `train_images` is called. Frozen, it is no module of the
-    encoder: optimizers and checkpoints do not see it, and its vectors can be computed once.
+    The image tower is frozen unless `train_images` is called. While frozen, it is not a submodule:
+    optimizers and checkpoints do not see it, and its vectors can be computed once.
 
     Attributes:
-        images: The image tower.
-        drawn: Whether the layer after the text tower's pooling is random, not yet trained.
+        images: Image tower.
+        drawn: Whether the layer after the text tower's pooling was drawn at random.
     """
 
     def __init__(
@@ -52,23 +52,23 @@ class ImageTextEncoder(TextEncoder):
         encode_tokens: int = 8192,
         precision: str = "float32",
     ) -> None:
-        """Put the parts together; `load` reads them from checkpoints.
+        """Assemble an encoder from its parts; `load` reads them from checkpoints.
 
         Args:
             model: As for `TextEncoder`, like all that follow but `images`.
             tokenizer: A fast tokenizer.
             ref: Prefixes, limits and pooling.
-            images: Gives vectors of the same length as the text tower; if that has another length
-                and no layer after it, it gets one, drawn from a fixed seed.
+            images: Image tower, with vectors as long as the text tower's; if these are of another
+                length and no layer follows pooling, one is added, drawn from a fixed seed.
             layers: Modules after pooling.
-            dimensions: Keep so many numbers of a text's vector, the first ones; None for all.
+            dimensions: Number of leading components of a text's vector to keep; None for all.
             padded: Pad every text to its limit.
-            device: Where both towers compute.
+            device: Device of both towers.
             encode_tokens: Padded tokens in one forward pass.
             precision: `float32`, or `bfloat16` autocast of both towers.
 
         Raises:
-            UserError: Vectors of different lengths.
+            UserError: Vectors of texts and pictures differ in length.
         """
         super().__init__(
             model,
@@ -106,17 +106,17 @@ class ImageTextEncoder(TextEncoder):
         """Load a CLIP, MetaCLIP 2, SigLIP, SigLIP 2 or BLIP-2 checkpoint, or two towers.
 
         Args:
-            source: A folder or hub id with both towers, or two joined by `+`: a text encoder, such
-                as `M-CLIP/XLM-Roberta-Large-Vit-B-32`, and the checkpoint whose image tower it was
+            source: Folder or hub id with both towers, or two joined by `+`: a text encoder, such as
+                `M-CLIP/XLM-Roberta-Large-Vit-B-32`, and the checkpoint whose image tower it was
                 trained for, such as `openai/clip-vit-base-patch32`.
-            ref: Overrides the defaults that files and name of the text tower give.
-            device: Where both towers compute.
+            ref: Overrides the defaults from files and name of the text tower.
+            device: Device of both towers.
             encode_tokens: Padded tokens in one forward pass of `encode_*`.
             precision: `float32`, or `bfloat16` autocast of both towers.
-            download: Whether the hub may be asked for what the cache lacks.
+            download: Whether to ask the hub for what the cache lacks.
 
         Raises:
-            UserError: No such checkpoint, one that cannot be read, or one without an image tower.
+            UserError: No such checkpoint, it cannot be read, or it has no image tower.
         """
         folders = parts_of(source, download=download)
         text = TextEncoder.load(folders[0])
@@ -136,12 +136,12 @@ class ImageTextEncoder(TextEncoder):
 
     @property
     def images(self) -> ImageTower:
-        """The image tower, frozen or live."""
+        """Image tower, frozen or live."""
         return self._frozen[0] if self._frozen else self.vision
 
     @property
     def similarity(self) -> Literal["dot", "max_dot"]:
-        """How the score of a text and a picture comes from their vectors (`scores`)."""
+        """How a text and a picture are scored from their vectors (`scores`)."""
         return self.images.similarity
 
     @property
@@ -150,7 +150,7 @@ class ImageTextEncoder(TextEncoder):
         return not self._frozen
 
     def train_images(self) -> None:
-        """Make the image tower a part of what is trained, for `embed_pixels` with a gradient."""
+        """Make the image tower trainable, so that `embed_pixels` has a gradient."""
         if self._frozen:
             self.vision = self._frozen.pop().requires_grad_(True).train(self.training)
 
@@ -158,7 +158,7 @@ class ImageTextEncoder(TextEncoder):
         """Freeze the image tower.
 
         Args:
-            digest: Of its weights, if they have been trained; else nothing is kept of its vectors.
+            digest: Digest of its trained weights; without one, its vectors are not cached.
         """
         if not self._frozen:
             tower = self.vision
@@ -168,48 +168,48 @@ class ImageTextEncoder(TextEncoder):
 
     @property
     def picture_digest(self) -> str | None:
-        """What decides the vectors of pictures; None where training moves them."""
+        """Digest of all that decides the vectors of pictures; None if training changes them."""
         if self.is_live or not self.images.digest:
             return None
-        threads = torch.get_num_threads()  # may move a last digit, like device and precision
+        threads = torch.get_num_threads()  # can change a last digit, like device and precision
         execution = f"{self.device.type} {self.precision} {threads} {PICTURES_AT_ONCE}"
         text = f"{self.images.digest} {self.images.processor_digest} {execution}"
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     @property
     def pixel_digest(self) -> str:
-        """What decides the arrays that `pixels` gives."""
+        """Digest of all that decides the arrays from `pixels`."""
         return self.images.processor_digest
 
     def pixels(self, pictures: Sequence[Picture]) -> Pixels:
-        """Decode and preprocess pictures: arrays of n rows by name.
+        """Decode and preprocess pictures into named arrays of n rows.
 
         Raises:
-            UserError: A picture that cannot be decoded.
+            UserError: A picture cannot be decoded.
         """
         return self.images.prepare(pictures)
 
     def embed_pixels(self, pixels: Pixels) -> Tensor:
-        """Vectors of preprocessed pictures, with a gradient where the image tower is live.
+        """Embed preprocessed pictures, with a gradient if the image tower is live.
 
         Args:
-            pixels: Arrays of n rows, as `pixels` gives them.
+            pixels: Arrays of n rows, as returned by `pixels`.
 
         Returns:
             (n, d) float32 vectors of length 1, or (n, k, d).
         """
-        held = {name: torch.from_numpy(np.array(value)) for name, value in pixels.items()}
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in pixels.items()}
         with torch.autocast(
             self.device.type,
             torch.bfloat16,
             enabled=self.precision == "bfloat16",
             cache_enabled=False,
         ):
-            vectors: Tensor = self.images({k: v.to(self.device) for k, v in held.items()})
+            vectors: Tensor = self.images({k: v.to(self.device) for k, v in tensors.items()})
         return vectors.float()
 
     def encode_pixels(self, pixels: Pixels) -> Embeddings:
-        """As `embed_pixels`, without gradient or dropout and some pictures at a time."""
+        """Embed like `embed_pixels`, in parts and without gradient or dropout."""
         size = len(next(iter(pixels.values())))
         tower, training = self.images, self.images.training
         tower.eval()
@@ -226,10 +226,10 @@ class ImageTextEncoder(TextEncoder):
         return torch.cat(parts).cpu().numpy()
 
     def encode_images(self, pictures: Sequence[Picture]) -> Embeddings:
-        """Return (len(pictures), d) float32 vectors of length 1, in order; of BLIP-2 (…, k, d).
+        """Return (len(pictures), d) float32 vectors of length 1, in order; (…, k, d) for BLIP-2.
 
         Raises:
-            UserError: A picture that cannot be decoded.
+            UserError: A picture cannot be decoded.
         """
         parts = [
             self.encode_pixels(self.pixels(pictures[begin : begin + PICTURES_AT_ONCE]))
@@ -238,12 +238,12 @@ class ImageTextEncoder(TextEncoder):
         return np.concatenate(parts) if parts else np.empty((0, self.images.width()), np.float32)
 
     def save(self, folder: str | Path) -> None:
-        """Write the text tower as `TextEncoder` does, and the image tower in a folder inside."""
+        """Write the text tower as `TextEncoder` does, and the image tower in a subfolder."""
         super().save(folder)
         self.images.save(Path(folder) / IMAGES)
 
     def _apply(self, fn: Callable[[Any], Any], recurse: bool = True) -> Self:
-        """Move the frozen tower too, with `to` and its like."""
+        """Apply `to` and similar calls to the frozen tower too."""
         for tower in self._frozen:
             tower._apply(fn, recurse)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -251,11 +251,11 @@ class ImageTextEncoder(TextEncoder):
 
 
 def scores(texts: Tensor, pictures: Tensor) -> Tensor:
-    """Scores of every text with every picture: the dot product, or the largest of several.
+    """Score every text with every picture: the dot product, or the largest of k.
 
     Args:
-        texts: (m, d).
-        pictures: (n, d), or (n, k, d).
+        texts: (m, d) vectors.
+        pictures: (n, d) vectors, or (n, k, d).
 
     Returns:
         (m, n), with gradients.

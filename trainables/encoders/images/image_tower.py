@@ -1,4 +1,4 @@
-"""Pictures to vectors: what an image tower is."""
+"""Interface of image towers, which turn pictures into vectors."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from trainables.data.pictures import Picture
 
 Pixels = Mapping[str, NDArray[Any]]
-"""What a processor makes of n pictures: arrays of n rows each, by the name that a model knows."""
+"""Preprocessed pictures: arrays of n rows by the argument names of the model."""
 
 EMBEDDED = "embedded-cells"
-"""Model type of the embedded world's image tower (`cells`) as this project saves it."""
+"""Model type under which this project saves the embedded world's image tower (`cells`)."""
 
 
 class ImageTower(nn.Module, ABC):
-    """Turns pictures into arrays once, and arrays into vectors of length 1.
+    """Image tower: preprocesses pictures into arrays, and embeds these as vectors of length 1.
 
     Attributes:
-        digest: Of its weights as they were loaded.
-        similarity: `dot`, or `max_dot` where a picture has several vectors and the largest of
-            their dot products with a text's counts.
+        digest: Digest of its weights as they were loaded.
+        similarity: `dot`, or `max_dot` where a picture has several vectors: the largest of their
+            dot products with a text's vector is the score.
     """
 
     digest: str
@@ -34,19 +34,19 @@ class ImageTower(nn.Module, ABC):
     @property
     @abstractmethod
     def processor_digest(self) -> str:
-        """Of everything that decides the arrays of a picture."""
+        """Digest of all that decides the arrays of a picture."""
 
     @abstractmethod
     def prepare(self, pictures: Sequence[Picture]) -> Pixels:
-        """Decode and preprocess pictures: arrays whose first axis counts them.
+        """Decode and preprocess pictures into arrays whose first axis counts them.
 
         Raises:
-            UserError: A picture that cannot be decoded.
+            UserError: A picture cannot be decoded.
         """
 
     @abstractmethod
     def forward(self, pixels: Mapping[str, Tensor]) -> Tensor:
-        """(n, d) float32 vectors of length 1, or (n, k, d), of the arrays of n pictures."""
+        """Embed the arrays of n pictures as (n, d) or (n, k, d) float32 vectors of length 1."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The image towers of transformers, and which tower a folder holds."""
+"""Image towers from transformers (CLIP, SigLIP, BLIP-2), and loading of all image towers."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ PROCESSORS = {
     "Siglip2ImageProcessor": "Siglip2ImageProcessorPil",
     "BlipImageProcessor": "BlipImageProcessorPil",
 }
-"""What checkpoints name, to the class that is used: with torchvision installed, transformers would
-choose another, whose pixels differ."""
+"""Image processors named by checkpoints, and the class to use for each: if torchvision is
+installed, transformers would choose another, whose pixels differ."""
 
 
 class VisionTower(ImageTower):
-    """A vision transformer of a CLIP, MetaCLIP 2, SigLIP, SigLIP 2 or BLIP-2 checkpoint.
+    """Vision transformer of a CLIP, MetaCLIP 2, SigLIP, SigLIP 2 or BLIP-2 checkpoint.
 
-    Pictures are kept as the bytes that resizing and cropping leave; scaling to the mean and
-    deviation of the pre-training is part of the forward pass.
+    Pictures are kept as bytes after resizing and cropping; scaling to the mean and deviation of
+    the pre-training is part of the forward pass.
     """
 
     def __init__(self, model: nn.Module, processor: Any, digest: str) -> None:
-        """Put the parts together; `load_image_tower` reads them.
+        """Assemble a tower from its parts; `load_image_tower` reads them.
 
         Args:
-            model: Returns `image_embeds`, or `pooler_output` where there is no projection.
-            processor: One of the classes in `PROCESSORS`.
-            digest: Of the checkpoint.
+            model: Returns `image_embeds`, or `pooler_output` if it has no projection.
+            processor: Instance of a class in `PROCESSORS`.
+            digest: Digest of the checkpoint.
         """
         super().__init__()
         self.model, self.processor, self.digest = model, processor, digest
@@ -63,21 +63,21 @@ class VisionTower(ImageTower):
 
     @property
     def processor_digest(self) -> str:
-        """Of the processor's class, settings and Pillow, which resizes."""
+        """Digest of the processor's class and settings, and of Pillow's version, which resizes."""
         settings = json.dumps(self.processor.to_dict(), sort_keys=True, default=str)
         text = f"{type(self.processor).__name__} {settings} {PIL.__version__}"
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def prepare(self, pictures: Sequence[Picture]) -> Pixels:
-        """`pixel_values` as uint8 (n, 3, height, width), of SigLIP 2 patches and their mask."""
+        """Return `pixel_values` as uint8 (n, 3, height, width); patches and mask for SigLIP 2."""
         opened = [open_picture(picture) for picture in pictures]
-        made = self.processor(
+        arrays = self.processor(
             images=opened, return_tensors="np", do_rescale=False, do_normalize=False
         )
-        return {name: np.asarray(value) for name, value in made.items()}
+        return {name: np.asarray(value) for name, value in arrays.items()}
 
     def forward(self, pixels: Mapping[str, Tensor]) -> Tensor:
-        """(n, d) float32 vectors of length 1; of BLIP-2 (n, query tokens, d)."""
+        """Return (n, d) float32 vectors of length 1; (n, query tokens, d) for BLIP-2."""
         values = self.scaled(pixels["pixel_values"])
         others = {k: v.to(values.device) for k, v in pixels.items() if k != "pixel_values"}
         outputs = self.model(pixel_values=values, **others)
@@ -86,17 +86,17 @@ class VisionTower(ImageTower):
         return F.normalize(vectors.float(), dim=-1)
 
     def scaled(self, values: Tensor) -> Tensor:
-        """Bytes of pictures or patches as the model was trained on them: float32, same shape."""
+        """Scale bytes of pictures or patches as in the pre-training: float32, same shape."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         if values.ndim == 4:
             mean, std = mean.view(3, 1, 1), std.view(3, 1, 1)
-        else:  # patches (n, m, side * side * 3), the colour last
+        else:  # patches (n, m, side * side * 3), with colour last
             repeats = values.shape[-1] // 3
             mean, std = mean.repeat(repeats), std.repeat(repeats)
         return (values.to(mean.device, torch.float32) * self.scale - mean) / std
 
     def save(self, folder: Path) -> None:
-        """Write weights, config and processor as transformers does."""
+        """Write weights, config and processor like transformers."""
         self.model.save_pretrained(folder)  # type: ignore[operator]
         self.processor.save_pretrained(folder)
 
@@ -110,14 +110,14 @@ class VisionTower(ImageTower):
 
 
 def load_image_tower(folder: Path, digest: str | None = None) -> ImageTower:
-    """The image tower in float32, from weights that may hold a text tower too.
+    """Load an image tower in float32, from weights that may also hold a text tower.
 
     Args:
-        folder: A checkpoint, or an encoder that this project saved.
-        digest: Of the checkpoint, if it is known already.
+        folder: A checkpoint, or an encoder saved by this project.
+        digest: Digest of the checkpoint, if already known.
 
     Raises:
-        UserError: There is none, its weights lack a part, or its processor is unknown.
+        UserError: There is no image tower, its weights lack a part, or its processor is unknown.
     """
     inside = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     kind = read_config(inside, str(folder))["model_type"]
@@ -134,7 +134,7 @@ def load_image_tower(folder: Path, digest: str | None = None) -> ImageTower:
 
 
 def _processor(folder: Path) -> Any:
-    """The processor that a checkpoint names, in its one class that needs no torchvision."""
+    """Load the image processor that a checkpoint names, in a class that needs no torchvision."""
     import transformers
 
     settings: dict[str, Any] = {}
@@ -143,11 +143,11 @@ def _processor(folder: Path) -> Any:
             content = json.loads((folder / name).read_text(encoding="utf-8"))
             settings = content.get("image_processor") or (content if "size" in content else {})
             settings = settings or (content if "patch_size" in content else {})
-    said = str(settings.get("image_processor_type") or settings.get("feature_extractor_type"))
-    kind = PROCESSORS.get(said.removesuffix("Fast").removesuffix("Pil"))
+    declared = str(settings.get("image_processor_type") or settings.get("feature_extractor_type"))
+    kind = PROCESSORS.get(declared.removesuffix("Fast").removesuffix("Pil"))
     if kind is None:
         raise UserError(
-            f"{folder}: preprocessor_config.json names the image processor {said}; known are "
+            f"{folder}: preprocessor_config.json names the image processor {declared}; known are "
             f"{', '.join(PROCESSORS)}. Restore the checkpoint's file, or choose another one"
         )
     return getattr(transformers, kind).from_dict(settings)
