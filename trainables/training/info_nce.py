@@ -78,7 +78,7 @@ class Denominator:
         return batch * (n + (0 if self.negatives == "paper_eq1" else batch - 1))
 
     def _absent(self, rows: Tensor, batch: int) -> Tensor | None:
-        """Mask (k, B + N) passages outside the denominator by `negatives` alone; None for none."""
+        """Mask (k, B + N) passages that `negatives` excludes from the denominator; None if none."""
         if self.negatives in ("in_batch", "both"):
             return None
         own = rows[:, None] == torch.arange(batch, device=rows.device)
