@@ -23,7 +23,7 @@ from study.cli import (
     track,
     ui,
 )
-from study.cli.closing import resume_command
+from study.cli.messages import resume_command
 from study.console import PlainConsole, decoded, escape_what_is_lacking, marked
 from study.interrupts import saving, silence
 from trainables.errors import UserError

@@ -11,11 +11,18 @@ import typer
 from rich.console import Console
 
 from study.analysis.conclusion import conclude
-from study.cli.closing import tell_end
-from study.cli.devices import choose_device, refuse_layout
-from study.cli.preamble import announce
-from study.cli.space_arguments import SpaceArguments
-from study.cli.workspace import ROOT, Root, State, Storage, Workspace
+from study.cli.arguments import (
+    Address,
+    Assignments,
+    Benchmark,
+    DataDir,
+    Encoder,
+    SpaceArguments,
+    choose_device,
+    refuse_layout,
+)
+from study.cli.messages import announce, tell_end
+from study.cli.workspace import ROOT, Root, State, Storage, TrackingUri, Workspace
 from study.console import PlainConsole, count_of, marked
 from study.driver.weights import drop_all_but_best, lone_encoder
 from study.launch.config import LaunchConfig
@@ -53,15 +60,10 @@ def run(
     tier: Annotated[
         str | None, typer.Option(help="demo or full; by default what benchmark and encoder ask.")
     ] = None,
-    benchmark: Annotated[str | None, typer.Option(help="What is evaluated.")] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="embedded/<rung>, a checkpoint folder or a hub id.")
-    ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of the source's files.")] = None,
-    assign: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="KEY=VALUE, replaces the space's; `keys` lists all."),
-    ] = None,
+    benchmark: Benchmark = None,
+    encoder: Encoder = None,
+    data_dir: DataDir = None,
+    assign: Assignments = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trials of each cell.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Trials at once.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each trial.")] = 1,
@@ -114,10 +116,8 @@ def run(
     root: Root = ROOT,
     state: State = None,
     storage_url: Storage = None,
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="Any MLflow URI.", envvar="STUDY_TRACKING_URI")
-    ] = None,
-    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster.")] = None,
+    tracking_uri: TrackingUri = None,
+    address: Address = None,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Go on from a driver elsewhere that may yet live.")
     ] = False,

@@ -9,21 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from study.analysis.caveats import tied
-from study.analysis.conclusion import conclude
 from study.analysis.results import best_cell, by_cell
-from study.cli.footnotes import remarks
-from study.cli.pruned import stopped, stopped_lines, where
-from study.cli.tables import tables
-from study.cli.workspace import ROOT, Root, State, Storage, Workspace
+from study.cli.messages import results_of, stopped
+from study.cli.workspace import ROOT, Root, State, Storage, StudyName, Workspace
 from study.console import PlainConsole, count_of, marked
 from study.search.summary import best_found
-from study.state.committed import committed_results
 from study.state.plan import Plan, label_of
 from study.state.record import Record
 
 
 def status(
-    name: Annotated[str, typer.Argument(help="Name of a study.")],
+    name: StudyName,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
     root: Root = ROOT,
     state: State = None,
@@ -36,9 +32,7 @@ def status(
     In the JSON, `planned` counts all trials of the plan; the other counts are by state.
     """
     home = Workspace.open(root, state)
-    plan = home.plan(name)
-    record = home.study(name).record()
-    results = committed_results(home.root, plan.specs)
+    plan, record, results = home.load(name)
     report = describe(plan, home, record, results)
     if as_json:
         typer.echo(json.dumps(report, indent=1))
@@ -52,16 +46,8 @@ def status(
         if trial["state"] == "failed":
             label = label_of(trial["params"])
             console.print(f"  failed {trial['digest']} {label}: {trial['reason']}")
-    early = stopped(plan, record, results)
-    cells = by_cell(plan, results, early)
-    for table in tables(plan, cells):
-        console.print(table)
-    for line in conclude(plan, record, home.root, results):
+    for line in results_of(plan, record, home.root, results):
         console.print(line)
-    for line in stopped_lines(plan, early):
-        console.print(line)
-    for remark in remarks(plan, results):
-        console.print(remark)
     return 0
 
 
@@ -77,19 +63,21 @@ def describe(
         for planned in cell.trials:
             digest = planned.digest
             now = record.state(digest, results, driven=driven)
+            result = results.get(digest, {})
+            rung = early[digest] if now.state == "pruned" else None
             trials.setdefault(
                 digest,
                 {
-                    "digest": planned.digest,
+                    "digest": digest,
                     "state": now.state,
                     "reason": now.reason,
-                    "fidelity": where(early[digest]) if now.state == "pruned" else None,
+                    "fidelity": rung and {"examples": rung.examples, "value": rung.value},
                     "params": cell.params,
                     "seed": planned.seed,
-                    "metrics": results.get(digest, {}).get("metrics", {}),
-                    "zero_shot": results.get(digest, {}).get("zero_shot"),
+                    "metrics": result.get("metrics", {}),
+                    "zero_shot": result.get("zero_shot"),
                     "tied": ties.get(digest),
-                    "layout_changed": results.get(digest, {}).get("layout_changed", False),
+                    "layout_changed": result.get("layout_changed", False),
                 },
             )
     states = [trial["state"] for trial in trials.values()]

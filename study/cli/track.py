@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
-
-import typer
 
 from study.analysis.conclusion import conclude
-from study.cli.workspace import ROOT, Root, State, Storage, Workspace
+from study.cli.workspace import ROOT, Root, State, Storage, StudyName, TrackingUri, Workspace
 from study.console import PlainConsole, count_of
-from study.state.committed import committed_results
 from study.tracking.observer import catch_up
 
 
 def track(
-    name: Annotated[str, typer.Argument(help="Name of a study.")],
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="Any MLflow URI.", envvar="STUDY_TRACKING_URI")
-    ] = None,
+    name: StudyName,
+    tracking_uri: TrackingUri = None,
     root: Root = ROOT,
     state: State = None,
     storage_url: Storage = None,
@@ -28,8 +22,7 @@ def track(
 
     console = PlainConsole()
     home = Workspace.open(root, state)
-    plan, record = home.plan(name), home.study(name).record()
-    results = committed_results(home.root, plan.specs)
+    plan, record, results = home.load(name)
     observers = home.observers(plan, record, tracking_uri, storage_url)
     catch_up(observers, plan, record, results, again=True)
     conclude(plan, record, home.root, results)  # which MLflow shows too

@@ -1,4 +1,4 @@
-"""Where everything of a command lies, from its `--root` and `--state`."""
+"""Where everything of a command lies: its root, its state folder, the views of a study."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from study.state.committed import committed_results
 from study.state.databases import OPTUNA_FILE, sqlite_url
 from study.state.plan import Plan
 from study.state.record import Record
@@ -33,6 +34,12 @@ State = Annotated[
 Storage = Annotated[
     str | None, typer.Option("--storage", help="Any Optuna URL.", envvar="STUDY_STORAGE")
 ]
+
+TrackingUri = Annotated[
+    str | None, typer.Option(help="Any MLflow URI.", envvar="STUDY_TRACKING_URI")
+]
+
+StudyName = Annotated[str, typer.Argument(help="Name of a study.")]
 
 ROOT = "runs"
 
@@ -82,6 +89,15 @@ class Workspace:
             MlflowView(*study, tracking_uri or default_uri(self.state), record.marks),
             OptunaView(*study, storage_url or sqlite_url(self.state / OPTUNA_FILE), record.marks),
         ]
+
+    def load(self, name: str) -> tuple[Plan, Record, dict[str, dict[str, Any]]]:
+        """Plan and record of a study, and its committed results by digest.
+
+        Raises:
+            UserError: There is no such study under the root.
+        """
+        plan = self.plan(name)
+        return plan, self.study(name).record(), committed_results(self.root, plan.specs)
 
     def plan(self, name: str) -> Plan:
         """The plan of a study.

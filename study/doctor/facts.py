@@ -1,4 +1,4 @@
-"""What a machine is asked about; runs on every machine of a cluster, so it knows no Ray."""
+"""What a machine says of itself; every machine of a cluster runs `gather`, so it knows no Ray."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ import socket
 import stat
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
 
 from study.doctor.ports import OpenPort, listeners
 from trainables.errors import UserError
 from trainables.storage import atomic as storage
-from trainables.storage.paths import AnyPath, parse_root
+from trainables.storage import paths as places
+from trainables.storage.paths import AnyPath
 
 SOURCES = Path(__file__).resolve().parents[2]
 """The repository, as it lies on this machine."""
 
-DEFAULT_TOKEN = "~/.ray/auth_token"
-
 
 @dataclass(frozen=True)
 class Token:
-    """How Ray keeps strangers away here.
+    """How Ray keeps strangers away.
 
     Attributes:
         mode: `RAY_AUTH_MODE`; empty where it is not set.
@@ -38,9 +36,9 @@ class Token:
     """
 
     mode: str
-    source: str
-    mark: str
-    private: bool
+    source: str = ""
+    mark: str = ""
+    private: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class Facts:
         storage: What is wrong with the root; empty where nothing is.
         claimed: Whether this machine was the first to create the probe of this question.
         missing: Folders of data and checkpoints that are not here.
+        skew: Seconds by which its clock certainly differs; None where it was not asked the time.
     """
 
     host: str
@@ -74,16 +73,10 @@ class Facts:
     storage: str
     claimed: bool
     missing: Sequence[str]
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Facts:
-        """From the plain values that come over from another machine."""
-        token = Token(**values["token"])
-        listening = [OpenPort(**entry) for entry in values["listening"]]
-        return cls(**{**values, "token": token, "listening": listening})
+    skew: float | None = None
 
 
-def examine(question: str, root: str, state: str, folders: Sequence[str]) -> dict[str, Any]:
+def gather(question: str, root: str, state: str, folders: Sequence[str]) -> Facts:
     """Look at this machine.
 
     Args:
@@ -91,13 +84,10 @@ def examine(question: str, root: str, state: str, folders: Sequence[str]) -> dic
         root: Of trial folders.
         state: Of databases and the cache.
         folders: That trials read.
-
-    Returns:
-        The fields of `Facts`, as plain values.
     """
     wrong, claimed = probe(root, question)
-    gpus = names_of_gpus()
-    facts = Facts(
+    names, cuda = gpus()
+    return Facts(
         host=socket.gethostname(),
         python=platform.python_version(),
         packages={
@@ -107,15 +97,14 @@ def examine(question: str, root: str, state: str, folders: Sequence[str]) -> dic
         },
         code=code_digest(),
         free=free_bytes(Path(state)),
-        gpus=gpus,
-        cuda=usable_cuda() if gpus else None,
+        gpus=names,
+        cuda=cuda,
         token=token(question),
         listening=listeners(),
         storage=wrong,
         claimed=claimed,
         missing=[name for name in folders if not Path(name).exists()],
     )
-    return asdict(facts)
 
 
 def probe(root: str, question: str) -> tuple[str, bool]:
@@ -125,7 +114,7 @@ def probe(root: str, question: str) -> tuple[str, bool]:
         What is wrong, empty where nothing is; whether this machine was first.
     """
     try:
-        folder = parse_root(root) / question
+        folder = places.parse_root(root) / question
         name = f"{socket.gethostname()}-{os.getpid()}"
         storage.write(folder / name, name.encode())
         if storage.read(folder / name) != name.encode():
@@ -137,11 +126,19 @@ def probe(root: str, question: str) -> tuple[str, bool]:
         return " ".join(f"{type(error).__name__}: {error}".split())[:300], False
 
 
-def visible_files(root: AnyPath, question: str) -> set[str]:
+def probes(root: AnyPath, question: str) -> set[str]:
     """Names of the probes of all machines, as this one sees them."""
-    from trainables.storage.paths import files_under
+    return set(places.files_under(root / question)) - {"claimed"}
 
-    return set(files_under(root / question)) - {"claimed"}
+
+def locked(sources: Path = SOURCES) -> dict[str, str]:
+    """Versions of the lock; empty where this is no clone of the repository."""
+    try:
+        lines = (sources / "requirements/runtime.lock").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition("==") for line in lines if "==" in line)
+    return {name: version for name, _, version in pairs}
 
 
 def code_digest(sources: Path = SOURCES) -> str:
@@ -159,38 +156,31 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def names_of_gpus() -> list[str]:
-    """What NVIDIA's driver says it has; empty without a driver."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    done = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    return [line.strip() for line in done.stdout.splitlines()] if done.returncode == 0 else []
-
-
-def usable_cuda() -> bool:
-    """Whether torch can compute on CUDA."""
+def gpus() -> tuple[list[str], bool | None]:
+    """What NVIDIA's driver names, and whether torch can use it; None where there is nothing."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    if shutil.which(command[0]) is None:
+        return [], None
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    names = [line.strip() for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    if not names:
+        return [], None
     import torch
 
-    return torch.cuda.is_available()
+    return names, torch.cuda.is_available()
 
 
 def token(salt: str) -> Token:
     """How Ray finds its token here: the environment first, a file named there, the usual file."""
     mode = os.environ.get("RAY_AUTH_MODE", "")
     if value := os.environ.get("RAY_AUTH_TOKEN"):
-        return Token(mode, "RAY_AUTH_TOKEN", _mark(value, salt), private=True)
-    path = Path(os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH", DEFAULT_TOKEN)))
+        return Token(mode, "RAY_AUTH_TOKEN", _mark(value, salt))
+    path = Path(os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")))
     try:
         value = path.read_text(encoding="utf-8").strip()
         private = stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
     except OSError:
-        return Token(mode, "", "", private=True)
+        return Token(mode)
     return Token(mode, str(path), _mark(value, salt), private)
 
 

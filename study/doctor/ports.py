@@ -54,8 +54,11 @@ class OpenPort:
 
 def listeners(processes: Sequence[int] | None = None) -> list[OpenPort]:
     """Servers of this machine, or of these processes, beyond loopback; empty off Linux."""
-    ports = []
-    holders = _holders(_processes() if processes is None else processes)
+    every = sorted(int(folder.name) for folder in Path("/proc").glob("[0-9]*"))
+    looked_at = every if processes is None else processes
+    # of several processes that hold a socket, the first
+    holders = {inode: process for process in reversed(looked_at) for inode in _sockets(process)}
+    servers = set()
     for name in ("tcp", "tcp6"):
         with suppress(OSError):
             for line in Path("/proc/net", name).read_text(encoding="ascii").splitlines()[1:]:
@@ -63,37 +66,21 @@ def listeners(processes: Sequence[int] | None = None) -> list[OpenPort]:
                 address, port = _parsed(local)
                 beyond = state == LISTENING and not ipaddress.ip_address(address).is_loopback
                 if beyond and (inode in holders or processes is None):
-                    command, words = "", {}
-                    if inode in holders:
-                        command, words = _command(holders[inode]), _environment(holders[inode])
+                    process = holders.get(inode, 0)
+                    words = _environment(process)
                     guarded = words.get("RAY_AUTH_MODE", "").lower() == "token"
                     metrics = words.get(METRICS, "1").lower() not in ("0", "false")
-                    ports.append(OpenPort(address, port, command, guarded, metrics))
-    return sorted(set(ports), key=lambda entry: entry.port)
+                    servers.add(OpenPort(address, port, _command(process), guarded, metrics))
+    return sorted(servers, key=lambda entry: (entry.port, entry.address))
 
 
 def _parsed(text: str) -> tuple[str, int]:
     """Address and port as the kernel writes them: words of 32 bits, each in the machine's order."""
     digits, _, port = text.partition(":")
     words = [int(digits[at : at + 8], 16) for at in range(0, len(digits), 8)]
-    packed = struct.pack(f"={len(words)}I", *words)
     family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
-    address = socket.inet_ntop(family, packed)
+    address = socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words))
     return address.removeprefix("::ffff:"), int(port, 16)
-
-
-def _processes() -> list[int]:
-    """All that this user may see."""
-    return sorted(int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit())
-
-
-def _holders(processes: Sequence[int]) -> dict[str, int]:
-    """The first process that holds a socket, by the socket's inode."""
-    holders: dict[str, int] = {}
-    for process in processes:
-        for inode in _sockets(process):
-            holders.setdefault(inode, process)
-    return holders
 
 
 def _sockets(process: int) -> Iterator[str]:
@@ -108,8 +95,7 @@ def _sockets(process: int) -> Iterator[str]:
 
 def _command(process: int) -> str:
     with suppress(OSError):
-        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-        return b" ".join(words).decode(errors="replace").strip()
+        return " ".join(_words(process, "cmdline")).strip()
     return ""
 
 
@@ -120,8 +106,7 @@ def _environment(process: int) -> dict[str, str]:
     """
     with suppress(OSError, ValueError):
         while process > 1:
-            lines = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
-            pairs = (line.decode(errors="replace").partition("=") for line in lines)
+            pairs = (word.partition("=") for word in _words(process, "environ"))
             environment = {name: value for name, _, value in pairs}
             if "PATH" in environment:
                 return environment
@@ -129,3 +114,7 @@ def _environment(process: int) -> dict[str, str]:
             _, _, rest = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")
             process = int(rest.split()[1])
     return {}
+
+
+def _words(process: int, file: str) -> list[str]:
+    return Path(f"/proc/{process}/{file}").read_bytes().decode(errors="replace").split("\0")

@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 
 from study.cli.app import main
-from study.doctor import checks, visit
-from study.doctor.checks import ClockReading
-from study.doctor.diagnosis import Diagnosis
-from study.doctor.facts import Facts, Token, code_digest, examine, probe, token, visible_files
+from study.doctor import checks
+from study.doctor.checks import Diagnosis, skew
+from study.doctor.facts import Facts, Token, code_digest, gather, probe, probes, token
 from study.doctor.ports import OpenPort, listeners
 from trainables.storage.paths import AnyPath
 
@@ -59,7 +58,7 @@ def test_nothing_is_wrong_with_good_machines() -> None:
     found = [
         *checks.versions(both, LOCKED),
         *checks.storages(both, "s3://b", 2),
-        *checks.clocks({"worker": ClockReading(10, 10.5, 11)}),
+        *checks.clocks(machines(skew=skew(10, 10.5, 11))),
         *checks.disks(both),
         *checks.gpus(both),
         *checks.tokens(both, cluster=True),
@@ -101,11 +100,11 @@ def test_storage_that_is_not_one(changes: dict[str, Any], together: int, says: s
 
 
 def test_clocks_disk_and_gpu() -> None:
-    [found] = problems(
-        checks.clocks({"a": ClockReading(100, 101, 109), "b": ClockReading(100, 130, 109)})
-    )
-    assert (found.where, found.says) == ("b", "21 s away from this machine's clock")
-    assert ClockReading(100, 60, 109).skew == 40
+    [found] = checks.clocks(machines(skew=skew(100, 130, 109)))
+    assert (found.where, found.state) == ("worker", "warning")
+    assert found.says == "21 s away from this machine's clock"
+    assert skew(100, 101, 109) == 0, "an answer takes time on its way"
+    assert skew(100, 60, 109) == 40
     [found] = problems(checks.disks(machines(free=10**8)))
     assert (found.where, found.state) == ("worker", "problem")
     [found] = problems(checks.disks(machines(free=5 * 10**9)))
@@ -174,7 +173,7 @@ def test_one_of_many_claims_the_probe(place: AnyPath) -> None:
         said = list(pool.map(ask, range(4)))
     assert [wrong for wrong, _ in said] == [""] * 4
     assert sum(claimed for _, claimed in said) == 1
-    assert visible_files(place, "question") == {f"{socket.gethostname()}-{os.getpid()}"}
+    assert probes(place, "question") == {f"{socket.gethostname()}-{os.getpid()}"}
 
 
 def test_the_token_never_leaves_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +189,7 @@ def test_the_token_never_leaves_its_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert not found.private
     assert "secret" not in repr(found)
     assert found.mark == token("q").mark != token("another").mark
-    assert "secret" not in json.dumps(examine("q", str(tmp_path), str(tmp_path), []))
+    assert "secret" not in repr(gather("q", str(tmp_path), str(tmp_path), []))
 
 
 def test_the_code_is_what_its_files_hold(tmp_path: Path) -> None:
@@ -217,12 +216,12 @@ def test_the_exit_code_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "kept").touch()
-    monkeypatch.setattr(visit, "examine", lambda *_: dataclasses.asdict(GOOD))
+    monkeypatch.setattr(checks, "gather", lambda *_: GOOD)
     monkeypatch.setattr(checks, "locked", lambda: LOCKED)
-    monkeypatch.setattr(visit, "visible_files", lambda *_: {"head"})
+    monkeypatch.setattr(checks, "probes", lambda *_: {"head"})
     assert main(["doctor", "--root", str(tmp_path)]) == 0
     assert "Ready." in capsys.readouterr().out
-    monkeypatch.setattr(visit, "visible_files", lambda *_: set())
+    monkeypatch.setattr(checks, "probes", lambda *_: set())
     assert main(["doctor", "--root", str(tmp_path)]) == 1
     assert "1 problem" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from study.cli.app import main
-from study.cli.space_arguments import SpaceArguments
+from study.cli.arguments import SpaceArguments
 from study.planning.build import make_plan
 from study.spaces.schema import load_space
 from study.state.study_folder import StudyFolder

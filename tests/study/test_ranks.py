@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
-from study.cli import devices
+from study.cli import arguments
 from study.launch.actor import last_word
 from study.launch.nodes import Node
 from study.launch.resources import request, slots
@@ -46,11 +45,11 @@ def test_a_trial_over_machines_asks_for_a_part_of_each() -> None:
 
 def test_ranks_are_dealt_evenly_and_to_machines_of_a_cluster() -> None:
     with pytest.raises(UserError, match="--nodes 2: a trial over several machines needs --address"):
-        devices.refuse_layout(4, 2, cluster=False)
+        arguments.refuse_layout(4, 2, cluster=False)
     with pytest.raises(UserError, match="use --ranks 6"):
-        devices.refuse_layout(5, 3, cluster=True)
-    devices.refuse_layout(4, 2, cluster=True)
-    devices.refuse_layout(3, 1, cluster=False)
+        arguments.refuse_layout(5, 3, cluster=True)
+    arguments.refuse_layout(4, 2, cluster=True)
+    arguments.refuse_layout(3, 1, cluster=False)
 
 
 def test_a_word_is_heard_once_and_only_of_this_launch(tmp_path: Path) -> None:
@@ -69,13 +68,12 @@ def test_a_word_is_heard_once_and_only_of_this_launch(tmp_path: Path) -> None:
 def test_more_ranks_than_gpus_are_refused_before_anything_waits_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(devices, "has_cuda", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert devices.choose_device("auto", None, 2) == "cuda"
+    monkeypatch.setattr(arguments, "count_gpus", lambda: 2)
+    assert arguments.choose_device("auto", None, 2) == "cuda"
     with pytest.raises(UserError, match=r"--ranks 3.*there are 2 here"):
-        devices.choose_device("auto", None, 3)
-    assert devices.choose_device("cuda", "auto", 3) == "cuda"
-    assert devices.choose_device("cpu", None, 3) == "cpu"
+        arguments.choose_device("auto", None, 3)
+    assert arguments.choose_device("cuda", "auto", 3) == "cuda"
+    assert arguments.choose_device("cpu", None, 3) == "cpu"
 
 
 def node(cpus: int, gpus: int) -> Node:

@@ -1,0 +1,155 @@
+"""The options about a plan that `run` and `doctor` share, and where trials compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from study.spaces.schema import Space, Tier, load_space, refuse_several
+from study.spaces.settings import parse_assignments
+from trainables.data import catalog
+from trainables.encoders.embedded import is_embedded
+from trainables.errors import UserError
+
+Benchmark = Annotated[str | None, typer.Option(help="What is evaluated.")]
+
+Encoder = Annotated[
+    str | None, typer.Option(help="embedded/<size>, a checkpoint folder or a hub id.")
+]
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder of the source's files.")]
+
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE, replaces the space's; `keys` lists all."),
+]
+
+Address = Annotated[str | None, typer.Option(help="Of a running Ray cluster.")]
+
+DEVICES = ("auto", "cpu", "cuda")
+
+GPU_FILES = ("nvidia[0-9]*", "nvidia-caps", "dxg")
+"""What a machine with a GPU has in /dev, WSL2 included."""
+
+
+@dataclass(frozen=True)
+class SpaceArguments:
+    """What was typed of a study.
+
+    Attributes:
+        space: The research question.
+        tier: Of it.
+        settings: That replace the space's.
+    """
+
+    space: Space
+    tier: Tier
+    settings: dict[str, Any]
+
+    @classmethod
+    def read(
+        cls,
+        space: str,
+        tier: str | None,
+        benchmark: str | None,
+        encoder: str | None,
+        assignments: Sequence[str] | None,
+        default: Tier | None = None,
+    ) -> SpaceArguments:
+        """Understand what was typed.
+
+        Without a tier it is `default`, or the one that benchmark and encoder ask for; of a space
+        that has one tier alone, that one.
+
+        Raises:
+            UserError: No such tier or space, or a setting that is not `KEY=VALUE`.
+        """
+        settings: dict[str, Any] = parse_assignments(list(assignments or ()))
+        for key, value in (("benchmark", benchmark), ("encoder", encoder)):
+            if value and key in settings:
+                raise UserError(f"--{key} {value}: --set {key}={settings[key]} is given too")
+            settings |= {key: value} if value else {}
+        loaded = load_space(space)
+        chosen = tier_of(tier or default, settings)
+        if tier is None and len(loaded.tiers) == 1:
+            [chosen] = loaded.tiers
+        if chosen not in loaded.tiers:
+            raise UserError(
+                f"--space {space}: it has no tier {chosen}; add one to its tiers, or choose "
+                f"--tier {' or '.join(loaded.tiers) or 'demo'}"
+            )
+        refuse_several(settings, loaded, chosen, space)
+        return cls(loaded, chosen, settings)
+
+
+def tier_of(tier: str | None, settings: Mapping[str, Any]) -> Tier:
+    """The tier asked for, or the one that benchmark and encoder belong to."""
+    if tier in ("demo", "full"):
+        return "full" if tier == "full" else "demo"
+    if tier is not None:
+        raise UserError(f"--tier {tier}: choose demo or full")
+    real = not catalog.is_embedded(settings.get("benchmark", "synthetic"))
+    real |= not is_embedded(settings.get("encoder", "embedded/small"))
+    return "full" if real else "demo"
+
+
+def choose_device(device: str, address: str | None, ranks: int = 1) -> str:
+    """The device of every trial, which is no part of a plan; every result records it.
+
+    Args:
+        device: `cpu`, `cuda`, or `auto` for CUDA where this machine has it.
+        address: Of a running cluster, whose nodes are not those of this machine: `auto` is then
+            the CPU, and `cuda` asks the cluster for a GPU a trial.
+        ranks: GPUs of each trial, which would wait for those that will never be there.
+
+    Raises:
+        UserError: Another word, or no CUDA on the machine that is to run the trials, or too few
+            GPUs.
+    """
+    if device not in DEVICES:
+        raise UserError(f"--device {device}: choose {', '.join(DEVICES)}")
+    if address is not None:
+        return "cuda" if device == "cuda" else "cpu"
+    if device == "cpu":
+        return "cpu"
+    if (count := count_gpus()) == 0:
+        if device == "auto":
+            return "cpu"
+        raise UserError(
+            "--device cuda: torch finds no CUDA device here; use --device cpu, a CUDA build of "
+            "torch, or --address of a cluster that has GPUs"
+        )
+    if count < ranks:
+        raise UserError(
+            f"--ranks {ranks}: each rank of a trial needs a GPU of its own, and there are {count} "
+            f"here; use --ranks {count} or less, or --address of a cluster with larger machines"
+        )
+    return "cuda"
+
+
+def refuse_layout(ranks: int, nodes: int, *, cluster: bool) -> None:
+    """Stop where ranks cannot be dealt to machines.
+
+    Raises:
+        UserError: There are no other machines, or some would have more ranks than others.
+    """
+    if nodes > 1 and not cluster:
+        raise UserError(f"--nodes {nodes}: a trial over several machines needs --address")
+    if ranks % nodes:
+        raise UserError(
+            f"--ranks {ranks} --nodes {nodes}: every machine of a trial has as many ranks; use "
+            f"--ranks {nodes * (ranks // nodes + 1)}"
+        )
+
+
+def count_gpus() -> int:
+    """GPUs on which torch can compute here; it is not imported where no driver is."""
+    if not any(any(Path("/dev").glob(name)) for name in GPU_FILES):
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
