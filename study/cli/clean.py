@@ -36,24 +36,18 @@ def clean(
     if isinstance(home.root, Path) and not os.path.isdir(home.root):
         raise UserError(f"--root {root}: no such folder")
     total = 0
-    sessions = remove_dead_sessions(home.state, dry_run=True)
-    temporary: list[tuple[AnyPath, str]] = [(path, "a dead driver's") for path in sessions]
-    unfinished = places.matching(home.state, f"{UNFINISHED}*")
-    temporary += [(path, "a store that was never finished") for path in unfinished]
-    if home.state != home.root:
-        aside = places.matching(home.state, "*.damaged-*")
-        temporary += [(path, "was damaged and set aside") for path in aside]
-    for path, why in [*temporary, *rubbish(home.root, weights)]:
-        size = places.size(path)
-        total += size
+
+    def tell(size: int, path: AnyPath, why: str) -> int:
         console.print(f"{size / 1e6:10.1f} MB  {path}  {why}")
+        return size
+
+    for path, why in (*_left_behind(home), *rubbish(home.root, weights)):
+        total += tell(places.size(path), path, why)
         if not dry_run:
             places.remove(path)
     for entry in home.cache.entries():
         if home.cache.remove(entry.name, dry_run):
-            total += entry.size
-            path = home.cache.folder / entry.name
-            console.print(f"{entry.size / 1e6:10.1f} MB  {path}  can be made again")
+            total += tell(entry.size, home.cache.folder / entry.name, "can be made again")
     verb = "would be freed" if dry_run else "freed"
     console.print(f"{total / 1e6:10.1f} MB  {verb}")
     return 0
@@ -78,3 +72,15 @@ def rubbish(root: AnyPath, weights: bool) -> Iterator[tuple[AnyPath, str]]:
         if weights and (current / "encoder").exists():
             names = read_json(folder.manifest_path).get("weights", {})
             yield current / "encoder", f"a fine-tuned encoder, {len(names)} files"
+
+
+def _left_behind(home: Workspace) -> Iterator[tuple[AnyPath, str]]:
+    """Files and folders of the state folder that nothing reads again, and why."""
+    yield from (
+        (path, "a dead driver's") for path in remove_dead_sessions(home.state, dry_run=True)
+    )
+    unfinished = places.matching(home.state, f"{UNFINISHED}*")
+    yield from ((path, "a store that was never finished") for path in unfinished)
+    if home.state != home.root:
+        aside = places.matching(home.state, "*.damaged-*")
+        yield from ((path, "was damaged and set aside") for path in aside)

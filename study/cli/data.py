@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
+from study.cli.tables import listing
 from study.console import PlainConsole, marked, typed
 from trainables.data import catalog, inspect
 from trainables.data.fetch import fetch as fetch_files
@@ -17,28 +17,27 @@ from trainables.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Sources of data: list, show, check, fetch.")
 
+COLUMNS = ("name", "kind", "languages", "relevance judged in", "licence", "what it is")
+
 Languages = Annotated[str | None, typer.Option(help="BCP-47 codes, such as sw,yo; all if unset.")]
 
 
 @app.command("list")
 def list_sources() -> int:
     """List every source, one a line."""
-    console = PlainConsole()
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "kind", "languages", "relevance judged in", "licence", "what it is"):
-        table.add_column(column, overflow="fold")
+    rows = []
     for source in catalog.table().values():
         count = str(len(source.languages)) if source.languages else "of the files"
-        row = (source.name, source.kind, count, source.relevance, source.licence, source.about)
-        table.add_row(*row)
-    console.print(table)
+        rows.append(
+            (source.name, source.kind, count, source.relevance, source.licence, source.about)
+        )
+    PlainConsole().print(listing(rows, COLUMNS))
     return 0
 
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="Name of a source.")]) -> int:
     """Show all that is known of one source: licence, files, where to get them, what it can say."""
-    console = PlainConsole()
     source = catalog.source(name)
     facts = {
         "name": source.name,
@@ -64,12 +63,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a source.")]) -> int:
             f"python -m study data fetch {name} --to DIR, then --data-dir DIR; without a network, "
             f"fetch the files above elsewhere and put them in DIR/{name}"
         )
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
-    for key, value in facts.items():
-        table.add_row(key, value)
-    console.print(table)
+    PlainConsole().print(listing(facts.items()))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,17 +76,14 @@ def export(
             f"the weights of trial {spec.digest} were not kept (--keep all keeps those of all "
             "trials that run from then on); add --again to train it again and export that"
         )
-    scratch = Path(tempfile.mkdtemp(prefix="export-"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="export-", ignore_cleanup_errors=True) as scratch:
         if weights is None:
-            folder = _again(folder, spec, scratch, home)
+            folder = _again(folder, spec, Path(scratch), home)
         attempt = folder.committed()
         for name in read_json(folder.manifest_path)["weights"]:  # nothing that was added since
             target = to / name.removeprefix("encoder/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(storage.read(attempt / name))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     (to / "README.md").write_text(card(spec, result), encoding="utf-8")
     console.print(f"{to}: SentenceTransformer({str(to)!r}) or AutoModel reads it.")
     return 0

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
-from rich.table import Table
 
+from study.cli.tables import listing
 from study.console import PlainConsole
 from study.spaces.settings import EFFECTS, Settings, refuse_unknown
 from trainables.spec.settings import ANY, Effect, Stage
@@ -37,19 +37,10 @@ def show_keys(
     if markdown:
         console.print("\n".join(markdown_tables(rows)))
     elif key is not None:
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column()
-        table.add_column(overflow="fold")
-        for column, text in zip(COLUMNS, rows[0].columns(), strict=True):
-            table.add_row(column, text)
-        console.print(table)
+        console.print(listing(zip(COLUMNS, rows[0].columns(), strict=True)))
     else:
-        table = Table(box=None, pad_edge=False)
-        for column in ("key", "default", "meaning"):
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(row.name, row.default, row.description)
-        console.print(table)
+        lines = ((row.name, row.default, row.description) for row in rows)
+        console.print(listing(lines, ("key", "default", "meaning")))
     return 0
 
 

@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from study.cli.arguments import DataDir
 from study.cli.workspace import ROOT, Root, Workspace
 from study.console import PlainConsole, marked
 from trainables.errors import NotNowError, UserError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def reproduce(
     digest: Annotated[str, typer.Argument(help="Of a trial, or its first digits.")],
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of the source's files.")] = None,
+    data_dir: DataDir = None,
     encoder: Annotated[Path | None, typer.Option(help="Folder of the checkpoint.")] = None,
     root: Root = ROOT,
 ) -> int:
@@ -49,17 +49,16 @@ def reproduce(
     given = [(spec.encoder.digest, encoder), *((digest, data_dir) for digest in _data(spec))]
     elsewhere = {ref: os.path.realpath(os.path.expanduser(place)) for ref, place in given if place}
     console.print(f"Reproducing {spec.digest}; {spec.steps} steps.")
-    scratch = Path(tempfile.mkdtemp(prefix="reproduce-"))
+    temporary = tempfile.TemporaryDirectory(prefix="reproduce-", ignore_cleanup_errors=True)
     try:
-        again = train_again(folder, spec, scratch, elsewhere)
-        now, looked_again = _committed(again), intermediate_evaluations(again)
+        with temporary as scratch:
+            again = train_again(folder, spec, Path(scratch), elsewhere)
+            now, looked_again = _committed(again), intermediate_evaluations(again)
     except TrialFailedError as failure:
         if failure.reason == "not now":
             raise NotNowError(f"trial {digest} cannot go on now: {failure}") from None
         console.print(marked("failed", f" again, {failure.reason}: {failure}", "red"))
         return 1
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     assert now is not None
     if before is None:
         console.print("It had no committed result to compare with; these are its numbers:")

@@ -34,7 +34,6 @@ from study.spaces.optimize import SAMPLERS
 from study.spaces.schema import space_names
 from study.spaces.search_plan import search_options
 from study.state.databases import refuse_network
-from study.state.plan import Plan
 from study.state.study_folder import StudyFolder
 from study.tracking.observer import catch_up
 from trainables.errors import UserError
@@ -152,7 +151,9 @@ def run(
     )
     home = Workspace.open(root, state)
     folder = home.study(planned.name)
-    before = folder.plan() if dry_run else _readable(console, folder, planned)
+    before, note = (folder.plan(), None) if dry_run else folder.plan_or_aside(planned)
+    if note:
+        console.print(marked("note:", f" {note}"))
     update = update_plan(
         planned,
         before,
@@ -215,14 +216,6 @@ def _refuse(retry: str | None, keep: str, useless: str | None) -> None:
         )
 
 
-def _readable(console: Console, folder: StudyFolder, planned: Plan) -> Plan | None:
-    """The plan on disk; one that cannot be believed is moved out of the way, and said to be."""
-    before, note = folder.plan_or_aside(planned)
-    if note:
-        console.print(marked("note:", f" {note}"))
-    return before
-
-
 def _tell_cost(
     console: Console,
     update: PlanUpdate,
@@ -269,20 +262,17 @@ def _drive(driver: Driver, orders: LaunchConfig, retry: str | None) -> None:
     from study.tracking.view import study_numbers
 
     if known := driver.reconcile():
-        were = "was" if known == 1 else "were"
-        driver.console.print(
-            f"{count_of(known, 'trial')} {were} already known from committed folders."
-        )
+        were = f"{count_of(known, 'trial')} {'was' if known == 1 else 'were'}"
+        driver.console.print(f"{were} already known from committed folders.")
     if retry == "failed":
         driver.retry_failed()
     elif retry == "pruned":
         driver.complete_pruned()
     catch_up(driver.observers, driver.plan, driver.record, driver.results)
-    jobs = driver.jobs()
-    if not jobs:
-        driver.console.print("Nothing to do: every planned trial has ended.")
-    else:
+    if jobs := driver.jobs():
         driver.run(jobs, orders)
+    else:
+        driver.console.print("Nothing to do: every planned trial has ended.")
     try:
         # which MLflow shows too
         conclude(driver.plan, driver.record, driver.root, driver.results)

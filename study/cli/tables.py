@@ -1,9 +1,9 @@
-"""The comparison of a study's cells as a table: mean ± SD over seeds, nothing tested."""
+"""Tables: a study's cells as mean ± SD over seeds, nothing tested; and plain lists."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -49,6 +49,17 @@ def tables(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
     return [comparison(plan, cells), *further, *by_group(plan, cells)]
 
 
+def listing(rows: Iterable[Sequence[str]], columns: Sequence[str] = ()) -> Table:
+    """Rows without lines around them, under names of columns if there are any."""
+    table = Table(box=None, pad_edge=False, show_header=bool(columns))
+    for number, row in enumerate(rows):
+        if number == 0:
+            for name in columns or [""] * len(row):
+                table.add_column(name, overflow="fold")
+        table.add_row(*row)
+    return table
+
+
 def by_group(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
     """Where not all languages are trained on: each group of them apart, a table a metric."""
     groups = language_groups(plan)
@@ -77,11 +88,7 @@ def _table(
     """One row a cell, one column a metric that some cell has, under its header."""
     columns = [column for column in headers if any(cell.values(column) for cell in cells)]
     best = {column: _best(column, cells) for column in columns}
-    table = Table(
-        title=title,
-        title_justify="left",
-        header_style="bold",
-    )
+    table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("cell", overflow="fold", min_width=30)
     table.add_column("n", justify="right")
     for column in columns:

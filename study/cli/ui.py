@@ -81,15 +81,12 @@ def serving(root: Path, port: int, host: str) -> Iterator[str]:
             "--space batch_size), fill one from trial folders (python -m study track NAME), or "
             "name another place with --root DIR"
         )
-    port = free_port(host, port)
-    artifacts = (store.parent / "mlartifacts").as_uri()
     command = [
         *(sys.executable, "-m", "mlflow", "ui", "--workers", "1"),
         *("--backend-store-uri", sqlite_url(store)),
-        *("--artifacts-destination", artifacts),
-        *("--host", host, "--port", str(port)),
+        *("--artifacts-destination", (store.parent / "mlartifacts").as_uri()),
     ]
-    with _answering(command, root.resolve() / "mlflow-ui.log", host, port, "/health") as address:
+    with _answering(command, store.with_name("mlflow-ui.log"), host, port, "/health") as address:
         yield address
 
 
@@ -111,22 +108,20 @@ def serving_optuna(root: Path, host: str) -> Iterator[str]:
             f"{root}: no rows of Optuna ({OPTUNA_FILE}) here. Fill them from trial folders (python "
             "-m study track NAME), or name another place with --root DIR"
         )
-    port = free_port(host, 0)
-    command = [
-        *(sys.executable, "-c", "from optuna_dashboard._cli import main; main()"),
-        *(sqlite_url(rows), "--host", host, "--port", str(port)),
-    ]
-    with _answering(command, root.resolve() / "optuna-ui.log", host, port, "/") as address:
+    code = "from optuna_dashboard._cli import main; main()"
+    command = [sys.executable, "-c", code, sqlite_url(rows)]
+    with _answering(command, rows.with_name("optuna-ui.log"), host, 0, "/") as address:
         yield address
 
 
 @contextmanager
 def _answering(command: list[str], log: Path, host: str, port: int, page: str) -> Iterator[str]:
     """Run a server and yield its address once this page answers; it ends with the block."""
+    port = free_port(host, port)
     with log.open("w") as output:
         # A group of its own: the server may have child processes, which must end with it.
         server = subprocess.Popen(
-            command,
+            [*command, "--host", host, "--port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
