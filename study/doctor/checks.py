@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,8 @@ SKEW = 5.0
 INSTALL = "install the same lock everywhere: `ray up` again, or requirements/install.py cluster"
 RESTART = "`. cluster/environment.sh` before `ray start`"
 
+State = Literal["ok", "warning", "problem"]
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -41,9 +43,13 @@ class Diagnosis:
 
     check: str
     where: str
-    state: Literal["ok", "warning", "problem"]
+    state: State
     says: str
-    remedy: str = ""
+    remedy: str
+
+
+Findings = Iterable[tuple[str, State, str, str]]
+"""What a check yields: the fields of a `Diagnosis` after its name."""
 
 
 def diagnose(
@@ -61,225 +67,201 @@ def diagnose(
         UserError: No cluster answers at the address.
     """
     question = f".doctor-{uuid.uuid4().hex[:12]}"
-    folders = [need.place for need in needed if need.place not in (None, "embedded")]
-    request = (question, str(root), str(state), folders)
-    machines: dict[str, Facts] = {}
-    findings: list[Diagnosis] = []
+    folders = [need.place for need in needed if need.place and need.place != "embedded"]
+    absent = [need for need in needed if need.place is None]
     way = (root, *root.parents) if isinstance(root, Path) else ()
     unmade = [folder for folder in way if not folder.exists()]
     try:
-        if address is None:
-            facts = gather(*request)
-            machines = {facts.host: facts}
-        else:
-            machines, findings = _everywhere(address, state, request)
+        machines, unasked = _ask(address, state, (question, str(root), str(state), folders))
         together = len(probes(root, question)) if machines else 0
     finally:
         places.remove(root / question)
         for folder in unmade:
             with suppress(OSError):  # by now it holds something else
                 folder.rmdir()
+    checks: list[tuple[str, Findings]] = [("machine", unasked)]
     if machines:
-        findings += versions(machines, locked())
-        findings += storages(machines, str(root), together)
-        findings += clocks(machines)
-        findings += disks(machines)
-        findings += gpus(machines)
-        findings += tokens(machines, cluster=address is not None)
-        findings += ports(machines)
-    try:
-        databases.refuse_network(state)
-    except UserError as error:
-        remedy = "choose a local folder with --state"
-        findings.append(_problem("storage", "all", str(error), remedy))
-    absent = [need for need in needed if need.place is None]
+        checks += [
+            ("versions", versions(machines, locked())),
+            ("storage", storage(machines, str(root), together)),
+            ("clocks", clocks(machines)),
+            ("disk", disk(machines)),
+            ("GPU", gpu(machines)),
+            ("token", token(machines, cluster=address is not None)),
+            ("ports", ports(machines)),
+        ]
+    checks.append(("storage", databases_here(state)))
     if folders or absent:
-        findings += data(machines, absent)
-    return findings
+        checks.append(("data", data(machines, absent)))
+    return [Diagnosis(name, *finding) for name, check in checks for finding in check]
 
 
-def _everywhere(
-    address: str, state: Path, request: tuple[str, str, str, Sequence[str | None]]
-) -> tuple[dict[str, Facts], list[Diagnosis]]:
-    """Facts by the machines' addresses, and what there is to say of silent machines."""
-    from study.launch.nodes import ask
-
-    replies = ask(address, state, gather, *request)
-    machines: dict[str, Facts] = {}
-    findings = []
-    for node in replies.nodes:
-        answer = replies.answers[node.id]
-        if isinstance(answer, Exception):
-            why = " ".join(str(answer).split())[-300:]
-            remedy = "the same environment on every machine: `ray up` again; then `ray status`"
-            findings.append(_problem("machine", node.host, f"cannot be asked: {why}", remedy))
-            continue
-        clock = replies.clocks.get(node.id)
-        machines[node.host] = replace(answer, skew=skew(*clock) if clock else None)
-    if not any(node.takes_trials for node in replies.nodes):
-        says = "no machine takes trials now; an autoscaler must start some"
-        findings.append(_warning("machine", "all", says, "name their number: --workers N"))
-    return machines, findings
-
-
-def skew(sent: float, said: float, answered: float) -> float:
-    """Seconds by which a clock certainly differs from that of who asked: an answer takes time."""
-    return max(sent - said, said - answered, 0.0)
-
-
-def versions(machines: Mapping[str, Facts], lock: Mapping[str, str]) -> Iterator[Diagnosis]:
+def versions(machines: Mapping[str, Facts], lock: Mapping[str, str]) -> Findings:
     """Python, packages and this project's code, equal on all machines and as the lock says."""
-    check = "versions"
     pythons = {where: facts.python for where, facts in machines.items()}
     if len({version.rpartition(".")[0] for version in pythons.values()}) > 1:
-        yield _problem(check, "all", f"different Pythons: {_listed(pythons)}", INSTALL)
+        yield "all", "problem", f"different Pythons: {_listed(pythons)}", INSTALL
     codes = {where: facts.code for where, facts in machines.items()}
     one_code = len(set(codes.values())) == 1
     if not one_code:
         remedy = "ship this project to all machines: `ray up` copies it"
-        yield _problem(check, "all", f"different code of this project: {_listed(codes)}", remedy)
+        yield "all", "problem", f"different code of this project: {_listed(codes)}", remedy
     first = next(iter(machines.values()))
     for where, facts in machines.items():
         if unlike := _unlike(facts.packages, first.packages, lock):
-            yield _problem(check, where, f"other packages than on {first.host}: {unlike}", INSTALL)
+            yield where, "problem", f"other packages than on {first.host}: {unlike}", INSTALL
     if unlike := _unlike(first.packages, lock, lock):
         remedy = "make install (or requirements/install.py cluster) brings what was tested"
-        yield _warning(check, first.host, f"not as in the lock: {unlike}", remedy)
+        yield first.host, "warning", f"not as in the lock: {unlike}", remedy
     elif lock and one_code:
-        yield _ok(check, "all", f"Python {first.python}, {len(lock)} packages as in the lock")
+        yield "all", "ok", f"Python {first.python}, {len(lock)} packages as in the lock", ""
 
 
-def storages(machines: Mapping[str, Facts], root: str, together: int) -> Iterator[Diagnosis]:
-    """The root is the same place everywhere, and lets one machine claim what several want.
+def storage(machines: Mapping[str, Facts], root: str, together: int) -> Findings:
+    """The root is one place, where one machine can claim what several want.
 
     Args:
-        machines: All that wrote there.
-        root: Where they did.
-        together: How many of their files came together there.
+        machines: Which all wrote there.
+        root: The place.
+        together: How many of their files this machine sees there.
     """
-    check = "storage"
     claims = sum(facts.claimed for facts in machines.values())
     if broken := {where: facts.storage for where, facts in machines.items() if facts.storage}:
         remedy = "mount the same folder there, or use --root s3://bucket/prefix; check its rights"
         for where, why in broken.items():
-            yield _problem(check, where, f"--root {root}: {why}", remedy)
+            yield where, "problem", f"--root {root}: {why}", remedy
     elif together != len(machines) or claims != 1:
         says = f"--root {root}: {claims} of {len(machines)} machines were first, "
         remedy = "use one folder that all machines mount (NFS), or --root s3://bucket/prefix"
-        yield _problem(check, "all", f"{says}{together} files came together there", remedy)
+        yield "all", "problem", f"{says}{together} files came together there", remedy
     else:
         several = f"; of {len(machines)} machines one was first" if len(machines) > 1 else ""
-        yield _ok(check, "all", f"--root {root}: written, read and claimed{several}")
+        yield "all", "ok", f"--root {root}: written, read and claimed{several}", ""
 
 
-def clocks(machines: Mapping[str, Facts]) -> Iterator[Diagnosis]:
+def databases_here(state: Path) -> Findings:
+    """SQLite needs a disk of this machine."""
+    try:
+        databases.refuse_network(state)
+    except UserError as error:
+        yield "all", "problem", str(error), "choose a local folder with --state"
+
+
+def clocks(machines: Mapping[str, Facts]) -> Findings:
     """Whether all machines know what time it is."""
     skews = {where: facts.skew for where, facts in machines.items() if facts.skew is not None}
     remedy = "switch on time synchronisation there (chrony or systemd-timesyncd)"
-    for where, seconds in skews.items():
-        if seconds > SKEW:
-            says = f"{seconds:.0f} s away from this machine's clock"
-            yield _warning("clocks", where, says, remedy)
+    for where, skew in skews.items():
+        if skew > SKEW:
+            yield where, "warning", f"{skew:.0f} s away from this machine's clock", remedy
     if skews and max(skews.values()) <= SKEW:
-        yield _ok("clocks", "all", f"within {SKEW:.0f} s of each other")
+        yield "all", "ok", f"within {SKEW:.0f} s of each other", ""
 
 
-def disks(machines: Mapping[str, Facts]) -> Iterator[Diagnosis]:
+def disk(machines: Mapping[str, Facts]) -> Findings:
     """Room for databases, Ray's own files and the cache."""
     remedy = "free some space, choose another disk with --state, or `python -m study clean`"
     for where, facts in machines.items():
         says = f"{facts.free / 1e9:,.1f} GB free"
         if facts.free < LITTLE:
-            yield (_problem if facts.free < NONE else _warning)("disk", where, says, remedy)
+            yield where, "problem" if facts.free < NONE else "warning", says, remedy
         else:
-            yield _ok("disk", where, says)
+            yield where, "ok", says, ""
 
 
-def gpus(machines: Mapping[str, Facts]) -> Iterator[Diagnosis]:
+def gpu(machines: Mapping[str, Facts]) -> Findings:
     """Whether torch can use the GPUs that are there."""
     remedy = "install torch's CUDA build, and a driver that is new enough for it"
     for where, facts in machines.items():
         names = ", ".join(facts.gpus)
         if facts.cuda is False:
-            yield _problem("GPU", where, f"{names}: torch cannot use it", remedy)
+            yield where, "problem", f"{names}: torch cannot use it", remedy
         else:
-            yield _ok("GPU", where, names or "none; trials run on the CPU there")
+            yield where, "ok", names or "none; trials run on the CPU there", ""
 
 
-def tokens(machines: Mapping[str, Facts], cluster: bool) -> Iterator[Diagnosis]:
+def token(machines: Mapping[str, Facts], cluster: bool) -> Findings:
     """Ray's token: everywhere the same, in a file that nobody else reads."""
-    check = "token"
     for where, facts in machines.items():
         if not facts.token.private:
             source = facts.token.source
-            yield _problem(check, where, f"others may read {source}", f"chmod 600 {source}")
+            yield where, "problem", f"others may read {source}", f"chmod 600 {source}"
         if cluster and facts.token.mode != "token":
             remedy = f"start Ray as cluster.yaml does: {RESTART}"
-            yield _problem(check, where, "RAY_AUTH_MODE is not `token`", remedy)
+            yield where, "problem", "RAY_AUTH_MODE is not `token`", remedy
     marks = {facts.token.mark for facts in machines.values()}
     if not cluster:
-        yield _ok(check, "all", "a Ray that a study starts here gets a token of its own")
+        yield "all", "ok", "a Ray that a study starts here gets a token of its own", ""
     elif len(marks) > 1 or "" in marks:
         remedy = "ray get-auth-token --generate && chmod 600 ~/.ray/auth_token; ray up"
-        yield _problem(check, "all", "machines have different tokens, or none", remedy)
+        yield "all", "problem", "machines have different tokens, or none", remedy
     else:
-        yield _ok(check, "all", "the same everywhere")
+        yield "all", "ok", "the same everywhere", ""
 
 
-def ports(machines: Mapping[str, Facts]) -> Iterator[Diagnosis]:
+def ports(machines: Mapping[str, Facts]) -> Findings:
     """What listens beyond loopback: only Ray may, and only with the token."""
-    check, remedy = "ports", f"stop that Ray; {RESTART}"
+    tunnel = "start it with --host 127.0.0.1 and reach it through an SSH tunnel"
+    restart = f"stop that Ray; {RESTART}"
     for where, facts in machines.items():
         ours = [entry for entry in facts.listening if entry.is_ours]
         ray = [entry for entry in facts.listening if entry.is_ray]
         for entry in ours:
-            says = f"{entry.command.split(' ')[0]} listens on {entry.address}:{entry.port}"
-            tunnel = "start it with --host 127.0.0.1 and reach it through an SSH tunnel"
-            yield _problem(check, where, says, tunnel)
+            program = entry.command.split(" ")[0]
+            yield where, "problem", f"{program} listens on {entry.address}:{entry.port}", tunnel
         if unguarded := [entry for entry in ray if not entry.guarded]:
             says = f"Ray listens on {_numbers(unguarded)} and asks for no token"
-            yield _problem(check, where, says, remedy)
+            yield where, "problem", says, restart
         elif telling := [entry for entry in ray if entry.metrics]:
             says = f"Ray may show figures of this machine to everybody ({_numbers(telling)})"
-            yield _warning(check, where, says, remedy)
+            yield where, "warning", says, restart
         elif not ours:
             says = f"{len(ray)} of Ray beyond loopback, all asking for the token"
             says = says if ray else "nothing of ours beyond loopback"
             other = len(facts.listening) - len(ray)
-            yield _ok(check, where, says + (f"; {other} of other programs" if other else ""))
+            yield where, "ok", says + (f"; {other} of other programs" if other else ""), ""
 
 
-def data(machines: Mapping[str, Facts], absent: Sequence[Need]) -> Iterator[Diagnosis]:
-    """Checkpoints and data of a space, where trials will read them.
-
-    Args:
-        machines: Who said which folders are not there.
-        absent: What no folder was found for, each with how to get it.
-    """
+def data(machines: Mapping[str, Facts], absent: Sequence[Need]) -> Findings:
+    """Checkpoints and data of a space: no folder is known of some, others are not everywhere."""
     for need in absent:
         option = "--encoder" if need.kind == "checkpoint" else "--data-dir"
-        yield _problem("data", "all", str(need), f"fetch it, or name its folder with {option}")
+        yield "all", "problem", str(need), f"fetch it, or name its folder with {option}"
     remedy = "copy or mount it there under the same path (file_mounts, NFS)"
     for where, facts in machines.items():
         for folder in facts.missing:
-            yield _problem("data", where, f"{folder} is not there", remedy)
+            yield where, "problem", f"{folder} is not there", remedy
     if not absent and not any(facts.missing for facts in machines.values()):
-        yield _ok("data", "all", "everything that the space reads is there")
+        yield "all", "ok", "everything that the space reads is there", ""
 
 
-def _ok(check: str, where: str, says: str) -> Diagnosis:
-    return Diagnosis(check, where, "ok", says)
+def _ask(
+    address: str | None, state: Path, request: tuple[str, str, str, list[str]]
+) -> tuple[dict[str, Facts], Findings]:
+    """Facts by the machines' addresses, and what there is to say of machines that gave none."""
+    if address is None:
+        facts = gather(*request)
+        return {facts.host: facts}, ()
+    from study.launch.nodes import ask
+
+    replies = ask(address, state, gather, *request)
+    machines: dict[str, Facts] = {}
+    silent: list[tuple[str, State, str, str]] = []
+    for node in replies.nodes:
+        answer = replies.answers[node.id]
+        if isinstance(answer, Exception):
+            why = " ".join(str(answer).split())[-300:]
+            remedy = "the same environment on every machine: `ray up` again; then `ray status`"
+            silent.append((node.host, "problem", f"cannot be asked: {why}", remedy))
+            continue
+        machines[node.host] = replace(answer, skew=replies.skews.get(node.id))
+    if not any(node.takes_trials for node in replies.nodes):
+        says = "no machine takes trials now; an autoscaler must start some"
+        silent.append(("all", "warning", says, "name their number: --workers N"))
+    return machines, silent
 
 
-def _warning(check: str, where: str, says: str, remedy: str) -> Diagnosis:
-    return Diagnosis(check, where, "warning", says, remedy)
-
-
-def _problem(check: str, where: str, says: str, remedy: str) -> Diagnosis:
-    return Diagnosis(check, where, "problem", says, remedy)
-
-
-def _unlike(here: Mapping[str, str], expected: Mapping[str, str], names: Mapping[str, str]) -> str:
+def _unlike(here: Mapping[str, str], expected: Mapping[str, str], names: Iterable[str]) -> str:
     """Packages with another version than expected, at most five."""
     differing = [
         f"{name} {here.get(name, 'missing')} instead of {expected.get(name, 'none')}"

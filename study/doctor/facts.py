@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import socket
-import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,6 +86,7 @@ def gather(question: str, root: str, state: str, folders: Sequence[str]) -> Fact
     """
     wrong, claimed = probe(root, question)
     names, cuda = gpus()
+    disk = next(path for path in (Path(state), *Path(state).resolve().parents) if path.is_dir())
     return Facts(
         host=socket.gethostname(),
         python=platform.python_version(),
@@ -96,7 +96,7 @@ def gather(question: str, root: str, state: str, folders: Sequence[str]) -> Fact
             for entry in distributions()
         },
         code=code_digest(),
-        free=free_bytes(Path(state)),
+        free=shutil.disk_usage(disk).free,
         gpus=names,
         cuda=cuda,
         token=token(question),
@@ -150,12 +150,6 @@ def code_digest(sources: Path = SOURCES) -> str:
     return digest.hexdigest()[:12]
 
 
-def free_bytes(folder: Path) -> int:
-    """Bytes left on the disk of a folder, which need not be there."""
-    there = next(path for path in (folder, *folder.resolve().parents) if path.is_dir())
-    return shutil.disk_usage(there).free
-
-
 def gpus() -> tuple[list[str], bool | None]:
     """What NVIDIA's driver names, and whether torch can use it; None where there is nothing."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
@@ -173,16 +167,13 @@ def gpus() -> tuple[list[str], bool | None]:
 def token(salt: str) -> Token:
     """How Ray finds its token here: the environment first, a file named there, the usual file."""
     mode = os.environ.get("RAY_AUTH_MODE", "")
-    if value := os.environ.get("RAY_AUTH_TOKEN"):
-        return Token(mode, "RAY_AUTH_TOKEN", _mark(value, salt))
-    path = Path(os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")))
-    try:
-        value = path.read_text(encoding="utf-8").strip()
-        private = stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
-    except OSError:
-        return Token(mode)
-    return Token(mode, str(path), _mark(value, salt), private)
-
-
-def _mark(value: str, salt: str) -> str:
-    return hashlib.sha256(f"{salt} {value}".encode()).hexdigest()[:12]
+    source, private, value = "RAY_AUTH_TOKEN", True, os.environ.get("RAY_AUTH_TOKEN", "")
+    if not value:
+        source = os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"))
+        try:
+            value = Path(source).read_text(encoding="utf-8").strip()
+            private = Path(source).stat().st_mode & 0o077 == 0
+        except OSError:
+            return Token(mode)
+    mark = hashlib.sha256(f"{salt} {value}".encode()).hexdigest()[:12]
+    return Token(mode, source, mark, private)

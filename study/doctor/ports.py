@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 LISTENING = "0A"
@@ -64,23 +63,22 @@ def listeners(processes: Sequence[int] | None = None) -> list[OpenPort]:
             for line in Path("/proc/net", name).read_text(encoding="ascii").splitlines()[1:]:
                 _, local, _, state, *_, inode = line.split()[:10]
                 address, port = _parsed(local)
-                beyond = state == LISTENING and not ipaddress.ip_address(address).is_loopback
+                beyond = state == LISTENING and not address.is_loopback
                 if beyond and (inode in holders or processes is None):
                     process = holders.get(inode, 0)
                     words = _environment(process)
                     guarded = words.get("RAY_AUTH_MODE", "").lower() == "token"
                     metrics = words.get(METRICS, "1").lower() not in ("0", "false")
-                    servers.add(OpenPort(address, port, _command(process), guarded, metrics))
+                    servers.add(OpenPort(str(address), port, _command(process), guarded, metrics))
     return sorted(servers, key=lambda entry: (entry.port, entry.address))
 
 
-def _parsed(text: str) -> tuple[str, int]:
+def _parsed(text: str) -> tuple[IPv4Address | IPv6Address, int]:
     """Address and port as the kernel writes them: words of 32 bits, each in the machine's order."""
     digits, _, port = text.partition(":")
     words = [int(digits[at : at + 8], 16) for at in range(0, len(digits), 8)]
-    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
-    address = socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words))
-    return address.removeprefix("::ffff:"), int(port, 16)
+    address = ip_address(struct.pack(f"={len(words)}I", *words))
+    return getattr(address, "ipv4_mapped", None) or address, int(port, 16)
 
 
 def _sockets(process: int) -> Iterator[str]:

@@ -192,12 +192,12 @@ class Round:
     Attributes:
         nodes: All that Ray reaches, this machine first.
         answers: By a machine's id: what it said, or the exception in its place.
-        clocks: By a machine's id: times before, there, and after.
+        skews: By a machine's id: seconds by which its clock certainly differs from this one's.
     """
 
     nodes: Sequence[Node]
     answers: Mapping[str, Any]
-    clocks: Mapping[str, tuple[float, float, float]]
+    skews: Mapping[str, float]
 
 
 def ask(address: str, state: Path, function: Callable[..., Any], *arguments: Any) -> Round:
@@ -215,10 +215,20 @@ def ask(address: str, state: Path, function: Callable[..., Any], *arguments: Any
     with ray_session(state, 1, address):
         nodes = alive()
         answers = on_each(nodes, function, *arguments)
-        clocks = {}
+        skews = {}
         for node in nodes:  # one after the other: an answer must not wait for another's
             sent = time.time()
-            said = on_each([node], time.time)[node.id]
+            said = on_each([node], now)[node.id]
             if isinstance(said, float):
-                clocks[node.id] = (sent, said, time.time())
-    return Round(nodes, answers, clocks)
+                skews[node.id] = skew(sent, said, time.time())
+    return Round(nodes, answers, skews)
+
+
+def now() -> float:
+    """What time this machine thinks it is; Ray runs no function of C, such as `time.time`."""
+    return time.time()
+
+
+def skew(sent: float, said: float, answered: float) -> float:
+    """Seconds by which a clock certainly differs from that of who asked: an answer takes time."""
+    return max(sent - said, said - answered, 0.0)

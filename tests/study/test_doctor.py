@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ import pytest
 
 from study.cli.app import main
 from study.doctor import checks
-from study.doctor.checks import Diagnosis, skew
+from study.doctor.checks import Diagnosis, Findings
 from study.doctor.facts import Facts, Token, code_digest, gather, probe, probes, token
 from study.doctor.ports import OpenPort, listeners
+from study.launch.nodes import skew
 from trainables.storage.paths import AnyPath
 
 GOOD = Facts(
@@ -47,26 +47,29 @@ def machines(**changes: Any) -> dict[str, Facts]:
     return {"head": GOOD, "worker": worker}
 
 
-def problems(findings: Iterator[Diagnosis]) -> list[Diagnosis]:
-    found = [finding for finding in findings if finding.state != "ok"]
+def named(findings: Findings) -> list[Diagnosis]:
+    return [Diagnosis("a check", *finding) for finding in findings]
+
+
+def problems(findings: Findings) -> list[Diagnosis]:
+    found = [finding for finding in named(findings) if finding.state != "ok"]
     assert all(finding.remedy for finding in found), "a finding must say what to do"
     return found
 
 
 def test_nothing_is_wrong_with_good_machines() -> None:
     both = machines()
-    found = [
-        *checks.versions(both, LOCKED),
-        *checks.storages(both, "s3://b", 2),
-        *checks.clocks(machines(skew=skew(10, 10.5, 11))),
-        *checks.disks(both),
-        *checks.gpus(both),
-        *checks.tokens(both, cluster=True),
-        *checks.ports(both),
-        *checks.data(both, []),
-    ]
-    assert {finding.state for finding in found} == {"ok"}
-    assert len({finding.check for finding in found}) == 8
+    for findings in (
+        checks.versions(both, LOCKED),
+        checks.storage(both, "s3://b", 2),
+        checks.clocks(machines(skew=skew(10, 10.5, 11))),
+        checks.disk(both),
+        checks.gpu(both),
+        checks.token(both, cluster=True),
+        checks.ports(both),
+        checks.data(both, []),
+    ):
+        assert {finding.state for finding in named(findings)} == {"ok"}
 
 
 def test_versions_that_differ() -> None:
@@ -94,30 +97,30 @@ def test_versions_that_differ() -> None:
     ],
 )
 def test_storage_that_is_not_one(changes: dict[str, Any], together: int, says: str) -> None:
-    [found] = problems(checks.storages(machines(**changes), "/data", together))
+    [found] = problems(checks.storage(machines(**changes), "/data", together))
     assert says in found.says
     assert "s3://" in found.remedy
 
 
 def test_clocks_disk_and_gpu() -> None:
-    [found] = checks.clocks(machines(skew=skew(100, 130, 109)))
+    [found] = named(checks.clocks(machines(skew=skew(100, 130, 109))))
     assert (found.where, found.state) == ("worker", "warning")
     assert found.says == "21 s away from this machine's clock"
     assert skew(100, 101, 109) == 0, "an answer takes time on its way"
     assert skew(100, 60, 109) == 40
-    [found] = problems(checks.disks(machines(free=10**8)))
+    [found] = problems(checks.disk(machines(free=10**8)))
     assert (found.where, found.state) == ("worker", "problem")
-    [found] = problems(checks.disks(machines(free=5 * 10**9)))
+    [found] = problems(checks.disk(machines(free=5 * 10**9)))
     assert found.state == "warning"
-    [found] = problems(checks.gpus(machines(cuda=False)))
+    [found] = problems(checks.gpu(machines(cuda=False)))
     assert found.says == "NVIDIA L4: torch cannot use it"
-    assert problems(checks.gpus(machines(gpus=[], cuda=None))) == []
+    assert problems(checks.gpu(machines(gpus=[], cuda=None))) == []
 
 
 def test_tokens() -> None:
     def of(**changes: Any) -> list[Diagnosis]:
         worker = dataclasses.replace(GOOD.token, **changes)
-        return problems(checks.tokens(machines(token=worker), cluster=True))
+        return problems(checks.token(machines(token=worker), cluster=True))
 
     assert [finding.says for finding in of(mode="")] == ["RAY_AUTH_MODE is not `token`"]
     assert [finding.says for finding in of(mark="other")] == [
@@ -138,7 +141,8 @@ def test_tokens() -> None:
     ],
 )
 def test_ports(listener: OpenPort, state: str, says: str) -> None:
-    [found] = checks.ports({"worker": dataclasses.replace(GOOD, listening=[listener])})
+    worker = dataclasses.replace(GOOD, listening=[listener])
+    [found] = named(checks.ports({"worker": worker}))
     assert found.state == state
     assert says in found.says
 
