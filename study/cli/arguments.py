@@ -1,4 +1,4 @@
-"""The options about a plan that `run` and `doctor` share, and where trials compute."""
+"""What is typed of a study: its space, tier and settings, its files, and where trials compute."""
 
 from __future__ import annotations
 
@@ -15,18 +15,7 @@ from trainables.data import catalog
 from trainables.encoders.embedded import is_embedded
 from trainables.errors import UserError
 
-Benchmark = Annotated[str | None, typer.Option(help="What is evaluated.")]
-
-Encoder = Annotated[
-    str | None, typer.Option(help="embedded/<size>, a checkpoint folder or a hub id.")
-]
-
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the source's files.")]
-
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="KEY=VALUE, replaces the space's; `keys` lists all."),
-]
 
 Address = Annotated[str | None, typer.Option(help="Of a running Ray cluster.")]
 

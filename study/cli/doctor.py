@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from study.cli.arguments import (
-    Address,
-    Assignments,
-    Benchmark,
-    DataDir,
-    Encoder,
-    SpaceArguments,
-    tier_of,
-)
+from study.cli.arguments import Address, SpaceArguments, tier_of
 from study.cli.workspace import ROOT, Root, State, Workspace
 from study.console import PlainConsole, count_of, marked
 from study.cost.inputs_needed import Need, needs
@@ -34,10 +27,10 @@ def doctor(
     tier: Annotated[
         str | None, typer.Option(help="With --space: demo or full; full if unset.")
     ] = None,
-    benchmark: Benchmark = None,
-    encoder: Encoder = None,
-    data_dir: DataDir = None,
-    assign: Assignments = None,
+    benchmark: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="As for run.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="As for run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Findings as one JSON object.")] = False,
     root: Root = ROOT,
     state: State = None,

@@ -13,10 +13,7 @@ from rich.console import Console
 from study.analysis.conclusion import conclude
 from study.cli.arguments import (
     Address,
-    Assignments,
-    Benchmark,
     DataDir,
-    Encoder,
     SpaceArguments,
     choose_device,
     refuse_layout,
@@ -59,10 +56,15 @@ def run(
     tier: Annotated[
         str | None, typer.Option(help="demo or full; by default what benchmark and encoder ask.")
     ] = None,
-    benchmark: Benchmark = None,
-    encoder: Encoder = None,
+    benchmark: Annotated[str | None, typer.Option(help="What is evaluated.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="embedded/<rung>, a checkpoint folder or a hub id.")
+    ] = None,
     data_dir: DataDir = None,
-    assign: Assignments = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, replaces the space's; `keys` lists all."),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trials of each cell.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Trials at once.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each trial.")] = 1,

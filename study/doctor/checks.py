@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from study.cost.inputs_needed import Need
-from study.doctor.facts import Facts, gather, locked, probes
+from study.doctor.facts import Facts, gather, locked_versions, probe_files
 from study.doctor.ports import OpenPort
 from study.state import databases
 from trainables.errors import UserError
@@ -66,23 +66,23 @@ def diagnose(
     Raises:
         UserError: No cluster answers at the address.
     """
-    question = f".doctor-{uuid.uuid4().hex[:12]}"
+    nonce = f".doctor-{uuid.uuid4().hex[:12]}"
     folders = [need.place for need in needed if need.place and need.place != "embedded"]
     absent = [need for need in needed if need.place is None]
-    way = (root, *root.parents) if isinstance(root, Path) else ()
-    unmade = [folder for folder in way if not folder.exists()]
+    ancestors = (root, *root.parents) if isinstance(root, Path) else ()
+    new_folders = [folder for folder in ancestors if not folder.exists()]
     try:
-        machines, unasked = _ask(address, state, (question, str(root), str(state), folders))
-        together = len(probes(root, question)) if machines else 0
+        machines, without_answer = _ask(address, state, (nonce, str(root), str(state), folders))
+        together = len(probe_files(root, nonce)) if machines else 0
     finally:
-        places.remove(root / question)
-        for folder in unmade:
+        places.remove(root / nonce)
+        for folder in new_folders:
             with suppress(OSError):  # by now it holds something else
                 folder.rmdir()
-    checks: list[tuple[str, Findings]] = [("machine", unasked)]
+    checks: list[tuple[str, Findings]] = [("machine", without_answer)]
     if machines:
         checks += [
-            ("versions", versions(machines, locked())),
+            ("versions", versions(machines, locked_versions())),
             ("storage", storage(machines, str(root), together)),
             ("clocks", clocks(machines)),
             ("disk", disk(machines)),
@@ -125,10 +125,10 @@ def storage(machines: Mapping[str, Facts], root: str, together: int) -> Findings
         root: The place.
         together: How many of their files this machine sees there.
     """
-    claims = sum(facts.claimed for facts in machines.values())
-    if broken := {where: facts.storage for where, facts in machines.items() if facts.storage}:
+    claims = sum(facts.first for facts in machines.values())
+    if failures := {where: facts.storage for where, facts in machines.items() if facts.storage}:
         remedy = "mount the same folder there, or use --root s3://bucket/prefix; check its rights"
-        for where, why in broken.items():
+        for where, why in failures.items():
             yield where, "problem", f"--root {root}: {why}", remedy
     elif together != len(machines) or claims != 1:
         says = f"--root {root}: {claims} of {len(machines)} machines were first, "
@@ -209,11 +209,11 @@ def ports(machines: Mapping[str, Facts]) -> Findings:
         for entry in ours:
             program = entry.command.split(" ")[0]
             yield where, "problem", f"{program} listens on {entry.address}:{entry.port}", tunnel
-        if unguarded := [entry for entry in ray if not entry.guarded]:
-            says = f"Ray listens on {_numbers(unguarded)} and asks for no token"
+        if tokenless := [entry for entry in ray if not entry.asks_token]:
+            says = f"Ray listens on {_numbers(tokenless)} and asks for no token"
             yield where, "problem", says, restart
-        elif telling := [entry for entry in ray if entry.metrics]:
-            says = f"Ray may show figures of this machine to everybody ({_numbers(telling)})"
+        elif with_metrics := [entry for entry in ray if entry.metrics]:
+            says = f"Ray may show figures of this machine to everybody ({_numbers(with_metrics)})"
             yield where, "warning", says, restart
         elif not ours:
             says = f"{len(ray)} of Ray beyond loopback, all asking for the token"
@@ -246,30 +246,30 @@ def _ask(
 
     replies = ask(address, state, gather, *request)
     machines: dict[str, Facts] = {}
-    silent: list[tuple[str, State, str, str]] = []
+    without_answer: list[tuple[str, State, str, str]] = []
     for node in replies.nodes:
         answer = replies.answers[node.id]
         if isinstance(answer, Exception):
             why = " ".join(str(answer).split())[-300:]
             remedy = "the same environment on every machine: `ray up` again; then `ray status`"
-            silent.append((node.host, "problem", f"cannot be asked: {why}", remedy))
+            without_answer.append((node.host, "problem", f"cannot be asked: {why}", remedy))
             continue
         machines[node.host] = replace(answer, skew=replies.skews.get(node.id))
     if not any(node.takes_trials for node in replies.nodes):
         says = "no machine takes trials now; an autoscaler must start some"
-        silent.append(("all", "warning", says, "name their number: --workers N"))
-    return machines, silent
+        without_answer.append(("all", "warning", says, "name their number: --workers N"))
+    return machines, without_answer
 
 
 def _unlike(here: Mapping[str, str], expected: Mapping[str, str], names: Iterable[str]) -> str:
     """Packages with another version than expected, at most five."""
-    differing = [
+    differences = [
         f"{name} {here.get(name, 'missing')} instead of {expected.get(name, 'none')}"
         for name in names
         if here.get(name) != expected.get(name)
     ]
-    more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
-    return ", ".join(differing[:5]) + more
+    more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
+    return ", ".join(differences[:5]) + more
 
 
 def _numbers(entries: Sequence[OpenPort]) -> str:

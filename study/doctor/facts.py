@@ -30,7 +30,7 @@ class Token:
     Attributes:
         mode: `RAY_AUTH_MODE`; empty where it is not set.
         source: Where the token comes from; empty where there is none.
-        mark: The same on machines with the same token, for one question.
+        mark: The same on machines with the same token, for one nonce.
         private: Whether nobody else may read its file.
     """
 
@@ -55,7 +55,7 @@ class Facts:
         token: Of Ray.
         listening: Servers that others could reach.
         storage: What is wrong with the root; empty where nothing is.
-        claimed: Whether this machine was the first to create the probe of this question.
+        first: Whether this machine was the first to create the probe of this nonce.
         missing: Folders of data and checkpoints that are not here.
         skew: Seconds by which its clock certainly differs; None where it was not asked the time.
     """
@@ -70,21 +70,21 @@ class Facts:
     token: Token
     listening: Sequence[OpenPort]
     storage: str
-    claimed: bool
+    first: bool
     missing: Sequence[str]
     skew: float | None = None
 
 
-def gather(question: str, root: str, state: str, folders: Sequence[str]) -> Facts:
+def gather(nonce: str, root: str, state: str, folders: Sequence[str]) -> Facts:
     """Look at this machine.
 
     Args:
-        question: A name that nothing else has; a folder of it under `root` is written to.
+        nonce: A name that nothing else has; a folder of it under `root` is written to.
         root: Of trial folders.
         state: Of databases and the cache.
         folders: That trials read.
     """
-    wrong, claimed = probe(root, question)
+    wrong, first = probe(root, nonce)
     names, cuda = gpus()
     disk = next(path for path in (Path(state), *Path(state).resolve().parents) if path.is_dir())
     return Facts(
@@ -99,22 +99,22 @@ def gather(question: str, root: str, state: str, folders: Sequence[str]) -> Fact
         free=shutil.disk_usage(disk).free,
         gpus=names,
         cuda=cuda,
-        token=token(question),
+        token=token(nonce),
         listening=listeners(),
         storage=wrong,
-        claimed=claimed,
+        first=first,
         missing=[name for name in folders if not Path(name).exists()],
     )
 
 
-def probe(root: str, question: str) -> tuple[str, bool]:
+def probe(root: str, nonce: str) -> tuple[str, bool]:
     """Write, read and claim under a root: of all machines that ask the same, one may claim.
 
     Returns:
         What is wrong, empty where nothing is; whether this machine was first.
     """
     try:
-        folder = places.parse_root(root) / question
+        folder = places.parse_root(root) / nonce
         name = f"{socket.gethostname()}-{os.getpid()}"
         storage.write(folder / name, name.encode())
         if storage.read(folder / name) != name.encode():
@@ -126,12 +126,12 @@ def probe(root: str, question: str) -> tuple[str, bool]:
         return " ".join(f"{type(error).__name__}: {error}".split())[:300], False
 
 
-def probes(root: AnyPath, question: str) -> set[str]:
+def probe_files(root: AnyPath, nonce: str) -> set[str]:
     """Names of the probes of all machines, as this one sees them."""
-    return set(places.files_under(root / question)) - {"claimed"}
+    return set(places.files_under(root / nonce)) - {"claimed"}
 
 
-def locked(sources: Path = SOURCES) -> dict[str, str]:
+def locked_versions(sources: Path = SOURCES) -> dict[str, str]:
     """Versions of the lock; empty where this is no clone of the repository."""
     try:
         lines = (sources / "requirements/runtime.lock").read_text(encoding="utf-8").splitlines()
@@ -164,7 +164,7 @@ def gpus() -> tuple[list[str], bool | None]:
     return names, torch.cuda.is_available()
 
 
-def token(salt: str) -> Token:
+def token(nonce: str) -> Token:
     """How Ray finds its token here: the environment first, a file named there, the usual file."""
     mode = os.environ.get("RAY_AUTH_MODE", "")
     source, private, value = "RAY_AUTH_TOKEN", True, os.environ.get("RAY_AUTH_TOKEN", "")
@@ -175,5 +175,5 @@ def token(salt: str) -> Token:
             private = Path(source).stat().st_mode & 0o077 == 0
         except OSError:
             return Token(mode)
-    mark = hashlib.sha256(f"{salt} {value}".encode()).hexdigest()[:12]
+    mark = hashlib.sha256(f"{nonce} {value}".encode()).hexdigest()[:12]
     return Token(mode, source, mark, private)

@@ -30,14 +30,14 @@ class OpenPort:
         address: It listens on.
         port: Likewise.
         command: Its command line, as far as this user may see it; else empty.
-        guarded: Whether its environment makes Ray ask for a token.
+        asks_token: Whether its environment makes Ray ask for a token.
         metrics: Whether its environment lets Ray serve figures, for which it asks no token.
     """
 
     address: str
     port: int
     command: str
-    guarded: bool
+    asks_token: bool
     metrics: bool
 
     @property
@@ -67,9 +67,9 @@ def listeners(processes: Sequence[int] | None = None) -> list[OpenPort]:
                 if beyond and (inode in holders or processes is None):
                     process = holders.get(inode, 0)
                     words = _environment(process)
-                    guarded = words.get("RAY_AUTH_MODE", "").lower() == "token"
+                    token = words.get("RAY_AUTH_MODE", "").lower() == "token"
                     metrics = words.get(METRICS, "1").lower() not in ("0", "false")
-                    servers.add(OpenPort(str(address), port, _command(process), guarded, metrics))
+                    servers.add(OpenPort(str(address), port, _command(process), token, metrics))
     return sorted(servers, key=lambda entry: (entry.port, entry.address))
 
 

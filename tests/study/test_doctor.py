@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import pytest
 from study.cli.app import main
 from study.doctor import checks
 from study.doctor.checks import Diagnosis, Findings
-from study.doctor.facts import Facts, Token, code_digest, gather, probe, probes, token
+from study.doctor.facts import Facts, Token, code_digest, gather, probe, probe_files, token
 from study.doctor.ports import OpenPort, listeners
-from study.launch.nodes import skew
+from study.launch.nodes import alive, now, on_each, skew
+from study.launch.session import ray_session
 from trainables.storage.paths import AnyPath
 
 GOOD = Facts(
@@ -33,16 +35,16 @@ GOOD = Facts(
     token=Token("token", "~/.ray/auth_token", "mark", private=True),
     listening=[],
     storage="",
-    claimed=True,
+    first=True,
     missing=[],
 )
 LOCKED = {"ray": "2.60.0", "torch": "2.13.0"}
-RAY = OpenPort("0.0.0.0", 6379, "/x/gcs_server --log", guarded=True, metrics=False)
+RAY = OpenPort("0.0.0.0", 6379, "/x/gcs_server --log", asks_token=True, metrics=False)
 
 
 def machines(**changes: Any) -> dict[str, Facts]:
     """A good head, and a worker that differs."""
-    differing: dict[str, Any] = {"host": "worker", "claimed": False} | changes
+    differing: dict[str, Any] = {"host": "worker", "first": False} | changes
     worker = dataclasses.replace(GOOD, **differing)
     return {"head": GOOD, "worker": worker}
 
@@ -91,7 +93,7 @@ def test_versions_that_differ() -> None:
 @pytest.mark.parametrize(
     ("changes", "together", "says"),
     [
-        ({"claimed": True}, 2, "2 of 2 machines were first"),  # neither sees the other's
+        ({"first": True}, 2, "2 of 2 machines were first"),  # neither sees the other's
         ({}, 1, "1 files came together"),
         ({"storage": "Permission denied"}, 2, "Permission denied"),
     ],
@@ -117,6 +119,12 @@ def test_clocks_disk_and_gpu() -> None:
     assert problems(checks.gpu(machines(gpus=[], cuda=None))) == []
 
 
+def test_ray_can_ask_a_machine_for_its_time(tmp_path: Path) -> None:
+    with ray_session(tmp_path, 1, None):
+        [said] = on_each(alive(), now).values()
+    assert abs(said - time.time()) < 600
+
+
 def test_tokens() -> None:
     def of(**changes: Any) -> list[Diagnosis]:
         worker = dataclasses.replace(GOOD.token, **changes)
@@ -133,7 +141,7 @@ def test_tokens() -> None:
     ("listener", "state", "says"),
     [
         (RAY, "ok", "all asking for the token"),
-        (dataclasses.replace(RAY, guarded=False), "problem", "6379 and asks for no token"),
+        (dataclasses.replace(RAY, asks_token=False), "problem", "6379 and asks for no token"),
         (dataclasses.replace(RAY, metrics=True), "warning", "figures of this machine"),
         (OpenPort("0.0.0.0", 5000, "mlflow server", False, True), "problem", "0.0.0.0:5000"),
         (OpenPort("::", 5432, "/usr/lib/postgres -D x", False, True), "problem", ":::5432"),
@@ -165,7 +173,7 @@ def test_listening_sockets_are_seen_with_their_programs() -> None:
     assert found["127.0.0.1"] == []
     [entry] = found["0.0.0.0"]
     assert entry.is_ray
-    assert entry.guarded
+    assert entry.asks_token
     assert entry.metrics
 
 
@@ -176,8 +184,8 @@ def test_one_of_many_claims_the_probe(place: AnyPath) -> None:
     with ThreadPoolExecutor(4) as pool:
         said = list(pool.map(ask, range(4)))
     assert [wrong for wrong, _ in said] == [""] * 4
-    assert sum(claimed for _, claimed in said) == 1
-    assert probes(place, "question") == {f"{socket.gethostname()}-{os.getpid()}"}
+    assert sum(first for _, first in said) == 1
+    assert probe_files(place, "question") == {f"{socket.gethostname()}-{os.getpid()}"}
 
 
 def test_the_token_never_leaves_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,11 +229,11 @@ def test_the_exit_code_tells(
 ) -> None:
     (tmp_path / "kept").touch()
     monkeypatch.setattr(checks, "gather", lambda *_: GOOD)
-    monkeypatch.setattr(checks, "locked", lambda: LOCKED)
-    monkeypatch.setattr(checks, "probes", lambda *_: {"head"})
+    monkeypatch.setattr(checks, "locked_versions", lambda: LOCKED)
+    monkeypatch.setattr(checks, "probe_files", lambda *_: {"head"})
     assert main(["doctor", "--root", str(tmp_path)]) == 0
     assert "Ready." in capsys.readouterr().out
-    monkeypatch.setattr(checks, "probes", lambda *_: set())
+    monkeypatch.setattr(checks, "probe_files", lambda *_: set())
     assert main(["doctor", "--root", str(tmp_path)]) == 1
     assert "1 problem" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
