@@ -1,4 +1,4 @@
-"""The other machines of a trial over several: one plain actor on each, which starts ranks there.
+"""The other machines of a trial over several: an actor on each, which starts processes there.
 
 Tune has reserved a bundle on each of them with the trial's own; nothing waits for a place.
 """
@@ -26,7 +26,7 @@ from trainables.storage.inputs import at_hand
 from trainables.storage.paths import parse_root
 
 ANSWER_SECONDS = 15.0
-"""How long a machine may take to say how a rank of it is, before nobody knows."""
+"""How long a machine may take to say how a process of it is, before nobody knows."""
 
 PLACE_SECONDS = 300.0
 """How long a place that Tune had reserved may take to be there: its machine may be gone."""
@@ -35,12 +35,12 @@ THREADS = 4
 """Of an actor: one stays, the others answer."""
 
 
-class RankHost:
-    """Starts ranks on its machine and says how they are; they end with it."""
+class ProcessHost:
+    """Starts processes of a trial on its machine and says how they are; they end with it."""
 
     def __init__(self) -> None:
         """Nothing is started yet."""
-        self.ranks: dict[int, LocalFollower] = {}
+        self.followers: dict[int, LocalFollower] = {}
         self.cache: Cache | None = None
 
     def stay(self) -> None:
@@ -48,30 +48,33 @@ class RankHost:
         threading.Event().wait()
 
     def start(self, order: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        """Start a rank with the inputs of this machine.
+        """Start a process with the inputs of this machine.
 
         Args:
-            order: Of `leader.start`; its places and cache are those of rank 0's machine.
+            order: Of `rank0.start`; its places and cache are those of process 0's machine.
             config: Of the trial, as `TrialActor` has it.
+
+        Raises:
+            UserError: This machine has another root, or lacks inputs.
         """
         refuse_another_root(config["proof"])
-        # kept: it holds what was fetched for as long as ranks read it
+        # kept: it holds what was fetched for as long as processes read it
         cache = self.cache = self.cache or shared_cache(Path(config["cache"]))
         places = at_hand(config["places"], config["spec"], parse_root(config["root"]), cache)
         own = {"places": places, "cache": None if cache is None else str(cache.folder)}
-        self.ranks[order["rank"]] = start({**order, **own})
+        self.followers[order["rank"]] = start({**order, **own})
 
-    def ask(self, rank: int, name: str, *arguments: Any) -> Any:
-        """What a method of a rank's `LocalFollower` returns."""
-        return getattr(self.ranks[rank], name)(*arguments)
+    def ask(self, rank: int, name: str) -> Any:
+        """What a method of the `LocalFollower` of this process rank returns."""
+        return getattr(self.followers[rank], name)()
 
 
 @dataclass(frozen=True)
 class RemoteFollower:
-    """Another rank's process on another machine.
+    """Another process of the trial, on another machine.
 
     Attributes:
-        rank: Its number.
+        rank: Its process rank.
         host: The actor that started it.
         started: Fails where that could not.
     """
@@ -85,16 +88,9 @@ class RemoteFollower:
         code: int | None = FAILED if self._refused() else self._ask("code")
         return code
 
-    def wait(self, seconds: float) -> bool:
-        """Whether it ended within so many seconds."""
-        return bool(self._refused() or self._ask("wait", seconds))
-
-    def kill(self) -> None:
-        """End it."""
-        self._ask("kill")
-
     def close(self) -> None:
-        """Nothing: its machine is let go as a whole."""
+        """Kill it if it has not ended."""
+        self._ask("close")
 
     def out_of_memory(self) -> bool:
         """Whether the kernel of its machine killed for memory."""
@@ -114,12 +110,10 @@ class RemoteFollower:
             pass
         return ""
 
-    def _ask(self, name: str, *arguments: Any) -> Any:
+    def _ask(self, name: str) -> Any:
         """What its machine says; None where that does not answer."""
         try:
-            return ray.get(
-                self.host.ask.remote(self.rank, name, *arguments), timeout=ANSWER_SECONDS
-            )
+            return ray.get(self.host.ask.remote(self.rank, name), timeout=ANSWER_SECONDS)
         except RayError:
             return None
 
@@ -144,7 +138,7 @@ class OtherMachines:
         return str(get_node_ip_address())  # type: ignore[no-untyped-call]
 
     def start(self, machine: int, order: Mapping[str, Any]) -> RemoteFollower:
-        """Start a rank on the machine of this number, from 1 on."""
+        """Start a process on the machine of this number, from 1 on."""
         if machine not in self.hosts:
             self.hosts[machine] = self._reach(machine)
             threading.Thread(target=self._watch, args=(machine,), daemon=True).start()
@@ -153,7 +147,7 @@ class OtherMachines:
         return RemoteFollower(order["rank"], host, started)
 
     def close(self) -> None:
-        """End the actors, and with them all ranks that they started."""
+        """End the actors, and with them all processes that they started."""
         hosts, self.hosts = self.hosts, {}
         for host in hosts.values():
             ray.kill(host)
@@ -164,7 +158,7 @@ class OtherMachines:
         bundles = get_current_placement_group()
         assert bundles is not None, "a trial over several machines runs in the first of its bundles"
         return (
-            ray.remote(RankHost)
+            ray.remote(ProcessHost)
             .options(
                 num_cpus=execution.threads * execution.ranks_each,
                 num_gpus=execution.ranks_each if execution.device == "cuda" else 0,

@@ -177,6 +177,7 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
     import ray
     from ray._private import utils
 
+    # private, for `ray.init` calls both by itself and has no argument or variable for either:
     # Ray notes the command line, which may hold passwords, or what no locale but its own can write
     utils.get_entrypoint_name = lambda: "study"
     # and would exit at SIGTERM, wherever it is
@@ -214,7 +215,8 @@ def _start(processors: int, temporary: Path) -> None:
     import ray
     from ray._private import services
 
-    # Without its pages it is there only to report, and asks clouds' servers who they are for that
+    # Without its pages (include_dashboard=False starts it all the same, so this is private) it is
+    # there only to report, and asks clouds' servers who they are for that
     services.start_api_server = lambda *_, **__: (None, None)
     for _ in range(STARTS):
         try:

@@ -123,7 +123,7 @@ def work(order: Mapping[str, Any], group: Group) -> None:
         elif verb == "share":
             group.note("shared", str(len(group.share(b"of no interest"))))
         elif verb == "apart":
-            group.apart([torch.tensor([int(rest)])])
+            group.unequal_processes([torch.tensor([int(rest)])])
 
 
 if __name__ == "__main__":

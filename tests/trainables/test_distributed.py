@@ -133,10 +133,10 @@ def test_what_rank_0_shares_arrives_in_pieces(
     data = bytes(range(256)) * 9
     assert group.share(data) == data
     group.announce("apart 5")
-    assert group.apart([torch.tensor([5])]) == []
+    assert group.unequal_processes([torch.tensor([5])]) == []
     assert group.noted("shared", 1) == str(len(data))
     group.announce("apart 6")
-    assert group.apart([torch.tensor([5])]) == [1]
+    assert group.unequal_processes([torch.tensor([5])]) == [1]
 
 
 def test_a_fingerprint_sees_a_changed_bit_and_an_exchange() -> None:

@@ -1,7 +1,8 @@
-"""The ranks of one trial and what they tell one another, over torch.distributed alone.
+"""The processes of one trial and what they tell one another, over torch.distributed alone.
 
-Rank 0 leads, and the others follow its words. A group is a rendezvous address, a rank and a size:
-its ranks may be processes of one machine, which `leader` starts, or of several.
+Process 0 leads, and the others follow its words; they may run on one machine or on several. What
+they exchange are tensors, never objects: torch would unpickle those, and the ports that processes
+talk over ask for no token.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # documented
 
 LOOPBACK = "127.0.0.1"
 
 PATIENCE = 1800.0
-"""Seconds that a rank waits for the others within a step before it takes them for lost."""
+"""Seconds that a process waits for the others within a step before it takes them for lost."""
 
 FOREVER = timedelta(days=365)
-"""How long a rank waits for the next word: as long as rank 0 lives, which may be evaluating."""
+"""How long a process waits for the next word: as long as process 0 lives, which may evaluate."""
 
 GET_ADDRESS = 0x8915
 """What asks Linux for the address of an interface."""
@@ -35,18 +36,19 @@ PIECE = 1 << 26
 """Bytes shared at once."""
 
 
-class RankLostError(Exception):
-    """Another rank ended, or did not answer in time."""
+class ProcessLostError(Exception):
+    """Another process of the trial ended, or did not answer in time."""
 
 
 class Group:
-    """The ranks of one trial, as one of them sees them.
+    """The processes of one trial, as one of them sees them.
 
     Attributes:
-        address: Where rank 0 holds what ranks say, `host:port`.
-        rank: Of this process.
+        store: What processes say, held by process 0.
+        address: Of the store, `host:port`.
+        rank: Process rank of this one, from 0 on.
         size: How many there are.
-        device: Where this rank computes, and what its group sends from.
+        device: Where this process computes, and what its group sends from.
         patience: Seconds that it waits for the others within a step.
     """
 
@@ -69,19 +71,10 @@ class Group:
     def lead(
         cls, size: int, device: torch.device, *, host: str = LOOPBACK, patience: float | None = None
     ) -> Group:
-        """Be rank 0, listening on `host` alone: torch itself would listen on every interface."""
-        with socket.socket() as listening:
-            listening.bind((host, 0))
-            listening.listen(size)
-            port = listening.getsockname()[1]
-            store = TCPStore(
-                host,
-                port,
-                size,
-                is_master=True,
-                wait_for_workers=False,
-                master_listen_fd=listening.detach(),
-            )
+        """Be process 0, listening on `host` alone: torch would listen on every interface."""
+        server = socket.create_server((host, 0), backlog=size)
+        port, fd = server.getsockname()[1], server.detach()
+        store = TCPStore(host, port, size, True, wait_for_workers=False, master_listen_fd=fd)
         return cls(store, 0, size, device, patience)
 
     @classmethod
@@ -93,15 +86,19 @@ class Group:
         device: torch.device,
         patience: float | None = None,
     ) -> Group:
-        """Be another rank of the group that rank 0 leads at `address`."""
+        """Be another process of the group that process 0 leads at `address`."""
         host, _, port = address.rpartition(":")
-        store = TCPStore(host, int(port), size, is_master=False, wait_for_workers=False)
+        store = TCPStore(host, int(port), size, False, wait_for_workers=False)
         return cls(store, rank, size, device, patience)
 
     def form(self) -> None:
-        """Connect all ranks; each of them calls it, within `patience`."""
+        """Connect all processes; each of them calls it, within `patience` seconds.
+
+        Raises:
+            ProcessLostError: One did not.
+        """
         self._bind()
-        with _losing_ranks():
+        with _lost_processes():
             dist.init_process_group(
                 "nccl" if self.device.type == "cuda" else "gloo",
                 store=self.store,
@@ -111,19 +108,20 @@ class Group:
             )
 
     def leave(self, *, abort: bool = False) -> None:
-        """Disconnect; `abort` where other ranks may be gone, for whom NCCL would wait."""
+        """Disconnect; `abort` where other processes may be gone, for whom NCCL would wait."""
         if dist.is_initialized():
             if abort and self.device.type == "cuda":
+                # torch has no public call that lets NCCL go and forgets the group too
                 dist.distributed_c10d._abort_process_group()
             else:
                 dist.destroy_process_group()
-        for name, value in self._before.items():
+        before, self._before = self._before, {}
+        for name, value in before.items():
             os.environ.pop(name)
             os.environ.update({} if value is None else {name: value})
-        self._before = {}
 
     def announce(self, word: str) -> None:
-        """Say what all ranks do next, where this is rank 0; the others have heard it."""
+        """Say what all processes do next, where this is process 0; the others have heard it."""
         if not self.rank:
             self.store.set(f"word/{self._words}", word)
             # all have read what was said before the step that they took since
@@ -131,14 +129,14 @@ class Group:
             self._words += 1
 
     def words(self) -> Iterator[str]:
-        """What rank 0 says, one word after the other, until it says `end`.
+        """What process 0 says, one word after the other, until it says `end`.
 
         Raises:
-            RankLostError: Rank 0 is gone.
+            ProcessLostError: Process 0 is gone.
         """
         while True:
             key = f"word/{self._words}"
-            with _losing_ranks():
+            with _lost_processes():
                 self.store.wait([key], FOREVER)
                 word = self.store.get(key).decode()
             self._words += 1
@@ -147,43 +145,43 @@ class Group:
             yield word
 
     def note(self, key: str, value: str) -> None:
-        """Leave a note of this rank where rank 0 can read it."""
-        with _losing_ranks():
+        """Leave a note of this process where process 0 can read it."""
+        with _lost_processes():
             self.store.set(f"{key}/{self.rank}", value)
 
     def noted(self, key: str, rank: int) -> str | None:
-        """The note that a rank left, if it did."""
+        """The note that the process of this rank left, if it did."""
         name = f"{key}/{rank}"
         return self.store.get(name).decode() if self.store.check([name]) else None
 
     def gather(self, own: Tensor | None, n: int) -> Tensor:
-        """(n, ...) all of n rows that were dealt to the ranks in turn, without a gradient.
+        """All of n rows that were dealt to the processes in turn, without a gradient.
 
         Args:
-            own: (k, ...) the rows of this rank: every `size`-th, from the one numbered `rank` on;
-                None where it has none.
-            n: Rows of all ranks together.
+            own: (k, ...) the rows of this process: every `size`-th, from the one numbered `rank`
+                on; None where it has none.
+            n: Rows of all processes together.
+
+        Returns:
+            (n, ...) float32, in their order.
         """
         shape = self._row_shape(own) if n < self.size else own.shape[1:]  # type: ignore[union-attr]
         padded = torch.zeros((-(-n // self.size), *shape), device=self.device)
         if own is not None:
             padded[: len(own)] = own
-        parts = [torch.empty_like(padded) for _ in range(self.size)]
-        with _losing_ranks():
-            dist.all_gather(parts, padded)
-        return torch.stack(parts, 1).flatten(0, 1)[:n]
+        return torch.stack(self._all_gather(padded), 1).flatten(0, 1)[:n]
 
     def sum_gradients(
         self, parameters: Iterable[nn.Parameter], alike: Sequence[nn.Parameter] = ()
     ) -> None:
-        """Give every parameter the sum of its gradients on all ranks, in one all-reduce.
+        """Give every parameter the sum of all processes' gradients, in one all-reduce.
 
-        Parameters of which no rank has a gradient keep none, so that the optimizer passes over
+        Parameters of which no process has a gradient keep none, so that the optimizer passes over
         them as it does for one process.
 
         Args:
-            parameters: In the same order on every rank.
-            alike: Those of which every rank has the whole batch's gradient; rank 0's counts.
+            parameters: In the same order in every process.
+            alike: Those of which each has the whole batch's gradient; that of process 0 counts.
         """
         trained = [p for p in (*parameters, *alike) if p.requires_grad]
         silent = {id(p) for p in alike} if self.rank else set()
@@ -192,43 +190,46 @@ class Group:
         pairs = zip(trained, gradients, strict=True)
         parts = [(torch.zeros_like(p) if grad is None else grad).flatten() for p, grad in pairs]
         whole = torch.cat([*parts, held])
-        with _losing_ranks():
+        with _lost_processes():
             dist.all_reduce(whole)
         *sums, counts = torch.split(whole, [*(p.numel() for p in trained), len(trained)])
         for parameter, total, count in zip(trained, sums, counts.tolist(), strict=True):
             parameter.grad = total.view_as(parameter) if count else None
 
     def share(self, data: bytes) -> bytes:
-        """What rank 0 gave, on every rank; what others give is not looked at."""
+        """What process 0 gave, in every process; what others give is not looked at."""
         size = torch.tensor([len(data)], device=self.device)
-        with _losing_ranks():
+        with _lost_processes():
             dist.broadcast(size, 0)
-            whole = np.empty(int(size), dtype=np.uint8)
+            whole = torch.empty(int(size), dtype=torch.uint8)
             if not self.rank:
-                whole[:] = np.frombuffer(data, dtype=np.uint8)
-            for start in range(0, len(whole), PIECE):
-                piece = torch.from_numpy(whole[start : start + PIECE]).to(self.device)
-                dist.broadcast(piece, 0)
-                whole[start : start + PIECE] = piece.cpu().numpy()
-        return whole.tobytes()
+                whole.numpy()[:] = np.frombuffer(data, dtype=np.uint8)
+            for piece in torch.split(whole, PIECE):
+                sent = piece.to(self.device)
+                dist.broadcast(sent, 0)
+                piece.copy_(sent)
+        return whole.numpy().tobytes()
 
-    def apart(self, tensors: Iterable[Tensor]) -> list[int]:
-        """Ranks that hold other tensors than rank 0, by their fingerprints."""
+    def unequal_processes(self, tensors: Iterable[Tensor]) -> list[int]:
+        """Ranks of processes that hold other tensors than process 0, by their fingerprints."""
         own = torch.tensor([fingerprint(tensors)], dtype=torch.int64, device=self.device)
-        parts = [torch.empty_like(own) for _ in range(self.size)]
-        with _losing_ranks():
-            dist.all_gather(parts, own)
-        values = torch.cat(parts).tolist()
+        values = torch.cat(self._all_gather(own)).tolist()
         return [rank for rank, value in enumerate(values) if value != values[0]]
 
+    def _all_gather(self, own: Tensor) -> list[Tensor]:
+        """A tensor of each process, all of one shape."""
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        with _lost_processes():
+            dist.all_gather(parts, own)
+        return parts
+
     def _row_shape(self, own: Tensor | None) -> tuple[int, ...]:
-        """Shape of one row, on ranks without any too."""
+        """Shape of one row, in processes without any too; it has two dimensions at most."""
         sizes = torch.zeros(2, dtype=torch.int64, device=self.device)
         if own is not None:
             sizes[: own.ndim - 1] = torch.tensor(own.shape[1:])
-        with _losing_ranks():
-            dist.all_reduce(sizes, dist.ReduceOp.MAX)
-        return tuple(size for size in sizes.tolist() if size)
+        largest = torch.stack(self._all_gather(sizes)).amax(0)
+        return tuple(size for size in largest.tolist() if size)
 
     def _bind(self) -> None:
         """Keep a group to the network of its address, and let errors of NCCL be exceptions."""
@@ -257,12 +258,12 @@ def _interface(address: str) -> str | None:
 
 
 @contextmanager
-def _losing_ranks() -> Iterator[None]:
-    """What torch raises of a rank that is gone or late, as what it is."""
+def _lost_processes() -> Iterator[None]:
+    """What torch raises of a process that is gone or late, as what it is."""
     try:
         yield
     except RuntimeError as error:
-        raise RankLostError(str(error)) from error
+        raise ProcessLostError(str(error)) from error
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> int:

@@ -1,7 +1,7 @@
-"""Rank 0's side of a trial over several ranks: it starts the others and says what became of them.
+"""Process 0 of a trial of several: it starts the others and says what became of them.
 
-Each of them is a process (`follower`) that embeds its share of every batch, on this machine or on
-one of `Machines`. They end when this process does, however it ends; nothing that lasts is theirs.
+Each of them (`rank_worker`) embeds its share of every batch, on this machine or on one of
+`Machines`. They end when this process does, however it ends; nothing that lasts is theirs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import IO, Any, Protocol
 import torch
 
 from trainables.distributed import group as distributed
-from trainables.distributed.group import Group, RankLostError
+from trainables.distributed.group import Group, ProcessLostError
 from trainables.errors import UserError
 from trainables.failures import TrialFailedError, kernel_kills
 from trainables.spec import Execution, Spec
@@ -31,13 +31,13 @@ from trainables.storage.cache import Cache
 from trainables.training.trainer import Trainer
 
 FAILED, LOST = 70, 75
-"""Exit codes of a rank that left word of its failure, and of one that lost the others."""
+"""Exit codes of a process that left word of its failure, and of one that lost the others."""
 
 OPENING_SECONDS = 3600.0
-"""How long a rank may take to load its encoder and data."""
+"""How long a process may take to load its encoder and data."""
 
 ENDING_SECONDS = 5.0
-"""How long a rank may take to end, or a lost one to leave word, before nothing is expected."""
+"""How long a process may take to end, or a lost one to leave word."""
 
 GONE_SECONDS = 120.0
 """How long it takes until a machine that went away is known to be gone."""
@@ -45,31 +45,24 @@ GONE_SECONDS = 120.0
 LOOK_SECONDS = 0.05
 
 STDERR_LINES = 5
-"""Last lines of what a rank printed that are told of it."""
-
+"""Last lines of what a process printed that are told of it."""
 
 FOLLOWER = ("-m", "trainables.distributed.rank_worker")
-"""What Python runs as another rank."""
+"""What Python runs as another process."""
 
 
 class Follower(Protocol):
-    """Another rank's process, wherever it runs."""
+    """Another process of the trial, wherever it runs."""
 
     @property
     def rank(self) -> int:
-        """Its number."""
+        """Its process rank."""
 
     def code(self) -> int | None:
         """How it ended, as `subprocess` says it; None where it has not, or nobody knows."""
 
-    def wait(self, seconds: float) -> bool:
-        """Whether it ended within so many seconds."""
-
-    def kill(self) -> None:
-        """End it."""
-
     def close(self) -> None:
-        """Put away what was held of it, once it has ended or was killed."""
+        """Kill it if it has not ended, and put away what was held of it."""
 
     def out_of_memory(self) -> bool:
         """Whether the kernel of its machine has killed for memory since it started."""
@@ -89,7 +82,7 @@ class Machines(Protocol):
         """The address of this machine, as the others see it."""
 
     def start(self, machine: int, order: Mapping[str, Any]) -> Follower:
-        """Start a rank on the machine of this number, from 1 on."""
+        """Start a process on the machine of this number, from 1 on."""
 
     def close(self) -> None:
         """Leave nothing there."""
@@ -97,10 +90,10 @@ class Machines(Protocol):
 
 @dataclass(frozen=True)
 class LocalFollower:
-    """Another rank's process on this machine.
+    """Another process of the trial on this machine.
 
     Attributes:
-        rank: Its number.
+        rank: Its process rank.
         process: Its standard input is held open; when that ends, so does the process.
         stderr: What it prints.
         kills: What the kernel had killed for memory when it was started, where that is counted.
@@ -115,20 +108,9 @@ class LocalFollower:
         """How it ended."""
         return self.process.poll()
 
-    def wait(self, seconds: float) -> bool:
-        """Whether it ended within so many seconds."""
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-    def kill(self) -> None:
-        """End it."""
-        self.process.kill()
-
     def close(self) -> None:
-        """Put away pipe and file."""
+        """Kill it if it has not ended; put away pipe and file."""
+        self.process.kill()
         self.process.wait()
         with suppress(OSError):
             self.process.stdin.close()  # type: ignore[union-attr]
@@ -146,7 +128,7 @@ class LocalFollower:
 
 
 class Leader:
-    """Rank 0 of a trial, with its followers; of a trial of one rank it has none to lead."""
+    """Process 0 of a trial, with its followers; of a trial of one process it has none to lead."""
 
     def __init__(
         self,
@@ -159,28 +141,28 @@ class Leader:
         self.ending = False
 
     def join(self, trainer: Trainer) -> None:
-        """Let all ranks go on from this one's state, once they are ready.
+        """Let all processes go on from this one's state, once they are ready.
 
         Raises:
-            RankLostError: A rank ended or is too slow.
-            TrialFailedError: The ranks do not hold the same data or encoder.
+            ProcessLostError: One ended or is too slow.
+            TrialFailedError: They do not hold the same data or encoder.
         """
         if self.group is not None:
             self.form(self.group)
             trainer.join(self.group)
 
     def form(self, group: Group) -> None:
-        """Wait until all ranks are ready, and connect them.
+        """Wait until all processes are ready, and connect them.
 
         Raises:
-            RankLostError: A rank ended or is too slow.
+            ProcessLostError: One ended or is too slow.
         """
         until = time.monotonic() + OPENING_SECONDS
         while any(group.noted("ready", one.rank) is None for one in self.followers):
-            if any(one.code() is not None for one in self.followers):
-                raise RankLostError("a rank ended while it was loading")
+            if self._one_ended():
+                raise ProcessLostError("a rank ended while it was loading")
             if time.monotonic() > until:
-                raise RankLostError(f"a rank took longer than {OPENING_SECONDS:.0f} s to load")
+                raise ProcessLostError(f"a rank took longer than {OPENING_SECONDS:.0f} s to load")
             time.sleep(LOOK_SECONDS)
         group.announce("form")
         group.form()
@@ -188,32 +170,34 @@ class Leader:
             threading.Thread(target=self._watch, daemon=True).start()
 
     def end(self, trainer: Trainer) -> None:
-        """Let the other ranks go once training has ended: evaluation has the machine alone."""
+        """Let the others go once training has ended: evaluation has the machine alone."""
         trainer.group = None
         self.close()
 
     def close(self) -> None:
-        """End the other ranks, politely first; nothing is left of them."""
+        """End the other processes, politely first; nothing is left of them."""
         if self.group is None or self.ending:
             return
         self.ending = True
-        lost = any(one.code() is not None for one in self.followers)
+        lost = self._one_ended()
         self.group.announce("end")
         until = time.monotonic() + (0 if lost else ENDING_SECONDS)
-        for one in self.followers:
-            if not one.wait(max(0.0, until - time.monotonic())):
-                one.kill()
+        left = self.followers
+        while left := [one for one in left if one.code() is None]:
+            if time.monotonic() > until:
                 lost = True
+                break
+            time.sleep(LOOK_SECONDS)
         try:
-            self.group.leave(abort=lost)
-        finally:
             for one in self.followers:
                 one.close()
+            self.group.leave(abort=lost)
+        finally:
             if self.machines is not None:
                 self.machines.close()
 
-    def explain(self, error: RankLostError) -> TrialFailedError:
-        """Why the other ranks are gone or silent: what one said, or how its process ended."""
+    def explain(self, error: ProcessLostError) -> TrialFailedError:
+        """Why the others are gone or silent: what one said, or how it ended."""
         assert self.group is not None
         until = time.monotonic() + (ENDING_SECONDS if self.machines is None else GONE_SECONDS)
         while not (ended := self._ended()) and time.monotonic() < until:
@@ -243,13 +227,17 @@ class Leader:
         return noted + [one for one in self.followers if one.code() not in (None, LOST)]
 
     def _watch(self) -> None:
-        """Wake rank 0 when another one ends: NCCL alone would wait until its patience is over."""
+        """Wake process 0 when another ends: NCCL alone would wait until its patience is over."""
+        assert self.group is not None
         while not self.ending:
-            if any(one.code() is not None for one in self.followers):
+            if self._one_ended():
                 with suppress(Exception):
-                    torch.distributed.distributed_c10d._abort_process_group()
+                    self.group.leave(abort=True)
                 return
             time.sleep(1.0)
+
+    def _one_ended(self) -> bool:
+        return any(one.code() is not None for one in self.followers)
 
 
 @contextmanager
@@ -260,18 +248,18 @@ def leading(
     cache: Cache | None,
     machines: Machines | None = None,
 ) -> Iterator[Leader]:
-    """Start the other ranks of a trial that trains; they load while this one does.
+    """Start the other processes of a trial that trains; they load while this one does.
 
     Args:
         spec: What the trial is.
-        execution: Says how many ranks; each trains as this one does, on a device of its own.
+        execution: Says how many; each trains as this one does, on a device of its own.
         places: As for `finetune`.
         cache: As for `finetune`.
         machines: As for `finetune`.
 
     Raises:
-        UserError: Fewer devices than ranks.
-        TrialFailedError: A rank failed, ended or hung, with the reason.
+        UserError: Fewer devices than processes.
+        TrialFailedError: A process failed, ended or hung, with the reason.
     """
     if execution.ranks == 1 or not spec.steps:
         yield Leader(None, [])
@@ -295,14 +283,14 @@ def leading(
             own = order | order_of(group, rank) | {"index": index}
             followers.append(machines.start(machine, own) if machines and machine else start(own))
         yield leader
-    except RankLostError as error:
+    except ProcessLostError as error:
         raise leader.explain(error) from error
     finally:
         leader.close()
 
 
 def order_of(group: Group, rank: int) -> dict[str, Any]:
-    """What any other rank must know of the group, as JSON has it."""
+    """What the process of this rank must know of the group, as JSON has it."""
     return {
         "address": group.address,
         "rank": rank,
@@ -312,7 +300,7 @@ def order_of(group: Group, rank: int) -> dict[str, Any]:
 
 
 def start(order: Mapping[str, Any], command: Sequence[str] = FOLLOWER) -> LocalFollower:
-    """Start another rank on this machine.
+    """Start another process of the trial on this machine.
 
     Args:
         order: What it is to do: `order_of`, and what it is told besides.
@@ -327,7 +315,7 @@ def start(order: Mapping[str, Any], command: Sequence[str] = FOLLOWER) -> LocalF
         stdout=subprocess.DEVNULL,
         stderr=stderr,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        start_new_session=True,  # Ctrl-C is for rank 0, which saves first
+        start_new_session=True,  # Ctrl-C is for process 0, which saves first
     )
     assert process.stdin is not None
     with suppress(BrokenPipeError):  # it ended at once; that is noticed when it is waited for
@@ -337,7 +325,7 @@ def start(order: Mapping[str, Any], command: Sequence[str] = FOLLOWER) -> LocalF
 
 
 def refuse_missing_devices(device: str, ranks: int) -> None:
-    """Stop where a rank on this machine would have no device of its own.
+    """Stop where a process on this machine would have no device of its own.
 
     Raises:
         UserError: With what to do.

@@ -1,9 +1,7 @@
-"""A process rank that is not rank 0: `python -m trainables.distributed.rank_worker`.
+"""Another process of a trial, which `rank0` starts: `python -m trainables.distributed.rank_worker`.
 
-`rank0` starts it.
-
-It loads what rank 0 loads, embeds its share of every batch and takes the same steps. It writes
-nothing and evaluates nothing, and ends with rank 0, however that ends.
+It loads what process 0 loads, embeds its share of every batch and takes the same steps. It writes
+nothing and evaluates nothing, and ends with process 0, however that ends.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 LOOK_SECONDS = 1.0
-"""How often a rank looks whether it has its parent still."""
+"""How often a process looks whether it has its parent still."""
 
 
 def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
@@ -32,12 +30,12 @@ def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
         order = json.loads(stdin.readline())
     threading.Thread(target=end_with, args=(order["parent"],), daemon=True).start()
-    # a machine that is shut down asks all to end: rank 0 saves, or learns that its machine goes
+    # a machine that is shut down asks all to end: process 0 saves, or learns that its machine goes
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # after the watch: these take seconds
     import torch
 
-    from trainables.distributed.group import Group, RankLostError
+    from trainables.distributed.group import Group, ProcessLostError
     from trainables.distributed.rank0 import FAILED, LOST
     from trainables.failures import describe
 
@@ -51,7 +49,7 @@ def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
         (work or train)(order, group)
         group.leave()
         os._exit(0)  # at once: there is nothing to put away
-    except RankLostError:
+    except ProcessLostError:
         os._exit(LOST)
     except Exception as error:
         group.note("failure", json.dumps(describe(error)))
@@ -59,7 +57,7 @@ def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
 
 
 def train(order: Mapping[str, Any], group: Any) -> None:
-    """Load what the trial trains on, then do what rank 0 says."""
+    """Load what the trial trains on, then do what process 0 says."""
     from trainables import faults
     from trainables.data.catalog import open_training
     from trainables.encoders.registry import open_encoder
@@ -89,7 +87,7 @@ def train(order: Mapping[str, Any], group: Any) -> None:
                 faults.at("rank.step", rank=group.rank, step=trainer.step + 1)
                 trainer.take_step()
             elif word == "check":
-                trainer.check_ranks()
+                trainer.check_processes()
 
 
 def end_with(parent: int) -> None:

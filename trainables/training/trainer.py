@@ -114,10 +114,10 @@ class Trainer:
         self.earlier_versions: list[dict[str, str]] = []
 
     def join(self, group: Group) -> None:
-        """Train with other process ranks from here on, all starting from the state of rank 0.
+        """Train with other processes from here on, all starting from the state of process 0.
 
         Raises:
-            TrialFailedError: The ranks hold different data or encoders.
+            TrialFailedError: The processes hold different data or encoders.
         """
         self.group = group
         buffer = io.BytesIO()
@@ -127,29 +127,29 @@ class Trainer:
         state = group.share(buffer.getvalue())
         if state and group.rank:
             self.load_state(torch.load(io.BytesIO(state), weights_only=True, map_location="cpu"))
-        self.check_ranks()
+        self.check_processes()
 
-    def check_ranks(self) -> None:
-        """Check that all ranks hold the same data, encoder and temperature.
+    def check_processes(self) -> None:
+        """Check that all processes hold the same data, encoder and temperature.
 
         Raises:
-            TrialFailedError: Some ranks differ from rank 0.
+            TrialFailedError: Some processes differ from process 0.
         """
         assert self.group is not None
         data = [self.positives.questions, self.row_ids, self.passage_rows, self.queries.texts]
         if isinstance(self.passages, Candidates):
             data += [self.passages.columns.texts, self.passages.golds]
         parts = [*map(torch.from_numpy, data), *self.encoder.parameters(), self.log_scale]
-        if apart := self.group.apart(parts):
+        if unequal := self.group.unequal_processes(parts):
             raise TrialFailedError(
                 "error",
-                f"after step {self.step} ranks {apart} hold other data or parameters than rank 0",
+                f"after step {self.step} ranks {unequal} hold other data or parameters than rank 0",
             )
 
     def take_step(self) -> float:
         """Take one optimizer step on batch `self.step` and return its loss.
 
-        With a group, all ranks take the step that rank 0 announces.
+        With a group, all its processes take the step that process 0 announces.
 
         Raises:
             TrialFailedError: The loss is NaN or infinite.
@@ -189,7 +189,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise TrialFailedError("nan", f"the loss of step {self.step} is {loss}")
         if self.group is not None:
-            # every rank computes the whole loss, and so the temperature's whole gradient
+            # every process computes the whole loss, and so the temperature's whole gradient
             self.group.sum_gradients(self.encoder.parameters(), alike=[self.log_scale])
         if spec.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.encoder.parameters(), spec.max_grad_norm)
@@ -212,7 +212,7 @@ class Trainer:
         )
 
     def _dropout_key(self) -> int:
-        """Return this step's dropout seed; it differs between ranks, which embed different rows."""
+        """Return this step's dropout seed; processes embed different rows, each with its own."""
         rank = 0 if self.group is None else self.group.rank
         key = (self.seed, self.step, rank) if rank else (self.seed, self.step)
         return int(np.random.SeedSequence(key).generate_state(1)[0])
@@ -273,10 +273,10 @@ class Trainer:
         return sorted([*self.history, *self.selection.points], key=lambda point: point["step"])
 
     def check_finite(self) -> None:
-        """Check that the last step left an encoder that can be evaluated, the same on all ranks.
+        """Check that the last step left an encoder that can be evaluated, the same everywhere.
 
         Raises:
-            TrialFailedError: A parameter is NaN or infinite, or ranks differ.
+            TrialFailedError: A parameter is NaN or infinite, or processes differ.
         """
         parameters = [*self.encoder.named_parameters(), ("the temperature", self.log_scale)]
         for name, parameter in parameters:
@@ -284,7 +284,7 @@ class Trainer:
                 raise TrialFailedError("nan", f"{name} is not finite after step {self.step}")
         if self.group is not None:
             self.group.announce("check")
-            self.check_ranks()
+            self.check_processes()
 
     def summary(self) -> dict[str, Any]:
         """Summarise the training for the result."""
