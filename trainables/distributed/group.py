@@ -204,7 +204,8 @@ class Group:
             whole = torch.empty(int(size), dtype=torch.uint8)
             if not self.rank:
                 whole.numpy()[:] = np.frombuffer(data, dtype=np.uint8)
-            for piece in torch.split(whole, PIECE):
+            for start in range(0, len(whole), PIECE):
+                piece = whole[start : start + PIECE]
                 sent = piece.to(self.device)
                 dist.broadcast(sent, 0)
                 piece.copy_(sent)
