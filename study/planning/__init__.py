@@ -1,1 +1,1 @@
-"""A space becomes a plan, is compared with the one on disk, and may be extended."""
+"""Turn a space into a plan, compare the plan with the one on disk, and extend it."""

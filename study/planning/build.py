@@ -1,4 +1,4 @@
-"""A space becomes a plan: cells times seeds, or a search."""
+"""Turn a space into a plan: cells times seeds, or a search."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from trainables.errors import UserError
 from trainables.spec import Spec
 
 NOT_IN_NAMES = r"[^A-Za-z0-9.=+_-]+"
-"""Characters that a default name replaces by a hyphen."""
+"""Runs of characters that a default study name replaces by a hyphen."""
 
 DATA_FIELDS = ("also", "languages", "train", "validation")
-"""Settings of a tier that were chosen to go with its benchmark."""
+"""Settings that a tier chooses to suit its benchmark."""
 
 
 def make_plan(
@@ -46,22 +46,22 @@ def make_plan(
 
     Args:
         space: The research question.
-        space_name: Its name.
+        space_name: Name or path of the space.
         tier: `demo` or `full`.
-        overrides: Settings that replace the space's, fixed or searched.
-        data_dir: Folder with the source's own files, where the data are not embedded.
-        seeds: Instead of the space's number of seeds.
-        name: Instead of the default name.
-        missing: Filled with data and checkpoints that are not at hand, and where to get them; the
-            plan then cannot be run. None refuses to plan without them.
-        optimize: How the space is searched; None for all combinations. No hypothesis is tested
-            on cells that were chosen by their results, so none is declared then.
+        overrides: Settings that replace the space's, whether fixed or searched there.
+        data_dir: Folder with the source's own files; not needed for embedded data.
+        seeds: Number of seeds, replacing the space's.
+        name: Study name, replacing the default name.
+        missing: Filled with the data and checkpoints that are not at hand and where to get them;
+            such a plan cannot be run. If None, missing files are an error.
+        optimize: How to search the space; None plans all combinations. A search declares no
+            hypotheses, because cells that were chosen by their results cannot test any.
 
     Returns:
-        The plan, and digest to folder for data and checkpoints that lie in files.
+        The plan, and a mapping from digest to folder for data and checkpoints that lie in files.
 
     Raises:
-        UserError: A setting or file that is not as it should be.
+        UserError: A setting or file is invalid.
     """
     space = space.for_tier(tier)
     base = _base(space, overrides)
@@ -98,9 +98,9 @@ def make_plan(
     if optimize is not None:
         refuse_too_many(optimize.trials, f"space {space_name}: optimize")
         search = search_of(optimize, ranges, settings, primary, held_out=cells.held_out)
-        list(Points(search, resolver).probes())  # refuses values that make no spec
-    own = space.optimize
-    differs = optimize is not None and (own is None or own.sampler != optimize.sampler)
+        list(Points(search, resolver).probes())  # refuses values that make no valid spec
+    declared = space.optimize
+    differs = optimize is not None and (declared is None or declared.sampler != optimize.sampler)
     changed = dict(overrides) | ({"sampler": optimize.sampler} if optimize and differs else {})
     plan = Plan(
         name=default_name(space_name, tier, changed, seeds) if name is None else name,
@@ -124,41 +124,43 @@ def make_plan(
 
 
 def _refuse_hypotheses(space: Space, plan: Plan) -> None:
-    """Refuse claims that not even the whole space could decide; overrides may put some aside.
+    """Refuse hypotheses about cells that the space lacks even without overrides.
+
+    Overrides may remove cells that a hypothesis needs; that is not an error.
 
     Raises:
-        UserError: A hypothesis about cells that the space does not have.
+        UserError: A hypothesis names cells that the space does not have.
     """
     grid = _grid(space.factors | space.tuned)
     params = [*map(_untrained, grid), *grid]
-    cells = {label_of(each): Cell(params=each, trials=()) for each in params}
-    beside = [Cell(params=each, trials=(), beside=True) for each in space.beside]
+    cells = {label_of(point): Cell(params=point, trials=()) for point in params}
+    beside = [Cell(params=point, trials=(), beside=True) for point in space.beside]
     whole = plan.model_copy(
         update={"cells": (*cells.values(), *beside), "tuned": tuple(space.tuned)}
     )
     for hypothesis in plan.hypotheses:
-        for one in contrasts_of(whole, hypothesis):
-            if one.problem:
+        for contrast in contrasts_of(whole, hypothesis):
+            if contrast.problem:
                 raise UserError(
-                    f"space {plan.space}: hypothesis {hypothesis['name']!r}: {one.problem}\n"
+                    f"space {plan.space}: hypothesis {hypothesis['name']!r}: {contrast.problem}\n"
                     "name levels that the space searches, add the level to search, or limit the "
                     "hypothesis to the tiers that have it (tiers: [demo])"
                 )
 
 
 def _grid(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """All combinations of the factors' levels."""
+    """List all combinations of the factors' levels."""
     return [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
 
 
 def _untrained(point: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of the cell that evaluates the encoder of a point as it is."""
+    """Name the cell that evaluates a point's encoder without training."""
     return {k: v for k, v in point.items() if k in EVALUATION_KEYS} | {"steps": 0}
 
 
 @dataclass
 class _Cells:
-    """The cells of a plan, equal ones once, and the specs of their trials."""
+    """Distinct cells of a plan and the specs of their trials."""
 
     resolver: Resolver
     base: Mapping[str, Any]
@@ -170,13 +172,13 @@ class _Cells:
     def add(
         self, params: dict[str, Any], values: dict[str, Any], seeds: int, *, beside: bool = False
     ) -> None:
-        """Add one cell.
+        """Add one cell unless the plan has it.
 
         Args:
-            params: Its name.
-            values: Settings that replace the base's.
-            seeds: Number of its trials; one where nothing is drawn.
-            beside: Whether it stands beside the grid.
+            params: Parameters that label the cell.
+            values: Settings that replace those of `base`.
+            seeds: Number of trials; a spec without random draws gets one.
+            beside: Whether the cell lies outside of the grid.
         """
         label = label_of(params)
         if label in self.by_label:
@@ -193,18 +195,18 @@ class _Cells:
 
 
 def _base(space: Space, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of every cell, before its own values."""
+    """Merge the settings that all cells share."""
     base = space.fixed | dict(overrides)
     if "benchmark" not in overrides:
         return base
-    # a tier's data go together: beside another benchmark, its own serve unless others are named
+    # a tier's data suit its benchmark: with another one, defaults apply unless the user names data
     return {k: v for k, v in base.items() if k not in DATA_FIELDS or k in overrides}
 
 
 def _factors(
     space: Space, overrides: Mapping[str, Any], settings: Settings
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Levels of the factors, tuned ones included, and the names of those."""
+    """Return the levels of all factors, and the names of those that are tuned."""
     tuned = space.tuned
     if "benchmark" in overrides and not _selects(settings):
         tuned = {}
@@ -213,7 +215,7 @@ def _factors(
 
 
 def _held_out(settings: Settings) -> bool:
-    """Whether the test is the part of the training data's source that training leaves out."""
+    """Whether the test is the part that training on the same source leaves out."""
     source, part = training_source(settings)
     same = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
     return same and catalog.is_divided(source, part)
@@ -239,7 +241,7 @@ def _refuse_unselected(settings: Settings, tuned: Sequence[str]) -> None:
 def default_name(
     space: str, tier: Tier, overrides: Mapping[str, Any], seeds: int | None = None
 ) -> str:
-    """Space, tier and whatever differs from the space, in characters that fit a folder's name."""
+    """Name a study by space, tier and overrides, in characters that suit a folder name."""
     changes = dict(overrides) | ({"seeds": seeds} if seeds else {})
     words = [Path(space).stem, tier]
     for key in sorted(changes):
@@ -250,7 +252,7 @@ def default_name(
         if isinstance(value, (list, tuple)):
             text = "+".join(map(str, value))
         if key in TEXTS and re.search(NOT_IN_NAMES, text):
-            # prefixes that differ in a blank are two studies
+            # prefixes that differ only in replaced characters, such as blanks, are two studies
             text += hashlib.sha256(text.encode()).hexdigest()[:6]
         words.append(text if key in ("benchmark", "encoder") else f"{key}={text}")
     name = re.sub(NOT_IN_NAMES, "-", "-".join(words))

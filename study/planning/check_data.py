@@ -1,4 +1,4 @@
-"""Check the data of a plan: read once, before anything is written."""
+"""Check that the data of a plan can be read and suffice, before anything is written."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from trainables.spec import Spec
 from trainables.training.batching import select_rows
 
 SHARED_BY_CHANCE = 0.01
-"""Share of a validation benchmark's questions or pictures that may be like one of the test's."""
+"""Largest fraction of a validation benchmark's questions or pictures that may match the test's."""
 
 ROW_NUMBER = re.compile(r"[A-Za-z_:-]*\d{0,5}")
-"""An id that unrelated files can have in common: `17`, `sw:17`, `query-00017`."""
+"""Ids that unrelated files can share by accident: `17`, `sw:17`, `query-00017`."""
 
 
 def check_data(plan: Plan, places: Mapping[str, str], further: Iterable[Spec] = ()) -> None:
-    """Read everything that the plan names once, before anything is written.
+    """Read all data that the plan names, each once.
 
     Args:
-        plan: What is to run.
-        places: Digest to folder of what lies in files.
+        plan: The plan to be run.
+        places: Digest to folder, for data that lie in files.
         further: Specs of trials that a search may propose.
 
     Raises:
-        UserError: A file that cannot be read, or data that cannot give what a spec asks of them.
+        UserError: A file cannot be read, or its data cannot provide what a spec needs.
     """
     benchmarks: dict[str, Benchmark] = {}
     selecting: set[tuple[str, str]] = set()
@@ -58,7 +58,7 @@ def check_data(plan: Plan, places: Mapping[str, str], further: Iterable[Spec] = 
 
 
 def _questions(benchmark: Benchmark) -> frozenset[tuple[str, str]]:
-    """Language and text of every query, case and blanks aside."""
+    """Return (language, text) of every query, ignoring case and whitespace."""
     return frozenset(
         (language, " ".join(query.text.casefold().split()))
         for language, queries in benchmark.queries.items()
@@ -67,20 +67,24 @@ def _questions(benchmark: Benchmark) -> frozenset[tuple[str, str]]:
 
 
 def _ids(benchmark: Benchmark) -> list[str]:
-    """Ids that all translations of a question share, but for row numbers."""
+    """List the question ids that translations share, without those that are mere row numbers."""
     ids = {query.question for queries in benchmark.queries.values() for query in queries}
-    return sorted(one for one in ids if not ROW_NUMBER.fullmatch(one))
+    return sorted(name for name in ids if not ROW_NUMBER.fullmatch(name))
 
 
 def refuse_shared(validation: Benchmark, test: Benchmark) -> None:
-    """Selection must not read the test (law 5), nor the same questions in other words.
+    """Refuse a validation benchmark that shares pictures or questions with the test (law 5).
 
-    Articles are not compared: whether the parts that sources publish share some is not known here.
+    Pictures are compared by name and by content, questions by text and by id. Articles are not
+    compared: which articles the published parts of a source share is not known here.
+
+    Raises:
+        UserError: More than `SHARED_BY_CHANCE` of the validation benchmark is in the test.
     """
-    # photographs have one name in all sources
-    names = [[picture.id for picture in each.pictures] for each in (test, validation)]
-    shown = equal_ids("names", *names), equal_pictures(test.pictures, validation.pictures)
-    for overlap in shown:
+    # a photograph has the same name in all sources
+    names = [[picture.id for picture in benchmark.pictures] for benchmark in (test, validation)]
+    overlaps = equal_ids("names", *names), equal_pictures(test.pictures, validation.pictures)
+    for overlap in overlaps:
         _refuse(validation.name, test.name, overlap.matches, overlap.of, "pictures")
     questions = _questions(validation)
     shared = len(questions & _questions(test))
@@ -89,24 +93,24 @@ def refuse_shared(validation: Benchmark, test: Benchmark) -> None:
     _refuse(validation.name, test.name, ids.matches, ids.of, "question ids")
 
 
-def _refuse(validation: str, test: str, shared: int, of: int, unit: str) -> None:
-    """Refuse more overlap than chance makes."""
-    if shared > SHARED_BY_CHANCE * of:
+def _refuse(validation: str, test: str, shared: int, total: int, unit: str) -> None:
+    """Refuse an overlap larger than chance explains."""
+    if shared > SHARED_BY_CHANCE * total:
         raise UserError(
-            f"validation {validation}: {shared} of its {of} {unit} are those of {test}, which "
+            f"validation {validation}: {shared} of its {total} {unit} are those of {test}, which "
             "judges the hypotheses; name another with --set validation=NAME:PART"
         )
 
 
 def _reading(spec: Spec) -> str:
-    """The settings that decide which rows of the training data a trial reads, as a key."""
+    """Key of the settings that decide which training rows a trial reads."""
     fields = {"train", "negatives", "batch_size", "sampling", "alpha", "languages", "rows"}
     fields |= {"max_rows", "language_law", "pair_law", "languages_per_batch"}
     return spec.model_dump_json(include=fields)
 
 
 def _check_metric(metric: str, validation: Benchmark) -> None:
-    """Refuse to select by a setting that the validation benchmark lacks."""
+    """Refuse a selection metric whose retrieval setting the validation benchmark lacks."""
     kinds = _kinds(validation)
     if metric.split("/")[1].removesuffix("_micro") not in kinds:
         raise UserError(
@@ -116,7 +120,7 @@ def _check_metric(metric: str, validation: Benchmark) -> None:
 
 
 def _kinds(benchmark: Benchmark) -> list[str]:
-    """Kinds of settings that a benchmark has, its first one always; of pictures in both ways."""
+    """List the retrieval settings that a benchmark has; of pictures, in both directions."""
     if benchmark.pictures:
         return ["t2i", "i2t", *(["i2t_multi"] if len(benchmark.queries) > 1 else [])]
     pool = "multi" if benchmark.judged_in_all_languages else "pool_same_language"

@@ -1,4 +1,4 @@
-"""Extend a plan by cells and seeds, and mark the claims that were changed after results (law 6)."""
+"""Extend a plan by cells and seeds, and mark what was changed after results existed (law 6)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ INTERIM_LOOK = "interim look"
 
 
 def extended(before: Plan, requested: Plan) -> Plan:
-    """The plan `before` with all cells and seeds of `requested`; nothing is taken away.
+    """Add the cells and seeds of `requested` to the plan `before`; remove none.
 
     Raises:
-        UserError: A trial of both would be another experiment, not an addition.
+        UserError: A cell and seed of both plans have different specs.
     """
-    ours = {cell.label: cell for cell in before.cells}
+    known = {cell.label: cell for cell in before.cells}
     new = {cell.label: cell for cell in requested.cells}
     cells = {
         label: _merged(cell, new[label], before, requested) if label in new else cell
-        for label, cell in ours.items()
+        for label, cell in known.items()
     }
-    cells |= {label: cell for label, cell in new.items() if label not in ours}
+    cells |= {label: cell for label, cell in new.items() if label not in known}
     specs = before.specs | requested.specs
     plan = requested.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
     if plan.search is None or before.search is None:
@@ -33,12 +33,12 @@ def extended(before: Plan, requested: Plan) -> Plan:
 
 
 def mark(before: Plan | None, frozen: str | None, after: Plan, results: bool) -> str:
-    """Mark of a changed plan; empty where no result was known when it changed.
+    """Describe what a plan changed after results existed; empty if nothing.
 
     Args:
-        before: The plan so far, if it can be read.
-        frozen: The hash noted when the study was last planned.
-        after: The plan from now on.
+        before: The plan so far; None if it cannot be read.
+        frozen: Hash noted when the study was last planned; None if it never was.
+        after: The new plan.
         results: Whether any trial of the study has a result.
     """
     if not results or frozen in (None, after.frozen):
@@ -50,25 +50,25 @@ def mark(before: Plan | None, frozen: str | None, after: Plan, results: bool) ->
         marks.append(f"{POST_HOC}: {_redeclared(before, after)} changed after results")
     if before.search and after.search and before.search.lasting != after.search.lasting:
         marks.append(f"{POST_HOC}: what is searched, or how, was changed after results")
-    ours = {cell.label: cell.trials for cell in before.cells}
-    if any(ours.get(cell.label, cell.trials) != cell.trials for cell in after.cells):
+    planned = {cell.label: cell.trials for cell in before.cells}
+    if any(planned.get(cell.label, cell.trials) != cell.trials for cell in after.cells):
         marks.append(f"{INTERIM_LOOK}: seeds were added after results")
-    if any(cell.label not in ours for cell in after.cells):
+    if any(cell.label not in planned for cell in after.cells):
         marks.append(f"{POST_HOC}: cells were added after results")
     return "; ".join(marks)
 
 
 def declared_late(before: Plan | None, after: Plan) -> list[str]:
-    """Names of hypotheses that were not planned before, word for word.
+    """Names of hypotheses of `after` that `before` does not declare word for word.
 
-    Where the plan so far cannot be read, none can be shown to be.
+    If `before` cannot be read, all of them count as late.
     """
     known = before.hypotheses if before else ()
     return [hypothesis["name"] for hypothesis in after.hypotheses if hypothesis not in known]
 
 
 def _redeclared(before: Plan, after: Plan) -> str:
-    """Differences between the declarations of two plans, in words."""
+    """Describe how the declarations of two plans differ."""
     parts = []
     if late := declared_late(before, after):
         parts.append(f"declared or changed: {', '.join(late)}")
@@ -81,7 +81,7 @@ def _redeclared(before: Plan, after: Plan) -> str:
 
 
 def _merged(cell: Cell, other: Cell, before: Plan, requested: Plan) -> Cell:
-    """One cell with the trials of both."""
+    """Merge the trials of a cell of both plans, ordered by seed."""
     trials: dict[int | None, PlannedTrial] = {trial.seed: trial for trial in cell.trials}
     for trial in other.trials:
         if trials.setdefault(trial.seed, trial).digest != trial.digest:

@@ -1,4 +1,4 @@
-"""Compare a study's new plan with the one on disk: what may be run, what changed, its writing."""
+"""Compare a study's new plan with the one on disk: check, merge, mark and write it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from trainables.trial.trial_folder import TrialFolder
 
 @dataclass(frozen=True)
 class PlanUpdate:
-    """A plan that may be run, beside the one on disk.
+    """New plan of a study, beside the one on disk.
 
     Attributes:
-        plan: The new plan, with the cells and seeds that the study had before.
-        before: The plan on disk, with the trials that its search proposed.
-        written: The bytes of `plan.json`, which show whether another command planned meanwhile.
+        plan: The new plan, including the cells and seeds that the study had before.
+        before: The plan on disk with its search's proposals; None if it cannot be read.
+        written: Bytes of `plan.json` when it was read, to notice that another command has planned.
         changed: Whether the plan differs from the one on disk, or is the first.
-        points: Makes specs of a search's points; None for a grid.
+        points: Makes the specs of a search's points; None for a grid.
     """
 
     plan: Plan
@@ -45,28 +45,28 @@ class PlanUpdate:
         return start.preview(self.plan, self.points) if self.points else self.plan
 
     def save(self, folder: StudyFolder, journal: Journal, root: AnyPath) -> Plan:
-        """Write the plan where it is new; the caller holds the folder's lease.
+        """Write the plan if it is new; the caller must hold the study folder's lease.
 
         Returns:
             The plan to run.
 
         Raises:
-            UserError: Another command planned this study in between.
+            UserError: Another command has planned this study meanwhile.
         """
         if folder.written() != self.written:
             raise UserError(
                 f"another command planned study {self.plan.name} while this one did; run it again"
             )
-        # another driver may have proposed trials since the folder was read
+        # another driver may have added proposals since the folder was read
         record = journal.record
         plan = self.plan.joined(record.proposals) if self.points else self.plan
         if not self.changed and record.frozen == plan.frozen:
             return plan
         facts: dict[str, Any] = {}
-        # where the plan is on disk already, a driver was killed after it had noted the mark
+        # unchanged here means that a driver saved the plan, with its mark, and was then killed
         if self.changed and (text := self._mark(plan, record.frozen, root)):
             facts = {"mark": text, "late": declared_late(self.before, plan)}
-        # the mark first: a plan that was changed must never be seen without it
+        # the mark comes first: a changed plan must never be seen without it
         journal.refuse_superseded()
         journal.note("planning", durable=True, **facts)
         folder.save_plan(plan)
@@ -97,19 +97,19 @@ def update_plan(
     """Compare a plan with the one on disk, and check the data of what is new.
 
     Args:
-        requested: The plan of the command line.
-        before: The plan on disk, with the trials that its search proposed.
-        written: The bytes of `plan.json`.
-        places: Digest to folder of data and checkpoints; those of a search's specs are added.
-        root: Where trial folders lie, of other studies too.
-        execution: Of every trial.
-        data_dir: Folder of the source's own files.
-        extend: Whether a plan that differs is added to.
-        dry_run: Read no other study's results, and pass over missing files.
+        requested: The plan that the command line asks for.
+        before: The plan on disk with its search's proposals; None if it cannot be read.
+        written: Bytes of `plan.json`; None if there is none.
+        places: Digest to folder of data and checkpoints; entries for a search's specs are added.
+        root: Root of the trial folders, shared with other studies.
+        execution: Execution of every trial.
+        data_dir: Folder with the source's own files.
+        extend: Whether to extend a plan that differs, instead of refusing.
+        dry_run: Whether to tolerate missing files and read no other study's results.
         runnable: Whether data and checkpoints are at hand, so that they can be checked.
 
     Raises:
-        UserError: The study was planned differently, or its data cannot give what it needs.
+        UserError: The study was planned differently, or its data cannot provide what it needs.
     """
     differences = before.differences(requested) if before else []
     plan = _resumed(before, requested, differences, extend=extend)
@@ -130,7 +130,11 @@ def update_plan(
 
 
 def _resumed(before: Plan | None, requested: Plan, differences: list[str], *, extend: bool) -> Plan:
-    """The requested plan as it may be run after the one before."""
+    """Return the plan to go on with, given the one on disk.
+
+    Raises:
+        UserError: The plans differ and `extend` is not set, or the plan cannot be extended.
+    """
     if before is None:
         return requested
     if differences:
@@ -153,7 +157,7 @@ def _resumed(before: Plan | None, requested: Plan, differences: list[str], *, ex
 
 
 def _with_transferred(before: Plan | None, plan: Plan, root: AnyPath) -> Plan:
-    """The plan of a search, with the best cells of the studies that it newly starts from."""
+    """Add the best cells of studies that the search newly warm-starts from."""
     search = plan.search
     known = before.search.warm_start if before and before.search else ()
     if search is None or search.warm_start == known:

@@ -1,4 +1,4 @@
-"""Early stopping in a space: its kinds, and the rungs of a trial in examples."""
+"""Early stopping in a space (ASHA, Hyperband, median, bootstrap) and the rungs of a trial."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ Kind = Literal["none", "look", "asha", "hyperband", "median", "bootstrap"]
 
 
 class Fidelity(Frozen):
-    """Early stopping: at which rungs trials are compared, and which of them stop.
+    """Early stopping: the rungs at which trials are compared, and the rule that stops some.
 
-    Rungs are counted in examples: rungs in steps would favour large batches. They lie at `first`,
-    `first * factor`, `first * factor ** 2`, … below a trial's end.
+    Rungs are counted in examples, because rungs in steps would favour large batches. They lie at
+    `first`, `first * factor`, `first * factor ** 2`, … below the end of a trial.
 
     Attributes:
-        kind: `none` has no rungs; `look` looks and stops nothing. `asha` goes on with the best
-            1/`factor` of those that came to a rung so far (Li et al. 2018, arXiv:1810.05934);
-            `hyperband` deals the trials to `brackets` of it, each of which begins a rung later, for
-            settings that start slowly; `median` stops what is below the median of the others'
-            running means (Golovin et al. 2017); `bootstrap` stops an arm only where the paired
-            bootstrap of its queries against the leader's, at the same rung, says that it cannot
-            win.
-        first: Examples of the first rung; at least the largest batch, so that all reach it alike.
-        factor: From a rung to the next.
-        brackets: Of `hyperband`.
-        level: Of `bootstrap`: an arm is stopped where the upper end of its two-sided 1 - `level`
-            interval is below `-slack`.
-        slack: Of `bootstrap`, in units of the metric: how much of the gap to the leader an arm is
-            granted to make up by its end.
-        enough: Of `median`: trials at a rung before any is stopped there.
+        kind: The rule. `none` has no rungs; `look` evaluates at rungs but stops nothing. `asha`
+            continues the best 1/`factor` of the trials that have reached a rung so far (Li et al.
+            2018, arXiv:1810.05934); `hyperband` distributes trials over `brackets` of ASHA, each
+            starting one rung later, for settings that learn slowly at first; `median` stops
+            trials below the median of the others' running means (Golovin et al. 2017);
+            `bootstrap` stops an arm only if the paired bootstrap of its queries against the
+            leader's, at the same rung, shows that it cannot win.
+        first: Examples at the first rung; at least the largest batch, so that every trial reaches
+            it at the same count.
+        factor: Ratio of each rung to the one before.
+        brackets: Number of brackets of `hyperband`.
+        level: Significance level of `bootstrap`: an arm is stopped if the upper end of its
+            two-sided 1 - `level` interval is below `-slack`.
+        slack: For `bootstrap`, the gap to the leader that an arm may still close by its end, in
+            units of the metric.
+        enough: For `median`, the number of other trials that must have reached a rung before any
+            is stopped there.
     """
 
     kind: Kind = "none"
@@ -45,7 +47,7 @@ class Fidelity(Frozen):
 
     @model_validator(mode="after")
     def _no_idle_keys(self) -> Self:
-        """A key without effect is a misunderstanding."""
+        """Refuse a key that the rule does not use: whoever set it expects an effect."""
         owners = {
             "brackets": "hyperband",
             "level": "bootstrap",
@@ -53,7 +55,7 @@ class Fidelity(Frozen):
             "enough": "median",
         }
         for key in self.model_fields_set & owners.keys():
-            default = type(self).model_fields[key].default  # as a plan writes it, which says all
+            default = type(self).model_fields[key].default  # plans spell out all defaults
             if self.kind != owners[key] and getattr(self, key) != default:
                 raise ValueError(
                     f"{key} is of kind {owners[key]}, not of {self.kind}; leave it out"
@@ -61,7 +63,7 @@ class Fidelity(Frozen):
         return self
 
     def rungs(self, examples: int) -> tuple[int, ...]:
-        """Rungs of a trial that ends after so many examples."""
+        """Rungs, in examples, of a trial that ends after `examples`."""
         rungs, rung = [], self.first
         while rung < examples:
             rungs.append(rung)
@@ -69,7 +71,7 @@ class Fidelity(Frozen):
         return tuple(rungs)
 
     def rungs_of(self, spec: Spec) -> tuple[int, ...]:
-        """Rungs of a trial; empty without training or a validation benchmark."""
+        """Rungs, in examples, of a trial; empty without training or a validation benchmark."""
         if spec.validation is None or self.kind == "none":
             return ()
         return self.rungs(spec.steps * (spec.batch_size or 0))

@@ -1,4 +1,4 @@
-"""Spaces that have an end: how many points there are, and which are left."""
+"""Enumerate and count the points of a finite space."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from study.spaces.ranges import Point, Range, active
 
 MOST = 200_000
-"""A space of more points is drawn from, never listed."""
+"""Most points of a space that is enumerated; points of a larger one are only drawn."""
 
 
 def points(ranges: Mapping[str, Range]) -> Iterator[Point]:
-    """Every point of a finite space once, the last setting changing fastest."""
+    """Yield every point of a finite space once; the last setting changes fastest."""
     yield from _from(list(ranges), ranges, {})
 
 
@@ -29,7 +29,7 @@ def _from(keys: list[str], ranges: Mapping[str, Range], point: Point) -> Iterato
 
 
 def size(ranges: Mapping[str, Range]) -> float:
-    """Number of points; infinite for a continuous space, and for one too large to be listed."""
+    """Number of points; infinite if the space is continuous or too large to enumerate."""
     counts = [searched.count for searched in ranges.values()]
     if None in counts:
         return math.inf
@@ -39,5 +39,5 @@ def size(ranges: Mapping[str, Range]) -> float:
 
 
 def endless(ranges: Mapping[str, Range]) -> list[str]:
-    """Settings whose values cannot be listed."""
+    """Settings with a continuous range."""
     return [key for key, searched in ranges.items() if searched.count is None]

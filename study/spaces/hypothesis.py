@@ -1,4 +1,4 @@
-"""Hypotheses of a space: differences, slopes, and interactions, declared before anything runs."""
+"""Hypotheses of a space: differences, slopes and interactions, declared before any trial runs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Tier = Literal["demo", "full"]
 Scale = Literal["linear", "log2", "order"]
 
 KINDS = ("mono", "cross", "multi", "pool_same_language", "t2i", "i2t", "i2t_multi")
-"""Kinds of settings that a measure of retrieval may be of."""
+"""Settings of retrieval that a measure may refer to."""
 
 DOUBLED = ("batch_size", "language_count")
-"""Factors whose slopes are per doubling, unless the space says otherwise."""
+"""Factors whose slopes are per doubling unless the space declares another scale."""
 
 
 class Slope(Frozen):
-    """A least squares slope over an ordered factor; factors that are not named are averaged over.
+    """Least squares slope over an ordered factor; factors that are not named are averaged over.
 
     Attributes:
-        factor: What is searched, in ascending order.
-        scale: The slope is per unit of the factor (`linear`), per doubling (`log2`), or per step
-            from one level to the next (`order`, for levels that are no numbers).
-        levels: Of the factor; all that the tier searches by default.
-        where: Other parameters of the cells that it is of.
+        factor: The factor, whose levels ascend.
+        scale: Unit of the slope: per unit of the factor (`linear`), per doubling (`log2`), or per
+            step to the next level (`order`, for levels that are not numbers).
+        levels: Levels of the factor; by default all that the tier searches.
+        where: Other parameters that the compared cells must have.
     """
 
     factor: str
@@ -37,7 +37,7 @@ class Slope(Frozen):
     where: dict[str, Any] = Field(default_factory=dict)
 
     def within(self, factors: dict[str, list[Any]]) -> Slope:
-        """The slope with scale and levels spelled out, as a plan stores it."""
+        """Spell out scale and levels, as a plan stores them."""
         scale: Scale = "log2" if self.factor in DOUBLED else "linear"
         levels = self.levels or tuple(factors.get(self.factor, ()))
         return self.model_copy(update={"scale": self.scale or scale, "levels": levels})
@@ -46,20 +46,20 @@ class Slope(Frozen):
 class Hypothesis(Frozen):
     """One declared expectation, frozen when a study is first planned.
 
-    With `better` and `than` it is about a difference, with `slope` about a slope, and with all
-    three about an interaction: the slope of the difference, so that with two levels it is the
-    difference of differences.
+    `better` and `than` declare a difference, `slope` a slope, and all three an interaction: the
+    slope of the difference, which with two levels is the difference of differences.
 
     Attributes:
-        name: Short and unique in the space.
+        name: Short name, unique in the space.
         metric: Name of a metric in the trials' results.
-        better: The cell expected ahead, as some of its parameters.
-        than: The cell expected behind, or several, each of which must be.
-        slope: Over which factor the metric, or the difference, is expected to change.
-        expected: What more of that factor does to the metric or the difference.
+        better: Some parameters of the cell that is expected ahead.
+        than: Some parameters of the cell that is expected behind, or a list of several such cells,
+            all of which must be beaten.
+        slope: Factor over which the metric or the difference is expected to change.
+        expected: Whether the metric or the difference gets better or worse as the factor grows.
         margin: Smallest effect that matters, in units of the metric (per unit of the slope).
-        why: The margin's justification.
-        tiers: In which it is declared.
+        why: Justification of the margin.
+        tiers: Tiers that declare it.
     """
 
     name: str
@@ -87,13 +87,13 @@ class Hypothesis(Frozen):
         return self
 
     def settings(self) -> set[str]:
-        """The settings that it names."""
+        """Names of the settings that the hypothesis refers to."""
         than = self.than if isinstance(self.than, list) else [self.than or {}]
         compared = set().union(self.better or {}, *than)
         return compared | ({self.slope.factor, *self.slope.where} if self.slope else set())
 
     def declared(self, factors: dict[str, list[Any]]) -> dict[str, Any]:
-        """The hypothesis as a plan stores it, with every default spelled out."""
+        """Plain values as a plan stores them, with every default spelled out."""
         changes: dict[str, Any] = {}
         if self.slope:
             changes = {"slope": self.slope.within(factors), "expected": self.expected or "better"}

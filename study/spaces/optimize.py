@@ -19,21 +19,21 @@ SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 GENETIC: tuple[Sampler, ...] = ("nsga2", "nsga3")
 
 GENERATIONS = 3
-"""A genetic search of fewer has hardly begun to select: random or quasi-random draws do as well."""
+"""Fewest useful generations of a genetic search; below, random or quasi-random draws do as well."""
 
 OPERATIONS, MEMORY = "cost/operations", "cost/memory_gb"
-"""Estimates of `study.cost` before a trial runs: operations of training and evaluation, and peak
-memory. Measured seconds are no objective: they differ from run to run."""
+"""Objectives that `study.cost` estimates before a trial runs: operations of training and evaluation
+(FLOP), and peak memory in GB. Measured seconds are none: they differ from run to run."""
 
 BUDGETS = frozenset({"trials", "hours", "accelerator_hours", "target"})
-"""When a search ends is no part of what it is: a resumed one may have another budget."""
+"""Keys that say when a search ends; a resumed search may have other values."""
 
 
 class Objective(Frozen):
     """A metric to maximize or minimize.
 
     Attributes:
-        metric: Of the validation benchmark, or `cost/operations` or `cost/memory_gb`.
+        metric: Metric of the validation benchmark, or `cost/operations` or `cost/memory_gb`.
         direction: By default `minimize` for measures of bias and cost, else `maximize`.
     """
 
@@ -53,15 +53,15 @@ class Objective(Frozen):
 
     @property
     def sign(self) -> float:
-        """1 where more is better, -1 where less is."""
+        """1 if more is better, -1 if less is."""
         return 1.0 if self.direction == "maximize" else -1.0
 
 
 class Constraint(Frozen):
-    """A limit that a cell must keep to.
+    """Limit on a metric of a cell.
 
     Attributes:
-        metric: As of an objective.
+        metric: As for `Objective`.
         at_most: Largest value allowed.
         at_least: Smallest value allowed.
     """
@@ -77,18 +77,18 @@ class Constraint(Frozen):
         return self
 
     def violation(self, value: float) -> float:
-        """By how much a value misses it; at most 0 where it does not."""
+        """Amount by which a value exceeds the limit; at most 0 if it does not."""
         return value - self.at_most if self.at_most is not None else (self.at_least or 0.0) - value
 
     def __str__(self) -> str:
-        """The limit in words."""
+        """Describe the limit."""
         if self.at_most is not None:
             return f"{self.metric} at most {self.at_most:g}"
         return f"{self.metric} at least {self.at_least:g}"
 
 
 class Seeds(Frozen):
-    """Trials of a cell in a search: `first` of every cell, up to `most` of contenders."""
+    """Seeds of each cell in a search: `first` for every cell, up to `most` for contenders."""
 
     first: int = Field(1, ge=1)
     most: int = Field(1, ge=1)
@@ -110,10 +110,10 @@ class Seeds(Frozen):
 
 
 class Confirm(Frozen):
-    """Cells that are run again once the search has ended, on seeds that it never used.
+    """Rerun of the winners after the search has ended, on seeds that it never used.
 
     Attributes:
-        top: At most so many cells: the best, or of several objectives those of the front.
+        top: Most cells to rerun: the best one, or with several objectives those of the front.
         seeds: Trials of each.
     """
 
@@ -125,22 +125,23 @@ class Optimize(Frozen):
     """A search over a space.
 
     Attributes:
-        sampler: Where the next cell comes from.
-        objectives: Metrics to optimize; the space's primary metric by default.
-        constraints: Limits that a cell must keep to.
-        memory_gb: Cells estimated to need more are not run.
-        trials: Of the search, seeds included; not of the confirmation or of cells beside.
-        hours: From start to end, over all launches; what the confirmation will take is kept free.
-        accelerator_hours: Of all trials together (of workers, on the CPU).
-        target: Value of the first objective that is enough.
+        sampler: Method that proposes the next cell.
+        objectives: Metrics to optimize; by default the space's primary metric.
+        constraints: Limits that a cell must keep.
+        memory_gb: Largest estimated memory of a cell that is run, in GB.
+        trials: Most trials of the search, counting seeds but not confirmations or cells beside.
+        hours: Wall-clock hours over all launches; time for the confirmation is reserved in them.
+        accelerator_hours: Hours summed over trials, of accelerators or, on the CPU, of workers.
+        target: Value of the first objective at which the search ends.
         seeds: Trials of a cell.
-        points: Cells to try first; settings that one does not name are drawn.
-        warm_start: Studies under the same root: trials of theirs that are this study's own count
-            as its own and cost nothing; of other experiments the best cells are tried first.
-        confirm: What is run again on fresh seeds.
-        fidelity: How trials are stopped early.
+        points: Points to try first; settings that a point does not name are drawn.
+        warm_start: Names of other studies under the same root. Their trials that this search could
+            propose are taken over at no cost; where experiments differ, their best cells are tried
+            first.
+        confirm: Rerun of the winners on fresh seeds.
+        fidelity: Early stopping.
         population: Cells of a generation (`nsga2`, `nsga3`).
-        seed: Of the draws.
+        seed: Seed of the sampler.
     """
 
     sampler: Sampler = "tpe"
@@ -173,13 +174,13 @@ class Optimize(Frozen):
 
 
 class SearchPlan(Optimize):
-    """A search as a plan holds it, with everything that its cells are made of.
+    """A search as stored in a plan, with all that its cells are built from.
 
     Attributes:
-        ranges: The searched settings, in their order.
-        base: All other settings; a searched one without effect has its value from here too.
+        ranges: Ranges of the searched settings, in order.
+        base: Values of all other settings, and of searched ones where they have no effect.
         transferred: Best cells of other studies, tried after `points`.
-        held_out: Whether trials are tested on what their training data leave out.
+        held_out: Whether trials are tested on the part that training leaves out.
     """
 
     ranges: dict[str, Searched] = Field(min_length=1)
@@ -189,14 +190,14 @@ class SearchPlan(Optimize):
 
     @property
     def first_points(self) -> tuple[Point, ...]:
-        """Points tried before any is drawn."""
+        """Points to try before any is drawn."""
         return (*self.points, *self.transferred)
 
     @property
     def lasting(self) -> dict[str, Any]:
-        """Plain values of what must stay the same for the search to be the same."""
+        """Plain values of all that identifies the search: neither budgets nor transferred cells."""
         return self.model_dump(mode="json", exclude={*BUDGETS, "transferred"}, exclude_none=True)
 
     def with_budget(self, budget: Mapping[str, Any]) -> SearchPlan:
-        """The search with another budget."""
+        """Copy the search with the budget keys of `budget` replaced."""
         return self.model_copy(update={key: budget[key] for key in BUDGETS & budget.keys()})

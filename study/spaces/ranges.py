@@ -12,32 +12,32 @@ from trainables.errors import UserError
 from trainables.spec import Frozen
 
 Point = dict[str, Any]
-"""Setting to value, of the settings that have an effect there."""
+"""Setting to value, for the searched settings that have an effect at this point."""
 
 When = dict[str, tuple[Any, ...]]
-"""Earlier setting to the values at which a setting has an effect."""
+"""Earlier setting to those of its values at which another setting has an effect."""
 
 DIGITS = 4
-"""Significant digits of a number drawn from a continuous range: labels stay readable, and nothing
-that is trained tells the fifth."""
+"""Significant digits of a number drawn from a continuous range: labels stay readable, and training
+does not depend on the fifth."""
 
 MOST_STEPS = 1e9
-"""From the low to the high end of a range."""
+"""Most steps from the low to the high end of a range."""
 
 WITHIN = 1e-9
-"""Tolerance of a number on a step, in steps."""
+"""Tolerance, in steps, within which a number counts as lying on a step."""
 
 
 class Choice(Frozen):
     """One of several values.
 
-    In YAML a list, `{ordered: [8, 16, 32]}` where the order means something, or
+    In YAML a list, `{ordered: [8, 16, 32]}` if the order is meaningful, or
     `{choices: [...], when: {...}}`.
 
     Attributes:
         choices: The values.
-        ordered: Whether a sampler may take neighbours to be alike.
-        when: Without effect, and not searched, unless these earlier settings have such values.
+        ordered: Whether a sampler may assume that neighbours are similar.
+        when: Values that earlier settings must have for this one to be searched and have an effect.
     """
 
     choices: tuple[Any, ...] = Field(min_length=1)
@@ -47,7 +47,7 @@ class Choice(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _ordered(cls, values: Any) -> Any:
-        """`ordered: [...]` holds the values themselves."""
+        """Read `ordered: [...]` as ordered choices."""
         if isinstance(values, dict) and isinstance(values.get("ordered"), (list, tuple)):
             if "choices" in values:
                 raise ValueError("give the values once, in choices or in ordered")
@@ -66,15 +66,15 @@ class Choice(Frozen):
         return len(self.choices)
 
     def values(self) -> Iterator[Any]:
-        """All of them, in their order."""
+        """Yield all values in order."""
         yield from self.choices
 
     def contains(self, value: Any) -> bool:
-        """Whether `value` is one of them; True is not 1."""
-        return any(_same(value, one) for one in self.choices)
+        """Whether `value` is one of the choices; True is not 1."""
+        return any(_same(value, choice) for choice in self.choices)
 
     def at(self, share: float) -> Any:
-        """The value at a share of the way from the first to the last.
+        """Return the value at a fraction of the way from the first to the last.
 
         Args:
             share: From 0 (included) to 1 (excluded).
@@ -82,20 +82,20 @@ class Choice(Frozen):
         return self.choices[min(int(share * self.count), self.count - 1)]
 
     def index(self, value: Any) -> int:
-        """Where `value` stands."""
-        return next(i for i, one in enumerate(self.choices) if _same(value, one))
+        """Position of `value` among the choices."""
+        return next(i for i, choice in enumerate(self.choices) if _same(value, choice))
 
 
 class Numbers(Frozen):
-    """A range of numbers, its ends included: whole ones if both ends (and the step) are.
+    """A range of numbers including both ends; integers if the ends and the step are.
 
     Attributes:
-        low: The smallest.
-        high: The largest.
-        log: Whether ratios count, not differences.
-        step: From one number to the next; without it whole numbers go by one, and others have
-            four significant digits.
-        when: As of `Choice`.
+        low: The smallest number.
+        high: The largest number.
+        log: Whether numbers are spaced by ratio instead of difference.
+        step: Distance between numbers; by default 1 for integers, while other numbers are
+            continuous, rounded to four significant digits.
+        when: As for `Choice`.
     """
 
     low: int | float
@@ -120,7 +120,7 @@ class Numbers(Frozen):
 
     @property
     def whole(self) -> bool:
-        """Whether its numbers are whole."""
+        """Whether all numbers of the range are integers."""
         return all(isinstance(n, int) for n in (self.low, self.high, self.step or 1))
 
     @property
@@ -132,14 +132,18 @@ class Numbers(Frozen):
         return None if step is None else math.floor((self.high - self.low) / step + WITHIN) + 1
 
     def values(self) -> Iterator[Any]:
-        """All of them in ascending order; refused for a continuous range."""
+        """Yield all numbers in ascending order.
+
+        Raises:
+            ValueError: The range is continuous.
+        """
         if self.count is None:
             raise ValueError("a continuous range cannot be enumerated")
         for number in range(self.count):
             yield self._numbered(number)
 
     def contains(self, value: Any) -> bool:
-        """Whether `value` lies in the range, and on a step of it."""
+        """Whether `value` lies in the range, and on one of its steps."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
         if not self.low <= value <= self.high or (self.whole and value != int(value)):
@@ -148,7 +152,7 @@ class Numbers(Frozen):
         return abs(steps - round(steps)) <= WITHIN
 
     def at(self, share: float) -> Any:
-        """The number at a share of the way from low to high, by ratios if `log`.
+        """Return the number at a fraction of the way from low to high, by ratio if `log`.
 
         Args:
             share: From 0 (included) to 1 (excluded).
@@ -165,7 +169,7 @@ class Numbers(Frozen):
         return self.tidy(value)
 
     def tidy(self, value: float) -> Any:
-        """The number of the range that is nearest to `value`, without needless digits."""
+        """Round `value` to the nearest number of the range and to its significant digits."""
         if self.count is not None and not self.log:
             step = self.step or 1
             return self._numbered(min(max(round((value - self.low) / step), 0), self.count - 1))
@@ -181,7 +185,7 @@ Range = Choice | Numbers
 
 
 def _read(value: Any) -> Any:
-    """A list is a choice; a mapping is what its keys say."""
+    """Read a range: a list is a choice, and the keys of a mapping tell which kind it is."""
     if isinstance(value, (list, tuple)):
         return Choice(choices=tuple(value))
     if isinstance(value, dict):
@@ -197,7 +201,7 @@ Searched = Annotated[Range, BeforeValidator(_read)]
 
 
 def active(ranges: Mapping[str, Range], point: Mapping[str, Any], key: str) -> bool:
-    """Whether a setting has an effect at a point that has the earlier settings."""
+    """Whether a setting has an effect at a point, which must hold the earlier settings."""
     when = ranges[key].when or {}
     return all(
         earlier in point and any(_same(point[earlier], value) for value in values)
@@ -206,7 +210,7 @@ def active(ranges: Mapping[str, Range], point: Mapping[str, Any], key: str) -> b
 
 
 def strip(ranges: Mapping[str, Range], values: Mapping[str, Any]) -> Point:
-    """The settings that have an effect, of values for all of them."""
+    """Keep the settings that have an effect, given values for all of them."""
     point: Point = {}
     for key in ranges:
         if key in values and active(ranges, point, key):
@@ -215,16 +219,16 @@ def strip(ranges: Mapping[str, Range], values: Mapping[str, Any]) -> Point:
 
 
 def fits(ranges: Mapping[str, Range], point: Mapping[str, Any]) -> bool:
-    """Whether a point has exactly the settings with an effect, each within its range."""
+    """Whether a point holds exactly the settings with an effect, each within its range."""
     needed = {key for key in ranges if active(ranges, point, key)}
     return needed == point.keys() and all(ranges[key].contains(point[key]) for key in needed)
 
 
 def check_ranges(ranges: Mapping[str, Range], where: str) -> None:
-    """Refuse conditions on what is not searched earlier, or never has such a value.
+    """Check that conditions refer to settings searched earlier, and to values that these can take.
 
     Raises:
-        UserError: Such a condition, with the setting it is of.
+        UserError: A condition that does not; names the setting that has it.
     """
     earlier: dict[str, Range] = {}
     for key, searched in ranges.items():
@@ -243,10 +247,10 @@ def check_ranges(ranges: Mapping[str, Range], where: str) -> None:
         earlier[key] = searched
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Equal, and not by taking a truth value for a number, or a list for a tuple to differ."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return list(one) == list(other)
-    return bool(one == other)
+def _same(left: Any, right: Any) -> bool:
+    """Compare two values: a bool never equals a number, and a list equals a tuple of its items."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
+        return list(left) == list(right)
+    return bool(left == right)

@@ -1,4 +1,4 @@
-"""Settings become specs: names become content hashes, rules become steps and rates."""
+"""Resolve settings into specs: names become content digests, rules become steps and rates."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from trainables.spec import DataRef, EncoderRef, Spec, build_spec
 
 @dataclass
 class Resolver:
-    """Turns settings into specs; remembers where the files behind each digest lie.
+    """Turns settings into specs, and remembers where the files behind each digest lie.
 
     Attributes:
         data_dir: Folder of the benchmark's own files.
-        primary: The space's primary metric, by which encoders are selected unless told otherwise.
-        tolerant: Go on without files that are not at hand, to see what a plan needs.
-        trained_on: Values of `train` in the whole study, whose questions no cell is tested on.
+        primary: The space's primary metric; the default metric for selecting encoders.
+        tolerant: Whether to go on without files that are not at hand, to see what a plan needs.
+        trained_on: Values of `train` in the whole study; no cell is tested on their questions.
         places: Digest to folder, filled as references are made.
-        missing: Name to why it could not be read and where it is to be had; only if tolerant.
+        missing: Name to why it could not be read and where to get it; filled only if tolerant.
     """
 
     data_dir: Path | None
@@ -47,12 +47,12 @@ class Resolver:
     _known: dict[str, Any] = field(default_factory=dict)
 
     def spec(self, settings: Settings, seed: int, *, held_out: bool) -> Spec:
-        """The spec of one trial.
+        """Build the spec of one trial.
 
         Args:
-            settings: Of the cell.
-            seed: Of the trial.
-            held_out: Evaluate only what the training data leave out.
+            settings: Settings of the cell.
+            seed: Seed of the trial.
+            held_out: Whether to evaluate only the part that training leaves out.
         """
         benchmark, part = catalog.split_name(settings.benchmark)
         part = part or ("held-out" if held_out else None)
@@ -82,13 +82,13 @@ class Resolver:
             languages = settings.languages or values["train"].languages
             values["languages"] = nested(settings, languages)
             if settings.language_count == 1:
-                # all that one language allows: the reference that more are held against
+                # one language allows no other: the reference for larger counts
                 values["sampling"] = "X-X"
             values["max_rows"] = _max_rows(settings, len(values["languages"]))
         return build_spec(values)
 
     def encoder(self, settings: Settings) -> EncoderRef:
-        """The reference of the settings' encoder."""
+        """Return the reference of the encoder, made once per distinct choice."""
         chosen = {
             key: value
             for key in EncoderRef.model_fields.keys() & Settings.model_fields.keys()
@@ -100,7 +100,7 @@ class Resolver:
                 tested, _ = catalog.split_name(settings.benchmark)
                 return encoders.reference(settings.encoder, tested, chosen)
             except UserError as error:
-                refused = isinstance(error, DataError)  # it is at hand
+                refused = isinstance(error, DataError)  # the encoder is at hand but unusable
                 if refused or not self.tolerant or is_embedded(settings.encoder):
                     raise
                 self.missing[settings.encoder] = str(error)
@@ -113,7 +113,10 @@ class Resolver:
         return ref
 
     def validation(self, settings: Settings) -> DataRef | None:
-        """The validation benchmark; None where the benchmark has no validation part of its own."""
+        """Return the reference of the validation benchmark, or None if there is none.
+
+        `own` is None for a benchmark from files: only embedded ones have a validation part.
+        """
         if settings.validation is None:
             return None
         if settings.validation == "own":
@@ -125,20 +128,20 @@ class Resolver:
             return self.data(name, settings, part)
 
     def test(self, name: str, settings: Settings, part: str | None) -> DataRef:
-        """The test benchmark, or the public substitute for one that is not at hand."""
+        """Return the reference of the test benchmark, or of its public substitute if files lack."""
         if name in catalog.SUBSTITUTES:
             try:
                 return self.data(name, settings, part)
             except UserError:
                 if self.data_dir is not None and os.path.isdir(self.data_dir / name):
                     raise
-            other, of_it = catalog.split_name(catalog.SUBSTITUTES[name])
-            ref = self.data(other, settings, of_it)
+            substitute, substitute_part = catalog.split_name(catalog.SUBSTITUTES[name])
+            ref = self.data(substitute, settings, substitute_part)
             return ref.model_copy(update={"instead_of": name})
         return self.data(name, settings, part)
 
     def also(self, settings: Settings) -> tuple[DataRef, ...]:
-        """The further benchmarks, each in those of `eval_languages` that it has."""
+        """Return the references of the further benchmarks, each with the `eval_languages` it has."""
         named = [catalog.split_name(text) for text in settings.also or ()]
         tested = catalog.split_name(settings.benchmark)[0]
         names = [tested, *(name for name, _ in named)]
@@ -162,21 +165,21 @@ class Resolver:
         return tuple(self.without_trained(ref, settings) for ref in refs)
 
     def without_trained(self, test: DataRef, settings: Settings) -> DataRef:
-        """The benchmark without the questions that the study's training data hold.
+        """Leave out of a benchmark the questions that the study's training data contain.
 
-        All of the training data count, whatever languages or rows a cell trains on, so that every
-        cell is tested on the same questions. Embedded worlds and pictures stay as they are.
+        All training data count, whatever languages or rows a cell trains on, so that every cell is
+        tested on the same questions. Embedded worlds and pictures are not changed.
         """
         if not _in_files(test):
             return test
         shared: dict[DataRef, frozenset[str]] = {}
         for name in self.trained_on:
-            every = settings.model_copy(update={"train": name, "languages": None})
-            source, part = training_source(every)
+            unlimited = settings.model_copy(update={"train": name, "languages": None})
+            source, part = training_source(unlimited)
             if catalog.is_embedded(source) or catalog.has_pictures(source):
                 continue
             with needed_as("training data", "train", "" if name == "own" else "own"):
-                train = self.data(source, every, part, training=True)
+                train = self.data(source, unlimited, part, training=True)
             if _in_files(train):
                 key = ("shared", train, test)
                 if questions := self._once(key, partial(self._shared, train, test)):
@@ -189,21 +192,21 @@ class Resolver:
         return test.model_copy(update=changes)
 
     def _shared(self, train: DataRef, test: DataRef) -> frozenset[str]:
-        """Questions of the benchmark that the training data hold."""
+        """Find the questions of the benchmark that the training data contain."""
         trained = catalog.open_training(train, self.places, aligned=False)
         return shared_questions(trained, catalog.open_benchmark(test, self.places))
 
     def _queries(self, test: DataRef) -> Counter[str]:
-        """Question to the number of its queries."""
+        """Count the queries of each question."""
         benchmark = catalog.open_benchmark(test, self.places)
         return Counter(query.question for items in benchmark.queries.values() for query in items)
 
     def data(
         self, name: str, settings: Settings, part: str | None, *, training: bool = False
     ) -> DataRef:
-        """The reference of some data.
+        """Return the reference of a source's data, made once per distinct choice.
 
-        Parallel training data keep all languages, to align their rows; others have none to align.
+        Parallel training data keep all languages, because their rows are aligned over all of them.
         """
         languages = settings.eval_languages
         if training:
@@ -229,7 +232,7 @@ class Resolver:
                 try:
                     return catalog.absent(name, languages, part)
                 except UserError:
-                    if self.data_dir is not None:  # what is wrong in the folder says more
+                    if self.data_dir is not None:  # the folder's own problem is more informative
                         raise error from None
                     raise
 
@@ -249,11 +252,17 @@ class Resolver:
 
 @contextmanager
 def needed_as(role: str, key: str, other: str) -> Iterator[None]:
-    """Name the role of data that are missing, and other data (`other`, if any) that would do."""
+    """Add to errors about missing data their role in the study, and what could replace them.
+
+    Args:
+        role: What the study uses the data for.
+        key: Setting that names them.
+        other: Another value of the setting that would do; may be empty.
+    """
     try:
         yield
     except DataError:
-        raise  # they are at hand, and a row of them is to be mended
+        raise  # the data are at hand, but a row of them is faulty
     except UserError as error:
         more = f", or --set {key}={other}" if other else ""
         raise UserError(
@@ -262,15 +271,15 @@ def needed_as(role: str, key: str, other: str) -> Iterator[None]:
 
 
 def _in_files(ref: DataRef) -> bool:
-    """Whether these are texts whose files are at hand."""
-    made = catalog.is_embedded(ref.name) or catalog.has_pictures(ref.name)
-    return not made and ref.digest != catalog.ABSENT
+    """Whether a reference is to texts from files that are at hand."""
+    excluded = catalog.is_embedded(ref.name) or catalog.has_pictures(ref.name)
+    return not excluded and ref.digest != catalog.ABSENT
 
 
 def trained_on(
     train: str, ranges: Mapping[str, Range], beside: Iterable[Mapping[str, Any]] = ()
 ) -> tuple[str, ...]:
-    """Values of `train` in a study: its own, or those searched, and those of cells beside."""
+    """Values of `train` in a study: the searched ones or its own, and those of cells beside."""
     searched = ranges.get("train")
     names = searched.values() if isinstance(searched, Choice) else [train]
     return tuple(sorted({*names, *(cell["train"] for cell in beside if "train" in cell)}))
@@ -279,8 +288,8 @@ def trained_on(
 def training_source(settings: Settings) -> tuple[str, str | None]:
     """Name and part of the training data.
 
-    `own` is the benchmark's own: of an embedded world or a source with a training split that split,
-    else the articles that `held-out` leaves.
+    `own` means the benchmark's own: the articles outside of `held-out` where a source is divided
+    so, else its training part.
     """
     if settings.train == "own":
         name, _ = catalog.split_name(settings.benchmark)
@@ -290,17 +299,17 @@ def training_source(settings: Settings) -> tuple[str, str | None]:
 
 
 def nested(settings: Settings, languages: Sequence[str]) -> tuple[str, ...]:
-    """`language_count` of the languages, in ascending order; all of them where it is None.
+    """Choose `language_count` of the languages, or all if None; sorted.
 
-    Anchors come first, the rest in an order that `subset_seed` draws: a larger subset of the same
-    seed contains a smaller one, and differences between counts are what the added languages do.
+    Anchors come first, the others in an order drawn by `subset_seed`: a larger subset of the same
+    seed contains a smaller one, so differences between counts are due to the added languages.
 
     Args:
-        settings: Of the cell.
-        languages: What can be trained on.
+        settings: Settings of the cell.
+        languages: Languages of the training data.
 
     Raises:
-        UserError: A language that is not there or both anchor and unseen, or too few of them.
+        UserError: An anchor is absent or also unseen, or `language_count` cannot be met.
     """
     anchors, unseen = settings.anchor_languages or (), settings.unseen_languages or ()
     for key, named in (("anchor_languages", anchors), ("unseen_languages", unseen)):
@@ -321,21 +330,21 @@ def nested(settings: Settings, languages: Sequence[str]) -> tuple[str, ...]:
             f"languages to train on ({', '.join(pool)}); choose a number from "
             f"{max(1, len(anchors))} to {len(pool)}, or other languages"
         )
-    others = [language for language in pool if language not in anchors]
-    drawn = np.random.default_rng((settings.subset_seed, 0x1A)).permutation(len(others))
-    chosen = [*sorted(anchors), *(others[number] for number in drawn)][:count]
+    rest = [language for language in pool if language not in anchors]
+    drawn = np.random.default_rng((settings.subset_seed, 0x1A)).permutation(len(rest))
+    chosen = [*sorted(anchors), *(rest[number] for number in drawn)][:count]
     return tuple(sorted(chosen))
 
 
 def _max_rows(settings: Settings, languages: int) -> int | None:
-    """Rows kept of the training data; each is an example in every training language."""
+    """Convert `max_examples` to rows; a row is an example in every training language."""
     if settings.max_examples is None or settings.volume == "equal_per_language":
         return settings.max_examples
     return max(1, settings.max_examples // languages)
 
 
 def _steps(settings: Settings) -> int:
-    """Steps of this batch size under the comparison's control."""
+    """Number of steps at this batch size under the comparison's control."""
     if settings.control == "equal_steps" or settings.steps == 0:
         return settings.steps
     assert settings.batch_size is not None
@@ -344,7 +353,7 @@ def _steps(settings: Settings) -> int:
 
 
 def _learning_rate(settings: Settings) -> float:
-    """Peak rate of this batch size under the comparison's rule."""
+    """Peak learning rate at this batch size under the comparison's rule."""
     assert settings.batch_size is not None
     assert settings.learning_rate is not None
     ratio = settings.batch_size / settings.reference_batch_size

@@ -1,4 +1,4 @@
-"""A space file: a research question, its settings, cells, tiers and hypotheses."""
+"""Schema of a space file: a research question, its settings, cells, tiers and hypotheses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_TRIALS = 100_000
 
 
 class TierPlan(Frozen):
-    """A tier's own part of a space: its values, key by key, replace the space's."""
+    """A tier's part of a space; its values replace the space's key by key."""
 
     fixed: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, Searched] = Field(default_factory=dict)
@@ -43,21 +43,21 @@ class Space(Frozen):
     """One research question.
 
     Attributes:
-        question: As a researcher would ask it.
+        question: The question as a researcher would ask it.
         fixed: Settings of every trial.
-        search: Setting to the values it takes; cells are all combinations, or, with `optimize`,
-            those that its sampler asks for. A setting then may be a range of numbers too, or have
-            an effect only where an earlier one has some value (`study.spaces.ranges`).
-        tune: The same, of settings that are no question but must suit each arm, such as the
-            learning rate: every arm runs with each value and seed, and answers with its best on the
-            validation benchmark. Budgets are equal by construction.
-        beside: Cells beside the grid, by what each sets: encoders as they are (`steps: 0`), which
-            are reference lines, and controls (`shuffle_pairs: true`). No comparison averages over
-            them, nothing is tuned for them, and what `--set` sets they have too.
+        search: Setting to its levels; cells are all their combinations. With `optimize`, a sampler
+            proposes the cells; a range may then be continuous, or conditional on an earlier
+            setting (`study.spaces.ranges`).
+        tune: The same for settings that are not part of the question but must suit each arm, such
+            as the learning rate: every arm runs with each value and seed, and its best on the
+            validation benchmark stands for it. All arms thus have equal tuning budgets.
+        beside: Cells outside of the grid, as the settings that each changes: untrained encoders
+            (`steps: 0`) as reference lines, and controls (`shuffle_pairs: true`). No comparison
+            averages over them and nothing is tuned for them; `--set` applies to them too.
         seeds: Trials of each cell.
-        optimize: How the space is searched, if not by all combinations.
-        primary: The metric that the table is about.
-        hypotheses: Declared before anything runs.
+        optimize: The sampler's search; None runs all combinations.
+        primary: Metric of the results table.
+        hypotheses: Hypotheses declared before any trial runs.
         tiers: `demo` (minutes on two cores, no network) and `full`.
     """
 
@@ -73,23 +73,23 @@ class Space(Frozen):
     tiers: dict[Tier, TierPlan]
 
     def for_tier(self, tier: Tier) -> Space:
-        """The space as a tier has it.
+        """Apply a tier's part to the space.
 
         Raises:
-            UserError: The tier's `optimize` is not one.
+            UserError: The tier's `optimize` is invalid.
         """
-        own = self.tiers[tier]
-        changes = own.model_dump(include={"beside", "seeds", "primary"}, exclude_none=True)
+        part = self.tiers[tier]
+        changes = part.model_dump(include={"beside", "seeds", "primary"}, exclude_none=True)
         changes |= {
-            "fixed": self.fixed | own.fixed,
-            "search": self.search | own.search,
-            "tune": self.tune | own.tune,
+            "fixed": self.fixed | part.fixed,
+            "search": self.search | part.search,
+            "tune": self.tune | part.tune,
             "hypotheses": [
                 hypothesis for hypothesis in self.hypotheses if tier in hypothesis.tiers
             ],
         }
         if self.optimize is not None:
-            given = self.optimize.model_dump(exclude_unset=True) | own.optimize
+            given = self.optimize.model_dump(exclude_unset=True) | part.optimize
             try:
                 changes["optimize"] = Optimize.model_validate(given)
             except ValidationError as error:
@@ -99,22 +99,22 @@ class Space(Frozen):
 
     @property
     def ranges(self) -> dict[str, Range]:
-        """All that is searched or tuned."""
+        """Ranges of all searched and tuned settings."""
         return self.search | self.tune
 
     @property
     def factors(self) -> dict[str, list[Any]]:
-        """Levels of the grid."""
+        """Levels of each searched setting."""
         return _levels(self.search)
 
     @property
     def tuned(self) -> dict[str, list[Any]]:
-        """Levels tuned for each arm."""
+        """Levels of each tuned setting."""
         return _levels(self.tune)
 
 
 def _levels(ranges: Mapping[str, Range]) -> dict[str, list[Any]]:
-    """Values of each range with few enough for a grid."""
+    """List the values of each range that has at most `MOST_TRIALS`."""
     return {
         key: list(x.values())
         for key, x in ranges.items()
@@ -123,7 +123,7 @@ def _levels(ranges: Mapping[str, Range]) -> dict[str, list[Any]]:
 
 
 def space_names() -> list[str]:
-    """Names of the spaces that come with the project."""
+    """Names of the built-in spaces, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
@@ -131,7 +131,7 @@ def load_space(name: str) -> Space:
     """Read a space by name, or from a path that ends in `.yaml`.
 
     Raises:
-        UserError: No such space, or a file that is not one.
+        UserError: There is no such space, or the file is not a valid one.
     """
     path = Path(name) if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
     if not os.path.isfile(path) and os.path.lexists(name):
@@ -156,7 +156,7 @@ def load_space(name: str) -> Space:
 
 
 def _check(space: Space, tier: Tier, where: str) -> None:
-    """Refuse a tier that cannot be planned."""
+    """Check that a tier can be planned."""
     in_tier = space.for_tier(tier)
     ranges = in_tier.ranges
     check_ranges(ranges, where)
@@ -198,16 +198,16 @@ def refuse_too_many(trials: int, where: str) -> None:
 
 
 def refuse_several(assigned: Mapping[str, Any], space: Space, tier: Tier, name: str) -> None:
-    """Refuse several values where a setting takes one, and say where they are compared.
+    """Refuse several values for a setting that takes one, and tell how to compare them.
 
     Args:
-        assigned: As `parse_assignments` gives them.
-        space: What they are assigned in.
-        tier: Of it.
-        name: Of the space, or its path.
+        assigned: Assignments as `parse_assignments` returns them.
+        space: Space that they override.
+        tier: Tier of the space.
+        name: Name or path of the space.
 
     Raises:
-        UserError: A list for a setting that is none, or a list in brackets.
+        UserError: Several values for a setting that takes one, or a list in brackets.
     """
     own_file, in_tier = name.endswith(".yaml"), space.for_tier(tier)
     for key, value in assigned.items():

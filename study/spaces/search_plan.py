@@ -1,4 +1,4 @@
-"""A space with a sampler becomes the search of a plan."""
+"""Combine a space's `optimize` with the command line, and turn it into the search of a plan."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def search_options(
     budget: Mapping[str, Any],
     seeds: int | None = None,
 ) -> Optimize | None:
-    """How a space is searched, with what the command line says of it; None for its grid.
+    """Merge a space's `optimize` with the command line's options; None for a grid.
 
     Args:
-        space: Which may have a search of its own.
-        tier: Of it.
-        sampler: Instead of the space's.
-        budget: Keys of `BUDGETS`, instead of the space's.
-        seeds: Trials of each cell, instead of the space's.
+        space: Space, with or without a search of its own.
+        tier: Tier of the space.
+        sampler: Sampler, replacing the space's.
+        budget: Values for keys of `BUDGETS`, replacing the space's.
+        seeds: Trials of each cell, replacing the space's.
 
     Raises:
-        UserError: An unknown sampler, or a budget for a grid, which has an end of its own.
+        UserError: The sampler is unknown, or a budget is given for a grid, which needs none.
     """
     if sampler is not None and sampler not in SAMPLERS:
         raise UserError(f"--sampler {sampler}: choose {', '.join(SAMPLERS)}")
@@ -67,17 +67,18 @@ def search_of(
     *,
     held_out: bool,
 ) -> SearchPlan:
-    """Everything that a search is, as a plan holds it.
+    """Build the search of a plan.
 
     Args:
-        optimize: How it is searched.
-        ranges: What is searched; settings that were given on the command line left out.
-        settings: All settings where nothing is searched.
+        optimize: The search's options.
+        ranges: Ranges to search, without settings that the command line fixes.
+        settings: Values of all settings outside of the search.
         primary: The space's primary metric.
-        held_out: As of `Resolver.spec`.
+        held_out: As for `Resolver.spec`.
 
     Raises:
-        UserError: Nothing is left to search, or a sampler that cannot search it.
+        UserError: Nothing is left to search, the sampler cannot search these ranges, or a point of
+            `optimize.points` lies outside of them.
     """
     if not ranges:
         raise UserError(
@@ -94,7 +95,7 @@ def search_of(
     search = SearchPlan.model_validate(
         optimize.model_dump(exclude_unset=True)
         | {
-            "objectives": [one.model_dump() for one in objectives],
+            "objectives": [objective.model_dump() for objective in objectives],
             "ranges": {key: searched.model_dump() for key, searched in ranges.items()},
             "base": settings.model_dump(mode="json", exclude_none=True),
             "held_out": held_out,
@@ -106,13 +107,13 @@ def search_of(
 
 
 def _unconditional(key: str, ranges: Mapping[str, Range]) -> Range:
-    """A range without its conditions on settings that `--set` has fixed."""
+    """Drop a range's conditions on settings that `--set` has fixed."""
     when = {name: values for name, values in (ranges[key].when or {}).items() if name in ranges}
     return ranges[key].model_copy(update={"when": when or None})
 
 
 def _check_point(search: SearchPlan, point: Mapping[str, Any]) -> None:
-    """Refuse a point to try first that is not of the space."""
+    """Refuse a point of `optimize.points` that lies outside of the searched space."""
     for key, value in point.items():
         if key not in search.ranges:
             known = ", ".join(search.ranges)

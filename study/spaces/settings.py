@@ -1,4 +1,4 @@
-"""Everything that a space, a cell or `--set` may set for a trial; one field a key."""
+"""All settings that a space, a cell or `--set` may give a trial; one field for each key."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from trainables.spec import (
 from trainables.spec.settings import effects
 
 TEXTS = ("query_prefix", "passage_prefix")
-"""Settings that are text: `--set` takes them as they are typed, blanks and `none` included."""
+"""Free-text settings: `--set` takes them verbatim, including blanks and the word `none`."""
 
 LANGUAGES = ("languages", "eval_languages", "anchor_languages", "unseen_languages")
-"""Settings of BCP-47 codes."""
+"""Settings whose values are BCP-47 codes."""
 
 LISTS = (*LANGUAGES, "also")
-"""Settings of several values, which `--set` takes with commas between."""
+"""Settings with several values, which `--set` takes separated by commas."""
 
 _DATA, _EVALUATION, _COMPARISON = Effect("data"), Effect("evaluation"), Effect("comparison")
 
 
 def _of_encoder(key: str) -> Any:
-    """A setting that replaces the choice of the encoder's family."""
+    """Field of a setting that overrides the default of the encoder's family."""
     description = EncoderRef.model_fields[key].description
     return Field(None, description=f"{description} By default as the encoder's family has it.")
 
 
 class Settings(TrainingSettings):
-    """The settings of training, and those that a space has beside them: data and comparisons."""
+    """Settings of training, and those of data and comparisons that only a space has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -128,7 +128,7 @@ class Settings(TrainingSettings):
     @field_validator(*TrainingSettings.model_fields, mode="before")
     @classmethod
     def _refuse_null(cls, value: Any, info: ValidationInfo) -> Any:
-        """Only specs lack settings of training that have a default."""
+        """Refuse null where a default exists that null does not switch off."""
         key = str(info.field_name)
         off = EFFECTS[key].can_be_off or cls.model_fields[key].default is None
         if value is None and not off:
@@ -138,31 +138,35 @@ class Settings(TrainingSettings):
     @field_validator(*LISTS, mode="before")
     @classmethod
     def _split(cls, value: Any, info: ValidationInfo) -> Any:
-        """`de,en` on the command line is a list of two; their order and repetition mean nothing."""
+        """Split `de,en` at commas; sort and deduplicate, as order and repetition mean nothing."""
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
         if isinstance(value, (list, tuple)):
             for part in value:
-                if not isinstance(part, str):  # YAML takes the code of Norwegian for false
+                if not isinstance(part, str):  # YAML reads `no`, the code of Norwegian, as false
                     raise ValueError(f"has {part!r}, which is no text; write it in quotes: 'no'")
         if info.field_name in LANGUAGES and isinstance(value, (list, tuple)):
-            # The data say what they have instead of one that is no language.
+            # An invalid code is refused later, by the data, which can list what they have.
             value = [bcp47(code) if is_language(code) else code for code in value]
-        texts = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+        texts = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
         return tuple(sorted(set(value))) if value and texts else value
 
 
 EFFECTS = effects(Settings)
 
 EVALUATION_KEYS = frozenset(key for key, effect in EFFECTS.items() if effect.stage == "evaluation")
-"""Settings that change an evaluation without training."""
+"""Settings that have an effect on a trial without training too."""
 
 
 def build_settings(values: dict[str, Any], where: str) -> Settings:
     """Validate `values` into settings.
 
+    Args:
+        values: Setting to value.
+        where: Origin of the values, which begins error messages.
+
     Raises:
-        UserError: An unknown key (with the nearest known one) or a value not allowed.
+        UserError: A key is unknown (the nearest one is named) or a value is not allowed.
     """
     for key in values:
         refuse_unknown(key, where)
@@ -178,10 +182,10 @@ def build_settings(values: dict[str, Any], where: str) -> Settings:
 
 
 def refuse_unknown(key: str, where: str) -> None:
-    """Refuse a key that is no setting.
+    """Refuse a key that is not a setting.
 
     Raises:
-        UserError: With the nearest key, and all of them.
+        UserError: The key is unknown; names the nearest one, and lists all.
     """
     if key not in Settings.model_fields:
         nearest = difflib.get_close_matches(key, Settings.model_fields, 1)
@@ -191,13 +195,13 @@ def refuse_unknown(key: str, where: str) -> None:
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """`KEY=VALUE` strings of the command line; the settings' own types read the values.
+    """Parse `KEY=VALUE` strings of the command line; values stay text for the settings to validate.
 
-    `null` and `none` leave a setting out, and blanks around a value mean nothing; but prefixes are
-    taken as they are typed.
+    `null` and `none` become None, and blanks around a value are removed, except in prefixes, which
+    are taken verbatim.
 
     Raises:
-        UserError: A string without `=`, or a key given twice.
+        UserError: A string has no `=`, or a key is given twice.
     """
     parsed: dict[str, Any] = {}
     for assignment in assignments:

@@ -1,4 +1,4 @@
-"""YAML as a space file may be: no key twice, and no more than a person would write."""
+"""Read YAML safely: refuse duplicate keys and files larger than a person would write."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import yaml
 from trainables.errors import UserError
 
 MOST_BYTES = 1_000_000
-"""Limit of a file, and of its values with all aliases written out."""
+"""Limit on the size of a file, and on that of its values with all aliases expanded."""
 
 VALUE_BYTES = 50
-"""Least size that a value counts, so that a file within the limit is read in about a second."""
+"""Least size that a value counts as; a file within the limit then loads in about a second."""
 
 DEEPEST = 30
-"""Values within values."""
+"""Deepest nesting of values."""
 
 LONGEST_NUMBER = 100
-"""Characters of a number or date; text may be longer."""
+"""Longest number or date, in characters; strings may be longer."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
+    """Return the content of a YAML file.
 
     Raises:
-        UserError: It cannot be read, is no YAML or holds more than a space may.
+        UserError: The file cannot be read, is not YAML or exceeds the limits.
     """
     try:
         with path.open("rb") as file:
@@ -53,7 +53,7 @@ def read_yaml(path: Path) -> Any:
 
 
 class _Limited(yaml.SafeLoader):
-    """Stops at a key given twice, where the last would win in silence, and beyond the limits."""
+    """Loader that refuses duplicate keys, of which PyYAML keeps the last, and excessive content."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -107,7 +107,7 @@ def _refusal(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
 
 
 def _texts(content: Any) -> Iterator[str]:
-    """Every text in what a YAML file holds."""
+    """Yield every string in parsed YAML, including keys."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, (dict, list)):
