@@ -1,4 +1,4 @@
-"""The answer of a study: every declared hypothesis with its verdict and its uncertainty."""
+"""The answer of a study: every declared hypothesis with its verdict and uncertainty."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from trainables.storage.paths import AnyPath
 
 @dataclass(frozen=True)
 class Finding:
-    """A hypothesis and what the trials say of it.
+    """A hypothesis with its comparisons and verdict.
 
     Attributes:
-        hypothesis: Its name.
+        hypothesis: Name of the hypothesis.
         metric: Name of the metric.
-        margin: Smallest difference that matters, in its units.
-        why: The margin's justification.
+        margin: Smallest difference that matters, in units of the metric.
+        why: Justification of the margin.
         comparisons: One, or one for each cell that must be beaten.
-        judgement: The verdict with corrected p.
-        post_hoc: It was added or changed after results existed (law 6).
+        judgement: The verdict with corrected p-values.
+        post_hoc: Whether it was added or changed after results existed (law 6).
     """
 
     hypothesis: str
@@ -58,17 +58,17 @@ class Finding:
 
     @property
     def decisive(self) -> Comparison:
-        """The comparison that the p is of."""
+        """The comparison that the p-value of the difference belongs to."""
         return self.comparisons[self.judgement.decisive]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Values of what was tuned with which arms answer.
+    """Tuned values with which each arm answers.
 
     Attributes:
-        metric: On the validation benchmark, by which they were selected.
-        arms: Setting to value, by the label of an arm.
+        metric: Metric of the validation benchmark by which they were selected.
+        arms: Label of an arm to its tuned settings and their values.
     """
 
     metric: str
@@ -77,20 +77,20 @@ class Selection:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study answers, as fields; `words` makes text of them.
+    """The answer of a study as fields; `words` turns them into text.
 
     Attributes:
-        study: Its name.
-        question: Of its space.
+        study: Name of the study.
+        question: The question of its space.
         findings: One for each declared hypothesis; together they are the corrected family.
-        trials: Trials that the hypotheses need.
-        with_result: Those of them that have a result.
+        trials: Number of trials that the hypotheses need.
+        with_result: Number of those that have a result.
         fixed: Settings that all compared trials share.
-        marks: What was changed after results existed (law 6), as the journal has it.
-        selected: What was tuned; None where nothing was.
-        exploration: What was looked at beside the hypotheses; None where it was not.
-        tied: Values that the order of equal scores decides.
-        mixed: What differs between the executions of the trials; None where nothing does.
+        marks: What was changed after results existed (law 6), from the journal.
+        selected: Selection of tuned values; None if nothing was tuned.
+        exploration: Analyses beyond the hypotheses; None if they were not made.
+        tied: Values that depend on the order of equal scores.
+        mixed: Differences between the executions of the trials; None if there are none.
     """
 
     study: str
@@ -107,10 +107,10 @@ class Answer:
 
 
 def stored(plan: Plan, root: AnyPath) -> dict[str, dict[str, Scores]]:
-    """Scores of all committed trials that the plan's hypotheses need.
+    """Read the scores of all committed trials that the plan's hypotheses need.
 
     Raises:
-        UserError: A committed file of ranks that cannot be read.
+        UserError: A committed file of ranks cannot be read.
     """
     metrics = list(dict.fromkeys(str(h["metric"]) for h in plan.hypotheses))
     groups = language_groups(plan)
@@ -123,8 +123,10 @@ def stored(plan: Plan, root: AnyPath) -> dict[str, dict[str, Scores]]:
 
 def needed(plan: Plan) -> list[str]:
     """Digests of the trials that the plan's hypotheses compare."""
-    asking = (one for hypothesis in plan.hypotheses for one in contrasts_of(plan, hypothesis))
-    labels = {label for one in asking for label in one.coefficients}
+    asking = (
+        contrast for hypothesis in plan.hypotheses for contrast in contrasts_of(plan, hypothesis)
+    )
+    labels = {label for contrast in asking for label in contrast.coefficients}
     digests = (t.digest for cell in plan.cells if cell.label in labels for t in cell.trials)
     return list(dict.fromkeys(digests))
 
@@ -138,29 +140,29 @@ def answer(
     waiting: Sequence[Cell] = (),
     computed: Executions | None = None,
 ) -> Answer:
-    """The verdicts on a plan's hypotheses.
+    """Judge a plan's hypotheses.
 
     Args:
-        plan: With hypotheses as frozen; its cells are those that answer, and `waiting`.
-        scores: As `stored` reads them; trials without a result are absent.
-        resamples: Of the bootstrap.
+        plan: Plan with frozen hypotheses, whose cells are those that answer and `waiting`.
+        scores: Scores from `stored`; trials without a result are absent.
+        resamples: Resamples of the bootstrap.
         marks: What was changed after results existed, in words.
-        late: Names of the hypotheses that were.
-        waiting: Cells of arms for which none answers; a comparison that needs one is not known.
-        computed: What computed each trial; arms that have nothing of it in common are not compared.
+        late: Names of hypotheses declared or changed after results existed.
+        waiting: Cells of arms that have no answering cell yet; comparisons with them are unknown.
+        computed: Execution of each trial; arms without a common execution are not compared.
     """
     unanswered = {cell.label: arm_label(plan, cell) for cell in waiting}
     level = LEVEL / max(1, 2 * len(plan.hypotheses))
     compared = [
         [
-            unknown(one, problem)
+            unknown(contrast, problem)
             if (
-                problem := one.problem
-                or _unanswered(plan, one, unanswered)
-                or coinciding(plan, one.coefficients, computed or {})
+                problem := contrast.problem
+                or _unanswered(plan, contrast, unanswered)
+                or coinciding(plan, contrast.coefficients, computed or {})
             )
-            else _compared(plan, hypothesis, one, scores, level, resamples)
-            for one in contrasts_of(plan, hypothesis)
+            else _compared(plan, hypothesis, contrast, scores, level, resamples)
+            for contrast in contrasts_of(plan, hypothesis)
         ]
         for hypothesis in plan.hypotheses
     ]
@@ -185,10 +187,10 @@ def answer(
 
 
 def held_fixed(plan: Plan) -> dict[str, Any]:
-    """Settings that all compared trials share, as their specs have them.
+    """Settings that all compared trials share, as recorded in their specs.
 
-    Left out are those that follow from a factor, such as the steps of equal examples, and those
-    without effect, such as the batch size of encoders that are not trained.
+    Settings derived from a factor, such as the steps of equal examples, are left out, and so are
+    those without effect, such as the batch size of untrained encoders.
     """
     cells = [cell for cell in plan.cells if cell.is_arm] or plan.cells
     digests = [trial.digest for cell in cells for trial in cell.trials]
@@ -197,8 +199,10 @@ def held_fixed(plan: Plan) -> dict[str, Any]:
         return dict(plan.settings)
     fixed = {}
     for key, value in plan.settings.items():
-        own = {repr(getattr(spec, key)) for spec in specs} if key in Spec.model_fields else {""}
-        if len(own) == 1 and own != {"None"}:
+        distinct = (
+            {repr(getattr(spec, key)) for spec in specs} if key in Spec.model_fields else {""}
+        )
+        if len(distinct) == 1 and distinct != {"None"}:
             fixed[key] = value
     if not any(spec.steps for spec in specs):
         fixed.pop("control", None)
@@ -208,28 +212,28 @@ def held_fixed(plan: Plan) -> dict[str, Any]:
 def _compared(
     plan: Plan,
     hypothesis: Mapping[str, Any],
-    one: Contrast,
+    contrast: Contrast,
     scores: Stored,
     level: float,
     resamples: int,
 ) -> Comparison:
     metric = hypothesis["metric"]
-    cells = [cell for cell in plan.cells if cell.label in one.coefficients]
+    cells = [cell for cell in plan.cells if cell.label in contrast.coefficients]
     trials = by_trial(cells, scores, metric)
     try:
-        pairs = paired(trials, one.coefficients)
+        pairs = paired(trials, contrast.coefficients)
     except UserError as error:
-        return unknown(one, str(error))
+        return unknown(contrast, str(error))
     lacking = _lacking(cells, trials, scores, metric)
     if pairs is None:
         note = "no seed has a result in all of its cells"
-        return unknown(one, note if lacking else f"{note}; none is planned", lacking)
-    return compare(one, pairs, lacking, hypothesis["margin"], level, resamples)
+        return unknown(contrast, note if lacking else f"{note}; none is planned", lacking)
+    return compare(contrast, pairs, lacking, hypothesis["margin"], level, resamples)
 
 
-def _unanswered(plan: Plan, one: Contrast, waiting: Mapping[str, str]) -> str:
-    """Why a contrast has arms for which no cell answers; empty where it has none."""
-    arms = [arm for label, arm in waiting.items() if label in one.coefficients]
+def _unanswered(plan: Plan, contrast: Contrast, waiting: Mapping[str, str]) -> str:
+    """Return which arms of a contrast have no answering cell; empty if all have one."""
+    arms = [arm for label, arm in waiting.items() if label in contrast.coefficients]
     lacking = (
         f"results on the validation benchmark, so that no {' and '.join(plan.tuned)} is chosen"
     )
@@ -237,26 +241,38 @@ def _unanswered(plan: Plan, one: Contrast, waiting: Mapping[str, str]) -> str:
 
 
 def _lacking(cells: list[Cell], trials: ByTrial, scores: Stored, metric: str) -> list[Lacking]:
-    """Cells some of whose trials cannot be compared, with their seeds or the metric they lack."""
-    each = []
+    """Cells some of whose trials cannot be compared, with the seeds or the metric they lack."""
+    gaps = []
     for cell in cells:
         absent = [t for t in cell.trials if t.seed not in trials[cell.label]]
         if any(t.digest in scores for t in absent):
-            each.append(Lacking(cell.label, (), metric))
+            gaps.append(Lacking(cell.label, (), metric))
         elif absent:
             seeds = tuple(t.seed for t in absent if t.seed is not None)
-            each.append(Lacking(cell.label, seeds))
-    return each
+            gaps.append(Lacking(cell.label, seeds))
+    return gaps
 
 
 def _evidence(comparisons: list[Comparison], less: bool) -> list[Evidence] | None:
-    """The comparisons in the declared direction; None unless all have an interval."""
+    """Comparisons in the declared direction; None unless all have an interval."""
     gathered = []
-    for one in comparisons:
-        if one.effect is None or one.interval is None or one.p is None or one.p_equivalent is None:
+    for comparison in comparisons:
+        if (
+            comparison.effect is None
+            or comparison.interval is None
+            or comparison.p is None
+            or comparison.p_equivalent is None
+        ):
             return None
         sign = -1 if less else 1
-        low, high = sorted(sign * bound for bound in one.interval)
-        evidence = Evidence(sign * one.effect, low, high, one.p, one.p_equivalent, len(one.by_seed))
+        low, high = sorted(sign * bound for bound in comparison.interval)
+        evidence = Evidence(
+            sign * comparison.effect,
+            low,
+            high,
+            comparison.p,
+            comparison.p_equivalent,
+            len(comparison.by_seed),
+        )
         gathered.append(evidence)
     return gathered

@@ -1,4 +1,4 @@
-"""What must be said beside the numbers: libraries that differ, ties that the order decides."""
+"""Caveats beside the numbers: executions that differ, and values that depend on tie-breaking."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from trainables.storage.paths import AnyPath
 from trainables.trial.trial_folder import TrialFolder
 
 Executions = Mapping[str, frozenset[tuple[str, ...]]]
-"""Digest to what computed a trial: one entry, or several where others went on with it."""
+"""Digest to the executions of a trial: one, or several if it was resumed with another."""
 
 RARE = 1e-3
-"""Ties of a smaller share of a trial's queries are not looked into: they move no third decimal."""
+"""Largest fraction of tied queries that is ignored, since it cannot move the third decimal."""
 
 LEAST = 5e-4
-"""From the worst value to the best; less is not said."""
+"""Smallest reported difference between the best and the worst value."""
 
 
 @dataclass(frozen=True)
 class ExecutionGroup:
-    """Trials that were computed alike.
+    """Trials with the same execution.
 
     Attributes:
-        differs: Device and library versions that other trials do not share; empty where unknown.
-        trials: How many.
+        differs: Device and library versions that not all trials share; empty if unknown.
+        trials: Number of trials.
     """
 
     differs: tuple[str, ...]
@@ -42,11 +42,11 @@ class ExecutionGroup:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Trials that were not all computed alike, so that their last digits may differ.
+    """Trials with different executions, so that their last digits may differ.
 
     Attributes:
-        groups: Of trials that were.
-        resumed: Trials that began with one and went on with another.
+        groups: Trials grouped by execution.
+        resumed: Number of trials that were resumed with another execution.
     """
 
     groups: tuple[ExecutionGroup, ...]
@@ -55,15 +55,15 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Tied:
-    """A value that the order of equal scores decides.
+    """A value that depends on the order of equal scores.
 
     Attributes:
         trial: Digest of the trial.
-        label: What people call it.
-        metric: Which value.
-        value: As the trial has it, equal scores in the order of their candidates.
-        worst: Of any order of equal scores.
-        best: Likewise.
+        label: Label of the trial for people.
+        metric: Name of the metric.
+        value: Value in the trial's result, where ties break by candidate index (law 7).
+        worst: Value under the worst order of equal scores.
+        best: Value under the best order.
     """
 
     trial: str
@@ -75,7 +75,7 @@ class Tied:
 
 
 def executions(results: Mapping[str, Mapping[str, Any]]) -> Executions:
-    """What computed each trial, of results by digest; of old ones only the device is known."""
+    """Executions of each trial from its result; old results name only the device."""
     return {
         digest: frozenset(
             (
@@ -89,34 +89,34 @@ def executions(results: Mapping[str, Mapping[str, Any]]) -> Executions:
 
 
 def mixed(computed: Executions) -> Mixture | None:
-    """What differs between trials; None where all were computed alike."""
-    counts = Counter(each for several in computed.values() for each in several)
+    """Differences between the executions of trials; None if there are none."""
+    counts = Counter(execution for several in computed.values() for execution in several)
     if len(counts) < 2:
         return None
     shared = set.intersection(*map(set, counts))
     groups = (
-        ExecutionGroup(tuple(part for part in each if part not in shared), number)
-        for each, number in sorted(counts.items())
+        ExecutionGroup(tuple(part for part in execution if part not in shared), number)
+        for execution, number in sorted(counts.items())
     )
     return Mixture(tuple(groups), sum(len(several) > 1 for several in computed.values()))
 
 
 def coinciding(plan: Plan, coefficients: Mapping[str, float], computed: Executions) -> str:
-    """Why a contrast tells nothing of its arms, where no execution is common to both; else empty.
+    """Return why arm and execution cannot be told apart in a contrast; empty if they can (law 1).
 
     Args:
-        plan: With the cells of the contrast.
-        coefficients: Label of a cell to its part in the contrast.
-        computed: What computed each trial.
+        plan: Plan with the cells of the contrast.
+        coefficients: Label of a cell to its weight in the contrast.
+        computed: Executions of each trial.
     """
     more, less = (
         {
-            each
+            execution
             for cell in plan.cells
             if sign * coefficients.get(cell.label, 0) > 0
             for trial in cell.trials
-            for each in computed.get(trial.digest, ())
-            if len(each) > 1
+            for execution in computed.get(trial.digest, ())
+            if len(execution) > 1
         }
         for sign in (1, -1)
     )
@@ -126,43 +126,43 @@ def coinciding(plan: Plan, coefficients: Mapping[str, float], computed: Executio
 
 
 def tied(plan: Plan, root: AnyPath, results: Mapping[str, dict[str, Any]]) -> list[Tied]:
-    """Each trial whose value of the primary metric hangs on the order of ties.
+    """Find trials whose value of the primary metric depends on the order of ties.
 
     Args:
-        plan: Of the study.
-        root: Of the trial folders.
-        results: By digest, of the trials that have one.
+        plan: Plan of the study.
+        root: Root of the trial folders.
+        results: Committed results by digest.
 
     Raises:
-        UserError: A committed file of ranks that cannot be read.
+        UserError: A committed file of ranks cannot be read.
     """
     role, _, metric = plan.primary.rpartition(":")
     if metric.partition("/")[0] in DISTANCES:
         return []
-    groups, every = language_groups(plan), []
+    groups, decided = language_groups(plan), []
     for cell in plan.cells:
         for trial in cell.trials:
             counts = results.get(trial.digest, {}).get("counts", {}).get(role or "test", {})
-            chose = cell.proposal is not None and trial.phase != "confirm"  # law 5: no figure of it
+            chose = cell.proposal is not None and trial.phase != "confirm"  # law 5: hide its test
             if chose or not _has_ties(counts):
                 continue
             folder = TrialFolder.of(root, trial.digest).committed()
             for ranks in both_directions(folder, role or "test"):
                 try:
                     worst, value, best = (
-                        scores(each, metric, groups).value
-                        for each in (
+                        scores(ordered, metric, groups).value
+                        for ordered in (
                             reordered(ranks, best=False),
                             ranks,
                             reordered(ranks, best=True),
                         )
                     )
-                except UserError:  # this direction of pictures has not that metric
+                except UserError:  # of pictures, the other direction has this metric
                     continue
                 if best - worst >= LEAST:
                     label = trial_label(cell.label, trial.seed)
-                    every.append(Tied(trial.digest, label, plan.primary, value, worst, best))
-    return every
+                    decided.append(Tied(trial.digest, label, plan.primary, value, worst, best))
+    return decided
 
 
 def _has_ties(counts: Mapping[str, int]) -> bool:
@@ -172,7 +172,7 @@ def _has_ties(counts: Mapping[str, int]) -> bool:
 
 
 def converted_offsets(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """Answers whose offsets were converted, by name of their benchmark."""
+    """Number of answers whose offsets were converted, by benchmark; only benchmarks with some."""
     numbers: dict[str, int] = {}
     for digest, result in results.items():
         for role, counts in result["counts"].items():

@@ -1,4 +1,4 @@
-"""A contrast with its uncertainty: interval, p, detectable effect, and seeds it would take."""
+"""A contrast with its uncertainty: interval, p, TOST, detectable effect and seeds needed."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ POWER = 0.8
 """Probability of finding the minimum detectable effect."""
 
 MOST_SEEDS = 1000
-"""Where the search for a number of seeds ends."""
+"""Upper limit of the search for a number of seeds."""
 
 
 def detectable(error: float, freedom: float, level: float = LEVEL, power: float = POWER) -> float:
-    """The effect that a two-sided t test at `level` finds with probability `power`.
+    """Minimum effect that a two-sided t test at `level` detects with probability `power`.
 
     Args:
         error: Standard error, in units of the metric.
-        freedom: Its degrees of freedom.
-        level: Of the test.
-        power: Probability of finding the effect, whichever its sign.
+        freedom: Degrees of freedom of the error.
+        level: Significance level of the test.
+        power: Probability of detecting the effect, whatever its sign.
 
     Returns:
-        In units of the metric, from the noncentral t distribution.
+        The effect in units of the metric, from the noncentral t distribution.
     """
     from scipy import stats
     from scipy.optimize import brentq
@@ -50,20 +50,20 @@ def detectable(error: float, freedom: float, level: float = LEVEL, power: float 
 
 
 def detectable_effect(estimate: Estimate, level: float = LEVEL, power: float = POWER) -> float:
-    """The minimum detectable effect of a study as it was run."""
+    """Minimum detectable effect of the study as it was run."""
     return detectable(float(estimate.error), float(estimate.freedom), level, power)
 
 
 def seeds_needed(
     estimate: Estimate, margin: float, level: float = LEVEL, power: float = POWER
 ) -> int | None:
-    """Fewest seeds, on the same clusters, whose minimum detectable effect is the margin.
+    """Fewest seeds, on the same clusters, that reduce the minimum detectable effect to the margin.
 
-    It rests on the variances as they were estimated: a rough guide from few seeds. Never below
-    the seeds that a verdict takes.
+    Relies on the estimated variances, so few seeds give only a rough guide. Never below the number
+    of seeds that a verdict needs.
 
     Returns:
-        None where `MOST_SEEDS` do not suffice: more clusters are needed, not more seeds.
+        None if `MOST_SEEDS` do not suffice: more clusters are needed, not more seeds.
     """
 
     def suffices(seeds: int) -> bool:
@@ -76,7 +76,7 @@ def seeds_needed(
 
 
 def _planned(estimate: Estimate, seeds: int) -> Estimate:
-    """The estimate to be expected with another number of seeds."""
+    """Estimate to expect with another number of seeds, given the same variance components."""
     by_seed, by_cluster, residual = estimate.components()
     squares = np.stack(
         [estimate.clusters * by_seed + residual, seeds * by_cluster + residual, residual]
@@ -89,12 +89,12 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Lacking:
-    """A cell of a contrast some trials of which could not be compared.
+    """A cell of a contrast some of whose trials could not be compared.
 
     Attributes:
-        cell: Its label.
-        seeds: Of trials without a result; empty for the untrained cell's one trial.
-        metric: The metric that results lack, or empty where the results themselves are lacking.
+        cell: Label of the cell.
+        seeds: Seeds of trials without a result; empty for an untrained cell's single trial.
+        metric: The metric that results lack; empty if whole results are lacking.
     """
 
     cell: str
@@ -104,22 +104,22 @@ class Lacking:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One contrast of cells; None is what cannot be known.
+    """One contrast of cells; None marks what is unknown.
 
     Attributes:
         what: The contrast, such as `alpha=1 minus alpha=0`.
         per: Unit of a slope: `doubling`, `step` or `unit`; empty for a plain difference.
-        by_seed: Seed to its contrast, in units of the metric (of a slope: per unit).
-        effect: Their mean.
-        interval: 95 %, for new seeds and new clusters.
-        bootstrap: 95 %, two-level percentile bootstrap; stands beside, decides nothing.
-        p: Two-sided, of no difference, uncorrected.
-        p_equivalent: Of a difference beyond the margin, uncorrected.
-        clusters: Articles, else paragraphs, else questions.
+        by_seed: Seed to its contrast, in units of the metric (for a slope, per `per`).
+        effect: Mean over seeds.
+        interval: 95 % interval for new seeds and new clusters.
+        bootstrap: 95 % interval of the two-level percentile bootstrap; shown, never decisive.
+        p: Two-sided, for no difference, uncorrected.
+        p_equivalent: P-value of TOST, for a difference beyond the margin, uncorrected.
+        clusters: Number of articles, else paragraphs, else questions.
         detectable: Effect found with 80 % probability at the family's strictest level.
-        seeds_needed: Seeds that would make `detectable` the margin; None also where more seeds
-            cannot.
-        note: Why there is no effect or no interval; else empty.
+        seeds_needed: Seeds that would reduce `detectable` to the margin; None also if no number
+            of seeds does.
+        note: Why there is no effect or no interval, else empty.
         lacking: Cells some of whose trials are not compared.
     """
 
@@ -146,15 +146,15 @@ def compare(
     level: float,
     resamples: int,
 ) -> Comparison:
-    """A contrast with everything that can be said of its uncertainty.
+    """Estimate a contrast and its uncertainty.
 
     Args:
-        contrast: Its name and unit.
+        contrast: Name and unit of the contrast.
         pairs: The contrast within each seed.
-        lacking: What is not among them.
+        lacking: Cells with trials missing from `pairs`.
         margin: Smallest difference that matters.
-        level: Of the test whose power is stated.
-        resamples: Of the bootstrap.
+        level: Level of the test whose power is stated.
+        resamples: Resamples of the bootstrap.
     """
     table = contributions(pairs.sums, pairs.counts)
     by_seed = dict(zip(pairs.seeds, table.mean(1).tolist(), strict=True))
@@ -187,7 +187,7 @@ def _interval(estimated: Estimate) -> Interval:
 
 
 def why_unknown(seeds: int, clusters: int) -> str:
-    """Why an effect of so many seeds and clusters has no interval."""
+    """Explain why an effect with so many seeds and clusters has no interval."""
     if seeds < 2:
         return "one seed: an effect without uncertainty"
     if clusters < 2:
@@ -198,7 +198,7 @@ def why_unknown(seeds: int, clusters: int) -> str:
 
 
 def unknown(contrast: Contrast, note: str, lacking: Sequence[Lacking] = ()) -> Comparison:
-    """A comparison of which only the reason is known why there is none."""
+    """Comparison without an effect; `note` gives the reason."""
     return Comparison(
         what=contrast.what,
         per=contrast.per,

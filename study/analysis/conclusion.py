@@ -1,4 +1,4 @@
-"""The answer of a study, kept beside its results and made again only when they change."""
+"""The answer of a study, cached beside its results and recomputed when they change."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from trainables.storage import atomic as storage
 from trainables.storage.paths import AnyPath, own
 
 FORMAT = 9
-"""Of `answer.json`; another one is made again."""
+"""Version of `answer.json`; a file of another version is recomputed."""
 
 
 def conclude(
     plan: Plan, record: Record, root: AnyPath, results: Mapping[str, dict[str, Any]]
 ) -> list[str]:
-    """The answer in words, and every number of it in `reports/<study>/answer.json`.
+    """Return the answer in words, and write all its numbers to `reports/<study>/answer.json`.
 
     Args:
-        plan: Of the study.
-        record: Of the study, which knows what was changed after results existed (law 6).
-        root: Of trial folders and reports.
-        results: `result.json` by digest, of the trials that have one.
+        plan: Plan of the study.
+        record: Record of the study, with what was changed after results existed (law 6).
+        root: Root of trial folders and reports.
+        results: `result.json` by digest, for trials that have one.
 
     Returns:
-        Lines; where nothing has a result yet, what was changed and no more.
+        Lines of text; only the marks of the record while no trial has a result.
 
     Raises:
-        UserError: A committed file of ranks that cannot be read.
+        UserError: A committed file of ranks cannot be read.
     """
     return words(concluded(plan, record, root, results)) if results else record.marks
 
@@ -49,16 +49,16 @@ def conclude(
 def concluded(
     plan: Plan, record: Record, root: AnyPath, results: Mapping[str, dict[str, Any]]
 ) -> Answer:
-    """The answer: made now, or as `answer.json` has it, where that was made of the same.
+    """Compute the answer, or read it from `answer.json` if that was computed from the same inputs.
 
     Args:
-        plan: Of the study.
-        record: Of the study.
-        root: Of trial folders and reports.
+        plan: Plan of the study.
+        record: Record of the study.
+        root: Root of trial folders and reports.
         results: As for `conclude`; with none, every hypothesis is undecided.
 
     Raises:
-        UserError: A committed file of ranks that cannot be read.
+        UserError: A committed file of ranks cannot be read.
     """
     marks, late = record.marks, record.late
     reports = own(root / "reports" / plan.name)
@@ -75,21 +75,21 @@ def concluded(
     declared = answer(
         limited, stored(limited, root), marks=marks, late=late, waiting=without, computed=computed
     )
-    made = replace(
+    complete = replace(
         declared,
         selected=_selected(plan, cells),
         exploration=explore(plan, cells, root, results),
         tied=tuple(tied(plan, root, results)),
         mixed=mixed(computed),
     )
-    with suppress(OSError):  # it is as true where this user may only read
-        storage.write(path, storage.seal(heading | as_values(made)))
-        storage.write(page, _page(made))
-    return made
+    with suppress(OSError):  # a user who may only read still gets the answer
+        storage.write(path, storage.seal(heading | as_values(complete)))
+        storage.write(page, _page(complete))
+    return complete
 
 
 def as_values(answer: Answer) -> dict[str, Any]:
-    """The answer as plain values, with each verdict beside its hypothesis."""
+    """Convert the answer to plain values, adding the verdict to each finding."""
     values = asdict(answer)
     for written, finding in zip(values["findings"], answer.findings, strict=True):
         written["verdict"] = finding.verdict
@@ -97,7 +97,7 @@ def as_values(answer: Answer) -> dict[str, Any]:
 
 
 def from_values(values: Mapping[str, Any]) -> Answer | None:
-    """The answer that `as_values` wrote; None where its fields are not an answer's."""
+    """Read what `as_values` returned; None if the fields are not those of an answer."""
     try:
         return TypeAdapter(Answer).validate_python(values)
     except ValidationError:
@@ -105,7 +105,7 @@ def from_values(values: Mapping[str, Any]) -> Answer | None:
 
 
 def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> str:
-    """What the answer is made from; a trial that ran again may have another result."""
+    """Hash of all that the answer depends on, including results, which a rerun may change."""
     known = [
         json.dumps(results[digest], sort_keys=True)
         for digest in sorted(results.keys() & plan.specs.keys())
@@ -115,7 +115,7 @@ def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> s
 
 
 def read_sealed(path: AnyPath) -> dict[str, Any]:
-    """The object in a JSON file that can be made again; empty where it is not as it was made."""
+    """Read a sealed JSON object that can be recomputed; empty if it is missing or damaged."""
     try:
         return storage.unseal(storage.read(path))
     except (OSError, ValueError):
@@ -123,7 +123,7 @@ def read_sealed(path: AnyPath) -> dict[str, Any]:
 
 
 def _selected(plan: Plan, cells: Sequence[Cell]) -> Selection | None:
-    """Which value of what was tuned each arm answers with."""
+    """Tuned values with which each arm answers; None if nothing was tuned."""
     arms = {
         arm_label(plan, cell): {key: cell.params[key] for key in plan.tuned}
         for cell in cells

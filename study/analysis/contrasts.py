@@ -21,18 +21,18 @@ Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
 
 Coefficients = dict[str, float]
-"""Label of a cell to its weight; the contrast is the weighted sum of the cells' metrics."""
+"""Label of a cell to its weight; a contrast is the weighted sum of the cells' metrics."""
 
 Stored = Mapping[str, Mapping[str, Scores]]
-"""Digest to metric to scores, of the trials that have a result."""
+"""Digest to metric to scores, for trials that have a result."""
 
 BySeed = dict[int | None, Scores]
 
 ByTrial = Mapping[str, Mapping[int | None, Scores]]
-"""Label of a cell to the scores of its trials, by seed; None for the untrained cell's."""
+"""Label of a cell to the scores of its trials by seed; the untrained cell's seed is None."""
 
 UNITS = {"log2": "doubling", "order": "step"}
-"""What a slope is per, by the scale of its factor."""
+"""Unit that a slope is expressed per, by the scale of its factor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +40,8 @@ class Paired:
     """A contrast within each seed.
 
     Attributes:
-        seeds: (S,) those that every cell of the contrast has.
-        sums: (S, G, C) weighted sums over queries.
+        seeds: (S,) seeds that every cell of the contrast has.
+        sums: (S, G, C) weighted sums over queries, by seed, cluster and setting.
         counts: (G, C) numbers of queries, the same for all trials.
     """
 
@@ -56,8 +56,8 @@ class Contrast:
 
     Attributes:
         what: Its name, such as `alpha=1 minus alpha=0`.
-        coefficients: Of the cells; none where the study cannot make it.
-        problem: Why there are none, else empty.
+        coefficients: Weights of the cells; empty if the study cannot form the contrast.
+        problem: Why there are no coefficients, else empty.
         per: Unit of a slope: `doubling`, `step` or `unit`; empty for a plain difference.
     """
 
@@ -68,7 +68,7 @@ class Contrast:
 
 
 def contrasts_of(plan: Plan, hypothesis: Mapping[str, Any]) -> list[Contrast]:
-    """The contrasts of a hypothesis: one, or one for each cell that must be beaten."""
+    """List the contrasts of a hypothesis: one, or one for each cell that must be beaten."""
     over = Slope.model_validate(hypothesis["slope"]) if "slope" in hypothesis else None
     if "better" not in hypothesis:
         return [_contrast_of(plan, None, over)]
@@ -78,7 +78,7 @@ def contrasts_of(plan: Plan, hypothesis: Mapping[str, Any]) -> list[Contrast]:
 
 
 def expects_less(hypothesis: Mapping[str, Any]) -> bool:
-    """Whether the declared sign of the contrast is negative."""
+    """Whether the hypothesis expects a negative contrast."""
     return lower_is_better(hypothesis["metric"]) != (hypothesis.get("expected") == "worse")
 
 
@@ -87,7 +87,7 @@ def _contrast_of(
 ) -> Contrast:
     words = [" minus ".join(map(label_of, sides))] if sides else []
     per = UNITS.get(over.scale or "", "unit") if over else ""
-    what = ", ".join([*words, _change(over, per)] if over else words)
+    what = ", ".join([*words, _slope_name(over, per)] if over else words)
     try:
         if over is not None:
             return Contrast(what, slope(plan.cells, over, sides, plan.tuned), per=per)
@@ -97,20 +97,21 @@ def _contrast_of(
         return Contrast(what, {}, str(error), per)
 
 
-def _change(over: Slope, unit: str) -> str:
-    """`change per doubling of batch_size (16 to 128) at alpha=0.5`."""
+def _slope_name(over: Slope, unit: str) -> str:
+    """Describe a slope: `change per doubling of batch_size (16 to 128) at alpha=0.5`."""
     span = f" ({over.levels[0]} to {over.levels[-1]})" if over.levels else ""
     where = f" at {label_of(over.where)}" if over.where else ""
     return f"change per {unit} of {over.factor}{span}{where}"
 
 
 def chosen(cells: Sequence[Cell], params: Params) -> list[Cell]:
-    """Cells with these parameters; untrained ones only where `steps` is asked for.
+    """Cells that match these parameters.
 
-    What is beside the grid is meant where all that it sets is asked for.
+    Untrained cells match only if `params` names `steps`, and cells beside the grid only if it names
+    all that they set.
 
     Raises:
-        UserError: There is none.
+        UserError: No cell matches.
     """
     matching = [
         cell
@@ -122,15 +123,15 @@ def chosen(cells: Sequence[Cell], params: Params) -> list[Cell]:
         )
     ]
     if not matching:
-        contrasts_of = " ".join(f"{key}={value}" for key, value in params.items())
+        conditions = " ".join(f"{key}={value}" for key, value in params.items())
         raise UserError(
-            f"{contrasts_of}: no cell of this study; cells are {', '.join(c.label for c in cells)}"
+            f"{conditions}: no cell of this study; cells are {', '.join(c.label for c in cells)}"
         )
     return matching
 
 
 def difference(cells: Sequence[Cell], better: Params, than: Params) -> Coefficients:
-    """The mean of the cells that match `better` minus the mean of those that match `than`.
+    """Mean of the cells that match `better` minus mean of those that match `than`.
 
     Raises:
         UserError: No cell matches one of them.
@@ -148,24 +149,24 @@ def slope(
     sides: tuple[Params, Params] | None = None,
     apart: Collection[str] = (),
 ) -> Coefficients:
-    """Least squares slope over the levels of an ordered factor, other factors averaged over.
+    """Least squares slope over the levels of an ordered factor, averaged over other factors.
 
     Args:
-        cells: Of a plan; every level with the same levels of all other factors.
+        cells: Cells of a plan; all levels must have the same levels of all other factors.
         over: The factor, its levels and the unit of the slope.
-        sides: Of the difference whose slope is meant (an interaction): ahead and behind. With two
-            levels a unit apart it is the difference of differences. None for the metric's own.
-        apart: Parameters that may differ between levels: what was tuned.
+        sides: Parameters ahead and behind, for the slope of a difference (an interaction; with two
+            levels a unit apart, the difference of differences). None for the metric itself.
+        apart: Tuned parameters, which may differ between levels.
 
     Raises:
-        UserError: Fewer than two levels, values that are no (positive) numbers, no such cell, or
-            a hole in the grid.
+        UserError: Fewer than two levels, levels that are not (positive) numbers, no such cell, or
+            an incomplete grid.
     """
     weights = _weights(over)
     coefficients: Coefficients = {}
-    held = by_level(chosen(cells, over.where), over.factor, over.levels, apart)
-    for weight, at in zip(weights, held, strict=True):
-        means = difference(at, *sides) if sides else mean(at)
+    groups = by_level(chosen(cells, over.where), over.factor, over.levels, apart)
+    for weight, group in zip(weights, groups, strict=True):
+        means = difference(group, *sides) if sides else mean(group)
         for label, share in means.items():
             coefficients[label] = coefficients.get(label, 0.0) + weight * share
     return coefficients
@@ -174,28 +175,28 @@ def slope(
 def by_level(
     cells: Sequence[Cell], factor: str, levels: Sequence[Any], apart: Collection[str] = ()
 ) -> list[list[Cell]]:
-    """Trained cells at each level of a factor, which differ in it alone.
+    """Group trained cells by the levels of a factor; groups must differ in it alone.
 
     Raises:
-        UserError: A level without cells, or with other ones than the first has.
+        UserError: A level has no cells, or other ones than the first level.
     """
-    held = [chosen(cells, {factor: level}) for level in levels]
-    rests = [{_rest(cell, {factor, *apart}) for cell in at} for at in held]
+    groups = [chosen(cells, {factor: level}) for level in levels]
+    rests = [{_rest(cell, {factor, *apart}) for cell in group} for group in groups]
     if any(rest != rests[0] for rest in rests):
         raise UserError(
             f"{factor}: the study lacks cells of this grid, so that its levels do not differ "
             "in it alone"
         )
-    return held
+    return groups
 
 
 def mean(cells: Sequence[Cell]) -> Coefficients:
-    """The plain mean of some cells."""
+    """Coefficients of the plain mean of some cells."""
     return {cell.label: 1 / len(cells) for cell in cells}
 
 
 def by_trial(cells: Sequence[Cell], scores: Stored, metric: str) -> dict[str, BySeed]:
-    """Label to seed to scores, of the trials of these cells that have the metric."""
+    """Label to seed to scores, for the trials of these cells that have the metric."""
     return {
         cell.label: {
             trial.seed: scores[trial.digest][metric]
@@ -207,7 +208,10 @@ def by_trial(cells: Sequence[Cell], scores: Stored, metric: str) -> dict[str, By
 
 
 def paired(scores: ByTrial, coefficients: Coefficients) -> Paired | None:
-    """The contrast in every seed that all its cells have; None without such a seed.
+    """Form the contrast within each seed that all its trained cells have.
+
+    Returns:
+        None if there is no such seed.
 
     Raises:
         UserError: The cells were not asked the same questions.
@@ -219,17 +223,17 @@ def paired(scores: ByTrial, coefficients: Coefficients) -> Paired | None:
     )
     if not seeds:
         return None
-    held = [trials.get(seed) or trials[None] for trials in cells.values() for seed in seeds]
-    if not all(one.asks_the_same(held[0]) for one in held):
+    scored = [trials.get(seed) or trials[None] for trials in cells.values() for seed in seeds]
+    if not all(trial.asks_the_same(scored[0]) for trial in scored):
         raise UserError(
-            f"{held[0].metric}: these cells were not asked the same questions, so they make no "
+            f"{scored[0].metric}: these cells were not asked the same questions, so they make no "
             "pairs; compare cells with the same benchmark and evaluation languages"
         )
     weights = np.repeat(list(coefficients.values()), len(seeds))
-    table = np.zeros((len(seeds), *held[0].sums.shape))
-    for place, (weight, one) in enumerate(zip(weights, held, strict=True)):
-        table[place % len(seeds)] += weight * one.sums
-    return Paired(tuple(seeds), table, held[0].counts)
+    table = np.zeros((len(seeds), *scored[0].sums.shape))
+    for index, (weight, trial) in enumerate(zip(weights, scored, strict=True)):
+        table[index % len(seeds)] += weight * trial.sums
+    return Paired(tuple(seeds), table, scored[0].counts)
 
 
 def _rest(cell: Cell, factors: Collection[str]) -> str:
@@ -237,10 +241,10 @@ def _rest(cell: Cell, factors: Collection[str]) -> str:
 
 
 def _weights(over: Slope) -> list[float]:
-    """Of each level, such that the weighted sum of a metric is the least squares slope."""
+    """Weight of each level such that the weighted sum of a metric is its least squares slope."""
     levels = over.levels
-    at = list(range(len(levels))) if over.scale == "order" else levels
-    numbers = [v for v in at if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    values = list(range(len(levels))) if over.scale == "order" else levels
+    numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
     low = 0 if over.scale == "log2" else -math.inf
     if len(set(levels)) < 2 or len(numbers) < len(levels) or min(numbers) <= low:
         raise UserError(

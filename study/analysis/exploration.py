@@ -1,4 +1,4 @@
-"""What a study shows beside its hypotheses: best levels, variance; never a verdict."""
+"""Exploratory analyses beside the hypotheses: best levels and variance (ANOVA); never a verdict."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from trainables.storage.paths import AnyPath
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
-"""A share of 5 % is then known to half a point."""
+"""Resamples; a share of 5 % then has a standard error of half a percentage point."""
 
 WITHIN_REACH = 0.05
-"""Share of resamples from which a level counts among those that may be best."""
+"""Smallest share of resamples at which a level counts among those that may be best."""
 
 UNORDERED = ("subset_seed",)
-"""What is searched to average over it, not to choose it."""
+"""Factors that are searched to average over them, not to choose a level."""
 
 MOST_TRIALS = 1000
-"""Trials whose ranks are read; more take minutes."""
+"""Most trials whose ranks are read; more would take minutes."""
 
 MOST_MISSING = 0.2
-"""Share of trials without a result above which nothing is decomposed."""
+"""Largest fraction of trials without a result at which variance is still decomposed."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level of a factor: its mean metric, and the share of resamples in which it is best."""
+    """A level of a factor, its mean metric, and the share of resamples in which it is best."""
 
     level: Any
     mean: float
@@ -49,17 +49,18 @@ class Level:
 
 @dataclass(frozen=True)
 class BestLevel:
-    """The location of the best level of a factor.
+    """Levels of a factor, and how likely each is the best.
 
     Attributes:
-        factor: Its name.
-        metric: Compared on the validation benchmark.
-        levels: In ascending order where they are numbers, else in the order of the space.
-        averaged: Factors that it is averaged over.
-        seeds: That all cells have.
-        clusters: Of the validation benchmark.
-        note: Why there are no levels; else empty.
-        at_edge: The likeliest is an end of what was searched, so a better one may lie beyond.
+        factor: Name of the factor.
+        metric: Metric of the validation benchmark by which levels are compared.
+        levels: Levels, ascending if they are numbers, else in the order of the space.
+        averaged: Factors that are averaged over.
+        seeds: Number of seeds that all cells have.
+        clusters: Number of clusters of the validation benchmark.
+        note: Why there are no levels, else empty.
+        at_edge: Whether the likeliest is the first or last level, so that a better one may lie
+            beyond.
     """
 
     factor: str
@@ -73,9 +74,9 @@ class BestLevel:
 
     @property
     def likely(self) -> tuple[Level, ...]:
-        """Levels that are best in `WITHIN_REACH` of the resamples or more, the likeliest first."""
-        within = [one for one in self.levels if one.share >= WITHIN_REACH]
-        return tuple(sorted(within, key=lambda one: -one.share))
+        """Levels that are best in at least `WITHIN_REACH` of the resamples, likeliest first."""
+        within = [level for level in self.levels if level.share >= WITHIN_REACH]
+        return tuple(sorted(within, key=lambda level: -level.share))
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,10 @@ class Part:
     """A part of the variance.
 
     Attributes:
-        of: A factor, two of them with `x` between, `higher interactions`, `seed`, or `residual`:
-            what seeds do differently from setting to setting.
-        share: Of the whole; all parts add up to 1.
-        by_chance: The share to be expected of it from the residual alone; None with one seed.
+        of: A factor, two of them joined by ` x `, `higher interactions`, `seed`, or `residual`: the
+            interactions of seeds with factors.
+        share: Fraction of the total; all parts add up to 1.
+        by_chance: Share to expect from the residual alone; None with one seed.
     """
 
     of: str
@@ -96,14 +97,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Decomposition:
-    """The variance of a metric over the trained cells and their seeds.
+    """Variance of a metric over the trained cells and their seeds.
 
     Attributes:
-        metric: On the test benchmark.
-        parts: Largest first; none where there is nothing to decompose.
-        trials: Places of the grid.
-        filled: Those without a result.
-        distinct: Trials; a place whose settings have the effect of another's holds the same one.
+        metric: Metric of the test benchmark.
+        parts: Parts, largest first; empty if nothing can be decomposed.
+        trials: Number of places in the grid of cells and seeds.
+        filled: Number of places without a result, which the additive model fills in.
+        distinct: Number of distinct trials; cells with equal specs share them.
         note: Why there are no parts, else empty.
     """
 
@@ -117,12 +118,12 @@ class Decomposition:
 
 @dataclass(frozen=True)
 class Exploration:
-    """What was looked at without having been declared.
+    """Analyses that were not declared.
 
     Attributes:
         best: The best level of each factor, on the validation benchmark.
-        note: Why there is none, else empty.
-        variance: Of the primary metric on the test benchmark, by factor.
+        note: Why there are no best levels, else empty.
+        variance: Variance of the primary metric on the test benchmark, by factor.
     """
 
     best: tuple[BestLevel, ...]
@@ -133,16 +134,16 @@ class Exploration:
 def explore(
     plan: Plan, cells: Sequence[Cell], root: AnyPath, results: Mapping[str, Mapping[str, Any]]
 ) -> Exploration:
-    """Best levels and variance of a study.
+    """Find the best levels of a study and decompose its variance.
 
     Args:
-        plan: Of the study.
-        cells: Those that answer.
-        root: Of the trial folders.
-        results: `result.json` by digest, of the trials that have one.
+        plan: Plan of the study.
+        cells: Cells that answer.
+        root: Root of the trial folders.
+        results: `result.json` by digest, for trials that have one.
 
     Raises:
-        UserError: A committed file of ranks that cannot be read.
+        UserError: A committed file of ranks cannot be read.
     """
     if plan.search is not None:
         why = (
@@ -162,12 +163,12 @@ def explore(
 
 
 def validation_metric(plan: Plan) -> str:
-    """The primary metric on the validation benchmark, as `stored_scores` reads it."""
+    """Name of the primary metric on the validation benchmark, for `stored_scores`."""
     return f"validation:{plan.primary}"
 
 
 def _validation(plan: Plan, root: AnyPath, digests: Sequence[str]) -> dict[str, Scores]:
-    """Scores of the primary metric on the validation benchmark."""
+    """Read the scores of the primary metric on the validation benchmark."""
     metric, groups = validation_metric(plan), language_groups(plan)
 
     def read(digest: str) -> Scores | None:
@@ -179,13 +180,13 @@ def _validation(plan: Plan, root: AnyPath, digests: Sequence[str]) -> dict[str, 
 def best_levels(
     plan: Plan, cells: Iterable[Cell], scores: Mapping[str, Scores], resamples: int = RESAMPLES
 ) -> list[BestLevel]:
-    """The best level of each searched factor.
+    """Find the best level of each searched factor.
 
     Args:
-        plan: Of the study.
-        cells: Those that answer.
-        scores: Of `validation_metric`, by digest.
-        resamples: Of seeds and clusters.
+        plan: Plan of the study.
+        cells: Cells that answer.
+        scores: Scores of `validation_metric`, by digest.
+        resamples: Resamples of seeds and clusters.
     """
     trained = [cell for cell in cells if cell.is_arm]
     factors = levels_of(trained, plan.tuned)
@@ -197,40 +198,46 @@ def best_levels(
     for factor, levels in factors.items():
         if factor in UNORDERED:
             continue
-        averaged = tuple(other for other in factors if other != factor)
+        averaged = tuple(name for name in factors if name != factor)
         try:
             levels = _ascending(levels)
-            held = by_level(trained, factor, levels, plan.tuned)
-            values, seeds, clusters = _resampled(held, trials, plan.primary, resamples)
+            groups = by_level(trained, factor, levels, plan.tuned)
+            values, seeds, clusters = _resampled(groups, trials, plan.primary, resamples)
         except UserError as error:
             by_factor.append(BestLevel(factor, plan.primary, (), averaged, 0, 0, str(error)))
             continue
-        shown = tuple(Level(level, *one) for level, one in zip(levels, values, strict=True))
+        compared = tuple(
+            Level(level, *estimates) for level, estimates in zip(levels, values, strict=True)
+        )
         by_factor.append(
-            BestLevel(factor, plan.primary, shown, averaged, seeds, clusters, "", _at_edge(shown))
+            BestLevel(
+                factor, plan.primary, compared, averaged, seeds, clusters, "", _at_edge(compared)
+            )
         )
     return by_factor
 
 
 def _resampled(
-    held: Sequence[Sequence[Cell]], trials: ByTrial, metric: str, resamples: int
+    groups: Sequence[Sequence[Cell]], trials: ByTrial, metric: str, resamples: int
 ) -> tuple[list[tuple[float, float]], int, int]:
-    """Mean and share of each level, and the numbers of seeds and clusters.
+    """Return (mean, share) of each level, and the numbers of seeds and clusters.
 
     Raises:
-        UserError: Fewer than two seeds that all cells have, other questions, or no difference.
+        UserError: Fewer than two seeds have all cells, questions differ, or no level differs.
     """
-    everything = {cell.label: 1.0 for cells in held for cell in cells}
+    everything = {cell.label: 1.0 for cells in groups for cell in cells}
     whole = paired(trials, everything)
     if whole is None or len(whole.seeds) < 2:
         raise UserError("fewer than two seeds have a result in every cell")
     common: ByTrial = {
         label: {seed: trials[label][seed] for seed in whole.seeds} for label in everything
     }
-    pairs = [pair for cells in held if (pair := paired(common, mean(cells)))]
-    means = [float((one.sums.mean(0).sum(0) / one.counts.sum(0)).mean()) for one in pairs]
-    # keyed alike, every level is given the same draws of seeds and clusters
-    drawn = np.array([bootstrap(one.sums, one.counts, resamples) for one in pairs])
+    pairs = [pair for cells in groups if (pair := paired(common, mean(cells)))]
+    means = [
+        float((contrast.sums.mean(0).sum(0) / contrast.counts.sum(0)).mean()) for contrast in pairs
+    ]
+    # the same key gives every level the same draws of seeds and clusters
+    drawn = np.array([bootstrap(contrast.sums, contrast.counts, resamples) for contrast in pairs])
     if (drawn == drawn[0]).all():
         raise UserError("no level differs from another in any seed or question")
     ahead = drawn == (drawn.min(0) if lower_is_better(metric) else drawn.max(0))
@@ -244,8 +251,8 @@ def _ascending(levels: Sequence[Any]) -> list[Any]:
 
 
 def _at_edge(levels: Sequence[Level]) -> bool:
-    """Whether the best of an ordered factor lies at an end, beyond which nothing was searched."""
-    best = max(levels, key=lambda one: one.share).level
+    """Whether the best of an ordered factor is an end, beyond which nothing was searched."""
+    best = max(levels, key=lambda level: level.share).level
     ordered = len(levels) > 2 and isinstance(best, (int, float))
     return ordered and best in (levels[0].level, levels[-1].level)
 
@@ -253,12 +260,12 @@ def _at_edge(levels: Sequence[Level]) -> bool:
 def decompose(
     plan: Plan, cells: Sequence[Cell], results: Mapping[str, Mapping[str, Any]]
 ) -> Decomposition:
-    """Shares of factors, their interactions and seeds in the variance of the primary metric.
+    """Decompose the variance of the primary metric into factors, interactions and seeds (ANOVA).
 
     Args:
-        plan: Of the study.
-        cells: Those that answer; what was tuned is no factor.
-        results: `result.json` by digest, of the trials that have one.
+        plan: Plan of the study.
+        cells: Cells that answer; tuned settings are no factors.
+        results: `result.json` by digest, for trials that have one.
     """
     groups = language_groups(plan)
     trained = [cell for cell in cells if cell.is_arm]
@@ -281,7 +288,7 @@ def decompose(
 
 
 def levels_of(cells: Sequence[Cell], apart: Sequence[str] = ()) -> dict[str, list[Any]]:
-    """Factors that the cells differ in, and their levels in the order of the cells."""
+    """Factors in which the cells differ, with their levels in the order of the cells."""
     by_factor: dict[str, list[Any]] = {}
     for cell in cells:
         for key, value in cell.params.items():
@@ -294,7 +301,7 @@ def levels_of(cells: Sequence[Cell], apart: Sequence[str] = ()) -> dict[str, lis
 def _table(
     cells: Sequence[Cell], factors: Mapping[str, Sequence[Any]], known: Mapping[str, float]
 ) -> Floats:
-    """The metric by the level of each factor and the seed, (L1, …, Lk, S); nan for no result."""
+    """Metric by factor levels and seed, (L1, …, Lk, S); NaN without a result."""
     if not factors:
         raise UserError("all trained cells have the same settings")
     seeds = sorted({t.seed for cell in cells for t in cell.trials if t.seed is not None})
@@ -310,10 +317,10 @@ def _table(
 
 
 def fill(table: Floats) -> Floats:
-    """The table with the additive model's values where there are none.
+    """Replace NaN by the predictions of an additive model of the axes.
 
     Raises:
-        UserError: Too few are there.
+        UserError: Too many values are missing, or all of a level or seed.
     """
     absent = np.isnan(table)
     if absent.mean() > MOST_MISSING:
@@ -324,7 +331,7 @@ def fill(table: Floats) -> Floats:
         raise UserError("a level or seed has no result at all")
     places = np.indices(table.shape).reshape(table.ndim, -1)
     design = np.concatenate(
-        [np.eye(count)[at] for count, at in zip(table.shape, places, strict=True)], axis=1
+        [np.eye(count)[index] for count, index in zip(table.shape, places, strict=True)], axis=1
     )
     there = ~absent.ravel()
     additive = design @ np.linalg.lstsq(design[there], table.ravel()[there], rcond=None)[0]
@@ -332,10 +339,14 @@ def fill(table: Floats) -> Floats:
 
 
 def parts_of(factors: Sequence[str], table: Floats) -> tuple[Part, ...]:
-    """Sums of squares of every subset of the axes, put together under their names.
+    """Decompose a table's variance (ANOVA), with one part for each name of a subset of its axes.
+
+    Args:
+        factors: Names of all axes but the last, which is the seed.
+        table: (L1, …, Lk, S) without NaN.
 
     Raises:
-        UserError: The trials do not differ.
+        UserError: All values are the same.
     """
     total = float(((table - table.mean()) ** 2).sum())
     if total <= 1e-18 * table.size:
@@ -350,15 +361,15 @@ def parts_of(factors: Sequence[str], table: Floats) -> tuple[Part, ...]:
     residual = shares.get("residual", [0.0, 0.0])
     noise = residual[0] / residual[1] if residual[1] else None
     parts = [
-        Part(of, share, None if noise is None else noise * freedom)
-        for of, (share, freedom) in shares.items()
+        Part(name, share, None if noise is None else noise * freedom)
+        for name, (share, freedom) in shares.items()
         if freedom
     ]
     return tuple(sorted(parts, key=lambda part: -part.share))
 
 
 def _effect(table: Floats, within: Sequence[bool]) -> tuple[float, float]:
-    """Sum of squares and degrees of freedom of the contrasts in just these axes."""
+    """Sum of squares and degrees of freedom of the interaction of exactly these axes."""
     effect, freedom = table, 1.0
     for axis, inside in enumerate(within):
         means = effect.mean(axis, keepdims=True)
@@ -368,7 +379,7 @@ def _effect(table: Floats, within: Sequence[bool]) -> tuple[float, float]:
 
 
 def _name(factors: Sequence[str], within: Sequence[bool]) -> str:
-    held = [factor for factor, inside in zip(factors, within, strict=False) if inside]
+    present = [factor for factor, inside in zip(factors, within, strict=False) if inside]
     if within[-1]:
-        return "residual" if held else "seed"
-    return " x ".join(held) if len(held) <= 2 else "higher interactions"
+        return "residual" if present else "seed"
+    return " x ".join(present) if len(present) <= 2 else "higher interactions"

@@ -1,8 +1,8 @@
-"""Inference to new seeds and new clusters: one table of contributions, one variance, one t.
+"""Inference to new seeds and new clusters: one table of contributions, one variance, one t test.
 
-Everything asked of a study is a mean of an S x G table: rows are seeds, columns are clusters
-(articles, else paragraphs, else questions). Functions take tables with any leading dimensions, so
-that thousands of simulated studies are one call.
+Every estimate of a study is the mean of an S x G table, with seeds as rows and clusters (articles,
+else paragraphs, else questions) as columns. Functions accept any leading dimensions, so thousands
+of simulated studies take one call.
 """
 
 from __future__ import annotations
@@ -15,33 +15,32 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 LEVEL = 0.05
-"""Of tests; intervals cover one minus this."""
+"""Significance level of tests; intervals cover 1 - `LEVEL`."""
 
 CAUTION = 2.0
-"""How often the seeds' mean square counts in the degrees of freedom (not in the variance).
+"""Weight of the seeds' mean square in the degrees of freedom (not in the variance).
 
-Of few seeds it is often far too small, and Satterthwaite's formula then takes the variance for
-well known and the interval covers too seldom (docs/statistics.md).
-"""
+With few seeds this mean square is often far too small; Satterthwaite's formula then overstates
+the degrees of freedom, and intervals cover too rarely (docs/statistics.md)."""
 
 NEGLIGIBLE = 1e-12
-"""A standard error this small against the table's largest value is rounding, not variation."""
+"""Standard errors below this fraction of the table's largest value are rounding errors."""
 
 RESAMPLES = 10_000
 
 CHUNK = 500
-"""Resamples at once, which bounds the memory."""
+"""Resamples computed at once, which bounds memory."""
 
 
 def contributions(sums: Floats, counts: Floats) -> Floats:
-    """What each cluster contributes to a macro mean, by seed: (..., S, G).
+    """Contribution of each cluster to a macro mean, by seed: (..., S, G).
 
-    The table's mean is the macro mean over seeds, its row means those of the seeds. A cluster's
-    contribution is the mean plus its influence on it (linearised), so clusters of any size, and
-    settings that hold different questions, need no other treatment.
+    The mean of the table is the macro mean over seeds, its row means are those of the seeds. A
+    contribution is the mean plus the cluster's influence on it (linearised), so clusters of any
+    size, and settings with different questions, need no special treatment.
 
     Args:
-        sums: (..., S, G, C) sums over queries, of a trial or of a contrast of trials.
+        sums: (..., S, G, C) sums over queries, for a trial or a contrast of trials.
         counts: (G, C) numbers of queries.
     """
     totals = counts.sum(0)
@@ -57,8 +56,8 @@ class Estimate:
     Attributes:
         effect: The mean, in units of the metric.
         squares: (3, ...) mean squares of seeds, clusters and the residual.
-        seeds: S.
-        clusters: G.
+        seeds: Number of seeds, S.
+        clusters: Number of clusters, G.
     """
 
     effect: Floats
@@ -68,16 +67,16 @@ class Estimate:
 
     @property
     def error(self) -> Floats:
-        """Standard error: seeds + clusters - residual, and not below the residual.
+        """Standard error: from seeds + clusters - residual, but at least the residual.
 
-        The residual is counted in both of the others and taken off once. Both expectations are at
-        least the residual's, so less than the residual alone is chance.
+        The mean squares of seeds and clusters both contain the residual, so it is subtracted once.
+        Both are expected to be at least the residual; a smaller sum is due to chance.
         """
         return np.asarray(np.sqrt(_variance(self.squares) / (self.seeds * self.clusters)))
 
     @property
     def freedom(self) -> Floats:
-        """Satterthwaite's degrees of freedom, with `CAUTION`; at least the scarcer unit's."""
+        """Satterthwaite's degrees of freedom with `CAUTION`; at least those of the scarcer unit."""
         return freedom(self.squares, self.seeds, self.clusters)
 
     def interval(self, level: float = LEVEL) -> tuple[Floats, Floats]:
@@ -88,33 +87,33 @@ class Estimate:
         return np.asarray(self.effect - reach), np.asarray(self.effect + reach)
 
     def p(self) -> Floats:
-        """Two-sided p of no effect."""
+        """Two-sided p-value for no effect."""
         from scipy import stats
 
         return np.asarray(2 * stats.t.sf(abs(self.effect) / self.error, self.freedom))
 
     def p_equivalent(self, margin: float) -> Floats:
-        """P of two one-sided tests (TOST) of an effect beyond the margin on either side."""
+        """P-value of two one-sided tests (TOST) for an effect beyond the margin on either side."""
         from scipy import stats
 
         return np.asarray(stats.t.sf((margin - abs(self.effect)) / self.error, self.freedom))
 
     def components(self) -> Floats:
-        """(3, ...) variances of seeds, clusters and the residual; none is negative."""
+        """Variances (3, ...) of seeds, clusters and the residual; negative ones become 0."""
         seeds, clusters, residual = self.squares
         parts = (seeds - residual) / self.clusters, (clusters - residual) / self.seeds, residual
         return np.asarray(np.maximum(np.stack(parts), 0))
 
 
 def estimate(table: Floats) -> Estimate | None:
-    """The mean of tables with its uncertainty.
+    """Estimate the mean of tables with its uncertainty.
 
     Args:
-        table: (..., S, G), as `contributions` makes it.
+        table: (..., S, G) from `contributions`.
 
     Returns:
-        None where nothing is known of the uncertainty: fewer than two seeds or clusters, or (of a
-        single table) no variation at all.
+        None if the uncertainty is unknown: fewer than two seeds or clusters, or (for a single
+        table) no variation at all.
     """
     seeds, clusters = table.shape[-2:]
     if seeds < 2 or clusters < 2:
@@ -142,24 +141,24 @@ def _variance(squares: Floats) -> Floats:
 
 def freedom(squares: Floats, seeds: int, clusters: int, caution: float = CAUTION) -> Floats:
     """Degrees of freedom of a variance from (3, ...) mean squares; `caution` 1 is Satterthwaite."""
-    each = np.array([seeds - 1, clusters - 1, (seeds - 1) * (clusters - 1)], dtype=np.float64)
+    degrees = np.array([seeds - 1, clusters - 1, (seeds - 1) * (clusters - 1)], dtype=np.float64)
     shape = -1, *[1] * (squares.ndim - 1)
     counted = squares * np.array([caution, 1, 1]).reshape(shape)
-    spread = (counted**2 / each.reshape(shape)).sum(0)
-    return np.asarray(np.maximum(_variance(counted) ** 2 / spread, each.min()))
+    spread = (counted**2 / degrees.reshape(shape)).sum(0)
+    return np.asarray(np.maximum(_variance(counted) ** 2 / spread, degrees.min()))
 
 
 def bootstrap(sums: Floats, counts: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-    """Means over seeds of the macro mean, (resamples,).
+    """Two-level bootstrap of the mean over seeds of the macro mean, (resamples,).
 
-    A draw takes S seeds and G clusters with replacement, the same clusters for all seeds. A
-    setting without a query in a draw is left out of its macro mean.
+    A draw takes S seeds and G clusters with replacement, the same clusters for all seeds. A setting
+    without a query in a draw is left out of its macro mean.
 
     Args:
-        sums: (S, G, C) sums over queries, of a trial or of a contrast of trials.
+        sums: (S, G, C) sums over queries, for a trial or a contrast of trials.
         counts: (G, C) numbers of queries.
         resamples: Number of draws.
-        seed: Keys the draws.
+        seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
     count = len(sums)
@@ -168,27 +167,28 @@ def bootstrap(sums: Floats, counts: Floats, resamples: int = RESAMPLES, seed: in
     for begin in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - begin)
         clusters = _draws(rng, size, len(counts))
-        total, held = np.zeros((size, count)), np.zeros((size, 1))
+        total, settings_present = np.zeros((size, count)), np.zeros((size, 1))
         for pooled, number, settings in parts:
             queries = (clusters @ number)[:, None]
             present = queries > 0
             total += np.where(present, clusters @ pooled / np.where(present, queries, 1), 0)
-            held += settings * present
+            settings_present += settings * present
         seeds = _draws(rng, size, count) / count
-        means[begin : begin + size] = (seeds * total / np.maximum(held, 1)).sum(1)
+        means[begin : begin + size] = (seeds * total / np.maximum(settings_present, 1)).sum(1)
     return means
 
 
 def percentile_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """Percentiles that hold the middle 1 - level of the values."""
+    """Percentiles that enclose the middle 1 - level of the values."""
     low, high = np.quantile(values, [level / 2, 1 - level / 2])
     return float(low), float(high)
 
 
 def _merged(sums: Floats, counts: Floats) -> list[tuple[Floats, Floats, int]]:
-    """Settings that hold the same numbers of queries in every cluster, added up.
+    """Add up settings with equal numbers of queries in every cluster; one for a parallel benchmark.
 
-    A fully parallel benchmark is a single one. Each is ((G, S) sums, (G,) counts, settings).
+    Returns:
+        ((G, S) sums, (G,) counts, number of settings) for each distinct column of `counts`.
     """
     distinct, group = np.unique(counts, axis=1, return_inverse=True)
     return [
@@ -202,7 +202,7 @@ def _merged(sums: Floats, counts: Floats) -> list[tuple[Floats, Floats, int]]:
 
 
 def _draws(rng: np.random.Generator, size: int, units: int) -> Floats:
-    """How often each unit is drawn, (size, units), `units` draws a row."""
+    """Counts of each unit in `units` draws with replacement, (size, units)."""
     drawn = rng.integers(0, units, (size, units), dtype=np.int32)
     drawn += np.arange(size, dtype=np.int32)[:, None] * units
     return np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units).astype(float)

@@ -1,4 +1,4 @@
-"""Scores of one trial for one metric, by independent unit and setting, from its stored ranks."""
+"""Scores of one trial for one metric, by cluster and setting, from its stored ranks."""
 
 from __future__ import annotations
 
@@ -26,19 +26,18 @@ Values = Mapping[str, tuple[NDArray[np.int64], Floats]]
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a metric is made of: sums and counts of queries, by cluster and setting.
+    """Sums and counts of queries behind a metric, by cluster and setting.
 
-    Every metric here is a macro mean: the plain mean over settings (languages, or ordered pairs of
-    them) of the mean over the queries of the setting. Sums and counts by cluster are all that its
-    value, its sampling variance over clusters and its bootstrap need, also where settings do not
-    hold the same questions.
+    Every metric here is a macro mean: the mean over settings (languages, or ordered pairs of them)
+    of the mean over the queries of the setting. Sums and counts by cluster suffice for its value,
+    its variance over clusters and its bootstrap, even if settings have different questions.
 
     Attributes:
-        metric: Its name, such as `map/cross`.
+        metric: Name of the metric, such as `map/cross`.
         settings: (C,) names of what is averaged over, such as `cross/de-en`.
         clusters: (G,) highest units the benchmark knows: article, else paragraph, else question.
-        sums: (G, C) sum of the queries' values.
-        counts: (G, C) number of queries; no column is all zero.
+        sums: (G, C) sums of the queries' values.
+        counts: (G, C) numbers of queries; no column is all zero.
     """
 
     metric: str
@@ -53,7 +52,7 @@ class Scores:
         return float((self.sums.sum(0) / self.counts.sum(0)).mean())
 
     def asks_the_same(self, other: Scores) -> bool:
-        """Whether both hold values of the same questions in the same settings."""
+        """Whether both have the same clusters and settings with the same numbers of queries."""
         return (
             self.settings == other.settings
             and self.clusters == other.clusters
@@ -62,16 +61,16 @@ class Scores:
 
 
 def scores(ranks: Ranks, metric: str, groups: Groups | None = None) -> Scores:
-    """The scores behind a metric.
+    """Compute the scores behind a metric.
 
     Args:
-        ranks: Of one evaluation.
+        ranks: Ranks of one evaluation.
         metric: A measure and a kind of setting (`map/multi`), one setting (`map/cross/de-en`), the
             micro mean `map/multi_micro`, or a rank distance (`rank_distance`, `rank_distance/de`).
         groups: As for `stored_scores`.
 
     Raises:
-        UserError: No such metric, or this evaluation has it not.
+        UserError: The metric is unknown, or this evaluation does not have it.
     """
     values = _values(ranks, metric, groups or {})
     if not values:
@@ -94,32 +93,32 @@ def scores(ranks: Ranks, metric: str, groups: Groups | None = None) -> Scores:
 def stored_scores(
     root: AnyPath, digest: str, metrics: Iterable[str], groups: Groups | None = None
 ) -> dict[str, Scores]:
-    """Scores of a committed trial; a metric that its evaluation has not is left out.
+    """Read the scores of a committed trial; metrics that its evaluation lacks are left out.
 
     Args:
-        root: Of the trial folders.
-        digest: Of the trial.
-        metrics: Names; `tydiqa:map/mono` is one of a further benchmark.
-        groups: Languages by name, whose metrics are asked for like one of a language.
+        root: Root of the trial folders.
+        digest: Digest of the trial.
+        metrics: Names; `tydiqa:map/mono` belongs to a further benchmark.
+        groups: Name to languages; a metric may end in a group's name instead of a language.
 
     Raises:
-        NotCommittedError: It has no result that may be believed.
+        NotCommittedError: The trial has no valid committed result.
         UserError: Its file of ranks cannot be read.
     """
-    folder, held = TrialFolder.of(root, digest).committed(), {}
+    folder, by_role = TrialFolder.of(root, digest).committed(), {}
     read_scores = {}
     for metric in metrics:
         role, _, name = metric.rpartition(":")
-        if role not in held:
-            held[role] = both_directions(folder, role or "test")
-        for ranks in held[role]:
+        if role not in by_role:
+            by_role[role] = both_directions(folder, role or "test")
+        for ranks in by_role[role]:
             if _values(ranks, name, groups or {}):
                 read_scores[metric] = scores(ranks, name, groups)
     return read_scores
 
 
 def both_directions(folder: AnyPath, role: str) -> list[Ranks]:
-    """Ranks of one benchmark, of pictures in both directions; none where it was not evaluated."""
+    """Ranks of one benchmark, for pictures in both directions; empty if it was not evaluated."""
     first = read_ranks(folder / ranks_file(role))
     if first is None or first.direction != "t2i":
         return [] if first is None else [first]
@@ -128,13 +127,13 @@ def both_directions(folder: AnyPath, role: str) -> list[Ranks]:
 
 
 def read_ranks(path: AnyPath) -> Ranks | None:
-    """Ranks of one benchmark, from a disk or a store; None where there are none."""
+    """Read the ranks of one benchmark from a local or remote path; None if there is no file."""
     if isinstance(path, Path):
         return load_ranks(path) if path.exists() else None
-    return _fetched(path) if path.exists() else None
+    return _load_remote(path) if path.exists() else None
 
 
-def _fetched(path: AnyPath) -> Ranks:
+def _load_remote(path: AnyPath) -> Ranks:
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
         file.write(storage.read(path))
         file.flush()
@@ -142,11 +141,15 @@ def _fetched(path: AnyPath) -> Ranks:
 
 
 def _values(ranks: Ranks, metric: str, groups: Groups) -> Values:
-    """Settings of a metric, with their queries and these queries' values; empty for none."""
-    whole, _, group = metric.rpartition("/")
+    """Settings of a metric, with their queries and the values of these; empty if it has none."""
+    group_metric, _, group = metric.rpartition("/")
     if group in groups:
-        every = _values(ranks, whole, {})
-        return {name: held for name, held in every.items() if in_group(name, groups[group])}
+        all_values = _values(ranks, group_metric, {})
+        return {
+            name: setting_values
+            for name, setting_values in all_values.items()
+            if in_group(name, groups[group])
+        }
     measure, _, rest = metric.partition("/")
     if measure in DISTANCES:
         return _distances(ranks, measure, rest)
@@ -163,7 +166,7 @@ def _values(ranks: Ranks, metric: str, groups: Groups) -> Values:
 
 
 def _distances(ranks: Ranks, measure: str, language: str) -> Values:
-    """As `bias_metrics`: by query language, where the pool is judged in all of its languages."""
+    """Rank distances by query language, on the same condition as in `bias_metrics`."""
     if not len(ranks) or not ranks.judged_in_all_languages or not ranks.pool_is_several:
         return {}
     values = rank_distances(ranks)[measure]

@@ -1,4 +1,4 @@
-"""Two arms side by side, of one study or of two: nothing of it was declared, so no verdicts."""
+"""Compare two arms of one or two studies for `compare`: undeclared, so without a verdict."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Arm:
     """Cells of one study that are averaged.
 
     Attributes:
-        name: What to call them.
-        cells: Of one study.
-        questions: What each benchmark is, by its role: `test`, or the name of a further one.
+        name: Name of the arm for people.
+        cells: Cells of one study.
+        questions: Role (`test`, or the name of a further benchmark) to the identity of its data.
     """
 
     name: str
@@ -55,22 +55,22 @@ class Arm:
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric of two arms; None is what cannot be known.
+    """One metric of two arms; None marks what is unknown.
 
     Attributes:
-        arm: What is compared, as a person named it.
-        metric: Its name.
-        first: Mean over the first arm's trials that are compared, in units of the metric.
-        second: The same of the second.
+        arm: Name of the pair of arms.
+        metric: Name of the metric.
+        first: Mean over the compared trials of the first arm, in units of the metric.
+        second: The same for the second arm.
         difference: `first` minus `second`.
-        interval: 95 %, for new seeds and new clusters.
-        bootstrap: 95 %, two-level percentile bootstrap.
-        p: Two-sided, of no difference, uncorrected.
-        corrected: Holm's, over all rows that are shown.
-        detectable: Difference found with 80 % probability at the strictest level of them.
-        seeds: Pairs of trials.
-        clusters: Articles, else paragraphs, else questions.
-        note: How trials were paired if not by seed, or why something is not known.
+        interval: 95 % interval for new seeds and new clusters.
+        bootstrap: 95 % interval of the two-level percentile bootstrap.
+        p: Two-sided, for no difference, uncorrected.
+        corrected: `p` after Holm's correction over all rows.
+        detectable: Difference found with 80 % probability at the strictest level of the rows.
+        seeds: Number of pairs of trials.
+        clusters: Number of articles, else paragraphs, else questions.
+        note: How trials were paired if not by seed, or why something is unknown.
     """
 
     arm: str
@@ -89,16 +89,16 @@ class Measured:
 
 
 def find_arm(plan: Plan, cells: Sequence[Cell], text: str) -> Arm:
-    """The cells of a study that a text names, averaged if they are several.
+    """Find the cells of a study that a text names; several are averaged.
 
     Args:
-        plan: Of the study.
-        cells: Those that answer.
-        text: A label, or some parameters as `KEY=VALUE` with commas or blanks between;
-            `untrained` for the encoder as it was.
+        plan: Plan of the study.
+        cells: Cells that answer.
+        text: A label, or some parameters as `KEY=VALUE` separated by commas or blanks; `untrained`
+            for the encoder without training.
 
     Raises:
-        UserError: No such arm, with the nearest ones.
+        UserError: No cell matches; names the nearest arms.
     """
     exact = [cell for cell in cells if arm_label(plan, cell) == text.strip()]
     typed = [word for word in re.split(r"[,\s]+", text.strip()) if word]
@@ -116,53 +116,55 @@ def find_arm(plan: Plan, cells: Sequence[Cell], text: str) -> Arm:
 
 
 def arm(plan: Plan, name: str, cells: Sequence[Cell]) -> Arm:
-    """Cells of a study as an arm."""
+    """Make an arm of cells of a study."""
     spec = plan.specs[cells[0].trials[0].digest]
     further = {ref.name: repr(ref) for ref in spec.also or ()}
     return Arm(name, tuple(cells), {"test": repr(spec.test)} | further)
 
 
 def trained(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells in which something is trained."""
+    """Cells with training steps."""
     return [cell for cell in cells if cell.params.get("steps") != 0]
 
 
 def common_arms(
     first: tuple[Plan, Sequence[Cell]], second: tuple[Plan, Sequence[Cell]]
 ) -> list[tuple[str, Arm, Arm]]:
-    """The trained arms that two studies share by label, and their mean.
+    """Pair the trained arms that two studies share by label, and add their mean.
+
+    If they share none but have one arm each, these are paired.
 
     Raises:
-        UserError: They share none, and do not have a single one each.
+        UserError: There is no pair.
     """
     sides = (first, second)
-    held = [{arm_label(plan, cell): cell for cell in trained(cells)} for plan, cells in sides]
-    names = [(name, name) for name in held[0] if name in held[1]]
-    if not names and len(held[0]) == len(held[1]) == 1:
-        names = list(zip(*held, strict=True))
+    by_label = [{arm_label(plan, cell): cell for cell in trained(cells)} for plan, cells in sides]
+    names = [(name, name) for name in by_label[0] if name in by_label[1]]
+    if not names and len(by_label[0]) == len(by_label[1]) == 1:
+        names = list(zip(*by_label, strict=True))
     if not names:
-        known = (f"{p.name} has {', '.join(h)}" for (p, _), h in zip(sides, held, strict=True))
+        known = (f"{p.name} has {', '.join(h)}" for (p, _), h in zip(sides, by_label, strict=True))
         raise UserError(
             f"no arm in common: {'; '.join(known)}. Name one of each: compare STUDY:ARM STUDY:ARM"
         )
     a, b = first[0].name, second[0].name
     pairs = [
         (
-            " against ".join(dict.fromkeys((one, other))),
-            arm(first[0], f"{a}:{one}", [held[0][one]]),
-            arm(second[0], f"{b}:{other}", [held[1][other]]),
+            " against ".join(dict.fromkeys((left, right))),
+            arm(first[0], f"{a}:{left}", [by_label[0][left]]),
+            arm(second[0], f"{b}:{right}", [by_label[1][right]]),
         )
-        for one, other in names
+        for left, right in names
     ]
     if len(pairs) > 1:
-        ours = arm(first[0], a, [held[0][name] for name, _ in names])
-        theirs = arm(second[0], b, [held[1][name] for _, name in names])
+        ours = arm(first[0], a, [by_label[0][name] for name, _ in names])
+        theirs = arm(second[0], b, [by_label[1][name] for _, name in names])
         pairs.append((f"mean of these {len(names)}", ours, theirs))
     return pairs
 
 
 def _matches(cell: Cell, typed: Sequence[str]) -> bool:
-    """Whether a cell has all these parameters; an untrained one only if that is among them."""
+    """Whether a cell has all these parameters; an untrained cell must be named as such."""
     params = {key: str(value) for key, value in cell.params.items()}
     untrained = params.get("steps") == "0"
     conditions = [word for word in typed if word not in ("untrained", "steps=0")]
@@ -174,7 +176,7 @@ def _matches(cell: Cell, typed: Sequence[str]) -> bool:
 
 
 def _same(value: str | None, word: str) -> bool:
-    """Equal as text or as numbers: `1` is `1.0`."""
+    """Whether a value and a word are equal as text or as numbers: `1` equals `1.0`."""
     if value is None:
         return False
     try:
@@ -186,12 +188,12 @@ def _same(value: str | None, word: str) -> bool:
 def side_by_side(
     arms: Sequence[tuple[str, Arm, Arm]], metrics: Sequence[str], scores: Stored
 ) -> list[Measured]:
-    """Every pair of arms in every metric, corrected for their number.
+    """Compare every pair of arms in every metric, with Holm's correction over all of them.
 
     Args:
-        arms: What each pair is called, and its two arms.
-        metrics: Names.
-        scores: Of all trials of the arms that have a result.
+        arms: Name of each pair, and its two arms.
+        metrics: Names of the metrics.
+        scores: Scores of the arms' trials that have a result.
     """
     level = LEVEL / (len(arms) * len(metrics))
     rows = [
@@ -219,9 +221,9 @@ def _row(name: str, metric: str, first: Arm, second: Arm, scores: Stored, level:
     for sign, place, arm in ((1.0, "A", first), (-1.0, "B", second)):
         weights |= {f"{place} {label}": sign * w for label, w in mean(arm.cells).items()}
     trials: ByTrial = {
-        f"{place} {label}": held
+        f"{place} {label}": by_seed
         for place, side in zip("AB", sides, strict=True)
-        for label, held in side.items()
+        for label, by_seed in side.items()
     }
     try:
         pairs = paired(trials, weights)
@@ -229,8 +231,8 @@ def _row(name: str, metric: str, first: Arm, second: Arm, scores: Stored, level:
         return replace(empty, note=OTHER_QUESTIONS)
     if pairs is None:
         return replace(empty, note="no seed has a result in every cell")
-    shown = [_mean({k: _only(v, pairs.seeds) for k, v in side.items()}) for side in sides]
-    return _tested(replace(empty, first=shown[0], second=shown[1], note=note), pairs, level)
+    means = [_mean({k: _only(v, pairs.seeds) for k, v in side.items()}) for side in sides]
+    return _tested(replace(empty, first=means[0], second=means[1], note=note), pairs, level)
 
 
 def _tested(row: Measured, pairs: Paired, level: float) -> Measured:
@@ -251,7 +253,7 @@ def _tested(row: Measured, pairs: Paired, level: float) -> Measured:
 
 
 def _lacking(arm: Arm, side: dict[str, BySeed]) -> str:
-    """Which of an arm's trials could not be read, in words; empty for none."""
+    """Describe which trials of an arm lack the metric; empty if none do."""
     notes = []
     for cell in arm.cells:
         absent = [t.seed for t in cell.trials if t.seed not in side[cell.label]]
@@ -264,36 +266,36 @@ def _lacking(arm: Arm, side: dict[str, BySeed]) -> str:
 
 
 def _matched(sides: Sequence[dict[str, BySeed]]) -> tuple[list[dict[str, BySeed]], str]:
-    """The sides as they are where a seed is in both, else with seeds numbered in their order.
+    """Return the sides unchanged if they share a seed, else with seeds renumbered in order.
 
-    Seeds are independent draws: where none is shared, any pairing made without looking at the
-    results is a fair one. It gains nothing from the pairing, and costs the seeds beyond the fewer.
+    Seeds are independent draws, so without common seeds any pairing that ignores the results is
+    valid. It gains no precision, and drops the surplus seeds of one side.
     """
-    held = [_common(side) for side in sides]
-    if not all(held) or set(held[0]) & set(held[1]):
+    seeds_of = [_common(side) for side in sides]
+    if not all(seeds_of) or set(seeds_of[0]) & set(seeds_of[1]):
         return list(sides), ""
     renumbered: list[dict[str, BySeed]] = [
         {
             label: {number: trials[seed] for number, seed in enumerate(seeds)}
             for label, trials in side.items()
         }
-        for side, seeds in zip(sides, held, strict=True)
+        for side, seeds in zip(sides, seeds_of, strict=True)
     ]
     return renumbered, "no seed in common, so trials were paired in the order of their seeds"
 
 
 def _common(side: dict[str, BySeed]) -> list[int]:
-    """Seeds that all trained cells of a side have."""
+    """Seeds that all trained cells of a side have, sorted."""
     trained = [set(trials) for trials in side.values() if None not in trials]
     common = set.intersection(*trained) if trained else set()
     return sorted(seed for seed in common if seed is not None)
 
 
 def _only(trials: Mapping[int | None, Scores], seeds: Sequence[int]) -> dict[int | None, Scores]:
-    return {seed: one for seed, one in trials.items() if seed is None or seed in seeds}
+    return {seed: trial for seed, trial in trials.items() if seed is None or seed in seeds}
 
 
 def _mean(side: dict[str, BySeed]) -> float | None:
-    """Mean over cells of the mean over their trials; None where a cell has none."""
-    values = [[one.value for one in trials.values()] for trials in side.values()]
+    """Mean over cells of the mean over their trials; None if a cell has none."""
+    values = [[trial.value for trial in trials.values()] for trials in side.values()]
     return float(np.mean([np.mean(v) for v in values])) if values and all(values) else None

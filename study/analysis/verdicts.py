@@ -1,7 +1,7 @@
-"""From intervals, p and margins to verdicts: one family, one table.
+"""Turn intervals, p-values and margins into verdicts: one family, one table.
 
-Every hypothesis brings two p to one Holm correction: of *no difference*, and of *a difference
-beyond the margin* (TOST). After the correction, at .05:
+Every hypothesis has two p-values in one Holm correction: for *no difference*, and for *a
+difference beyond the margin* (TOST, equivalence). After the correction, at .05:
 
 | difference | equivalence | sign      | verdict      | remark                                   |
 |------------|-------------|-----------|--------------|------------------------------------------|
@@ -13,10 +13,10 @@ beyond the margin* (TOST). After the correction, at .05:
 | p >= .05   | p >= .05    | any       | undecided    | interval without 0: `uncorrected`        |
 | fewer than five seeds, no interval  | undecided    | `few seeds`, `no interval`               |
 
-The interval shown is the plain 95 % one. A hypothesis with several comparisons ("better than
-both") is an intersection-union test: it is supported only if each comparison is, so its p is the
-largest. It is contradicted if any comparison is, so that p is the smallest times their number.
-It is equivalent only if every comparison is.
+Intervals are uncorrected 95 % ones. A hypothesis with several comparisons ("better than both") is
+an intersection-union test: it is supported only if every comparison is, so its p is the largest. It
+is contradicted if any comparison is, so p is then the smallest times their number (Bonferroni). It
+is equivalent only if every comparison is.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Verdict = Literal["supported", "contradicted", "equivalent", "undecided"]
 Remark = Literal[
     "", "large", "maybe small", "significant", "uncorrected", "few seeds", "no interval"
 ]
-"""What is said beside a verdict, as in the table; `words.REMARKS` has the sentences."""
+"""Qualification of a verdict, as in the table; `words.REMARKS` has the sentences."""
 
 LEAST_SEEDS = 5
-"""Fewer give no verdict but undecided."""
+"""Fewest seeds for a verdict other than undecided."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Evidence:
 
     Attributes:
         gain: The effect, positive in the declared direction, in units of the metric.
-        low: Lower bound of its 95 % interval.
+        low: Lower bound of the 95 % interval.
         high: Upper bound.
-        p: Two-sided p of no difference.
-        p_equivalent: P of a difference beyond the margin.
-        seeds: Pairs of trials.
+        p: Two-sided p-value for no difference.
+        p_equivalent: P-value for a difference beyond the margin.
+        seeds: Number of pairs of trials.
     """
 
     gain: float
@@ -64,11 +64,11 @@ class Judgement:
     """The verdict on a hypothesis.
 
     Attributes:
-        verdict: As the table says.
-        p: Of the difference, corrected; None without an interval.
-        p_equivalent: Of equivalence, corrected; None without an interval.
-        decisive: Index of the comparison that `p` is of.
-        remark: As the table says; may be empty.
+        verdict: Verdict by the table.
+        p: Corrected p-value of the difference; None without an interval.
+        p_equivalent: Corrected p-value of equivalence; None without an interval.
+        decisive: Index of the comparison that `p` belongs to.
+        remark: Remark by the table; may be empty.
     """
 
     verdict: Verdict
@@ -79,7 +79,7 @@ class Judgement:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Holm's corrected p of a family, in its order: step-down, never above 1."""
+    """Holm-Bonferroni correction of a family of p-values: step-down, at most 1; order is kept."""
     order = sorted(range(len(values)), key=values.__getitem__)
     corrected, highest = [1.0] * len(values), 0.0
     for place, index in enumerate(order):
@@ -89,12 +89,12 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def judge(family: Sequence[Sequence[Evidence] | None], margins: Sequence[float]) -> list[Judgement]:
-    """The verdicts on all hypotheses of a study.
+    """Judge all hypotheses of a study.
 
     Args:
-        family: Comparisons of each hypothesis; None where one of them has no interval. It stays
-            in the family, with p of 1.
-        margins: Smallest difference that matters, one a hypothesis.
+        family: Comparisons of each hypothesis. None if one lacks an interval; the hypothesis then
+            stays in the family with p-values of 1.
+        margins: Smallest difference that matters, for each hypothesis.
     """
     pairs = [_combined(evidence) if evidence else (1.0, 1.0, 0) for evidence in family]
     corrected = holm([p for pair in pairs for p in pair[:2]])
@@ -105,15 +105,15 @@ def judge(family: Sequence[Sequence[Evidence] | None], margins: Sequence[float])
 
 
 def _combined(evidence: Sequence[Evidence]) -> tuple[float, float, int]:
-    """P of the difference and of equivalence, and the comparison that the first is of."""
-    behind = [i for i, one in enumerate(evidence) if one.gain < 0]
+    """Return p of the difference, p of equivalence, and the index of the decisive comparison."""
+    behind = [i for i, comparison in enumerate(evidence) if comparison.gain < 0]
     if behind:
         decisive = min(behind, key=lambda i: evidence[i].p)
         p = min(1.0, len(evidence) * evidence[decisive].p)
     else:
         decisive = max(range(len(evidence)), key=lambda i: evidence[i].p)
         p = evidence[decisive].p
-    return p, max(one.p_equivalent for one in evidence), decisive
+    return p, max(comparison.p_equivalent for comparison in evidence), decisive
 
 
 def _judged(
@@ -125,8 +125,8 @@ def _judged(
 ) -> Judgement:
     if not evidence:
         return Judgement("undecided", None, None, 0, "no interval")
-    one = evidence[decisive]
-    seeds = min(each.seeds for each in evidence)
+    deciding = evidence[decisive]
+    seeds = min(comparison.seeds for comparison in evidence)
     verdict: Verdict = "undecided"
     remark: Remark = ""
     if seeds < LEAST_SEEDS:
@@ -135,10 +135,12 @@ def _judged(
         verdict = "equivalent"
         remark = "significant" if p < LEVEL else ""
     elif p < LEVEL:
-        verdict = "supported" if one.gain > 0 else "contradicted"
-        # all comparisons must be ahead, but one behind contradicts
-        least = min(each.low for each in evidence) if one.gain > 0 else -one.high
+        verdict = "supported" if deciding.gain > 0 else "contradicted"
+        # support needs all comparisons ahead, but one behind suffices to contradict
+        least = (
+            min(comparison.low for comparison in evidence) if deciding.gain > 0 else -deciding.high
+        )
         remark = "large" if least >= margin else "maybe small"
-    elif max(one.low, -one.high) > 0:
+    elif max(deciding.low, -deciding.high) > 0:
         remark = "uncorrected"
     return Judgement(verdict, p, p_equivalent, decisive, remark)

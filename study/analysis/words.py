@@ -1,4 +1,4 @@
-"""An answer in plain sentences, made from its fields and nothing else, for console and pages."""
+"""Put an answer into plain sentences, from its fields alone, for console and pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from study.console import count_of
 from trainables.evaluation.metric_names import digits_of, lower_is_better
 
 CHECKED_CLUSTERS = 48
-"""Articles in the simulations of docs/statistics.md; with fewer, intervals were not checked."""
+"""Articles in the simulations of docs/statistics.md; intervals are unchecked with fewer."""
 
 FIXED = (
     "benchmark",
@@ -30,7 +30,7 @@ FIXED = (
     "max_examples",
     "volume",
 )
-"""Settings that a reader of a comparison asks for first, where the study holds them fixed."""
+"""Settings that readers of a comparison want to know first, if the study holds them fixed."""
 
 REMARKS: Mapping[Remark, str] = {
     "": "",
@@ -41,20 +41,20 @@ REMARKS: Mapping[Remark, str] = {
     "few seeds": "{seeds} seeds, and fewer than {least} decide nothing",
     "no interval": "no interval",
 }
-"""What is said beside a verdict."""
+"""Phrase for each remark on a verdict."""
 
 EDGE = "the likeliest is an end of what was searched, and a better one may lie beyond"
-"""What is said of a factor's best level `at_edge`."""
+"""Warning about a factor's best level `at_edge`."""
 
 SHOWN_TIES = 5
-"""Trials whose tied scores are named."""
+"""Most trials whose tied scores are named."""
 
 SHOWN_SHARE = 0.01
 """Smallest share of the variance that is named; `answer.json` has the others."""
 
 
 def words(answer: Answer) -> list[str]:
-    """The answer, a sentence or a few to a line; no line says what was not computed."""
+    """Lines of a sentence or a few each; nothing is said of what was not computed."""
     lines = selection_words(answer.selected)
     lines += [f"{answer.study}: {answer.question}", *answer.marks]
     if answer.with_result < answer.trials:
@@ -67,10 +67,10 @@ def words(answer: Answer) -> list[str]:
     for finding in answer.findings:
         lines += finding_words(finding)
     few = [
-        one.clusters
+        comparison.clusters
         for finding in answer.findings
-        for one in finding.comparisons
-        if one.interval and one.clusters < CHECKED_CLUSTERS
+        for comparison in finding.comparisons
+        if comparison.interval and comparison.clusters < CHECKED_CLUSTERS
     ]
     if few:
         lines.append(
@@ -92,18 +92,18 @@ def words(answer: Answer) -> list[str]:
 
 
 def selection_words(selected: Selection | None) -> list[str]:
-    """Which value of what was tuned each arm answers with; nothing where nothing was."""
+    """Name the tuned values with which each arm answers; empty if nothing was tuned."""
     if selected is None:
         return []
-    each = (
+    choices = (
         f"{arm}: {', '.join(f'{key}={value}' for key, value in values.items())}"
         for arm, values in selected.arms.items()
     )
-    return [f"Selected by {selected.metric} on the validation benchmark: {'; '.join(each)}."]
+    return [f"Selected by {selected.metric} on the validation benchmark: {'; '.join(choices)}."]
 
 
 def finding_words(finding: Finding) -> list[str]:
-    """A hypothesis in sentences: its verdict, then a line a comparison."""
+    """Describe a hypothesis: its verdict, then a line for each comparison."""
     name = f"{finding.hypothesis} [post hoc]" if finding.post_hoc else finding.hypothesis
     remark = remark_words(finding)
     verdict = f"{name}: {finding.verdict}{f' ({remark})' if remark else ''}."
@@ -112,13 +112,13 @@ def finding_words(finding: Finding) -> list[str]:
 
 
 def remark_words(finding: Finding) -> str:
-    """What is said beside the verdict; may be empty."""
-    seeds = min(len(one.by_seed) for one in finding.comparisons)
+    """Phrase that qualifies the verdict; may be empty."""
+    seeds = min(len(comparison.by_seed) for comparison in finding.comparisons)
     return REMARKS[finding.judgement.remark].format(seeds=seeds, least=LEAST_SEEDS)
 
 
 def corrected_words(finding: Finding) -> str:
-    """Both corrected p in a sentence; empty where they are not known."""
+    """State both corrected p-values in a sentence; empty if they are unknown."""
     judgement = finding.judgement
     if judgement.p is None or judgement.p_equivalent is None:
         return ""
@@ -129,69 +129,71 @@ def corrected_words(finding: Finding) -> str:
 
 
 def comparison_words(finding: Finding) -> list[str]:
-    """Effect, interval and power of each comparison of a hypothesis, a line each."""
-    return [_comparison(finding, one) for one in finding.comparisons]
+    """State effect, interval and power of each comparison of a hypothesis, a line each."""
+    return [_comparison(finding, comparison) for comparison in finding.comparisons]
 
 
-def _comparison(finding: Finding, one: Comparison) -> str:
-    what = f"{finding.metric}, {one.what}"
-    note = "; ".join(filter(None, [one.note, *map(_lacking, one.lacking)]))
-    if one.effect is None:
+def _comparison(finding: Finding, comparison: Comparison) -> str:
+    what = f"{finding.metric}, {comparison.what}"
+    note = "; ".join(filter(None, [comparison.note, *map(_lacking, comparison.lacking)]))
+    if comparison.effect is None:
         return f"{what}: not known: {note}."
-    digits = digits_of(finding.metric) if abs(one.effect) > 1 else 4
-    facts = [f"{count_of(len(one.by_seed), 'seed')}, {one.clusters} clusters"]
-    if one.interval:
-        low, high = (f"{bound:+.{digits}f}" for bound in one.interval)
+    digits = digits_of(finding.metric) if abs(comparison.effect) > 1 else 4
+    facts = [f"{count_of(len(comparison.by_seed), 'seed')}, {comparison.clusters} clusters"]
+    if comparison.interval:
+        low, high = (f"{bound:+.{digits}f}" for bound in comparison.interval)
         facts.insert(0, f"95 % interval {low} to {high}")
     lower = ", lower is better" if lower_is_better(finding.metric) else ""
-    text = f"{what}: {one.effect:+.{digits}f} ({'; '.join(facts)}{lower})."
-    if one.detectable is not None:
-        text += f" Detectable with 80 % power: {one.detectable:.{digits}f}."
-        text += f" {_needed(finding, one)}" if finding.verdict == "undecided" else ""
+    text = f"{what}: {comparison.effect:+.{digits}f} ({'; '.join(facts)}{lower})."
+    if comparison.detectable is not None:
+        text += f" Detectable with 80 % power: {comparison.detectable:.{digits}f}."
+        text += f" {_needed(finding, comparison)}" if finding.verdict == "undecided" else ""
     return f"{text} Note: {note}." if note else text
 
 
-def _lacking(one: Lacking) -> str:
-    if one.metric:
-        return f"{one.cell} has no {one.metric}"
-    seeds = ", ".join(map(str, one.seeds))
-    which = f"seed{'s' if len(one.seeds) > 1 else ''} {seeds}" if seeds else "its result"
-    return f"{one.cell} lacks {which}"
+def _lacking(cell: Lacking) -> str:
+    if cell.metric:
+        return f"{cell.cell} has no {cell.metric}"
+    seeds = ", ".join(map(str, cell.seeds))
+    which = f"seed{'s' if len(cell.seeds) > 1 else ''} {seeds}" if seeds else "its result"
+    return f"{cell.cell} lacks {which}"
 
 
-def _needed(finding: Finding, one: Comparison) -> str:
-    if one.seeds_needed is None:
+def _needed(finding: Finding, comparison: Comparison) -> str:
+    if comparison.seeds_needed is None:
         return f"No number of seeds would make that the margin of {finding.margin:g} here."
-    if one.detectable is not None and one.detectable <= finding.margin:
+    if comparison.detectable is not None and comparison.detectable <= finding.margin:
         return f"That is within the margin of {finding.margin:g}."
-    return f"About {one.seeds_needed} seeds would make that the margin of {finding.margin:g}."
+    return (
+        f"About {comparison.seeds_needed} seeds would make that the margin of {finding.margin:g}."
+    )
 
 
 def p_in_words(p: float) -> str:
-    """`p = 0.043`, or `p < 0.001`."""
+    """Format a p-value: `p = 0.043`, or `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"
 
 
 def exploratory_words(exploration: Exploration) -> list[str]:
-    """The exploration in sentences, each of which says what it rests on."""
+    """Describe the exploration; each sentence names the data that it rests on."""
     lines = ["Exploratory, neither declared nor tested:"]
     if exploration.note:
         lines.append(f"  Best levels: {exploration.note}.")
-    lines += [f"  {_best(one)}" for one in exploration.best]
+    lines += [f"  {_best(best)}" for best in exploration.best]
     return [*lines, f"  {_variance(exploration.variance)}"]
 
 
-def _best(one: BestLevel) -> str:
-    what = f"Best {one.factor} by {one.metric} on the validation benchmark"
-    if one.averaged:
-        what += f", averaged over {', '.join(one.averaged)}"
-    if not one.levels:
-        return f"{what}: not known: {one.note}."
-    shares = ", ".join(f"{level.level} in {100 * level.share:.0f} %" for level in one.likely)
-    few = ", too few for the shares to be trusted" if one.seeds < LEAST_SEEDS else ""
+def _best(best: BestLevel) -> str:
+    what = f"Best {best.factor} by {best.metric} on the validation benchmark"
+    if best.averaged:
+        what += f", averaged over {', '.join(best.averaged)}"
+    if not best.levels:
+        return f"{what}: not known: {best.note}."
+    shares = ", ".join(f"{level.level} in {100 * level.share:.0f} %" for level in best.likely)
+    few = ", too few for the shares to be trusted" if best.seeds < LEAST_SEEDS else ""
     text = f"{what}: {shares} of {RESAMPLES} resamples"
-    text = f"{text} ({one.seeds} seeds{few}; {one.clusters} clusters)"
-    return f"{text}; {EDGE}." if one.at_edge else f"{text}."
+    text = f"{text} ({best.seeds} seeds{few}; {best.clusters} clusters)"
+    return f"{text}; {EDGE}." if best.at_edge else f"{text}."
 
 
 def _variance(variance: Decomposition) -> str:
@@ -216,26 +218,26 @@ def _part(part: Part) -> str:
 
 
 def trials_words(variance: Decomposition) -> str:
-    """How many trials a variance is over, where some may hold several places of its grid."""
+    """Count the trials behind a variance, and the places of its grid if these are more."""
     if variance.distinct == variance.trials:
         return f"{variance.trials} trials"
     return f"{variance.distinct} trials in {variance.trials} places of the grid"
 
 
-def tied_words(every: Sequence[Tied]) -> list[str]:
-    """A sentence for each of the first of them."""
+def tied_words(ties: Sequence[Tied]) -> list[str]:
+    """Describe the first tied values, and count the others."""
     lines = [
-        f"Tied scores: {one.label} has {one.metric} {one.value:.4f} by the order of its "
-        f"candidates; under other orders of equal scores it is from {one.worst:.4f} to "
-        f"{one.best:.4f}."
-        for one in every[:SHOWN_TIES]
+        f"Tied scores: {tied.label} has {tied.metric} {tied.value:.4f} by the order of its "
+        f"candidates; under other orders of equal scores it is from {tied.worst:.4f} to "
+        f"{tied.best:.4f}."
+        for tied in ties[:SHOWN_TIES]
     ]
-    more = len(every) - SHOWN_TIES
+    more = len(ties) - SHOWN_TIES
     return lines + ([f"Tied scores: {count_of(more, 'more trial')}."] if more > 0 else [])
 
 
 def mixture_words(mixture: Mixture | None) -> list[str]:
-    """A sentence where not all trials were computed alike, with what differs; else none."""
+    """Describe how the executions of trials differ, in one sentence; empty if they do not."""
     if mixture is None:
         return []
     groups = "; ".join(
@@ -250,7 +252,7 @@ def mixture_words(mixture: Mixture | None) -> list[str]:
 
 
 def converted_words(converted: Mapping[str, int]) -> list[str]:
-    """A sentence for each benchmark of which answer offsets were converted."""
+    """Write a sentence for each benchmark with converted answer offsets."""
     return [
         f"{name} is not comparable with published numbers: the offsets of {number} of its answers "
         "were converted, as convert_offsets asks."

@@ -1,4 +1,4 @@
-"""When a search ends, what it has spent by then, and what more would buy."""
+"""Budgets of a search: what it has spent, when it ends, and what more trials would buy."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from study.state.record import Moment
 HOUR = 3600.0
 
 OPENED = "opened"
-"""The first event of a driver."""
+"""First event of a driver."""
 
 ENDS = ("launch", "end", "planning", "resumed", OPENED)
-"""Events before which a launch was over; `resumed` was noted before journals had generations."""
+"""Events that imply the end of the previous launch; `resumed` occurs in journals from before
+generations."""
 
 LEAST = 8
-"""Cells below which nothing is said of what more would buy."""
+"""Fewest feasible cells from which `more` extrapolates."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class Spent:
     """What a study has spent so far, over all launches.
 
     Attributes:
-        wall: Seconds that a driver was running.
-        busy: Seconds of all trials together, those that were lost included.
-        ended: Trials that ended.
-        workers: Trials at once.
-        finished: Seconds of those that ended.
-        running: Seconds so far of each trial that runs now.
+        wall: Seconds during which a driver ran.
+        busy: Seconds summed over all trials, including lost ones.
+        ended: Number of trials that have ended.
+        workers: Number of trials that run at once.
+        finished: Seconds summed over the trials that have ended.
+        running: Seconds so far of each running trial.
     """
 
     wall: float = 0.0
@@ -45,31 +46,31 @@ class Spent:
 
     @property
     def each(self) -> float | None:
-        """Seconds of a trial; None while none has ended."""
+        """Mean seconds of a trial; None while none has ended."""
         return self.finished / self.ended if self.ended else None
 
 
 def spent(times: Sequence[Moment]) -> Spent:
-    """What the journal says of launches that are over.
+    """Sum up what the finished launches of a journal have spent.
 
-    What a driver did that died counts up to its last word. Journals from before a clock was noted
-    that goes on evenly have the time of day, of which what goes back is left out.
+    A driver that died counts up to its last event. Older journals note the time of day instead of a
+    monotonic clock; where it goes backwards, that step is ignored.
     """
     wall = busy = now = finished = 0.0
     ended = 0
     began = last = None
     running: dict[str, float] = {}
-    for kind, trial, at in [*times, Moment(OPENED, "", None)]:
+    for kind, trial, stamp in [*times, Moment(OPENED, "", None)]:
         if began is not None and (kind == "end" or kind not in ENDS):
-            if at is not None and last is not None:
-                now += max(0.0, at - last)
-            last = last if at is None else at
+            if stamp is not None and last is not None:
+                now += max(0.0, stamp - last)
+            last = last if stamp is None else stamp
         if kind in ENDS:
             wall += 0.0 if began is None else now - began
             busy += sum(now - start for start in running.values())
             began, running = None, {}
         if kind == "launch":
-            began, last = now, at
+            began, last = now, stamp
         elif kind == "running":
             running.setdefault(trial, now)
         elif kind in ("complete", "failed", "pruned") and trial in running:
@@ -79,7 +80,7 @@ def spent(times: Sequence[Moment]) -> Spent:
 
 
 class Clock:
-    """What is spent, while a launch goes on."""
+    """Running total of what is spent while a launch goes on."""
 
     def __init__(self, before: Spent) -> None:
         """Go on from what earlier launches spent."""
@@ -91,25 +92,25 @@ class Clock:
 
     @classmethod
     def after(cls, times: Sequence[Moment]) -> Clock:
-        """A clock that goes on from what the journal says."""
+        """Continue from what the journal records."""
         return cls(spent(times))
 
     def begin(self, workers: int) -> None:
-        """A launch begins."""
+        """Start the clock of a launch."""
         self.began, self.workers = time.monotonic(), workers
 
     def started(self, trial: str) -> None:
-        """A trial begins to run, or does so again after its worker was lost."""
+        """Note that a trial has started, or has restarted after its worker was lost."""
         self.running.setdefault(trial, time.monotonic())
 
     def ended(self, trial: str) -> None:
-        """A trial ended."""
+        """Note that a trial has ended."""
         if trial in self.running:
             self.busy += time.monotonic() - self.running.pop(trial)
             self.done += 1
 
     def spent(self) -> Spent:
-        """As it is now."""
+        """Return what is spent up to now."""
         now = time.monotonic()
         wall = 0.0 if self.began is None else now - self.began
         running = tuple(now - start for start in self.running.values())
@@ -126,14 +127,14 @@ class Clock:
 def over(
     search: SearchPlan, proposed: int, history: Sequence[EvaluatedCell], now: Spent, running: int
 ) -> str:
-    """Why no further trial of the search is started; empty where one may be.
+    """Return why no further trial of the search starts; empty if one may.
 
     Args:
-        search: With its budget.
-        proposed: Trials of the search so far.
+        search: The search with its budget.
+        proposed: Number of search trials proposed so far.
         history: Cells so far.
-        now: What is spent.
-        running: Trials without an end, those that wait for a place included.
+        now: What is spent so far.
+        running: Number of unfinished trials, including those waiting for a worker.
     """
     if proposed >= search.trials:
         return f"the budget of {search.trials} trials is spent"
@@ -147,14 +148,14 @@ def over(
     if search.hours is not None:
         needed = now.wall + each + confirming / now.workers
         if needed > search.hours * HOUR:
-            return f"the budget of {_hours(search.hours)} is spent{_but(proposed)}"
+            return f"the budget of {_hours(search.hours)} is spent{_budget_note(proposed)}"
     if search.accelerator_hours is not None:
         left = sum(max(0.0, each - so_far) for so_far in now.running)
         waiting = (running - len(now.running)) * each
         needed = now.busy + left + waiting + each + confirming
         if needed > search.accelerator_hours * HOUR:
             hours = _hours(search.accelerator_hours)
-            return f"the budget of {hours} of trials is spent{_but(proposed)}"
+            return f"the budget of {hours} of trials is spent{_budget_note(proposed)}"
     return ""
 
 
@@ -162,15 +163,15 @@ def _hours(hours: float) -> str:
     return f"{hours:g} hours" if hours >= 0.1 else f"{hours * HOUR:.3g} seconds"
 
 
-def _but(proposed: int) -> str:
-    """That a budget was too small for anything."""
+def _budget_note(proposed: int) -> str:
+    """Complete a message about a spent budget: it reserves time, or is too small for any trial."""
     if proposed:
         return ", what the next trial and the confirmation would take kept free"
     return ": it is smaller than one trial; `--dry-run` says what one takes"
 
 
 def advice(search: SearchPlan) -> str:
-    """What a person should choose instead, or nothing."""
+    """Suggest a better choice of sampler or budget; empty if there is nothing to say."""
     cells = search.trials // search.seeds.first
     if search.sampler in GENETIC and cells < GENERATIONS * search.population:
         return (
@@ -182,11 +183,11 @@ def advice(search: SearchPlan) -> str:
 
 
 def more(search: SearchPlan, history: Sequence[EvaluatedCell]) -> str:
-    """What twice as many cells would buy, in words; empty where that cannot be said.
+    """Describe what twice as many cells would buy; empty where that cannot be said.
 
-    By order statistics of the cells' values: what the best of half and of a quarter of them would
-    have been on average gives the gains of the last two doublings; the next one's goes on at their
-    ratio, and is never taken for larger than the last.
+    By order statistics: what the best of half and of a quarter of the cells would have been on
+    average gives the gains of the last two doublings. The next gain is extrapolated at their ratio,
+    but never above the last.
     """
     known = [cell for cell in history if cell.feasible]
     if len(search.objectives) != 1 or len(known) < LEAST:
@@ -206,7 +207,7 @@ def more(search: SearchPlan, history: Sequence[EvaluatedCell]) -> str:
 
 
 def expected_best(values: Sequence[float], k: int) -> float:
-    """The mean of the best of k, over all ways to choose k of these values, best first."""
+    """Mean of the best of k, over all ways to choose k of these values (sorted, best first)."""
     n = len(values)
     ways = math.comb(n, k)
     return sum(v * math.comb(n - 1 - i, k - 1) / ways for i, v in enumerate(values) if n - i >= k)

@@ -1,8 +1,8 @@
-"""Stopping an arm only where its queries say that it cannot win: a rule for noisy metrics.
+"""Paired bootstrap stopping: a rule for noisy metrics that stops an arm only if it cannot win.
 
-ASHA and medians compare means; with few queries, two arms that differ by chance alone lose one.
-Here an arm is compared with the leader query by query, at the same rung, and its questions are
-drawn anew as everywhere in this project: whole clusters, the same for both arms.
+ASHA and the median rule compare means; with few queries, one of two equal arms may be stopped by
+chance alone. Here an arm is compared with the leader query by query at the same rung. As
+everywhere in this project, the bootstrap resamples whole clusters, the same for both arms.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ RESAMPLES = 4_000
 
 @dataclass(frozen=True)
 class Look:
-    """What a trial's folder says of it at a rung.
+    """What a trial's folder holds at a rung.
 
     Attributes:
-        arm: What it is but for its seed; equal for trials that differ in that alone.
-        seed: Its seed.
-        scores: Of the objective, by cluster and setting.
+        arm: Key of the trial's spec without its seed.
+        seed: Seed of the trial.
+        scores: Scores of the objective, by cluster and setting.
     """
 
     arm: str
@@ -41,34 +41,34 @@ class Look:
 
 
 class CannotWin:
-    """Compares an arm with the leader at the same rung.
+    """Stops an arm that is significantly behind the leader at the same rung.
 
-    The leader is the arm with the highest mean at the highest rung that any arm came to: whoever is
-    ahead early need not be the one to beat. An arm is what trials are that differ in their seed
-    alone. Two arms are compared on the seeds that both have at the rung, whose batches were the
-    same; where they share none, each by its mean. No arm is stopped by itself.
+    An arm is a set of trials that differ only in their seeds. The leader is the arm with the
+    highest mean at the highest rung reached by any, because an arm that is ahead early need not be
+    the one to beat. Arms are compared on the seeds that both have at the rung, which share their
+    batches; without a common seed, by the means over their seeds. The leader is never stopped.
 
-    With one seed the interval knows how queries vary, not how seeds do: `slack` is for that, and
-    for what an arm may make up until its end.
+    With one seed the interval covers the variance of queries but not of seeds: `slack` allows for
+    that, and for what an arm may make up by its end.
     """
 
     def __init__(
         self, look: Callable[[Rung], Look | None], maximize: bool, level: float, slack: float
     ) -> None:
-        """Start with nobody.
+        """Start without any trial.
 
         Args:
-            look: Reads a trial at a rung; None where that can no longer be read.
+            look: Reads a trial at a rung; returns None if that can no longer be read.
             maximize: Whether more of the metric is better.
-            level: As of `Fidelity`, as is `slack`.
-            slack: In units of the metric.
+            level: As for `Fidelity`.
+            slack: As for `Fidelity`, in units of the metric.
         """
         self.look, self.sign = look, 1.0 if maximize else -1.0
         self.level, self.slack = level, slack
         self.looks: dict[int, dict[str, dict[str, Look]]] = {}
 
     def reached(self, rung: Rung, score: float) -> str:
-        """Take in a trial at a rung; why it is stopped, or empty."""
+        """Take in a trial at a rung; return why it stops, or an empty string."""
         mine = self.look(rung)
         if mine is None:
             return ""
@@ -88,7 +88,7 @@ class CannotWin:
         return f"{low:+.4f} to {high:+.4f} against {against}"
 
     def _leader(self) -> str:
-        """The arm that is ahead at the highest rung reached, the first of equals."""
+        """Key of the arm with the best mean at the highest rung reached; the first of equals."""
         arms = self.looks[max(self.looks)]
         means = {
             arm: self.sign * float(np.mean([look.scores.value for look in looks.values()]))
@@ -100,27 +100,29 @@ class CannotWin:
 def contrast(
     mine: Mapping[str, Look], theirs: Mapping[str, Look]
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Sums by seed, cluster and setting of one arm minus another's, and counts, for `bootstrap`.
+    """Subtract the leader's scores from an arm's, for `bootstrap`.
 
-    None where they were not asked the same questions.
+    Returns:
+        Differences (S, G, C) by seed, cluster and setting, and numbers of queries (G, C); None if
+        the trials were not asked the same questions.
     """
     ours = {look.seed: look.scores for look in mine.values()}
     others = {look.seed: look.scores for look in theirs.values()}
     first = next(iter(ours.values()))
-    if not all(first.asks_the_same(each) for each in (*ours.values(), *others.values())):
+    if not all(first.asks_the_same(scored) for scored in (*ours.values(), *others.values())):
         return None
     if shared := ours.keys() & others.keys():
         gaps = [ours[seed].sums - others[seed].sums for seed in shared]
     else:
         gaps = [
-            np.mean([each.sums for each in ours.values()], axis=0)
-            - np.mean([each.sums for each in others.values()], axis=0)
+            np.mean([scored.sums for scored in ours.values()], axis=0)
+            - np.mean([scored.sums for scored in others.values()], axis=0)
         ]
     return np.stack(gaps), first.counts
 
 
 def looking(root: AnyPath, metric: str) -> Callable[[Rung], Look | None]:
-    """Reads trials at rungs from their folders under a root."""
+    """Make a reader of trials at rungs from the trial folders under a root."""
 
     def look(rung: Rung) -> Look | None:
         folder = TrialFolder.of(root, rung.trial)
@@ -137,14 +139,14 @@ def looking(root: AnyPath, metric: str) -> Callable[[Rung], Look | None]:
             try:
                 return Look(arm_of(spec), spec.seed, scores(ranks, metric))
             except UserError:
-                continue  # of pictures, the other direction has it
+                continue  # of pictures, the other direction has this metric
         return None
 
     return look
 
 
 def arm_of(spec: Spec) -> str:
-    """What a trial is but for its seed."""
+    """Key of a spec without its seed."""
     values = json.loads(spec.canonical())
     values.pop("seed", None)
     return json.dumps(values, sort_keys=True)

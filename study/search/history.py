@@ -1,4 +1,4 @@
-"""The history that a sampler goes by: evaluated cells, from a plan and its results (law 5)."""
+"""History of a search for its sampler: evaluated cells, from a plan and its results (law 5)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from study.state.plan import Cell, Plan, PlannedTrial
 
 STARTUP = 10
-"""Complete cells that a model needs; until then cells are random for TPE and quasi-random for a
-Gaussian process, which covers a space more evenly."""
+"""Complete cells before a model is fitted. Until then TPE draws cells at random, and the Gaussian
+process from a quasi-random sequence, which covers a space more evenly."""
 
 CellState = Literal["running", "complete", "failed", "pruned"]
 
@@ -29,14 +29,14 @@ class EvaluatedCell:
     """A cell as a sampler sees it.
 
     Attributes:
-        params: Its settings, of those searched that have an effect.
-        state: `complete` with the first value that it has, of whichever seed.
-        values: Mean over seeds of each objective, as it is (not negated); empty unless complete.
-        violations: By how much it misses each constraint, at most 0 where it does not.
-        generation: Of a genetic sampler.
-        reached: Of a pruned cell, value by examples seen.
-        spread: Standard deviation of the first objective over seeds; None below two.
-        seeds: Number of the values.
+        params: Values of the searched settings that have an effect.
+        state: `complete` as soon as one seed has values, unless another was pruned.
+        values: Mean of each objective over seeds, not negated; empty unless complete.
+        violations: Amount by which each constraint is missed; at most 0 if it is kept.
+        generation: Generation, for genetic samplers.
+        reached: For a pruned cell, value by examples seen.
+        spread: Standard deviation of the first objective over seeds; None below two seeds.
+        seeds: Number of seeds with values.
     """
 
     params: dict[str, Any]
@@ -50,25 +50,25 @@ class EvaluatedCell:
 
     @property
     def feasible(self) -> bool:
-        """Complete, and within every constraint."""
+        """Whether the cell is complete and keeps every constraint."""
         return self.state == "complete" and all(by <= 0 for by in self.violations)
 
     @property
     def missed(self) -> float:
-        """By how much all constraints together are missed; 0 where none is."""
+        """Sum of the amounts by which constraints are missed; 0 if all are kept."""
         return sum(by for by in self.violations if by > 0)
 
 
 def named(params: Mapping[str, Any]) -> str:
-    """The same text for the same cell."""
+    """Key of a cell: equal for equal parameters."""
     return json.dumps(params, sort_keys=True)
 
 
 def generation_of(search: SearchPlan, history: Sequence[EvaluatedCell]) -> int | None:
-    """The generation that the next cell belongs to; None where the sampler has none.
+    """Generation of the next cell; None unless the sampler is genetic.
 
-    A generation is full once as many of its cells are complete as a population has; those that
-    failed are made up for.
+    A generation is full once it has as many complete cells as the population; failed ones are
+    replaced.
     """
     if search.sampler not in GENETIC:
         return None
@@ -78,7 +78,7 @@ def generation_of(search: SearchPlan, history: Sequence[EvaluatedCell]) -> int |
 
 
 def losses(search: SearchPlan, cells: Sequence[EvaluatedCell]) -> NDArray[np.float64]:
-    """(cells, objectives) values of complete cells, signed so that less is better."""
+    """Objectives of complete cells, (cells, objectives), signed so that less is better."""
     signs = np.array([objective.sign for objective in search.objectives])
     values = np.array([cell.values for cell in cells], dtype=np.float64)
     signed: NDArray[np.float64] = -signs * values.reshape(len(cells), len(signs))
@@ -86,9 +86,9 @@ def losses(search: SearchPlan, cells: Sequence[EvaluatedCell]) -> NDArray[np.flo
 
 
 def front(search: SearchPlan, cells: Sequence[EvaluatedCell]) -> list[EvaluatedCell]:
-    """The cells within all constraints that no other beats in every objective, best first.
+    """Pareto front of the feasible cells, best first by the first objective.
 
-    Of one objective that is the best cell, and those equal to it.
+    With one objective, the best cell and those equal to it.
     """
     known = [cell for cell in cells if cell.feasible]
     if not known:
@@ -105,45 +105,51 @@ Results = Mapping[str, Mapping[str, Any]]
 """Digest to `result.json`."""
 
 Reached = Mapping[str, Mapping[int, float]]
-"""Digest to value by examples seen, of trials that were pruned."""
+"""Digest to value by examples seen, for pruned trials."""
 
 
 def history_of(
     plan: Plan, results: Results, ended: Mapping[str, str], reached: Reached | None = None
 ) -> list[EvaluatedCell]:
-    """The cells that a search asked for, in that order.
+    """List the cells that a search has proposed, in order.
 
-    Trials that confirm a winner are no part of it, and the test is never read.
+    Neither confirmations nor the test are read.
 
     Args:
-        plan: With what was asked for so far.
-        results: Committed ones.
-        ended: Digest to `failed` or `pruned`, of trials that ended without a result.
-        reached: Of pruned trials.
+        plan: Plan with all proposals so far.
+        results: Committed results by digest.
+        ended: Digest to `failed` or `pruned`, for trials that ended without a result.
+        reached: Values of pruned trials.
     """
     if plan.search is None:
         return []
     cells = (cell for cell in plan.cells if cell.proposal is not None)
-    evaluated = (_tried(plan.search, cell, results, ended, reached or {}) for cell in cells)
+    evaluated = (_evaluated(plan.search, cell, results, ended, reached or {}) for cell in cells)
     return [cell for cell in evaluated if cell is not None]
 
 
 def searching(cell: Cell) -> list[PlannedTrial]:
-    """Trials that chose; not those that confirm the choice."""
+    """Trials of a cell that belong to the search, without its confirmations."""
     return [trial for trial in cell.trials if trial.phase in ("search", "warm")]
 
 
 def values_of(
     metrics: Iterable[str], validation: Mapping[str, float], known: Mapping[str, float]
 ) -> tuple[float, ...] | None:
-    """Metrics of one trial; None where one is missing or no finite number."""
+    """Metrics of one trial; None if one is missing or not finite.
+
+    Args:
+        metrics: Names of the metrics.
+        validation: Metrics of the validation benchmark.
+        known: Estimates made before the trial ran, for names that begin with `cost/`.
+    """
     values = [(known if name.startswith("cost/") else validation).get(name) for name in metrics]
     if any(value is None or not math.isfinite(value) for value in values):
         return None
     return tuple(float(value) for value in values if value is not None)
 
 
-def _tried(
+def _evaluated(
     search: SearchPlan, cell: Cell, results: Results, ended: Mapping[str, str], reached: Reached
 ) -> EvaluatedCell | None:
     trials = searching(cell)
@@ -156,18 +162,18 @@ def _tried(
         if trial.digest in results:
             validation = results[trial.digest]["validation"]
             rows.append(values_of(metrics, validation, cell.proposal.known))
-    whole = [row for row in rows if row is not None]
+    complete = [row for row in rows if row is not None]
     states = [ended.get(trial.digest) for trial in trials if trial.digest not in results]
     state: CellState = "failed"
     if "pruned" in states:
-        state, whole = "pruned", []  # the mean of its other seeds is of those that did well
-    elif whole:
+        state, complete = "pruned", []  # the mean over surviving seeds would be biased upwards
+    elif complete:
         state = "complete"
     elif None in states:
         state = "running"
-    means = [statistics.fmean(column) for column in zip(*whole, strict=True)]
+    means = [statistics.fmean(column) for column in zip(*complete, strict=True)]
     limits = zip(search.constraints, means[len(objectives) :], strict=False)
-    first = [row[0] for row in whole]
+    first = [row[0] for row in complete]
     curves = [dict(reached.get(trial.digest, {})) for trial in trials if state == "pruned"]
     return EvaluatedCell(
         params=cell.params,

@@ -1,8 +1,8 @@
-"""Which settings moved an objective in a search: exact on a complete grid, else by f-ANOVA.
+"""Importance of settings in a search: exact decomposition of a complete grid, else f-ANOVA.
 
-A sampler that follows what it has seen gathers its cells where they are good, so shares say what
-mattered among the cells that were tried, and no more. Only complete cells count: a pruned one has
-a value of another fidelity, a failed one has none.
+An adaptive sampler gathers its cells in good regions, so shares describe what mattered among the
+cells that were tried, and no more. Only complete cells count: the value of a pruned one is of
+another fidelity, and a failed one has no value.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from trainables.errors import UserError
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 LEAST = 2
-"""Complete cells below which nothing can be said."""
+"""Fewest complete cells from which shares are computed."""
 
 FEW = 20
-"""Complete cells below which f-ANOVA's forest is hardly grown, which is then said."""
+"""Fewest complete cells from which f-ANOVA's forest needs no warning."""
 
 EXACT = "exact decomposition of a complete grid"
 FOREST = "f-ANOVA"
 
 REST = "interactions"
-"""What no setting explains alone."""
+"""Name of the share that no setting explains alone."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Importance:
 
     Attributes:
         metric: The objective, on the validation benchmark.
-        shares: Of each setting alone, and of what only several explain; largest first.
-        cells: Complete cells.
-        method: `EXACT` or `FOREST`; empty where nothing was taken apart.
-        note: Why there are no shares, or what must be said of them; may be empty.
+        shares: Share of each setting alone and of interactions, largest first.
+        cells: Number of complete cells.
+        method: `EXACT` or `FOREST`; empty if there are no shares.
+        note: Why there are no shares, or a warning about them; may be empty.
     """
 
     metric: str
@@ -63,12 +63,12 @@ class Importance:
 def importance(
     search: SearchPlan, cells: Sequence[EvaluatedCell], objective: int = 0
 ) -> Importance:
-    """Shares of the settings in the variance of an objective.
+    """Compute the share of each setting in the variance of an objective.
 
     Args:
-        search: What was searched; its seed is the forest's.
-        cells: As a sampler sees them, all of them points of the space.
-        objective: Which one.
+        search: The search; its seed is the forest's too.
+        cells: Cells as a sampler sees them, all of them points of the space.
+        objective: Index of the objective.
     """
     metric = search.objectives[objective].metric
     known = {named(cell.params): cell for cell in cells if cell.state == "complete"}
@@ -90,7 +90,7 @@ def _ordered(shares: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
 
 
 def _exact(search: SearchPlan, values: Mapping[str, float]) -> dict[str, float]:
-    """Shares where every combination of the settings has a value; empty elsewhere."""
+    """Decompose a complete grid; empty if a combination of the settings has no value."""
     ranges = search.ranges
     whole = all(searched.when is None for searched in ranges.values())
     if not whole or finite.size(ranges) != len(values):
@@ -109,14 +109,14 @@ def _exact(search: SearchPlan, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _forest(search: SearchPlan, cells: Sequence[EvaluatedCell], objective: int) -> dict[str, float]:
-    """Main effects by f-ANOVA (Hutter, Hoos and Leyton-Brown 2014), and what they leave.
+    """Main effects by f-ANOVA (Hutter, Hoos and Leyton-Brown 2014), and the rest.
 
-    The forest gives settings of small effect less than their due, and the rest to interactions.
-    Optuna looks at cells that have all settings. One without effect somewhere is there at the
-    middle of its range: what is then put down to it is where it has an effect at all.
+    The forest underestimates settings of small effect and assigns the difference to interactions.
+    Optuna needs every setting in each cell, so one without an effect there takes the middle of its
+    range; its share thus includes whether it has an effect at all.
     """
     ranges = search.ranges
-    shown: dict[str, BaseDistribution] = {
+    distributions: dict[str, BaseDistribution] = {
         key: _distribution(searched) for key, searched in ranges.items()
     }
     study = optuna.create_study()
@@ -126,7 +126,7 @@ def _forest(search: SearchPlan, cells: Sequence[EvaluatedCell], objective: int) 
         trial = create_trial(
             value=cell.values[objective],
             params={key: _encoded(ranges[key], params[key]) for key in ranges},
-            distributions=shown,
+            distributions=distributions,
         )
         study.add_trial(trial)
     evaluator = FanovaImportanceEvaluator(seed=search.seed)
@@ -138,10 +138,10 @@ def _forest(search: SearchPlan, cells: Sequence[EvaluatedCell], objective: int) 
 
 
 def _distribution(searched: Range) -> FloatDistribution:
-    """As the forest sees a range: one line on which everything searched weighs alike.
+    """Map a range onto a line on which all its values have equal weight; ratios become differences.
 
-    Ratios become differences. A choice is not left to Optuna, which would give each value a column
-    of its own and average over rows that have several values at once, or none.
+    A choice is not left to Optuna, which would give each value a column of its own and average over
+    rows that have several values at once, or none.
     """
     if isinstance(searched, Choice):
         return FloatDistribution(0.0, float(searched.count))

@@ -1,4 +1,4 @@
-"""From a point of a searched space to the spec of a trial, and what is known of it beforehand."""
+"""Turn points of a searched space into specs, and estimate their cost beforehand."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from study.cost.trial import Estimator
 
 PROBED = 64
-"""Values of one setting that a plan is checked with before anything runs."""
+"""Most values of one setting with which a plan is checked before anything runs."""
 
 
 class Points:
     """Specs of the points of one search.
 
     Attributes:
-        refused: Why a point may not be run, by its name.
+        refused: Why a point may not be run, by its key (`named`).
     """
 
     def __init__(
         self, search: SearchPlan, resolver: Resolver, estimator: Estimator | None = None
     ) -> None:
-        """Keep what specs are made with.
+        """Keep what specs are made from.
 
         Args:
-            search: What is searched.
+            search: The search.
             resolver: Turns settings into specs.
-            estimator: Of what trials take; None where the search asks for none of it.
+            estimator: Estimates the cost of trials; None if the search does not ask for it.
         """
         self.search = search
         self.resolver = resolver
@@ -45,10 +45,10 @@ class Points:
         self._known: dict[str, dict[str, float]] = {}
 
     def spec(self, point: Point, seed: int) -> Spec:
-        """Of the trial of a point with a seed.
+        """Build the spec of a point's trial with a seed.
 
         Raises:
-            UserError: Settings that contradict each other there.
+            UserError: Settings contradict each other at this point.
         """
         key = named(point), seed
         if key not in self._specs:
@@ -58,7 +58,7 @@ class Points:
         return self._specs[key]
 
     def known(self, point: Point) -> dict[str, float]:
-        """What is known of a trial of the point before it runs; empty if nobody asks."""
+        """Estimated cost of a point's trial, by metric; empty if the search does not ask for it."""
         if self.estimator is None:
             return {}
         name = named(point)
@@ -68,7 +68,7 @@ class Points:
         return self._known[name]
 
     def why_not(self, point: Point) -> str:
-        """Why a point may not be run, in words; empty where it may."""
+        """Return why a point may not be run; empty if it may."""
         try:
             self.spec(point, 0)
         except UserError as error:
@@ -78,14 +78,18 @@ class Points:
         needed = self.known(point).get(MEMORY, 0.0)
         if limit is None or needed <= limit:
             return ""
-        said = f"needs {needed:.1f} GB by estimate, and memory_gb is {limit:g}"
-        self.refused[named(point)] = said
-        return said
+        reason = f"needs {needed:.1f} GB by estimate, and memory_gb is {limit:g}"
+        self.refused[named(point)] = reason
+        return reason
 
     def probes(self) -> Iterator[Spec]:
-        """Specs at the values of each setting, or the ends of its range, the others at their first.
+        """Yield specs that cover the first points and each value or range end of every setting.
 
-        A combination of values may still make no sense; such a point is refused when it comes.
+        The other settings take their first value. A combination may still be invalid; such a point
+        is refused when it is drawn.
+
+        Raises:
+            UserError: A value makes no valid spec.
         """
         first = {key: next(ends(searched)) for key, searched in self.search.ranges.items()}
         for point in self.search.first_points:
@@ -99,7 +103,7 @@ class Points:
 
 
 def ends(searched: Range) -> Iterator[object]:
-    """Values of a choice, or both ends of a range."""
+    """Yield the first `PROBED` values of a choice, or both ends of a range of numbers."""
     if isinstance(searched, Choice):
         yield from searched.choices[:PROBED]
     else:
@@ -107,6 +111,6 @@ def ends(searched: Range) -> Iterator[object]:
 
 
 def asks_cost(search: SearchPlan) -> bool:
-    """Whether anything of a search is about what trials take."""
+    """Whether a search has an objective, constraint or limit on the estimated cost of trials."""
     metrics = [*(o.metric for o in search.objectives), *(c.metric for c in search.constraints)]
     return search.memory_gb is not None or bool({OPERATIONS, MEMORY} & set(metrics))

@@ -1,4 +1,4 @@
-"""Stopping trials early: each decision is made once and recorded before anybody acts on it."""
+"""Stop trials early: each decision is made once, and recorded before it is acted on."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pruning:
-    """How trials are compared on the way.
+    """How trials are compared at rungs.
 
     Attributes:
-        fidelity: By which rule, at which rungs.
+        fidelity: The rule and its rungs.
         metric: The objective, a metric of the validation benchmark.
         maximize: Whether more of it is better.
-        recorded: Decisions of earlier launches, in their order.
-        exempt: Trials that are to be completed whatever their rungs say.
+        recorded: Decisions of earlier launches, in order.
+        exempt: Digests of trials that must be completed whatever the rule decides.
     """
 
     fidelity: Fidelity
@@ -35,7 +35,7 @@ class Pruning:
 
 
 def pruning_of(plan: Plan) -> Pruning | None:
-    """How the trials of a plan are compared on the way; None where they are not."""
+    """How a plan's trials are compared at rungs; None if they are not."""
     search = plan.search
     if search is None or search.fidelity.kind == "none":
         return None
@@ -44,20 +44,20 @@ def pruning_of(plan: Plan) -> Pruning | None:
 
 
 class Judge:
-    """Asks the rule at every rung, once a trial and rung, however often a trial reports it.
+    """Asks the rule once for each trial and rung, however often a trial reports the rung.
 
-    Made from what was recorded, it goes on as if the launch before had not ended.
+    Recorded decisions are replayed, so a new launch continues where the last one ended.
     """
 
     def __init__(
         self, rule: StoppingRule, pruning: Pruning, record: Callable[[Rung], None]
     ) -> None:
-        """Show the rule what was recorded, in its order.
+        """Replay the recorded decisions in order.
 
         Args:
-            rule: Decides.
-            pruning: Metric, exemptions and what was recorded.
-            record: Writes a decision down; called before it is acted on.
+            rule: The stopping rule.
+            pruning: Metric, exemptions and recorded decisions.
+            record: Writes a decision to the journal; called before it is acted on.
         """
         self.rule, self.pruning, self.record = rule, pruning, record
         self.known: dict[tuple[str, int], Rung] = {}
@@ -67,14 +67,14 @@ class Judge:
                 self.rule.reached(rung, self._score(rung.value))
 
     def decide(self, trial: str, examples: int, step: int, value: float | None) -> Rung | None:
-        """What becomes of a trial at a rung; None, which goes on, where it has no value."""
+        """Decide on a trial at a rung; None if it goes on because it is exempt or has no value."""
         if value is None or not math.isfinite(value):
             return None
         if (trial, examples) not in self.known:
             rung = Rung(trial, examples, step, value, metric=self.pruning.metric)
             why = self.rule.reached(rung, self._score(value))
             if why and trial not in self.pruning.exempt:
-                rung = replace(rung, stop=True, why=f"{self._place(rung)}: {why}")
+                rung = replace(rung, stop=True, why=f"{self._describe(rung)}: {why}")
             self.record(rung)
             self.known[trial, examples] = rung
         rung = self.known[trial, examples]
@@ -83,7 +83,7 @@ class Judge:
     def _score(self, value: float) -> float:
         return value if self.pruning.maximize else -value
 
-    def _place(self, rung: Rung) -> str:
+    def _describe(self, rung: Rung) -> str:
         kind, metric = self.pruning.fidelity.kind, self.pruning.metric
         return f"{kind} after {rung.examples} examples, validation {metric} {rung.value:.4f}"
 
@@ -98,12 +98,12 @@ def last_rungs(rungs: Iterable[Rung]) -> dict[str, Rung]:
 
 
 def pruned_lines(stopped: Sequence[tuple[str, Rung]], metric: str, shown: int = 10) -> list[str]:
-    """Lines about trials that were stopped early, those that came furthest first.
+    """Lines about trials that were stopped early, furthest first.
 
     Args:
-        stopped: Label and last rung of each.
+        stopped: Label and last rung of each trial.
         metric: The objective.
-        shown: Trials named.
+        shown: Most trials to name.
     """
     if not stopped:
         return []

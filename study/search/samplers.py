@@ -1,4 +1,4 @@
-"""Optuna's samplers over a history: a study in memory, made anew for every suggestion."""
+"""Optuna's samplers (TPE, GP, NSGA-II, NSGA-III) on a study in memory, new for each suggestion."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ STATES = {
 
 
 class SamplerSession:
-    """One history, which may be asked for several points with different seeds.
+    """A history that can be asked for several points with different seeds.
 
-    TPE draws a setting only where it has an effect.
-    The others want the same settings in every cell: where one has no effect it keeps a silent
-    value, for a genetic sampler one drawn by the cell's number, so that a child may inherit it.
+    TPE suggests a setting only where it has an effect. The other samplers need the same settings in
+    every cell: where one has no effect it takes a filler value, the middle of its range or, for
+    genetic samplers, a value drawn by the cell's number, so that a child may inherit it.
     """
 
     def __init__(
         self, search: SearchPlan, history: Sequence[EvaluatedCell], generation: int
     ) -> None:
-        """Fill a study in memory with the cells, in their order.
+        """Fill an in-memory study with the cells, in order.
 
         Args:
-            search: What is searched, and how.
-            history: Cells asked for so far.
-            generation: That the next cell belongs to, of a genetic sampler.
+            search: The search.
+            history: Cells proposed so far.
+            generation: Generation of the next cell; only genetic samplers use it.
         """
         self.search, self.generation = search, generation
         self.dense = search.sampler != "tpe"
@@ -58,7 +58,7 @@ class SamplerSession:
             self._select()
 
     def point(self, seed: int) -> Point:
-        """The sampler's suggestion with this seed; asking leaves nothing behind."""
+        """Return the sampler's suggestion with this seed; it does not influence later ones."""
         self.study.sampler = self._sampler(seed)
         trial = self.study.ask()
         values: Point = {}
@@ -70,11 +70,11 @@ class SamplerSession:
 
     def _sampler(self, seed: int) -> BaseSampler:
         with warnings.catch_warnings():
-            # some of what is used is called experimental
+            # Optuna marks some of these samplers as experimental
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return self._made(seed)
+            return self._build_sampler(seed)
 
-    def _made(self, seed: int) -> BaseSampler:
+    def _build_sampler(self, seed: int) -> BaseSampler:
         size = self.search.population
         if self.search.sampler == "nsga2":
             return NSGAIISampler(seed=seed, population_size=size)
@@ -82,14 +82,14 @@ class SamplerSession:
             return NSGAIIISampler(seed=seed, population_size=size)
         if self.search.sampler == "gp":
             return GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
-        # as it comes: what did better on smooth surrogates (a quasi-random start, more candidates)
-        # did worse on the mixed and noisy one (benchmarks/search.py)
+        # Optuna's defaults: a quasi-random start and more candidates did better on smooth
+        # surrogates but worse on the mixed and noisy one (benchmarks/search.py)
         return TPESampler(seed=seed, n_startup_trials=STARTUP)
 
     def _select(self) -> None:
-        """Choose the parents of each generation, once, by a seed of the generation's own.
+        """Choose the parents of each generation once, with a seed of that generation.
 
-        NSGA-III breaks ties by chance: all children of a generation have the same parents.
+        NSGA-III breaks ties at random; this gives all children of a generation the same parents.
         """
         for generation in range(1, self.generation + 1):
             rng = np.random.default_rng([self.search.seed, generation])
@@ -98,12 +98,12 @@ class SamplerSession:
             sampler.get_parent_population(self.study, generation)
 
     def _trial(self, number: int, cell: EvaluatedCell) -> FrozenTrial:
-        """A cell as Optuna wants it."""
+        """Convert a cell to a trial of Optuna."""
         ranges = self.search.ranges
         params = dict(cell.params)
         if self.dense:
-            params = self._silent(number) | params
-        shown = {key: distribution(ranges[key]) for key in ranges if key in params}
+            params = self._fillers(number) | params
+        distributions = {key: distribution(ranges[key]) for key in ranges if key in params}
         complete = cell.state == "complete"
         pruned = cell.state == "pruned" and cell.reached and len(self.search.objectives) == 1
         state = STATES[cell.state] if cell.state != "pruned" or pruned else TrialState.FAIL
@@ -114,16 +114,16 @@ class SamplerSession:
         names = [f"{place} {c}" for place, c in enumerate(self.search.constraints)]
         return create_trial(
             state=state,
-            params={key: encoded(ranges[key], params[key]) for key in shown},
-            distributions=shown,
+            params={key: encoded(ranges[key], params[key]) for key in distributions},
+            distributions=distributions,
             values=list(cell.values) if complete else None,
             system_attrs=attrs,
             intermediate_values=dict(cell.reached) if pruned else None,
             constraints=dict(zip(names, cell.violations, strict=True)) if complete else None,
         )
 
-    def _silent(self, number: int) -> Point:
-        """Values for settings without an effect."""
+    def _fillers(self, number: int) -> Point:
+        """Filler values for settings without an effect."""
         if self.search.sampler in GENETIC:
             shares = np.random.default_rng([self.search.seed, number]).random(
                 len(self.search.ranges)
@@ -135,7 +135,7 @@ class SamplerSession:
 
 
 def distribution(searched: Range) -> BaseDistribution:
-    """A range as Optuna has it: a choice by the place of its value, ordered or not."""
+    """Optuna's distribution of a range; a choice is coded by the index of its value."""
     if isinstance(searched, Choice):
         last = searched.count - 1
         if searched.ordered:
@@ -148,19 +148,19 @@ def distribution(searched: Range) -> BaseDistribution:
 
 
 def encoded(searched: Range, value: Any) -> int | float:
-    """A value as Optuna's distribution has it."""
+    """Encode a value for the distribution of its range."""
     if isinstance(searched, Choice):
         return searched.index(value)
     return int(value) if searched.whole else float(value)
 
 
 def decoded(searched: Range, value: Any) -> Any:
-    """The value that Optuna's stands for."""
+    """Decode a value of the distribution of its range."""
     return searched.choices[int(value)] if isinstance(searched, Choice) else searched.tidy(value)
 
 
 def _asked(trial: Trial, key: str, distribution: BaseDistribution) -> Any:
-    """What Optuna draws for a setting."""
+    """Let Optuna suggest the value of a setting."""
     if isinstance(distribution, IntDistribution):
         return trial.suggest_int(
             key, distribution.low, distribution.high, step=distribution.step, log=distribution.log

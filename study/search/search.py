@@ -1,4 +1,4 @@
-"""The next proposal of a search: warm starts, seeds, new cells, confirmation."""
+"""Propose the next trial of a search: warm starts, seeds, new cells, confirmation."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from trainables.spec import Execution
 from trainables.storage.paths import AnyPath
 
 BLIND = 3
-"""Complete trials without the objective after which a search is pointless."""
+"""Complete trials after which a search ends if none of them has an objective or constraint."""
 
 PREVIEWED = 100
-"""Cells of a preview; a search of more is said to cost as much a trial."""
+"""Most cells of a preview; further ones are assumed to cost as much per trial."""
 
 NARROW = 1.0
-"""Standard errors that a cell's mean is granted when it is asked whether it may be the best."""
+"""Standard errors that are added to a cell's mean when it is asked whether it may be the best."""
 
 
 @dataclass(frozen=True)
 class Observations:
-    """What became of the trials so far.
+    """Outcomes of the trials so far.
 
     Attributes:
-        results: Committed ones, by digest.
-        ended: Digest to `failed` or `pruned`, of trials that ended without a result.
-        reached: Of pruned trials, value by examples seen.
-        spent: Over all launches.
+        results: Committed results by digest.
+        ended: Digest to `failed` or `pruned`, for trials that ended without a result.
+        reached: Values of pruned trials by examples seen.
+        spent: What all launches have spent.
     """
 
     results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -63,23 +63,27 @@ class Observations:
 
 @dataclass(frozen=True)
 class Waiting:
-    """What comes next depends on trials that are running."""
+    """The next proposal depends on trials that are still running."""
 
 
 @dataclass(frozen=True)
 class Over:
-    """Nothing comes next, and why."""
+    """The search is over.
+
+    Attributes:
+        reason: Why, as a message.
+    """
 
     reason: str
 
 
 class Search:
-    """Asks for one trial at a time; keeps nothing that the plan and the results do not say.
+    """Proposes one trial at a time; its state is the plan and the results alone.
 
     Attributes:
-        search: What is searched, and how.
+        search: The search's ranges and options.
         points: Makes specs of points.
-        warm: Gives trials of other studies that are this one's own, as point and seed.
+        warm: Returns points and seeds of other studies' trials that are also trials of this search.
     """
 
     def __init__(
@@ -88,17 +92,17 @@ class Search:
         points: Points,
         warm: Callable[[], Sequence[tuple[Point, int]]] = tuple,
     ) -> None:
-        """Keep what cells are made with."""
+        """Keep what proposals are made from."""
         self.search = search
         self.points = points
         self.warm = warm
 
     def next(self, plan: Plan, observed: Observations) -> ProposedTrial | Waiting | Over:
-        """The next trial.
+        """Return the next proposal.
 
         Args:
-            plan: With all trials asked for so far.
-            observed: What became of them.
+            plan: Plan with all proposals so far.
+            observed: Outcomes of its trials.
         """
         history = history_of(plan, observed.results, observed.ended, observed.reached)
         if (trial := self._warm(plan)) is not None:
@@ -124,7 +128,7 @@ class Search:
         return self._confirming(plan, history) or Over(reason)
 
     def _warm(self, plan: Plan) -> ProposedTrial | None:
-        """The next trial that another study has run; only before anything is searched."""
+        """Next trial that another study has run; None once anything was searched."""
         phases = Counter(t.phase for cell in plan.cells for t in cell.trials)
         if phases["search"] or phases["confirm"]:
             return None
@@ -135,9 +139,9 @@ class Search:
         return None
 
     def _further(self, plan: Plan, history: Sequence[EvaluatedCell]) -> ProposedTrial | None:
-        """Another seed of a cell, or the first one of a new cell; None where there is no more."""
+        """Another seed of a cell, or the first one of a new cell; None if nothing is left."""
         counts = {
-            named(cell.params): _looks(cell, self.search.seeds.most)
+            named(cell.params): _used_seeds(cell, self.search.seeds.most)
             for cell in plan.cells
             if cell.proposal is not None
         }
@@ -146,18 +150,18 @@ class Search:
             used = _seeds(plan, again.params)
             seed = next(s for s in range(self.search.seeds.most) if s not in used)
             return self._trial(plan, "search", again.params, seed, again.generation)
-        held = plan.specs.keys()
+        planned = plan.specs.keys()
 
         def taken(point: Point) -> bool:
-            return bool(self.points.why_not(point)) or self.points.spec(point, 0).digest in held
+            return bool(self.points.why_not(point)) or self.points.spec(point, 0).digest in planned
 
-        suggestion = suggest(self.search, history, _cells(plan), taken)
+        suggestion = suggest(self.search, history, _cell_count(plan), taken)
         if suggestion is None:
             return None
         return self._trial(plan, "search", suggestion.params, 0, suggestion.generation)
 
     def _confirming(self, plan: Plan, history: Sequence[EvaluatedCell]) -> ProposedTrial | None:
-        """The next fresh seed of a winner; None once all of them have theirs."""
+        """Next fresh seed of a winner; None once all winners have theirs."""
         most, confirm = self.search.seeds.most, self.search.confirm
         for winner in front(self.search, history)[: confirm.top]:
             used = _seeds(plan, winner.params)
@@ -170,9 +174,9 @@ class Search:
         self, plan: Plan, phase: Phase, point: Point, seed: int, generation: int | None
     ) -> ProposedTrial:
         spec = self.points.spec(point, seed)
-        mine = (c.proposal for c in plan.cells if c.proposal is not None and c.params == point)
-        proposal = next(mine, None) or Proposal(
-            number=_cells(plan), generation=generation, known=self.points.known(point)
+        proposals = (c.proposal for c in plan.cells if c.proposal is not None and c.params == point)
+        proposal = next(proposals, None) or Proposal(
+            number=_cell_count(plan), generation=generation, known=self.points.known(point)
         )
         number = sum(len(cell.trials) for cell in plan.cells if cell.proposal is not None)
         return ProposedTrial(
@@ -186,7 +190,7 @@ class Search:
         )
 
     def _blind(self, plan: Plan, observed: Observations) -> str:
-        """Why nothing can be learnt from this study's results; empty where something can."""
+        """Return why this study's results cannot guide the search; empty if they can."""
         metrics = {o.metric for o in self.search.objectives}
         metrics |= {c.metric for c in self.search.constraints}
         metrics = {metric for metric in metrics if not metric.startswith("cost/")}
@@ -218,31 +222,31 @@ class Search:
         return f"every point of the space has been tried ({len(history)})"
 
 
-def _cells(plan: Plan) -> int:
-    """Cells that were asked for so far."""
+def _cell_count(plan: Plan) -> int:
+    """Number of cells proposed so far."""
     return sum(cell.proposal is not None for cell in plan.cells)
 
 
-def _looks(cell: Cell, most: int) -> int:
-    """Trials of a cell that count as its seeds.
+def _used_seeds(cell: Cell, most: int) -> int:
+    """Number of a cell's seeds that are used up for the search.
 
-    Seeds that confirmed it before the search was given more of them are no longer free.
+    These include seeds that confirmed the cell before the search was allowed more seeds.
     """
     taken = {trial.seed for trial in cell.trials if trial.seed in range(most)}
     return max(len(searching(cell)), len(taken))
 
 
 def _seeds(plan: Plan, params: Mapping[str, Any]) -> set[int | None]:
-    """Seeds that a cell has been asked for with."""
+    """Seeds of a cell that were proposed."""
     cells = (cell for cell in plan.cells if cell.proposal is not None and cell.params == params)
     return {trial.seed for cell in cells for trial in cell.trials}
 
 
 def refuse_impossible(points: Points) -> None:
-    """Refuse a search that none of whose points may be run.
+    """Refuse a search none of whose points can be run.
 
     Raises:
-        UserError: With the reason of the first one.
+        UserError: No point can be run; tells why the first one cannot.
     """
     if suggest(points.search, [], 0, lambda point: bool(points.why_not(point))) is None:
         why = next(iter(points.refused.values()), "there is none")
@@ -258,15 +262,15 @@ def points_of(
     *,
     tolerant: bool = False,
 ) -> Points:
-    """What makes specs of a search's points.
+    """Create the source of specs for a search.
 
     Args:
-        search: What is searched.
+        search: The search.
         primary: The study's primary metric.
         data_dir: Folder of the source's own files.
-        places: Digest to folder; what specs name is added.
-        execution: Of every trial.
-        tolerant: As of `Resolver`.
+        places: Digest to folder; entries for the specs are added.
+        execution: Execution of every trial.
+        tolerant: As for `Resolver`.
     """
     estimator = None
     if asks_cost(search):
@@ -278,12 +282,12 @@ def points_of(
 
 
 def start(points: Points, root: AnyPath) -> Search:
-    """A search that warms up on other studies of the root."""
+    """Create a search that warm-starts from other studies under the root."""
     return Search(points.search, points, lru_cache(maxsize=1)(lambda: warm_trials(points, root)))
 
 
 def preview(plan: Plan, points: Points) -> Plan:
-    """The plan with trials like those that the search will ask for, to estimate what they take."""
+    """Add trials like those that the search will propose, to estimate their cost."""
     assert plan.search is not None
     search = plan.search.model_copy(update={"sampler": "qmc"})
     seeds, confirm = search.seeds, search.confirm
@@ -313,16 +317,16 @@ def preview(plan: Plan, points: Points) -> Plan:
 def next_seed(
     search: SearchPlan, history: Sequence[EvaluatedCell], counts: Mapping[str, int]
 ) -> EvaluatedCell | None:
-    """The cell that gets another seed before a new one is tried; None for a new cell.
+    """Choose the cell that gets another seed; None if a new cell is to be tried.
 
-    A cell that has fewer than `first` gets the others at once. Then, with a third of the trials at
-    most, a contender gets one more, up to `most`: of one objective the cell that may be the best
-    by the seeds' spread, with the fewest seeds; of several, a cell of the front.
+    A cell with fewer than `first` seeds gets the others at once. Further seeds, up to `most`, are
+    at most a third of the trials. They go to the contender with the fewest seeds: with one
+    objective any cell that may be the best given the spread over seeds, with several the front.
 
     Args:
-        search: How many seeds cells get.
+        search: The search, with the numbers of seeds.
         history: Cells so far.
-        counts: Trials of the search asked for so far, by the cell's name.
+        counts: Seeds used so far, by the cell's key.
     """
     healthy = [cell for cell in history if cell.state in ("complete", "running")]
     for cell in healthy:
@@ -332,13 +336,13 @@ def next_seed(
     complete = [cell for cell in history if cell.state == "complete"]
     if len(complete) < STARTUP or 2 * further >= len(complete):
         return None
-    may = _contenders(search, complete)
-    waiting = [cell for cell in may if counts[named(cell.params)] < search.seeds.most]
+    contenders = _contenders(search, complete)
+    waiting = [cell for cell in contenders if counts[named(cell.params)] < search.seeds.most]
     return min(waiting, key=lambda cell: counts[named(cell.params)], default=None)
 
 
 def _contenders(search: SearchPlan, complete: Sequence[EvaluatedCell]) -> list[EvaluatedCell]:
-    """Cells that may be the best, those ahead first."""
+    """Cells that may be the best, best first."""
     eligible = [cell for cell in complete if cell.feasible]
     if len(search.objectives) > 1 or not eligible:
         return front(search, eligible)

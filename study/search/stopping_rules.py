@@ -1,8 +1,8 @@
-"""Which trials are stopped at a rung: ASHA, Hyperband, the median rule, and the paired bootstrap.
+"""Stopping rules at rungs: ASHA, Hyperband, the median rule and the paired bootstrap.
 
-Rules compare trials by digest at rungs counted in examples. They draw nothing, and keep nothing but
-what they were shown: shown the rungs of earlier launches again, in their order, they decide as if
-those had not ended. Tests compare them with the schedulers of Ray Tune.
+Rules identify trials by digest and rungs by examples. They are deterministic and hold no state but
+the rungs they were given: replaying those of earlier launches in order restores it. Tests compare
+them with the schedulers of Ray Tune.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from trainables.storage.paths import AnyPath
 
 
 class StoppingRule(Protocol):
-    """Compares trials at rungs."""
+    """Protocol of a rule that compares trials at rungs."""
 
     def reached(self, rung: Rung, score: float) -> str:
-        """Take in a trial at a rung; why it is stopped, or empty.
+        """Take in a trial at a rung; return why it stops, or an empty string.
 
         Args:
-            rung: Where it stands; each trial comes to each rung once.
-            score: Its value, negated where less is better.
+            rung: The trial at the rung; each trial reaches each rung once.
+            score: Its value, negated if less is better.
         """
 
 
 class NeverStop:
-    """Records rungs and stops nothing."""
+    """Rule that stops no trial."""
 
     def reached(self, rung: Rung, score: float) -> str:
-        """Go on."""
+        """Let the trial go on."""
         return ""
 
 
 class SuccessiveHalving:
     """ASHA (Li et al. 2018, arXiv:1810.05934), in one bracket or in several as in Hyperband.
 
-    A trial goes on unless its score is below the best 1/`factor` of those that came to the rung
-    before it. Bracket s begins at rung s; the digest of a trial decides its bracket, with chances
-    in proportion to exp(-s), as Ray Tune deals them.
+    A trial goes on unless its score is below the best 1/`factor` of those that reached the rung
+    before it. Bracket s begins at rung s; the digest of a trial decides its bracket, with
+    probabilities proportional to exp(-s), as in Ray Tune.
     """
 
     def __init__(self, first: int, factor: int, brackets: int = 1) -> None:
@@ -52,14 +52,14 @@ class SuccessiveHalving:
         self._scores: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
 
     def bracket(self, digest: str) -> int:
-        """The bracket of a trial, from 0."""
+        """Bracket of a trial, from 0."""
         chances = np.exp(-np.arange(self.brackets, dtype=float))
         drawn = int(hashlib.sha256(digest.encode()).hexdigest()[:12], 16) / 16**12
         place = int(np.searchsorted(np.cumsum(chances / chances.sum()), drawn, side="right"))
         return min(place, self.brackets - 1)
 
     def reached(self, rung: Rung, score: float) -> str:
-        """Take in a trial at a rung; why it is stopped, or empty."""
+        """Take in a trial at a rung; return why it stops, or an empty string."""
         bracket = self.bracket(rung.trial)
         milestone = self.first * self.factor**bracket
         if rung.examples < milestone:
@@ -77,25 +77,25 @@ class SuccessiveHalving:
 
 
 class MedianStopping:
-    """Stops what is below the median of the others' running means (Golovin et al. 2017).
+    """Stops trials below the median of the others' running means (Golovin et al. 2017).
 
-    A trial's best score so far is compared with the mean of each other trial's scores up to this
-    rung, of those that came as far.
+    The best score of a trial so far is compared with the mean score up to this rung of each other
+    trial that has reached it.
     """
 
     def __init__(self, first: int, enough: int) -> None:
-        """Take the first rung, and how many others must have come to one before any is stopped."""
+        """Set the first rung, and how many others must have reached a rung before it stops any."""
         self.first, self.enough = first, enough
         self._scores: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._stopped: set[str] = set()
 
     def reached(self, rung: Rung, score: float) -> str:
-        """Take in a trial at a rung; why it is stopped, or empty."""
-        if rung.trial in self._stopped:  # exempt: it goes on, and is no yardstick any more
+        """Take in a trial at a rung; return why it stops, or an empty string."""
+        if rung.trial in self._stopped:  # an exempt trial goes on, but others ignore its scores
             return ""
         self._scores[rung.trial].append((rung.examples, score))
         others = [
-            [value for at, value in points if self.first <= at <= rung.examples]
+            [value for examples, value in points if self.first <= examples <= rung.examples]
             for trial, points in self._scores.items()
             if trial != rung.trial and points[-1][0] >= rung.examples
         ]
@@ -109,11 +109,11 @@ class MedianStopping:
 
 
 def stopping_rule(pruning: Pruning, root: AnyPath) -> StoppingRule:
-    """The rule of a launch.
+    """Create the rule of a launch.
 
     Args:
-        pruning: Its kind and numbers.
-        root: Of the trial folders, where the bootstrap reads queries.
+        pruning: Kind and parameters of the rule.
+        root: Root of the trial folders, from which the bootstrap reads ranks.
     """
     fidelity = pruning.fidelity
     match fidelity.kind:

@@ -1,8 +1,8 @@
-"""The next cell of a search, as a pure function of what was seen so far.
+"""Suggest the next cell of a search, as a pure function of the history.
 
-Nothing of Optuna lives between two suggestions: each builds a study in memory from the history and
-asks a sampler that is seeded by how many cells were asked for before. So a search that was killed
-goes on as if it had not been, whatever was lost with the process.
+No state of Optuna lives between two suggestions: each rebuilds a study in memory from the history,
+and seeds the sampler with the number of cells proposed before. So a search that was killed goes on
+as if it had not been.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from study.spaces.optimize import SearchPlan
 from study.spaces.ranges import Point, fits, strip
 
 REDRAWS = 8
-"""How often a sampler is asked again where it suggests what may not be run."""
+"""Draws from a sampler before falling back on chance, if its suggestions cannot be run."""
 
 CHANCES = 1_000
-"""How often chance is asked after that, in a space that cannot be listed."""
+"""Random draws after that, in a space too large to enumerate."""
 
 Shares = NDArray[np.float64]
-"""(settings,) from 0 (included) to 1 (excluded)."""
+"""(settings,) positions within the ranges, from 0 (included) to 1 (excluded)."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Suggestion:
     """A cell to try.
 
     Attributes:
-        params: Its settings, of those searched that have an effect.
-        generation: Of a genetic sampler.
+        params: Values of the searched settings that have an effect.
+        generation: Generation, for genetic samplers.
     """
 
     params: Point
@@ -48,29 +48,29 @@ def suggest(
     number: int,
     taken: Callable[[Point], bool] | None = None,
 ) -> Suggestion | None:
-    """The next cell; None where every point has been tried, or none that is left may be run.
+    """Suggest the next cell; None if no point is left that can be run.
 
     Args:
-        search: What is searched, and how.
-        history: Cells asked for so far, in that order, those of warm starts first.
-        number: How many cells were asked for before, which seeds the draw.
-        taken: Whether a point may not be run: it was tried, perhaps under another name, or does
-            not fit. By default what the history holds may not.
+        search: The search.
+        history: Cells proposed so far, in order, warm starts first.
+        number: Number of cells proposed before, which seeds the draw.
+        taken: Whether a point must not be run, because its spec is invalid or was planned under
+            another name. Points of the history are excluded anyway.
     """
     history = [cell for cell in history if fits(search.ranges, cell.params)]
-    held = {named(cell.params) for cell in history}
+    known = {named(cell.params) for cell in history}
     refused: set[str] = set()
 
     def free(point: Point) -> bool:
         name = named(point)
-        if name in held or name in refused:
+        if name in known or name in refused:
             return False
         if taken is not None and taken(point):
             refused.add(name)
             return False
         return True
 
-    for suggestion in _drawn(search, history, number):
+    for suggestion in _candidates(search, history, number):
         if free(suggestion.params):
             return suggestion
     rng = _rng(search, number, REDRAWS + 1)
@@ -85,14 +85,14 @@ def suggest(
     return None if drawn_point is None else Suggestion(drawn_point, generation)
 
 
-def _drawn(
+def _candidates(
     search: SearchPlan, history: Sequence[EvaluatedCell], number: int
 ) -> Iterator[Suggestion]:
-    """What is wanted first, then second, and so on."""
+    """Yield suggestions in the order of preference."""
     generation = generation_of(search, history)
     shares = [_rng(search, number, draw).random(len(search.ranges)) for draw in range(REDRAWS)]
     for given in search.first_points:
-        if not any(_holds(cell.params, given) for cell in history):
+        if not any(_matches(cell.params, given) for cell in history):
             filled = (strip(search.ranges, _values(search, drawn) | given) for drawn in shares)
             yield from (Suggestion(point, generation) for point in filled)
     if search.sampler == "grid":
@@ -112,14 +112,14 @@ def _drawn(
         yield Suggestion(session.point(seed), generation)
 
 
-def _holds(params: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Whether a cell has all that a point to try first names."""
+def _matches(params: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether a cell has all values that a point to try first gives."""
     return all(key in params and params[key] == value for key, value in given.items())
 
 
 def _sobol(search: SearchPlan, number: int) -> Shares:
     """Point `number` of a scrambled Sobol sequence (Owen 1998) over all settings."""
-    from scipy.stats import qmc  # takes seconds to import, and most commands suggest nothing
+    from scipy.stats import qmc  # slow to import, and most commands suggest nothing
 
     sobol = qmc.Sobol(len(search.ranges), scramble=True, rng=np.random.default_rng(search.seed))
     if number:
@@ -129,7 +129,7 @@ def _sobol(search: SearchPlan, number: int) -> Shares:
 
 
 def _values(search: SearchPlan, shares: Shares) -> Point:
-    """Values of all settings, those without effect included, at these shares of their ranges."""
+    """Values of all settings, including those without effect, at these positions."""
     pairs = zip(search.ranges.items(), shares, strict=True)
     return {key: searched.at(float(share)) for (key, searched), share in pairs}
 

@@ -1,7 +1,7 @@
-"""What a search found, trial by trial and cell by cell: what its report is made from.
+"""Summarize a search by trial and by cell, for its report.
 
-Values are of the validation benchmark (law 5). A pruned or failed trial is in its own list and in
-nothing else; trials that confirm a winner on fresh seeds are no part of the search either.
+Values are of the validation benchmark (law 5). Pruned and failed trials are listed as such and
+enter no mean; confirmations on fresh seeds are not part of the search either.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from study.state.rungs import Rung
 State = Literal["planned", "running", "complete", "pruned", "failed"]
 
 SHOWN = 5
-"""Cells of a front that are named; the report has all."""
+"""Most cells of a front that are named; the report lists all."""
 
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """A trial of a search.
+    """Outcome of one trial of a search.
 
     Attributes:
-        digest: Its name.
-        params: Settings of its cell.
-        seed: Of the trial.
+        digest: Digest of its spec.
+        params: Parameters of its cell.
+        seed: Seed of the trial.
         state: What became of it.
-        values: Each objective, where it is complete and has them all.
-        limited: Each constraint's metric, likewise.
-        examples: Trained on, up to where it was stopped; none of a failed trial are known.
-        phase: Why it was asked for; `confirm` are a winner's fresh seeds.
+        values: Value of each objective, if it is complete and has all metrics.
+        limited: Value of each constraint's metric, likewise.
+        examples: Examples trained on in this study, up to where it was stopped; 0 where unknown
+            (failed) or not yet known, and for warm starts.
+        phase: Why it was proposed; `confirm` marks a winner's fresh seeds.
         reason: Why it was pruned or failed.
     """
 
@@ -53,7 +54,7 @@ class TrialOutcome:
 
     @property
     def confirms(self) -> bool:
-        """Whether it chose nothing."""
+        """Whether it confirms a winner, so that it must not influence the choice."""
         return self.phase == "confirm"
 
 
@@ -64,19 +65,19 @@ def outcomes_of(
     failures: Mapping[str, str],
     pruned: Mapping[str, Rung],
 ) -> tuple[TrialOutcome, ...]:
-    """What became of the trials that a search asked for, in that order.
+    """List the outcomes of the trials that a search has proposed, in order.
 
     Args:
-        search: What it wanted.
-        proposals: Trials, as the study folder has them.
-        results: Committed ones, by digest.
-        failures: Why others failed.
-        pruned: Where others were stopped.
+        search: The search.
+        proposals: Proposed trials from the study folder.
+        results: Committed results by digest.
+        failures: Reasons of failed trials by digest.
+        pruned: Last rungs of pruned trials by digest.
     """
-    return tuple(_visit(search, trial, results, failures, pruned) for trial in proposals)
+    return tuple(_outcome_of(search, trial, results, failures, pruned) for trial in proposals)
 
 
-def _visit(
+def _outcome_of(
     search: SearchPlan,
     trial: ProposedTrial,
     results: Mapping[str, Mapping[str, Any]],
@@ -102,7 +103,7 @@ def _visit(
     else:
         examples = 0.0
     if trial.phase == "warm":
-        examples = 0.0  # another study's, which costs this one nothing
+        examples = 0.0  # trained by another study, at no cost to this one
     return TrialOutcome(
         digest, trial.params, trial.seed, state, values, limited, examples, trial.phase, reason
     )
@@ -110,13 +111,12 @@ def _visit(
 
 @dataclass(frozen=True)
 class Best:
-    """The best cell when so much had been spent.
+    """Best cell at a point of the search.
 
     Attributes:
-        trials: Trials of the search that had been asked for.
-        examples: Trained on by all of them.
-        value: Mean over seeds of the first objective of the best cell; None before the first
-            cell that keeps to every constraint.
+        trials: Number of search trials that have ended.
+        examples: Examples trained on by all of them.
+        value: Mean over seeds of the best cell's first objective; None before any feasible cell.
     """
 
     trials: int
@@ -129,12 +129,12 @@ class CellSummary:
     """A cell with complete trials of the search.
 
     Attributes:
-        number: From 1, in the order in which cells were asked for.
-        params: Its settings.
-        means: Of each objective over its seeds.
-        deviations: Likewise; None below two seeds.
-        seeds: How many.
-        violations: By how much the mean misses each constraint; at most 0 where it does not.
+        number: Number of the cell, from 1, in order of proposal.
+        params: Its parameters.
+        means: Mean of each objective over seeds.
+        deviations: Standard deviation of each; None below two seeds.
+        seeds: Number of seeds.
+        violations: Amount by which the mean misses each constraint; at most 0 if it is kept.
     """
 
     number: int
@@ -146,20 +146,20 @@ class CellSummary:
 
     @property
     def feasible(self) -> bool:
-        """Whether it keeps to every constraint."""
+        """Whether it keeps every constraint."""
         return all(by <= 0 for by in self.violations)
 
 
-def cells_of(search: SearchPlan, visits: Iterable[TrialOutcome]) -> list[CellSummary]:
-    """Every cell that has a complete trial of the search and no pruned one, by its seeds."""
+def cells_of(search: SearchPlan, outcomes: Iterable[TrialOutcome]) -> list[CellSummary]:
+    """Summarize every cell that has a complete search trial and no pruned one."""
     gathered = _Cells(search)
-    for visit in visits:
-        gathered.add(visit)
+    for outcome in outcomes:
+        gathered.add(outcome)
     return sorted(gathered.cells.values(), key=lambda cell: cell.number)
 
 
 class _Cells:
-    """Cells as their trials come in."""
+    """Cell summaries, updated as outcomes are added."""
 
     def __init__(self, search: SearchPlan) -> None:
         self.search = search
@@ -167,29 +167,31 @@ class _Cells:
         self.trials: dict[str, list[TrialOutcome]] = {}
         self.pruned: set[str] = set()
 
-    def add(self, visit: TrialOutcome) -> None:
-        if visit.confirms:
+    def add(self, outcome: TrialOutcome) -> None:
+        if outcome.confirms:
             return
-        name = named(visit.params)
+        name = named(outcome.params)
         trials = self.trials.setdefault(name, [])
-        if visit.state == "pruned":
+        if outcome.state == "pruned":
             self.pruned.add(name)
             self.cells.pop(name, None)
-        elif visit.state == "complete" and visit.values and name not in self.pruned:
-            trials.append(visit)
+        elif outcome.state == "complete" and outcome.values and name not in self.pruned:
+            trials.append(outcome)
             number = list(self.trials).index(name) + 1
             self.cells[name] = _cell(self.search, number, trials)
 
 
 def _cell(search: SearchPlan, number: int, trials: Sequence[TrialOutcome]) -> CellSummary:
     columns = list(zip(*(trial.values for trial in trials), strict=True))
-    limited = [statistics.fmean(held) for held in zip(*(t.limited for t in trials), strict=True)]
+    limited = [
+        statistics.fmean(column) for column in zip(*(t.limited for t in trials), strict=True)
+    ]
     several = len(trials) > 1
     return CellSummary(
         number=number,
         params=trials[0].params,
-        means=tuple(statistics.fmean(held) for held in columns),
-        deviations=tuple(statistics.stdev(held) if several else None for held in columns),
+        means=tuple(statistics.fmean(column) for column in columns),
+        deviations=tuple(statistics.stdev(column) if several else None for column in columns),
         seeds=len(trials),
         violations=tuple(
             limit.violation(value)
@@ -199,7 +201,7 @@ def _cell(search: SearchPlan, number: int, trials: Sequence[TrialOutcome]) -> Ce
 
 
 def tried(cells: Iterable[CellSummary]) -> list[EvaluatedCell]:
-    """The cells as a sampler sees them."""
+    """Convert summaries to cells as a sampler sees them."""
     return [
         EvaluatedCell(
             params=cell.params,
@@ -214,30 +216,30 @@ def tried(cells: Iterable[CellSummary]) -> list[EvaluatedCell]:
 
 
 def best_of(search: SearchPlan, cells: Sequence[CellSummary]) -> CellSummary | None:
-    """The cell with the best mean of the first objective that keeps to every constraint."""
+    """Feasible cell with the best mean of the first objective; None if there is none."""
     known = [cell for cell in cells if cell.feasible]
     sign = search.objectives[0].sign
     return max(known, key=lambda cell: sign * cell.means[0], default=None)
 
 
 def ahead(search: SearchPlan, cells: Sequence[CellSummary]) -> list[CellSummary]:
-    """The cells within all constraints that no other beats in every objective, best first."""
+    """Pareto front of the feasible cells, best first."""
     by_name = {named(cell.params): cell for cell in cells}
     return [by_name[named(cell.params)] for cell in front(search, tried(cells))]
 
 
-def course(search: SearchPlan, visits: Sequence[TrialOutcome]) -> list[Best]:
-    """The best so far after each trial of the search, in the order in which they were asked for.
+def course(search: SearchPlan, outcomes: Sequence[TrialOutcome]) -> list[Best]:
+    """The best so far after each ended trial of the search, in order of proposal.
 
-    A cell that got another seed may fall behind: the best so far can become worse.
+    It can become worse, because another seed may lower the mean of the best cell.
     """
     points: list[Best] = []
     gathered, examples = _Cells(search), 0.0
-    for visit in visits:
-        if visit.confirms or visit.state in ("planned", "running"):
+    for outcome in outcomes:
+        if outcome.confirms or outcome.state in ("planned", "running"):
             continue
-        examples += visit.examples
-        gathered.add(visit)
+        examples += outcome.examples
+        gathered.add(outcome)
         best = best_of(search, list(gathered.cells.values()))
         points.append(Best(len(points) + 1, examples, best.means[0] if best else None))
     return points
@@ -249,13 +251,13 @@ def outcome(
     results: Mapping[str, Mapping[str, Any]],
     reason: str,
 ) -> Iterator[str]:
-    """Why a search ended, what it found, and what more would buy.
+    """Lines on why a search ended, what it found, and what more would buy.
 
     Args:
-        plan: With all that was asked for.
-        history: Cells as the search sees them.
-        results: Committed ones, by digest.
-        reason: Why it ended; empty where it was interrupted.
+        plan: Plan with all proposals.
+        history: Cells as the sampler sees them.
+        results: Committed results by digest.
+        reason: Why it ended; empty if it was interrupted.
     """
     search = plan.search
     assert search is not None
@@ -265,12 +267,12 @@ def outcome(
         f"Search by {search.sampler}: {len(history)} cells ({', '.join(counts) or 'none run'})"
         f"{'; ' + reason if reason else ''}."
     )
-    yield from _found(plan, search, history, results)
+    yield from _winner_lines(plan, search, history, results)
     if text := more(search, history):
         yield text
 
 
-def _found(
+def _winner_lines(
     plan: Plan,
     search: SearchPlan,
     history: Sequence[EvaluatedCell],
@@ -307,10 +309,12 @@ def _found(
     if len(search.objectives) > 1 and len(best) > SHOWN:
         yield f"{len(best) - SHOWN} more cells are on the front."
     for planned in plan.cells:
-        yield from _confirmed(plan, planned, results)
+        yield from _confirmation_lines(plan, planned, results)
 
 
-def _confirmed(plan: Plan, cell: Cell, results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _confirmation_lines(
+    plan: Plan, cell: Cell, results: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
     trials = [t for t in cell.trials if t.phase == "confirm" and t.digest in results]
     values = [results[trial.digest]["metrics"].get(plan.primary) for trial in trials]
     known = [value for value in values if value is not None]
@@ -325,13 +329,13 @@ def _confirmed(plan: Plan, cell: Cell, results: Mapping[str, Mapping[str, Any]])
 def best_found(
     plan: Plan, results: Mapping[str, Mapping[str, Any]], pruned: Iterable[str]
 ) -> dict[str, Any] | None:
-    """The best cell that keeps to the constraints; of several objectives, by the first of them.
+    """Feasible cell with the best first objective; None if there is none.
 
-    A cell with a pruned trial is passed over, as by `best_cell`.
+    Like `best_cell`, it ignores cells with a pruned trial.
 
     Args:
-        plan: With all that was asked for.
-        results: Committed ones, by digest.
+        plan: Plan with all proposals.
+        results: Committed results by digest.
         pruned: Digests of trials that were stopped early.
     """
     search = plan.search

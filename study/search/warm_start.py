@@ -1,4 +1,4 @@
-"""What earlier studies under the same root give to a search."""
+"""Warm-start a search from earlier studies under the same root."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from trainables.errors import UserError
 from trainables.storage.paths import AnyPath
 
 TRANSFERRED = 3
-"""Cells of another experiment that are tried first, the best ones."""
+"""Number of best cells of other experiments that are tried first."""
 
 
 def warm_trials(points: Points, root: AnyPath) -> list[tuple[Point, int]]:
-    """Committed trials of the named studies that are trials of this search too, by their digest.
+    """Find committed trials of the named studies that by digest are trials of this search too.
+
+    Returns:
+        Point and seed of each.
 
     Raises:
-        UserError: There is no such study.
+        UserError: A named study does not exist.
     """
-    search, own = points.search, {}
+    search, shared = points.search, {}
     for plan in _plans(search, root):
         for cell in plan.cells:
             point = point_of(search, plan, cell)
@@ -36,21 +39,20 @@ def warm_trials(points: Points, root: AnyPath) -> list[tuple[Point, int]]:
                 if (
                     trial.seed is not None
                     and trial.seed < search.seeds.most
-                    and _ours(points, point, trial.seed, trial.digest)
+                    and _is_same_trial(points, point, trial.seed, trial.digest)
                 ):
-                    own[trial.digest] = (point, trial.seed)
-    known = committed_results(root, own)
-    return [own[digest] for digest in own if digest in known]
+                    shared[trial.digest] = (point, trial.seed)
+    known = committed_results(root, shared)
+    return [shared[digest] for digest in shared if digest in known]
 
 
 def transferred(search: SearchPlan, root: AnyPath) -> tuple[Point, ...]:
-    """Cells of the named studies to try first: the best that are points of this space.
+    """Best cells of the named studies that are points of this space, to be tried first.
 
-    Only their settings are taken over: values of another experiment, of other data or steps, would
-    be no values of this one.
+    Only their settings are taken over: values measured on other data or steps do not apply here.
 
     Raises:
-        UserError: There is no such study.
+        UserError: A named study does not exist.
     """
     scored: dict[str, tuple[float, Point]] = {}
     first = search.objectives[0]
@@ -69,7 +71,7 @@ def transferred(search: SearchPlan, root: AnyPath) -> tuple[Point, ...]:
 
 
 def point_of(search: SearchPlan, plan: Plan, cell: Cell) -> Point | None:
-    """A cell of another study as a point of this space; None where it lies outside."""
+    """Convert a cell of another study to a point of this space; None if it lies outside."""
     base = plan.search.base if plan.search is not None else {}
     first = plan.specs[cell.trials[0].digest] if cell.trials else None
     named_encoder = {"encoder": first.encoder.name} if first is not None else {}
@@ -78,7 +80,7 @@ def point_of(search: SearchPlan, plan: Plan, cell: Cell) -> Point | None:
     return point if fits(search.ranges, point) else None
 
 
-def _ours(points: Points, point: Point, seed: int, digest: str) -> bool:
+def _is_same_trial(points: Points, point: Point, seed: int, digest: str) -> bool:
     try:
         return points.spec(point, seed).digest == digest
     except UserError:
@@ -86,7 +88,7 @@ def _ours(points: Points, point: Point, seed: int, digest: str) -> bool:
 
 
 def _mean(search: SearchPlan, cell: Cell, results: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """Of the first objective over the cell's seeds; trials that confirmed it are no part of it."""
+    """Mean of the first objective over a cell's seeds without confirmations; None if absent."""
     metric: Sequence[str] = [search.objectives[0].metric]
     known = cell.proposal.known if cell.proposal else {}
     rows = [

@@ -23,7 +23,7 @@ GENERATIONS = 3
 
 OPERATIONS, MEMORY = "cost/operations", "cost/memory_gb"
 """Objectives that `study.cost` estimates before a trial runs: operations of training and evaluation
-(FLOP), and peak memory in GB. Measured seconds are none: they differ from run to run."""
+and peak memory in GB. Measured seconds are none: they differ from run to run."""
 
 BUDGETS = frozenset({"trials", "hours", "accelerator_hours", "target"})
 """Keys that say when a search ends; a resumed search may have other values."""

@@ -141,7 +141,7 @@ class Resolver:
         return self.data(name, settings, part)
 
     def also(self, settings: Settings) -> tuple[DataRef, ...]:
-        """Return the references of the further benchmarks, each with the `eval_languages` it has."""
+        """Return the references of the further benchmarks, in those `eval_languages` they have."""
         named = [catalog.split_name(text) for text in settings.also or ()]
         tested = catalog.split_name(settings.benchmark)[0]
         names = [tested, *(name for name, _ in named)]
