@@ -1,1 +1,1 @@
-"""From committed trial folders to an answer."""
+"""Turn committed trial folders into the answer of a study."""

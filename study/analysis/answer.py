@@ -122,7 +122,7 @@ def stored(plan: Plan, root: AnyPath) -> dict[str, dict[str, Scores]]:
 
 
 def needed(plan: Plan) -> list[str]:
-    """Digests of the trials that the plan's hypotheses compare."""
+    """Return digests of the trials that the plan's hypotheses compare."""
     asking = (
         contrast for hypothesis in plan.hypotheses for contrast in contrasts_of(plan, hypothesis)
     )
@@ -187,7 +187,7 @@ def answer(
 
 
 def held_fixed(plan: Plan) -> dict[str, Any]:
-    """Settings that all compared trials share, as recorded in their specs.
+    """Return settings that all compared trials share, as recorded in their specs.
 
     Settings derived from a factor, such as the steps of equal examples, are left out, and so are
     those without effect, such as the batch size of untrained encoders.
@@ -241,7 +241,7 @@ def _unanswered(plan: Plan, contrast: Contrast, waiting: Mapping[str, str]) -> s
 
 
 def _lacking(cells: list[Cell], trials: ByTrial, scores: Stored, metric: str) -> list[Lacking]:
-    """Cells some of whose trials cannot be compared, with the seeds or the metric they lack."""
+    """List cells some of whose trials cannot be compared, with the seeds or metric they lack."""
     gaps = []
     for cell in cells:
         absent = [t for t in cell.trials if t.seed not in trials[cell.label]]
@@ -254,7 +254,7 @@ def _lacking(cells: list[Cell], trials: ByTrial, scores: Stored, metric: str) ->
 
 
 def _evidence(comparisons: list[Comparison], less: bool) -> list[Evidence] | None:
-    """Comparisons in the declared direction; None unless all have an interval."""
+    """Return comparisons in the declared direction; None unless all have an interval."""
     gathered = []
     for comparison in comparisons:
         if (

@@ -75,7 +75,7 @@ class Tied:
 
 
 def executions(results: Mapping[str, Mapping[str, Any]]) -> Executions:
-    """Executions of each trial from its result; old results name only the device."""
+    """Return executions of each trial from its result; old results name only the device."""
     return {
         digest: frozenset(
             (
@@ -89,7 +89,7 @@ def executions(results: Mapping[str, Mapping[str, Any]]) -> Executions:
 
 
 def mixed(computed: Executions) -> Mixture | None:
-    """Differences between the executions of trials; None if there are none."""
+    """Return differences between the executions of trials; None if there are none."""
     counts = Counter(execution for several in computed.values() for execution in several)
     if len(counts) < 2:
         return None
@@ -172,7 +172,7 @@ def _has_ties(counts: Mapping[str, int]) -> bool:
 
 
 def converted_offsets(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """Number of answers whose offsets were converted, by benchmark; only benchmarks with some."""
+    """Count answers whose offsets were converted, for each benchmark that has some."""
     numbers: dict[str, int] = {}
     for digest, result in results.items():
         for role, counts in result["counts"].items():

@@ -27,7 +27,7 @@ MOST_SEEDS = 1000
 
 
 def detectable(error: float, freedom: float, level: float = LEVEL, power: float = POWER) -> float:
-    """Minimum effect that a two-sided t test at `level` detects with probability `power`.
+    """Compute the effect that a two-sided t test at `level` detects with probability `power`.
 
     Args:
         error: Standard error, in units of the metric.
@@ -50,14 +50,14 @@ def detectable(error: float, freedom: float, level: float = LEVEL, power: float 
 
 
 def detectable_effect(estimate: Estimate, level: float = LEVEL, power: float = POWER) -> float:
-    """Minimum detectable effect of the study as it was run."""
+    """Compute the minimum detectable effect of the study as it was run."""
     return detectable(float(estimate.error), float(estimate.freedom), level, power)
 
 
 def seeds_needed(
     estimate: Estimate, margin: float, level: float = LEVEL, power: float = POWER
 ) -> int | None:
-    """Fewest seeds, on the same clusters, that reduce the minimum detectable effect to the margin.
+    """Find the fewest seeds, on the same clusters, whose detectable effect is within the margin.
 
     Relies on the estimated variances, so few seeds give only a rough guide. Never below the number
     of seeds that a verdict needs.
@@ -76,7 +76,7 @@ def seeds_needed(
 
 
 def _planned(estimate: Estimate, seeds: int) -> Estimate:
-    """Estimate to expect with another number of seeds, given the same variance components."""
+    """Return the estimate to expect with another number of seeds and equal variance components."""
     by_seed, by_cluster, residual = estimate.components()
     squares = np.stack(
         [estimate.clusters * by_seed + residual, seeds * by_cluster + residual, residual]
@@ -118,7 +118,7 @@ class Comparison:
         clusters: Number of articles, else paragraphs, else questions.
         detectable: Effect found with 80 % probability at the family's strictest level.
         seeds_needed: Seeds that would reduce `detectable` to the margin; None also if no number
-            of seeds does.
+            of seeds would.
         note: Why there is no effect or no interval, else empty.
         lacking: Cells some of whose trials are not compared.
     """
@@ -146,7 +146,7 @@ def compare(
     level: float,
     resamples: int,
 ) -> Comparison:
-    """Estimate a contrast and its uncertainty.
+    """Estimate a contrast with its uncertainty.
 
     Args:
         contrast: Name and unit of the contrast.
@@ -198,7 +198,7 @@ def why_unknown(seeds: int, clusters: int) -> str:
 
 
 def unknown(contrast: Contrast, note: str, lacking: Sequence[Lacking] = ()) -> Comparison:
-    """Comparison without an effect; `note` gives the reason."""
+    """Return a comparison without an effect; `note` gives the reason."""
     return Comparison(
         what=contrast.what,
         per=contrast.per,

@@ -123,7 +123,7 @@ def read_sealed(path: AnyPath) -> dict[str, Any]:
 
 
 def _selected(plan: Plan, cells: Sequence[Cell]) -> Selection | None:
-    """Tuned values with which each arm answers; None if nothing was tuned."""
+    """Return tuned values with which each arm answers; None if nothing was tuned."""
     arms = {
         arm_label(plan, cell): {key: cell.params[key] for key in plan.tuned}
         for cell in cells

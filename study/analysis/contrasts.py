@@ -78,7 +78,7 @@ def contrasts_of(plan: Plan, hypothesis: Mapping[str, Any]) -> list[Contrast]:
 
 
 def expects_less(hypothesis: Mapping[str, Any]) -> bool:
-    """Whether the hypothesis expects a negative contrast."""
+    """Return whether the hypothesis expects a negative contrast."""
     return lower_is_better(hypothesis["metric"]) != (hypothesis.get("expected") == "worse")
 
 
@@ -105,7 +105,7 @@ def _slope_name(over: Slope, unit: str) -> str:
 
 
 def chosen(cells: Sequence[Cell], params: Params) -> list[Cell]:
-    """Cells that match these parameters.
+    """Select the cells that match these parameters.
 
     Untrained cells match only if `params` names `steps`, and cells beside the grid only if it names
     all that they set.
@@ -131,7 +131,7 @@ def chosen(cells: Sequence[Cell], params: Params) -> list[Cell]:
 
 
 def difference(cells: Sequence[Cell], better: Params, than: Params) -> Coefficients:
-    """Mean of the cells that match `better` minus mean of those that match `than`.
+    """Contrast the mean of the cells that match `better` with that of those that match `than`.
 
     Raises:
         UserError: No cell matches one of them.
@@ -149,7 +149,7 @@ def slope(
     sides: tuple[Params, Params] | None = None,
     apart: Collection[str] = (),
 ) -> Coefficients:
-    """Least squares slope over the levels of an ordered factor, averaged over other factors.
+    """Return coefficients of a least squares slope over an ordered factor; others are averaged.
 
     Args:
         cells: Cells of a plan; all levels must have the same levels of all other factors.
@@ -191,12 +191,12 @@ def by_level(
 
 
 def mean(cells: Sequence[Cell]) -> Coefficients:
-    """Coefficients of the plain mean of some cells."""
+    """Return coefficients of the plain mean of some cells."""
     return {cell.label: 1 / len(cells) for cell in cells}
 
 
 def by_trial(cells: Sequence[Cell], scores: Stored, metric: str) -> dict[str, BySeed]:
-    """Label to seed to scores, for the trials of these cells that have the metric."""
+    """Map label to seed to scores, for the trials of these cells that have the metric."""
     return {
         cell.label: {
             trial.seed: scores[trial.digest][metric]
@@ -241,7 +241,7 @@ def _rest(cell: Cell, factors: Collection[str]) -> str:
 
 
 def _weights(over: Slope) -> list[float]:
-    """Weight of each level such that the weighted sum of a metric is its least squares slope."""
+    """Return a weight for each level that makes the weighted sum the least squares slope."""
     levels = over.levels
     values = list(range(len(levels))) if over.scale == "order" else levels
     numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]

@@ -206,13 +206,9 @@ def best_levels(
         except UserError as error:
             by_factor.append(BestLevel(factor, plan.primary, (), averaged, 0, 0, str(error)))
             continue
-        compared = tuple(
-            Level(level, *estimates) for level, estimates in zip(levels, values, strict=True)
-        )
+        rated = tuple(Level(level, *pair) for level, pair in zip(levels, values, strict=True))
         by_factor.append(
-            BestLevel(
-                factor, plan.primary, compared, averaged, seeds, clusters, "", _at_edge(compared)
-            )
+            BestLevel(factor, plan.primary, rated, averaged, seeds, clusters, "", _at_edge(rated))
         )
     return by_factor
 
@@ -233,11 +229,9 @@ def _resampled(
         label: {seed: trials[label][seed] for seed in whole.seeds} for label in everything
     }
     pairs = [pair for cells in groups if (pair := paired(common, mean(cells)))]
-    means = [
-        float((contrast.sums.mean(0).sum(0) / contrast.counts.sum(0)).mean()) for contrast in pairs
-    ]
+    means = [float((level.sums.mean(0).sum(0) / level.counts.sum(0)).mean()) for level in pairs]
     # the same key gives every level the same draws of seeds and clusters
-    drawn = np.array([bootstrap(contrast.sums, contrast.counts, resamples) for contrast in pairs])
+    drawn = np.array([bootstrap(level.sums, level.counts, resamples) for level in pairs])
     if (drawn == drawn[0]).all():
         raise UserError("no level differs from another in any seed or question")
     ahead = drawn == (drawn.min(0) if lower_is_better(metric) else drawn.max(0))
@@ -251,7 +245,7 @@ def _ascending(levels: Sequence[Any]) -> list[Any]:
 
 
 def _at_edge(levels: Sequence[Level]) -> bool:
-    """Whether the best of an ordered factor is an end, beyond which nothing was searched."""
+    """Return whether the best of an ordered factor is an end, beyond which nothing was searched."""
     best = max(levels, key=lambda level: level.share).level
     ordered = len(levels) > 2 and isinstance(best, (int, float))
     return ordered and best in (levels[0].level, levels[-1].level)
@@ -288,7 +282,7 @@ def decompose(
 
 
 def levels_of(cells: Sequence[Cell], apart: Sequence[str] = ()) -> dict[str, list[Any]]:
-    """Factors in which the cells differ, with their levels in the order of the cells."""
+    """Find the factors in which cells differ, and their levels in the order of the cells."""
     by_factor: dict[str, list[Any]] = {}
     for cell in cells:
         for key, value in cell.params.items():
@@ -301,7 +295,7 @@ def levels_of(cells: Sequence[Cell], apart: Sequence[str] = ()) -> dict[str, lis
 def _table(
     cells: Sequence[Cell], factors: Mapping[str, Sequence[Any]], known: Mapping[str, float]
 ) -> Floats:
-    """Metric by factor levels and seed, (L1, …, Lk, S); NaN without a result."""
+    """Arrange the metric by factor levels and seed, (L1, …, Lk, S); NaN without a result."""
     if not factors:
         raise UserError("all trained cells have the same settings")
     seeds = sorted({t.seed for cell in cells for t in cell.trials if t.seed is not None})
@@ -369,7 +363,7 @@ def parts_of(factors: Sequence[str], table: Floats) -> tuple[Part, ...]:
 
 
 def _effect(table: Floats, within: Sequence[bool]) -> tuple[float, float]:
-    """Sum of squares and degrees of freedom of the interaction of exactly these axes."""
+    """Return sum of squares and degrees of freedom of the interaction of exactly these axes."""
     effect, freedom = table, 1.0
     for axis, inside in enumerate(within):
         means = effect.mean(axis, keepdims=True)

@@ -33,7 +33,7 @@ CHUNK = 500
 
 
 def contributions(sums: Floats, counts: Floats) -> Floats:
-    """Contribution of each cluster to a macro mean, by seed: (..., S, G).
+    """Compute the contribution of each cluster to a macro mean, by seed: (..., S, G).
 
     The mean of the table is the macro mean over seeds, its row means are those of the seeds. A
     contribution is the mean plus the cluster's influence on it (linearised), so clusters of any
@@ -80,26 +80,26 @@ class Estimate:
         return freedom(self.squares, self.seeds, self.clusters)
 
     def interval(self, level: float = LEVEL) -> tuple[Floats, Floats]:
-        """Bounds that cover the true effect with probability 1 - level."""
+        """Return bounds that cover the true effect with probability 1 - level."""
         from scipy import stats
 
         reach = stats.t.ppf(1 - level / 2, self.freedom) * self.error
         return np.asarray(self.effect - reach), np.asarray(self.effect + reach)
 
     def p(self) -> Floats:
-        """Two-sided p-value for no effect."""
+        """Return the two-sided p-value for no effect."""
         from scipy import stats
 
         return np.asarray(2 * stats.t.sf(abs(self.effect) / self.error, self.freedom))
 
     def p_equivalent(self, margin: float) -> Floats:
-        """P-value of two one-sided tests (TOST) for an effect beyond the margin on either side."""
+        """Return the p-value of TOST (two one-sided tests) for an effect beyond the margin."""
         from scipy import stats
 
         return np.asarray(stats.t.sf((margin - abs(self.effect)) / self.error, self.freedom))
 
     def components(self) -> Floats:
-        """Variances (3, ...) of seeds, clusters and the residual; negative ones become 0."""
+        """Estimate variances (3, ...) of seeds, clusters and residual; negative ones become 0."""
         seeds, clusters, residual = self.squares
         parts = (seeds - residual) / self.clusters, (clusters - residual) / self.seeds, residual
         return np.asarray(np.maximum(np.stack(parts), 0))
@@ -140,7 +140,10 @@ def _variance(squares: Floats) -> Floats:
 
 
 def freedom(squares: Floats, seeds: int, clusters: int, caution: float = CAUTION) -> Floats:
-    """Degrees of freedom of a variance from (3, ...) mean squares; `caution` 1 is Satterthwaite."""
+    """Compute the degrees of freedom of a variance from its (3, ...) mean squares.
+
+    With `caution` 1 this is Satterthwaite's formula.
+    """
     degrees = np.array([seeds - 1, clusters - 1, (seeds - 1) * (clusters - 1)], dtype=np.float64)
     shape = -1, *[1] * (squares.ndim - 1)
     counted = squares * np.array([caution, 1, 1]).reshape(shape)
@@ -149,7 +152,7 @@ def freedom(squares: Floats, seeds: int, clusters: int, caution: float = CAUTION
 
 
 def bootstrap(sums: Floats, counts: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-    """Two-level bootstrap of the mean over seeds of the macro mean, (resamples,).
+    """Resample the mean over seeds of the macro mean (two-level bootstrap), (resamples,).
 
     A draw takes S seeds and G clusters with replacement, the same clusters for all seeds. A setting
     without a query in a draw is left out of its macro mean.
@@ -179,7 +182,7 @@ def bootstrap(sums: Floats, counts: Floats, resamples: int = RESAMPLES, seed: in
 
 
 def percentile_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """Percentiles that enclose the middle 1 - level of the values."""
+    """Return the percentiles that enclose the middle 1 - level of the values."""
     low, high = np.quantile(values, [level / 2, 1 - level / 2])
     return float(low), float(high)
 
@@ -202,7 +205,7 @@ def _merged(sums: Floats, counts: Floats) -> list[tuple[Floats, Floats, int]]:
 
 
 def _draws(rng: np.random.Generator, size: int, units: int) -> Floats:
-    """Counts of each unit in `units` draws with replacement, (size, units)."""
+    """Count each unit in `units` draws with replacement, (size, units)."""
     drawn = rng.integers(0, units, (size, units), dtype=np.int32)
     drawn += np.arange(size, dtype=np.int32)[:, None] * units
     return np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units).astype(float)

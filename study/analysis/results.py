@@ -54,14 +54,14 @@ class CellResult:
     fresh: tuple[dict[str, Any], ...] = ()
 
     def values(self, metric: str, of: str = "metrics") -> list[float]:
-        """Metric of each trial that has it; `of` is `metrics` (test) or `validation`."""
+        """Return the metric of each trial that has it; `of` is `metrics` (test) or `validation`."""
         tested = self.cell.proposal is not None and of == "metrics"
         results = self.fresh if tested else self.results
         numbers = (metric_of(result[of], metric, self.groups) for result in results)
         return [value for value in numbers if value is not None]
 
     def summary(self, metric: str) -> tuple[float, float | None] | None:
-        """Mean and standard deviation over seeds; the deviation is None for one trial."""
+        """Return mean and standard deviation over seeds; the deviation is None for one trial."""
         if not (values := self.values(metric)):
             return None
         return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
@@ -137,7 +137,7 @@ def answering(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
 
 
 def waiting(plan: Plan, cells: Sequence[CellResult]) -> list[Cell]:
-    """First candidate of each arm that has no answering cell yet, in the plan's order.
+    """Return the first candidate of each arm without an answering cell, in the plan's order.
 
     Comparisons need them to know that an arm is missing, instead of using the others alone.
     """
@@ -155,12 +155,12 @@ def _arms(plan: Plan, cells: Sequence[CellResult]) -> dict[str, list[CellResult]
 
 
 def arm_label(plan: Plan, cell: Cell) -> str:
-    """Label of a cell's arm: its parameters without the tuned ones."""
+    """Return the label of a cell's arm: its parameters without the tuned ones."""
     return label_of({k: v for k, v in cell.params.items() if k not in plan.tuned})
 
 
 def metric_of(metrics: Mapping[str, float], name: str, groups: Groups) -> float | None:
-    """Metric of a benchmark, or its mean over a group of languages; None if there is none."""
+    """Return a metric of a benchmark, or its mean over a language group; None if absent."""
     if name in metrics:
         return metrics[name]
     macro, _, group = name.rpartition("/")
@@ -198,7 +198,7 @@ def language_groups(plan: Plan) -> dict[str, tuple[str, ...]]:
 
 
 def in_group(setting: str, languages: Iterable[str]) -> bool:
-    """Whether queries of a setting, `cross/de-en` or `de`, are in one of these languages."""
+    """Return whether queries of a setting, `cross/de-en` or `de`, are in one of these languages."""
     kind, _, rest = setting.rpartition("/")
     query = BETWEEN.split(rest)[0] if kind == "cross" else rest
     return query in set(languages)

@@ -52,7 +52,7 @@ class Scores:
         return float((self.sums.sum(0) / self.counts.sum(0)).mean())
 
     def asks_the_same(self, other: Scores) -> bool:
-        """Whether both have the same clusters and settings with the same numbers of queries."""
+        """Return whether clusters, settings and numbers of queries are the same in both."""
         return (
             self.settings == other.settings
             and self.clusters == other.clusters
@@ -118,7 +118,7 @@ def stored_scores(
 
 
 def both_directions(folder: AnyPath, role: str) -> list[Ranks]:
-    """Ranks of one benchmark, for pictures in both directions; empty if it was not evaluated."""
+    """Read the ranks of one benchmark, of pictures in both directions; empty if not evaluated."""
     first = read_ranks(folder / ranks_file(role))
     if first is None or first.direction != "t2i":
         return [] if first is None else [first]
@@ -141,10 +141,10 @@ def _load_remote(path: AnyPath) -> Ranks:
 
 
 def _values(ranks: Ranks, metric: str, groups: Groups) -> Values:
-    """Settings of a metric, with their queries and the values of these; empty if it has none."""
-    group_metric, _, group = metric.rpartition("/")
+    """Map each setting of a metric to its queries and their values; empty if it has none."""
+    base, _, group = metric.rpartition("/")
     if group in groups:
-        all_values = _values(ranks, group_metric, {})
+        all_values = _values(ranks, base, {})
         return {
             name: setting_values
             for name, setting_values in all_values.items()
@@ -166,7 +166,7 @@ def _values(ranks: Ranks, metric: str, groups: Groups) -> Values:
 
 
 def _distances(ranks: Ranks, measure: str, language: str) -> Values:
-    """Rank distances by query language, on the same condition as in `bias_metrics`."""
+    """Compute rank distances by query language, on the same condition as in `bias_metrics`."""
     if not len(ranks) or not ranks.judged_in_all_languages or not ranks.pool_is_several:
         return {}
     values = rank_distances(ranks)[measure]

@@ -123,7 +123,7 @@ def arm(plan: Plan, name: str, cells: Sequence[Cell]) -> Arm:
 
 
 def trained(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells with training steps."""
+    """Return the cells with training steps."""
     return [cell for cell in cells if cell.params.get("steps") != 0]
 
 
@@ -164,7 +164,7 @@ def common_arms(
 
 
 def _matches(cell: Cell, typed: Sequence[str]) -> bool:
-    """Whether a cell has all these parameters; an untrained cell must be named as such."""
+    """Return whether a cell has all these parameters; an untrained cell must be named as such."""
     params = {key: str(value) for key, value in cell.params.items()}
     untrained = params.get("steps") == "0"
     conditions = [word for word in typed if word not in ("untrained", "steps=0")]
@@ -176,7 +176,7 @@ def _matches(cell: Cell, typed: Sequence[str]) -> bool:
 
 
 def _same(value: str | None, word: str) -> bool:
-    """Whether a value and a word are equal as text or as numbers: `1` equals `1.0`."""
+    """Return whether a value and a word are equal as text or as numbers: `1` equals `1.0`."""
     if value is None:
         return False
     try:
@@ -285,7 +285,7 @@ def _matched(sides: Sequence[dict[str, BySeed]]) -> tuple[list[dict[str, BySeed]
 
 
 def _common(side: dict[str, BySeed]) -> list[int]:
-    """Seeds that all trained cells of a side have, sorted."""
+    """Return the seeds that all trained cells of a side have, sorted."""
     trained = [set(trials) for trials in side.values() if None not in trials]
     common = set.intersection(*trained) if trained else set()
     return sorted(seed for seed in common if seed is not None)
@@ -296,6 +296,6 @@ def _only(trials: Mapping[int | None, Scores], seeds: Sequence[int]) -> dict[int
 
 
 def _mean(side: dict[str, BySeed]) -> float | None:
-    """Mean over cells of the mean over their trials; None if a cell has none."""
+    """Average over cells the mean over their trials; None if a cell has none."""
     values = [[trial.value for trial in trials.values()] for trials in side.values()]
     return float(np.mean([np.mean(v) for v in values])) if values and all(values) else None

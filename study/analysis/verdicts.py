@@ -79,7 +79,7 @@ class Judgement:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Holm-Bonferroni correction of a family of p-values: step-down, at most 1; order is kept."""
+    """Correct a family of p-values by Holm-Bonferroni (step-down), in the given order."""
     order = sorted(range(len(values)), key=values.__getitem__)
     corrected, highest = [1.0] * len(values), 0.0
     for place, index in enumerate(order):

@@ -54,7 +54,7 @@ SHOWN_SHARE = 0.01
 
 
 def words(answer: Answer) -> list[str]:
-    """Lines of a sentence or a few each; nothing is said of what was not computed."""
+    """Write the answer, a sentence or a few to a line; say nothing of what was not computed."""
     lines = selection_words(answer.selected)
     lines += [f"{answer.study}: {answer.question}", *answer.marks]
     if answer.with_result < answer.trials:
@@ -112,7 +112,7 @@ def finding_words(finding: Finding) -> list[str]:
 
 
 def remark_words(finding: Finding) -> str:
-    """Phrase that qualifies the verdict; may be empty."""
+    """Return the phrase that qualifies the verdict; may be empty."""
     seeds = min(len(comparison.by_seed) for comparison in finding.comparisons)
     return REMARKS[finding.judgement.remark].format(seeds=seeds, least=LEAST_SEEDS)
 

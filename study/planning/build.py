@@ -154,7 +154,7 @@ def _grid(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def _untrained(point: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the cell that evaluates a point's encoder without training."""
+    """Return the parameters of the cell that evaluates a point's encoder untrained."""
     return {k: v for k, v in point.items() if k in EVALUATION_KEYS} | {"steps": 0}
 
 
@@ -215,14 +215,14 @@ def _factors(
 
 
 def _held_out(settings: Settings) -> bool:
-    """Whether the test is the part that training on the same source leaves out."""
+    """Return whether the test is the part that training on the same source leaves out."""
     source, part = training_source(settings)
     same = settings.steps > 0 and source == catalog.split_name(settings.benchmark)[0]
     return same and catalog.is_divided(source, part)
 
 
 def _selects(settings: Settings) -> bool:
-    """Whether there is a validation benchmark to select by (law 5)."""
+    """Return whether there is a validation benchmark to select by (law 5)."""
     if settings.validation == "own":
         return catalog.is_embedded(settings.benchmark)
     return settings.validation is not None

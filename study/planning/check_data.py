@@ -103,7 +103,7 @@ def _refuse(validation: str, test: str, shared: int, total: int, unit: str) -> N
 
 
 def _reading(spec: Spec) -> str:
-    """Key of the settings that decide which training rows a trial reads."""
+    """Return a key of the settings that decide which training rows a trial reads."""
     fields = {"train", "negatives", "batch_size", "sampling", "alpha", "languages", "rows"}
     fields |= {"max_rows", "language_law", "pair_law", "languages_per_batch"}
     return spec.model_dump_json(include=fields)

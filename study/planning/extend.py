@@ -59,7 +59,7 @@ def mark(before: Plan | None, frozen: str | None, after: Plan, results: bool) ->
 
 
 def declared_late(before: Plan | None, after: Plan) -> list[str]:
-    """Names of hypotheses of `after` that `before` does not declare word for word.
+    """List the hypotheses of `after` that `before` does not declare word for word, by name.
 
     If `before` cannot be read, all of them count as late.
     """

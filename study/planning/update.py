@@ -41,7 +41,7 @@ class PlanUpdate:
     points: Points | None
 
     def with_expected_trials(self) -> Plan:
-        """The plan, with trials like those that a search will propose."""
+        """Return the plan, with trials like those that a search will propose."""
         return start.preview(self.plan, self.points) if self.points else self.plan
 
     def save(self, folder: StudyFolder, journal: Journal, root: AnyPath) -> Plan:

@@ -1,1 +1,1 @@
-"""Which cell a study tries next; every suggestion is a pure function of the history."""
+"""Search a space: propose cells as a pure function of the history, and stop trials early."""

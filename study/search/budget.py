@@ -207,7 +207,7 @@ def more(search: SearchPlan, history: Sequence[EvaluatedCell]) -> str:
 
 
 def expected_best(values: Sequence[float], k: int) -> float:
-    """Mean of the best of k, over all ways to choose k of these values (sorted, best first)."""
+    """Average the best of k over all ways to choose k of these values (sorted, best first)."""
     n = len(values)
     ways = math.comb(n, k)
     return sum(v * math.comb(n - 1 - i, k - 1) / ways for i, v in enumerate(values) if n - i >= k)

@@ -41,7 +41,7 @@ class Look:
 
 
 class CannotWin:
-    """Stops an arm that is significantly behind the leader at the same rung.
+    """Rule that stops an arm that is significantly behind the leader at the same rung.
 
     An arm is a set of trials that differ only in their seeds. The leader is the arm with the
     highest mean at the highest rung reached by any, because an arm that is ahead early need not be
@@ -88,7 +88,7 @@ class CannotWin:
         return f"{low:+.4f} to {high:+.4f} against {against}"
 
     def _leader(self) -> str:
-        """Key of the arm with the best mean at the highest rung reached; the first of equals."""
+        """Find the arm with the best mean at the highest rung reached; the first of equals."""
         arms = self.looks[max(self.looks)]
         means = {
             arm: self.sign * float(np.mean([look.scores.value for look in looks.values()]))
@@ -122,7 +122,7 @@ def contrast(
 
 
 def looking(root: AnyPath, metric: str) -> Callable[[Rung], Look | None]:
-    """Make a reader of trials at rungs from the trial folders under a root."""
+    """Return a reader of trials at rungs from the trial folders under a root."""
 
     def look(rung: Rung) -> Look | None:
         folder = TrialFolder.of(root, rung.trial)
@@ -146,7 +146,7 @@ def looking(root: AnyPath, metric: str) -> Callable[[Rung], Look | None]:
 
 
 def arm_of(spec: Spec) -> str:
-    """Key of a spec without its seed."""
+    """Return a key of the spec without its seed."""
     values = json.loads(spec.canonical())
     values.pop("seed", None)
     return json.dumps(values, sort_keys=True)

@@ -60,12 +60,12 @@ class EvaluatedCell:
 
 
 def named(params: Mapping[str, Any]) -> str:
-    """Key of a cell: equal for equal parameters."""
+    """Return the key of a cell: equal for equal parameters."""
     return json.dumps(params, sort_keys=True)
 
 
 def generation_of(search: SearchPlan, history: Sequence[EvaluatedCell]) -> int | None:
-    """Generation of the next cell; None unless the sampler is genetic.
+    """Return the generation of the next cell; None unless the sampler is genetic.
 
     A generation is full once it has as many complete cells as the population; failed ones are
     replaced.
@@ -78,7 +78,7 @@ def generation_of(search: SearchPlan, history: Sequence[EvaluatedCell]) -> int |
 
 
 def losses(search: SearchPlan, cells: Sequence[EvaluatedCell]) -> NDArray[np.float64]:
-    """Objectives of complete cells, (cells, objectives), signed so that less is better."""
+    """Return objectives of complete cells, (cells, objectives), signed so that less is better."""
     signs = np.array([objective.sign for objective in search.objectives])
     values = np.array([cell.values for cell in cells], dtype=np.float64)
     signed: NDArray[np.float64] = -signs * values.reshape(len(cells), len(signs))
@@ -86,7 +86,7 @@ def losses(search: SearchPlan, cells: Sequence[EvaluatedCell]) -> NDArray[np.flo
 
 
 def front(search: SearchPlan, cells: Sequence[EvaluatedCell]) -> list[EvaluatedCell]:
-    """Pareto front of the feasible cells, best first by the first objective.
+    """Return the Pareto front of the feasible cells, best first by the first objective.
 
     With one objective, the best cell and those equal to it.
     """
@@ -129,14 +129,14 @@ def history_of(
 
 
 def searching(cell: Cell) -> list[PlannedTrial]:
-    """Trials of a cell that belong to the search, without its confirmations."""
+    """Return a cell's trials that belong to the search, not to its confirmation."""
     return [trial for trial in cell.trials if trial.phase in ("search", "warm")]
 
 
 def values_of(
     metrics: Iterable[str], validation: Mapping[str, float], known: Mapping[str, float]
 ) -> tuple[float, ...] | None:
-    """Metrics of one trial; None if one is missing or not finite.
+    """Return the metrics of one trial; None if one is missing or not finite.
 
     Args:
         metrics: Names of the metrics.

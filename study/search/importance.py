@@ -109,7 +109,7 @@ def _exact(search: SearchPlan, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _forest(search: SearchPlan, cells: Sequence[EvaluatedCell], objective: int) -> dict[str, float]:
-    """Main effects by f-ANOVA (Hutter, Hoos and Leyton-Brown 2014), and the rest.
+    """Estimate main effects by f-ANOVA (Hutter, Hoos and Leyton-Brown 2014), and the rest.
 
     The forest underestimates settings of small effect and assigns the difference to interactions.
     Optuna needs every setting in each cell, so one without an effect there takes the middle of its

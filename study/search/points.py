@@ -21,7 +21,7 @@ PROBED = 64
 
 
 class Points:
-    """Specs of the points of one search.
+    """Factory of specs for the points of one search.
 
     Attributes:
         refused: Why a point may not be run, by its key (`named`).
@@ -58,7 +58,7 @@ class Points:
         return self._specs[key]
 
     def known(self, point: Point) -> dict[str, float]:
-        """Estimated cost of a point's trial, by metric; empty if the search does not ask for it."""
+        """Estimate the cost of a point's trial, by metric; empty if the search does not need it."""
         if self.estimator is None:
             return {}
         name = named(point)
@@ -111,6 +111,6 @@ def ends(searched: Range) -> Iterator[object]:
 
 
 def asks_cost(search: SearchPlan) -> bool:
-    """Whether a search has an objective, constraint or limit on the estimated cost of trials."""
+    """Return whether a search has an objective, constraint or limit on estimated cost."""
     metrics = [*(o.metric for o in search.objectives), *(c.metric for c in search.constraints)]
     return search.memory_gb is not None or bool({OPERATIONS, MEMORY} & set(metrics))

@@ -35,7 +35,7 @@ class Pruning:
 
 
 def pruning_of(plan: Plan) -> Pruning | None:
-    """How a plan's trials are compared at rungs; None if they are not."""
+    """Return how a plan's trials are compared at rungs; None if they are not."""
     search = plan.search
     if search is None or search.fidelity.kind == "none":
         return None
@@ -44,7 +44,7 @@ def pruning_of(plan: Plan) -> Pruning | None:
 
 
 class Judge:
-    """Asks the rule once for each trial and rung, however often a trial reports the rung.
+    """Judge that asks the rule once for each trial and rung, however often it is reported.
 
     Recorded decisions are replayed, so a new launch continues where the last one ended.
     """
@@ -89,7 +89,7 @@ class Judge:
 
 
 def last_rungs(rungs: Iterable[Rung]) -> dict[str, Rung]:
-    """The furthest rung of each trial, by digest."""
+    """Return the furthest rung of each trial, by digest."""
     furthest: dict[str, Rung] = {}
     for rung in rungs:
         if rung.trial not in furthest or furthest[rung.trial].examples < rung.examples:
@@ -98,7 +98,7 @@ def last_rungs(rungs: Iterable[Rung]) -> dict[str, Rung]:
 
 
 def pruned_lines(stopped: Sequence[tuple[str, Rung]], metric: str, shown: int = 10) -> list[str]:
-    """Lines about trials that were stopped early, furthest first.
+    """Describe the trials that were stopped early, furthest first, a line each.
 
     Args:
         stopped: Label and last rung of each trial.

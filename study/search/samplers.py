@@ -123,7 +123,7 @@ class SamplerSession:
         )
 
     def _fillers(self, number: int) -> Point:
-        """Filler values for settings without an effect."""
+        """Return filler values for settings without an effect."""
         if self.search.sampler in GENETIC:
             shares = np.random.default_rng([self.search.seed, number]).random(
                 len(self.search.ranges)
@@ -135,7 +135,7 @@ class SamplerSession:
 
 
 def distribution(searched: Range) -> BaseDistribution:
-    """Optuna's distribution of a range; a choice is coded by the index of its value."""
+    """Convert a range to Optuna's distribution; a choice is coded by the index of its value."""
     if isinstance(searched, Choice):
         last = searched.count - 1
         if searched.ordered:

@@ -35,13 +35,13 @@ from trainables.spec import Execution
 from trainables.storage.paths import AnyPath
 
 BLIND = 3
-"""Complete trials after which a search ends if none of them has an objective or constraint."""
+"""Complete trials after which a search ends if all lack the same objective or constraint."""
 
 PREVIEWED = 100
 """Most cells of a preview; further ones are assumed to cost as much per trial."""
 
 NARROW = 1.0
-"""Standard errors that are added to a cell's mean when it is asked whether it may be the best."""
+"""Standard errors of both means by which a cell may trail the best and still be a contender."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +63,22 @@ class Observations:
 
 @dataclass(frozen=True)
 class Waiting:
-    """The next proposal depends on trials that are still running."""
+    """State in which the next proposal depends on trials that are still running."""
 
 
 @dataclass(frozen=True)
 class Over:
-    """The search is over.
+    """End of a search.
 
     Attributes:
-        reason: Why, as a message.
+        reason: Why it ended, as a message.
     """
 
     reason: str
 
 
 class Search:
-    """Proposes one trial at a time; its state is the plan and the results alone.
+    """Search that proposes one trial at a time; its only state is the plan and the results.
 
     Attributes:
         search: The search's ranges and options.
@@ -128,7 +128,7 @@ class Search:
         return self._confirming(plan, history) or Over(reason)
 
     def _warm(self, plan: Plan) -> ProposedTrial | None:
-        """Next trial that another study has run; None once anything was searched."""
+        """Return the next trial that another study has run; None once anything was searched."""
         phases = Counter(t.phase for cell in plan.cells for t in cell.trials)
         if phases["search"] or phases["confirm"]:
             return None
@@ -139,7 +139,7 @@ class Search:
         return None
 
     def _further(self, plan: Plan, history: Sequence[EvaluatedCell]) -> ProposedTrial | None:
-        """Another seed of a cell, or the first one of a new cell; None if nothing is left."""
+        """Propose another seed of a cell, or a new cell; None if nothing is left to try."""
         counts = {
             named(cell.params): _used_seeds(cell, self.search.seeds.most)
             for cell in plan.cells
@@ -161,7 +161,7 @@ class Search:
         return self._trial(plan, "search", suggestion.params, 0, suggestion.generation)
 
     def _confirming(self, plan: Plan, history: Sequence[EvaluatedCell]) -> ProposedTrial | None:
-        """Next fresh seed of a winner; None once all winners have theirs."""
+        """Propose a winner's next fresh seed; None once all winners have theirs."""
         most, confirm = self.search.seeds.most, self.search.confirm
         for winner in front(self.search, history)[: confirm.top]:
             used = _seeds(plan, winner.params)
@@ -190,7 +190,7 @@ class Search:
         )
 
     def _blind(self, plan: Plan, observed: Observations) -> str:
-        """Return why this study's results cannot guide the search; empty if they can."""
+        """Explain why this study's results cannot guide the search; empty if they can."""
         metrics = {o.metric for o in self.search.objectives}
         metrics |= {c.metric for c in self.search.constraints}
         metrics = {metric for metric in metrics if not metric.startswith("cost/")}
@@ -223,12 +223,12 @@ class Search:
 
 
 def _cell_count(plan: Plan) -> int:
-    """Number of cells proposed so far."""
+    """Count the cells proposed so far."""
     return sum(cell.proposal is not None for cell in plan.cells)
 
 
 def _used_seeds(cell: Cell, most: int) -> int:
-    """Number of a cell's seeds that are used up for the search.
+    """Count a cell's seeds that are used up for the search.
 
     These include seeds that confirmed the cell before the search was allowed more seeds.
     """
@@ -237,7 +237,7 @@ def _used_seeds(cell: Cell, most: int) -> int:
 
 
 def _seeds(plan: Plan, params: Mapping[str, Any]) -> set[int | None]:
-    """Seeds of a cell that were proposed."""
+    """Return the seeds of a cell that were proposed."""
     cells = (cell for cell in plan.cells if cell.proposal is not None and cell.params == params)
     return {trial.seed for cell in cells for trial in cell.trials}
 
@@ -342,7 +342,7 @@ def next_seed(
 
 
 def _contenders(search: SearchPlan, complete: Sequence[EvaluatedCell]) -> list[EvaluatedCell]:
-    """Cells that may be the best, best first."""
+    """Return cells that may be the best, best first."""
     eligible = [cell for cell in complete if cell.feasible]
     if len(search.objectives) > 1 or not eligible:
         return front(search, eligible)

@@ -52,7 +52,7 @@ class SuccessiveHalving:
         self._scores: dict[tuple[int, int], dict[str, float]] = defaultdict(dict)
 
     def bracket(self, digest: str) -> int:
-        """Bracket of a trial, from 0."""
+        """Return the bracket of a trial, from 0."""
         chances = np.exp(-np.arange(self.brackets, dtype=float))
         drawn = int(hashlib.sha256(digest.encode()).hexdigest()[:12], 16) / 16**12
         place = int(np.searchsorted(np.cumsum(chances / chances.sum()), drawn, side="right"))
@@ -77,7 +77,7 @@ class SuccessiveHalving:
 
 
 class MedianStopping:
-    """Stops trials below the median of the others' running means (Golovin et al. 2017).
+    """Rule that stops trials below the median of others' running means (Golovin et al. 2017).
 
     The best score of a trial so far is compared with the mean score up to this rung of each other
     trial that has reached it.
@@ -109,7 +109,7 @@ class MedianStopping:
 
 
 def stopping_rule(pruning: Pruning, root: AnyPath) -> StoppingRule:
-    """Create the rule of a launch.
+    """Create the stopping rule of a launch.
 
     Args:
         pruning: Kind and parameters of the rule.

@@ -113,12 +113,12 @@ def _candidates(
 
 
 def _matches(params: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Whether a cell has all values that a point to try first gives."""
+    """Return whether a cell has all values that a point to try first gives."""
     return all(key in params and params[key] == value for key, value in given.items())
 
 
 def _sobol(search: SearchPlan, number: int) -> Shares:
-    """Point `number` of a scrambled Sobol sequence (Owen 1998) over all settings."""
+    """Draw point `number` of a scrambled Sobol sequence (Owen 1998) over all settings."""
     from scipy.stats import qmc  # slow to import, and most commands suggest nothing
 
     sobol = qmc.Sobol(len(search.ranges), scramble=True, rng=np.random.default_rng(search.seed))
@@ -129,7 +129,7 @@ def _sobol(search: SearchPlan, number: int) -> Shares:
 
 
 def _values(search: SearchPlan, shares: Shares) -> Point:
-    """Values of all settings, including those without effect, at these positions."""
+    """Return values of all settings, including those without effect, at these positions."""
     pairs = zip(search.ranges.items(), shares, strict=True)
     return {key: searched.at(float(share)) for (key, searched), share in pairs}
 

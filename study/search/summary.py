@@ -153,8 +153,8 @@ class CellSummary:
 def cells_of(search: SearchPlan, outcomes: Iterable[TrialOutcome]) -> list[CellSummary]:
     """Summarize every cell that has a complete search trial and no pruned one."""
     gathered = _Cells(search)
-    for outcome in outcomes:
-        gathered.add(outcome)
+    for trial in outcomes:
+        gathered.add(trial)
     return sorted(gathered.cells.values(), key=lambda cell: cell.number)
 
 
@@ -167,16 +167,16 @@ class _Cells:
         self.trials: dict[str, list[TrialOutcome]] = {}
         self.pruned: set[str] = set()
 
-    def add(self, outcome: TrialOutcome) -> None:
-        if outcome.confirms:
+    def add(self, trial: TrialOutcome) -> None:
+        if trial.confirms:
             return
-        name = named(outcome.params)
+        name = named(trial.params)
         trials = self.trials.setdefault(name, [])
-        if outcome.state == "pruned":
+        if trial.state == "pruned":
             self.pruned.add(name)
             self.cells.pop(name, None)
-        elif outcome.state == "complete" and outcome.values and name not in self.pruned:
-            trials.append(outcome)
+        elif trial.state == "complete" and trial.values and name not in self.pruned:
+            trials.append(trial)
             number = list(self.trials).index(name) + 1
             self.cells[name] = _cell(self.search, number, trials)
 
@@ -216,30 +216,30 @@ def tried(cells: Iterable[CellSummary]) -> list[EvaluatedCell]:
 
 
 def best_of(search: SearchPlan, cells: Sequence[CellSummary]) -> CellSummary | None:
-    """Feasible cell with the best mean of the first objective; None if there is none."""
+    """Return the feasible cell with the best mean of the first objective; None without one."""
     known = [cell for cell in cells if cell.feasible]
     sign = search.objectives[0].sign
     return max(known, key=lambda cell: sign * cell.means[0], default=None)
 
 
 def ahead(search: SearchPlan, cells: Sequence[CellSummary]) -> list[CellSummary]:
-    """Pareto front of the feasible cells, best first."""
+    """Return the Pareto front of the feasible cells, best first."""
     by_name = {named(cell.params): cell for cell in cells}
     return [by_name[named(cell.params)] for cell in front(search, tried(cells))]
 
 
 def course(search: SearchPlan, outcomes: Sequence[TrialOutcome]) -> list[Best]:
-    """The best so far after each ended trial of the search, in order of proposal.
+    """Trace the best so far over the ended trials of the search, in order of proposal.
 
     It can become worse, because another seed may lower the mean of the best cell.
     """
     points: list[Best] = []
     gathered, examples = _Cells(search), 0.0
-    for outcome in outcomes:
-        if outcome.confirms or outcome.state in ("planned", "running"):
+    for trial in outcomes:
+        if trial.confirms or trial.state in ("planned", "running"):
             continue
-        examples += outcome.examples
-        gathered.add(outcome)
+        examples += trial.examples
+        gathered.add(trial)
         best = best_of(search, list(gathered.cells.values()))
         points.append(Best(len(points) + 1, examples, best.means[0] if best else None))
     return points
@@ -251,7 +251,7 @@ def outcome(
     results: Mapping[str, Mapping[str, Any]],
     reason: str,
 ) -> Iterator[str]:
-    """Lines on why a search ended, what it found, and what more would buy.
+    """Yield lines on why a search ended, what it found, and what more would buy.
 
     Args:
         plan: Plan with all proposals.
@@ -329,7 +329,7 @@ def _confirmation_lines(
 def best_found(
     plan: Plan, results: Mapping[str, Mapping[str, Any]], pruned: Iterable[str]
 ) -> dict[str, Any] | None:
-    """Feasible cell with the best first objective; None if there is none.
+    """Return the feasible cell with the best first objective; None without one.
 
     Like `best_cell`, it ignores cells with a pruned trial.
 

@@ -47,7 +47,7 @@ def warm_trials(points: Points, root: AnyPath) -> list[tuple[Point, int]]:
 
 
 def transferred(search: SearchPlan, root: AnyPath) -> tuple[Point, ...]:
-    """Best cells of the named studies that are points of this space, to be tried first.
+    """Return the best cells of the named studies that are points of this space, to be tried first.
 
     Only their settings are taken over: values measured on other data or steps do not apply here.
 
@@ -88,7 +88,7 @@ def _is_same_trial(points: Points, point: Point, seed: int, digest: str) -> bool
 
 
 def _mean(search: SearchPlan, cell: Cell, results: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """Mean of the first objective over a cell's seeds without confirmations; None if absent."""
+    """Average the first objective over a cell's seeds without confirmations; None if absent."""
     metric: Sequence[str] = [search.objectives[0].metric]
     known = cell.proposal.known if cell.proposal else {}
     rows = [

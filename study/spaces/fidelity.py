@@ -63,7 +63,7 @@ class Fidelity(Frozen):
         return self
 
     def rungs(self, examples: int) -> tuple[int, ...]:
-        """Rungs, in examples, of a trial that ends after `examples`."""
+        """Return rungs, in examples, of a trial that ends after `examples`."""
         rungs, rung = [], self.first
         while rung < examples:
             rungs.append(rung)
@@ -71,7 +71,7 @@ class Fidelity(Frozen):
         return tuple(rungs)
 
     def rungs_of(self, spec: Spec) -> tuple[int, ...]:
-        """Rungs, in examples, of a trial; empty without training or a validation benchmark."""
+        """Return a trial's rungs, in examples; empty without training or a validation benchmark."""
         if spec.validation is None or self.kind == "none":
             return ()
         return self.rungs(spec.steps * (spec.batch_size or 0))

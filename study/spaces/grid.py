@@ -29,7 +29,7 @@ def _from(keys: list[str], ranges: Mapping[str, Range], point: Point) -> Iterato
 
 
 def size(ranges: Mapping[str, Range]) -> float:
-    """Number of points; infinite if the space is continuous or too large to enumerate."""
+    """Count the points; infinite if the space is continuous or too large to enumerate."""
     counts = [searched.count for searched in ranges.values()]
     if None in counts:
         return math.inf
@@ -39,5 +39,5 @@ def size(ranges: Mapping[str, Range]) -> float:
 
 
 def endless(ranges: Mapping[str, Range]) -> list[str]:
-    """Settings with a continuous range."""
+    """Return settings with a continuous range."""
     return [key for key, searched in ranges.items() if searched.count is None]

@@ -87,13 +87,13 @@ class Hypothesis(Frozen):
         return self
 
     def settings(self) -> set[str]:
-        """Names of the settings that the hypothesis refers to."""
+        """Return names of the settings that the hypothesis refers to."""
         than = self.than if isinstance(self.than, list) else [self.than or {}]
         compared = set().union(self.better or {}, *than)
         return compared | ({self.slope.factor, *self.slope.where} if self.slope else set())
 
     def declared(self, factors: dict[str, list[Any]]) -> dict[str, Any]:
-        """Plain values as a plan stores them, with every default spelled out."""
+        """Return plain values as a plan stores them, with every default spelled out."""
         changes: dict[str, Any] = {}
         if self.slope:
             changes = {"slope": self.slope.within(factors), "expected": self.expected or "better"}

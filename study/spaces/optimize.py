@@ -77,7 +77,7 @@ class Constraint(Frozen):
         return self
 
     def violation(self, value: float) -> float:
-        """Amount by which a value exceeds the limit; at most 0 if it does not."""
+        """Return by how much a value misses the limit; at most 0 if it keeps it."""
         return value - self.at_most if self.at_most is not None else (self.at_least or 0.0) - value
 
     def __str__(self) -> str:
@@ -199,5 +199,5 @@ class SearchPlan(Optimize):
         return self.model_dump(mode="json", exclude={*BUDGETS, "transferred"}, exclude_none=True)
 
     def with_budget(self, budget: Mapping[str, Any]) -> SearchPlan:
-        """Copy the search with the budget keys of `budget` replaced."""
+        """Return a copy with the budget keys of `budget` replaced."""
         return self.model_copy(update={key: budget[key] for key in BUDGETS & budget.keys()})

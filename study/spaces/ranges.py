@@ -70,7 +70,7 @@ class Choice(Frozen):
         yield from self.choices
 
     def contains(self, value: Any) -> bool:
-        """Whether `value` is one of the choices; True is not 1."""
+        """Return whether `value` is one of the choices; True is not 1."""
         return any(_same(value, choice) for choice in self.choices)
 
     def at(self, share: float) -> Any:
@@ -82,7 +82,7 @@ class Choice(Frozen):
         return self.choices[min(int(share * self.count), self.count - 1)]
 
     def index(self, value: Any) -> int:
-        """Position of `value` among the choices."""
+        """Return position of `value` among the choices."""
         return next(i for i, choice in enumerate(self.choices) if _same(value, choice))
 
 
@@ -143,7 +143,7 @@ class Numbers(Frozen):
             yield self._numbered(number)
 
     def contains(self, value: Any) -> bool:
-        """Whether `value` lies in the range, and on one of its steps."""
+        """Return whether `value` lies in the range, and on one of its steps."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
         if not self.low <= value <= self.high or (self.whole and value != int(value)):
@@ -201,7 +201,7 @@ Searched = Annotated[Range, BeforeValidator(_read)]
 
 
 def active(ranges: Mapping[str, Range], point: Mapping[str, Any], key: str) -> bool:
-    """Whether a setting has an effect at a point, which must hold the earlier settings."""
+    """Return whether a setting has an effect at a point, which must hold the earlier settings."""
     when = ranges[key].when or {}
     return all(
         earlier in point and any(_same(point[earlier], value) for value in values)
@@ -219,7 +219,7 @@ def strip(ranges: Mapping[str, Range], values: Mapping[str, Any]) -> Point:
 
 
 def fits(ranges: Mapping[str, Range], point: Mapping[str, Any]) -> bool:
-    """Whether a point holds exactly the settings with an effect, each within its range."""
+    """Return whether a point holds exactly the settings with an effect, each within its range."""
     needed = {key for key in ranges if active(ranges, point, key)}
     return needed == point.keys() and all(ranges[key].contains(point[key]) for key in needed)
 

@@ -27,7 +27,7 @@ from trainables.spec import DataRef, EncoderRef, Spec, build_spec
 
 @dataclass
 class Resolver:
-    """Turns settings into specs, and remembers where the files behind each digest lie.
+    """Factory of specs from settings, which records where the files behind each digest lie.
 
     Attributes:
         data_dir: Folder of the benchmark's own files.
@@ -128,7 +128,7 @@ class Resolver:
             return self.data(name, settings, part)
 
     def test(self, name: str, settings: Settings, part: str | None) -> DataRef:
-        """Return the reference of the test benchmark, or of its public substitute if files lack."""
+        """Return the reference of the test benchmark, or of its public substitute if absent."""
         if name in catalog.SUBSTITUTES:
             try:
                 return self.data(name, settings, part)
@@ -271,7 +271,7 @@ def needed_as(role: str, key: str, other: str) -> Iterator[None]:
 
 
 def _in_files(ref: DataRef) -> bool:
-    """Whether a reference is to texts from files that are at hand."""
+    """Return whether a reference is to texts from files that are at hand."""
     excluded = catalog.is_embedded(ref.name) or catalog.has_pictures(ref.name)
     return not excluded and ref.digest != catalog.ABSENT
 
@@ -279,7 +279,7 @@ def _in_files(ref: DataRef) -> bool:
 def trained_on(
     train: str, ranges: Mapping[str, Range], beside: Iterable[Mapping[str, Any]] = ()
 ) -> tuple[str, ...]:
-    """Values of `train` in a study: the searched ones or its own, and those of cells beside."""
+    """List all values of `train` in a study: searched ones or its own, and cells beside."""
     searched = ranges.get("train")
     names = searched.values() if isinstance(searched, Choice) else [train]
     return tuple(sorted({*names, *(cell["train"] for cell in beside if "train" in cell)}))
@@ -344,7 +344,7 @@ def _max_rows(settings: Settings, languages: int) -> int | None:
 
 
 def _steps(settings: Settings) -> int:
-    """Number of steps at this batch size under the comparison's control."""
+    """Return the number of steps at this batch size under the comparison's control."""
     if settings.control == "equal_steps" or settings.steps == 0:
         return settings.steps
     assert settings.batch_size is not None
@@ -353,7 +353,7 @@ def _steps(settings: Settings) -> int:
 
 
 def _learning_rate(settings: Settings) -> float:
-    """Peak learning rate at this batch size under the comparison's rule."""
+    """Return the peak learning rate at this batch size under the comparison's rule."""
     assert settings.batch_size is not None
     assert settings.learning_rate is not None
     ratio = settings.batch_size / settings.reference_batch_size

@@ -123,7 +123,7 @@ def _levels(ranges: Mapping[str, Range]) -> dict[str, list[Any]]:
 
 
 def space_names() -> list[str]:
-    """Names of the built-in spaces, sorted."""
+    """Return names of the built-in spaces, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 

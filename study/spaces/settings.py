@@ -33,7 +33,7 @@ _DATA, _EVALUATION, _COMPARISON = Effect("data"), Effect("evaluation"), Effect("
 
 
 def _of_encoder(key: str) -> Any:
-    """Field of a setting that overrides the default of the encoder's family."""
+    """Return the field of a setting that overrides the default of the encoder's family."""
     description = EncoderRef.model_fields[key].description
     return Field(None, description=f"{description} By default as the encoder's family has it.")
 
