@@ -162,8 +162,8 @@ def compare(
     effect = float(table.mean())
     estimated = estimate(table)
     if estimated is None:
-        without = unknown(contrast, why_unknown(len(by_seed), clusters), lacking)
-        return replace(without, by_seed=by_seed, effect=effect, clusters=clusters)
+        incomplete = unknown(contrast, why_unknown(len(by_seed), clusters), lacking)
+        return replace(incomplete, by_seed=by_seed, effect=effect, clusters=clusters)
     return Comparison(
         what=contrast.what,
         per=contrast.per,

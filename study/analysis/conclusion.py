@@ -68,12 +68,17 @@ def concluded(
     known = from_values(values) if heading.items() <= values.items() else None
     if known is not None and page.exists() and storage.read(page) == _page(known):
         return known
-    every = by_cell(plan, dict(results))
-    cells, without = answering(plan, every), waiting(plan, every)
-    limited = plan.model_copy(update={"cells": (*cells, *without)})
+    cell_results = by_cell(plan, dict(results))
+    cells, unanswered = answering(plan, cell_results), waiting(plan, cell_results)
+    limited = plan.model_copy(update={"cells": (*cells, *unanswered)})
     computed = executions(results)
     declared = answer(
-        limited, stored(limited, root), marks=marks, late=late, waiting=without, computed=computed
+        limited,
+        stored(limited, root),
+        marks=marks,
+        late=late,
+        waiting=unanswered,
+        computed=computed,
     )
     complete = replace(
         declared,
@@ -104,13 +109,13 @@ def from_values(values: Mapping[str, Any]) -> Answer | None:
         return None
 
 
-def answer_key(plan: Plan, results: Mapping[str, Any], said: Sequence[str]) -> str:
+def answer_key(plan: Plan, results: Mapping[str, Any], remarks: Sequence[str]) -> str:
     """Hash of all that the answer depends on, including results, which a rerun may change."""
     known = [
         json.dumps(results[digest], sort_keys=True)
         for digest in sorted(results.keys() & plan.specs.keys())
     ]
-    text = "\n".join([plan.name, plan.frozen, *plan.tuned, *said, *known])
+    text = "\n".join([plan.name, plan.frozen, *plan.tuned, *remarks, *known])
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

@@ -73,8 +73,8 @@ def contrasts_of(plan: Plan, hypothesis: Mapping[str, Any]) -> list[Contrast]:
     if "better" not in hypothesis:
         return [_contrast_of(plan, None, over)]
     than = hypothesis["than"]
-    others = than if isinstance(than, (list, tuple)) else [than]
-    return [_contrast_of(plan, (hypothesis["better"], other), over) for other in others]
+    rivals = than if isinstance(than, (list, tuple)) else [than]
+    return [_contrast_of(plan, (hypothesis["better"], rival), over) for rival in rivals]
 
 
 def expects_less(hypothesis: Mapping[str, Any]) -> bool:
@@ -252,6 +252,6 @@ def _weights(over: Slope) -> list[float]:
             f"{' above 0' if over.scale == 'log2' else ''}; this study has "
             f"{', '.join(map(str, levels)) or 'none'}"
         )
-    places = np.array([math.log2(value) if over.scale == "log2" else value for value in numbers])
-    centred = places - places.mean()
+    positions = np.array([math.log2(value) if over.scale == "log2" else value for value in numbers])
+    centred = positions - positions.mean()
     return list((centred / (centred**2).sum()).tolist())

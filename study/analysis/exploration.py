@@ -163,7 +163,7 @@ def explore(
 
 
 def validation_metric(plan: Plan) -> str:
-    """Name of the primary metric on the validation benchmark, for `stored_scores`."""
+    """Return the name of the primary metric on the validation benchmark, for `stored_scores`."""
     return f"validation:{plan.primary}"
 
 
@@ -222,11 +222,11 @@ def _resampled(
         UserError: Fewer than two seeds have all cells, questions differ, or no level differs.
     """
     everything = {cell.label: 1.0 for cells in groups for cell in cells}
-    whole = paired(trials, everything)
-    if whole is None or len(whole.seeds) < 2:
+    overall = paired(trials, everything)
+    if overall is None or len(overall.seeds) < 2:
         raise UserError("fewer than two seeds have a result in every cell")
     common: ByTrial = {
-        label: {seed: trials[label][seed] for seed in whole.seeds} for label in everything
+        label: {seed: trials[label][seed] for seed in overall.seeds} for label in everything
     }
     pairs = [pair for cells in groups if (pair := paired(common, mean(cells)))]
     means = [float((level.sums.mean(0).sum(0) / level.counts.sum(0)).mean()) for level in pairs]
@@ -236,7 +236,7 @@ def _resampled(
         raise UserError("no level differs from another in any seed or question")
     ahead = drawn == (drawn.min(0) if lower_is_better(metric) else drawn.max(0))
     shares = (ahead / ahead.sum(0)).mean(1).tolist()
-    return list(zip(means, shares, strict=True)), len(whole.seeds), len(whole.counts)
+    return list(zip(means, shares, strict=True)), len(overall.seeds), len(overall.counts)
 
 
 def _ascending(levels: Sequence[Any]) -> list[Any]:
@@ -303,10 +303,10 @@ def _table(
     if len(cells) != table[..., 0].size or any(factors.keys() - cell.params for cell in cells):
         raise UserError("the cells that answer are no complete grid of the factors")
     for cell in cells:
-        place = tuple(levels.index(cell.params[key]) for key, levels in factors.items())
+        position = tuple(levels.index(cell.params[key]) for key, levels in factors.items())
         for trial in cell.trials:
             if trial.digest in known and trial.seed is not None:
-                table[(*place, seeds.index(trial.seed))] = known[trial.digest]
+                table[(*position, seeds.index(trial.seed))] = known[trial.digest]
     return table
 
 
@@ -323,9 +323,9 @@ def fill(table: Floats) -> Floats:
         )
     if any(absent.all(tuple(set(range(table.ndim)) - {axis})).any() for axis in range(table.ndim)):
         raise UserError("a level or seed has no result at all")
-    places = np.indices(table.shape).reshape(table.ndim, -1)
+    positions = np.indices(table.shape).reshape(table.ndim, -1)
     design = np.concatenate(
-        [np.eye(count)[index] for count, index in zip(table.shape, places, strict=True)], axis=1
+        [np.eye(count)[index] for count, index in zip(table.shape, positions, strict=True)], axis=1
     )
     there = ~absent.ravel()
     additive = design @ np.linalg.lstsq(design[there], table.ravel()[there], rcond=None)[0]

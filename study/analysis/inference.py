@@ -140,10 +140,7 @@ def _variance(squares: Floats) -> Floats:
 
 
 def freedom(squares: Floats, seeds: int, clusters: int, caution: float = CAUTION) -> Floats:
-    """Compute the degrees of freedom of a variance from its (3, ...) mean squares.
-
-    With `caution` 1 this is Satterthwaite's formula.
-    """
+    """Compute degrees of freedom from (3, ...) mean squares; Satterthwaite's if `caution` is 1."""
     degrees = np.array([seeds - 1, clusters - 1, (seeds - 1) * (clusters - 1)], dtype=np.float64)
     shape = -1, *[1] * (squares.ndim - 1)
     counted = squares * np.array([caution, 1, 1]).reshape(shape)

@@ -157,9 +157,9 @@ def common_arms(
         for left, right in names
     ]
     if len(pairs) > 1:
-        ours = arm(first[0], a, [by_label[0][name] for name, _ in names])
-        theirs = arm(second[0], b, [by_label[1][name] for _, name in names])
-        pairs.append((f"mean of these {len(names)}", ours, theirs))
+        first_mean = arm(first[0], a, [by_label[0][name] for name, _ in names])
+        second_mean = arm(second[0], b, [by_label[1][name] for _, name in names])
+        pairs.append((f"mean of these {len(names)}", first_mean, second_mean))
     return pairs
 
 
@@ -218,11 +218,11 @@ def _row(name: str, metric: str, first: Arm, second: Arm, scores: Stored, level:
     if first.questions.get(role) != second.questions.get(role):
         return replace(empty, note=OTHER_QUESTIONS)
     weights: Coefficients = {}
-    for sign, place, arm in ((1.0, "A", first), (-1.0, "B", second)):
-        weights |= {f"{place} {label}": sign * w for label, w in mean(arm.cells).items()}
+    for sign, side_name, arm in ((1.0, "A", first), (-1.0, "B", second)):
+        weights |= {f"{side_name} {label}": sign * w for label, w in mean(arm.cells).items()}
     trials: ByTrial = {
-        f"{place} {label}": by_seed
-        for place, side in zip("AB", sides, strict=True)
+        f"{side_name} {label}": by_seed
+        for side_name, side in zip("AB", sides, strict=True)
         for label, by_seed in side.items()
     }
     try:

@@ -82,8 +82,8 @@ def holm(values: Sequence[float]) -> list[float]:
     """Correct a family of p-values by Holm-Bonferroni (step-down), in the given order."""
     order = sorted(range(len(values)), key=values.__getitem__)
     corrected, highest = [1.0] * len(values), 0.0
-    for place, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(values) - place) * values[index]))
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
         corrected[index] = highest
     return corrected
 

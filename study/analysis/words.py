@@ -134,17 +134,17 @@ def comparison_words(finding: Finding) -> list[str]:
 
 
 def _comparison(finding: Finding, comparison: Comparison) -> str:
-    what = f"{finding.metric}, {comparison.what}"
+    subject = f"{finding.metric}, {comparison.what}"
     note = "; ".join(filter(None, [comparison.note, *map(_lacking, comparison.lacking)]))
     if comparison.effect is None:
-        return f"{what}: not known: {note}."
+        return f"{subject}: not known: {note}."
     digits = digits_of(finding.metric) if abs(comparison.effect) > 1 else 4
     facts = [f"{count_of(len(comparison.by_seed), 'seed')}, {comparison.clusters} clusters"]
     if comparison.interval:
         low, high = (f"{bound:+.{digits}f}" for bound in comparison.interval)
         facts.insert(0, f"95 % interval {low} to {high}")
     lower = ", lower is better" if lower_is_better(finding.metric) else ""
-    text = f"{what}: {comparison.effect:+.{digits}f} ({'; '.join(facts)}{lower})."
+    text = f"{subject}: {comparison.effect:+.{digits}f} ({'; '.join(facts)}{lower})."
     if comparison.detectable is not None:
         text += f" Detectable with 80 % power: {comparison.detectable:.{digits}f}."
         text += f" {_needed(finding, comparison)}" if finding.verdict == "undecided" else ""
@@ -184,30 +184,30 @@ def exploratory_words(exploration: Exploration) -> list[str]:
 
 
 def _best(best: BestLevel) -> str:
-    what = f"Best {best.factor} by {best.metric} on the validation benchmark"
+    subject = f"Best {best.factor} by {best.metric} on the validation benchmark"
     if best.averaged:
-        what += f", averaged over {', '.join(best.averaged)}"
+        subject += f", averaged over {', '.join(best.averaged)}"
     if not best.levels:
-        return f"{what}: not known: {best.note}."
+        return f"{subject}: not known: {best.note}."
     shares = ", ".join(f"{level.level} in {100 * level.share:.0f} %" for level in best.likely)
     few = ", too few for the shares to be trusted" if best.seeds < LEAST_SEEDS else ""
-    text = f"{what}: {shares} of {RESAMPLES} resamples"
+    text = f"{subject}: {shares} of {RESAMPLES} resamples"
     text = f"{text} ({best.seeds} seeds{few}; {best.clusters} clusters)"
     return f"{text}; {EDGE}." if best.at_edge else f"{text}."
 
 
 def _variance(variance: Decomposition) -> str:
-    what = f"Variance of {variance.metric} on the test benchmark"
+    subject = f"Variance of {variance.metric} on the test benchmark"
     if not variance.parts:
-        return f"{what}: not taken apart: {variance.note}."
-    shown = [_part(part) for part in variance.parts if part.share >= SHOWN_SHARE]
+        return f"{subject}: not taken apart: {variance.note}."
+    named = [_part(part) for part in variance.parts if part.share >= SHOWN_SHARE]
     rest = sum(part.share for part in variance.parts if part.share < SHOWN_SHARE)
     filled = f", {variance.filled} of them filled in" if variance.filled else ""
-    parts = ", ".join([*shown, *([f"all else {100 * rest:.1f} %"] if rest >= 0.0005 else [])])
+    parts = ", ".join([*named, *([f"all else {100 * rest:.1f} %"] if rest >= 0.0005 else [])])
     trials = trials_words(variance)
     known = any(part.by_chance is not None for part in variance.parts)
     alone = "" if known else "; of one seed, so that what chance has of it is not known"
-    return f"{what}, {trials}{filled}: {parts}{alone}."
+    return f"{subject}, {trials}{filled}: {parts}{alone}."
 
 
 def _part(part: Part) -> str:

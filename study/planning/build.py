@@ -135,11 +135,11 @@ def _refuse_hypotheses(space: Space, plan: Plan) -> None:
     params = [*map(_untrained, grid), *grid]
     cells = {label_of(point): Cell(params=point, trials=()) for point in params}
     beside = [Cell(params=point, trials=(), beside=True) for point in space.beside]
-    whole = plan.model_copy(
+    full_plan = plan.model_copy(
         update={"cells": (*cells.values(), *beside), "tuned": tuple(space.tuned)}
     )
     for hypothesis in plan.hypotheses:
-        for contrast in contrasts_of(whole, hypothesis):
+        for contrast in contrasts_of(full_plan, hypothesis):
             if contrast.problem:
                 raise UserError(
                     f"space {plan.space}: hypothesis {hypothesis['name']!r}: {contrast.problem}\n"

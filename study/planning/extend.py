@@ -80,10 +80,10 @@ def _redeclared(before: Plan, after: Plan) -> str:
     return f"hypotheses, margins or the primary metric ({'; '.join(parts) or 'their order'})"
 
 
-def _merged(cell: Cell, other: Cell, before: Plan, requested: Plan) -> Cell:
+def _merged(cell: Cell, addition: Cell, before: Plan, requested: Plan) -> Cell:
     """Merge the trials of a cell of both plans, ordered by seed."""
     trials: dict[int | None, PlannedTrial] = {trial.seed: trial for trial in cell.trials}
-    for trial in other.trials:
+    for trial in addition.trials:
         if trials.setdefault(trial.seed, trial).digest != trial.digest:
             changes = "\n  ".join(before.differences(requested)[:20])
             raise UserError(

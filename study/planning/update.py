@@ -140,7 +140,7 @@ def _resumed(before: Plan | None, requested: Plan, differences: list[str], *, ex
     if differences:
         if extend:
             return extended(before, requested)
-        shown = "\n  ".join(differences[:20])
+        changes = "\n  ".join(differences[:20])
         try:
             extended(before, requested)
         except UserError:
@@ -148,7 +148,7 @@ def _resumed(before: Plan | None, requested: Plan, differences: list[str], *, ex
         else:
             way = "use --extend to add what is new, or --name to start"
         raise UserError(
-            f"study {requested.name} was planned differently:\n  {shown}\n{way} another study"
+            f"study {requested.name} was planned differently:\n  {changes}\n{way} another study"
         )
     if before.search is not None and requested.search is not None:
         search = before.search.with_budget(dict(requested.search))

@@ -143,16 +143,16 @@ def over(
         first = search.objectives[0]
         if first.sign * (best[0].values[0] - search.target) >= 0:
             return f"the target {first.metric} {search.target:g} is reached"
-    each = now.each or 0.0
-    confirming = search.confirm.top * search.confirm.seeds * each
+    duration = now.each or 0.0
+    confirming = search.confirm.top * search.confirm.seeds * duration
     if search.hours is not None:
-        needed = now.wall + each + confirming / now.workers
+        needed = now.wall + duration + confirming / now.workers
         if needed > search.hours * HOUR:
             return f"the budget of {_hours(search.hours)} is spent{_budget_note(proposed)}"
     if search.accelerator_hours is not None:
-        left = sum(max(0.0, each - so_far) for so_far in now.running)
-        waiting = (running - len(now.running)) * each
-        needed = now.busy + left + waiting + each + confirming
+        left = sum(max(0.0, duration - so_far) for so_far in now.running)
+        waiting = (running - len(now.running)) * duration
+        needed = now.busy + left + waiting + duration + confirming
         if needed > search.accelerator_hours * HOUR:
             hours = _hours(search.accelerator_hours)
             return f"the budget of {hours} of trials is spent{_budget_note(proposed)}"

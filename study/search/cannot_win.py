@@ -69,15 +69,15 @@ class CannotWin:
 
     def reached(self, rung: Rung, score: float) -> str:
         """Take in a trial at a rung; return why it stops, or an empty string."""
-        mine = self.look(rung)
-        if mine is None:
+        current = self.look(rung)
+        if current is None:
             return ""
         arms = self.looks.setdefault(rung.examples, {})
-        arms.setdefault(mine.arm, {})[rung.trial] = mine
+        arms.setdefault(current.arm, {})[rung.trial] = current
         leader = self._leader()
-        if leader == mine.arm or leader not in arms:
+        if leader == current.arm or leader not in arms:
             return ""
-        gap = contrast(arms[mine.arm], arms[leader])
+        gap = contrast(arms[current.arm], arms[leader])
         if gap is None:
             return ""
         sums, counts = gap
@@ -98,7 +98,7 @@ class CannotWin:
 
 
 def contrast(
-    mine: Mapping[str, Look], theirs: Mapping[str, Look]
+    arm: Mapping[str, Look], leader: Mapping[str, Look]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Subtract the leader's scores from an arm's, for `bootstrap`.
 
@@ -106,17 +106,19 @@ def contrast(
         Differences (S, G, C) by seed, cluster and setting, and numbers of queries (G, C); None if
         the trials were not asked the same questions.
     """
-    ours = {look.seed: look.scores for look in mine.values()}
-    others = {look.seed: look.scores for look in theirs.values()}
-    first = next(iter(ours.values()))
-    if not all(first.asks_the_same(scored) for scored in (*ours.values(), *others.values())):
+    arm_scores = {look.seed: look.scores for look in arm.values()}
+    leader_scores = {look.seed: look.scores for look in leader.values()}
+    first = next(iter(arm_scores.values()))
+    if not all(
+        first.asks_the_same(scored) for scored in (*arm_scores.values(), *leader_scores.values())
+    ):
         return None
-    if shared := ours.keys() & others.keys():
-        gaps = [ours[seed].sums - others[seed].sums for seed in shared]
+    if shared := arm_scores.keys() & leader_scores.keys():
+        gaps = [arm_scores[seed].sums - leader_scores[seed].sums for seed in shared]
     else:
         gaps = [
-            np.mean([scored.sums for scored in ours.values()], axis=0)
-            - np.mean([scored.sums for scored in others.values()], axis=0)
+            np.mean([scored.sums for scored in arm_scores.values()], axis=0)
+            - np.mean([scored.sums for scored in leader_scores.values()], axis=0)
         ]
     return np.stack(gaps), first.counts
 

@@ -92,8 +92,8 @@ def _ordered(shares: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
 def _exact(search: SearchPlan, values: Mapping[str, float]) -> dict[str, float]:
     """Decompose a complete grid; empty if a combination of the settings has no value."""
     ranges = search.ranges
-    whole = all(searched.when is None for searched in ranges.values())
-    if not whole or finite.size(ranges) != len(values):
+    unconditional = all(searched.when is None for searched in ranges.values())
+    if not unconditional or finite.size(ranges) != len(values):
         return {}
     factors = [key for key, searched in ranges.items() if (searched.count or 0) > 1]
     shape = [ranges[key].count or 0 for key in factors]

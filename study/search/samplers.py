@@ -111,7 +111,7 @@ class SamplerSession:
         if self.search.sampler in GENETIC:
             name = {"nsga2": NSGAIISampler, "nsga3": NSGAIIISampler}[self.search.sampler].__name__
             attrs[f"{name}:generation"] = cell.generation or 0
-        names = [f"{place} {c}" for place, c in enumerate(self.search.constraints)]
+        names = [f"{index} {c}" for index, c in enumerate(self.search.constraints)]
         return create_trial(
             state=state,
             params={key: encoded(ranges[key], params[key]) for key in distributions},

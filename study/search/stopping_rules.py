@@ -55,8 +55,8 @@ class SuccessiveHalving:
         """Return the bracket of a trial, from 0."""
         chances = np.exp(-np.arange(self.brackets, dtype=float))
         drawn = int(hashlib.sha256(digest.encode()).hexdigest()[:12], 16) / 16**12
-        place = int(np.searchsorted(np.cumsum(chances / chances.sum()), drawn, side="right"))
-        return min(place, self.brackets - 1)
+        bracket = int(np.searchsorted(np.cumsum(chances / chances.sum()), drawn, side="right"))
+        return min(bracket, self.brackets - 1)
 
     def reached(self, rung: Rung, score: float) -> str:
         """Take in a trial at a rung; return why it stops, or an empty string."""

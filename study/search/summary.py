@@ -298,14 +298,14 @@ def _winner_lines(
             f"All {len(complete)} cells have the same {names}: the search could not tell them "
             "apart, and the first of them stands for the best."
         )
-    what = "Best cell" if len(search.objectives) == 1 else "Front"
-    for cell in best[: 1 if what == "Best cell" else SHOWN]:
-        shown = ", ".join(
+    title = "Best cell" if len(search.objectives) == 1 else "Front"
+    for cell in best[: 1 if title == "Best cell" else SHOWN]:
+        values = ", ".join(
             f"{objective.metric} {value:.4g}"
             for objective, value in zip(search.objectives, cell.values, strict=True)
         )
         seeds = f"{cell.seeds} seed{'s' if cell.seeds > 1 else ''}"
-        yield f"{what}, by the validation benchmark: {label_of(cell.params)} ({shown}; {seeds})."
+        yield f"{title}, by the validation benchmark: {label_of(cell.params)} ({values}; {seeds})."
     if len(search.objectives) > 1 and len(best) > SHOWN:
         yield f"{len(best) - SHOWN} more cells are on the front."
     for planned in plan.cells:

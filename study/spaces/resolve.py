@@ -251,20 +251,20 @@ class Resolver:
 
 
 @contextmanager
-def needed_as(role: str, key: str, other: str) -> Iterator[None]:
+def needed_as(role: str, key: str, alternative: str) -> Iterator[None]:
     """Add to errors about missing data their role in the study, and what could replace them.
 
     Args:
         role: What the study uses the data for.
         key: Setting that names them.
-        other: Another value of the setting that would do; may be empty.
+        alternative: Another value of the setting that would do; may be empty.
     """
     try:
         yield
     except DataError:
         raise  # the data are at hand, but a row of them is faulty
     except UserError as error:
-        more = f", or --set {key}={other}" if other else ""
+        more = f", or --set {key}={alternative}" if alternative else ""
         raise UserError(
             f"{error}\nIt is {role} of this study; choose other data with --set {key}=NAME{more}"
         ) from None
@@ -286,7 +286,7 @@ def trained_on(
 
 
 def training_source(settings: Settings) -> tuple[str, str | None]:
-    """Name and part of the training data.
+    """Return name and part of the training data.
 
     `own` means the benchmark's own: the articles outside of `held-out` where a source is divided
     so, else its training part.

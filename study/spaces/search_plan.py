@@ -37,8 +37,8 @@ def search_options(
     """
     if sampler is not None and sampler not in SAMPLERS:
         raise UserError(f"--sampler {sampler}: choose {', '.join(SAMPLERS)}")
-    own = space.for_tier(tier).optimize
-    if own is None and sampler in (None, "grid"):
+    declared = space.for_tier(tier).optimize
+    if declared is None and sampler in (None, "grid"):
         if budget:
             key = next(iter(budget)).replace("_", "-")
             raise UserError(
@@ -46,12 +46,12 @@ def search_options(
                 "--sampler random, qmc or tpe"
             )
         return None
-    given: dict[str, Any] = {} if own is None else own.model_dump(exclude_unset=True)
+    given: dict[str, Any] = {} if declared is None else declared.model_dump(exclude_unset=True)
     given |= budget
     if sampler:
         given["sampler"] = sampler
     if seeds is not None:
-        most = max(seeds, own.seeds.most) if own is not None else seeds
+        most = max(seeds, declared.seeds.most) if declared is not None else seeds
         given["seeds"] = {"first": seeds, "most": most}
     try:
         return Optimize.model_validate(given)
