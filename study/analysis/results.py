@@ -11,18 +11,9 @@ from typing import Any
 from study.state.plan import Cell, Plan, label_of
 from trainables.data.languages import base_language
 from trainables.data.resources import by_level, by_pretraining
-from trainables.evaluation.metric_names import best_value
+from trainables.evaluation.metric_names import MEANS, best_value
 
-COLUMNS = (
-    "map/mono",
-    "map/cross",
-    "map/multi",
-    "map/pool_same_language",
-    "map/t2i",
-    "map/i2t",
-    "map/i2t_multi",
-    "rank_distance",
-)
+COLUMNS = (*(f"map/{name}" for name, mean in MEANS.items() if not mean.micro), "rank_distance")
 """Macro means that the results table shows if the trials have them."""
 
 Groups = Mapping[str, tuple[str, ...]]

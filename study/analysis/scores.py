@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from study.analysis.results import Groups, in_group
 from trainables.errors import UserError
 from trainables.evaluation.bias import rank_distances
-from trainables.evaluation.metric_names import DISTANCES
+from trainables.evaluation.metric_names import DISTANCES, MEANS
 from trainables.evaluation.metrics import MEASURES, PICTURE_MEASURES, by_query
 from trainables.evaluation.ranks import Ranks, load_ranks, ranks_file
 from trainables.storage import atomic as storage
@@ -156,13 +156,13 @@ def _values(ranks: Ranks, metric: str, groups: Groups) -> Values:
     if measure not in (PICTURE_MEASURES if ranks.direction else MEASURES) or not rest:
         return {}
     by_row = by_query(ranks, measure)
-    if rest == "multi_micro":
-        members = [entry for name, entry in by_row.items() if name.startswith("multi/")]
-        if not members:
-            return {}
-        queries, values = (np.concatenate(column) for column in zip(*members, strict=True))
-        return {rest: (queries, values)}
-    return {k: entry for k, entry in by_row.items() if k == rest or k.startswith(f"{rest}/")}
+    if rest not in MEANS:
+        return {rest: by_row[rest]} if rest in by_row else {}
+    members = {name: by_row[name] for name in MEANS[rest].members(by_row)}
+    if not members or not MEANS[rest].micro:
+        return members
+    queries, values = (np.concatenate(column) for column in zip(*members.values(), strict=True))
+    return {rest: (queries, values)}
 
 
 def _distances(ranks: Ranks, measure: str, language: str) -> Values:

@@ -10,6 +10,7 @@ from trainables.data import catalog
 from trainables.data.benchmark import Benchmark, TrainingSet
 from trainables.data.contamination import equal_ids, equal_pictures
 from trainables.errors import UserError
+from trainables.evaluation.metric_names import MEANS
 from trainables.spec import Spec
 from trainables.training.batching import select_rows
 
@@ -112,7 +113,8 @@ def _reading(spec: Spec) -> str:
 def _check_metric(metric: str, validation: Benchmark) -> None:
     """Refuse a selection metric whose retrieval setting the validation benchmark lacks."""
     kinds = _kinds(validation)
-    if metric.split("/")[1].removesuffix("_micro") not in kinds:
+    mean = MEANS.get(metric.split("/")[1])
+    if mean is None or mean.kind not in kinds:
         raise UserError(
             f"select_metric {metric}: the validation benchmark {validation.name} has the settings "
             f"{', '.join(kinds)}; choose one with --set select_metric=map/{kinds[0]}"

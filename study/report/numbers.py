@@ -10,6 +10,7 @@ from typing import Any
 
 from study.analysis.answer import Answer
 from study.report.material import Material
+from trainables.evaluation.metric_names import MEANS
 
 HEADER = (
     *("kind", "name", "digest", "seed", "benchmark", "part"),
@@ -21,11 +22,6 @@ FORMULAS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 
 MOST_LINES = 500_000
 """From here on trials give their means over languages only; `result.json` of each has all."""
-
-KINDS = (
-    *("mono", "cross", "multi", "multi_micro", "pool_same_language"),
-    *("t2i", "i2t", "i2t_multi"),
-)
 
 Line = tuple[Any, ...]
 
@@ -54,7 +50,7 @@ def named(metric: str) -> tuple[str, str, str, str]:
     measure, *parts = rest.split("/")
     if not parts:
         return benchmark, measure, "", ""
-    if parts[0] in KINDS or measure.startswith("map_"):
+    if parts[0] in MEANS or measure.startswith("map_"):
         return benchmark, measure, parts[0], "/".join(parts[1:])
     return benchmark, measure, "", "/".join(parts)
 

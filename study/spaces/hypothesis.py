@@ -6,15 +6,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from trainables.evaluation.metric_names import MEANS
 from trainables.evaluation.metrics import PICTURE_MEASURES
 from trainables.spec import Frozen
 
 Tier = Literal["demo", "full"]
 
 Scale = Literal["linear", "log2", "order"]
-
-KINDS = ("mono", "cross", "multi", "pool_same_language", "t2i", "i2t", "i2t_multi")
-"""Settings of retrieval that a measure may refer to."""
 
 DOUBLED = ("batch_size", "language_count")
 """Factors whose slopes are per doubling unless the space declares another scale."""
@@ -75,9 +73,9 @@ class Hypothesis(Frozen):
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
         measure, _, setting = self.metric.rpartition(":")[2].partition("/")
-        kind = setting.partition("/")[0].removesuffix("_micro")
-        if measure in PICTURE_MEASURES and kind not in KINDS:
-            raise ValueError(f"metric {self.metric}: {kind!r} is none of {', '.join(KINDS)}")
+        kind = setting.partition("/")[0]
+        if measure in PICTURE_MEASURES and kind not in MEANS:
+            raise ValueError(f"metric {self.metric}: {kind!r} is none of {', '.join(MEANS)}")
         if (self.better is None) != (self.than is None):
             raise ValueError("better and than belong together")
         if self.better is None and self.slope is None:

@@ -1,10 +1,10 @@
-"""Direction and display of metrics, read from their names; ranks under the best order of ties."""
+"""Means over retrieval settings, and direction and display of metrics, by their names."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,38 @@ IN_RANKS = ("rank_distance", "rank_distance_pair", "rank_distance_median")
 
 LESS = re.compile(r"rank_distance\w*|kendall_w|share_distance_at_\d+|map_gap|map_spread")
 """Metrics of language bias that are better when lower."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over retrieval settings, which a metric names after its measure (`map/cross`).
+
+    Attributes:
+        kind: Kind of these settings, such as `cross`.
+        micro: Whether it is the mean over all their queries, as LAReQA reports it, and not the
+            unweighted mean over settings (macro).
+    """
+
+    kind: str
+    micro: bool = False
+
+    def members(self, settings: Iterable[str]) -> list[str]:
+        """Return the settings that it is a mean over: names such as `cross/de-en`."""
+        return [name for name in settings if name.partition("/")[0] == self.kind]
+
+
+MEANS = {
+    "mono": Mean("mono"),
+    "cross": Mean("cross"),
+    "multi": Mean("multi"),
+    "multi_micro": Mean("multi", micro=True),
+    "pool_same_language": Mean("pool_same_language"),
+    "t2i": Mean("t2i"),
+    "i2t": Mean("i2t"),
+    "i2t_multi": Mean("i2t_multi"),
+}
+"""Means over settings by name, in the order in which they are reported. A benchmark has those of
+its own settings: `mono` to `pool_same_language` of texts, the others of images."""
 
 
 def lower_is_better(metric: str) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trainables.data.pictures import IMAGE
 from trainables.evaluation.bias import bias_metrics
+from trainables.evaluation.metric_names import MEANS
 from trainables.evaluation.ranks import Ranks
 
 Floats = NDArray[np.float64]
@@ -213,13 +214,10 @@ def retrieval_metrics(ranks: Ranks, measures: Iterable[str]) -> dict[str, float]
         function = PICTURE_MEASURES[measure]
         values = {name: function(entry) for name, entry in lists.items()}
         means = {name: float(value.mean()) for name, value in values.items()}
-        for kind in dict.fromkeys(name.split("/")[0] for name in lists):
-            members = [name for name in lists if name.split("/")[0] == kind]
-            metrics[f"{measure}/{kind}"] = float(np.mean([means[name] for name in members]))
-            if kind == "multi":
-                metrics[f"{measure}/multi_micro"] = float(
-                    np.concatenate([values[name] for name in members]).mean()
-                )
+        for title, mean in MEANS.items():
+            if members := mean.members(lists):
+                parts = [values[name] if mean.micro else [means[name]] for name in members]
+                metrics[f"{measure}/{title}"] = float(np.concatenate(parts).mean())
         metrics |= {f"{measure}/{name}": mean for name, mean in means.items()}
     return metrics
 
