@@ -1,1 +1,1 @@
-"""Keep the trials of a study running, and tell its observers."""
+"""Run the trials of a study and report every event to its observers."""

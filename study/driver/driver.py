@@ -1,4 +1,4 @@
-"""Drive one study: plan → launch → committed folders → journal, then the views."""
+"""Drive one study: launch its plan, read committed trials, write the journal, tell observers."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from trainables.trial.trial_folder import TrialFolder
 class Driver:
     """Runs the trials of one study and keeps its journal.
 
-    States follow from the journal and the committed folders. Observers are told last, and nothing
-    depends on them: whatever is lost on the way is told at the next start.
+    The state of a trial follows from the journal and the committed folders. Observers are told last
+    and nothing depends on them: an event that one misses is delivered at the next start.
 
     Attributes:
-        plan: What is to run.
-        root: Where everything lies.
-        journal: Of the study, whose lease is held.
-        observers: Of the study's events; while trials run, the progress shown is one.
-        console: Where a person looks.
-        results: Committed results by digest, as far as they are known.
-        search: What proposes further trials; None where all are planned.
-        over: Why the search proposes no more; empty while it may.
-        keep: Which encoders the launch leaves, as `Orders.keep`.
-        left: Trials of the launch whose encoders lie in their folders.
+        plan: Plan of the study, with the proposals of its search.
+        root: Root of all trial folders.
+        journal: Journal of the study, whose lease this process holds.
+        observers: Receivers of the study's events; `run` adds the progress bar.
+        console: Console for notes and progress.
+        results: Results of committed trials by digest, as far as read.
+        search: Source of further trials; None if the plan is complete.
+        over: Why the search has ended; empty while it may propose.
+        keep: Encoders that this launch keeps (`LaunchConfig.keep`).
+        left: Digests of this launch's trials whose encoders are still in their folders.
     """
 
     plan: Plan
@@ -63,23 +63,23 @@ class Driver:
     left: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Count what earlier launches spent."""
+        """Start the clock at the time that earlier launches spent."""
         self.record = self.journal.record
         self.clock = Clock.after(self.record.times)
         self.labels = trial_labels(self.plan)
 
     def reconcile(self) -> int:
-        """Read what is committed; a commit that cannot be believed is set aside and run again.
+        """Read committed results; set damaged ones aside, so that their trials run again.
 
         Returns:
-            How many trials were committed but not known to the journal.
+            Number of committed trials that the journal had not recorded.
         """
         self.results = committed_results(self.root, self.plan.specs)
         self._quarantine(self.plan.specs)
         map_parallel(self.root, self._ensure_spec, self.results)
         unknown = [digest for digest in self.results if digest not in self.record.complete]
         for digest in unknown:
-            # tidied up first: what the journal calls complete is not looked at again
+            # tidy up first: a trial that the journal calls complete is never looked at again
             TrialFolder.of(self.root, digest).forget_unfinished()
             self._complete(digest)
             faults.at("reconcile.completed")
@@ -90,7 +90,7 @@ class Driver:
         self._again("retry", "failed")
 
     def complete_pruned(self) -> None:
-        """Plan every pruned trial again, to be completed whatever is decided of it."""
+        """Plan every pruned trial again, exempt from further pruning."""
         self._again("exempt", "pruned")
 
     def _again(self, event: str, state: State) -> None:
@@ -98,11 +98,11 @@ class Driver:
         self.journal.note_all(event, [{"trial": digest} for digest in digests], durable=True)
 
     def state(self, digest: str) -> TrialState:
-        """Where a trial stands."""
+        """Return the state of a trial."""
         return self.record.state(digest, self.results)
 
     def jobs(self) -> list[Job]:
-        """What is left to run, the longest first, so that no worker idles at the end."""
+        """List the trials left to run, longest first, so that no worker idles at the end."""
         waiting = [
             self._job(digest) for digest in self.plan.specs if self.state(digest).state == "planned"
         ]
@@ -111,7 +111,7 @@ class Driver:
         return sorted(waiting, key=lambda job: -work(job.spec))
 
     def further(self) -> Job | Wait | None:
-        """The next trial that the search asks for and that has no result yet; None at its end."""
+        """Return the search's next trial without a result; None once the search has ended."""
         assert self.search is not None
         while isinstance(
             proposal := self.search.next(self.plan, self.observations()), ProposedTrial
@@ -123,19 +123,19 @@ class Driver:
         return Wait() if isinstance(proposal, Waiting) else None
 
     def observations(self) -> Observations:
-        """What the search may see: no more than plan, results, states and what was spent."""
+        """Collect all that the search may see: results, states, rungs and spent time."""
         record, specs = self.record, self.plan.specs
         states = {d: self.state(d).state for d in {*record.failures, *record.stops} & specs.keys()}
         ended = {d: state for d, state in states.items() if state in ("failed", "pruned")}
         reached: dict[str, dict[int, float]] = {}
         objective = self.plan.search.objectives[0].metric if self.plan.search else ""
         for rung in record.rungs:
-            if rung.metric == objective:  # not of one that the search had before
+            if rung.metric == objective:  # not an earlier objective of this search
                 reached.setdefault(rung.trial, {})[rung.examples] = rung.value
         return Observations(self.results, ended, reached, self.clock.spent())
 
     def _propose(self, proposal: ProposedTrial) -> Job | None:
-        """Keep and plan a trial; None where it needs no run."""
+        """Journal and plan a proposed trial; return its job, or None if it already has a result."""
         digest = proposal.digest
         faults.at("asked.writing", digest=digest)
         self.journal.refuse_superseded()
@@ -162,7 +162,8 @@ class Driver:
     def lone(self) -> tuple[str, str] | None:
         """Digest and label of the one trial whose encoder `--keep best` keeps.
 
-        It is the plan's first. None where a validation benchmark says which is best.
+        Without a validation benchmark no trial may be called the best, so it is the first trained
+        trial of the plan. None if there is a validation benchmark.
         """
         if any(spec.validation for spec in self.plan.specs.values()):
             return None
@@ -175,7 +176,7 @@ class Driver:
         return next(trained, None)
 
     def _job(self, digest: str) -> Job:
-        """A trial to run; of a search only a cell's first one may be stopped early."""
+        """Make the job of a trial; in a search only a cell's first seed may be pruned."""
         if self.plan.search is None:
             candidate = self.lone is None or self.lone[0] == digest
             return Job(digest, self.plan.specs[digest], candidate=candidate)
@@ -184,7 +185,7 @@ class Driver:
         return Job(digest, self.plan.specs[digest], whole=not first)
 
     def run(self, jobs: list[Job], orders: LaunchConfig) -> None:
-        """Run the jobs; an interrupt returns early, and what was running is planned again."""
+        """Run the jobs; an interrupt returns early and leaves running trials planned."""
         self.keep = orders.keep
         self._note_launch(len(jobs), orders)
         self.clock.begin(orders.workers or 1)
@@ -206,7 +207,7 @@ class Driver:
             self.journal.note_all("end", [self.counts()])
 
     def _note_launch(self, trials: int, orders: LaunchConfig) -> None:
-        """Note it, and say which libraries are not those of the launch before."""
+        """Journal the launch, and report libraries whose version changed since the last one."""
         now = {name: version(name) for name in LIBRARIES}
         before = self.record.versions or now
         changed = [f"{n} {before.get(n)} → {v}" for n, v in now.items() if before.get(n) != v]
@@ -220,12 +221,12 @@ class Driver:
         )
 
     def counts(self) -> dict[str, int]:
-        """Trials of this plan by state."""
+        """Count the trials of the plan by state."""
         states = [self.state(digest).state for digest in self.plan.specs]
         return {state: states.count(state) for state in STATES}
 
     def started(self, digest: str) -> None:
-        """A trial was handed to Ray."""
+        """Record that a trial was handed to Ray."""
         self.journal.refuse_superseded()
         self.journal.note("started", trial=digest)
         for observer in self.observers:
@@ -233,26 +234,28 @@ class Driver:
         faults.at("start.noted", digest=digest)
 
     def running(self, digest: str) -> None:
-        """A trial has its place and runs."""
+        """Record that a trial has its resources and runs."""
         self.journal.note("running", trial=digest)
         self.clock.started(digest)
 
     def progressed(self, progress: Progress) -> None:
-        """A trial reported."""
+        """Pass a trial's progress on to the observers."""
         for observer in self.observers:
             observer.stepped(progress.digest, progress.step, progress.steps, progress.evaluating)
 
     def reached(self, rung: Rung) -> None:
-        """A trial came to a rung: what was decided is kept before anything follows from it."""
+        """Journal the decision at a rung before anything acts on it."""
         self.journal.note("rung", durable=True, rung=rung.to_json())
         faults.at("rung.noted", digest=rung.trial)
         for observer in self.observers:
             observer.rung(rung)
 
     def lost(self, digest: str, reason: str, detail: str, launch: str) -> None:
-        """A trial's worker was lost: say so in the folder of its attempt, since it cannot.
+        """Record the loss of a trial's worker, also in its attempt, since the worker cannot.
 
-        It may have been lost before it claimed one: another launch's is not its own.
+        The worker may have died before it claimed an attempt; an attempt of another launch is left
+        as
+        it is.
         """
         self.journal.note("lost", trial=digest, reason=reason, detail=detail)
         for attempt in TrialFolder.of(self.root, digest).attempts()[:1]:
@@ -260,7 +263,11 @@ class Driver:
                 attempt.fail({"reason": reason, "detail": detail, "trace": []})
 
     def finished(self, digest: str, reason: str, detail: str) -> None:
-        """A trial ended; its folder, not Ray, says whether it has a result."""
+        """Record the end of a trial; its folder, not Ray, decides whether it has a result.
+
+        Raises:
+            NotNowError: The trial cannot go on now, but may later.
+        """
         faults.at("trial.ended", digest=digest)
         self.clock.ended(digest)
         result = committed_results(self.root, [digest]).get(digest)
@@ -293,7 +300,7 @@ class Driver:
             observer.ended(replace(trial, note=note))
 
     def _quarantine(self, digests: Iterable[str]) -> None:
-        """Set aside every commit that cannot be believed, and say why."""
+        """Set damaged commits of these trials aside, and say why."""
         missing = [TrialFolder.of(self.root, d) for d in digests if d not in self.results]
         reasons = map_parallel(self.root, lambda folder: folder.quarantine(NEEDED), missing)
         for folder, why in zip(missing, reasons, strict=True):
@@ -308,7 +315,7 @@ class Driver:
         TrialFolder.of(self.root, digest).ensure_spec(self.plan.specs[digest])
 
     def _objective(self, result: Mapping[str, Any]) -> str:
-        """The number that a person sees of a trial; of a search the one that it goes by."""
+        """Format the metric shown for a trial: the primary one, or the search's objective."""
         metric, of = self.plan.primary, "metrics"
         if self.plan.search is not None:
             metric, of = self.plan.search.objectives[0].metric, "validation"
@@ -322,5 +329,5 @@ class Driver:
 
 
 def work(spec: Spec) -> float:
-    """A guess of a trial's cost, to order trials and to foretell the time left."""
+    """Estimate the relative cost of a trial, to order trials and predict the time left."""
     return 1000.0 + spec.steps * (spec.batch_size or 0)

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs."""
+"""Show the progress of a study on the console."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from study.console import visible
 from study.tracking.observer import EndedTrial, Observer
 
 EVALUATION_WORK = 0.15
-"""Share of a trial's bar that its evaluation fills; a guess that only moves the bar."""
+"""Assumed share of evaluation in a trial's work; affects only the progress bar."""
 
 
 class StudyProgress(Observer):
-    """A live bar with the time left on a terminal, one line a finished trial elsewhere.
+    """Live progress bar with the time left on a terminal; elsewhere one line per finished trial.
 
-    Time left is work left over the work done a second so far; the work of a trial is given by
-    the caller in any unit.
+    The time left is the remaining work over the work done per second so far. The caller gives the
+    work of a trial in any unit.
     """
 
     def __init__(self, console: Console, work: Mapping[str, float]) -> None:
-        """Keep the work of each trial that is going to run, by digest."""
+        """Prepare the bar for trials of this work, by digest."""
         self.console = console
         self.work = dict(work)
         self.share: dict[str, float] = dict.fromkeys(work, 0.0)
@@ -44,7 +44,7 @@ class StudyProgress(Observer):
         self.task = self.bar.add_task("", total=sum(work.values()) or 1, left="")
 
     def __enter__(self) -> Self:
-        """Show the bar, where there is a terminal."""
+        """Show the bar if the console is a terminal."""
         if self.console.is_terminal:
             self.bar.start()
         self._refresh()
@@ -56,23 +56,23 @@ class StudyProgress(Observer):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.console.is_terminal:
             self.bar.stop()
 
     def queued(self, digest: str, work: float) -> None:
-        """Another trial is going to run."""
+        """Add a trial to the total."""
         self.work[digest] = work
         self.bar.update(self.task, total=sum(self.work.values()))
 
     def stepped(self, digest: str, step: int, steps: int, evaluating: bool) -> None:
-        """A trial reported where it stands."""
+        """Move the bar to where a trial stands."""
         trained = 1.0 if evaluating or steps == 0 else step / steps
         self.share[digest] = trained * (1 - EVALUATION_WORK)
         self._refresh()
 
     def ended(self, trial: EndedTrial) -> None:
-        """Say so in one line."""
+        """Print one line about the end of a trial."""
         if trial.digest not in self.work:
             return
         end = "done" if trial.state.state == "complete" else trial.state.state
@@ -94,7 +94,7 @@ class StudyProgress(Observer):
         return sum(self.work.get(digest, 0) * share for digest, share in self.share.items())
 
     def _left(self, before: str) -> str:
-        """How long it still takes, in words; empty while nothing is known."""
+        """Format the estimated time left; empty until it can be estimated."""
         total = sum(self.work.values())
         done = self._done()
         elapsed = time.monotonic() - self.began

@@ -1,4 +1,4 @@
-"""Which fine-tuned encoders a study keeps, where `--keep best` asked for the best alone."""
+"""Drop fine-tuned encoders that `--keep best` does not keep."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ if TYPE_CHECKING:
 
 
 def drop_all_but_best(driver: Driver) -> None:
-    """Of the encoders that launches with `--keep best` left, keep what is ahead on validation.
+    """Drop the encoders left by launches with `--keep best`, except those best on validation.
 
-    Those of launches that were killed count too. Without a validation benchmark nothing may be
-    selected (law 5), and only the plan's first trial has left one (`Driver.lone`).
+    Killed launches count too. Without a validation benchmark nothing may be selected (principle 5),
+    and only the plan's first trained trial has left an encoder (`Driver.lone`).
     """
-    ahead = _of_search(driver) if driver.plan.search is not None else _of_grid(driver)
-    if not ahead:
+    best = _best_of_search(driver) if driver.plan.search is not None else _best_of_grid(driver)
+    if not best:
         return
-    for digest in sorted(driver.record.best_kept & driver.results.keys() - ahead):
+    for digest in sorted(driver.record.best_kept & driver.results.keys() - best):
         TrialFolder.of(driver.root, digest).drop_weights()
 
 
 def drop_beaten(driver: Driver, digest: str) -> None:
-    """Of a grid, drop what a trial that ended has beaten, or its own encoder where it is beaten.
+    """Drop encoders of a grid that are not the best so far, after one of its trials has ended.
 
-    So a disk holds no more encoders than run at once, and the best so far.
+    So the disk holds only the best encoders so far and those of running trials.
     """
     if driver.keep != "best" or driver.plan.search is not None or driver.lone is not None:
         return
     if not driver.plan.specs[digest].steps:
         return
-    ahead = _of_grid(driver)
-    for beaten in {digest, *driver.left} - ahead if ahead else ():
-        TrialFolder.of(driver.root, beaten).drop_weights()
-    driver.left = {digest, *driver.left} & ahead
+    best = _best_of_grid(driver)
+    for dropped in {digest, *driver.left} - best if best else ():
+        TrialFolder.of(driver.root, dropped).drop_weights()
+    driver.left = {digest, *driver.left} & best
 
 
 def lone_encoder(driver: Driver, keep: str) -> str:
-    """What to say where the encoder that is kept is not the best one; else empty."""
+    """Return a note if the kept encoder is the plan's first and not the best; else empty."""
     if keep != "best" or driver.lone is None:
         return ""
     digest, label = driver.lone
@@ -54,8 +54,8 @@ def lone_encoder(driver: Driver, keep: str) -> str:
     )
 
 
-def _of_grid(driver: Driver) -> set[str]:
-    """The trials ahead by the primary metric."""
+def _best_of_grid(driver: Driver) -> set[str]:
+    """Return the trials with the best validation value of the primary metric."""
     primary = driver.plan.primary
     values = {
         digest: value
@@ -67,8 +67,8 @@ def _of_grid(driver: Driver) -> set[str]:
     return {digest for digest, value in values.items() if value == best}
 
 
-def _of_search(driver: Driver) -> set[str]:
-    """The trials of the cells that the search is confirmed with."""
+def _best_of_search(driver: Driver) -> set[str]:
+    """Return the trials of the cells that the search confirms."""
     plan, observed = driver.plan, driver.observations()
     assert plan.search is not None
     best = front(plan.search, history_of(plan, observed.results, observed.ended))

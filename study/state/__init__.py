@@ -1,1 +1,1 @@
-"""The one record of a study: its plan, journal and committed results."""
+"""The authoritative record of a study: its plan, its journal and committed results."""

@@ -1,4 +1,4 @@
-"""What committed trial folders hold, of those that may be believed."""
+"""Read committed trial folders that pass their checks."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ T = TypeVar("T")
 
 
 def committed_results(root: AnyPath, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Results by digest, of those trials that have one that may be believed."""
+    """Read the results of those trials that have a valid committed one, by digest."""
     return each_committed(root, digests, lambda digest: TrialFolder.of(root, digest).result(NEEDED))
 
 
 def each_committed(
     root: AnyPath, digests: Iterable[str], read: Callable[[str], T | None]
 ) -> dict[str, T]:
-    """What `read` finds of each trial by digest, where it has something that may be believed.
+    """Apply `read` to each trial; return what it finds in valid committed folders, by digest.
 
     Args:
-        root: Of the trial folders.
-        digests: Of the trials.
-        read: Given a digest; None or `NotCommittedError` is nothing.
+        root: Root of the trial folders.
+        digests: Trials to read.
+        read: Reads a trial by its digest; None or `NotCommittedError` leaves the trial out.
 
     Raises:
-        UserError: A file cannot be read now, so that nobody knows whether it may be believed.
+        UserError: A file cannot be read now, so its validity is unknown.
     """
 
     def read_one(digest: str) -> T | None:

@@ -1,4 +1,4 @@
-"""URLs of databases, and whether a folder may hold one that is a SQLite file."""
+"""Make URLs of SQLite files, and refuse folders on network filesystems for them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from trainables.errors import UserError
 from trainables.storage import atomic as storage
 
 OPTUNA_FILE = "optuna.db"
-"""Where Optuna's rows of all studies of a state folder lie, unless a storage is named."""
+"""Default file of Optuna's storage, shared by all studies of a state folder."""
 
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "beegfs", "gpfs", "fuse.sshfs"}
-"""Filesystems, as Linux names them, that several machines can write."""
+"""Network filesystems, by Linux's names, which several machines may write to."""
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file, whatever its folders are called."""
+    """Return the URL of a SQLite file, whatever characters its path has."""
     from sqlalchemy.engine import URL
 
     plain = URL.create("sqlite", database=str(path)).render_as_string()
     if plain.endswith(str(path)):
         return plain
-    # MLflow makes the folder that it reads in a URL of the usual form, without unquoting its name
+    # from a URL of the usual form, MLflow creates the folder without unquoting its name
     return URL.create("sqlite+pysqlite", database=str(path)).render_as_string()
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of a SQLite URL; None for any other."""
+    """Return the file of a SQLite URL; None for other URLs and SQLite in memory."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -41,34 +41,34 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def ensure_there(path: Path) -> None:
-    """Make an empty file, which is an empty database, for all whom the umask lets write it.
+    """Create an empty file, which is a valid empty database, with the umask's permissions.
 
-    SQLite itself would make one that only its maker may write.
+    SQLite itself would create one that only its owner may write.
 
     Raises:
-        OSError: Something lies there that is no plain file.
+        OSError: The path exists and is not a regular file.
     """
     with suppress(PermissionError, FileNotFoundError):
         os.close(storage.unlinked(str(path), os.O_WRONLY | os.O_CREAT))
 
 
 def network_kind(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
-    """The kind of a folder's filesystem where that lies on another machine, else empty."""
+    """Return the type of a folder's filesystem if it is a network filesystem, else empty."""
     kinds: dict[str, str] = {}
     with suppress(OSError):
         for line in mounts.read_text(encoding="utf-8").splitlines():
-            _, place, kind, *_ = line.split(" ")
-            kinds[place.replace("\\040", " ")] = kind
-    above = (str(path) for path in (folder.resolve(), *folder.resolve().parents))
-    kind = next((kinds[path] for path in above if path in kinds), "")
+            _, mount, kind, *_ = line.split(" ")
+            kinds[mount.replace("\\040", " ")] = kind
+    ancestors = (str(path) for path in (folder.resolve(), *folder.resolve().parents))
+    kind = next((kinds[path] for path in ancestors if path in kinds), "")
     return kind if kind in NETWORK else ""
 
 
 def refuse_network(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
-    """Refuse a folder for SQLite whose filesystem lies on another machine.
+    """Refuse a folder on a network filesystem, whose locks SQLite cannot rely on.
 
     Raises:
-        UserError: It does; locks there are not those that SQLite needs.
+        UserError: The folder is on one.
     """
     if kind := network_kind(folder, mounts):
         raise UserError(

@@ -1,14 +1,13 @@
-"""The events of a study: lines that are only ever added, each with its place and its checksum.
+"""The journal of a study: append-only JSON lines, each with its position and a checksum.
 
     journal/000001-000000.jsonl     generation 1, the lines of the first driver
-    journal/000002-000000.jsonl     those of the next one
+    journal/000002-000000.jsonl     generation 2, those of the next driver
 
-A driver claims the next generation by creating its file, which exactly one can. Order is
-(generation, line), never a clock. Stores cannot append, so a writer there fills objects of a few
-hundred lines, writing the last one anew.
+A driver claims the next generation by creating its file, which only one can. Lines are ordered by
+(generation, line), never by a clock. Object stores cannot append, so a writer there fills objects
+of up to `LINES_PER_OBJECT` lines and rewrites the last object for every addition.
 
-Before journals had generations a study had `events`, `asked` and `rungs`; they are read in place,
-as generation 0.
+Older studies have `asked`, `rungs` and `events` instead; they are read as generation 0.
 """
 
 from __future__ import annotations
@@ -38,28 +37,28 @@ if TYPE_CHECKING:
 FOLDER = "journal"
 
 LINES_PER_OBJECT = 200
-"""An object is written whole for every line added to it, so it must stay small."""
+"""Lines of an object, which is rewritten for every line added and so must stay small."""
 
 GATHERED_SECONDS = 1.0
-"""How long a store's writer keeps lines that nothing follows from."""
+"""Interval at which a store's writer writes lines that need not be durable."""
 
 ALIVE_SECONDS = 40.0
-"""After how long without a line a store's writer shows that it lives."""
+"""Silence after which a store's writer rewrites its object, to show that the driver lives."""
 
 SUM = b',"sum":"'
-"""What stands between a line's content and its checksum, its last value."""
+"""Separator between a line's content and its checksum, the last value."""
 
 Line = dict[str, Any]
 
 
 def sealed(value: Line) -> bytes:
-    """A line of the journal, with its checksum."""
+    """Serialize a line of the journal and append its checksum."""
     content = json.dumps(value, separators=(",", ":")).encode()[:-1]
     return content + SUM + _checksum(content) + b'"}\n'
 
 
 def unsealed(line: bytes) -> Line | None:
-    """What `sealed` was given; None of a line that is not as it was written."""
+    """Parse a line that `sealed` wrote; None if it is damaged."""
     content, mark, rest = line.rpartition(SUM)
     if not mark or rest != _checksum(content) + b'"}':
         return None
@@ -82,15 +81,15 @@ def _checksum(content: bytes) -> bytes:
 
 @dataclass
 class Reading:
-    """The lines of a journal, in their order, and what is wrong with it.
+    """Iterable over the lines of a journal in order, which also collects its faults.
 
     Attributes:
-        folder: Of the study.
-        faults: Why the journal does not say all that happened; known once all lines were read.
-        newest: The latest generation; 0 before there is one.
-        lines: How many it has.
-        opened: Its first line, which says who wrote it.
-        last: Its last line.
+        folder: Study folder.
+        faults: Why the journal is incomplete; known once all lines were read.
+        newest: Latest generation; 0 if there is none.
+        lines: Number of lines of that generation.
+        opened: First line of that generation, which names its driver.
+        last: Last line of the journal.
     """
 
     folder: AnyPath
@@ -101,7 +100,7 @@ class Reading:
     last: Line = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Line]:
-        """All lines that are as they were written."""
+        """Yield all undamaged lines."""
         for line in _ungenerated(self.folder):
             self.last = line
             yield line
@@ -125,11 +124,11 @@ class Reading:
 
     @property
     def holder(self) -> str:
-        """Who wrote the newest generation."""
+        """Host and process of the driver that wrote the newest generation."""
         return f"{self.opened.get('host')} by process {self.opened.get('process')}"
 
     def _lines(self, content: bytes) -> Iterator[Line]:
-        """Of the newest generation; what follows the last line break was never finished."""
+        """Yield the lines of the newest generation; text after the last line break was cut off."""
         for text in content.split(b"\n")[:-1]:
             line = unsealed(text)
             if line is None or line["generation"] != self.newest or line["line"] < self.lines:
@@ -143,26 +142,26 @@ class Reading:
 
 
 def generations(folder: AnyPath) -> dict[int, list[AnyPath]]:
-    """The files of each generation of a study's journal, in their order."""
-    known: dict[int, list[AnyPath]] = {}
+    """List the journal files of each generation, in order."""
+    files: dict[int, list[AnyPath]] = {}
     for path in places.matching(folder, f"{FOLDER}/*.jsonl"):
         if name := re.fullmatch(r"(\d{6,9})-\d{6}\.jsonl", path.name):
-            known.setdefault(int(name[1]), []).append(path)
-    return dict(sorted(known.items()))
+            files.setdefault(int(name[1]), []).append(path)
+    return dict(sorted(files.items()))
 
 
 class Writer:
-    """What one driver adds to the journal of a study.
+    """Appends the events of one driver to the journal of a study.
 
-    Its generation is claimed with its first line, so that a driver with nothing to say leaves none.
+    The first line claims the generation, so a driver without events leaves none.
     """
 
     def __init__(self, reading: Reading, holder: Line) -> None:
-        """Keep what the journal said when it was read.
+        """Prepare the next generation without claiming it.
 
         Args:
-            reading: Of all its lines.
-            holder: Who writes, for people.
+            reading: The journal, read to its end.
+            holder: Description of this driver, for people.
         """
         self.folder, self.generation = reading.folder, reading.newest + 1
         after = [reading.newest, reading.lines]
@@ -171,17 +170,18 @@ class Writer:
         self._line = 0
 
     def add(self, event: str, facts: Sequence[Line], *, durable: bool = False) -> list[Line]:
-        """Add a line for each of these facts; the lines.
+        """Append one line per element of `facts`, and return the lines.
 
         Args:
-            event: What happened.
-            facts: Of it.
-            durable: Whether something follows from it, so that it must outlive the machine before
-                this returns.
+            event: Kind of event.
+            facts: Fields of each line.
+            durable: Whether something depends on the lines, so that they must be on disk before
+                this
+                returns.
 
         Raises:
             NotNowError: Another driver has claimed this generation.
-            OSError: They cannot be written; none of them counts.
+            OSError: They cannot be written; no line counts.
         """
         if self._sink is None:
             self._sink = self._claim()
@@ -191,19 +191,19 @@ class Writer:
         return lines
 
     def refuse_superseded(self) -> None:
-        """Stop where another driver has claimed a later generation.
+        """Stop if another driver has claimed a later generation.
 
         Raises:
-            NotNowError: One has.
+            NotNowError: Another driver has claimed one.
         """
         mine = self.generation if self._sink else self.generation - 1
         if max(generations(self.folder), default=0) > mine:
             raise self._superseded()
 
     def close(self) -> None:
-        """Say that this driver has ended, if it said anything."""
+        """Note the end of this driver, if it has written anything."""
         if self._sink is not None:
-            with suppress(Exception):  # without it, a driver elsewhere waits a little longer
+            with suppress(Exception):  # else a driver elsewhere only waits longer
                 self.add("closed", [{}], durable=True)
             self._sink.close()
             self._sink = None
@@ -218,7 +218,7 @@ class Writer:
         return _File(path) if isinstance(path, Path) else _Objects(path, [opened])
 
     def _line_of(self, event: str, number: int, facts: Line) -> Line:
-        # the time of day is for people; durations come from the clock that goes on evenly
+        # the time of day is for people; durations come from the monotonic clock
         now = {"time": round(time.time(), 3), "monotonic": round(time.monotonic(), 3)}
         return {"generation": self.generation, "line": number} | now | {"event": event} | facts
 
@@ -230,7 +230,7 @@ class Writer:
 
 
 class _File:
-    """A file that is appended to; what a full disk leaves half written is taken back."""
+    """File that is appended to; a partial write, as on a full disk, is truncated again."""
 
     def __init__(self, path: Path) -> None:
         folder = os.open(path.parent, os.O_RDONLY)
@@ -256,9 +256,9 @@ class _File:
 
 
 class _Objects:
-    """Objects of a few hundred lines; lines that nothing follows from are gathered.
+    """Objects of `LINES_PER_OBJECT` lines in a store; lines that need not be durable are buffered.
 
-    A thread writes what was gathered, and shows that the driver lives when it has nothing to say.
+    A thread writes the buffer, and rewrites the object of a silent driver to show that it lives.
     """
 
     def __init__(self, path: UPath, lines: list[bytes]) -> None:
@@ -290,14 +290,14 @@ class _Objects:
 
     def _keep_up(self) -> None:
         while not self._closing.wait(GATHERED_SECONDS):
-            silent = time.monotonic() - self._written_at > ALIVE_SECONDS
-            with self._lock, suppress(Exception):  # of the store's client; tried again
-                if self._unwritten or silent:
+            is_silent = time.monotonic() - self._written_at > ALIVE_SECONDS
+            with self._lock, suppress(Exception):  # errors of the store's client: retried
+                if self._unwritten or is_silent:
                     self._put()
 
 
 def _ungenerated(folder: AnyPath) -> Iterator[Line]:
-    """The lines of `asked`, `rungs` and `events`, as generation 0 would have them."""
+    """Yield the lines of `asked`, `rungs` and `events` in the form of generation 0."""
     for line in _plain(folder, "asked"):
         yield {"event": "proposal", "proposal": line}
     for line in _plain(folder, "rungs"):
@@ -309,7 +309,7 @@ def _ungenerated(folder: AnyPath) -> Iterator[Line]:
 
 
 def _plain(folder: AnyPath, name: str) -> Iterator[Line]:
-    """The lines of a file or, in a store, of a prefix of objects; broken ones are passed over."""
+    """Yield the lines of a file or, in a store, of objects under a prefix; skip broken ones."""
     pattern = f"{name}.jsonl" if isinstance(folder, Path) else f"{name}/*.jsonl"
     for content in places.map_parallel(folder, storage.read, places.matching(folder, pattern)):
         for text in content.splitlines():

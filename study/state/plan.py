@@ -1,4 +1,4 @@
-"""The cells and seeds of a study: complete specs, known before they run."""
+"""The plan of a study: its cells, seeds and complete specs, known before anything runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.spec import Frozen, Spec
 
 
 class PlannedTrial(Frozen):
-    """A cell with a seed, or the untrained cell without; `phase` of the search that proposed it."""
+    """A cell with a seed; the untrained cell has none. `phase` is set by a search."""
 
     digest: str
     seed: int | None = None
@@ -24,9 +24,9 @@ class PlannedTrial(Frozen):
 
 
 class Cell(Frozen):
-    """One point of the space and its trials, one a seed.
+    """One point of the space, with one trial per seed.
 
-    A cell `beside` the grid is a reference line or a control; one with `proposal` was proposed by a
+    A cell `beside` the grid is a reference line or a control; one with `proposal` comes from a
     search.
     """
 
@@ -41,40 +41,41 @@ class Cell(Frozen):
 
     @property
     def label(self) -> str:
-        """Its parameters as text (`label_of`)."""
+        """Parameters as text (`label_of`)."""
         return label_of(self.params)
 
     @property
     def is_arm(self) -> bool:
-        """Whether it answers the question: a point of the grid that is trained."""
+        """Whether the cell answers the question: a trained point of the grid."""
         return self.params.get("steps") != 0 and not self.beside
 
 
 def label_of(params: Mapping[str, Any]) -> str:
-    """`alpha=0.5 batch_size=32`, or `untrained`."""
+    """Format parameters as `alpha=0.5 batch_size=32`, or `untrained`."""
     words = [f"{k}={_brief(v)}" for k, v in params.items() if (k, v) != ("steps", 0)]
     return " ".join(["untrained", *words] if params.get("steps") == 0 else words) or "all"
 
 
 def _brief(value: Any) -> str:
-    """A value in a label; text is quoted where it would be taken for another value."""
-    unlike = isinstance(value, str) and (value != value.strip() or not value.isprintable())
-    if unlike or value in ("None", "True", "False"):
+    """Format a value for a label; quote text that could be mistaken for another value."""
+    ambiguous = isinstance(value, str) and (value != value.strip() or not value.isprintable())
+    if ambiguous or value in ("None", "True", "False"):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
 
 
 def trial_label(label: str, seed: int | None) -> str:
-    """A trial for people: its cell's label, and its seed where it has one."""
+    """Format a trial for people: its cell's label, with the seed if there is one."""
     return label if seed is None else f"{label} seed={seed}"
 
 
 class Plan(Frozen):
-    """Everything a study is going to run; written before anything does.
+    """All trials that a study runs; written before any of them starts.
 
-    `tuned` names parameters outside the study's question: of the cells that differ only in them,
-    each arm's best on the validation benchmark stands for the arm. The cells that a `search` has
-    proposed follow the planned ones.
+    `tuned` names parameters outside the study's question: of the cells that differ only in these,
+    the
+    best on the validation benchmark represents its arm. Cells proposed by a `search` follow the
+    planned ones.
     """
 
     format: int = 1
@@ -91,13 +92,13 @@ class Plan(Frozen):
     search: SearchPlan | None = None
 
     def named(self, name: str) -> Plan:
-        """The plan read from the folder of this name, whatever the file says of its own.
+        """Return the plan under the name of its folder, whatever name the file holds.
 
         Raises:
-            ValueError: It names trials that are not those of its specs.
+            ValueError: Its trials' digests are not those of its specs.
         """
-        held = {trial.digest for cell in self.cells for trial in cell.trials}
-        if held != self.specs.keys() or any(d != s.digest for d, s in self.specs.items()):
+        digests = {trial.digest for cell in self.cells for trial in cell.trials}
+        if digests != self.specs.keys() or any(d != s.digest for d, s in self.specs.items()):
             raise ValueError("it has trials under names that are not theirs")
         return self if self.name == name else self.model_copy(update={"name": name})
 
@@ -105,7 +106,7 @@ class Plan(Frozen):
     def frozen(self) -> str:
         """Hash of what must not change once results exist: hypotheses, primary metric, seeds.
 
-        Of a search instead of its seeds what it is, but not when it ends.
+        For a search, its definition without its end (`SearchPlan.lasting`) is hashed too.
         """
         planned = [cell for cell in self.cells if cell.proposal is None]
         content: dict[str, Any] = {
@@ -119,27 +120,27 @@ class Plan(Frozen):
 
     @property
     def labels(self) -> dict[str, str]:
-        """Digest to label of the cell; of a trial that several have, of the first."""
+        """Label of each trial's cell, by digest; the first cell if several share the trial."""
         return {t.digest: cell.label for cell in reversed(self.cells) for t in cell.trials}
 
     @property
     def also(self) -> tuple[str, ...]:
-        """Names of the further benchmarks."""
+        """Names of the additional benchmarks."""
         first = next(iter(self.specs.values()), None)
         return tuple(ref.name for ref in (first.also if first else None) or ())
 
     @property
     def planned(self) -> Plan:
-        """The plan without the proposals of its search."""
+        """The plan without its search's proposals."""
         if self.search is None:
             return self
         cells = tuple(cell for cell in self.cells if cell.proposal is None)
-        held = {trial.digest for cell in cells for trial in cell.trials}
-        specs = {digest: spec for digest, spec in self.specs.items() if digest in held}
+        digests = {trial.digest for cell in cells for trial in cell.trials}
+        specs = {digest: spec for digest, spec in self.specs.items() if digest in digests}
         return self.model_copy(update={"cells": cells, "specs": specs})
 
     def joined(self, trials: Sequence[ProposedTrial]) -> Plan:
-        """The plan with these trials added, each in its cell."""
+        """Return the plan with these proposed trials added to their cells."""
         cells = {(cell.label, cell.proposal is None): cell for cell in self.cells}
         specs = dict(self.specs)
         for trial in trials:
@@ -153,7 +154,7 @@ class Plan(Frozen):
         return self.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
 
     def differences(self, other: Plan) -> list[str]:
-        """Differences from `other`, a line each; where the space's file lies is none."""
+        """List the differences from `other`, one a line; the path of the space's file is no difference."""
         if other is self:
             return []
         parts = ("tier", "question", "primary", "settings", "hypotheses")
@@ -175,7 +176,7 @@ class Plan(Frozen):
         return lines
 
     def _spec_changes(self, cell: Cell, other: Plan, theirs: Cell) -> list[str]:
-        """Differences between the trials of one cell in two plans."""
+        """List the differences between the trials of one cell in two plans."""
         seeds, new = [t.seed for t in cell.trials], [t.seed for t in theirs.trials]
         changes = [] if seeds == new else [f"seeds: {len(seeds)} → {len(new)}"]
         for before, after in zip(cell.trials, theirs.trials, strict=False):
@@ -192,7 +193,7 @@ FILES = {
     "train": "the training data",
     "validation": "the validation benchmark",
 }
-"""Files behind the digests of a spec."""
+"""What the digests of files in a spec stand for."""
 
 
 def _changes(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
@@ -211,7 +212,7 @@ def _change(key: str, before: Any, after: Any) -> str:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts and lists as one dict of dotted keys."""
+    """Flatten nested dicts and lists into one dict with dotted keys."""
     if isinstance(value, dict):
         pairs = ((f"{prefix}{key}", item) for key, item in value.items())
     elif isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Trials that a search asked for: a line each of the journal, written before anything runs."""
+"""Trials that a search proposed: one journal line each, written before the trial runs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pydantic import ConfigDict, Field
 from trainables.spec import Frozen, Spec
 
 STORED_BY_NAME = ConfigDict(populate_by_name=True, serialize_by_alias=True)
-"""Files keep the names that fields had when they were first written."""
+"""Pydantic config that keeps in files the names that fields first had."""
 
 Phase = Literal["warm", "search", "confirm"]
 
 
 class Proposal(Frozen):
-    """Why a cell is in the plan: a search asked for it.
+    """Origin of a cell that a search proposed.
 
     Attributes:
-        number: Its place among the cells that were asked for, from 0.
-        generation: Of a genetic sampler.
-        known: What was known before it ran: `cost/operations`, `cost/memory_gb`.
+        number: Index among the proposed cells, from 0.
+        generation: Generation in a genetic sampler.
+        known: Values known before it ran: `cost/operations`, `cost/memory_gb`.
     """
 
     number: int
@@ -29,17 +29,17 @@ class Proposal(Frozen):
 
 
 class ProposedTrial(Frozen):
-    """One trial that was asked for; a line of the journal.
+    """One proposed trial, as a line of the journal.
 
     Attributes:
-        number: From 0; a search asks for one trial at a time.
-        phase: `search`; `confirm` for a winner's fresh seeds; `warm` for another study's trial
-            that is this study's own.
-        params: Of the cell.
-        proposal: Of the cell; `asked` in files.
-        seed: Of the trial.
-        digest: Of the spec, which a damaged line does not match.
-        spec: Of the trial.
+        number: Index among the proposed trials, from 0.
+        phase: `search`; `confirm` for a winner's fresh seeds; `warm` for a trial taken over from
+            another study.
+        params: Parameters of the cell.
+        proposal: Proposal of the cell; `asked` in files.
+        seed: Seed of the trial.
+        digest: Digest of the spec; a damaged line does not match it.
+        spec: Spec of the trial.
     """
 
     model_config = STORED_BY_NAME
@@ -53,12 +53,12 @@ class ProposedTrial(Frozen):
     spec: Spec
 
     def line(self) -> dict[str, Any]:
-        """Plain values, without any time: the same search leaves the same bytes."""
+        """Return plain values without any time, so that equal searches write equal bytes."""
         return self.model_dump(mode="json", exclude_none=True)
 
     @classmethod
     def read(cls, line: dict[str, Any]) -> ProposedTrial | None:
-        """What `line` gave; None of a line that cannot be believed."""
+        """Read the output of `line`; None if it is damaged."""
         try:
             trial = cls.model_validate({"seed": None} | line)
         except ValueError:

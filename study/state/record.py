@@ -1,4 +1,4 @@
-"""The state of a study: what its journal and the committed folders of its trials say together."""
+"""The state of a study, from its journal and the committed folders of its trials."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ State = Literal["planned", "running", "complete", "pruned", "failed"]
 STATES: tuple[State, ...] = ("planned", "running", "complete", "pruned", "failed")
 
 INCOMPLETE = "history incomplete"
-"""How a study is marked whose journal does not say all that happened."""
+"""Start of the mark on a study whose journal is incomplete."""
 
 
 @dataclass(frozen=True)
 class TrialState:
-    """Where a trial stands.
+    """State of a trial.
 
     Attributes:
-        state: Of a study; `complete` is of the whole root.
+        state: State within the study; `complete` holds for the whole root.
         reason: Why it failed or was pruned; empty otherwise.
     """
 
@@ -33,7 +33,7 @@ class TrialState:
 
 
 class Moment(NamedTuple):
-    """When something happened, by a clock that goes on evenly while its driver lives."""
+    """An event with its time in seconds of a clock that is monotonic while its driver lives."""
 
     event: str
     trial: str
@@ -42,23 +42,24 @@ class Moment(NamedTuple):
 
 @dataclass
 class Record:
-    """What the journal of a study says, line by line.
+    """Content of a study's journal, accumulated line by line.
 
     Attributes:
-        failures: Why each trial failed that was not started or planned again since, by digest.
-        started: Trials that the latest launch has started and not seen the end of.
-        complete: Trials that were noted to have a result.
-        rungs: What was decided at rungs, in that order.
-        stops: Where each trial was stopped, by digest, those that are exempt included.
-        exempt: Trials that are to be completed whatever is decided of them.
-        proposals: Trials that a search proposed, in that order.
-        marks: What was changed after results existed (law 6), and why the history is not whole.
-        late: Names of the hypotheses that were added or changed after results existed.
-        frozen: Hash of what was frozen when the study was last planned; None if it never was.
-        keep: Which encoders the latest launch leaves.
-        versions: Of the libraries of the latest launch.
-        best_kept: Trials that launches with `--keep best` ran.
-        times: Event, trial and a clock's seconds of each line, from which `spent` sums up.
+        failures: Failure reasons by digest, of trials not started or planned again since.
+        started: Trials that the latest launch has started and that have not ended.
+        complete: Trials recorded as having a result.
+        rungs: Decisions at rungs, in order.
+        stops: Rung at which each trial was pruned, by digest; includes exempt trials.
+        exempt: Trials to complete in spite of a decision to prune them.
+        proposals: Trials proposed by a search, in order.
+        marks: Deviations after results existed (principle 6), and gaps of the history.
+        late: Names of hypotheses added or changed after results existed.
+        frozen: `Plan.frozen` when the study was last planned; None if it never was.
+        keep: Encoders that the latest launch keeps (`LaunchConfig.keep`).
+        versions: Library versions of the latest launch.
+        best_kept: Trials whose latest launch had `--keep best`.
+        times: Event, trial and clock seconds of each line; `study.search.budget.spent` sums them
+            up.
     """
 
     failures: dict[str, str] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class Record:
 
     @classmethod
     def read(cls, reading: Reading) -> Record:
-        """What the lines of a journal add up to."""
+        """Accumulate the lines of a journal."""
         record = cls()
         for line in reading:
             record.add(line)
@@ -87,15 +88,15 @@ class Record:
 
     @property
     def pruned(self) -> dict[str, Rung]:
-        """Where each trial that is not to be completed was stopped, by digest."""
-        return {digest: at for digest, at in self.stops.items() if digest not in self.exempt}
+        """Rung at which each pruned trial was stopped, by digest, without exempt trials."""
+        return {digest: rung for digest, rung in self.stops.items() if digest not in self.exempt}
 
     def state(self, digest: str, results: Collection[str], *, driven: bool = True) -> TrialState:
-        """Where a trial stands.
+        """Return the state of a trial.
 
         Args:
-            digest: Of a planned trial.
-            results: Digests of the trials with a result that may be believed, which beats all.
+            digest: Planned trial.
+            results: Digests of trials with a valid result, which overrides the journal.
             driven: Whether the driver of the latest launch lives.
         """
         if digest in results:
@@ -109,7 +110,7 @@ class Record:
         return TrialState("planned")
 
     def add(self, line: Line) -> None:
-        """Take one more line into account; one whose facts are of other types is passed over."""
+        """Process one more line; skip one whose fields have the wrong types."""
         if not _is_event(line):
             if "generation" in line:
                 self._mark_incomplete(["a line of the journal cannot be understood"])
@@ -165,18 +166,19 @@ class Record:
 
 
 class Journal:
-    """The journal of a study in the hands of its driver.
+    """Journal of a study, open for writing by its driver.
 
     Attributes:
-        record: What it says, the driver's own lines included.
+        record: Content of the journal, including the driver's own lines.
+        reading: The journal as it was read at the start.
     """
 
     def __init__(self, folder: AnyPath, holder: Line) -> None:
-        """Read it; a generation is claimed with the first line that is added.
+        """Read the journal; the first added line claims a generation.
 
         Args:
-            folder: Of the study.
-            holder: Who writes, for people.
+            folder: Study folder.
+            holder: Description of this driver, for people.
         """
         self.reading = Reading(folder)
         self.record = Record.read(self.reading)
@@ -184,33 +186,33 @@ class Journal:
         self._writer = Writer(self.reading, holder)
 
     def note(self, event: str, *, durable: bool = False, **facts: Any) -> None:
-        """Add a line.
+        """Append one line.
 
         Args:
-            event: What happened.
-            durable: Whether something follows from it, so that it must outlive the machine before
-                this returns.
-            facts: Of it.
+            event: Kind of event.
+            durable: Whether something depends on the line, so that it must be on disk before this
+                returns.
+            facts: Fields of the line.
         """
         self.note_all(event, [facts], durable=durable)
 
     def note_all(self, event: str, facts: Iterable[Line], *, durable: bool = False) -> None:
-        """Add a line for each of these facts, at once."""
+        """Append one line per element of `facts`, in one write."""
         if facts := list(facts):
             for line in self._writer.add(event, facts, durable=durable):
                 self.record.add(line)
 
     def refuse_superseded(self) -> None:
-        """Stop where another driver has claimed a later generation (`Writer`)."""
+        """Stop if another driver has claimed a later generation (`Writer.refuse_superseded`)."""
         self._writer.refuse_superseded()
 
     def close(self) -> None:
-        """Say that this driver has ended, if it said anything."""
+        """Note the end of this driver, if it has written anything."""
         self._writer.close()
 
 
 def _is_event(line: Line) -> bool:
-    """Whether a line's facts are of the types that drivers write."""
+    """Return whether a line's fields have the types that drivers write."""
     return all(
         isinstance(line[key], kind) and not isinstance(line[key], bool)
         for key, kind in _TYPES.items()

@@ -1,4 +1,4 @@
-"""Trials at rungs: a line each of the journal, written before anybody acts on it."""
+"""Decisions at rungs: one journal line each, written before anything acts on it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pydantic import TypeAdapter, ValidationError
 
 @dataclass(frozen=True)
 class Rung:
-    """A trial at a rung, and what was decided.
+    """A trial at a rung, and whether it was stopped there.
 
     Attributes:
-        trial: Its digest.
-        examples: The rung.
-        step: Optimizer steps taken there.
-        value: The objective on the validation benchmark, as the benchmark has it.
-        stop: Whether the trial ends here.
-        why: In words, where it does.
-        metric: What the value is of.
+        trial: Digest of the trial.
+        examples: Number of training examples at which the rung is.
+        step: Optimizer steps taken.
+        value: Objective on the validation benchmark, in the metric's own direction.
+        stop: Whether the trial is pruned here.
+        why: Reason for pruning, in words; else empty.
+        metric: Name of the objective.
     """
 
     trial: str
@@ -33,14 +33,14 @@ class Rung:
     metric: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, a line of the journal."""
+        """Return plain values for a line of the journal."""
         return asdict(self)
 
     @classmethod
     def read(cls, line: Mapping[str, Any]) -> Rung | None:
-        """What `to_json` gave; None of a line that is no rung."""
+        """Read the output of `to_json`; None if it is not a valid rung."""
         try:
-            # a strict dataclass takes no table of Python's, but one of JSON
+            # in strict mode pydantic builds a dataclass from JSON, not from a dict
             return _RUNG.validate_json(json.dumps(line), strict=True)
         except ValidationError:
             return None

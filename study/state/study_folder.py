@@ -1,4 +1,4 @@
-"""What a study keeps on disk: its plan, its events, and who is driving it."""
+"""The folder of a study: its plan, its journal and the lease of its one driver."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from trainables.trial.trial_folder import NotCommittedError, UnreadableError, re
 LOCK = "driver.lock"
 
 TAKEN_OVER_SECONDS = 120.0
-"""How long a driver on another machine may be silent before it counts as dead."""
+"""Silence after which a driver on another machine counts as dead."""
 
 
 class DamagedPlanError(UserError):
-    """A `plan.json` that cannot be believed.
+    """A `plan.json` that is not valid.
 
     Attributes:
-        damage: The path, and what is wrong with what it holds.
+        damage: The path and what is wrong with its content.
     """
 
     def __init__(self, message: str, damage: str = "") -> None:
@@ -46,8 +46,8 @@ class DamagedPlanError(UserError):
 class StudyFolder:
     """`studies/<name>/` under a root.
 
-    `plan.json` says what is to run, the journal what happened, and `driver.lock` who drives the
-    study; that of a remote root lies in the local folder.
+    `plan.json` holds the plan, the journal the events, and `driver.lock` the current driver. For a
+    remote root the lock is in the local folder.
     """
 
     path: AnyPath
@@ -55,15 +55,15 @@ class StudyFolder:
 
     @classmethod
     def of(cls, root: AnyPath, name: str, state: Path | None = None) -> StudyFolder:
-        """The folder of the study with this name, whether it exists or not.
+        """Return the folder of the study with this name, whether it exists or not.
 
         Args:
-            root: Of everything.
-            name: Of the study.
-            state: As for `places.local_state`.
+            root: Root of all studies and trials.
+            name: Name of the study.
+            state: Local state folder, as for `local_state`.
 
         Raises:
-            UserError: No study can have this name.
+            UserError: The name is not valid for a study.
         """
         name_of_folder(name, "study")
         local = local_state(root, state) / "studies" / name
@@ -71,15 +71,15 @@ class StudyFolder:
 
     @property
     def plan_path(self) -> AnyPath:
-        """The file with the plan."""
+        """Path of the plan."""
         return self.path / "plan.json"
 
     def plan(self) -> Plan | None:
-        """The plan as it was written, with what its search proposed; None before there is one.
+        """Read the plan, with its search's proposals added; None if there is none.
 
         Raises:
-            DamagedPlanError: The file is there but cannot be believed.
-            UserError: It cannot be read now, or was written by a newer version.
+            DamagedPlanError: The file exists but is not valid.
+            UserError: It cannot be read now, or a newer version wrote it.
         """
         try:
             if not self.plan_path.exists():
@@ -97,13 +97,13 @@ class StudyFolder:
             ) from None
 
     def plan_or_aside(self, planned: Plan) -> tuple[Plan | None, str]:
-        """The plan, or None after one that cannot be believed was moved out of the way.
+        """Read the plan; move a damaged one out of the way.
 
         Args:
-            planned: Given back itself, unparsed, where the file holds just that.
+            planned: Returned without parsing if the file holds exactly this plan.
 
         Returns:
-            The plan, and what a person should know; empty where all was well.
+            The plan, or None if there is none or it was damaged; a note for people, or empty.
         """
         with suppress(OSError):
             if storage.read(self.plan_path) == _written(planned):
@@ -115,24 +115,30 @@ class StudyFolder:
             return None, f"{error.damage}; set aside as {aside}, and the study is planned anew"
 
     def _joined(self, plan: Plan) -> Plan:
-        """The plan with what its search proposed."""
+        """Add the search's proposals to a plan."""
         return plan if plan.search is None else plan.joined(self.record().proposals)
 
     def written(self) -> bytes | None:
-        """`plan.json` as it is now; None before there is one."""
+        """Return the bytes of `plan.json`; None if there is none."""
         return storage.read(self.plan_path) if self.plan_path.exists() else None
 
     def save_plan(self, plan: Plan) -> None:
-        """Write the plan in one step, without what its search proposed."""
+        """Write the plan atomically, without its search's proposals."""
         storage.write(self.plan_path, _written(plan.planned))
         faults.at("plan.written")
 
     def record(self) -> Record:
-        """What the journal says now."""
+        """Read the journal as it is now."""
         return Record.read(Reading(self.path))
 
     def identity(self) -> str:
-        """What tells this study from another of its name in a shared storage; it moves along."""
+        """Return the ID that distinguishes studies of one name in a shared storage.
+
+        It is stored in the study folder and moves with it.
+
+        Raises:
+            UserError: The file of the ID is damaged.
+        """
         storage.create_json(self.path / "identity.json", {"id": uuid.uuid4().hex})
         path = self.path / "identity.json"
         try:
@@ -145,30 +151,32 @@ class StudyFolder:
 
     @contextmanager
     def lease(self, *, take_over: bool = False) -> Iterator[Journal]:
-        """Be the only driver of this study; the lock goes with the process, however it ends.
+        """Hold the lock of this study's one driver; it ends with the process, however that ends.
 
-        The kernel gives the lock up in the moment the process is gone, so there is no heartbeat
-        that could be late. On NFS, Linux turns it into a lock of the server. The folder is locked
-        too: whoever removes the file does not let a second driver in. A remote root has one such
-        lock a state folder; there a driver elsewhere is known by what it writes.
+        The kernel releases the lock when the process is gone, so no heartbeat can be late; on NFS,
+        Linux turns it into a lock of the server. The folder is locked too, so that removing the
+        file
+        does not let a second driver in. A remote root has one such lock per state folder; drivers
+        elsewhere are detected by what they write.
 
         Args:
-            take_over: Whether to go on from a driver elsewhere that may still live.
+            take_over: Whether to go on although a driver elsewhere may still live.
 
         Yields:
-            The journal, to be added to.
+            The journal, open for writing.
 
         Raises:
-            UserError: Another driver holds it, or this user may not.
+            UserError: Another driver holds the lock, or this user may not take it.
+            NotNowError: A driver elsewhere has written within `TAKEN_OVER_SECONDS`.
         """
-        place = self._locked
-        with ExitStack() as held:
+        locked = self._locked
+        with ExitStack() as stack:
             try:
-                place.mkdir(parents=True, exist_ok=True)
+                locked.mkdir(parents=True, exist_ok=True)
                 self.local.mkdir(parents=True, exist_ok=True)
-                file = held.enter_context(_locked(place / LOCK))
-                folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-                held.callback(os.close, folder)
+                file = stack.enter_context(_locked(locked / LOCK))
+                folder = os.open(locked, os.O_RDONLY | os.O_DIRECTORY)
+                stack.callback(os.close, folder)
                 _lock_folder(folder)
                 file.truncate(0)
                 since = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -182,7 +190,7 @@ class StudyFolder:
                 ) from None
             except OSError as error:
                 raise UserError(
-                    f"{error.filename or place}: this user cannot drive study {self.path.name} "
+                    f"{error.filename or locked}: this user cannot drive study {self.path.name} "
                     f"({error.strerror}); mend the permissions, start another study with --name, "
                     "or choose another --root"
                 ) from None
@@ -194,15 +202,15 @@ class StudyFolder:
                     f"study {self.path.name} is being driven on {journal.reading.holder}; end that "
                     "command, wait two minutes after its end, or add --take-over to go on from it"
                 )
-            held.callback(journal.close)
+            stack.callback(journal.close)
             yield journal
 
     def is_driven(self) -> bool:
-        """Whether the driver of the latest launch lives, as far as can be known from here."""
+        """Return whether the latest launch's driver lives, as far as this machine can tell."""
         path = self._locked / LOCK
         with suppress(OSError), open(path, "rb", opener=storage.plain) as file:
             try:
-                # for less than the time for which `lease` tries again
+                # shared and short: `lease` retries for longer than this takes
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True
@@ -217,7 +225,7 @@ class StudyFolder:
         return self.path if isinstance(self.path, Path) else self.local
 
     def _here(self) -> str:
-        """What tells the local folder of this machine from that of any other."""
+        """Identify the local folder of this machine among all machines."""
         with suppress(OSError):
             boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
             status = self.local.stat()
@@ -225,11 +233,11 @@ class StudyFolder:
         return f"{socket.gethostname()}:{self.local}"
 
     def _is_driven_elsewhere(self, reading: Reading) -> bool:
-        """Whether a driver that shares no lock with this machine has written just now."""
+        """Return whether a driver that shares no lock with this machine has written recently."""
         if isinstance(self.path, Path) or reading.last.get("event") in (None, "closed"):
             return False
         if reading.opened.get("state") in (None, self._here()):
-            return False  # its lock was had
+            return False  # this machine's lock covers it
         newest = generations(self.path)[reading.newest][-1]
         assert not isinstance(newest, Path)
         return places.age(newest) < TAKEN_OVER_SECONDS
@@ -237,11 +245,11 @@ class StudyFolder:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[TextIO]:
-    """The file, opened and locked, once it is the one that lies there.
+    """Open and lock the file, and check that the path still names it.
 
     Raises:
-        BlockingIOError: Another process has it; what it wrote in it is the error's file name.
-        OSError: It cannot be opened, or is no plain file.
+        BlockingIOError: Another process has the lock; `filename` holds what it wrote in the file.
+        OSError: The file cannot be opened, or is not a regular file.
     """
     while True:
         with open(path, "a+", encoding="utf-8", opener=storage.unlinked) as file:
@@ -257,7 +265,7 @@ def _locked(path: Path) -> Iterator[TextIO]:
 
 
 def _lock_exclusively(file: int) -> None:
-    """Lock an opened file; who only looks whether it is locked has it for a moment."""
+    """Lock an open file; retry, since `is_driven` holds a shared lock for a moment."""
     for pause in (0.02, 0.1, None):
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -268,26 +276,26 @@ def _lock_exclusively(file: int) -> None:
 
 
 def _lock_folder(folder: int) -> None:
-    """Lock an opened folder, where its filesystem can.
+    """Lock an open folder if its filesystem supports that.
 
     Raises:
-        BlockingIOError: Another process has it.
+        BlockingIOError: Another process has the lock.
     """
     try:
         _lock_exclusively(folder)
     except BlockingIOError:
         raise
     except OSError:
-        pass  # NFS has no such locks: the file's must do
+        pass  # NFS cannot lock folders: the lock on the file must do
 
 
 def _written(plan: Plan) -> bytes:
-    """The bytes of `plan.json`."""
+    """Serialize a plan to the bytes of `plan.json`."""
     return storage.seal_lines(plan.model_dump_json(exclude_none=True, indent=1).encode())
 
 
 def study_names(root: AnyPath) -> list[str]:
-    """Names of the studies under a root; a folder that no study can be called by is none."""
+    """List the studies under a root, sorted; skip folders whose name is not valid."""
     names = []
     for path in root.glob("studies/*/plan.json"):
         with suppress(UserError):
