@@ -1,1 +1,1 @@
-"""Questions about training choices, planned as trials and answered from what those leave."""
+"""Ask questions about training choices, plan them as trials, and answer them from the results."""

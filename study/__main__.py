@@ -1,4 +1,4 @@
-"""`python -m study COMMAND`: everything that can be asked of studies."""
+"""Entry point of `python -m study COMMAND`."""
 
 from __future__ import annotations
 

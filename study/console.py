@@ -1,4 +1,4 @@
-"""How text is shown, everywhere: as written, with what a terminal would obey made visible."""
+"""Console output: text is shown as written, and control characters are made visible."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from study.interrupts import silence
 from trainables.errors import UserError
 
 FILE_WIDTH = 120
-"""Columns where the output goes to a file or a pipe, which has no width of its own."""
+"""Columns of output to a file or a pipe, which has no width."""
 
 _OBEYED = re.compile(
-    # controls but for tab and line feed, marks that reorder or hide, other ends of lines, lone
-    # surrogates; not what right-to-left text and emoji are written with
+    # control characters except tab and line feed, bidirectional and invisible marks, other line
+    # separators, lone surrogates; not the characters of right-to-left text and emoji
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u206f\ufeff"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 
 
 def visible(text: str) -> str:
-    r"""The text with escapes such as `\x1b` for all that would be obeyed instead of shown."""
+    r"""Replace characters that a terminal would obey with escapes such as `\x1b`."""
     return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def in_markdown(text: str) -> str:
-    """Text whose characters mean nothing to Markdown or HTML; underscores within words are safe."""
+    """Escape text for Markdown and HTML, on one line; underscores within words are harmless."""
     return re.sub(r"([\\`*\[\]<>]|^[#>+-])", r"\\\1", " ".join(text.split()))
 
 
 def decoded(argument: str) -> str:
-    """An argument of the command line as UTF-8, whatever the locale took it for.
+    """Decode an argument of the command line as UTF-8, whatever the locale.
 
     Raises:
         UserError: It is not UTF-8.
@@ -53,12 +53,12 @@ def decoded(argument: str) -> str:
 
 
 def marked(label: str, rest: str, style: str = "yellow") -> Text:
-    """A line that begins with a coloured label."""
+    """Format a line that begins with a coloured label."""
     return Text.assemble((visible(label), style), visible(rest))
 
 
 def typed(words: Iterable[str]) -> str:
-    """A command that can be typed again as it is shown: one line, whatever its words hold."""
+    """Quote words as one line that can be pasted into a shell as it is shown."""
     return " ".join(_quoted(word) for word in words)
 
 
@@ -66,21 +66,24 @@ def _quoted(word: str) -> str:
     if "\t" not in word and "\n" not in word and visible(word) == word:
         return shlex.quote(word)
     escapes = {"\\": r"\\", "'": r"\'", "\t": r"\t", "\n": r"\n"}
-    whole = (escapes.get(x) or (x if visible(x) == x else f"\\u{ord(x):04x}") for x in word)
-    return f"$'{''.join(whole)}'"
+    escaped = (
+        escapes.get(char) or (char if visible(char) == char else f"\\u{ord(char):04x}")
+        for char in word
+    )
+    return f"$'{''.join(escaped)}'"
 
 
 def escape_what_is_lacking(stream: object) -> None:
-    """Let a stream write an escape for each character that its encoding lacks."""
+    """Let a stream write escapes for characters that its encoding lacks."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
 
 
 class PlainConsole(Console):
-    """A console that shows text as it is written: no markup, no emoji codes, no highlighting.
+    """Console that shows text as written: no markup, no emoji codes, no highlighting.
 
-    Colours are given by `marked` and other `Text`, never in the text itself, so nothing that a
-    person wrote can be taken for them.
+    Colours come from `marked` and other `Text` only, so text from people cannot be taken for
+    markup.
     """
 
     def __init__(self, file: IO[str] | None = None, *, stderr: bool = False, **more: Any) -> None:
@@ -94,7 +97,7 @@ class PlainConsole(Console):
         )
 
     def __exit__(self, *error: Any) -> None:
-        """Write what was shown; a terminal that is gone is a pipe that nobody reads."""
+        """Flush the output; treat a terminal that is gone like a broken pipe."""
         try:
             super().__exit__(*error)
         except OSError as lost:
@@ -103,19 +106,19 @@ class PlainConsole(Console):
             self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
-        """Nobody reads on: that interrupts, and what is still written goes nowhere."""
+        """Discard further output; if it was standard output, interrupt the command."""
         silence(self.file.fileno())
         if not self.stderr:
             signal.raise_signal(signal.SIGINT)
 
     def render_str(self, text: str, **more: Any) -> Text:
-        """Text that is laid out, of cells and titles too."""
+        """Make the text of cells and titles visible, too."""
         return super().render_str(visible(text), **more)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """What is written, where it was no plain text."""
+        """Make the text of any renderable visible."""
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment
@@ -124,5 +127,5 @@ class PlainConsole(Console):
 
 
 def count_of(number: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
+    """Format a count: `1 trial`, `2 trials`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,4 +1,4 @@
-"""What ends a command early: Ctrl-C, SIGTERM, a terminal or a pipe that is closed, a full disk."""
+"""Early ends of a command: Ctrl-C, SIGTERM, a closed terminal or pipe."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 POLITE = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that ask for an end, and interrupt as Ctrl-C does."""
+"""Signals that request an end; they interrupt like Ctrl-C."""
 
 
 @contextmanager
 def saving() -> Iterator[None]:
-    """Let the first interrupt stop what goes on, and those after it leave its saving alone."""
+    """Interrupt the block at the first signal only; later ones must not disturb its saving."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -30,14 +30,14 @@ def saving() -> Iterator[None]:
 
 
 def end_politely() -> None:
-    """Let SIGTERM, and SIGHUP unless `nohup` has it ignored, interrupt as Ctrl-C does."""
+    """Let SIGTERM interrupt like Ctrl-C, and SIGHUP too unless `nohup` ignores it."""
     for number in POLITE:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
 
 
 class _Once:
-    """Raises KeyboardInterrupt at its first signal, or does what a block has instead."""
+    """SIGINT handler that raises KeyboardInterrupt at the first signal, or calls `instead`."""
 
     def __init__(self) -> None:
         self.interrupted = False
@@ -55,54 +55,55 @@ def _stop() -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Interrupt only at the end of a block.
+    """Delay an interrupt until the end of the block.
 
     Python loses what is raised while a process is forked, and logging's lock with it.
     """
-    came: list[bool] = []
-    with _instead(lambda: came.append(True)):
+    interrupts: list[bool] = []
+    with _on_interrupt(lambda: interrupts.append(True)):
         try:
             yield
         finally:
-            if came:
+            if interrupts:
                 raise KeyboardInterrupt
 
 
 @contextmanager
 def handed_on(number: signal.Signals) -> Iterator[None]:
-    """Let another signal's handler, once there is one, end a block when it is interrupted."""
+    """Let an interrupt of the block raise another signal, once that signal has a handler."""
 
     def hand_on() -> None:
         if not callable(signal.getsignal(number)):
             raise KeyboardInterrupt
         signal.raise_signal(number)
 
-    with _instead(hand_on):
+    with _on_interrupt(hand_on):
         yield
 
 
 @contextmanager
-def _instead(act: Callable[[], None]) -> Iterator[None]:
-    once = signal.getsignal(signal.SIGINT)
-    if not isinstance(once, _Once):
+def _on_interrupt(act: Callable[[], None]) -> Iterator[None]:
+    """Let the first interrupt of the block call `act`."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not isinstance(handler, _Once):
         yield
         return
-    before, once.instead = once.instead, act
+    before, handler.instead = handler.instead, act
     try:
         yield
     finally:
-        once.instead = before
+        handler.instead = before
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    if number == signal.SIGHUP:  # the terminal is gone, and writing to it an error
+    if number == signal.SIGHUP:  # the terminal is gone: writing to it would be an error
         for stream in filter(os.isatty, (1, 2)):
             silence(stream)
     signal.raise_signal(signal.SIGINT)
 
 
 def silence(descriptor: int) -> None:
-    """Let what is still written to a stream go nowhere."""
+    """Redirect a stream's further output to the null device."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)

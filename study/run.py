@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # Python put this file's own folder first, where modules have names of others' packages
+    # Python put this file's folder first, whose modules could shadow packages of the same name
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from study.cli.entry import command
 

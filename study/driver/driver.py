@@ -184,29 +184,29 @@ class Driver:
         first = any(trial.phase == "search" and trial.seed == 0 for trial in trials)
         return Job(digest, self.plan.specs[digest], whole=not first)
 
-    def run(self, jobs: list[Job], orders: LaunchConfig) -> None:
+    def run(self, jobs: list[Job], config: LaunchConfig) -> None:
         """Run the jobs; an interrupt returns early and leaves running trials planned."""
-        self.keep = orders.keep
-        self._note_launch(len(jobs), orders)
-        self.clock.begin(orders.workers or 1)
+        self.keep = config.keep
+        self._note_launch(len(jobs), config)
+        self.clock.begin(config.workers or 1)
         if (pruning := pruning_of(self.plan)) is not None:
             recorded = tuple(rung for rung in self.record.rungs if rung.metric == pruning.metric)
             pruning = replace(pruning, recorded=recorded, exempt=frozenset(self.record.exempt))
-            orders = replace(orders, pruning=pruning)
+            config = replace(config, pruning=pruning)
         faults.at("launch.noted")
         amounts = {job.digest: work(job.spec) for job in jobs}
         progress = StudyProgress(self.console, amounts)
         self.observers.append(progress)
         try:
             with progress:
-                launcher.launch(Jobs(jobs, self.further) if self.search else jobs, self, orders)
+                launcher.launch(Jobs(jobs, self.further) if self.search else jobs, self, config)
             faults.at("launch.ended")
         finally:
             self.observers.remove(progress)
             self.record.started.clear()
             self.journal.note_all("end", [self.counts()])
 
-    def _note_launch(self, trials: int, orders: LaunchConfig) -> None:
+    def _note_launch(self, trials: int, config: LaunchConfig) -> None:
         """Journal the launch, and report libraries whose version changed since the last one."""
         now = {name: version(name) for name in LIBRARIES}
         before = self.record.versions or now
@@ -217,7 +217,7 @@ class Driver:
                 "from here on may differ in last digits, and the answer says which trials"
             )
         self.journal.note(
-            "launch", trials=trials, workers=orders.workers, keep=orders.keep, versions=now
+            "launch", trials=trials, workers=config.workers, keep=config.keep, versions=now
         )
 
     def counts(self) -> dict[str, int]:
@@ -266,7 +266,7 @@ class Driver:
         """Record the end of a trial; its folder, not Ray, decides whether it has a result.
 
         Raises:
-            NotNowError: The trial cannot go on now, but may later.
+            NotNowError: The trial cannot go on now.
         """
         faults.at("trial.ended", digest=digest)
         self.clock.ended(digest)

@@ -1,1 +1,1 @@
-"""Ray: the only package that imports it."""
+"""Run trials on Ray; the only package that imports it."""

@@ -27,27 +27,29 @@ from trainables.storage.paths import is_own_file, parse_root
 from trainables.trial.trial_folder import Attempt, TrialFolder
 
 REPORT_SECONDS = 1.0
-"""How long a trial runs between two reports to the driver."""
+"""Time that a trial runs between two reports to the driver."""
 
 GRACE_SECONDS = 5.0
-"""How long after its time limit a trial that reports no more is ended from outside."""
+"""Time after its limit at which the watchdog ends an attempt that no longer reports."""
 
 STACKS = "stacks.txt"
-"""Where the watchdog writes what a hanging attempt was doing; its content is the evidence."""
+"""File in which the watchdog dumps the stacks of a hanging attempt; content proves that it hung."""
 
 FAILED = "failed"
-"""In a report: the trial has no result and is not tried again."""
+"""Key of a report: the trial failed and is not retried."""
 
 
 class TrialActor(tune.Trainable):
-    """One Ray actor that runs trials, one after the other; it knows nothing of the study.
+    """Ray actor that runs trials one after the other; it knows nothing of the study.
 
     `config` holds plain values: `digest` and `spec` (canonical JSON with its labels) of the trial,
-    `root`, `cache`, `places`, `execution`, `launch` (which launch this is), `timeout` (seconds an
-    attempt may take, or None), `keep_weights` and `work` (what runs a trial, as `module:function`).
-    A trial that fails of itself reports so, and its process ends with it, so that nothing of it
-    (memory, a broken CUDA context) meets the next trial. A lost worker or node is an error to Ray,
-    which starts the trial again from its checkpoint.
+    `root`, `cache`, `places`, `execution`, `launch` (ID of the launch), `timeout` (seconds per
+    attempt, or None), `keep_weights`, `rungs`, `metric` (the objective at rungs), `proof` (see
+    `Placing`) and `work` (function that runs a trial, as `module:function`).
+
+    A failed trial reports its failure and its process ends, so that its memory or a broken CUDA
+    context cannot affect the next trial. A lost worker or node is an error to Ray, which starts the
+    trial again from its checkpoint.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -92,7 +94,7 @@ class TrialActor(tune.Trainable):
         signal.signal(signal.SIGTERM, self._end)
 
     def step(self) -> dict[str, Any]:
-        """Run for about a second and report where the trial stands (called by Ray)."""
+        """Run for `REPORT_SECONDS` and report the trial's progress (called by Ray)."""
         report: dict[str, Any] = {"digest": self.digest, "done": False, "reason": ""}
         if self.given_up:
             reason, detail = self.given_up
@@ -100,12 +102,12 @@ class TrialActor(tune.Trainable):
         if self.failed:
             raise self.failed
         self.stepping = True
-        until = time.monotonic() + REPORT_SECONDS
+        report_at = time.monotonic() + REPORT_SECONDS
         try:
-            while time.monotonic() < until:
+            while time.monotonic() < report_at:
                 event = next(self.events, None)
                 if self.ending:
-                    self._leave()
+                    self._save_and_exit()
                 if event is None:
                     return report | {"done": True}
                 if event.kind == "claimed":
@@ -122,7 +124,7 @@ class TrialActor(tune.Trainable):
                     return report | self._failed(self._timed_out())
         except TrialFailedError as failure:
             return report | self._failed(failure)
-        except OSError as error:  # before its attempt began, or after that had ended
+        except OSError as error:  # raised outside of an attempt
             if not lacking(error):
                 raise
             facts = describe(error)
@@ -134,13 +136,13 @@ class TrialActor(tune.Trainable):
         return report
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another trial in the same process (called by Ray)."""
+        """Start another trial in the same process (called by Ray)."""
         self.cleanup()
         self.setup(new_config)
         return True
 
     def cleanup(self) -> None:
-        """Let the trial save where it stands (called by Ray at the end and on interrupts)."""
+        """Let the trial save a checkpoint (called by Ray at the end and on interrupts)."""
         self.closing = True
         self._unwatch()
         close = getattr(self.events, "close", None)
@@ -148,7 +150,7 @@ class TrialActor(tune.Trainable):
             close()
 
     def _watch(self) -> None:
-        """Start the attempt's clock; what is stuck in C code is ended by a thread of C code."""
+        """Start the attempt's time limit; faulthandler's C thread enforces it if Python hangs."""
         if self.timeout is None:
             return
         self._unwatch()
@@ -156,7 +158,7 @@ class TrialActor(tune.Trainable):
         path = stacks_file(Attempt(self.folder, self.attempt), self.launch)
         with suppress(OSError):
             path.unlink(missing_ok=True)
-        # a new file of this user alone: in a shared folder others could have made one of the name
+        # "x" and 0o600: in a shared folder another user could have created a file of this name
         private = partial(os.open, mode=0o600)
         self.stacks = open(path, "x", encoding="utf-8", opener=private)  # noqa: SIM115 - kept
         faulthandler.dump_traceback_later(self.timeout + GRACE_SECONDS, exit=True, file=self.stacks)
@@ -170,39 +172,39 @@ class TrialActor(tune.Trainable):
         self.deadline = float("inf")
 
     def _failed(self, failure: TrialFailedError) -> dict[str, Any]:
-        """Tell why; the next step is an error, with which Ray ends this process."""
+        """Report a failure; the next step raises it, so that Ray ends this process."""
         self.failed = failure
         return {FAILED: True, "reason": failure.reason, "detail": str(failure)}
 
     def _timed_out(self) -> TrialFailedError:
-        """Save and end a trial that is past its limit but not stuck."""
+        """Checkpoint and end a trial that is past its limit but not stuck."""
         self.cleanup()
         detail = f"ran longer than {self.timeout:g} s; what it had reached is saved"
-        self._leave_word("timed out", detail)
+        self._record_failure("timed out", detail)
         return TrialFailedError("timed out", detail)
 
     def _lost_machine(self, reason: Reason, detail: str) -> None:
-        """Another machine of this trial is gone: Ray starts it again where there is room."""
-        if self.closing:  # and saving
+        """Exit after the loss of another machine of this trial, so that Ray starts it again."""
+        if self.closing:  # the trial is saving already
             return
         try:
-            self._leave_word(reason, detail)
+            self._record_failure(reason, detail)
         finally:
             os._exit(143)
 
-    def _leave_word(self, reason: Reason, detail: str) -> None:
-        """Write why this attempt ends, if it has begun."""
+    def _record_failure(self, reason: Reason, detail: str) -> None:
+        """Record why this attempt ends, if it has begun."""
         attempt = Attempt(self.folder, self.attempt)
         if attempt.claimed_by():
             attempt.fail({"reason": reason, "detail": detail, "trace": []})
 
     def _end(self, *_: Any) -> None:
-        """A termination signal or a spot notice: save at once, then go."""
+        """Checkpoint and exit on SIGTERM, such as a spot machine's notice."""
         self.ending = True
         if not self.stepping:
-            self._leave()
+            self._save_and_exit()
 
-    def _leave(self) -> None:
+    def _save_and_exit(self) -> None:
         try:
             self.cleanup()
         finally:
@@ -210,9 +212,10 @@ class TrialActor(tune.Trainable):
 
 
 def given_up(folder: TrialFolder, launch: str) -> tuple[Reason, str] | None:
-    """Why this launch tries a trial no more: it hung, or its worker ran out of memory twice.
+    """Return why this launch no longer retries a trial: it hung, or ran out of memory twice.
 
-    What torch says of memory is met inside one attempt; this is what only Ray or the kernel said.
+    Counts memory failures that only Ray or the kernel reported; those that torch reports are
+    handled inside one attempt.
     """
     if hung := timed_out(folder, launch):
         return "timed out", hung
@@ -221,15 +224,17 @@ def given_up(folder: TrialFolder, launch: str) -> tuple[Reason, str] | None:
         for attempt in folder.attempts()
         if attempt.claimed_by().get("launch") == launch and (failure := attempt.failure())
     ]
-    spent = [failure for failure in failures if failure.get("reason") == "out of memory"]
-    if len(spent) < 2 or folder.is_committed:
+    memory_failures = [failure for failure in failures if failure.get("reason") == "out of memory"]
+    if len(memory_failures) < 2 or folder.is_committed:
         return None
-    detail = f"twice, the second time with smaller micro-batches: {spent[0].get('detail')}"
+    detail = (
+        f"twice, the second time with smaller micro-batches: {memory_failures[0].get('detail')}"
+    )
     return "out of memory", detail
 
 
 def last_word(folder: TrialFolder, launch: str, before: int) -> tuple[Reason, str] | None:
-    """Why the last attempt says that it ended, if it is of this launch and later than `before`."""
+    """Return the last attempt's reason and detail if it is of this launch and after `before`."""
     latest = Attempt(folder, folder.latest_attempt())
     if latest.number <= before or latest.claimed_by().get("launch") != launch:
         return None
@@ -238,9 +243,9 @@ def last_word(folder: TrialFolder, launch: str, before: int) -> tuple[Reason, st
 
 
 def stacks_file(attempt: Attempt, launch: str) -> Path:
-    """A file of this machine for the watchdog, which writes when nothing else runs any more.
+    """Return the watchdog's file on this machine, which it writes when nothing else can run.
 
-    Of a remote root it is found again by the driver, or the next attempt, on the same machine.
+    For a remote root, the driver or the next attempt finds it only on the same machine.
     """
     if isinstance(attempt.path, Path):
         return attempt.path / STACKS
@@ -249,7 +254,7 @@ def stacks_file(attempt: Attempt, launch: str) -> Path:
 
 
 def timed_out(folder: TrialFolder, launch: str) -> str:
-    """What ended an earlier attempt of this launch, if it was the watchdog; else empty."""
+    """Return how the watchdog ended an earlier attempt of this launch; empty if it ended none."""
     for attempt in folder.attempts():
         stacks = stacks_file(attempt, launch)
         if attempt.claimed_by().get("launch") != launch or not is_own_file(stacks):

@@ -1,4 +1,4 @@
-"""What a launch is given, and what it tells of its trials."""
+"""Input of a launch, and the events that it reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.spec import Execution, Spec
 from trainables.storage.paths import AnyPath
 
 PRUNED = "pruned"
-"""The reason of a trial that was stopped at a rung."""
+"""Reason of a trial that was stopped at a rung."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Job:
     """One trial to run.
 
     Attributes:
-        digest: Of its spec.
-        spec: What it is.
-        whole: It has no rungs at which it could be stopped.
-        candidate: Its encoder may be the best, which `--keep best` keeps.
+        digest: Digest of the spec.
+        spec: Spec of the trial.
+        whole: Whether it runs to its end, without rungs.
+        candidate: Whether its encoder may be the best, which `--keep best` keeps.
     """
 
     digest: str
@@ -34,35 +34,35 @@ class Job:
 
 
 class Wait:
-    """What runs next depends on trials that are running."""
+    """The next trial depends on running ones."""
 
 
 @dataclass
 class Jobs:
-    """Where the trials of a launch come from, one at a time.
+    """Source of a launch's trials, one at a time.
 
     Attributes:
-        waiting: Known before, in their order.
-        further: What comes after them, asked whenever there is room for a trial; None for nothing
-            more.
+        waiting: Trials known beforehand, in order.
+        further: Returns the next trial after those, and is called when there is room for one; its
+            None ends the launch.
     """
 
     waiting: list[Job]
     further: Callable[[], Job | Wait | None] | None = None
 
     def next(self) -> Job | Wait | None:
-        """The next trial; None where there is none, now or ever."""
+        """Return the next trial; None if there are no more."""
         if self.waiting:
             return self.waiting.pop(0)
         return self.further() if self.further else None
 
     @property
     def most(self) -> int:
-        """How many there can be; -1 where that is not known."""
+        """Maximum number of trials; -1 if unknown."""
         return -1 if self.further else len(self.waiting)
 
     def __iter__(self) -> Iterator[Job]:
-        """One after the other, each after the one before has ended."""
+        """Yield jobs one by one; each must have ended before the next is requested."""
         while (job := self.next()) is not None:
             assert isinstance(job, Job), "nothing is running that could be waited for"
             yield job
@@ -70,13 +70,13 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a running trial stands.
+    """Progress of a running trial.
 
     Attributes:
-        digest: Which trial.
+        digest: Digest of the trial.
         step: Optimizer steps taken.
         steps: Optimizer steps to take.
-        evaluating: Whether it is past training.
+        evaluating: Whether training has ended.
     """
 
     digest: str
@@ -86,47 +86,49 @@ class Progress:
 
 
 class Listener(Protocol):
-    """What the driver wants to hear; called from the driver's own thread."""
+    """Receiver of a launch's events; called in the driver's own thread."""
 
     def started(self, digest: str) -> None:
-        """A trial was handed to Ray."""
+        """Handle a trial that was handed to Ray."""
 
     def running(self, digest: str) -> None:
-        """A trial has its place and runs; again, after its worker was lost."""
+        """Handle a trial that got its resources; called again after its worker was lost."""
 
     def progressed(self, progress: Progress) -> None:
-        """A trial reported."""
+        """Handle a trial's progress."""
 
     def reached(self, rung: Rung) -> None:
-        """A trial came to a rung; to be kept before this returns, since then it is acted on."""
+        """Record a rung before returning, since the decision is acted on next."""
 
     def lost(self, digest: str, reason: str, detail: str, launch: str) -> None:
-        """A trial's worker was lost in this launch; it goes on from its checkpoint."""
+        """Handle the loss of a trial's worker; the trial may go on from its checkpoint."""
 
     def finished(self, digest: str, reason: str, detail: str) -> None:
-        """A trial ended; an empty reason means that it committed its result.
+        """Handle the end of a trial; an empty reason means that it committed its result.
 
-        `PRUNED` is no failure: it was stopped at a rung, and `detail` says why.
+        `PRUNED` is no failure: the trial was stopped at a rung, and `detail` says why.
         """
 
 
 @dataclass(frozen=True)
 class LaunchConfig:
-    """How the trials of one launch run; nothing of it is part of a plan.
+    """How the trials of one launch run; no part of a plan.
 
     Attributes:
-        root: Where trial folders lie.
-        state: A local folder for Ray's token and temporary files, and for the shared cache.
-        places: Digest to folder, for data and checkpoints in files.
+        root: Root of the trial folders.
+        state: Local folder for Ray's token and temporary files, and for the shared cache.
+        places: Local paths of data and checkpoints, by digest.
         execution: Threads, device and memory layout of every trial.
-        workers: Trials at once; None for what a cluster has room for when the launch begins.
-        address: Of a running Ray cluster; None starts Ray on this machine.
-        timeout: Seconds that one attempt at a trial may take; None for no limit.
-        keep: Fine-tuned encoders that stay in the trial folders: best, all or none.
-        work: What runs a trial in the actor, as `module:function`, called as `finetune` is.
-        pruning: Where trials are looked at on the way, and which of them are stopped; None nowhere.
-        needs: Bytes of a GPU, by what decides a trial's cost; other trials get a whole one.
-        accelerator: GPUs that a cluster will start, where none is there yet.
+        workers: Concurrent trials; None for as many as the cluster has room for at the start.
+        address: Address of a running Ray cluster; None starts Ray on this machine.
+        timeout: Time limit of one attempt at a trial in seconds; None for no limit.
+        keep: Fine-tuned encoders that stay in the trial folders: `best`, `all` or `none`.
+        work: Function that an actor runs a trial with, as `module:function`, called like
+            `finetune`.
+        pruning: Rungs of trials and the rule that stops them; None for no rungs.
+        needs: GPU memory of trials in bytes, by `cost_key`; a trial without an entry gets a whole
+            GPU.
+        accelerator: Type of the GPUs that an autoscaler will start.
     """
 
     root: AnyPath
@@ -143,5 +145,5 @@ class LaunchConfig:
     accelerator: str | None = None
 
     def keeps(self, job: Job) -> bool:
-        """Whether a trial leaves its encoder: which is best is known at the end."""
+        """Return whether a trial leaves its encoder; the best one is only known at the end."""
         return self.keep == "all" or (self.keep == "best" and job.candidate)

@@ -1,4 +1,4 @@
-"""Run planned trials on Ray Tune and tell a listener what becomes of each."""
+"""Run trials on Ray Tune and report their events to a listener."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from trainables.errors import UserError
 from trainables.failures import behind
 
 TURN_SECONDS = 0.0005
-"""After how long a thread of the driver lets another one have its turn."""
+"""Switch interval of the driver's threads."""
 
 
-def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: LaunchConfig) -> None:
-    """Run the jobs, `workers` at a time, and return when all have ended or on an interrupt.
+def launch(jobs: Sequence[Job] | Jobs, listener: Listener, config: LaunchConfig) -> None:
+    """Run the jobs, at most `workers` at a time; return when all have ended or on an interrupt.
 
     Args:
-        jobs: What to run, first come first served.
-        listener: Told of every start, report, loss and end.
-        orders: How.
+        jobs: Trials, started in this order.
+        listener: Receiver of every start, report, loss and end.
+        config: Configuration of the launch.
     """
     source = jobs if isinstance(jobs, Jobs) else Jobs(list(jobs))
     faults.at("ray.starting")
-    processors = (orders.workers or 1) * orders.execution.threads * orders.execution.ranks
+    processors = (config.workers or 1) * config.execution.threads * config.execution.ranks
     with (
-        ray_session(orders.state, processors, orders.address) as folder,
+        ray_session(config.state, processors, config.address) as folder,
         placing(
-            orders.root,
-            orders.execution,
-            orders.workers,
-            orders.address,
-            orders.needs,
-            orders.accelerator,
-            orders.places,
+            config.root,
+            config.execution,
+            config.workers,
+            config.address,
+            config.needs,
+            config.accelerator,
+            config.places,
         ) as placed,
     ):
         from ray import tune
@@ -53,22 +53,22 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: LaunchConfig)
 
         faults.at("ray.started")
         common = {
-            "root": str(orders.root),
-            "places": dict(orders.places),
-            "execution": orders.execution.to_json(),
+            "root": str(config.root),
+            "places": dict(config.places),
+            "execution": config.execution.to_json(),
             "launch": uuid.uuid4().hex,
-            "timeout": orders.timeout,
-            "work": orders.work,
-            "metric": orders.pruning.metric if orders.pruning else "",
-            "cache": str(orders.state / "cache"),
+            "timeout": config.timeout,
+            "work": config.work,
+            "metric": config.pruning.metric if config.pruning else "",
+            "cache": str(config.state / "cache"),
             "proof": placed.proof,
         }
-        losses = FailureClassifier.watch(local=orders.address is None)
-        scheduler = RungScheduler(judge_of(orders, listener))
+        losses = FailureClassifier.watch(local=config.address is None)
+        scheduler = RungScheduler(judge_of(config, listener))
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, placed.request),
             tune_config=tune.TuneConfig(
-                search_alg=PlanSearcher(source, common, listener, orders, scheduler.stopped),
+                search_alg=PlanSearcher(source, common, listener, config, scheduler.stopped),
                 scheduler=scheduler,
                 num_samples=source.most,
                 max_concurrent_trials=placed.workers,
@@ -83,22 +83,22 @@ def launch(jobs: Sequence[Job] | Jobs, listener: Listener, orders: LaunchConfig)
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        # the thread that fills the view would else keep the driver waiting 5 ms at every turn
+        # by default, a tracking thread could keep the driver waiting 5 ms at every switch
         sys.setswitchinterval(TURN_SECONDS)
         try:
-            with handed_on(signal.SIGUSR1):  # at which Tune saves and ends
+            with handed_on(signal.SIGUSR1):  # on SIGUSR1 Tune saves and ends
                 tuner.fit()
-        except tune.TuneError as error:  # whatever the listener raises comes wrapped in those
-            for one in behind(error):
-                if isinstance(one, UserError):
-                    raise one from None
+        except tune.TuneError as error:  # wraps whatever the listener raises
+            for cause in behind(error):
+                if isinstance(cause, UserError):
+                    raise cause from None
             raise
 
 
-def judge_of(orders: LaunchConfig, listener: Listener) -> Judge | None:
-    """Who decides at the rungs of a launch; None where nothing is looked at."""
-    if orders.pruning is None:
+def judge_of(config: LaunchConfig, listener: Listener) -> Judge | None:
+    """Return the judge of a launch's rungs; None if it has none."""
+    if config.pruning is None:
         return None
     from study.search.stopping_rules import stopping_rule  # imports scipy
 
-    return Judge(stopping_rule(orders.pruning, orders.root), orders.pruning, listener.reached)
+    return Judge(stopping_rule(config.pruning, config.root), config.pruning, listener.reached)

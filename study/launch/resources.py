@@ -1,4 +1,4 @@
-"""How many trials run at once, what each asks of Ray, and whether they may share the root."""
+"""Decide how many trials run at once and what each requests of Ray; check that all see the root."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from trainables.storage.inputs import absent, publish
 from trainables.storage.paths import AnyPath
 
 MARGIN = 1.25
-"""Times the estimate of a trial's memory: what is free beside it may be in pieces."""
+"""Factor on a trial's memory estimate, since free GPU memory may be fragmented."""
 
 MOST_SHARING = 8
-"""Trials on one GPU: with more they wait for each other, and for the processors beside it."""
+"""Most trials on one GPU; more would wait for each other and for the CPU."""
 
 GPU_BYTES = {
     "T4": 15e9,
@@ -34,28 +34,28 @@ GPU_BYTES = {
     "H100": 79e9,
     "H200": 140e9,
 }
-"""Memory that a trial can have, by what Ray calls a GPU; the smaller where a name has two sizes."""
+"""Usable memory by Ray's name of a GPU, in bytes; the smaller one if a name has two sizes."""
 
 
 def part_of_gpu(needed: float, memory: float | None) -> float:
-    """The part of a GPU that a trial asks for: one, or one over the number of trials that fit.
+    """Return the share of a GPU to request: one over the number of trials that fit on it.
 
     Args:
-        needed: Bytes of its peak, the driver's own share included.
-        memory: Bytes of the GPU; None where it is not known, and then a trial has one alone.
+        needed: Peak memory of a trial in bytes, including the driver's share.
+        memory: Memory of the GPU in bytes; None if unknown, so that a trial gets a whole GPU.
     """
     fit = 1 if memory is None else int(memory // (MARGIN * needed))
-    # Ray counts in ten-thousandths; rounded up, a third would not fit three times
+    # Ray counts in ten-thousandths: rounded up, a third would not fit three times
     return math.floor(1e4 / max(1, min(fit, MOST_SHARING))) / 1e4
 
 
 def smallest_gpu(nodes: Sequence[Node], expected: str | None, own: float | None) -> float | None:
-    """Memory of the smallest GPU that a trial may meet; None where one is not known.
+    """Return the memory in bytes of the smallest GPU that a trial may get; None if one is unknown.
 
     Args:
-        nodes: Machines that are there.
-        expected: What will be started for the trials, where a person has said it.
-        own: Of this machine's GPU, where Ray was started here.
+        nodes: Machines of the cluster.
+        expected: GPU type that an autoscaler will start, if the user named it.
+        own: Memory of this machine's GPU, if Ray was started here.
     """
     if own is not None:
         return own
@@ -66,15 +66,15 @@ def smallest_gpu(nodes: Sequence[Node], expected: str | None, own: float | None)
 
 
 def slots(nodes: Sequence[Node], execution: Execution) -> int:
-    """How many trials with whole GPUs, or on the CPU, can run at once; one at least."""
-    each = execution.ranks_each
+    """Count the trials with whole GPUs, or on the CPU, that can run at once; at least one."""
+    ranks_each = execution.ranks_each
     if execution.device == "cuda":
-        rooms = [node.gpus // each for node in nodes]
+        slots_per_node = [node.gpus // ranks_each for node in nodes]
     else:
-        rooms = [node.cpus // (execution.threads * each) for node in nodes]
-    most = sum(rooms) // execution.nodes
-    # no trial has two parts on one machine
-    while most > 1 and sum(min(room, most) for room in rooms) < most * execution.nodes:
+        slots_per_node = [node.cpus // (execution.threads * ranks_each) for node in nodes]
+    most = sum(slots_per_node) // execution.nodes
+    # a trial over several machines has only one part on each
+    while most > 1 and sum(min(n, most) for n in slots_per_node) < most * execution.nodes:
         most -= 1
     return max(1, most)
 
@@ -82,13 +82,13 @@ def slots(nodes: Sequence[Node], execution: Execution) -> int:
 def most_at_once(
     nodes: Sequence[Node], execution: Execution, needs: Mapping[str, float], memory: float | None
 ) -> float:
-    """Trials that the GPUs of these machines can hold at once; no limit on the CPU.
+    """Return how many trials the GPUs can hold at once; infinity on the CPU.
 
     Args:
-        nodes: All that there will be.
-        execution: Of every trial.
-        needs: Bytes of a GPU, by what decides a trial's cost.
-        memory: As for `part_of_gpu`.
+        nodes: All machines, none of which is still to be started.
+        execution: Execution of every trial.
+        needs: GPU memory of trials in bytes, by `cost_key`.
+        memory: GPU memory, as for `part_of_gpu`.
     """
     if execution.device != "cuda":
         return math.inf
@@ -99,11 +99,10 @@ def most_at_once(
 
 
 def request(parts: Mapping[str, float], execution: Execution, config: Mapping[str, Any]) -> Any:
-    """What Ray Tune asks Ray for before it starts a trial (called by Tune, of its configuration).
+    """Return a trial's placement group from its configuration (called by Ray Tune).
 
-    One bundle, packed: Ray then fills a machine before it takes the next, so that an autoscaler
-    finds machines idle and ends them. Of a trial over several machines one bundle on each; the
-    trial itself is in the first.
+    One bundle, packed: Ray fills a machine before it uses the next, so an autoscaler can end idle
+    ones. A trial over several machines has one bundle on each and runs in the first.
     """
     from ray import tune
 
@@ -122,19 +121,19 @@ def request(parts: Mapping[str, float], execution: Execution, config: Mapping[st
 def requests(
     needs: Mapping[str, float], execution: Execution, memory: float | None
 ) -> partial[Any]:
-    """`request` for trials that need so many bytes of a GPU, by what decides their cost."""
+    """Bind `request` to the GPU shares for these memory needs."""
     parts = {key: part_of_gpu(needed, memory) for key, needed in needs.items()}
     return partial(request, parts, execution)
 
 
 @dataclass(frozen=True)
 class Placing:
-    """What a launch asks of Ray.
+    """What a launch requests of Ray.
 
     Attributes:
-        workers: Trials at once.
-        request: Of a trial's configuration, what Ray Tune asks for before it starts the trial.
-        proof: A file that every machine must see; empty where there is nothing to check.
+        workers: Concurrent trials.
+        request: `request`, bound to all but a trial's configuration.
+        proof: File that every machine must see; empty if there is nothing to check.
     """
 
     workers: int
@@ -152,17 +151,17 @@ def placing(
     accelerator: str | None = None,
     places: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Placing]:
-    """Look at the Ray that this process is connected to; the block is the launch.
+    """Size a launch to the Ray cluster that this process is connected to; the block is the launch.
 
     Args:
-        root: Of trial folders.
-        execution: Of every trial.
-        workers: Trials at once; None for as many as there is room for now.
-        address: Of a running cluster; None where Ray was started here.
-        needs: Bytes of a GPU, by what decides a trial's cost; a whole one where it is not there.
-        accelerator: What GPUs an autoscaler will start, by Ray's name.
-        places: Digest to folder of data and checkpoints; what another machine lacks is put under
-            the root, where it fetches it.
+        root: Root of the trial folders.
+        execution: Execution of every trial.
+        workers: Concurrent trials; None for as many as there is room for now.
+        address: Address of a running cluster; None if Ray was started here.
+        needs: GPU memory of trials in bytes, by `cost_key`; others get a whole GPU.
+        accelerator: Ray's name of the GPUs that an autoscaler will start.
+        places: Local paths of data and checkpoints, by digest; inputs that another machine may lack
+            are published under the root.
 
     Raises:
         UserError: Trials would run on a machine that does not see the root.
@@ -171,9 +170,9 @@ def placing(
     workers = workers or slots(nodes, execution)
     own = own_gpu() if address is None and execution.device == "cuda" else None
     memory = smallest_gpu(nodes, accelerator, own)
-    if address is None:  # no further machine will come
+    if address is None:  # a local Ray gets no further machines
         workers = int(min(workers, most_at_once(nodes, execution, needs, memory)))
-    # an autoscaler starts machines for trials that wait; Tune shows it as many as may run
+    # an autoscaler starts machines for pending trials: let Tune show it as many as may run
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(workers)
     requested = requests(needs, execution, memory)
     if address is None:
@@ -186,19 +185,21 @@ def placing(
 
 
 def lacking(places: Mapping[str, str], nodes: Sequence[Node]) -> list[str]:
-    """Digests of what is here and is not, or may not be, on a machine that takes trials."""
+    """List the digests of inputs here that some machine with trials lacks, or may lack."""
     here = places.keys() - absent(places)
-    others = [node for node in nodes if not node.here and node.takes_trials]
-    if not here or (not others and any(node.takes_trials for node in nodes)):
+    remote = [node for node in nodes if not node.here and node.takes_trials]
+    if not here or (not remote and any(node.takes_trials for node in nodes)):
         return []
-    if not others:  # they are still to be started
+    if not remote:  # the machines are still to be started
         return sorted(here)
-    answers = on_each(others, absent, dict(places)).values()
-    return sorted(here & {name for said in answers if isinstance(said, list) for name in said})
+    answers = on_each(remote, absent, dict(places)).values()
+    return sorted(
+        here & {digest for answer in answers if isinstance(answer, list) for digest in answer}
+    )
 
 
 def own_gpu() -> float:
-    """Bytes of memory of the smallest GPU of this machine."""
+    """Return the memory in bytes of this machine's smallest GPU."""
     import torch
 
     count = torch.cuda.device_count()

@@ -1,7 +1,7 @@
-"""How often a trial that loses its worker is started again: machines that go away are no failure.
+"""Count retries of trials that lost their worker; the loss of a machine is no failure.
 
-Ray Tune counts every loss alike unless a machine was drained first, which nobody does for one that
-a spot market takes. So Tune is told to start trials again always, and the counting is done here.
+Ray Tune counts every loss alike unless the machine was drained first, which spot markets do not
+do. So Tune retries without limit, and this module counts.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from typing import Any
 from trainables.failures import Reason
 
 RETRIES = 2
-"""How often a trial whose worker was lost is started again, from its last checkpoint; not counted
-are machines that went away."""
+"""Restarts, from its checkpoint, of a trial that lost its worker; lost machines do not count."""
 
 ALWAYS = -1
-"""What Tune takes for any number of failures."""
+"""Tune's value for unlimited retries."""
 
 NO_FAULT: tuple[Reason, ...] = ("node lost",)
-"""Losses that a trial has no part in."""
+"""Reasons that do not count against a trial."""
 
 GIVEN_UP = "given_up"
-"""Key of a trial's configuration: reason and detail with which the next actor ends it at once."""
+"""Config key: reason and detail with which the next actor ends the trial at once."""
 
 
 @dataclass
 class RetryPolicy:
-    """Counts what trials lost, by digest."""
+    """Counts the retries that trials have spent, by digest."""
 
     spent: Counter[str] = field(default_factory=Counter)
 
     def lost(self, trial: Any, digest: str, reason: Reason, detail: str) -> None:
-        """Count a loss of a trial that Tune starts again; once too often, that start is the last.
+        """Count a trial's loss; after `RETRIES` restarts, its next actor only reports the failure.
 
-        Tune has decided before it tells: the trial is started, and says itself that it is given up.
-        If even that fails, Tune ends it.
+        Tune calls this after it has decided to restart the trial, so the restarted actor must end
+        it
+        (`GIVEN_UP`). If that actor is lost too, Tune ends the trial.
         """
         if reason in NO_FAULT:
             return
@@ -48,6 +48,6 @@ class RetryPolicy:
             trial.max_failures = 0
 
     def final_message(self, digest: str, detail: str) -> str:
-        """What is said of a trial that is not started again."""
+        """Format the detail of a trial that is not retried."""
         times = self.spent[digest]
         return f"{detail}; tried {times} times" if times > 1 else detail

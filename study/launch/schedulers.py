@@ -1,4 +1,4 @@
-"""The scheduler that Ray Tune asks: it passes rungs on to the judge, all else goes on."""
+"""The scheduler of Ray Tune: the judge decides at rungs, everything else continues."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from study.search.pruning import Judge
 
 
 class RungScheduler(Unpickled, FIFOScheduler):
-    """Stops a trial where the judge says so.
+    """FIFO scheduler that stops a trial when the judge says so.
 
     Attributes:
-        judge: None where nothing is looked at.
-        stopped: Why, by Tune's name of the trial.
+        judge: Judge of the rungs; None if there are none.
+        stopped: Why a trial was stopped, by Tune's ID of the trial.
     """
 
     def __init__(self, judge: Judge | None) -> None:
@@ -27,12 +27,12 @@ class RungScheduler(Unpickled, FIFOScheduler):
         self.stopped: dict[str, str] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
-        """Decide (called by Tune)."""
+        """Decide about a trial at a rung (called by Tune)."""
         if self.judge is None or "rung" not in result:
             return str(TrialScheduler.CONTINUE)
         digest = result["digest"]
-        decided = self.judge.decide(digest, result["rung"], result["at"], result["value"])
-        if decided is None or not decided.stop:
+        decision = self.judge.decide(digest, result["rung"], result["at"], result["value"])
+        if decision is None or not decision.stop:
             return str(TrialScheduler.CONTINUE)
-        self.stopped[trial.trial_id] = decided.why
+        self.stopped[trial.trial_id] = decision.why
         return str(TrialScheduler.STOP)

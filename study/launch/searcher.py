@@ -1,4 +1,4 @@
-"""How Ray Tune gets the planned trials, and how their reports come back."""
+"""Hand the planned trials to Ray Tune, and pass its reports to the listener."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ from trainables.trial.trial_folder import TrialFolder
 
 
 class Unpickled:
-    """Tune pickles what it is given, to restore it; nothing is ever restored from that."""
+    """Mixin without pickled state: Tune pickles for a restore that never happens here."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out: the listener holds open files."""
+        """Leave everything out, since the listener holds open files."""
         return {}
 
 
 class PlanSearcher(Unpickled, Searcher):
-    """Hands out the jobs in their order; keeps no state that anybody would restore."""
+    """Searcher that hands out the jobs in order."""
 
     def __init__(
         self,
         jobs: Jobs,
         common: Mapping[str, Any],
         listener: Listener,
-        orders: LaunchConfig,
+        launch_config: LaunchConfig,
         stopped: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Keep what every trial's configuration has in common.
+        """Prepare the configuration that all trials share.
 
         Args:
-            jobs: Where trials come from.
-            common: Of every trial's configuration.
-            listener: Told of starts and ends.
-            orders: Which rungs trials have, and which leave their encoders.
-            stopped: Why the scheduler stopped a trial, by Tune's name of it, as soon as it did.
+            jobs: Source of trials.
+            common: Configuration that all trials share.
+            listener: Receiver of starts and ends.
+            launch_config: Rungs of trials, and which leave their encoders.
+            stopped: Why the scheduler stopped a trial, by Tune's ID of it; filled while running.
         """
         super().__init__()
-        self.orders, self.stopped = orders, stopped
+        self.launch_config, self.stopped = launch_config, stopped
         self.jobs = jobs
         self.common = dict(common)
         self.listener = listener
         self.running: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """The configuration of the next job; None where it is not known yet (called by Tune)."""
+        """Return the next trial's configuration; None if it is not known yet (called by Tune)."""
         job = self.jobs.next()
         if job is None:
             return Searcher.FINISHED
@@ -65,16 +65,16 @@ class PlanSearcher(Unpickled, Searcher):
             return None
         self.running[trial_id] = job.digest
         self.listener.started(job.digest)
-        pruning = None if job.whole else self.orders.pruning
+        pruning = None if job.whole else self.launch_config.pruning
         rungs = pruning.fidelity.rungs_of(job.spec) if pruning else ()
         spec = job.spec.model_dump_json(exclude_none=True)
-        own = {"digest": job.digest, "spec": spec, "rungs": list(rungs)}
-        return self.common | own | {"keep_weights": self.orders.keeps(job)}
+        specific = {"digest": job.digest, "spec": spec, "rungs": list(rungs)}
+        return self.common | specific | {"keep_weights": self.launch_config.keeps(job)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the listener, once, how a trial ended (called by Tune, sometimes twice)."""
+        """Report the end of a trial once, though Tune may call this twice."""
         digest = self.running.pop(trial_id, None)
         if digest is not None and trial_id in self.stopped:
             self.listener.finished(digest, PRUNED, self.stopped[trial_id])
@@ -82,17 +82,16 @@ class PlanSearcher(Unpickled, Searcher):
             self.listener.finished(digest, result.get("reason", ""), result.get("detail", ""))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the journal knows."""
+        """Save nothing: the journal holds everything."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Restore nothing."""
 
 
 class Reporter(Unpickled, tune.Callback):
-    """Passes on what running trials report, and why workers were lost."""
+    """Callback that passes on progress of trials and the reasons of lost workers."""
 
     def __init__(self, listener: Listener, losses: FailureClassifier) -> None:
-        """Keep whom to tell."""
         self.listener = listener
         self.losses = losses
         self.failed: dict[str, tuple[str, str, str]] = {}
@@ -100,13 +99,13 @@ class Reporter(Unpickled, tune.Callback):
         self.patience = RetryPolicy()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """A trial has its worker (called by Tune)."""
+        """Report that a trial has its worker (called by Tune)."""
         self.listener.running(trial.config["digest"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
-        """A trial reported (called by Tune)."""
+        """Report a trial's progress and note its failure (called by Tune)."""
         if "at" in result:
             evaluating = result.get("kind") == "evaluating"
             self.listener.progressed(
@@ -114,18 +113,18 @@ class Reporter(Unpickled, tune.Callback):
             )
         if result.get(FAILED):
             self.failed[trial.trial_id] = (result["digest"], result["reason"], result["detail"])
-            trial.max_failures = 0  # the error that follows is no lost worker
+            trial.max_failures = 0  # the error that follows is the trial's, not a lost worker
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """A worker was lost and its trial is started again (called by Tune)."""
+        """Report a lost worker and count the retry (called by Tune)."""
         digest, reason, detail = self._loss(trial)
         self.listener.lost(digest, reason, detail, trial.config["launch"])
         self.patience.lost(trial, digest, reason, detail)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """A trial failed of itself, or lost its worker once too often (called by Tune)."""
-        if final_message := self.failed.pop(trial.trial_id, None):
-            self.listener.finished(*final_message)
+        """Report a trial that failed, or lost its worker once too often (called by Tune)."""
+        if failure := self.failed.pop(trial.trial_id, None):
+            self.listener.finished(*failure)
             return
         digest, reason, detail = self._loss(trial)
         self.listener.lost(digest, reason, detail, trial.config["launch"])
@@ -136,20 +135,20 @@ class Reporter(Unpickled, tune.Callback):
         folder = TrialFolder.of(parse_root(trial.config["root"]), digest)
         if hung := timed_out(folder, trial.config["launch"]):
             return digest, "timed out", hung
-        # one word an attempt: a worker may be lost again before it claims the next
+        # use each attempt's failure once: a worker may be lost again before it claims the next
         before, self.heard[digest] = self.heard.get(digest, 0), folder.latest_attempt()
-        if said := last_word(folder, trial.config["launch"], before):
-            return digest, *said
+        if failure := last_word(folder, trial.config["launch"], before):
+            return digest, *failure
         return digest, *self.losses.explain(_last_error(trial))
 
 
 def _last_error(trial: Trial) -> BaseException | None:
-    """What Tune caught; it keeps it in files of the driver, and synchronises those later.
+    """Load the error that Tune caught from its files on the driver, which Tune syncs later.
 
-    Of what Ray's memory monitor does it keeps the words alone.
+    Of an error of Ray's memory monitor only the text is kept.
     """
-    with suppress(OSError, TypeError), open(trial.error_file, encoding="utf-8") as words:
-        last = words.read().rpartition("Failure # ")[2]
+    with suppress(OSError, TypeError), open(trial.error_file, encoding="utf-8") as log:
+        last = log.read().rpartition("Failure # ")[2]
         if any(word in last for word in MEMORY_MONITOR):
             return RayError(last)
     if trial.pickled_error_file is None:

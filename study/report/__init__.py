@@ -1,1 +1,1 @@
-"""From a study's answer and committed results to one page that people read."""
+"""Turn a study's answer and committed results into one page for people."""

@@ -1,4 +1,4 @@
-"""What a report consists of, before it is a page: the same content becomes HTML, Markdown, JSON."""
+"""Content of a report, independent of its format: HTML, Markdown and JSON are made from it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 from dataclasses import dataclass
 
 MISSING = "-"
-"""Shown where there is no value."""
+"""Shown for a missing value."""
 
 LARGE = 10.0
-"""From here on one digit behind the point is enough, whatever a column has."""
+"""Absolute value from which a number has at most one decimal place."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean over seeds with its standard deviation, which one trial has not."""
+    """Mean over seeds with its standard deviation, which is None for a single trial."""
 
     mean: float
     deviation: float | None
@@ -26,13 +26,13 @@ Value = str | int | float | Spread | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """Column of a table.
 
     Attributes:
-        title: Its header.
-        digits: Behind the point, of numbers.
-        best: Whether the greatest or the least is marked, and nothing more is said of it.
-        least: Smaller numbers are shown as less than this: of p.
+        title: Header.
+        digits: Decimal places of numbers.
+        best: Value to highlight: `greatest`, `least` or empty; not a claim of significance.
+        least: Smaller numbers are shown as `< least`, for p-values.
     """
 
     title: str
@@ -43,14 +43,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Figures in rows; the first column names what a row is of.
+    """Table of values; the first column labels the rows.
 
     Attributes:
-        id: By which programs know it; unique in a report, and no title.
-        caption: What it holds, with the unit.
-        columns: From left to right.
-        rows: Each as long as `columns`.
-        note: What must be said of it; may be empty.
+        id: Key for programs, unique in a report.
+        caption: Content, with the unit.
+        columns: Columns from left to right.
+        rows: Rows, each as long as `columns`.
+        note: Remark below the table; may be empty.
     """
 
     id: str
@@ -62,14 +62,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with what it says, and its data as a table.
+    """Drawing with its explanation, and its data as a table.
 
     Attributes:
-        title: What is shown.
+        title: Title.
         text: How to read it; what was left out and by which rule.
-        drawing: SVG, complete in itself.
-        table: The data.
-        wide: It keeps its size on small screens, where it is moved sideways.
+        drawing: Self-contained SVG.
+        table: Data of the drawing.
+        wide: Whether it scrolls sideways on small screens instead of shrinking.
     """
 
     title: str
@@ -81,7 +81,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Figures side by side, as many as there is room for, under one text."""
+    """Figures side by side, as many as fit, under one text."""
 
     text: str
     figures: tuple[Figure, ...]
@@ -89,21 +89,21 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph."""
+    """Paragraph."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Code:
-    """Commands to be typed."""
+    """Commands to type."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list."""
+    """List of items."""
 
     items: tuple[str, ...]
     numbered: bool = False
@@ -111,7 +111,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Notice:
-    """What must not be overlooked."""
+    """Highlighted warning."""
 
     title: str
     items: tuple[str, ...]
@@ -119,7 +119,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Card:
-    """A hypothesis: its verdict with a remark, and the sentences behind it."""
+    """Hypothesis with its verdict, a remark, and the sentences behind it."""
 
     verdict: str
     title: str
@@ -133,7 +133,7 @@ Block = Table | Figure | Gallery | Text | Code | Bullets | Notice | Card
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report under a heading."""
+    """Part of the report under a heading."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -141,13 +141,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report.
+    """Complete report.
 
     Attributes:
         title: Name of the study.
-        question: Of its space.
-        facts: What it is of, in a line.
-        sections: In the order in which they are read.
+        question: Question of its space.
+        facts: Space, tier, size, benchmarks and encoders, in one line.
+        sections: Sections in reading order.
     """
 
     title: str
@@ -156,26 +156,26 @@ class Document:
     sections: tuple[Section, ...]
 
     def tables(self) -> list[Table]:
-        """All tables, those of figures included."""
-        every: list[Table] = []
+        """List all tables, including those of figures."""
+        tables: list[Table] = []
         for section in self.sections:
             for block in section.blocks:
                 if isinstance(block, Table):
-                    every.append(block)
+                    tables.append(block)
                 elif isinstance(block, Figure):
-                    every.append(block.table)
+                    tables.append(block.table)
                 elif isinstance(block, Gallery):
-                    every += [figure.table for figure in block.figures]
-        return every
+                    tables += [figure.table for figure in block.figures]
+        return tables
 
 
 def finite(value: float | None) -> float | None:
-    """The number, or None for one that is none (NaN, infinite)."""
+    """Return the number, or None for NaN and infinity."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def shown(value: Value, digits: int = 4, least: float = 0.0) -> str:
-    """A value of a table as text; NaN and infinity are no values."""
+    """Format a value for a table; NaN and infinity count as missing."""
     if isinstance(value, Spread):
         text = shown(value.mean, digits)
         return text if value.deviation is None else f"{text} ± {shown(value.deviation, digits)}"
@@ -189,7 +189,7 @@ def shown(value: Value, digits: int = 4, least: float = 0.0) -> str:
 
 
 def number(value: Value) -> float | None:
-    """What a value is compared by; None for texts and what is missing."""
+    """Return the number that a value is compared by; None for text and missing values."""
     if isinstance(value, Spread):
         return finite(value.mean)
     return finite(float(value)) if isinstance(value, (int, float)) else None

@@ -1,4 +1,4 @@
-"""A report as one HTML page that asks for nothing: no script, no file, no address."""
+"""Render a report as one self-contained HTML page: no scripts, files or network addresses."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
     "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">"
 )
-"""What a browser is to refuse a page, whatever gets into it: scripts, files and addresses."""
+"""Content Security Policy that blocks scripts, files and addresses, whatever the page contains."""
 
 SYMBOLS = {"supported": "✓", "contradicted": "✗", "equivalent": "≈", "undecided": "?"}
-"""Beside a verdict's word and colour."""
+"""Symbols beside a verdict's word and colour."""
 
 LONG = 30
-"""Characters from which on a text in a table may take several lines."""
+"""Length in characters above which text in a table may wrap."""
 
 
 def to_html(document: Document) -> str:
-    """The whole page."""
+    """Render the whole page."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     items = [
         tag("li", tag("a", escape(section.title), href=f"#{_slug(section.title)}"))
@@ -186,14 +186,14 @@ def _is_text(table: Table, index: int) -> bool:
 
 
 def _best(table: Table, index: int, column: Column) -> float | None:
-    known = [n for row in table.rows if (n := number(row[index])) is not None]
-    if not column.best or len(known) < 2:
+    numbers = [n for row in table.rows if (n := number(row[index])) is not None]
+    if not column.best or len(numbers) < 2:
         return None
-    return min(known) if column.best == "least" else max(known)
+    return min(numbers) if column.best == "least" else max(numbers)
 
 
 def _region(label: str, content: str) -> str:
-    """What may be wider than the screen: moved sideways by finger or arrow keys."""
+    """Wrap content that may be wider than the screen; scrolls by touch or arrow keys."""
     return tag("div", content, class_="scroll", role="region", tabindex="0", aria_label=label)
 
 

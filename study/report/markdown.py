@@ -1,4 +1,4 @@
-"""A report as Markdown: the same words and tables; a figure is its data."""
+"""Render a report as Markdown with the same text and tables; a figure becomes its data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from study.report.document import (
 
 
 def to_markdown(document: Document) -> str:
-    """The whole report."""
+    """Render the whole report."""
     parts = [
         f"# {in_markdown(document.title)}",
         in_markdown(document.question),
@@ -43,8 +43,8 @@ def _block(block: Block) -> str:
             return f"{fence}\n{block.text}\n{fence}"
         case Bullets():
             return "\n".join(
-                f"{f'{place}.' if block.numbered else '-'} {in_markdown(item)}"
-                for place, item in enumerate(block.items, 1)
+                f"{f'{position}.' if block.numbered else '-'} {in_markdown(item)}"
+                for position, item in enumerate(block.items, 1)
             )
         case Notice():
             items = "\n".join(f"> - {in_markdown(item)}" for item in block.items)

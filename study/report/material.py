@@ -1,4 +1,4 @@
-"""Everything a report is made from, read once: answer, committed results, environments, ranks."""
+"""Input of a report, read once: answer, committed results, environments, ranks."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ T = TypeVar("T")
 Pairs = Mapping[tuple[str, str], float]
 
 MOST_READ = 1000
-"""Trials whose environments and ranks are read again; a report of more goes without."""
+"""Most trials whose environments and ranks are read; a report on more has neither."""
 
 MOST_LANGUAGES = 12
-"""Languages in a drawing; of more, those with the lowest and the highest figures are shown."""
+"""Most languages in a drawing; of more, those with the lowest and the highest values."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a report is made from.
+    """Input of a report.
 
     Attributes:
-        plan: Of the study.
-        root: Of everything, as it is typed after `--root`.
-        answer: Of the study.
-        cells: All cells, with the results they have.
-        arms: Trained cells that answer for themselves or their arm.
+        plan: Plan of the study.
+        root: Root of the trials, as typed after `--root`.
+        answer: Answer of the study.
+        cells: All cells with their results.
+        arms: Trained cells that represent themselves or their arm.
         results: `result.json` by digest.
-        environments: `environment.json` by digest, of at most `MOST_READ` trials.
-        ranks: Mean rank in the pool of all languages, by query and corpus language, by digest.
+        environments: `environment.json` by digest; empty for more than `MOST_READ` trials.
+        ranks: Mean rank in the pool of all languages by query and corpus language, by digest.
         failures: Why trials have no result, by digest.
     """
 
@@ -57,16 +57,16 @@ class Material:
     failures: Mapping[str, str]
 
     def name(self, cell: Cell) -> str:
-        """The label of a cell, without what was only tuned."""
+        """Return the label of a cell without its tuned parameters."""
         return arm_label(self.plan, cell)
 
     def metrics(self) -> list[str]:
-        """The macro means that trials have, in the order of the comparison table."""
+        """List the macro means that trials have, in the order of the comparison table."""
         return [name for name in COLUMNS if any(cell.values(name) for cell in self.cells)]
 
     @cached_property
     def languages(self) -> list[str]:
-        """Languages of the test benchmark, by what the results name."""
+        """Languages of the test benchmark, from the names of the metrics."""
         names = {
             name.split("/")[2]
             for result in self.results.values()
@@ -76,27 +76,27 @@ class Material:
         return sorted(names)
 
     def mean(self, cell: CellResult, metric: str) -> float | None:
-        """The mean of a metric over a cell's seeds; None where no trial has it."""
+        """Return the mean of a metric over a cell's seeds; None if no trial has it."""
         summary = cell.summary(metric)
         return finite(summary[0]) if summary else None
 
     def spread(self, cell: CellResult, metric: str) -> Spread | None:
-        """Mean and standard deviation over seeds."""
+        """Return mean and standard deviation over seeds; None if no trial has the metric."""
         summary = cell.summary(metric)
         return Spread(*summary, len(cell.values(metric))) if summary else None
 
     def by_seed(self, cell: CellResult, metric: str) -> dict[int, float]:
-        """The metric of each trial that has it, by its seed."""
-        of_seed = {}
+        """Return a cell's values of the metric by seed."""
+        values = {}
         for trial in cell.cell.trials:
             if trial.seed is not None and trial.digest in self.results:
                 metrics = self.results[trial.digest]["metrics"]
                 if (value := metric_of(metrics, metric, cell.groups)) is not None:
-                    of_seed[trial.seed] = value
-        return of_seed
+                    values[trial.seed] = value
+        return values
 
     def pairs(self, cell: CellResult) -> dict[tuple[str, str], float]:
-        """MAP by query and corpus language: mono on the diagonal, cross elsewhere."""
+        """Return MAP by query and corpus language: map/mono for equal languages, else map/cross."""
         by_pair = {}
         for query in self.languages:
             for corpus in self.languages:
@@ -106,9 +106,12 @@ class Material:
         return by_pair
 
     def mean_ranks(self, cell: CellResult) -> dict[tuple[str, str], float]:
-        """Mean rank by query and corpus language, over a cell's seeds."""
-        held = [self.ranks[t.digest] for t in cell.cell.trials if self.ranks.get(t.digest)]
-        return {pair: float(np.mean([one[pair] for one in held])) for pair in (held or [{}])[0]}
+        """Return the mean rank by query and corpus language, over a cell's seeds."""
+        ranks = [self.ranks[t.digest] for t in cell.cell.trials if self.ranks.get(t.digest)]
+        return {
+            pair: float(np.mean([by_pair[pair] for by_pair in ranks]))
+            for pair in (ranks or [{}])[0]
+        }
 
 
 def gather(
@@ -118,20 +121,20 @@ def gather(
     results: dict[str, dict[str, Any]],
     failures: Mapping[str, str],
 ) -> Material:
-    """Read what a report needs beside the answer and the results.
+    """Read a report's input beyond the answer and the results.
 
     Args:
-        plan: Of the study.
-        root: Of the trial folders.
-        answer: Of the study.
-        results: By digest, of the trials that have one.
-        failures: Why others have none.
+        plan: Plan of the study.
+        root: Root of the trial folders.
+        answer: Answer of the study.
+        results: Results by digest.
+        failures: Why other trials have none, by digest.
     """
     cells = by_cell(plan, results)
     labels = {cell.label for cell in answering(plan, cells) if cell.is_arm}
     arms = tuple(cell for cell in cells if cell.cell.label in labels)
     read = list(results) if len(results) <= MOST_READ else []
-    of_arms = {t.digest for arm in arms for t in arm.cell.trials}
+    arm_digests = {t.digest for arm in arms for t in arm.cell.trials}
     return Material(
         plan,
         str(root),
@@ -139,17 +142,17 @@ def gather(
         tuple(cells),
         arms,
         results,
-        _each(root, read, environment_of),
-        _each(root, [d for d in read if d in of_arms], mean_ranks_of),
+        _read_each(root, read, environment_of),
+        _read_each(root, [d for d in read if d in arm_digests], mean_ranks_of),
         {digest: why for digest, why in failures.items() if digest not in results},
     )
 
 
 def environment_of(folder: AnyPath) -> dict[str, Any]:
-    """What one committed trial was made with.
+    """Read the environment in which a committed trial ran.
 
     Raises:
-        NotCommittedError: The file is not as trials write it.
+        NotCommittedError: The file has not the content that trials write.
     """
     environment = read_json(folder / "environment.json")
     seconds = environment.get("seconds", 0.0)
@@ -159,39 +162,43 @@ def environment_of(folder: AnyPath) -> dict[str, Any]:
 
 
 def mean_ranks_of(folder: AnyPath) -> Pairs:
-    """Mean rank of the relevant candidates of one committed trial; tied ones share their ranks."""
+    """Read a committed trial's mean ranks of relevant candidates; tied candidates share ranks."""
     ranks = read_ranks(folder / ranks_file("test"))
     return {} if ranks is None else mean_ranks(ranks)
 
 
 def mean_ranks(ranks: Ranks) -> Pairs:
-    """Mean rank in the pool by query and corpus language; empty where it would mislead."""
+    """Average ranks in the pool by query and corpus language; empty if that would be misleading.
+
+    It would be for retrieval between text and images, judgements in some languages only, or a pool
+    of one language.
+    """
     if ranks.direction or not ranks.judged_in_all_languages or not ranks.pool_is_several:
         return {}
     query = ranks.query_language[ranks.pair_query]
     by_pair = {}
-    for q, spoken in enumerate(ranks.query_languages):
+    for q, query_language in enumerate(ranks.query_languages):
         for c, language in enumerate(ranks.corpus_languages):
-            if (held := ranks.pool_midrank[(query == q) & (ranks.language == c)]).size:
-                by_pair[spoken, language] = float(held.mean())
+            if (midranks := ranks.pool_midrank[(query == q) & (ranks.language == c)]).size:
+                by_pair[query_language, language] = float(midranks.mean())
     return by_pair
 
 
-def _each(root: AnyPath, digests: Sequence[str], read: Callable[[AnyPath], T]) -> dict[str, T]:
-    """What `read` finds in the committed folder of each trial."""
+def _read_each(root: AnyPath, digests: Sequence[str], read: Callable[[AnyPath], T]) -> dict[str, T]:
+    """Apply `read` to the committed folder of each trial."""
     return each_committed(
         root, digests, lambda digest: read(TrialFolder.of(root, digest).committed())
     )
 
 
 def some_languages(values: Iterable[tuple[str, float]]) -> list[str]:
-    """Languages to draw: all, or of many those with the lowest and the highest values, in order."""
+    """Choose the languages to draw, sorted; of many, those with the lowest and highest values."""
     ordered = [language for language, _ in sorted(values, key=lambda pair: pair[1])]
     half = MOST_LANGUAGES // 2
-    some = ordered if len(ordered) <= MOST_LANGUAGES else ordered[:half] + ordered[-half:]
-    return sorted(some)
+    chosen = ordered if len(ordered) <= MOST_LANGUAGES else ordered[:half] + ordered[-half:]
+    return sorted(chosen)
 
 
 def better_is(metric: str) -> str:
-    """Which of a column is best."""
+    """Return the `Column.best` of a metric."""
     return "least" if lower_is_better(metric) else "greatest"

@@ -1,4 +1,4 @@
-"""Every number of a study as lines of CSV."""
+"""Export every number of a study as CSV."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ HEADER = (
 )
 
 FORMULAS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
-"""With one of these a formula begins, for one spreadsheet or another."""
+"""First characters that spreadsheets take for the start of a formula."""
 
 MOST_LINES = 500_000
-"""From here on trials give their means over languages only; `result.json` of each has all."""
+"""Above this number of lines, trials have only means over languages; `result.json` has all."""
 
 Line = tuple[Any, ...]
 
 
 def to_csv(material: Material) -> str:
-    """Hypotheses, then means of cells, then every trial's metrics, counts, training, execution."""
+    """Export hypotheses, means of cells, and every trial's metrics, counts, training and ties."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(HEADER)
@@ -39,13 +39,13 @@ def to_csv(material: Material) -> str:
 
 
 def _inert(cell: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula, as OWASP says; numbers stay numbers."""
-    begins = isinstance(cell, str) and cell.startswith(tuple(FORMULAS))
-    return f"'{cell}" if begins else cell
+    """Quote text that a spreadsheet would run as a formula, as OWASP recommends; keep numbers."""
+    is_formula = isinstance(cell, str) and cell.startswith(tuple(FORMULAS))
+    return f"'{cell}" if is_formula else cell
 
 
 def named(metric: str) -> tuple[str, str, str, str]:
-    """Benchmark (empty for the test's own), measure, setting and language of a metric's name."""
+    """Split a metric's name into benchmark (empty for the test's), measure, setting, language."""
     benchmark, _, rest = metric.rpartition(":")
     measure, *parts = rest.split("/")
     if not parts:
@@ -58,33 +58,33 @@ def named(metric: str) -> tuple[str, str, str, str]:
 def _hypotheses(answer: Answer) -> Iterator[Line]:
     for finding in answer.findings:
         _, measure, setting, language = named(finding.metric)
-        for one in finding.comparisons:
-            low, high = one.interval or (None, None)
-            first, last = one.bootstrap or (None, None)
+        for comparison in finding.comparisons:
+            low, high = comparison.interval or (None, None)
+            first, last = comparison.bootstrap or (None, None)
             facts = {
-                "effect": one.effect,
+                "effect": comparison.effect,
                 "interval low": low,
                 "interval high": high,
                 "bootstrap low": first,
                 "bootstrap high": last,
-                "p": one.p,
-                "p of a difference beyond the margin": one.p_equivalent,
+                "p": comparison.p,
+                "p of a difference beyond the margin": comparison.p_equivalent,
                 "corrected p": finding.judgement.p,
                 "corrected p of a difference beyond the margin": finding.judgement.p_equivalent,
                 "margin": finding.margin,
-                "clusters": one.clusters,
-                "detectable": one.detectable,
-                "seeds needed": one.seeds_needed,
+                "clusters": comparison.clusters,
+                "detectable": comparison.detectable,
+                "seeds needed": comparison.seeds_needed,
             }
-            name = f"{finding.hypothesis}: {one.what}"
+            name = f"{finding.hypothesis}: {comparison.what}"
             place = ("hypothesis", name, "", "", "", "", measure, setting, language)
             yield from ((*place, key, value) for key, value in facts.items())
-            for seed, value in one.by_seed.items():
+            for seed, value in comparison.by_seed.items():
                 yield "hypothesis", name, "", seed, *place[4:], "effect of the seed", value
 
 
 def _cells(material: Material) -> Iterator[Line]:
-    """Means over languages, by cell over its seeds, as the tables have them."""
+    """Yield macro means per cell over its seeds, as in the tables."""
     for cell in material.cells:
         names = dict.fromkeys(name for result in cell.results for name in result["metrics"])
         for metric in names:
@@ -100,7 +100,7 @@ def _cells(material: Material) -> Iterator[Line]:
 
 
 def _trials(material: Material) -> Iterator[Line]:
-    brief = sum(len(r["metrics"]) for r in material.results.values()) > MOST_LINES
+    only_macro_means = sum(len(r["metrics"]) for r in material.results.values()) > MOST_LINES
     for cell in material.plan.cells:
         for trial in cell.trials:
             if (result := material.results.get(trial.digest)) is None:
@@ -110,13 +110,13 @@ def _trials(material: Material) -> Iterator[Line]:
             for part in ("metrics", "validation"):
                 for metric, value in result[part].items():
                     benchmark, *rest = named(metric)
-                    if not (brief and rest[2]):
+                    if not (only_macro_means and rest[2]):
                         role = "test" if part == "metrics" else part
                         yield *head, benchmark or test, role, *rest, "mean", value
-            for role, counts in ({} if brief else result["counts"]).items():
+            for role, counts in ({} if only_macro_means else result["counts"]).items():
                 for key, value in counts.items():
                     yield *head, test if role == "test" else role, "counts", key, "", "", "n", value
-            for tie in (one for one in material.answer.tied if one.trial == trial.digest):
+            for tie in (t for t in material.answer.tied if t.trial == trial.digest):
                 benchmark, *rest = named(tie.metric)
                 where = (*head, benchmark or test, "test", *rest)
                 yield *where, "worst of ties", tie.worst

@@ -1,4 +1,4 @@
-"""The report in `reports/<study>/`: written again only when what it is made of changed."""
+"""Write the report in `reports/<study>/`, unless it is up to date."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
     from study.report.sections.searched import Searched
 
 FORMAT = 9
-"""Of the report; raised by every change of what it shows, so that it is written again."""
+"""Version of the report; raise it with every change of the content, so that all are rewritten."""
 
 MADE = "made.json"
-"""Written last: what the files beside it were made of, and their checksums."""
+"""Stamp, written last: a key of the input, and the checksums of the files beside it."""
 
 
 def write_report(
     plan: Plan, record: Record, root: AnyPath, results: dict[str, dict[str, Any]]
 ) -> AnyPath:
-    """Write `report.html`, `.md`, `.json` and `.csv`, unless they are there and say the same.
+    """Write `report.html`, `.md`, `.json` and `.csv`, unless they are up to date.
 
     Args:
-        plan: Of the study.
-        record: Of the study: what failed, and what was changed late.
-        root: Of trial folders and reports.
-        results: `result.json` by digest, of the trials that have one.
+        plan: Plan of the study.
+        record: Record of the study, for failures and late changes.
+        root: Root of trial folders and reports.
+        results: `result.json` by digest.
 
     Returns:
-        The folder with the report.
+        The folder of the report.
 
     Raises:
-        UserError: A committed file of ranks that cannot be read.
+        UserError: A committed file of ranks cannot be read.
     """
-    place = own(root / "reports" / plan.name)
+    folder = own(root / "reports" / plan.name)
     failures = {d: why for d, why in record.failures.items() if d not in results}
-    said = [*record.marks, *record.late, *map(":".join, sorted(failures.items()))]
+    facts = [*record.marks, *record.late, *map(":".join, sorted(failures.items()))]
     stopped = record.pruned if plan.search is not None else {}
-    said += [f"pruned {digest}" for digest in sorted(stopped)]
-    made = {"format": FORMAT, "of": _key(plan, results, said)}
-    if read_sealed(place / MADE) == made | {"files": _checksums(place)}:
-        return place
-    # what draws and infers is imported only where there is something to draw
+    facts += [f"pruned {digest}" for digest in sorted(stopped)]
+    stamp = {"format": FORMAT, "of": _key(plan, results, facts)}
+    if read_sealed(folder / MADE) == stamp | {"files": _checksums(folder)}:
+        return folder
+    # import drawing and inference only if the report is written
     from study.report.html import to_html
     from study.report.markdown import to_markdown
     from study.report.material import gather
@@ -66,48 +66,48 @@ def write_report(
         "report.csv": visible(to_csv(material)).encode(),
         "report.json": storage.to_json(to_values(document, answer)),
     }
-    place.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in pages.items():
-        storage.write(place / name, content)
-    storage.write_json(place / MADE, made | {"files": _checksums(place)})
-    return place
+        storage.write(folder / name, content)
+    storage.write_json(folder / MADE, stamp | {"files": _checksums(folder)})
+    return folder
 
 
-def _checksums(place: AnyPath) -> dict[str, str]:
-    """SHA-256 of the report's files, as far as they are there; the answer's among them."""
+def _checksums(folder: AnyPath) -> dict[str, str]:
+    """Hash those files of the report and the answer that exist, with SHA-256."""
     files = ("answer.json", "answer.md", "report.html", "report.md", "report.csv", "report.json")
-    return {name: storage.sha256(place / name) for name in files if (place / name).exists()}
+    return {name: storage.sha256(folder / name) for name in files if (folder / name).exists()}
 
 
 def searched_of(material: Material, record: Record) -> Searched:
-    """What the report of a search is made from."""
+    """Collect the input for the report of a search."""
     from study.report.sections.searched import Searched, spending
     from study.search.budget import more, over, spent
     from study.search.summary import cells_of, outcomes_of, tried
 
     plan = material.plan
     assert plan.search is not None
-    visits = outcomes_of(
+    outcomes = outcomes_of(
         plan.search, record.proposals, material.results, record.failures, record.pruned
     )
-    taken, proposed = spent(record.times), sum(v.phase == "search" for v in visits)
-    cells = tried(cells_of(plan.search, visits))
-    running = sum(v.state in ("planned", "running") for v in visits)
-    why = "" if running else over(plan.search, proposed, cells, taken, 0)
+    spending_so_far, proposed = spent(record.times), sum(v.phase == "search" for v in outcomes)
+    cells = tried(cells_of(plan.search, outcomes))
+    running = sum(v.state in ("planned", "running") for v in outcomes)
+    why = "" if running else over(plan.search, proposed, cells, spending_so_far, 0)
     text = more(plan.search, cells)
     return Searched(
         plan.search,
-        visits,
+        outcomes,
         f"It ended: {why}." if why else "",
-        spending(plan.search, visits, taken),
+        spending(plan.search, outcomes, spending_so_far),
         (text,) if text else (),
     )
 
 
 def compose(material: Material, searched: Searched | None = None) -> Document:
-    """The report's content, the answer first; of a search, what it found.
+    """Compose the report, the answer first; for a search, its results first.
 
-    Its sections show the test of no cell but confirmed winners (law 5).
+    A search's sections show test results only of confirmed winners (principle 5).
     """
     from study.report.document import Document
     from study.report.sections import (
@@ -129,7 +129,7 @@ def compose(material: Material, searched: Searched | None = None) -> Document:
         f"tested on {tests} with {encoders}."
     )
     if searched is not None:
-        return Document(plan.name, plan.question, facts, _of_search(material, searched))
+        return Document(plan.name, plan.question, facts, _search_sections(material, searched))
     sections = (
         answered.answered(material),
         compared.compared(material),
@@ -144,11 +144,11 @@ def compose(material: Material, searched: Searched | None = None) -> Document:
         published.published(material),
         validity.reproduction(material),
     )
-    there = tuple(section for section in sections if section is not None)
-    return Document(plan.name, plan.question, facts, there)
+    existing = tuple(section for section in sections if section is not None)
+    return Document(plan.name, plan.question, facts, existing)
 
 
-def _of_search(material: Material, searched: Searched) -> tuple[Section, ...]:
+def _search_sections(material: Material, searched: Searched) -> tuple[Section, ...]:
     from study.report.sections import answered, validity
     from study.report.sections import search_space as settings
     from study.report.sections import searched as search
@@ -166,7 +166,7 @@ def _of_search(material: Material, searched: Searched) -> tuple[Section, ...]:
 
 
 def to_values(document: Document, answer: Answer) -> dict[str, Any]:
-    """The report as plain values: the answer, and every table with unrounded figures."""
+    """Convert the report to plain values: the answer, and every table with unrounded numbers."""
     return {
         "format": FORMAT,
         "study": document.title,
@@ -180,22 +180,22 @@ def to_values(document: Document, answer: Answer) -> dict[str, Any]:
 def _plain(table: Table) -> dict[str, Any]:
     from study.report.document import Spread, finite
 
-    def value(one: Any) -> Any:
-        if isinstance(one, Spread):
-            mean, deviation = finite(one.mean), finite(one.deviation)
-            return {"mean": mean, "deviation": deviation, "count": one.count}
-        return finite(one) if isinstance(one, float) else one
+    def value(cell: Any) -> Any:
+        if isinstance(cell, Spread):
+            mean, deviation = finite(cell.mean), finite(cell.deviation)
+            return {"mean": mean, "deviation": deviation, "count": cell.count}
+        return finite(cell) if isinstance(cell, float) else cell
 
     return {
         "caption": table.caption,
         "columns": [column.title for column in table.columns],
-        "rows": [[value(one) for one in row] for row in table.rows],
+        "rows": [[value(cell) for cell in row] for row in table.rows],
         "note": table.note,
     }
 
 
-def _key(plan: Plan, results: Mapping[str, Any], said: list[str]) -> str:
-    """What the report is made from, the answer included."""
+def _key(plan: Plan, results: Mapping[str, Any], facts: list[str]) -> str:
+    """Hash the input of the report, including the answer's."""
     labels = "\n".join(cell.label for cell in plan.cells)
-    text = "\n".join([answer_key(plan, results, said), plan.question, labels])
+    text = "\n".join([answer_key(plan, results, facts), plan.question, labels])
     return hashlib.sha256(text.encode()).hexdigest()[:20]

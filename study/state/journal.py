@@ -124,7 +124,7 @@ class Reading:
 
     @property
     def holder(self) -> str:
-        """Host and process of the driver that wrote the newest generation."""
+        """Host and process that wrote the newest generation."""
         return f"{self.opened.get('host')} by process {self.opened.get('process')}"
 
     def _lines(self, content: bytes) -> Iterator[Line]:

@@ -154,7 +154,7 @@ class Plan(Frozen):
         return self.model_copy(update={"cells": tuple(cells.values()), "specs": specs})
 
     def differences(self, other: Plan) -> list[str]:
-        """List the differences from `other`, one a line; the path of the space's file is no difference."""
+        """List the differences from `other`, one a line, but for the path of the space's file."""
         if other is self:
             return []
         parts = ("tier", "question", "primary", "settings", "hypotheses")
@@ -193,7 +193,7 @@ FILES = {
     "train": "the training data",
     "validation": "the validation benchmark",
 }
-"""What the digests of files in a spec stand for."""
+"""Names of the files behind a spec's digests, for messages."""
 
 
 def _changes(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

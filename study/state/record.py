@@ -169,8 +169,8 @@ class Journal:
     """Journal of a study, open for writing by its driver.
 
     Attributes:
-        record: Content of the journal, including the driver's own lines.
-        reading: The journal as it was read at the start.
+        reading: The journal as read at the start.
+        record: Its content, including the driver's own lines.
     """
 
     def __init__(self, folder: AnyPath, holder: Line) -> None:

@@ -1,8 +1,9 @@
-"""Views of a study: in MLflow an experiment a space, a run a study and one a trial; in Optuna rows.
+"""Views of a study in MLflow and Optuna.
 
-The only package that imports MLflow. A view is filled from plain values by a thread of its own,
-so that a slow or dead server costs the study nothing, and writing the same trial twice changes
-nothing: whatever is missing can be filled in later from the trial folders.
+In MLflow a space is an experiment, a study a parent run and a trial a child run; in an Optuna
+storage a trial is a row. This is the only package that imports MLflow. Each view has a thread that
+writes plain values, so a slow or dead server does not hold up the study. Writing a trial twice
+changes nothing, so gaps can be filled later from the trial folders.
 """
 
 from study.tracking.delivered import Delivered

@@ -1,4 +1,4 @@
-"""Which trials a store has been told of, so that a command tells it only of the others."""
+"""Remember which trials a store holds, so that a command sends it only the others."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from trainables.storage import atomic as storage
 
 
 class Delivered:
-    """A local file with a line for each trial that a store holds, in the state that it holds."""
+    """Local log of the trials that a store holds, one line per trial and state."""
 
     def __init__(self, path: Path, uri: str) -> None:
-        """Keep where the lines are.
+        """Identify the store.
 
         Args:
-            path: Of the file, which all stores of a study share.
-            uri: Of the store; one that was moved is another one.
+            path: Path of the log, which all stores of a study share.
+            uri: URI of the store; a moved store counts as a new one.
         """
         self._path, self._file = path, sqlite_path(uri)
-        # without user and password
+        # the hash leaves out user and password
         self._at = hashlib.sha256(uri.rpartition("@")[2].encode()).hexdigest()[:12]
 
     def add(self, digest: str, state: str) -> None:
-        """The store holds this state of a trial."""
+        """Note that the store holds this state of a trial."""
         line = json.dumps({"at": self._at, "trial": digest, "state": state})
         with (
             suppress(OSError),
@@ -35,7 +35,7 @@ class Delivered:
             file.write(f"{line}\n")
 
     def read(self) -> dict[str, str]:
-        """Digest to state; of a file of a database that is gone, nothing."""
+        """Return the state of each trial by digest; empty if the store was a file that is gone."""
         if self._file is not None and not self._file.exists():
             return {}
         content, states = b"", dict[str, str]()

@@ -1,4 +1,4 @@
-"""Runs of one study in an MLflow store: written so that every step may be repeated."""
+"""Write one study's runs to MLflow; every step is idempotent."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""MLflow reads these when imported; what a person has set stays. Its own retries take minutes."""
+"""Defaults of variables that MLflow reads on import; its own retries take minutes."""
 
 STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
-"""What MLflow calls the states in which a trial can end."""
+"""MLflow's status for each final state of a trial."""
 
 UNFINISHED = ".mlflow-"
-"""How folders begin in which a store is made."""
+"""Prefix of folders in which a store is being created."""
 
 MAX_PARAM, MAX_TAG, MAX_DIGEST = 6000, 8000, 36  # characters; MLflow refuses longer values
 
 
 def default_uri(root: Path) -> str:
-    """The store of a root: a SQLite file in it."""
+    """Return the URI of a root's default store, a SQLite file."""
     return sqlite_url(root.resolve() / "mlflow.db")
 
 
 class MlflowStore:
-    """One study's runs in an MLflow store; every method may be repeated."""
+    """One study's runs in an MLflow store; every method is idempotent."""
 
     def __init__(self, uri: str, study: StudyInfo) -> None:
-        """Open the store, the space's experiment and the study's parent run."""
+        """Open or create the space's experiment and the study's parent run."""
         file = sqlite_path(uri)
         if file is not None:
             _ensure_tables(file)
@@ -71,27 +71,27 @@ class MlflowStore:
         faults.at("view.parent")
         runs = _all_runs(self.client, self.experiment_id, "tags.kind = 'trial'")
         mine = (run.data.tags for run in runs if run.data.tags.get("study") == study.name)
-        self._held = {tags.get("digest", "") for tags in mine}
+        self._written = {tags.get("digest", "") for tags in mine}
 
     def write(self, trial: TrialView) -> None:
         """Bring the trial's run to exactly this content."""
         content = _hash([dict(self.study.tags), asdict(trial)])
-        # a search costs more than a run does, and only this driver adds runs to the study
-        run = self._find("digest", trial.digest) if trial.digest in self._held else None
+        # searching costs more than creating a run, and only this driver adds runs to the study
+        run = self._find("digest", trial.digest) if trial.digest in self._written else None
         if run is not None and run.data.tags.get("content") != content:
-            # Points cannot be taken back from a run: one that says something else is replaced.
+            # Logged points cannot be removed: a run with other content is replaced.
             self.client.delete_run(run.info.run_id)
             run = None
         if run is None:
             run = self._create(trial, content)
-            self._held.add(trial.digest)
+            self._written.add(trial.digest)
             faults.at("view.created", digest=trial.digest)
         elif run.info.status in STATUS.values():
             return
         self._fill(run, trial)
 
     def summarize(self, metrics: Mapping[str, float], artifacts: Mapping[str, str]) -> None:
-        """Add a point to each study-level metric that changed; artifacts are replaced."""
+        """Log each study-level metric that changed as a new point; replace the artifacts."""
         run_id = self.parent.info.run_id
         for name, value in metrics.items():
             history = self.client.get_metric_history(run_id, metric_name(name))
@@ -104,18 +104,18 @@ class MlflowStore:
             self.client.log_text(run_id, text, name)
 
     def finish(self) -> None:
-        """The study ended; the next tracker reopens it."""
+        """Mark the study's run as finished; the next tracker reopens it."""
         self.client.set_terminated(self.parent.info.run_id, "FINISHED")
 
     def _experiment(self) -> str:
         name = self.study.space
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
-            place = self.artifacts or None
-            return str(self.client.create_experiment(name, artifact_location=place))
+            location = self.artifacts or None
+            return str(self.client.create_experiment(name, artifact_location=location))
         number = str(experiment.experiment_id)
         if self.in_file and experiment.artifact_location != self.artifacts:
-            # the root was moved: runs point to where it was, and are filled again
+            # the root was moved: old runs point to its old path, so all are written anew
             self.client.rename_experiment(number, f"{name} (moved, {number})")
             self.client.delete_experiment(number)
             return self._experiment()
@@ -135,13 +135,13 @@ class MlflowStore:
         }
         if run is None:
             run = self.client.create_run(
-                self.experiment_id, run_name=self.study.name, tags=_limited(tags)
+                self.experiment_id, run_name=self.study.name, tags=_truncated(tags)
             )
         else:
             self.client.update_run(run.info.run_id, status="RUNNING")
-        # A parameter cannot be changed: what an extended study says now becomes a tag.
+        # MLflow's parameters are immutable: new values of an extended study become tags.
         known = run.data.params
-        params = _texts(self.study.params)
+        params = _param_texts(self.study.params)
         new = {key: value for key, value in params.items() if key not in known}
         now = {
             f"now.{key}": value for key, value in params.items() if known.get(key, value) != value
@@ -167,17 +167,17 @@ class MlflowStore:
             self.experiment_id,
             start_time=trial.started_ms,
             run_name=trial.name,
-            tags=_limited(tags),
+            tags=_truncated(tags),
         )
 
     def _fill(self, run: Run, trial: TrialView) -> None:
         from mlflow.entities import Metric
 
         run_id, start = run.info.run_id, run.info.start_time
-        # MLflow keeps a point once if its time is equal too: it follows from the step.
+        # MLflow drops a repeated point only if its time is equal too: time follows from the step.
         metrics = [Metric(key, value, start + step, step) for key, value, step in points(trial)]
         params = {**trial.params, "seed": trial.seed}
-        self._log(run_id, _texts(params), {}, metrics)
+        self._log(run_id, _param_texts(params), {}, metrics)
         if trial.datasets:
             self.client.log_inputs(run_id, _inputs(trial.datasets))
         faults.at("view.logged", digest=trial.digest)
@@ -187,7 +187,7 @@ class MlflowStore:
         faults.at("view.ended", digest=trial.digest)
 
     def _is_elsewhere(self, run: Run) -> bool:
-        """Whether a run's files would lie in another root, which shares database and experiment."""
+        """Return whether a run's artifacts belong to another root, which shares the experiment."""
         uri = str(run.info.artifact_uri)
         return bool(self.artifacts) and not uri.startswith(self.artifacts + "/")
 
@@ -196,8 +196,8 @@ class MlflowStore:
         artifacts = dict(trial.artifacts)
         if pairs := without_pairs(trial.metrics)[1]:
             artifacts["pairs.json"] = json.dumps(pairs, indent=1, sort_keys=True)
-        if (folder := _local(run)) is not None:
-            # as MLflow does it itself, without asking its database where for every file
+        if (folder := _local_artifacts(run)) is not None:
+            # the same result as MLflow's own calls, without a database query per file
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in artifacts.items():
                 (folder / name).write_text(text, encoding="utf-8")
@@ -223,50 +223,54 @@ class MlflowStore:
             run_id,
             metrics=metrics or [],
             params=[Param(metric_name(key), value) for key, value in params.items()],
-            tags=[RunTag(key, value) for key, value in _limited(tags).items()],
+            tags=[RunTag(key, value) for key, value in _truncated(tags).items()],
         )
 
     def _find(self, tag: str, value: str) -> Run | None:
-        """This study's run with a tag; names of studies stay out of MLflow's query language."""
+        """Find this study's run with a tag, without the study's name in MLflow's query language."""
         runs = _all_runs(self.client, self.experiment_id, f"tags.{tag} = '{value}'")
         return next((run for run in runs if run.data.tags.get("study") == self.study.name), None)
 
 
 def open_client(uri: str) -> MlflowClient:
-    """A client of the store, with MLflow quiet, patient for seconds only, and telling nobody."""
+    """Open a quiet client with short timeouts and no telemetry.
+
+    Raises:
+        ConnectionError: A PostgreSQL server cannot be reached.
+    """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    # Set, it would override the parent of every run.
+    # If set, it would override the parent of every run.
     os.environ.pop("MLFLOW_RUN_ID", None)
     from mlflow import MlflowClient
 
-    for name in ("alembic", "mlflow", "psycopg"):  # what fails is raised, and said in one sentence
+    for name in ("alembic", "mlflow", "psycopg"):  # failures are raised instead
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if uri.startswith("postgresql"):
-        _reach(uri)
+        _check_connection(uri)
     return MlflowClient(uri)
 
 
 def _ensure_tables(file: Path) -> None:
-    """Make MLflow's tables in a new file, in one step: who is killed meanwhile leaves none."""
+    """Create MLflow's tables in a new file atomically, so that no partial one survives a kill."""
     if file.exists() and file.stat().st_size:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=file.parent) as folder:
-        made = Path(folder, file.name)
-        ensure_there(made)
-        open_client(sqlite_url(made)).search_experiments(max_results=1)
+        draft = Path(folder, file.name)
+        ensure_there(draft)
+        open_client(sqlite_url(draft)).search_experiments(max_results=1)
         if file.exists() and file.stat().st_size == 0:
             file.unlink()
         with suppress(FileExistsError):
-            os.link(made, file)
+            os.link(draft, file)
 
 
-def _reach(uri: str) -> None:
-    """Connect to a server once: MLflow would try for minutes before it said that nobody answers.
+def _check_connection(uri: str) -> None:
+    """Connect once, since MLflow would retry for minutes before it reports an unreachable server.
 
     Raises:
-        ConnectionError: Nobody does, or not to this user.
+        ConnectionError: The server is unreachable or refuses this user.
     """
     from sqlalchemy import NullPool, create_engine
     from sqlalchemy.exc import OperationalError
@@ -278,7 +282,7 @@ def _reach(uri: str) -> None:
 
 
 def studies(uri: str) -> list[StudyRuns]:
-    """The studies in a store, the latest first."""
+    """List the studies in a store, latest first."""
     client = open_client(uri)
     listed = []
     for experiment in client.search_experiments():
@@ -307,7 +311,10 @@ def _all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]
 
 
 def _artifacts(uri: str, study: StudyInfo) -> str | None:
-    """Beside a SQLite file, in a local folder for other databases; a server knows its own."""
+    """Return where artifacts go: beside a SQLite file, else to the study's local folder.
+
+    None for a server, which has its own location.
+    """
     if (file := sqlite_path(uri)) is not None:
         return (file.resolve().parent / "mlartifacts").as_uri()
     if study.artifacts is None or uri.startswith(("http:", "https:")):
@@ -315,14 +322,14 @@ def _artifacts(uri: str, study: StudyInfo) -> str | None:
     return study.artifacts.resolve().as_uri()
 
 
-def _local(run: Run) -> Path | None:
-    """The folder of a run's artifacts, where that is one of this machine."""
+def _local_artifacts(run: Run) -> Path | None:
+    """Return the folder of a run's artifacts if it is on this machine."""
     uri = str(run.info.artifact_uri)
     return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:///") else None
 
 
 def _inputs(datasets: Mapping[str, tuple[str, str]]) -> list[DatasetInput]:
-    """Data as MLflow lists them: by name and hash; nothing says where the files lie."""
+    """Convert data sets to MLflow's inputs, by name and hash; their paths are not disclosed."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     return [
@@ -334,11 +341,11 @@ def _inputs(datasets: Mapping[str, tuple[str, str]]) -> list[DatasetInput]:
     ]
 
 
-def _texts(params: Mapping[str, object]) -> dict[str, str]:
+def _param_texts(params: Mapping[str, object]) -> dict[str, str]:
     return {key: str(value)[:MAX_PARAM] for key, value in params.items() if value is not None}
 
 
-def _limited(tags: Mapping[str, str]) -> dict[str, str]:
+def _truncated(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: value[:MAX_TAG] for key, value in tags.items() if value}
 
 

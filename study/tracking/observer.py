@@ -1,6 +1,6 @@
-"""Observers of a study: each is told of its events, and nothing depends on one.
+"""Observers receive the events of a study; nothing depends on them.
 
-A further observer (a CSV logger, say) overrides the events that it writes down, and is made in
+To add one (a CSV logger, say), override the events that it needs and create it in
 `study.cli.workspace.Workspace.observers`.
 """
 
@@ -26,12 +26,12 @@ class EndedTrial:
     """A trial that is complete, failed or pruned.
 
     Attributes:
-        digest: Its name.
-        label: How a person recognises it.
-        state: How it ended, and why.
-        result: Committed; None of one that failed or was pruned.
-        rungs: Those that it came to.
-        note: Words about it for a person.
+        digest: Digest of the trial.
+        label: Label for people.
+        state: Final state, and its reason.
+        result: Committed result; None if it failed or was pruned.
+        rungs: Rungs that a pruned trial reached.
+        note: Remark for people.
     """
 
     digest: str
@@ -43,40 +43,40 @@ class EndedTrial:
 
 
 class Observer:
-    """Does nothing at any event."""
+    """Base class that ignores every event."""
 
     def planned(self, plan: Plan) -> None:
-        """The study has this plan from now on."""
+        """Receive the current plan."""
 
     def queued(self, digest: str, work: float) -> None:
-        """Another trial is going to run; `work` is its length, in any unit."""
+        """Handle another trial to run; `work` is its cost in any unit."""
 
     def started(self, digest: str) -> None:
-        """A trial was handed to Ray."""
+        """Handle a trial that was handed to Ray."""
 
     def stepped(self, digest: str, step: int, steps: int, evaluating: bool) -> None:
-        """A trial reported where it stands."""
+        """Handle a trial's progress."""
 
     def rung(self, rung: Rung) -> None:
-        """A trial came to a rung."""
+        """Handle a trial at a rung."""
 
     def ended(self, trial: EndedTrial) -> None:
-        """A trial ended; may be told twice of the same end."""
+        """Handle the end of a trial; the same end may be delivered twice."""
 
     def states(self) -> Mapping[str, str] | None:
-        """Digest to state of the ends that it holds, to be told of the others at each start.
+        """Return the final states that it holds, by digest; the others are delivered at each start.
 
-        None of one that follows events only while they happen.
+        None if it follows events only as they happen.
         """
         return None
 
     def close(self, console: Console, numbers: Numbers, *, wait: bool = False) -> set[str]:
-        """The command ends.
+        """Finish at the end of a command.
 
         Args:
-            console: Where to say what could not be written.
+            console: Console for errors.
             numbers: Computes numbers about the whole study.
-            wait: Whether to take as long as it takes.
+            wait: Whether to wait without limit for pending trials.
 
         Returns:
             Digests of the trials that it could not write.
@@ -85,7 +85,7 @@ class Observer:
 
 
 def trial_labels(plan: Plan) -> dict[str, str]:
-    """Digest to how a person recognises a trial; of a trial that several cells have, the first."""
+    """Return each trial's label by digest; the first cell's if several share the trial."""
     return {
         trial.digest: trial_label(cell.label, trial.seed)
         for cell in reversed(plan.cells)
@@ -96,7 +96,7 @@ def trial_labels(plan: Plan) -> dict[str, str]:
 def ended_trial(
     digest: str, label: str, record: Record, results: Mapping[str, Mapping[str, Any]]
 ) -> EndedTrial:
-    """A trial that has ended, as record and results have it."""
+    """Describe an ended trial from record and results."""
     state = record.state(digest, results)
     rungs = tuple(r for r in record.rungs if r.trial == digest) if state.state == "pruned" else ()
     return EndedTrial(digest, label, state, results.get(digest), rungs)
@@ -110,20 +110,20 @@ def catch_up(
     *,
     again: bool = False,
 ) -> None:
-    """Tell observers of every trial that has ended, but for the ends that they hold.
+    """Deliver every ended trial that an observer does not hold yet.
 
     Args:
-        observers: Of the study.
-        plan: Of the study.
-        record: Of the study.
-        results: Committed ones, by digest.
-        again: Whether they are told of what they hold, too.
+        observers: Observers of the study.
+        plan: Plan of the study.
+        record: Record of the study.
+        results: Committed results by digest.
+        again: Whether to deliver trials that an observer holds, too.
     """
     states = {digest: record.state(digest, results).state for digest in plan.specs}
     labels = trial_labels(plan)
     for observer in observers:
-        if (held := observer.states()) is None:
+        if (delivered := observer.states()) is None:
             continue
         for digest, state in states.items():
-            if state in ENDED and (again or held.get(digest) != state):
+            if state in ENDED and (again or delivered.get(digest) != state):
                 observer.ended(ended_trial(digest, labels[digest], record, results))

@@ -1,4 +1,4 @@
-"""Trials of a study as rows of an Optuna storage, for Optuna's dashboard and plots."""
+"""Write a study's trials as rows of an Optuna storage, for Optuna's dashboard and plots."""
 
 from __future__ import annotations
 
@@ -27,45 +27,45 @@ STATES = {
 }
 
 WIDE = FloatDistribution(-1e12, 1e12)
-"""Of every number, so that it is the same in all rows."""
+"""Distribution of every number, so that all rows agree."""
 
 OWNER = "root"
-"""The attribute of a study that says whose it is."""
+"""Study attribute that names the owner."""
 
 PAUSES = (0.2, 1.0, 3.0)
-"""Seconds between tries to open a database that another study may be making."""
+"""Seconds between attempts to open a database that another study may be creating."""
 
 LOST = "lost: its driver ended"
-"""The reason of a row that was left running."""
+"""Reason of a row that was left running."""
 
 
 Content = tuple[TrialState, list[float] | None, str | None]
 
 
 class ForeignStudyError(ValueError):
-    """The storage has a study of this name that is another root's."""
+    """The storage has a study of this name that belongs to another owner."""
 
 
 class OptunaStore:
-    """One study's rows in an Optuna storage: of trials that started or ended, the latest counts."""
+    """One study's rows in an Optuna storage; of several rows for a trial, the latest counts."""
 
     def __init__(self, url: str, study: StudyInfo, owner: str) -> None:
-        """Open the storage and the study in it, creating both where they are missing.
+        """Open or create the storage and the study; mark rows left running as failed.
 
         Args:
-            url: Any that Optuna takes.
-            study: Its name, and the directions of its objectives.
-            owner: Whose it is, in a storage that many roots may share.
+            url: URL of the storage, as Optuna takes it.
+            study: Name of the study and directions of its objectives.
+            owner: ID of the owner, since many roots may share a storage.
 
         Raises:
-            ForeignStudyError: The study in it is another owner's.
+            ForeignStudyError: The study in it belongs to another owner.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = study
         file = sqlite_path(url)
         if file is not None:
             ensure_there(file)
-        self._storage = _opened(url, {} if file is not None else {"pool_pre_ping": True})
+        self._storage = _open_storage(url, {} if file is not None else {"pool_pre_ping": True})
         self._id = self._study_id(owner)
         self._running: dict[str, int] = {}
         self._latest: dict[str, Content] = {}
@@ -78,14 +78,14 @@ class OptunaStore:
         faults.at("storage.opened")
 
     def write(self, trial: TrialView) -> None:
-        """Add a row, or end the one that the trial has while it runs."""
+        """Add a row, or end the trial's running one."""
         row, digest = _row(trial), trial.digest
         if row.state is TrialState.RUNNING:
             if digest not in self._running:
                 self._running[digest] = self._storage.create_new_trial(self._id, row)
         elif digest in self._running:
             number = self._running[digest]
-            # it has ended already where only the storage's answer was lost
+            # the row has ended already if only the storage's answer was lost
             with suppress(UpdateFinishedTrialError):
                 for step, value in row.intermediate_values.items():
                     self._storage.set_trial_intermediate_value(number, step, value)
@@ -97,10 +97,10 @@ class OptunaStore:
         faults.at("storage.written", digest=digest)
 
     def summarize(self, metrics: Mapping[str, float], artifacts: Mapping[str, str]) -> None:
-        """Nothing of the whole study is kept here."""
+        """Ignore numbers about the whole study."""
 
     def finish(self) -> None:
-        """No row runs any more."""
+        """Fail all running rows."""
         for number in self._running.values():
             self._end(number, TrialState.FAIL, {"reason": LOST}, None)
         self._running.clear()
@@ -112,9 +112,9 @@ class OptunaStore:
             number = self._storage.create_new_study(directions, name)
         except optuna.exceptions.DuplicatedStudyError:
             number = self._storage.get_study_id_from_name(name)
-        other = self._storage.get_study_user_attrs(number).setdefault(OWNER, owner)
-        if other != owner:
-            raise ForeignStudyError(f"study {name} in it belongs to another --root ({other})")
+        current = self._storage.get_study_user_attrs(number).setdefault(OWNER, owner)
+        if current != owner:
+            raise ForeignStudyError(f"study {name} in it belongs to another --root ({current})")
         self._storage.set_study_user_attr(number, OWNER, owner)
         return number
 
@@ -127,12 +127,12 @@ class OptunaStore:
 
 
 def _content(row: FrozenTrial) -> Content:
-    """What tells two rows of a trial apart."""
+    """Extract what distinguishes two rows of a trial."""
     return row.state, row.values, row.user_attrs.get("reason")
 
 
-def _opened(url: str, settings: dict[str, Any]) -> RDBStorage:
-    """The storage; again where another study may be making the tables of a new one just now."""
+def _open_storage(url: str, settings: dict[str, Any]) -> RDBStorage:
+    """Open the storage; retry, since another study may be creating its tables."""
     for pause in PAUSES:
         try:
             return RDBStorage(url, engine_kwargs=settings)
@@ -142,9 +142,9 @@ def _opened(url: str, settings: dict[str, Any]) -> RDBStorage:
 
 
 def _row(trial: TrialView) -> FrozenTrial:
-    """A trial as Optuna has it: numbers as parameters, all else as attributes."""
-    shown = {name: _distribution(value) for name, value in trial.cell.items()}
-    distributions = {name: kind for name, kind in shown.items() if kind is not None}
+    """Convert a trial to Optuna's: numbers and booleans become parameters, all else attributes."""
+    candidates = {name: _distribution(value) for name, value in trial.cell.items()}
+    distributions = {name: kind for name, kind in candidates.items() if kind is not None}
     attrs: dict[str, Any] = {
         "digest": trial.digest,
         "seed": trial.seed,

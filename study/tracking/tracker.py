@@ -1,4 +1,4 @@
-"""The thread that fills one view of a study: MLflow's store, or an Optuna storage."""
+"""The thread that writes one view of a study, in MLflow or an Optuna storage."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from trainables.errors import redacted
 from trainables.failures import lacking
 
 PAUSE_SECONDS = 30.0
-"""After the store could not be reached, how long nothing is tried."""
+"""Pause after the store could not be reached."""
 
 CLOSING_SECONDS = 60.0
-"""How long the end of a command waits for a store at most."""
+"""Longest wait for a store at the end of a command."""
 
 REST_SECONDS = 0.1
-"""At most so long, the driver has its processor to itself after each trial that was written."""
+"""Longest pause after each written trial; it leaves the CPU to the driver."""
 
 
 class Store(Protocol):
-    """What holds a view; every method may be repeated, and may raise anything."""
+    """Backend of a view; every method is idempotent and may raise anything."""
 
     def write(self, trial: TrialView) -> None:
-        """Bring what it says of a trial to exactly this content."""
+        """Bring the stored trial to exactly this content."""
 
     def summarize(self, metrics: Mapping[str, float], artifacts: Mapping[str, str]) -> None:
-        """Keep numbers and texts about the whole study."""
+        """Store numbers and texts about the whole study."""
 
     def finish(self) -> None:
-        """The command ends."""
+        """Finish at the end of a command."""
 
 
 class Tracker:
-    """Fills a view of one study in the background; no method raises for what its store does.
+    """Writes a view of one study in the background; no method raises the errors of its store.
 
     Attributes:
-        problem: Why the last write failed, for a person; empty while all is well.
+        problem: Why the last write failed, for people; empty if it succeeded.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Tracker:
         """Start the thread.
 
         Args:
-            connect: Opens the store; called from the thread.
-            written: Called from the thread for each trial once the store has all of it.
+            connect: Opens the store; called in the thread.
+            written: Called in the thread for each trial that was written completely.
         """
         self._written = written
         self.problem = ""
@@ -67,33 +67,33 @@ class Tracker:
         self._thread.start()
 
     def record(self, trial: TrialView) -> None:
-        """Put a trial into the view, soon; the same content again changes nothing."""
+        """Queue a trial for writing."""
         self._missing[trial.digest] = trial
         self._wake.put(True)
 
     def summarize(self, metrics: Mapping[str, float], artifacts: Mapping[str, str]) -> None:
-        """Put numbers and texts about the whole study into its parent run, soon."""
+        """Queue numbers and texts about the whole study."""
         self._summary = (metrics, artifacts)
         self._wake.put(True)
 
     def close(self, patience: float | None) -> list[str]:
-        """Wait for what is on its way.
+        """Wait for queued trials.
 
         Args:
-            patience: Seconds without any progress after which waiting ends, a minute in any case;
-                None for as long as it takes.
+            patience: Seconds without progress after which to stop waiting, at the latest after
+                `CLOSING_SECONDS`; None to wait without limit.
 
         Returns:
-            Digests of the trials that the view lacks, sorted.
+            Digests of the trials that were not written, sorted.
         """
         self._closing.set()
         self._wake.put(False)
         began = self._progress = time.monotonic()
         while self._thread.is_alive():
             now = time.monotonic()
-            # a store that is being opened may have to make its tables, and is silent meanwhile
-            silent = self._store is not None and now - self._progress > (patience or 0)
-            if patience is not None and (silent or now - began > CLOSING_SECONDS):
+            # opening a store may create its tables, without progress meanwhile
+            is_stalled = self._store is not None and now - self._progress > (patience or 0)
+            if patience is not None and (is_stalled or now - began > CLOSING_SECONDS):
                 break
             self._thread.join(0.1)
         return sorted(self._missing)
@@ -102,12 +102,12 @@ class Tracker:
         while self._wake.get():
             if time.monotonic() >= self._paused_until:
                 self._catch_up()
-        # The parent is opened even where no trial ended: a study that only failed is seen too.
+        # Catch up even without queued trials, so that the study's parent run is opened.
         if self._catch_up():
             self._try(lambda store: store.finish())
 
     def _catch_up(self) -> bool:
-        """Write all that is missing; False where the store cannot be reached."""
+        """Write all queued trials; False if the store cannot be reached."""
         for digest, trial in self._missing.copy().items():
             if self._refused.get(digest) is trial:
                 continue
@@ -125,7 +125,7 @@ class Tracker:
         return True
 
     def _try(self, write: Callable[[Store], None], trial: TrialView | None = None) -> bool:
-        """Write, whatever may happen; False where waiting could help."""
+        """Write and note any error in `problem`; False if a later retry may help."""
         try:
             if self._store is None:
                 self._store = self._connect()
@@ -145,7 +145,7 @@ class Tracker:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the content is to blame, so that trying again later is of no use."""
+    """Return whether the content is at fault, so that a retry cannot help."""
     code = getattr(error, "error_code", "")
     return isinstance(error, KeyError | TypeError | ValueError) or code == "INVALID_PARAMETER_VALUE"
 

@@ -1,4 +1,4 @@
-"""The plain values from which a view of a study is filled, and the names it may use."""
+"""Plain values from which views of a study are written, and names that MLflow accepts."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pathlib import Path
 Value = str | float | bool | None
 
 MAX_NAME = 250
-"""Characters in the name of a metric or parameter; MLflow's limit."""
+"""Longest name of a metric or parameter in MLflow, in characters."""
 
 MAX_PAIRS = 132
-"""Ordered pairs of 12 languages; with more, numbers per pair go to `pairs.json`, not to metrics."""
+"""Language pairs above which metrics per pair go to `pairs.json`: ordered pairs of 12 languages."""
 
 
 @dataclass(frozen=True)
 class StudyInfo:
-    """What the parent run of a study says.
+    """Content of a study's parent run.
 
     Attributes:
-        name: The study's name, unique in its store.
-        space: The space's name; it names the MLflow experiment.
+        name: Name of the study, unique in its store.
+        space: Name of the space and of the MLflow experiment.
         tier: `demo` or `full`.
-        question: The research question, in words.
+        question: Research question, in words.
         params: Few, flat values.
-        tags: Copied to every child too.
-        directions: `maximize` or `minimize`, of each of `TrialView.values`.
-        artifacts: A local folder for artifacts where the store is a database that is no file;
-            None leaves them to MLflow.
+        tags: Tags, copied to every child run.
+        directions: `maximize` or `minimize` for each of `TrialView.values`.
+        artifacts: Local folder for artifacts if the store is a database other than SQLite; None
+            leaves the location to MLflow.
     """
 
     name: str
@@ -45,26 +45,26 @@ class StudyInfo:
 
 @dataclass(frozen=True)
 class TrialView:
-    """What a view says of a trial.
+    """Content of a trial in a view.
 
     Attributes:
-        digest: The trial.
-        name: How a person recognises it.
+        digest: Digest of the trial.
+        name: Label for people.
         state: `running`, `complete`, `failed` or `pruned`.
-        reason: Why it failed or was pruned, else empty.
+        reason: Why it failed or was pruned; else empty.
         params: Few, flat values; None is left out.
-        cell: What the study gave the trial.
-        seed: Of the trial; None where nothing is random.
-        metrics: Final numbers.
-        values: Of the study's objectives, where it is complete; None for one that it has not.
-        reached: Of a pruned trial, examples seen to the first objective.
-        history: Numbers on the way, as (step, {name: value}).
-        tags: Words about the trial.
+        seed: Seed of the trial; None if nothing is random.
+        metrics: Final metrics.
+        cell: Parameters of the cell.
+        values: Values of the study's objectives if complete; None for a missing one.
+        reached: First objective by number of examples, of a pruned trial.
+        history: Metrics during training, as (step, {name: value}).
+        tags: Texts about the trial.
         artifacts: Texts by file name.
-        files: Files of this machine that become artifacts, under their own names.
-        datasets: What was read, by what it was read for: (name, hash).
-        started_ms: When it started, in ms since 1970; None for when it was recorded.
-        ended_ms: When it ended.
+        files: Local files to store as artifacts under their own names.
+        datasets: Name and hash of each data set, by its use.
+        started_ms: Start in ms since 1970; None for the time of recording.
+        ended_ms: End in ms since 1970; None for the time of recording.
     """
 
     digest: str
@@ -88,7 +88,7 @@ class TrialView:
 
 @dataclass(frozen=True)
 class StudyRuns:
-    """Where a study is in a store: its experiment, its parent run and its trials' runs."""
+    """IDs of a study in a store: its experiment, its parent run and its trials' runs."""
 
     name: str
     experiment_id: str
@@ -97,11 +97,11 @@ class StudyRuns:
 
 
 def metric_name(name: str) -> str:
-    """Return `name` if MLflow takes it as the name of a metric or parameter.
+    """Return `name` if MLflow accepts it as the name of a metric or parameter.
 
     Raises:
-        ValueError: It is empty, longer than 250, no plain path, or holds another character than
-            ASCII letters, digits and `_-. :/`.
+        ValueError: It is empty, longer than 250 characters, not a normalized relative path, or
+            contains others than ASCII letters, digits and `_-. :/`.
     """
     plain = re.fullmatch(r"[A-Za-z0-9_\-. :/]+", name) and len(name) <= MAX_NAME
     path = any(part in ("", ".", "..") for part in name.split("/")) or name.startswith("..")
@@ -114,19 +114,19 @@ def metric_name(name: str) -> str:
 
 
 def without_pairs(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """Split metrics into those to show and numbers per language pair that are too many."""
-    per_kind = Counter(name.split("/cross/")[0] for name in metrics if "/cross/" in name)
-    if max(per_kind.values(), default=0) <= MAX_PAIRS:
+    """Split off the metrics per language pair if a measure has more than `MAX_PAIRS` of them."""
+    per_measure = Counter(name.split("/cross/")[0] for name in metrics if "/cross/" in name)
+    if max(per_measure.values(), default=0) <= MAX_PAIRS:
         return dict(metrics), {}
-    shown = {name: value for name, value in metrics.items() if "/cross/" not in name}
-    return shown, {name: value for name, value in metrics.items() if "/cross/" in name}
+    logged = {name: value for name, value in metrics.items() if "/cross/" not in name}
+    return logged, {name: value for name, value in metrics.items() if "/cross/" in name}
 
 
 def points(trial: TrialView) -> Iterator[tuple[str, float, int]]:
-    """Every (name, value, step) of a trial, no (name, step) twice.
+    """Yield every (name, value, step) of a trial, without repeating a (name, step).
 
-    Final numbers come first, mean average precision and macro means before the rest: MLflow's
-    comparison opens with the metric that was written first.
+    Final metrics come first, MAP and macro means before the rest, since MLflow's comparison opens
+    with the metric that was logged first.
     """
     last = max((step for step, _ in trial.history), default=0)
     final = without_pairs(trial.metrics)[0]

@@ -1,4 +1,4 @@
-"""What views of a study show: its trials as plain values, in MLflow and in an Optuna storage."""
+"""Convert a study's trials to the plain values of its views in MLflow and Optuna."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ SPEC_PARAMS = (
     "mask_false_negatives",
     "shuffle_pairs",
 )
-"""Fields of the spec that MLflow shows as parameters; the rest is in the artifact."""
+"""Spec fields that MLflow shows as parameters; the artifact `spec.json` holds all."""
 
 REPORTS = ("report.html", "report.md", "report.csv", "answer.md", "answer.json")
-"""Files of a study's report that its parent run keeps as artifacts."""
+"""Report files that become artifacts of the study's run."""
 
 MOST_RANKS_BYTES = 20_000_000
-"""Larger files of ranks stay in the trial folder alone."""
+"""Largest file of ranks that becomes an artifact."""
 
 CLOSE_SECONDS = 10.0
-"""How long the end of a study waits for a view in which nothing more arrives."""
+"""Seconds without progress after which the end of a study stops waiting for a view."""
 
 
 class View(Observer):
-    """What is shown of a study in a store, which is opened with the first trial."""
+    """Observer that writes a study to a store, which is opened with the first trial."""
 
     name: str
-    """What a person calls the store."""
+    """Name of the store in messages."""
 
     def __init__(
         self,
@@ -65,15 +65,15 @@ class View(Observer):
         url: str,
         marks: Sequence[str] = (),
     ) -> None:
-        """Keep what the view is of; nothing is imported or opened yet.
+        """Describe the view; nothing is imported or opened yet.
 
         Args:
-            plan: Of the study.
-            folder: Of the study.
-            root: Where the trial folders lie.
-            state: A local folder.
-            url: Of the store.
-            marks: What was changed after results existed.
+            plan: Plan of the study.
+            folder: Folder of the study.
+            root: Root of the trial folders.
+            state: Local state folder.
+            url: URL of the store.
+            marks: Deviations after results existed.
         """
         self.root, self.state, self.url, self.marks = root, state, url, marks
         self.planned(plan)
@@ -82,46 +82,46 @@ class View(Observer):
         self._tracker: Tracker | None = None
 
     def planned(self, plan: Plan) -> None:
-        """Show the trials of this plan."""
+        """Use the trials of this plan."""
         self.plan, self._labels = plan, plan.labels
         self._trials = {
             trial.digest: (trial, cell) for cell in reversed(plan.cells) for trial in cell.trials
         }
 
     def states(self) -> Mapping[str, str]:
-        """Ends that the store holds, by digest."""
+        """Return the final states that the store holds, by digest."""
         return self._delivered.read()
 
     def connect(self) -> Store:
-        """Open the store."""
+        """Open the store (called in a thread)."""
         raise NotImplementedError
 
     def close(self, console: Console, numbers: Numbers, *, wait: bool = False) -> set[str]:
-        """Wait a little for what is still on its way, and say what did not arrive."""
+        """Wait briefly for pending trials, and report those that were not written."""
         if self._tracker is None:
             return set()
         missing = self._tracker.close(None if wait else CLOSE_SECONDS)
         if missing:
             why = f" ({self._tracker.problem[:200]})" if self._tracker.problem else ""
-            said = f"{why}; the study itself is whole. Fill it with: python -m study track "
+            hint = f"{why}; the study itself is whole. Fill it with: python -m study track "
             lacks = f"{self.name} lacks {count_of(len(missing), 'trial')}"
             command = typed([self.plan.name, "--root", str(self.root)])
-            console.print(marked(lacks, said + command))
+            console.print(marked(lacks, hint + command))
         return set(missing)
 
     def tracker(self) -> Tracker:
-        """The thread that fills the store."""
+        """Return the tracker; start it on first use."""
         if self._tracker is None:
             self._tracker = Tracker(self.connect, self._note)
         return self._tracker
 
     def _note(self, trial: TrialView) -> None:
-        """The store has all of a trial (called from the tracker's thread)."""
+        """Remember that the store holds all of a trial (called in the tracker's thread)."""
         if trial.state != "running":
             self._delivered.add(trial.digest, trial.state)
         faults.at("view.noted", digest=trial.digest)
 
-    def _shown(self, digest: str, state: TrialState) -> TrialView:
+    def _trial_view(self, digest: str, state: TrialState) -> TrialView:
         spec, label = self.plan.specs[digest], self._labels[digest]
         planned, cell = self._trials[digest]
         plain = {k: v for k, v in cell.params.items() if isinstance(v, (str, float, int, bool))}
@@ -162,42 +162,42 @@ class View(Observer):
 
     @property
     def _directions(self) -> list[tuple[str, str]]:
-        """The study's objectives, and which direction of each is better."""
+        """The study's objectives, each with the direction that is better."""
         if self.plan.search is not None:
             return [(o.metric, o.direction) for o in self.plan.search.objectives]
-        less = lower_is_better(self.plan.primary)
-        return [(self.plan.primary, "minimize" if less else "maximize")]
+        is_lower_better = lower_is_better(self.plan.primary)
+        return [(self.plan.primary, "minimize" if is_lower_better else "maximize")]
 
 
 class OptunaView(View):
-    """Rows of an Optuna storage; no file of a trial is read for one."""
+    """View in an Optuna storage; it reads no file of a trial."""
 
     name = "Optuna's storage"
 
     def connect(self) -> Store:
-        """Open the store."""
+        """Open the storage."""
         from study.tracking.optuna_storage import OptunaStore
 
         return OptunaStore(self.url, self._info(), self._folder.identity())
 
     def started(self, digest: str) -> None:
-        """Add a row that runs."""
-        self.tracker().record(self._shown(digest, TrialState("running")))
+        """Add a running row."""
+        self.tracker().record(self._trial_view(digest, TrialState("running")))
 
     def ended(self, trial: EndedTrial) -> None:
-        """End its row, or add one."""
+        """End the trial's row, or add one."""
         cell, result = self._trials[trial.digest][1], trial.result
         values: tuple[float | None, ...] = ()
         if result is not None:
             known = {**result["validation"], **(cell.proposal.known if cell.proposal else {})}
             values = tuple(known.get(metric) for metric, _ in self._directions)
         reached = {rung.examples: rung.value for rung in trial.rungs}
-        shown = self._shown(trial.digest, trial.state)
-        self.tracker().record(replace(shown, values=values, reached=reached))
+        view = self._trial_view(trial.digest, trial.state)
+        self.tracker().record(replace(view, values=values, reached=reached))
 
 
 class MlflowView(View):
-    """Runs of MLflow: one of the study, and one of each trial that ended."""
+    """View in MLflow: one run for the study and one for each ended trial."""
 
     name = "MLflow"
 
@@ -206,28 +206,28 @@ class MlflowView(View):
         return MlflowStore(self.url, self._info())
 
     def ended(self, trial: EndedTrial) -> None:
-        """Write its run."""
+        """Write the trial's run."""
         if trial.result is not None:
-            shown = self._complete(trial.digest, trial.result)
+            view = self._complete(trial.digest, trial.result)
         elif trial.state.state == "pruned":
-            shown = self._pruned(trial)
+            view = self._pruned(trial)
         else:
-            shown = self._shown(trial.digest, trial.state)
-        self.tracker().record(shown)
+            view = self._trial_view(trial.digest, trial.state)
+        self.tracker().record(view)
 
     def close(self, console: Console, numbers: Numbers, *, wait: bool = False) -> set[str]:
-        """Add the numbers and the report to the study's run first."""
+        """Add the study's numbers and report to its run, then close."""
         if self._tracker is not None:
             self._tracker.summarize(numbers(), self._reports())
         return super().close(console, numbers, wait=wait)
 
     def _complete(self, digest: str, result: Mapping[str, Any]) -> TrialView:
-        """A trial that has a committed result."""
+        """View a trial that has a committed result."""
         folder = TrialFolder.of(self.root, digest).committed()
         seed = self._trials[digest][0].seed
         metrics = dict(result["metrics"])
         metrics |= {f"validation/{name}": value for name, value in result["validation"].items()}
-        trial = self._shown(digest, TrialState("complete"))
+        trial = self._trial_view(digest, TrialState("complete"))
         page = heatmap_page(trial.name, metrics)
         return replace(
             trial,
@@ -239,28 +239,28 @@ class MlflowView(View):
             },
             artifacts=dict(trial.artifacts) | ({} if page is None else {"heatmap.html": page}),
             files=_ranks(folder),
-            **_course(folder, seed is not None),
+            **_history_and_times(folder, seed is not None),
         )
 
     def _pruned(self, trial: EndedTrial) -> TrialView:
-        """A trial that was stopped early, with the values of its rungs.
+        """View a pruned trial with the values at its rungs.
 
-        `pruned/...` so that no chart or column mixes it with what complete trials have.
+        Metrics are named `pruned/...`, so that no chart or column mixes them with complete trials.
         """
         rungs = sorted(trial.rungs, key=lambda rung: rung.examples)
-        shown = self._shown(trial.digest, trial.state)
+        view = self._trial_view(trial.digest, trial.state)
         if not rungs:
-            return shown
+            return view
         last = rungs[-1].examples
         return replace(
-            shown,
+            view,
             history=[(rung.step, {"pruned/value": rung.value}) for rung in rungs],
             metrics={"pruned/examples": float(last)},
-            tags={**shown.tags, "fidelity": str(last)},
+            tags={**view.tags, "fidelity": str(last)},
         )
 
     def _reports(self) -> dict[str, str]:
-        """The answer and the report, as far as they have been written."""
+        """Read the answer and the report files that exist."""
         folder = self.root / "reports" / self.plan.name
         files = {name: folder / name for name in REPORTS if (folder / name).exists()}
         return {name: storage.read(path).decode() for name, path in files.items()}
@@ -269,19 +269,19 @@ class MlflowView(View):
 def study_numbers(
     plan: Plan, record: Record, results: Mapping[str, dict[str, Any]]
 ) -> dict[str, float]:
-    """Numbers about a whole study: trials by state; of a search the best and importances."""
+    """Compute numbers about a study: trials by state; for a search, best value and importances."""
     states = [record.state(digest, results).state for digest in plan.specs]
     numbers = {f"trials/{state}": float(states.count(state)) for state in STATES}
     if (search := plan.search) is None:
         return numbers
-    # optuna is imported for a search alone
+    # import optuna only for a search
     from study.search.importance import importance
     from study.search.summary import cells_of, course, outcomes_of, tried
 
-    visits = outcomes_of(search, record.proposals, results, record.failures, record.pruned)
-    best = [point.value for point in course(search, visits) if point.value is not None]
+    outcomes = outcomes_of(search, record.proposals, results, record.failures, record.pruned)
+    best = [point.value for point in course(search, outcomes) if point.value is not None]
     numbers |= {"search/best": best[-1]} if best else {}
-    cells = [cell for cell in cells_of(search, visits) if fits(search.ranges, cell.params)]
+    cells = [cell for cell in cells_of(search, outcomes) if fits(search.ranges, cell.params)]
     for number, objective in enumerate(search.objectives):
         for setting, share in importance(search, tried(cells), number).shares:
             name = re.sub(r"[^A-Za-z0-9_. -]", "-", setting)
@@ -290,7 +290,7 @@ def study_numbers(
 
 
 def _datasets(spec: Spec) -> dict[str, tuple[str, str]]:
-    """What a trial reads, by what it reads it for."""
+    """List the data sets that a trial reads, by their use."""
     read = {"train": spec.train, "validation": spec.validation, "test": spec.test}
     read |= {f"test of {ref.name}": ref for ref in spec.also or ()}
     return {
@@ -300,8 +300,8 @@ def _datasets(spec: Spec) -> dict[str, tuple[str, str]]:
     }
 
 
-def _course(folder: AnyPath, trained: bool) -> dict[str, Any]:
-    """What a trial came by, and when: a view does without where the files say something else."""
+def _history_and_times(folder: AnyPath, trained: bool) -> dict[str, Any]:
+    """Read a trial's history and times; empty if the files do not hold them."""
     try:
         points = read_json(folder / "history.json")["points"] if trained else []
         history = [(p["step"], {k: v for k, v in p.items() if k != "step"}) for p in points]
@@ -312,16 +312,16 @@ def _course(folder: AnyPath, trained: bool) -> dict[str, Any]:
             "started_ms": round(1000 * began),
             "ended_ms": round(1000 * ended),
         }
-    except _MISSHAPEN:
+    except _UNEXPECTED:
         return {}
 
 
-_MISSHAPEN = (NotCommittedError, LookupError, TypeError, ValueError, AttributeError, OverflowError)
-"""What comes of reading a file that is whole but was written by nobody here."""
+_UNEXPECTED = (NotCommittedError, LookupError, TypeError, ValueError, AttributeError, OverflowError)
+"""Errors from reading a valid file with unexpected content."""
 
 
 def _ranks(folder: AnyPath) -> tuple[Path, ...]:
-    """Ranks that lie on this machine and are small enough to be kept twice."""
+    """List local files of ranks that are small enough to become artifacts."""
     if not isinstance(folder, Path):
         return ()
     files = sorted(folder.glob("ranks-*.npz"))

@@ -1,1 +1,1 @@
-"""Drawings of the report, as SVG text."""
+"""Charts of the report, as SVG text."""

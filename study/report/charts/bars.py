@@ -1,4 +1,4 @@
-"""Horizontal bars of shares, each under its name."""
+"""Bar chart of shares, with the name above each bar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LINE = 38.0
 
 
 def bars(title: str, description: str, shares: Sequence[tuple[str, float]]) -> str:
-    """A bar for each share of one whole, its value in percent behind it."""
+    """Draw a bar for each share of one whole, with its percentage at the end."""
     parts = []
     for number, (name, share) in enumerate(shares):
         y = 14 + LINE * number

@@ -1,4 +1,4 @@
-"""Colours of heatmaps: one hue order for amounts, two hues for differences."""
+"""Colour scales of heatmaps: sequential for amounts, diverging for differences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VIRIDIS: tuple[Colour, ...] = (
     (181, 222, 43),
     (253, 231, 37),
 )
-"""Dark for little, light for much: ordered by lightness, so also without colour vision."""
+"""Dark for low, light for high: monotonic in lightness, so readable without colour vision."""
 
 DIVERGING: tuple[Colour, ...] = (
     (179, 88, 6),
@@ -33,21 +33,21 @@ DIVERGING: tuple[Colour, ...] = (
 
 
 def at(scale: tuple[Colour, ...], share: float) -> Colour:
-    """The colour at a share between 0 and 1 of a scale."""
-    place = min(max(share, 0.0), 1.0) * (len(scale) - 1)
-    index = min(int(place), len(scale) - 2)
-    part = place - index
+    """Interpolate the colour at a share of the scale, clipped to 0..1."""
+    position = min(max(share, 0.0), 1.0) * (len(scale) - 1)
+    index = min(int(position), len(scale) - 2)
+    fraction = position - index
     first, second = scale[index], scale[index + 1]
-    return tuple(round(a + part * (b - a)) for a, b in zip(first, second, strict=True))  # type: ignore[return-value]
+    return tuple(round(a + fraction * (b - a)) for a, b in zip(first, second, strict=True))  # type: ignore[return-value]
 
 
 def css(colour: Colour) -> str:
-    """As a stylesheet writes it."""
+    """Format as a CSS hex colour."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def ink_on(colour: Colour) -> str:
-    """Black or white, whichever contrasts more (WCAG's relative luminance)."""
+    """Return black or white, whichever contrasts more by WCAG's relative luminance."""
     channels = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
     luminance = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
     return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"

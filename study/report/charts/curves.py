@@ -1,4 +1,4 @@
-"""Response curves: means over seeds along an ordered factor, their intervals, every seed a dot."""
+"""Response curves: means over seeds along a numeric factor, with intervals and a dot per seed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from study.report.charts.svg import (
 LEFT, RIGHT, PLOT = 52.0, WIDTH - 14.0, 190.0
 
 DOUBLINGS = 8
-"""From this ratio of greatest to least on, the axis is logarithmic."""
+"""Ratio of the greatest to the least level from which the axis is logarithmic."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """What is known at one level of a factor."""
+    """Values per seed at one level of a factor, with mean and interval."""
 
     level: float
     values: tuple[float, ...]
@@ -42,28 +42,28 @@ def curves(
     factor: str,
     series: Sequence[tuple[str, Sequence[Point]]],
 ) -> str:
-    """One curve a series, at most `SERIES` of them, with a legend where there are several."""
-    points = [point for _, held in series for point in held]
+    """Draw one curve per series, at most `SERIES`, with a legend if there are several."""
+    points = [point for _, curve in series for point in curve]
     levels = sorted({point.level for point in points})
-    place = math.log2 if levels[0] > 0 and levels[-1] / levels[0] >= DOUBLINGS else float
-    across = Scale.over([place(level) for level in levels], LEFT, RIGHT, 0.08)
-    reach = [v for p in points for v in (*p.values, p.mean, *(p.interval or ()))]
-    key, used = legend([name for name, _ in series], 14) if len(series) > 1 else ("", 0.0)
-    top = used + 10
-    up = Scale.over(reach, top + PLOT, top)
+    transform = math.log2 if levels[0] > 0 and levels[-1] / levels[0] >= DOUBLINGS else float
+    across = Scale.over([transform(level) for level in levels], LEFT, RIGHT, 0.08)
+    values = [v for p in points for v in (*p.values, p.mean, *(p.interval or ()))]
+    key, legend_height = legend([name for name, _ in series], 14) if len(series) > 1 else ("", 0.0)
+    top = legend_height + 10
+    up = Scale.over(values, top + PLOT, top)
     parts = [key, axis_left(up, LEFT, RIGHT)]
     last = -math.inf
     for level in levels:
-        x = across(place(level))
+        x = across(transform(level))
         if x - last > 22:
             parts.append(words(x, top + PLOT + 16, f"{level:g}", "tick", "middle"))
             last = x
     parts.append(words((LEFT + RIGHT) / 2, top + PLOT + 33, factor, "axis", "middle"))
-    for number, (_, held) in enumerate(series[:SERIES]):
+    for number, (_, curve) in enumerate(series[:SERIES]):
         shift = 5.0 * (number - (len(series) - 1) / 2)
-        at = [(across(place(point.level)) + shift, point) for point in held]
-        parts.append(path([(x, up(point.mean)) for x, point in at], f"curve s{number}"))
-        parts += [_point(x, point, up, number) for x, point in at]
+        placed = [(across(transform(point.level)) + shift, point) for point in curve]
+        parts.append(path([(x, up(point.mean)) for x, point in placed], f"curve s{number}"))
+        parts += [_point(x, point, up, number) for x, point in placed]
     return picture(top + PLOT + 40, title, description, *parts)
 
 

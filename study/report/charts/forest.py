@@ -1,4 +1,4 @@
-"""Rows of values on one axis: forest plots, dot plots, languages with a mark for each arm."""
+"""Rows of values on one axis: forest plots, dot plots, languages with a mark per arm."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LABEL_CHARACTERS = 50
 
 @dataclass(frozen=True)
 class Mark:
-    """One value of a row, with its interval and the values that it is the mean of."""
+    """One value of a row, with its interval and the values that it averages."""
 
     value: float
     series: int = 0
@@ -35,13 +35,13 @@ class Mark:
 
     @property
     def reach(self) -> tuple[float, ...]:
-        """Everything that must be within the axis."""
+        """All values that the axis must include."""
         return (self.value, *(self.interval or ()), *self.dots)
 
 
 @dataclass(frozen=True)
 class ForestRow:
-    """A label, the values below it, and what they would be if all were fair."""
+    """A label with its marks below, and the value expected without bias."""
 
     label: str
     marks: tuple[Mark, ...]
@@ -58,16 +58,16 @@ def rows_chart(
     margin: float | None = None,
     apart: bool = False,
 ) -> str:
-    """Rows under each other over a common horizontal axis.
+    """Draw rows below each other over a common horizontal axis.
 
     Args:
-        title: What is shown.
-        description: What it says.
-        rows: From top to bottom.
-        axis: What the values are, with the unit.
-        names: Of the series, for a legend.
-        margin: Band around zero, which is then drawn too.
-        apart: Every mark on a line of its own, for those with intervals.
+        title: Title, for screen readers.
+        description: Summary, for screen readers.
+        rows: Rows from top to bottom.
+        axis: Title of the axis, with the unit.
+        names: Names of the series for a legend; empty for none.
+        margin: Half-width of a band to draw around zero; None for no band.
+        apart: Whether every mark has its own line, for marks with intervals.
     """
     values = [value for row in rows for mark in row.marks for value in mark.reach]
     values += [0.0, -margin, margin] if margin is not None else []

@@ -1,4 +1,4 @@
-"""Query language against corpus language, every cell with its value as text."""
+"""Heatmap of query language against corpus language, with each value as text."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from study.report.charts.svg import WIDTH, picture, tag, words
 from study.report.html import POLICY
 
 Pairs = Mapping[tuple[str, str], float]
-"""Query and corpus language to a value."""
+"""Value by query and corpus language."""
 
 LEFT, TOP = 58.0, 44.0
 LARGEST = 44.0
 
 MOST_LANGUAGES = 40
-"""With more, cells are too small to read; every number is in `pairs.json`."""
+"""Above this number cells are too small to read; `pairs.json` has every number."""
 
 STYLE = "body{font:15px sans-serif;margin:1em}svg{max-width:100%}text{font:11px sans-serif}"
 
@@ -30,15 +30,15 @@ def heatmap(
     *,
     difference: bool = False,
 ) -> str:
-    """Rows are query languages, columns corpus languages; what is not known stays empty.
+    """Draw query languages as rows and corpus languages as columns; missing pairs stay empty.
 
     Args:
-        title: What is shown.
-        description: What it says.
-        languages: Of rows and columns.
-        values: Of the pairs that exist.
-        reach: Values at both ends of the colours, the same for heatmaps to be compared.
-        difference: Colours for below and above zero.
+        title: Title, for screen readers.
+        description: Summary, for screen readers.
+        languages: Languages of rows and columns.
+        values: Values of the pairs that exist.
+        reach: Values at both ends of the colour scale; the same for heatmaps to be compared.
+        difference: Whether to use the diverging scale, for differences.
     """
     size = min(LARGEST, (WIDTH - LEFT - 4) / max(1, len(languages)))
     middle = LEFT + size * len(languages) / 2
@@ -50,8 +50,8 @@ def heatmap(
     for row, query in enumerate(languages):
         for column, corpus in enumerate(languages):
             if (value := values.get((query, corpus))) is not None:
-                place = LEFT + size * column, TOP + size * row
-                parts.append(_cell(*place, size, value, reach, difference))
+                corner = LEFT + size * column, TOP + size * row
+                parts.append(_cell(*corner, size, value, reach, difference))
     return picture(TOP + size * len(languages) + 8, title, description, *parts)
 
 
@@ -80,13 +80,13 @@ def _cell(
 
 
 def heatmap_page(title: str, metrics: Mapping[str, float]) -> str | None:
-    """A page of mean average precision by languages; None where no pair was measured.
+    """Draw a page of MAP by languages; None without cross-lingual pairs or with too many languages.
 
-    Colours run from 0 to 1, so that the pages of two trials can be compared.
+    Colours run from 0 to 1, so that pages of different trials are comparable.
 
     Args:
-        title: Of the trial.
-        metrics: `map/cross/de-en` and `map/mono/de`, whose corpus is in the query's language.
+        title: Label of the trial.
+        metrics: Metrics of the trial, such as `map/mono/de` and `map/cross/de-en`.
     """
     prefix = "map/mono/"
     languages = sorted(m.removeprefix(prefix) for m in metrics if m.startswith(prefix))
@@ -99,9 +99,9 @@ def heatmap_page(title: str, metrics: Mapping[str, float]) -> str | None:
     if len(pairs) == len(languages) or len(languages) > MOST_LANGUAGES:
         return None
     span = f"{min(pairs.values()):.3f} to {max(pairs.values()):.3f}"
-    said = f"map/mono on the diagonal, map/cross elsewhere: {span}"
-    drawing = heatmap(title, said, languages, pairs, (0.0, 1.0))
+    description = f"map/mono on the diagonal, map/cross elsewhere: {span}"
+    drawing = heatmap(title, description, languages, pairs, (0.0, 1.0))
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8>{POLICY}<title>{escape(title)}</title>"
-        f"<style>{STYLE}</style><h1>{escape(title)}</h1><p>{escape(said)}</p>{drawing}</html>"
+        f"<style>{STYLE}</style><h1>{escape(title)}</h1><p>{escape(description)}</p>{drawing}</html>"
     )

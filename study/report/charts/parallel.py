@@ -1,4 +1,4 @@
-"""Parallel coordinates: every cell a line over its parameters and metrics."""
+"""Parallel coordinates: every cell is a line over its parameters and metrics."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TOP, PLOT, GAP, SIDE = 34.0, 230.0, 116.0, 58.0
 
 @dataclass(frozen=True)
 class Axis:
-    """A parameter or metric, and its value in every cell.
+    """Axis of one parameter or metric, with its value in every cell.
 
     Attributes:
-        title: Its name.
-        values: Numbers, or texts of which the different ones are spread evenly.
-        searched: It is a parameter, whose levels are all named.
+        title: Name.
+        values: Numbers or texts, None if missing; distinct texts are spaced evenly.
+        searched: Whether it is a parameter, of which every level gets a tick.
     """
 
     title: str
@@ -27,27 +27,27 @@ class Axis:
 
 
 def parallel(title: str, description: str, axes: Sequence[Axis], shade: Sequence[float]) -> str:
-    """Lines over vertical axes.
+    """Draw lines over vertical axes.
 
     Args:
-        title: What is shown.
-        description: What it says.
-        axes: From left to right.
-        shade: For every cell, 0 (dark) to 1 (light and thick).
+        title: Title, for screen readers.
+        description: Summary, for screen readers.
+        axes: Axes from left to right.
+        shade: 0 (dark) to 1 (light and thick) for every cell.
     """
     width = 2 * SIDE + GAP * (len(axes) - 1)
-    places: list[list[float | None]] = []
+    axis_positions: list[list[float | None]] = []
     parts = []
     for number, axis in enumerate(axes):
         x = SIDE + GAP * number
         drawn, ys = _axis(axis, x)
         parts.append(drawn)
-        places.append(ys)
+        axis_positions.append(ys)
     lines = []
     for cell, share in enumerate(shade):
         known = [
             (SIDE + GAP * number, y)
-            for number, ys in enumerate(places)
+            for number, ys in enumerate(axis_positions)
             if (y := ys[cell]) is not None
         ]
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in known)
@@ -78,9 +78,9 @@ def _axis(axis: Axis, x: float) -> tuple[str, list[float | None]]:
         return "".join(parts), [scale(v) if isinstance(v, float) else None for v in axis.values]
     names = list(dict.fromkeys(str(v) for v in axis.values if v is not None))
     step = PLOT / max(1, len(names) - 1)
-    places = {name: TOP + PLOT - step * index for index, name in enumerate(names)}
-    parts += [_tick(x, y, clipped(name, 16)) for name, y in places.items()]
-    return "".join(parts), [None if v is None else places[str(v)] for v in axis.values]
+    y_of = {name: TOP + PLOT - step * index for index, name in enumerate(names)}
+    parts += [_tick(x, y, clipped(name, 16)) for name, y in y_of.items()]
+    return "".join(parts), [None if v is None else y_of[str(v)] for v in axis.values]
 
 
 def _tick(x: float, y: float, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Cells by two measures, numbered, with the Pareto front of those that none other beats in both."""
+"""Scatter plot of numbered cells by two measures, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEFT, RIGHT, TOP, PLOT = 52.0, WIDTH - 14.0, 26.0, 220.0
 
 @dataclass(frozen=True)
 class Spot:
-    """A cell: its number in the list beside the drawing, and where it is."""
+    """A cell: its number in the list beside the drawing, and its two values."""
 
     number: int
     across: float
@@ -35,19 +35,19 @@ def scatter(
     axes: tuple[str, str],
     less: tuple[bool, bool] = (False, False),
 ) -> str:
-    """Numbered spots; those on the front are filled and joined.
+    """Draw numbered spots; those on the Pareto front are filled and joined.
 
     Args:
-        title: What is shown.
-        description: What it says.
-        spots: The cells.
-        axes: What is across and what is up.
-        less: Whether less is better, for both.
+        title: Title, for screen readers.
+        description: Summary, for screen readers.
+        spots: Cells.
+        axes: Titles of the horizontal and the vertical axis.
+        less: Whether less is better, for each axis.
     """
     across = Scale.over([spot.across for spot in spots], LEFT, RIGHT, 0.1)
     up = Scale.over([spot.up for spot in spots], TOP + PLOT, TOP, 0.1)
-    ahead = front([(spot.across, spot.up) for spot in spots], less)
-    joined = sorted((spots[i].across, spots[i].up) for i in ahead)
+    on_front = front([(spot.across, spot.up) for spot in spots], less)
+    joined = sorted((spots[i].across, spots[i].up) for i in on_front)
     parts = [
         axis_left(up, LEFT, RIGHT),
         axis_below(across, TOP, TOP + PLOT, axes[0]),
@@ -56,26 +56,31 @@ def scatter(
     ]
     for index, spot in enumerate(spots):
         x, y = across(spot.across), up(spot.up)
-        style = "spot on" if index in ahead else "spot"
+        style = "spot on" if index in on_front else "spot"
         parts.append(tag("circle", cx=x, cy=y, r=9.0, class_=style))
-        ink = "ink on" if index in ahead else "ink"
+        ink = "ink on" if index in on_front else "ink"
         parts.append(words(x, y + 4, str(spot.number), ink, "middle"))
     return picture(TOP + PLOT + 38, title, description, *parts)
 
 
 def front(points: Sequence[Sequence[float]], less: Sequence[bool]) -> list[int]:
-    """Indices of the points that no other equals or beats in everything and beats in something.
+    """Return the indices of the Pareto front: points that no other point dominates.
+
+    A point dominates another if it is at least as good in every measure and better in one.
 
     Args:
-        points: Any number of measures each.
-        less: For each measure, whether less is better.
+        points: Measures of each point.
+        less: Whether less is better, for each measure.
     """
-    signed = [[-v if low else v for v, low in zip(p, less, strict=True)] for p in points]
+    signed = [
+        [-v if is_less_better else v for v, is_less_better in zip(p, less, strict=True)]
+        for p in points
+    ]
 
-    def beaten(mine: list[float]) -> bool:
+    def dominated(point: list[float]) -> bool:
         return any(
-            all(a >= b for a, b in zip(other, mine, strict=True)) and other != mine
+            all(a >= b for a, b in zip(other, point, strict=True)) and other != point
             for other in signed
         )
 
-    return [index for index, mine in enumerate(signed) if not beaten(mine)]
+    return [index for index, point in enumerate(signed) if not dominated(point)]

@@ -1,4 +1,4 @@
-"""A slice: every cell's value against one of its settings, whatever the others were."""
+"""Slice plot: every cell's value against one setting, whatever the other settings were."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from study.report.charts.svg import (
 LEFT, RIGHT, TOP, PLOT = 52.0, WIDTH - 14.0, 26.0, 190.0
 
 NAMED = 12
-"""Levels that can all be named below an axis."""
+"""Most levels that are all named below an axis."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Dot:
 
     Attributes:
         at: Value of the setting.
-        up: Of the objective.
-        apart: It is another kind of cell, and a triangle.
+        up: Value of the objective.
+        apart: Whether it is drawn as a triangle, for cells of another kind.
     """
 
     at: Any
@@ -50,16 +50,16 @@ def sliced(
     log: bool = False,
     levels: Sequence[Any] = (),
 ) -> str:
-    """Dots over one setting.
+    """Draw dots over one setting.
 
     Args:
-        title: What is shown.
-        description: What it says.
-        dots: The cells.
-        best: Which of them is the best, and marked.
-        axes: What is across and what is up.
-        log: Whether ratios of a number count.
-        levels: Of a choice, in its order; empty for numbers.
+        title: Title, for screen readers.
+        description: Summary, for screen readers.
+        dots: Cells.
+        best: Index of the best cell, which is marked; None for no mark.
+        axes: Titles of the horizontal and the vertical axis.
+        log: Whether the horizontal axis is logarithmic.
+        levels: Levels of a choice in order; empty for numbers.
     """
     up = Scale.over([dot.up for dot in dots], TOP + PLOT, TOP)
     if levels:
@@ -75,9 +75,9 @@ def sliced(
 
 
 def _numbers(dots: Sequence[Dot], log: bool, title: str) -> tuple[str, list[float]]:
-    """An axis of numbers, and where the dots are on it."""
-    place = math.log10 if log else float
-    values = [place(dot.at) for dot in dots]
+    """Draw a numeric axis and return it with the dots' positions."""
+    transform = math.log10 if log else float
+    values = [transform(dot.at) for dot in dots]
     scale = Scale.over(values, LEFT, RIGHT, 0.05)
     if not log:
         return axis_below(scale, TOP, TOP + PLOT, title), [scale(v) for v in values]
@@ -97,25 +97,25 @@ def _numbers(dots: Sequence[Dot], log: bool, title: str) -> tuple[str, list[floa
 
 
 def _levels(dots: Sequence[Dot], levels: Sequence[Any], title: str) -> tuple[str, list[float]]:
-    """A place for each level, and dots spread a little around theirs."""
+    """Draw an axis with a position per level; return it with the dots' jittered positions."""
     names = [str(level) for level in levels]
     width = (RIGHT - LEFT) / len(names)
     parts = []
-    every = -(-len(names) // NAMED)
-    room = max(3, int(width * every / 6.6))
+    step = -(-len(names) // NAMED)
+    characters = max(3, int(width * step / 6.6))
     for number, name in enumerate(names):
         x = LEFT + width * (number + 0.5)
         parts.append(line(x, TOP, x, TOP + PLOT, "grid"))
-        if number % every == 0:
-            text = clipped(name, room)
+        if number % step == 0:
+            text = clipped(name, characters)
             parts.append(words(x, TOP + PLOT + 15, text, "tick", "middle"))
     parts.append(words((LEFT + RIGHT) / 2, TOP + PLOT + 31, title, "axis", "middle"))
     counts: dict[str, int] = {}
     xs = []
     for dot in dots:
         name = str(dot.at)
-        turn = counts[name] = counts.get(name, 0) + 1
-        # the same for every drawing, and no two neighbours alike
-        shift = ((turn * 0.618034) % 1 - 0.5) * 0.6
+        count = counts[name] = counts.get(name, 0) + 1
+        # golden-ratio jitter: deterministic, and different for neighbours
+        shift = ((count * 0.618034) % 1 - 0.5) * 0.6
         xs.append(LEFT + width * (names.index(name) + 0.5 + shift))
     return "".join(parts), xs

@@ -1,4 +1,4 @@
-"""The best so far against what was spent: a staircase, with every trial's own value as a dot."""
+"""Best value so far against what was spent, as a staircase, with a dot for every trial."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def staircase(
     dots: Sequence[Point],
     axes: tuple[str, str],
 ) -> str:
-    """A staircase and dots.
+    """Draw a staircase and dots.
 
     Args:
-        title: What is shown.
-        description: What it says.
-        best: Spent and best so far, in ascending order of what was spent.
-        dots: Spent and value of single trials.
-        axes: What is across and what is up.
+        title: Title, for screen readers.
+        description: Summary, for screen readers.
+        best: Points of amount spent and best value so far, in ascending order of the amount.
+        dots: Points of amount spent and value, for single trials.
+        axes: Titles of the horizontal and the vertical axis.
     """
-    key, used = legend(["best cell so far, mean over its seeds"], 14)
-    top = used + 26
+    key, legend_height = legend(["best cell so far, mean over its seeds"], 14)
+    top = legend_height + 26
     across = Scale.over([0.0, *(x for x, _ in (*best, *dots))], LEFT, RIGHT, 0.03)
     up = Scale.over([y for _, y in (*best, *dots)], top + PLOT, top)
     corners: list[Point] = []

@@ -1,4 +1,4 @@
-"""Drawings as text: elements, scales, axes and markers, in colours that the page's theme gives."""
+"""SVG as text: elements, scales, axes and markers; the page's theme gives the colours."""
 
 from __future__ import annotations
 
@@ -8,44 +8,48 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH = 340
-"""Of a drawing that fits a phone unscaled, in CSS pixels."""
+"""Width in CSS pixels at which a drawing fits a phone unscaled."""
 
 SERIES = 6
-"""Markers and colours that can be told apart."""
+"""Number of distinguishable markers and colours."""
 
 
 def tag(name: str, *children: str, **attributes: object) -> str:
-    """An element; `class_` is `class`, other underscores are hyphens, numbers are rounded."""
-    given = "".join(
+    """Format an element; in attribute names, `class_` is `class` and other underscores hyphens."""
+    attribute_text = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{_attribute(value)}"'
         for key, value in attributes.items()
     )
-    return f"<{name}{given}>{''.join(children)}</{name}>" if children else f"<{name}{given}/>"
+    return (
+        f"<{name}{attribute_text}>{''.join(children)}</{name}>"
+        if children
+        else f"<{name}{attribute_text}/>"
+    )
 
 
 def words(x: float, y: float, text: str, class_: str = "", anchor: str = "start") -> str:
-    """Text with its baseline at (x, y)."""
+    """Draw text with its baseline at (x, y)."""
     return tag("text", escape(text), x=x, y=y, class_=class_, text_anchor=anchor)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> str:
-    """A straight line."""
+    """Draw a straight line."""
     return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
 def path(points: Sequence[tuple[float, float]], class_: str) -> str:
-    """A line through points."""
+    """Draw a line through points."""
     return tag("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), class_=class_)
 
 
 def picture(height: float, title: str, description: str, *children: str, width: float = 0) -> str:
-    """A whole drawing, read to a person as its title and description."""
-    wide = width or WIDTH
+    """Format a complete drawing; screen readers get its title and description."""
+    viewport_width = width or WIDTH
     return tag(
         "svg",
         *children,
-        viewBox=f"0 0 {wide:.0f} {height:.0f}",
-        width=f"{wide:.0f}",
+        viewBox=f"0 0 {viewport_width:.0f} {height:.0f}",
+        width=f"{viewport_width:.0f}",
         height=f"{height:.0f}",
         role="img",
         aria_label=f"{title}. {description}",
@@ -53,7 +57,7 @@ def picture(height: float, title: str, description: str, *children: str, width: 
 
 
 def marker(series: int, x: float, y: float, size: float = 4.5, class_: str = "mark") -> str:
-    """A shape for a series: told apart without its colour."""
+    """Draw the marker of a series; shapes differ, so colour is not needed to tell them apart."""
     style = f"{class_} s{series % SERIES}"
     shapes: dict[int, list[tuple[float, float]]] = {
         1: [(-1, -1), (1, -1), (1, 1), (-1, 1)],
@@ -70,13 +74,13 @@ def marker(series: int, x: float, y: float, size: float = 4.5, class_: str = "ma
 
 @dataclass(frozen=True)
 class Scale:
-    """Values to places along an axis.
+    """Linear map from values to pixels along an axis.
 
     Attributes:
         low: Value at `start`.
         high: Value at `end`.
-        start: In pixels.
-        end: In pixels.
+        start: Position of `low` in pixels.
+        end: Position of `high` in pixels.
     """
 
     low: float
@@ -86,18 +90,18 @@ class Scale:
 
     @classmethod
     def over(cls, values: Sequence[float], start: float, end: float, room: float = 0.06) -> Scale:
-        """One that holds all values, with some room at both ends."""
+        """Return a scale for all values, with a margin of `room` of their range at both ends."""
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
         reach = (high - low) or abs(high) or 1.0
         return cls(low - room * reach, high + room * reach, start, end)
 
     def __call__(self, value: float) -> float:
-        """Where a value is."""
+        """Return the position of a value in pixels."""
         share = (value - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
     def ticks(self, count: int = 4) -> list[tuple[float, str]]:
-        """Round values within the scale, with their text."""
+        """Return about `count` round values within the scale, with their text."""
         rough = (self.high - self.low) / count
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(k * power for k in (1, 2, 2.5, 5, 10) if k * power >= rough * 0.999)
@@ -109,7 +113,7 @@ class Scale:
 
 
 def axis_below(scale: Scale, top: float, bottom: float, title: str) -> str:
-    """A horizontal axis with its grid, ticks and title."""
+    """Draw a horizontal axis: grid, ticks and title."""
     parts = []
     for value, text in scale.ticks():
         x = scale(value)
@@ -119,7 +123,7 @@ def axis_below(scale: Scale, top: float, bottom: float, title: str) -> str:
 
 
 def axis_left(scale: Scale, left: float, right: float) -> str:
-    """A vertical axis: its grid and ticks."""
+    """Draw a vertical axis: grid and ticks."""
     parts = []
     for value, text in scale.ticks(5):
         y = scale(value)
@@ -128,7 +132,7 @@ def axis_left(scale: Scale, left: float, right: float) -> str:
 
 
 def legend(names: Sequence[str], top: float) -> tuple[str, float]:
-    """Markers with names, each on a line of its own, and the height it takes."""
+    """Draw markers with names, one per line; return them with their height in pixels."""
     parts = []
     for series, name in enumerate(names):
         y = top + 18 * series
@@ -137,7 +141,7 @@ def legend(names: Sequence[str], top: float) -> tuple[str, float]:
 
 
 def clipped(text: str, characters: int) -> str:
-    """Text shortened at its end, which the table beside a drawing has whole."""
+    """Shorten text at its end; the table beside a drawing has all of it."""
     return text if len(text) <= characters else f"{text[: characters - 1]}…"
 
 

@@ -1,1 +1,1 @@
-"""A section of the report each: figures become blocks of a document."""
+"""Sections of the report, one module each."""

@@ -1,4 +1,4 @@
-"""The answer: what was changed late, the verdicts, a forest plot, what was held fixed."""
+"""Sections “Answer” (late changes, verdicts, forest plots, fixed settings) and “Exploration”."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CHANGED = "Changed after results existed"
 
 
 def answered(material: Material) -> Section:
-    """The first section."""
+    """Compose the first section."""
     answer = material.answer
     blocks: list[Block] = []
     if answer.marks:
@@ -53,13 +53,13 @@ def answered(material: Material) -> Section:
 
 
 def _standing(material: Material) -> list[str]:
-    """What of the study is there, and what that allows."""
+    """State which results exist and what they allow."""
     answer, plan = material.answer, material.plan
-    planned, there = len(plan.specs), len(material.results)
-    lines = [f"{there} of {planned} planned trials have a result."]
+    planned, complete = len(plan.specs), len(material.results)
+    lines = [f"{complete} of {planned} planned trials have a result."]
     if material.failures:
         lines[0] += f" {len(material.failures)} failed; Validity says why."
-    if not there:
+    if not complete:
         lines.append("No trial has a result, so nothing can be said about the question yet.")
     if not answer.findings:
         lines.append("No hypothesis was declared, so nothing is decided.")
@@ -76,7 +76,7 @@ def _standing(material: Material) -> list[str]:
 
 
 def _card(finding: Finding) -> Card:
-    """The words of the answer; verdict and remark stand apart from the corrected p."""
+    """Show the corrected p in the sentences, apart from verdict and remark."""
     marks = ("post hoc",) if finding.post_hoc else ()
     lines = filter(None, [corrected_words(finding), *comparison_words(finding)])
     remark = remark_words(finding)
@@ -88,7 +88,7 @@ def _verdicts(material: Material) -> Table:
     for finding in material.answer.findings:
         p = finding.judgement.p, finding.judgement.p_equivalent
         margin = float(finding.margin)
-        rows.append((_named(finding), finding.verdict, *p, margin, finding.why))
+        rows.append((_hypothesis_label(finding), finding.verdict, *p, margin, finding.why))
     columns = (
         *map(Column, ("hypothesis", "verdict")),
         *(Column(name, 3, least=0.001) for name in ("p of no difference", "p beyond the margin")),
@@ -101,10 +101,16 @@ def _verdicts(material: Material) -> Table:
 def _comparisons(material: Material) -> Table:
     rows = []
     for finding in material.answer.findings:
-        for one in finding.comparisons:
-            effect = one.effect, *(one.interval or (None, None)), one.detectable
-            units = len(one.by_seed), one.clusters
-            rows.append((_named(finding), finding.metric, one.what, *effect, *units))
+        for comparison in finding.comparisons:
+            effect = (
+                comparison.effect,
+                *(comparison.interval or (None, None)),
+                comparison.detectable,
+            )
+            units = len(comparison.by_seed), comparison.clusters
+            rows.append(
+                (_hypothesis_label(finding), finding.metric, comparison.what, *effect, *units)
+            )
     names = ("hypothesis", "metric", "contrast", "effect", "95 % from", "to", "detectable")
     return Table(
         "comparisons",
@@ -115,26 +121,28 @@ def _comparisons(material: Material) -> Table:
     )
 
 
-def _named(finding: Finding) -> str:
+def _hypothesis_label(finding: Finding) -> str:
     return f"{finding.hypothesis}{' [post hoc]' if finding.post_hoc else ''}"
 
 
 def _forests(material: Material) -> Gallery:
-    """One plot for each unit and margin, so that an axis means one thing."""
-    less = {h["name"]: expects_less(h) for h in material.plan.hypotheses}
+    """Draw one plot per unit and margin, so that an axis has one meaning."""
+    expects_less_by_name = {h["name"]: expects_less(h) for h in material.plan.hypotheses}
     plots: dict[tuple[str, str, float], list[tuple[ForestRow, tuple[Any, ...]]]] = {}
     for finding in material.answer.findings:
         measure = finding.metric.rpartition(":")[2].partition("/")[0]
-        for one in finding.comparisons:
-            if one.effect is None:
+        for comparison in finding.comparisons:
+            if comparison.effect is None:
                 continue
-            several = f": {one.what}" if len(finding.comparisons) > 1 else ""
-            direction = "below 0" if less.get(finding.hypothesis, False) else "above 0"
-            label = f"{finding.hypothesis}{several} (declared: {direction})"
-            seeds = tuple(one.by_seed.values())
-            row = ForestRow(label, (Mark(one.effect, 0, one.interval, seeds),))
-            data = (label, one.effect, *(one.interval or (None, None)))
-            plots.setdefault((measure, one.per, finding.margin), []).append((row, data))
+            contrast = f": {comparison.what}" if len(finding.comparisons) > 1 else ""
+            direction = (
+                "below 0" if expects_less_by_name.get(finding.hypothesis, False) else "above 0"
+            )
+            label = f"{finding.hypothesis}{contrast} (declared: {direction})"
+            seeds = tuple(comparison.by_seed.values())
+            row = ForestRow(label, (Mark(comparison.effect, 0, comparison.interval, seeds),))
+            data = (label, comparison.effect, *(comparison.interval or (None, None)))
+            plots.setdefault((measure, comparison.per, finding.margin), []).append((row, data))
     figures = [_forest(*key, rows) for key, rows in plots.items()]
     return Gallery("", tuple(figures))
 
@@ -175,7 +183,7 @@ def _fixed(answer: Answer) -> str:
 
 
 def explored(material: Material) -> Section | None:
-    """Best levels and shares of variance: neither declared nor tested."""
+    """Compose best levels and variance shares, neither declared nor tested; None without any."""
     exploration = material.answer.exploration
     if exploration is None:
         return None
@@ -183,12 +191,12 @@ def explored(material: Material) -> Section | None:
     if exploration.note:
         blocks.append(Text(f"Best levels: {exploration.note}."))
     rows, notes = [], []
-    for one in exploration.best:
-        averaged = f" (averaged over {', '.join(one.averaged)})" if one.averaged else ""
-        if note := EDGE if one.at_edge else one.note:
-            notes.append(f"{one.factor}: {note}.")
-        for level in one.levels:
-            where = f"{one.factor}={level.level}{averaged}"
+    for factor in exploration.best:
+        averaged = f" (averaged over {', '.join(factor.averaged)})" if factor.averaged else ""
+        if note := EDGE if factor.at_edge else factor.note:
+            notes.append(f"{factor.factor}: {note}.")
+        for level in factor.levels:
+            where = f"{factor.factor}={level.level}{averaged}"
             rows.append((where, level.mean, level.share))
     columns = (Column("level"), Column("mean", 4), Column("share of resamples ahead", 2))
     caption = f"Levels by {material.plan.primary} on the validation benchmark"

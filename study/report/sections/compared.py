@@ -1,4 +1,4 @@
-"""The table of all cells, and how the metrics respond to what was varied."""
+"""Sections on all cells in a table, and on the metrics' response to the factors."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from study.spaces.settings import Settings
 from trainables.evaluation.metric_names import digits_of, lower_is_better
 
 SHOWN_CELLS = 100
-"""Rows of a table in the report; report.csv has all."""
+"""Most rows of a table in the report; report.csv has all."""
 
 SHOWN_ARMS = 40
-"""Rows of a dot plot."""
+"""Most rows of a dot plot."""
 
 SHOWN_LEVELS = 60
-"""Points of a curve."""
+"""Most points of a curve."""
 
 
 def compared(material: Material) -> Section:
-    """Mean and standard deviation of every cell; further benchmarks; groups of languages."""
+    """Tabulate mean and standard deviation of every cell, also on other benchmarks.
+
+    If some language was not trained on, groups of languages are tabulated, too.
+    """
     text = (
         "Mean ± standard deviation over seeds on the test benchmark. Nothing is tested in these "
         "tables; the best mean of a column is bold, and nothing more is said of it."
@@ -40,12 +43,14 @@ def compared(material: Material) -> Section:
     groups = language_groups(material.plan)
     for metric in dict.fromkeys((material.plan.primary, "map/mono", "map/t2i")):
         columns = {f"{metric}/{group}": group for group in groups}
-        held = "; ".join(f"{group}: {' '.join(languages)}" for group, languages in groups.items())
-        caption = f"{metric} by the language of the query ({held})"
+        languages_by_group = "; ".join(
+            f"{group}: {' '.join(languages)}" for group, languages in groups.items()
+        )
+        caption = f"{metric} by the language of the query ({languages_by_group})"
         if TRAINED_IN_NONE in groups:
             further.append(_cells(material, f"groups {metric}", caption, columns))
-    figures = [table for table in further if len(table.columns) > 2]
-    return Section("Comparison of the cells", (*blocks, *figures))
+    tables = [table for table in further if len(table.columns) > 2]
+    return Section("Comparison of the cells", (*blocks, *tables))
 
 
 def _cells(material: Material, name: str, caption: str, headers: Mapping[str, str]) -> Table:
@@ -65,7 +70,7 @@ def _cells(material: Material, name: str, caption: str, headers: Mapping[str, st
 
 
 def responses(material: Material) -> Section:
-    """Curves over every factor of numbers; where there is none, the arms under each other."""
+    """Draw curves over every numeric factor; without one, list the arms."""
     if not any(arm.results for arm in material.arms):
         return Section("Response", (Text("No trained cell has a result."),))
     factors = numeric_factors(material)
@@ -74,7 +79,7 @@ def responses(material: Material) -> Section:
 
 
 def numeric_factors(material: Material) -> dict[str, list[float]]:
-    """Factors of the arms with at least two levels, all of them numbers."""
+    """Return the levels of each factor that is numeric in all arms."""
     numeric: dict[str, list[float]] = {}
     for key in searched(material):
         levels = {arm.cell.params.get(key) for arm in material.arms}
@@ -85,27 +90,29 @@ def numeric_factors(material: Material) -> dict[str, list[float]]:
 
 
 def searched(material: Material) -> list[str]:
-    """Factors that the arms differ in; what was tuned is none."""
+    """List the factors in which the arms differ, except tuned ones."""
     keys = dict.fromkeys(key for arm in material.arms for key in arm.cell.params)
-    several = [k for k in keys if len({repr(a.cell.params.get(k)) for a in material.arms}) > 1]
+    varied = [k for k in keys if len({repr(a.cell.params.get(k)) for a in material.arms}) > 1]
     return [
-        key for key in several if key in Settings.model_fields and key not in material.plan.tuned
+        key for key in varied if key in Settings.model_fields and key not in material.plan.tuned
     ]
 
 
 def _over(material: Material, factor: str, levels: Sequence[float]) -> Gallery:
     series = _series(material, factor)
     step = -(-len(levels) // SHOWN_LEVELS)
-    left = f" Every {step}th level is drawn; report.csv has all." if step > 1 else ""
-    whole = "; others are averaged over" if len(series) == 1 and len(searched(material)) > 1 else ""
+    note = f" Every {step}th level is drawn; report.csv has all." if step > 1 else ""
+    others = (
+        "; others are averaged over" if len(series) == 1 and len(searched(material)) > 1 else ""
+    )
     text = (
-        f"Over {factor}{whole}: mean over seeds with its 95 % t interval, every seed a small dot. "
+        f"Over {factor}{others}: mean over seeds with its 95 % t interval, every seed a small dot. "
         "Intervals are of means, not of differences: arms of a seed share their questions."
-        f"{left}"
+        f"{note}"
     )
     figures = []
     for metric in material.metrics():
-        held = [
+        points_by_series = [
             (
                 name,
                 [
@@ -116,14 +123,14 @@ def _over(material: Material, factor: str, levels: Sequence[float]) -> Gallery:
             )
             for name, by_level in series.items()
         ]
-        held = [(name, points) for name, points in held if points]
-        if held:
-            figures.append(_curve(metric, factor, held))
+        points_by_series = [(name, points) for name, points in points_by_series if points]
+        if points_by_series:
+            figures.append(_curve(metric, factor, points_by_series))
     return Gallery(text, tuple(figures))
 
 
 def _series(material: Material, factor: str) -> dict[str, dict[float, list[CellResult]]]:
-    """Arms by their other factors, then by level; all in one where those would be too many."""
+    """Group arms by their other factors, then by level; in one series if there were too many."""
     others = [key for key in searched(material) if key != factor]
     names = {
         arm.cell.label: " ".join(f"{key}={arm.cell.params.get(key)}" for key in others)
@@ -137,65 +144,67 @@ def _series(material: Material, factor: str) -> dict[str, dict[float, list[CellR
     return series
 
 
-def _point(material: Material, at: Sequence[CellResult], level: float, metric: str) -> Point | None:
-    """A level's values by seed, averaged over the arms that are at it."""
+def _point(
+    material: Material, arms: Sequence[CellResult], level: float, metric: str
+) -> Point | None:
+    """Average a metric by seed over the arms at one level; None if no seed has all arms."""
     by_seed: dict[int, list[float]] = {}
-    for arm in at:
+    for arm in arms:
         for seed, value in material.by_seed(arm, metric).items():
             by_seed.setdefault(seed, []).append(value)
-    # a seed that some arm lacks would shift the mean of the others
-    whole = [statistics.fmean(held) for held in by_seed.values() if len(held) == len(at)]
-    if not whole:
+    # a seed that an arm lacks would shift the mean
+    complete = [statistics.fmean(values) for values in by_seed.values() if len(values) == len(arms)]
+    if not complete:
         return None
-    return Point(level, tuple(whole), statistics.fmean(whole), interval(whole))
+    return Point(level, tuple(complete), statistics.fmean(complete), interval(complete))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 % t interval of a mean; None for one value, or where all are equal."""
+    """Return the 95 % t interval of a mean; None for one value or equal values."""
     from scipy import stats
 
     if len(values) < 2 or not (deviation := statistics.stdev(values)):
         return None
     mean, count = statistics.fmean(values), len(values)
-    reach = float(stats.t.ppf(0.975, count - 1)) * deviation / math.sqrt(count)
-    return mean - reach, mean + reach
+    half_width = float(stats.t.ppf(0.975, count - 1)) * deviation / math.sqrt(count)
+    return mean - half_width, mean + half_width
 
 
 def _curve(metric: str, factor: str, series: list[tuple[str, list[Point]]]) -> Figure:
     title = f"{metric} over {factor}"
     text = "Lower is better." if lower_is_better(metric) else ""
     best = min if lower_is_better(metric) else max
-    ahead = best((p for _, held in series for p in held), key=lambda point: point.mean)
-    said = f"{len(series)} curve{'s' if len(series) > 1 else ''}; best mean at {ahead.level:g}"
+    top = best((p for _, points in series for p in points), key=lambda point: point.mean)
+    description = f"{len(series)} curve{'s' if len(series) > 1 else ''}; best mean at {top.level:g}"
     digits = digits_of(metric)
     rows = tuple(
         (name or factor, p.level, p.mean, *(p.interval or (None, None)), len(p.values))
-        for name, held in series
-        for p in held
+        for name, points in series
+        for p in points
     )
     columns = (
         *(Column("series"), Column(factor, 3), Column("mean", digits)),
         *(Column("from", digits), Column("to", digits), Column("seeds")),
     )
-    drawing = curves(title, said, factor, series)
+    drawing = curves(title, description, factor, series)
     return Figure(title, text, drawing, Table(f"curve/{metric}/{factor}", title, columns, rows))
 
 
 def _arms(material: Material) -> Gallery:
-    """Arms that no number orders, under each other."""
+    """Draw the arms below each other."""
     figures = []
     for metric in material.metrics():
         rows, data = [], []
         for arm in material.arms[:SHOWN_ARMS]:
             if not (values := arm.values(metric)):
                 continue
-            mean, around, label = (
+            mean, bounds, label = (
                 statistics.fmean(values),
                 interval(values),
                 material.name(arm.cell),
             )
-            rows.append(ForestRow(label, (Mark(mean, 0, around, tuple(values)),)))
-            data.append((label, mean, *(around or (None, None)), len(values)))
+            rows.append(ForestRow(label, (Mark(mean, 0, bounds, tuple(values)),)))
+            data.append((label, mean, *(bounds or (None, None)), len(values)))
         digits = digits_of(metric)
         columns = (
             *(Column("arm"), Column("mean", digits), Column("from", digits)),
@@ -207,6 +216,6 @@ def _arms(material: Material) -> Gallery:
         table = Table(f"arms/{metric}", title, columns, tuple(data))
         figures.append(Figure(title, text, drawing, table))
     more = len(material.arms) - SHOWN_ARMS
-    left = f" {more} more arms are in report.csv." if more > 0 else ""
-    text = f"Mean over seeds with its 95 % t interval, every seed a small dot.{left}"
+    omitted = f" {more} more arms are in report.csv." if more > 0 else ""
+    text = f"Mean over seeds with its 95 % t interval, every seed a small dot.{omitted}"
     return Gallery(text, tuple(figures))

@@ -1,4 +1,4 @@
-"""What happens between languages: every pair of them, and which of them the pool favours."""
+"""Sections on retrieval between pairs of languages and on language bias in the pool."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ SHARE = "share_at_10"
 
 
 def drawn(material: Material) -> list[CellResult]:
-    """Arms with results: all, or of many those that hypotheses name and then the first ones."""
-    there = [arm for arm in material.arms if arm.results]
-    named = _named(material.plan)
-    ordered = sorted(there, key=lambda arm: arm.cell.label not in named)[:SERIES]
-    return [arm for arm in there if arm in ordered]
+    """Return the arms to draw, at most `SERIES` with results; prefer those in hypotheses."""
+    complete = [arm for arm in material.arms if arm.results]
+    named = _labels_in_hypotheses(material.plan)
+    ordered = sorted(complete, key=lambda arm: arm.cell.label not in named)[:SERIES]
+    return [arm for arm in complete if arm in ordered]
 
 
 def pairs_of_languages(material: Material) -> Section:
-    """Heatmaps of arms, and of the difference that the first hypothesis asks for."""
+    """Draw heatmaps of arms, and of the difference that the first hypothesis compares."""
     by_arm = {material.name(arm.cell): material.pairs(arm) for arm in drawn(material)}
     by_arm = {name: pairs for name, pairs in by_arm.items() if pairs}
     if len(material.languages) < 2 or not by_arm:
         text = "There are no figures of several query and corpus languages."
         return Section("Pairs of languages", (Text(text),))
     chosen = _chosen(material, by_arm)
-    values = [v for held in by_arm.values() for (q, c), v in held.items() if {q, c} <= set(chosen)]
+    values = [
+        v for pairs in by_arm.values() for (q, c), v in pairs.items() if {q, c} <= set(chosen)
+    ]
     reach = min(values), max(values)
     figures = [
         _map(f"pairs/{name}", f"map of {name}", name, chosen, pairs, reach)
@@ -58,7 +60,7 @@ def pairs_of_languages(material: Material) -> Section:
 
 
 def bias(material: Material) -> Section:
-    """Rank distance, mean rank and share of the first ten, by language."""
+    """Draw rank distance, mean rank and share of the first ten, by language."""
     arms = drawn(material)
     names = [material.name(arm.cell) for arm in arms]
     distance = [_by_language(material, arm, "rank_distance") for arm in arms]
@@ -100,34 +102,40 @@ def bias(material: Material) -> Section:
     return Section("Language bias", (Gallery(text, figures),))
 
 
-def _named(plan: Plan) -> set[str]:
+def _labels_in_hypotheses(plan: Plan) -> set[str]:
     asking = (one for hypothesis in plan.hypotheses for one in contrasts_of(plan, hypothesis))
     return {label for one in asking for label in one.coefficients}
 
 
 def _difference(material: Material) -> tuple[str, Pairs] | None:
-    """The contrast of the first hypothesis that has one, for every pair of languages."""
-    named = _named(material.plan)
-    asked_for = [arm for arm in material.arms if arm.cell.label in named]
-    cells = {arm.cell.label: material.pairs(arm) for arm in asked_for}
-    without = waiting(material.plan, material.cells)
-    arms = (*(arm.cell for arm in material.arms), *without)
+    """Compute the first contrast that has values, for every language pair; return it with its name."""
+    named = _labels_in_hypotheses(material.plan)
+    compared = [arm for arm in material.arms if arm.cell.label in named]
+    cells = {arm.cell.label: material.pairs(arm) for arm in compared}
+    placeholders = waiting(material.plan, material.cells)
+    arms = (*(arm.cell for arm in material.arms), *placeholders)
     plan = material.plan.model_copy(update={"cells": arms})
     for hypothesis in plan.hypotheses:
-        for one in contrasts_of(plan, hypothesis):
-            held = [(weight, cells.get(label, {})) for label, weight in one.coefficients.items()]
-            common = set.intersection(*(set(pairs) for _, pairs in held)) if held else set()
+        for contrast in contrasts_of(plan, hypothesis):
+            weighted = [
+                (weight, cells.get(label, {})) for label, weight in contrast.coefficients.items()
+            ]
+            common = set.intersection(*(set(pairs) for _, pairs in weighted)) if weighted else set()
             if common:
-                return one.what, {k: sum(w * pairs[k] for w, pairs in held) for k in common}
+                return contrast.what, {
+                    k: sum(w * pairs[k] for w, pairs in weighted) for k in common
+                }
     return None
 
 
 def _chosen(material: Material, by_arm: Mapping[str, Pairs]) -> list[str]:
-    """Languages to draw, by their monolingual figures."""
+    """Choose the languages to draw by their monolingual values."""
     values = []
     for language in material.languages:
-        own = [pairs[language, language] for pairs in by_arm.values() if (language,) * 2 in pairs]
-        values.append((language, statistics.fmean(own) if own else 0.0))
+        monolingual = [
+            pairs[language, language] for pairs in by_arm.values() if (language,) * 2 in pairs
+        ]
+        values.append((language, statistics.fmean(monolingual) if monolingual else 0.0))
     return some_languages(values)
 
 
@@ -153,10 +161,10 @@ def _map(
     difference: bool = False,
 ) -> Figure:
     low, high = min(pairs.values()), max(pairs.values())
-    said = f"From {low:.3f} to {high:.3f} over {len(pairs)} pairs"
+    description = f"From {low:.3f} to {high:.3f} over {len(pairs)} pairs"
     columns = (Column("query language"), *(Column(f"corpus {name}") for name in languages))
     rows = tuple((q, *(pairs.get((q, c)) for c in languages)) for q in languages)
-    drawing = heatmap(title, said, languages, pairs, reach, difference=difference)
+    drawing = heatmap(title, description, languages, pairs, reach, difference=difference)
     return Figure(what, "", drawing, Table(table, title, columns, rows))
 
 
@@ -172,7 +180,7 @@ def _by_language(material: Material, arm: CellResult, measure: str) -> dict[str,
 
 
 def _mean_rank(material: Material, arm: CellResult) -> dict[str, float]:
-    """Of each corpus language, the plain mean over query languages."""
+    """Average ranks per corpus language over query languages, unweighted."""
     by_corpus: dict[str, list[float]] = {}
     for (_, corpus), value in material.mean_ranks(arm).items():
         by_corpus.setdefault(corpus, []).append(value)
@@ -188,19 +196,28 @@ def _languages(
     digits: int,
     due: Mapping[str, float] | None = None,
 ) -> Figure | None:
-    """A row a language, a mark an arm; None where no arm has a value."""
-    everything = sorted({language for held in values for language in held})
-    if not everything:
+    """Draw a row per language with a mark per arm; None if no arm has a value."""
+    every_language = sorted({language for by_language in values for language in by_language})
+    if not every_language:
         return None
     spread = [
-        (language, statistics.fmean(held[language] for held in values if language in held))
-        for language in everything
+        (
+            language,
+            statistics.fmean(
+                by_language[language] for by_language in values if language in by_language
+            ),
+        )
+        for language in every_language
     ]
     chosen = some_languages(spread)
     rows = [
         ForestRow(
             language,
-            tuple(Mark(held[language], i) for i, held in enumerate(values) if language in held),
+            tuple(
+                Mark(by_language[language], i)
+                for i, by_language in enumerate(values)
+                if language in by_language
+            ),
             due=(due or {}).get(language),
         )
         for language in chosen
@@ -210,12 +227,16 @@ def _languages(
     data = tuple(
         (
             language,
-            *(held.get(language) for held in values),
+            *(by_language.get(language) for by_language in values),
             *([due.get(language)] if due else []),
         )
-        for language in everything
+        for language in every_language
     )
-    text = "" if len(chosen) == len(everything) else "The lowest and the highest of many languages."
-    said = f"{len(chosen)} languages, {len(names)} arms"
-    drawing = rows_chart(title, said, rows, axis, names=names)
+    text = (
+        ""
+        if len(chosen) == len(every_language)
+        else "The lowest and the highest of many languages."
+    )
+    description = f"{len(chosen)} languages, {len(names)} arms"
+    drawing = rows_chart(title, description, rows, axis, names=names)
     return Figure(title, text, drawing, Table(table, title, columns, data))

@@ -1,6 +1,6 @@
-"""What arXiv:2408.10536 published, as a reference beside this study: single runs, nothing tested.
+"""Section “Published figures”: results of arXiv:2408.10536 as a reference; nothing is tested.
 
-Means over languages or pairs of them, from Tables 3 to 8 of the paper.
+They are from single runs: macro means from Tables 3 to 8 of the paper.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from study.report.document import Block, Column, Section, Table, Text, Value
 from study.report.material import Material
 
 SPACES = ("sampling", "mixing_ratio")
-"""Those that ask what the paper asked."""
+"""Spaces that ask the paper's questions."""
 
 Row = tuple[str, str, float, float, float, float]
 
@@ -34,7 +34,7 @@ PUBLISHED: Mapping[str, tuple[Row, ...]] = {
         ("LaBSE", "hybrid", 0.6864, 0.6811, 0.5785, 195.0),
     ),
 }
-"""Benchmark to encoder, sampling, map/mono, map/cross, map/multi, rank_distance."""
+"""Encoder, sampling, map/mono, map/cross, map/multi and rank_distance, by benchmark."""
 
 METRICS = ("map/mono", "map/cross", "map/multi", "rank_distance")
 
@@ -42,20 +42,20 @@ LABEL = "published, single run"
 
 
 def published(material: Material) -> Section | None:
-    """The paper's means under ours; None for studies that ask something else."""
+    """Tabulate the paper's means below ours; None for a space with another question."""
     plan = material.plan
     if plan.space.rpartition("/")[2].removesuffix(".yaml") not in SPACES or not plan.specs:
         return None
     test = next(iter(plan.specs.values())).test.name
-    held = {"": test} | {f"{also}:": also for also in plan.also}
+    benchmark_of = {"": test} | {f"{also}:": also for also in plan.also}
     rows: list[tuple[Value, ...]] = []
-    for prefix, benchmark in held.items():
-        rows += [_ours(material, arm, prefix, benchmark) for arm in _same(material)]
+    for prefix, benchmark in benchmark_of.items():
+        rows += [_ours(material, arm, prefix, benchmark) for arm in _comparable_arms(material)]
     for benchmark, lines in PUBLISHED.items():
         rows += [
             (f"{sampling}, {encoder}", benchmark, LABEL, *v) for encoder, sampling, *v in lines
         ]
-    same = [name for name in held.values() if name in PUBLISHED]
+    same = [name for name in benchmark_of.values() if name in PUBLISHED]
     compared = (
         f"Of {', '.join(same)} both are of the same questions; training data and encoders differ "
         "in more than their names say."
@@ -79,13 +79,13 @@ def published(material: Material) -> Section | None:
     return Section("Published figures", blocks)
 
 
-def _same(material: Material) -> list[CellResult]:
-    """Arms with one of the paper's three samplings and a result."""
+def _comparable_arms(material: Material) -> list[CellResult]:
+    """Return the arms with a result and one of the paper's three samplings."""
     return [arm for arm in material.arms if arm.results and _sampling(material, arm)]
 
 
 def _sampling(material: Material, arm: CellResult) -> str:
-    """The paper's name of an arm's sampling, if it has one."""
+    """Return the paper's name of an arm's sampling; empty if it has none."""
     spec = material.plan.specs[arm.cell.trials[0].digest]
     if spec.sampling in ("X-X", "X-Y"):
         return spec.sampling

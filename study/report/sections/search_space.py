@@ -1,4 +1,4 @@
-"""What the settings of a search did: importance, slices, parallel coordinates, the Pareto front."""
+"""Effects of a search's settings: importance, slices, parallel coordinates, the Pareto front."""
 
 from __future__ import annotations
 
@@ -31,23 +31,25 @@ from study.spaces.ranges import Choice, fits
 from study.state.plan import label_of
 
 SHOWN_SPOTS = 40
-"""Numbered cells in a drawing."""
+"""Most numbered cells in a drawing."""
 
 SHOWN_STRANDS = 300
-"""Lines in parallel coordinates: the latest of more."""
+"""Most lines in parallel coordinates; the latest cells are drawn."""
 
 
 def settings(searched: Searched) -> Section:
-    """Importance of each setting, the value against each, and all together."""
+    """Compose importance of each setting, slices, and parallel coordinates."""
     search = searched.search
     cells = [cell for cell in searched.cells if fits(search.ranges, cell.params)]
     blocks: list[Block] = []
-    if less := len(searched.cells) - len(cells):
-        blocks.append(Text(f"{less} cells lie outside of the space as it is now: left out here."))
-    for place in range(len(search.objectives)):
-        blocks.append(_importance(importance(search, tried(cells), place)))
+    if outside := len(searched.cells) - len(cells):
+        blocks.append(
+            Text(f"{outside} cells lie outside of the space as it is now: left out here.")
+        )
+    for number in range(len(search.objectives)):
+        blocks.append(_importance(importance(search, tried(cells), number)))
     if len(cells) > 1:
-        blocks += [_slices(search, cells), _together(search, cells)]
+        blocks += [_slices(search, cells), _parallel(search, cells)]
     return Section("What the settings did", tuple(blocks))
 
 
@@ -55,24 +57,24 @@ def _importance(importance: Importance) -> Block:
     if not importance.shares:
         return Text(f"Importance for {importance.metric}: not taken apart: {importance.note}.")
     title = f"Importance for {importance.metric}"
-    cautious = f" {importance.note[:1].upper()}{importance.note[1:]}." if importance.note else ""
-    several = (
+    caution = f" {importance.note[:1].upper()}{importance.note[1:]}." if importance.note else ""
+    joint = (
         f"What only several settings explain is in {REST}. " if importance.method == FOREST else ""
     )
     text = (
         f"Shares of the variance over {importance.cells} complete cells, by "
-        f"{importance.method}. {several}"
+        f"{importance.method}. {joint}"
         "A search gathers its cells where they are good: shares say what mattered among the cells "
-        f"that were tried.{cautious}"
+        f"that were tried.{caution}"
     )
-    said = ", ".join(f"{name} {share:.0%}" for name, share in importance.shares)
+    description = ", ".join(f"{name} {share:.0%}" for name, share in importance.shares)
     columns = (Column("setting"), Column("share", 3))
     table = Table(f"importance/{importance.metric}", title, columns, importance.shares)
-    return Figure(title, text, bars(title, said, importance.shares), table)
+    return Figure(title, text, bars(title, description, importance.shares), table)
 
 
 def _slices(search: SearchPlan, cells: Sequence[CellSummary]) -> Gallery:
-    """The first objective against each setting that differs."""
+    """Draw the first objective against each setting that varies."""
     best = best_of(search, cells)
     figures = [_slice(search, cells, best, key) for key in search.ranges]
     text = (
@@ -88,42 +90,49 @@ def _slice(
     search: SearchPlan, cells: Sequence[CellSummary], best: CellSummary | None, key: str
 ) -> Figure | None:
     objective, searched = search.objectives[0], search.ranges[key]
-    held = [cell for cell in cells if key in cell.params]
-    if len({repr(cell.params[key]) for cell in held}) < 2:
+    cells_with_setting = [cell for cell in cells if key in cell.params]
+    if len({repr(cell.params[key]) for cell in cells_with_setting}) < 2:
         return None
     title = f"{objective.metric} against {key}"
-    where = next((place for place, cell in enumerate(held) if cell is best), None)
-    said = f"{len(held)} cells" + ("" if where is None else f"; best at {held[where].params[key]}")
+    best_index = next(
+        (index for index, cell in enumerate(cells_with_setting) if cell is best), None
+    )
+    description = f"{len(cells_with_setting)} cells" + (
+        "" if best_index is None else f"; best at {cells_with_setting[best_index].params[key]}"
+    )
     drawing = sliced(
         title,
-        said,
-        [Dot(cell.params[key], cell.means[0], not cell.feasible) for cell in held],
-        where,
+        description,
+        [Dot(cell.params[key], cell.means[0], not cell.feasible) for cell in cells_with_setting],
+        best_index,
         (key, objective.metric),
         log=_log(search, key),
         levels=list(searched.values()) if isinstance(searched, Choice) else (),
     )
     columns = (Column("cell"), Column(key), Column(objective.metric, digits_of(objective)))
-    rows = tuple((f"cell {cell.number}", _plain(cell.params[key]), cell.means[0]) for cell in held)
-    less = len(cells) - len(held)
-    text = f"{less} cells in which it has no effect are left out." if less else ""
+    rows = tuple(
+        (f"cell {cell.number}", _plain(cell.params[key]), cell.means[0])
+        for cell in cells_with_setting
+    )
+    missing = len(cells) - len(cells_with_setting)
+    text = f"{missing} cells in which it has no effect are left out." if missing else ""
     return Figure(title, text, drawing, Table(f"slice/{key}", title, columns, rows))
 
 
-def _together(search: SearchPlan, cells: Sequence[CellSummary]) -> Figure:
-    """Parallel coordinates over settings and objectives."""
+def _parallel(search: SearchPlan, cells: Sequence[CellSummary]) -> Figure:
+    """Draw parallel coordinates of settings and objectives."""
     shown = cells[-SHOWN_STRANDS:]
     axes = [
         Axis(
             f"log {key}" if _log(search, key) else key,
-            tuple(_placed(search, key, cell.params.get(key)) for cell in shown),
+            tuple(_axis_value(search, key, cell.params.get(key)) for cell in shown),
             searched=isinstance(search.ranges[key], Choice),
         )
         for key in search.ranges
     ]
     axes += [
-        Axis(objective.metric, tuple(cell.means[place] for cell in shown))
-        for place, objective in enumerate(search.objectives)
+        Axis(objective.metric, tuple(cell.means[number] for cell in shown))
+        for number, objective in enumerate(search.objectives)
     ]
     first = [search.objectives[0].sign * cell.means[0] for cell in shown]
     low, high = min(first), max(first)
@@ -145,7 +154,7 @@ def _together(search: SearchPlan, cells: Sequence[CellSummary]) -> Figure:
 
 
 def pareto(searched: Searched) -> Section | None:
-    """Cells that no other beats in every objective; None for one objective."""
+    """Compose the Pareto front of the objectives; None for a single one."""
     search, cells = searched.search, searched.cells
     if len(search.objectives) < 2:
         return None
@@ -173,14 +182,14 @@ def pareto(searched: Searched) -> Section | None:
         )
         for number, cell in enumerate(shown, 1)
     )
-    missed = len(cells) - sum(cell.feasible for cell in cells)
+    infeasible = len(cells) - sum(cell.feasible for cell in cells)
     text = (
         f"{len(best)} of {len(cells)} cells are beaten by no other in every objective, by their "
         "means over seeds on the validation benchmark, given here with the standard deviation over "
         "seeds. Where spreads overlap, which cells are on the front is partly chance."
     )
-    if missed:
-        text += f" {missed} cells that miss a constraint are left out."
+    if infeasible:
+        text += f" {infeasible} cells that miss a constraint are left out."
     table = Table("front", "Cells of the front first", columns, rows)
     drawings = _pairs(search, shown)
     listed = Bullets(tuple(label_of(cell.params) for cell in shown), numbered=True)
@@ -188,15 +197,15 @@ def pareto(searched: Searched) -> Section | None:
 
 
 def _pairs(search: SearchPlan, shown: Sequence[CellSummary]) -> tuple[Figure, ...]:
-    """Every two objectives against each other."""
+    """Draw each pair of objectives against each other."""
     figures = []
     for across, up in itertools.combinations(range(len(search.objectives)), 2):
         pair = search.objectives[across], search.objectives[up]
         title = f"{pair[1].metric} against {pair[0].metric}"
         spots = [Spot(n, cell.means[across], cell.means[up]) for n, cell in enumerate(shown, 1)]
-        said = f"{len(spots)} cells; filled and joined: no other is better in both"
+        description = f"{len(spots)} cells; filled and joined: no other is better in both"
         less = (pair[0].sign < 0, pair[1].sign < 0)
-        drawing = scatter(title, said, spots, (pair[0].metric, pair[1].metric), less)
+        drawing = scatter(title, description, spots, (pair[0].metric, pair[1].metric), less)
         columns = (Column("cell"), *(Column(o.metric, digits_of(o)) for o in pair))
         rows = tuple((label_of(c.params), c.means[across], c.means[up]) for c in shown)
         table = Table(f"front/{pair[0].metric}/{pair[1].metric}", title, columns, rows)
@@ -209,7 +218,7 @@ def _log(search: SearchPlan, key: str) -> bool:
     return not isinstance(searched, Choice) and searched.log
 
 
-def _placed(search: SearchPlan, key: str, value: Any) -> float | str | None:
+def _axis_value(search: SearchPlan, key: str, value: Any) -> float | str | None:
     if value is None:
         return None
     number = isinstance(value, (int, float)) and not isinstance(value, bool)

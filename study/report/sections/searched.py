@@ -1,7 +1,7 @@
-"""A search: its winner on fresh seeds, its course, what was spent, and what was stopped early.
+"""Sections of a search: its winner on fresh seeds, its course, its budgets, its pruned trials.
 
-Everything but the winner's figures is of the validation benchmark, which chose; the test is shown
-of trials that confirm a winner alone (law 5).
+All values are of the validation benchmark, which selects; test results are shown only for trials
+that confirm a winner (principle 5).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from study.state.plan import label_of
 from trainables.evaluation import metric_names as names
 
 SHOWN = 100
-"""Rows of a table; report.csv has all trials."""
+"""Most rows of a table; report.csv has all trials."""
 
 NAMES = {
     "grid": "all combinations, one after the other",
@@ -48,7 +48,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Spending:
-    """One budget: what it is called, what was spent of it, and what there was, if limited."""
+    """One budget: its name, what was spent, and the limit, if any."""
 
     name: str
     spent: float
@@ -57,14 +57,14 @@ class Spending:
 
 @dataclass(frozen=True)
 class Searched:
-    """What the report of a search is made from.
+    """Input for the report of a search.
 
     Attributes:
-        search: What was searched, and how.
-        visits: Its trials in the order in which they were asked for.
-        over: Why it ended, in words; empty while it goes on.
-        spending: Its budgets.
-        more: What more of them would buy, in words.
+        search: Plan of the search.
+        visits: Trials of the search in the order of their proposals.
+        over: Why the search ended, in words; empty while it goes on.
+        spending: Budgets.
+        more: Expected gain from larger budgets, in words.
     """
 
     search: SearchPlan
@@ -79,14 +79,14 @@ class Searched:
         return cells_of(self.search, self.visits)
 
     def state(self, *states: str) -> list[TrialOutcome]:
-        """Trials of the search in these states."""
+        """Return the searching trials in these states."""
         return [v for v in self.visits if v.state in states and not v.confirms]
 
 
 def spending(
     search: SearchPlan, visits: Sequence[TrialOutcome], spent: Spent
 ) -> tuple[Spending, ...]:
-    """What a search was given, and took."""
+    """Compare what a search was allowed with what it spent."""
     trials = [v for v in visits if v.state in ("complete", "pruned", "failed")]
     searching = [visit for visit in trials if visit.phase == "search"]
     confirming = [visit for visit in trials if visit.confirms]
@@ -100,7 +100,7 @@ def spending(
 
 
 def search_result(material: Material, searched: Searched) -> Section:
-    """What was searched, what became of it, and the winner on fresh seeds."""
+    """Compose what was searched, how its trials ended, and the winner on fresh seeds."""
     search, cells = searched.search, searched.cells
     aims = "; ".join(f"{o.direction} {o.metric}" for o in search.objectives)
     limits = "; ".join(str(limit) for limit in search.constraints)
@@ -114,22 +114,22 @@ def search_result(material: Material, searched: Searched) -> Section:
 
 
 def _counted(searched: Searched, cells: Sequence[CellSummary]) -> str:
-    """How many cells and trials there were, and what became of them."""
+    """Count cells and trials by outcome."""
     counts = {s: len(searched.state(s)) for s in ("complete", "pruned", "failed")}
     waiting = len(searched.state("planned", "running"))
     text = (
         f"{len(cells)} cells have a value, of {counts['complete']} complete trials; "
         f"{counts['pruned']} trials were pruned and {counts['failed']} failed."
     )
-    if missed := [cell for cell in cells if not cell.feasible]:
-        text += f" {len(missed)} cells miss a constraint and cannot win."
-        if len(missed) == len(cells):
+    if infeasible := [cell for cell in cells if not cell.feasible]:
+        text += f" {len(infeasible)} cells miss a constraint and cannot win."
+        if len(infeasible) == len(cells):
             text += " No cell keeps to every constraint: there is no winner."
     return text + (f" {waiting} trials have not ended." if waiting else "")
 
 
 def _winners(material: Material, searched: Searched, cells: Sequence[CellSummary]) -> list[Block]:
-    """Cells that were run again on fresh seeds, and the test figures of those trials."""
+    """Tabulate the cells confirmed on fresh seeds, with test results of those trials."""
     search = searched.search
     fresh: dict[str, list[TrialOutcome]] = {}
     for visit in searched.visits:
@@ -146,7 +146,7 @@ def _winners(material: Material, searched: Searched, cells: Sequence[CellSummary
         )
         return [Text(text)]
     known = {named(cell.params): cell for cell in cells}
-    digests = {v.digest for held in fresh.values() for v in held}
+    digests = {v.digest for trials in fresh.values() for v in trials}
     metrics = [
         name
         for name in material.metrics()
@@ -179,11 +179,13 @@ def _winner(
     metrics: Sequence[str],
 ) -> tuple[Value, ...]:
     row: list[Value] = [label_of(trials[0].params), len(trials)]
-    for place in range(len(search.objectives)):
+    for number in range(len(search.objectives)):
         row.append(
-            Spread(chosen.means[place], chosen.deviations[place], chosen.seeds) if chosen else None
+            Spread(chosen.means[number], chosen.deviations[number], chosen.seeds)
+            if chosen
+            else None
         )
-        row.append(_spread([trial.values[place] for trial in trials]))
+        row.append(_spread([trial.values[number] for trial in trials]))
     for name in metrics:
         results = [material.results.get(trial.digest, {}) for trial in trials]
         row.append(_spread([r["metrics"][name] for r in results if name in r.get("metrics", {})]))
@@ -198,12 +200,16 @@ def _spread(values: Sequence[float]) -> Spread | None:
 
 
 def _spent(searched: Searched) -> list[Block]:
-    """What was spent of each budget, and what more would buy."""
+    """Tabulate the budgets, and say what larger ones would gain."""
     blocks: list[Block] = []
     if searched.spending:
         rows = tuple(
-            (one.name, one.spent, one.allowed if one.allowed is not None else "no limit")
-            for one in searched.spending
+            (
+                budget.name,
+                budget.spent,
+                budget.allowed if budget.allowed is not None else "no limit",
+            )
+            for budget in searched.spending
         )
         columns = (Column("budget"), Column("spent", 2), Column("allowed", 2))
         blocks.append(Table("budget", "What the search was given and took", columns, rows))
@@ -213,16 +219,16 @@ def _spent(searched: Searched) -> list[Block]:
 
 
 def history(searched: Searched) -> Section:
-    """The best so far against trials and against examples, and what was stopped early."""
+    """Draw the best value so far against trials and against examples, and list pruned trials."""
     title = "Course of the search"
     points = course(searched.search, searched.visits)
-    reached = [point for point in points if point.value is not None]
-    if not reached:
+    valued = [point for point in points if point.value is not None]
+    if not valued:
         text = "No trial of the search has a value that counts, so there is no course to draw."
         return Section(title, (Text(text), *_pruned(searched)))
     objective = searched.search.objectives[0]
     ended = searched.state("complete", "pruned", "failed")
-    single = [
+    dots = [
         (point, visit.values[0])
         for point, visit in zip(points, ended, strict=True)
         if visit.state == "complete" and visit.values
@@ -246,12 +252,12 @@ def history(searched: Searched) -> Section:
     figures = []
     for across, name in (("trials", "trials"), ("examples", "training examples of all trials")):
         heading = f"Best so far against {name}"
-        said = f"{len(points)} trials; at the end {reached[-1].value:.4g}"
+        description = f"{len(points)} trials; at the end {valued[-1].value:.4g}"
         drawing = staircase(
             heading,
-            said,
-            [(float(getattr(p, across)), p.value) for p in reached if p.value is not None],
-            [(float(getattr(p, across)), value) for p, value in single],
+            description,
+            [(float(getattr(p, across)), p.value) for p in valued if p.value is not None],
+            [(float(getattr(p, across)), value) for p, value in dots],
             (name, objective.metric),
         )
         figures.append(
@@ -266,7 +272,7 @@ def history(searched: Searched) -> Section:
 
 
 def _pruned(searched: Searched) -> list[Block]:
-    """Trials that were stopped early, in a list of their own: their values are no others' equal."""
+    """List pruned trials separately, since their values are not comparable with complete ones."""
     stopped = searched.state("pruned")
     if not stopped:
         return []
@@ -286,5 +292,5 @@ def _pruned(searched: Searched) -> list[Block]:
 
 
 def digits_of(objective: Objective) -> int:
-    """Digits behind the point that an objective is shown with."""
+    """Return the decimal places of an objective."""
     return 1 if objective.metric.startswith("cost/") else names.digits_of(objective.metric)

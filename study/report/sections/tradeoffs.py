@@ -1,4 +1,4 @@
-"""What is gained against what is lost, what it costs, and all parameters and metrics together."""
+"""Sections on trade-offs between kinds of retrieval, cost, and all parameters and metrics."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from study.report.sections.compared import SHOWN_CELLS, searched
 from trainables.evaluation.metric_names import lower_is_better
 
 LARGEST = 1e300
-"""Of a cost that a float can hold."""
+"""Limit of a recorded cost that converts to a float."""
 
 SHOWN_SPOTS = 40
-"""Numbered cells in a drawing."""
+"""Most numbered cells in a drawing."""
 
 KINDS = ("map/mono", "map/cross", "map/multi")
 
 
 def tradeoffs(material: Material) -> Section:
-    """Every two of mono, cross and multi against each other, with the Pareto front."""
+    """Draw each two of mono, cross and multi against each other, with the Pareto front."""
     kinds = [kind for kind in KINDS if kind in material.metrics()]
-    cells, values = _known(material, kinds)
+    cells, values = _arms_with_all(material, kinds)
     if len(kinds) < 2 or not cells:
         text = "There are no two of monolingual, cross-lingual and multilingual figures to weigh."
         return Section("Trade-offs", (Text(text),))
-    ahead = front(values, [False] * len(kinds))
+    on_front = front(values, [False] * len(kinds))
     figures = []
     for across, up in itertools.combinations(range(len(kinds)), 2):
         title = f"{kinds[up]} against {kinds[across]}"
         spots = [Spot(n, row[across], row[up]) for n, row in enumerate(values, 1)]
-        said = f"{len(spots)} cells; filled and joined: no other is better in both"
-        drawing = scatter(title, said, spots, (kinds[across], kinds[up]))
+        description = f"{len(spots)} cells; filled and joined: no other is better in both"
+        drawing = scatter(title, description, spots, (kinds[across], kinds[up]))
         columns = (Column("cell"), Column(kinds[across]), Column(kinds[up]))
         rows = tuple(
             (f"{n} {cell.cell.label}", row[across], row[up])
@@ -45,7 +45,7 @@ def tradeoffs(material: Material) -> Section:
         )
         table = Table(f"tradeoff/{kinds[across]}/{kinds[up]}", title, columns, rows)
         figures.append(Figure(title, "", drawing, table))
-    best = ", ".join(str(index + 1) for index in ahead)
+    best = ", ".join(str(index + 1) for index in on_front)
     text = (
         "Trained cells by their means over seeds; to the right and up is better. Filled and joined "
         "is the Pareto front of the two: no other cell is at least as good in both. On the front "
@@ -55,10 +55,10 @@ def tradeoffs(material: Material) -> Section:
 
 
 def cost(material: Material) -> Section:
-    """Time, tokens and memory of each cell beside its primary metric."""
+    """Tabulate time, tokens and memory of each cell beside its primary metric."""
     primary = material.plan.primary
     facts = {cell.cell.label: _costs(material, cell) for cell in material.cells if cell.results}
-    headers = list(dict.fromkeys(key for held in facts.values() for key in held))
+    headers = list(dict.fromkeys(key for costs in facts.values() for key in costs))
     if not headers:
         return Section("Cost", (Text("No trial has told what it took."),))
     shown = [cell for cell in material.cells if cell.results][:SHOWN_CELLS]
@@ -87,20 +87,20 @@ def cost(material: Material) -> Section:
         return Section("Cost", (table,))
     title = f"{primary} against seconds"
     less = (True, lower_is_better(primary))
-    said = f"{len(spots)} cells; filled and joined: no other is better and faster"
+    description = f"{len(spots)} cells; filled and joined: no other is better and faster"
     data = Table(
         "seconds",
         title,
         (Column("cell"), Column("seconds", 1), Column(primary)),
         tuple((f"{s.number} {shown[s.number - 1].cell.label}", s.across, s.up) for s in spots),
     )
-    drawing = scatter(title, said, spots, ("seconds of a trial", primary), less)
+    drawing = scatter(title, description, spots, ("seconds of a trial", primary), less)
     figure = Figure(title, "Times of trials that share a machine vary.", drawing, data)
     return Section("Cost", (table, figure, _numbered(shown[:SHOWN_SPOTS])))
 
 
 def everything(material: Material) -> Section:
-    """Parallel coordinates over what was searched and what was measured."""
+    """Draw parallel coordinates of parameters and metrics."""
     keys = searched(material)
     metrics = material.metrics()
     arms = [arm for arm in material.arms if arm.results]
@@ -127,16 +127,16 @@ def everything(material: Material) -> Section:
         (material.name(arm.cell), *(axis.values[number] for axis in axes))
         for number, arm in enumerate(arms)
     )
-    said = f"{len(arms)} cells over {len(axes)} axes"
-    drawing = parallel(title, said, axes, shade)
+    description = f"{len(arms)} cells over {len(axes)} axes"
+    drawing = parallel(title, description, axes, shade)
     figure = Figure(title, text, drawing, Table("parallel", title, columns, rows), wide=True)
     return Section("Parameters and metrics", (figure,))
 
 
-def _known(
+def _arms_with_all(
     material: Material, kinds: Sequence[str]
 ) -> tuple[list[CellResult], list[tuple[float, ...]]]:
-    """The first arms that have every metric, with their means."""
+    """Return the first arms that have every metric, with their means."""
     cells: list[CellResult] = []
     values: list[tuple[float, ...]] = []
     for arm in material.arms:
@@ -153,18 +153,21 @@ def _numbered(cells: Sequence[CellResult]) -> Bullets:
 
 
 def _costs(material: Material, cell: CellResult) -> dict[str, float]:
-    """Means over a cell's trials of what they say they took."""
+    """Average the recorded costs over a cell's trials."""
     digests = [trial.digest for trial in cell.cell.trials if trial.digest in material.results]
-    each = [
+    costs = [
         costs_of(material.results[digest], material.environments.get(digest, {}))
         for digest in digests
     ]
-    keys = dict.fromkeys(key for held in each for key in held)
-    return {key: statistics.fmean(held[key] for held in each if key in held) for key in keys}
+    keys = dict.fromkeys(key for trial_costs in costs for key in trial_costs)
+    return {
+        key: statistics.fmean(trial_costs[key] for trial_costs in costs if key in trial_costs)
+        for key in keys
+    }
 
 
 def costs_of(result: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, float]:
-    """What one trial took: seconds, examples, tokens and memory as far as they were recorded."""
+    """Return a trial's recorded costs: seconds, examples, tokens and memory."""
     training, counts = result["training"], result["counts"].get("test", {})
     texts = [counts[name] for name in ("encoded/queries", "encoded/passages") if name in counts]
     known = {

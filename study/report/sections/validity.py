@@ -1,4 +1,4 @@
-"""What a reader must know before believing the figures, and how to get each of them again."""
+"""Sections on the limits of the figures and on how to reproduce each of them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from study.report.document import Block, Code, Column, Section, Table, Text, Val
 from study.report.material import Material
 
 SHOWN_TRIALS = 200
-"""Rows of a table of trials; report.csv has all."""
+"""Most rows of a table of trials; report.csv has all."""
 
 SHOWN = ("source/", "dropped/", "repeated/", "unread", "ties/")
-"""Beginnings of the counts that say what was not evaluated, or not as it might seem."""
+"""Prefixes of counts that report what was left out, or evaluated differently."""
 
 PARTS = (
     ("passages cut off", "truncated/passages/", "encoded/passages/"),
@@ -33,7 +33,7 @@ TOY = (
 
 
 def validity(material: Material) -> Section:
-    """Contamination, what is cut off, masked or dropped, changed layouts, failures."""
+    """Compose contamination, truncation, masking, dropped data, changed layouts and failures."""
     blocks: list[Block] = []
     if "synthetic" in {spec.test.name for spec in material.plan.specs.values()}:
         blocks.append(Text(TOY))
@@ -45,7 +45,7 @@ def validity(material: Material) -> Section:
 
 
 def reproduction(material: Material) -> Section:
-    """The digest behind every number, the command, and what the trials were made with."""
+    """Compose the digest behind every number, the commands, and the environments."""
     first = next(iter(material.results), next(iter(material.plan.specs), ""))
     name, root = material.plan.name, material.root
     text = (
@@ -77,13 +77,13 @@ def reproduction(material: Material) -> Section:
 
 
 def _contamination(material: Material) -> Table:
-    """Law 8: what was found of the evaluation in what was trained on, by verdict."""
+    """Tabulate the evaluation's contamination by training data, by verdict (principle 8)."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for digest, result in material.results.items():
         spec = material.plan.specs[digest]
         claim = result["zero_shot"]
-        for benchmark, one in {spec.test.name: claim, **claim.get("also", {})}.items():
-            counts[benchmark, spec.encoder.name, *_claim(one)] += 1
+        for benchmark, benchmark_claim in {spec.test.name: claim, **claim.get("also", {})}.items():
+            counts[benchmark, spec.encoder.name, *_claim(benchmark_claim)] += 1
     rows = tuple((*facts, count) for facts, count in sorted(counts.items()))
     columns = (
         *(Column("benchmark"), Column("encoder"), Column("verdict")),
@@ -94,23 +94,23 @@ def _contamination(material: Material) -> Table:
     return Table("contamination", caption, columns, rows, note)
 
 
-def _claim(one: Mapping[str, Any]) -> tuple[str, str]:
-    held = [
+def _claim(claim: Mapping[str, Any]) -> tuple[str, str]:
+    remarks = [
         f"{finding['method']}: {finding['found']} of {finding['of']}"
-        for finding in one.get("findings", ())
+        for finding in claim.get("findings", ())
         if finding["found"]
     ]
-    if one.get("blind"):
-        held.append(f"not seen: {', '.join(one['blind'])}")
-    if one.get("pretraining"):
-        held.append(str(one["pretraining"]))
-    if one.get("same_source"):
-        held.append("training and test are parts of one source")
-    return str(one.get("verdict", "not checked")), "; ".join(held)
+    if claim.get("blind"):
+        remarks.append(f"not seen: {', '.join(claim['blind'])}")
+    if claim.get("pretraining"):
+        remarks.append(str(claim["pretraining"]))
+    if claim.get("same_source"):
+        remarks.append("training and test are parts of one source")
+    return str(claim.get("verdict", "not checked")), "; ".join(remarks)
 
 
 def _cut_off(material: Material) -> Block:
-    """Shares of texts that each encoder does not read to their end, by language."""
+    """Tabulate the shares of texts that each encoder truncates, by language."""
     shares: dict[tuple[str, str, str, str], float] = {}
     for digest, result in material.results.items():
         spec = material.plan.specs[digest]
@@ -125,7 +125,7 @@ def _cut_off(material: Material) -> Block:
                         shares[benchmark, spec.encoder.name, what, language] = share
     if not any(shares.values()):
         return Text("Cut off: no text of the evaluation is longer than what the encoder reads.")
-    rows = tuple((*where, 100 * share) for where, share in sorted(shares.items()) if share)
+    rows = tuple((*labels, 100 * share) for labels, share in sorted(shares.items()) if share)
     columns = (
         *(Column("benchmark"), Column("encoder"), Column("what"), Column("language")),
         Column("%", 1),
@@ -134,7 +134,7 @@ def _cut_off(material: Material) -> Block:
 
 
 def _masked(material: Material) -> Block:
-    """How many in-batch negatives were left out because they answer the query."""
+    """Tabulate the share of in-batch negatives masked because they answer the query."""
     rows: list[tuple[Value, ...]] = []
     for arm in material.arms:
         known = [r["training"].get("masked_fraction") for r in arm.results]
@@ -149,7 +149,7 @@ def _masked(material: Material) -> Block:
 
 
 def _dropped(material: Material) -> Block:
-    """What of the benchmarks could not be evaluated, queries of equal text, and ties."""
+    """Tabulate what was not evaluated, queries of equal text, and ties."""
     dropped: dict[tuple[str, str], int] = {}
     for digest, result in material.results.items():
         test = material.plan.specs[digest].test.name
@@ -157,9 +157,9 @@ def _dropped(material: Material) -> Block:
             benchmark = test if role == "test" else role
             for key, count in counts.items():
                 if role != "validation" and key.startswith(SHOWN):
-                    place = benchmark, key
-                    dropped[place] = max(dropped.get(place, 0), count)
-    rows = tuple((*place, count) for place, count in sorted(dropped.items()) if count)
+                    labels = benchmark, key
+                    dropped[labels] = max(dropped.get(labels, 0), count)
+    rows = tuple((*labels, count) for labels, count in sorted(dropped.items()) if count)
     if not rows:
         return Text("Dropped: nothing was left out of the benchmarks, and no scores were tied.")
     columns = (Column("benchmark"), Column("what"), Column("most in a trial"))
@@ -172,7 +172,7 @@ def _dropped(material: Material) -> Block:
 
 
 def _tied(material: Material) -> list[Block]:
-    """What values would be under other orders of equal scores."""
+    """Tabulate the range of values under other orders of tied scores."""
     if not material.answer.tied:
         return []
     columns = tuple(Column(field.name) for field in fields(Tied))
@@ -193,7 +193,7 @@ def _layout(material: Material) -> str:
 
 
 def _failures(material: Material) -> list[Block]:
-    """Why trials have no result."""
+    """Tabulate the failed trials with their reasons."""
     if not material.failures:
         return [Text("Failures: no trial failed.")]
     labels = material.plan.labels
@@ -218,7 +218,7 @@ def _state(material: Material, digest: str) -> str:
 
 
 def _environments(material: Material) -> list[Block]:
-    """Versions and machines, each combination once."""
+    """Tabulate each combination of versions and machine."""
     counts: Counter[tuple[str, ...]] = Counter()
     for digest, environment in material.environments.items():
         execution = material.results[digest]["execution"]
