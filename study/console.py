@@ -86,14 +86,16 @@ class PlainConsole(Console):
     markup.
     """
 
-    def __init__(self, file: IO[str] | None = None, *, stderr: bool = False, **more: Any) -> None:
+    def __init__(
+        self, file: IO[str] | None = None, *, stderr: bool = False, **options: Any
+    ) -> None:
         """Write to a file, standard error or standard output, whatever its encoding."""
         stream = file or (sys.stderr if stderr else sys.stdout)
         escape_what_is_lacking(stream)
         if not stream.isatty():
-            more = {"width": FILE_WIDTH} | more
+            options = {"width": FILE_WIDTH} | options
         super().__init__(
-            file=file, stderr=stderr, markup=False, emoji=False, highlight=False, **more
+            file=file, stderr=stderr, markup=False, emoji=False, highlight=False, **options
         )
 
     def __exit__(self, *error: Any) -> None:
@@ -111,9 +113,9 @@ class PlainConsole(Console):
         if not self.stderr:
             signal.raise_signal(signal.SIGINT)
 
-    def render_str(self, text: str, **more: Any) -> Text:
+    def render_str(self, text: str, **options: Any) -> Text:
         """Make the text of cells and titles visible, too."""
-        return super().render_str(visible(text), **more)
+        return super().render_str(visible(text), **options)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -254,8 +254,7 @@ class Driver:
         """Record the loss of a trial's worker, also in its attempt, since the worker cannot.
 
         The worker may have died before it claimed an attempt; an attempt of another launch is left
-        as
-        it is.
+        as it is.
         """
         self.journal.note("lost", trial=digest, reason=reason, detail=detail)
         for attempt in TrialFolder.of(self.root, digest).attempts()[:1]:
@@ -316,11 +315,11 @@ class Driver:
 
     def _objective(self, result: Mapping[str, Any]) -> str:
         """Format the metric shown for a trial: the primary one, or the search's objective."""
-        metric, of = self.plan.primary, "metrics"
+        metric, part = self.plan.primary, "metrics"
         if self.plan.search is not None:
-            metric, of = self.plan.search.objectives[0].metric, "validation"
-        value = result[of].get(metric)
-        prefix = "" if of == "metrics" else "validation "
+            metric, part = self.plan.search.objectives[0].metric, "validation"
+        value = result[part].get(metric)
+        prefix = "" if part == "metrics" else "validation "
         return "" if value is None else f"{prefix}{metric} {value:.4f}"
 
     def _say(self, *lines: str) -> None:

@@ -33,7 +33,7 @@ GRACE_SECONDS = 5.0
 """Time after its limit at which the watchdog ends an attempt that no longer reports."""
 
 STACKS = "stacks.txt"
-"""File in which the watchdog dumps the stacks of a hanging attempt; content proves that it hung."""
+"""File for the stacks of a hanging attempt, written by the watchdog; content proves the hang."""
 
 FAILED = "failed"
 """Key of a report: the trial failed and is not retried."""

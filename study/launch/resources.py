@@ -20,7 +20,7 @@ MARGIN = 1.25
 """Factor on a trial's memory estimate, since free GPU memory may be fragmented."""
 
 MOST_SHARING = 8
-"""Most trials on one GPU; more would wait for each other and for the CPU."""
+"""Maximum trials on one GPU; more would wait for each other and for the CPU."""
 
 GPU_BYTES = {
     "T4": 15e9,
@@ -41,7 +41,7 @@ def part_of_gpu(needed: float, memory: float | None) -> float:
     """Return the share of a GPU to request: one over the number of trials that fit on it.
 
     Args:
-        needed: Peak memory of a trial in bytes, including the driver's share.
+        needed: Peak memory of a trial in bytes, including the CUDA driver's share.
         memory: Memory of the GPU in bytes; None if unknown, so that a trial gets a whole GPU.
     """
     fit = 1 if memory is None else int(memory // (MARGIN * needed))
@@ -168,8 +168,8 @@ def placing(
     """
     nodes = alive()
     workers = workers or slots(nodes, execution)
-    own = own_gpu() if address is None and execution.device == "cuda" else None
-    memory = smallest_gpu(nodes, accelerator, own)
+    own_memory = own_gpu() if address is None and execution.device == "cuda" else None
+    memory = smallest_gpu(nodes, accelerator, own_memory)
     if address is None:  # a local Ray gets no further machines
         workers = int(min(workers, most_at_once(nodes, execution, needs, memory)))
     # an autoscaler starts machines for pending trials: let Tune show it as many as may run
@@ -186,15 +186,15 @@ def placing(
 
 def lacking(places: Mapping[str, str], nodes: Sequence[Node]) -> list[str]:
     """List the digests of inputs here that some machine with trials lacks, or may lack."""
-    here = places.keys() - absent(places)
+    local = places.keys() - absent(places)
     remote = [node for node in nodes if not node.here and node.takes_trials]
-    if not here or (not remote and any(node.takes_trials for node in nodes)):
+    if not local or (not remote and any(node.takes_trials for node in nodes)):
         return []
     if not remote:  # the machines are still to be started
-        return sorted(here)
+        return sorted(local)
     answers = on_each(remote, absent, dict(places)).values()
     return sorted(
-        here & {digest for answer in answers if isinstance(answer, list) for digest in answer}
+        local & {digest for answer in answers if isinstance(answer, list) for digest in answer}
     )
 
 

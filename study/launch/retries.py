@@ -1,7 +1,7 @@
 """Count retries of trials that lost their worker; the loss of a machine is no failure.
 
-Ray Tune counts every loss alike unless the machine was drained first, which spot markets do not
-do. So Tune retries without limit, and this module counts.
+Ray Tune counts every loss alike unless the machine was drained first, which spot markets do not do.
+So Tune retries without limit, and this module counts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from trainables.failures import Reason
 
 RETRIES = 2
-"""Restarts, from its checkpoint, of a trial that lost its worker; lost machines do not count."""
+"""Maximum restarts of a trial that lost its worker; losses of machines do not count."""
 
 ALWAYS = -1
 """Tune's value for unlimited retries."""
@@ -35,8 +35,7 @@ class RetryPolicy:
         """Count a trial's loss; after `RETRIES` restarts, its next actor only reports the failure.
 
         Tune calls this after it has decided to restart the trial, so the restarted actor must end
-        it
-        (`GIVEN_UP`). If that actor is lost too, Tune ends the trial.
+        it (`GIVEN_UP`). If that actor is lost too, Tune ends the trial.
         """
         if reason in NO_FAULT:
             return

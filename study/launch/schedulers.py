@@ -1,4 +1,4 @@
-"""The scheduler of Ray Tune: the judge decides at rungs, everything else continues."""
+"""Ray Tune's scheduler: a judge decides at rungs (ASHA, Hyperband, ...); all else continues."""
 
 from __future__ import annotations
 

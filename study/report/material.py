@@ -24,10 +24,10 @@ T = TypeVar("T")
 Pairs = Mapping[tuple[str, str], float]
 
 MOST_READ = 1000
-"""Most trials whose environments and ranks are read; a report on more has neither."""
+"""Maximum trials whose environments and ranks are read; a report on more has neither."""
 
 MOST_LANGUAGES = 12
-"""Most languages in a drawing; of more, those with the lowest and the highest values."""
+"""Maximum languages in a drawing; of more, those with the lowest and the highest values."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def environment_of(folder: AnyPath) -> dict[str, Any]:
     """Read the environment in which a committed trial ran.
 
     Raises:
-        NotCommittedError: The file has not the content that trials write.
+        NotCommittedError: The content is not what trials write.
     """
     environment = read_json(folder / "environment.json")
     seconds = environment.get("seconds", 0.0)
@@ -168,10 +168,10 @@ def mean_ranks_of(folder: AnyPath) -> Pairs:
 
 
 def mean_ranks(ranks: Ranks) -> Pairs:
-    """Average ranks in the pool by query and corpus language; empty if that would be misleading.
+    """Average ranks in the pool by query and corpus language; empty if that would mislead.
 
-    It would be for retrieval between text and images, judgements in some languages only, or a pool
-    of one language.
+    It would for retrieval between text and images, judgements in some languages only, and a pool of
+    one corpus.
     """
     if ranks.direction or not ranks.judged_in_all_languages or not ranks.pool_is_several:
         return {}

@@ -77,10 +77,10 @@ def _hypotheses(answer: Answer) -> Iterator[Line]:
                 "seeds needed": comparison.seeds_needed,
             }
             name = f"{finding.hypothesis}: {comparison.what}"
-            place = ("hypothesis", name, "", "", "", "", measure, setting, language)
-            yield from ((*place, key, value) for key, value in facts.items())
+            prefix = ("hypothesis", name, "", "", "", "", measure, setting, language)
+            yield from ((*prefix, key, value) for key, value in facts.items())
             for seed, value in comparison.by_seed.items():
-                yield "hypothesis", name, "", seed, *place[4:], "effect of the seed", value
+                yield "hypothesis", name, "", seed, *prefix[4:], "effect of the seed", value
 
 
 def _cells(material: Material) -> Iterator[Line]:
@@ -93,10 +93,10 @@ def _cells(material: Material) -> Iterator[Line]:
             if language or summary is None:
                 continue
             test = material.plan.specs[cell.cell.trials[0].digest].test.name
-            place = "cell", cell.cell.label, "", "", benchmark or test, "test"
+            prefix = "cell", cell.cell.label, "", "", benchmark or test, "test"
             facts = (*summary, len(cell.values(metric)))
             for key, value in zip(("mean", "standard deviation", "n"), facts, strict=True):
-                yield *place, measure, setting, "", key, value
+                yield *prefix, measure, setting, "", key, value
 
 
 def _trials(material: Material) -> Iterator[Line]:

@@ -21,7 +21,7 @@ def committed_results(root: AnyPath, digests: Iterable[str]) -> dict[str, dict[s
 def each_committed(
     root: AnyPath, digests: Iterable[str], read: Callable[[str], T | None]
 ) -> dict[str, T]:
-    """Apply `read` to each trial; return what it finds in valid committed folders, by digest.
+    """Apply `read` to each trial; return the values from valid committed folders, by digest.
 
     Args:
         root: Root of the trial folders.

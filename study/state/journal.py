@@ -128,7 +128,7 @@ class Reading:
         return f"{self.opened.get('host')} by process {self.opened.get('process')}"
 
     def _lines(self, content: bytes) -> Iterator[Line]:
-        """Yield the lines of the newest generation; text after the last line break was cut off."""
+        """Yield the lines of the newest generation, without an unfinished last one."""
         for text in content.split(b"\n")[:-1]:
             line = unsealed(text)
             if line is None or line["generation"] != self.newest or line["line"] < self.lines:
@@ -176,8 +176,7 @@ class Writer:
             event: Kind of event.
             facts: Fields of each line.
             durable: Whether something depends on the lines, so that they must be on disk before
-                this
-                returns.
+                this returns.
 
         Raises:
             NotNowError: Another driver has claimed this generation.
@@ -185,7 +184,9 @@ class Writer:
         """
         if self._sink is None:
             self._sink = self._claim()
-        lines = [self._line_of(event, number, of) for number, of in enumerate(facts, self._line)]
+        lines = [
+            self._line_of(event, number, fields) for number, fields in enumerate(facts, self._line)
+        ]
         self._sink.add([sealed(line) for line in lines], durable)
         self._line += len(lines)
         return lines

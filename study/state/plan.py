@@ -16,7 +16,7 @@ from trainables.spec import Frozen, Spec
 
 
 class PlannedTrial(Frozen):
-    """A cell with a seed; the untrained cell has none. `phase` is set by a search."""
+    """A cell with a seed, or None for the untrained cell; `phase` is set by a search."""
 
     digest: str
     seed: int | None = None
@@ -73,8 +73,7 @@ class Plan(Frozen):
     """All trials that a study runs; written before any of them starts.
 
     `tuned` names parameters outside the study's question: of the cells that differ only in these,
-    the
-    best on the validation benchmark represents its arm. Cells proposed by a `search` follow the
+    the best on the validation benchmark represents its arm. Cells proposed by a `search` follow the
     planned ones.
     """
 

@@ -1,4 +1,4 @@
-"""Decisions at rungs: one journal line each, written before anything acts on it."""
+"""Decisions at rungs (ASHA, Hyperband, ...): one journal line each, written before acting on it."""
 
 from __future__ import annotations
 

@@ -155,9 +155,8 @@ class StudyFolder:
 
         The kernel releases the lock when the process is gone, so no heartbeat can be late; on NFS,
         Linux turns it into a lock of the server. The folder is locked too, so that removing the
-        file
-        does not let a second driver in. A remote root has one such lock per state folder; drivers
-        elsewhere are detected by what they write.
+        file does not let a second driver in. A remote root has one such lock per state folder;
+        drivers elsewhere are detected by what they write.
 
         Args:
             take_over: Whether to go on although a driver elsewhere may still live.

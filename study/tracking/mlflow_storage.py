@@ -140,11 +140,11 @@ class MlflowStore:
         else:
             self.client.update_run(run.info.run_id, status="RUNNING")
         # MLflow's parameters are immutable: new values of an extended study become tags.
-        known = run.data.params
+        logged = run.data.params
         params = _param_texts(self.study.params)
-        new = {key: value for key, value in params.items() if key not in known}
+        new = {key: value for key, value in params.items() if key not in logged}
         now = {
-            f"now.{key}": value for key, value in params.items() if known.get(key, value) != value
+            f"now.{key}": value for key, value in params.items() if logged.get(key, value) != value
         }
         self._log(run.info.run_id, new, tags | now)
         return run

@@ -189,8 +189,8 @@ class OptunaView(View):
         cell, result = self._trials[trial.digest][1], trial.result
         values: tuple[float | None, ...] = ()
         if result is not None:
-            known = {**result["validation"], **(cell.proposal.known if cell.proposal else {})}
-            values = tuple(known.get(metric) for metric, _ in self._directions)
+            by_metric = {**result["validation"], **(cell.proposal.known if cell.proposal else {})}
+            values = tuple(by_metric.get(metric) for metric, _ in self._directions)
         reached = {rung.examples: rung.value for rung in trial.rungs}
         view = self._trial_view(trial.digest, trial.state)
         self.tracker().record(replace(view, values=values, reached=reached))
@@ -291,11 +291,11 @@ def study_numbers(
 
 def _datasets(spec: Spec) -> dict[str, tuple[str, str]]:
     """List the data sets that a trial reads, by their use."""
-    read = {"train": spec.train, "validation": spec.validation, "test": spec.test}
-    read |= {f"test of {ref.name}": ref for ref in spec.also or ()}
+    refs = {"train": spec.train, "validation": spec.validation, "test": spec.test}
+    refs |= {f"test of {ref.name}": ref for ref in spec.also or ()}
     return {
         use: (f"{ref.name}:{ref.part}" if ref.part else ref.name, ref.digest)
-        for use, ref in read.items()
+        for use, ref in refs.items()
         if ref is not None
     }
 

@@ -92,8 +92,8 @@ class Scale:
     def over(cls, values: Sequence[float], start: float, end: float, room: float = 0.06) -> Scale:
         """Return a scale for all values, with a margin of `room` of their range at both ends."""
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        reach = (high - low) or abs(high) or 1.0
-        return cls(low - room * reach, high + room * reach, start, end)
+        span = (high - low) or abs(high) or 1.0
+        return cls(low - room * span, high + room * span, start, end)
 
     def __call__(self, value: float) -> float:
         """Return the position of a value in pixels."""

@@ -1,4 +1,4 @@
-"""Sections “Answer” (late changes, verdicts, forest plots, fixed settings) and “Exploration”."""
+"""Sections “Answer” (late changes, Holm-corrected verdicts, forest plots) and “Exploration”."""
 
 from __future__ import annotations
 

@@ -16,13 +16,13 @@ from study.spaces.settings import Settings
 from trainables.evaluation.metric_names import digits_of, lower_is_better
 
 SHOWN_CELLS = 100
-"""Most rows of a table in the report; report.csv has all."""
+"""Maximum rows of a table in the report; report.csv has all."""
 
 SHOWN_ARMS = 40
-"""Most rows of a dot plot."""
+"""Maximum rows of a dot plot."""
 
 SHOWN_LEVELS = 60
-"""Most points of a curve."""
+"""Maximum points of a curve."""
 
 
 def compared(material: Material) -> Section:
@@ -36,10 +36,10 @@ def compared(material: Material) -> Section:
     )
     blocks: list[Block] = [Text(text)]
     blocks.append(_cells(material, "cells", "All cells", {name: name for name in COLUMNS}))
-    further = []
+    candidates = []
     for also in material.plan.also:
         columns = {f"{also}:{name}": name for name in COLUMNS}
-        further.append(_cells(material, f"cells on {also}", f"The same on {also}", columns))
+        candidates.append(_cells(material, f"cells on {also}", f"The same on {also}", columns))
     groups = language_groups(material.plan)
     for metric in dict.fromkeys((material.plan.primary, "map/mono", "map/t2i")):
         columns = {f"{metric}/{group}": group for group in groups}
@@ -48,24 +48,24 @@ def compared(material: Material) -> Section:
         )
         caption = f"{metric} by the language of the query ({languages_by_group})"
         if TRAINED_IN_NONE in groups:
-            further.append(_cells(material, f"groups {metric}", caption, columns))
-    tables = [table for table in further if len(table.columns) > 2]
+            candidates.append(_cells(material, f"groups {metric}", caption, columns))
+    tables = [table for table in candidates if len(table.columns) > 2]
     return Section("Comparison of the cells", (*blocks, *tables))
 
 
 def _cells(material: Material, name: str, caption: str, headers: Mapping[str, str]) -> Table:
-    known = [metric for metric in headers if any(c.values(metric) for c in material.cells)]
+    metrics = [metric for metric in headers if any(c.values(metric) for c in material.cells)]
     columns = [Column("cell"), Column("trials", 0)]
-    for metric in known:
+    for metric in metrics:
         arrow = "↓" if lower_is_better(metric) else "↑"
         digits = digits_of(metric)
         columns.append(Column(f"{headers[metric]} {arrow}", digits, better_is(metric)))
     rows: list[tuple[Value, ...]] = []
     for cell in material.cells[:SHOWN_CELLS]:
-        spreads = [material.spread(cell, metric) for metric in known]
+        spreads = [material.spread(cell, metric) for metric in metrics]
         rows.append((cell.cell.label, len(cell.results), *spreads))
-    more = len(material.cells) - len(rows)
-    note = f"{more} more cells are in report.csv." if more else ""
+    omitted = len(material.cells) - len(rows)
+    note = f"{omitted} more cells are in report.csv." if omitted else ""
     return Table(name, caption, tuple(columns), tuple(rows), note)
 
 

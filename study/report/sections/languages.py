@@ -49,11 +49,11 @@ def pairs_of_languages(material: Material) -> Section:
     )
     blocks: list[Block] = [Gallery(text + _left_out(material, chosen), tuple(figures))]
     if (difference := _difference(material)) is not None:
-        what, pairs = difference
+        label, pairs = difference
         largest = max(abs(v) for (q, c), v in pairs.items() if {q, c} <= set(chosen)) or 1.0
-        text = f"Difference: {what}, as the first hypothesis compares; orange below 0, blue above."
+        text = f"Difference: {label}, as the first hypothesis compares; orange below 0, blue above."
         figure = _map(
-            "pairs", f"map, {what}", what, chosen, pairs, (-largest, largest), difference=True
+            "pairs", f"map, {label}", label, chosen, pairs, (-largest, largest), difference=True
         )
         blocks.append(Gallery(text, (figure,)))
     return Section("Pairs of languages", tuple(blocks))
@@ -103,12 +103,14 @@ def bias(material: Material) -> Section:
 
 
 def _labels_in_hypotheses(plan: Plan) -> set[str]:
-    asking = (one for hypothesis in plan.hypotheses for one in contrasts_of(plan, hypothesis))
-    return {label for one in asking for label in one.coefficients}
+    contrasts = (
+        contrast for hypothesis in plan.hypotheses for contrast in contrasts_of(plan, hypothesis)
+    )
+    return {label for contrast in contrasts for label in contrast.coefficients}
 
 
 def _difference(material: Material) -> tuple[str, Pairs] | None:
-    """Compute the first contrast that has values, for every language pair; return it with its name."""
+    """Compute the first contrast that has values, by language pair; return it with its name."""
     named = _labels_in_hypotheses(material.plan)
     compared = [arm for arm in material.arms if arm.cell.label in named]
     cells = {arm.cell.label: material.pairs(arm) for arm in compared}
@@ -140,12 +142,12 @@ def _chosen(material: Material, by_arm: Mapping[str, Pairs]) -> list[str]:
 
 
 def _left_out(material: Material, chosen: Sequence[str]) -> str:
-    every = material.languages
-    if len(chosen) == len(every):
+    names = material.languages
+    if len(chosen) == len(names):
         return ""
     half = len(chosen) // 2
     return (
-        f" Of {len(every)} languages the {half} with the lowest and the {half} with the highest "
+        f" Of {len(names)} languages the {half} with the lowest and the {half} with the highest "
         "map/mono are drawn; report.csv has all."
     )
 
@@ -153,7 +155,7 @@ def _left_out(material: Material, chosen: Sequence[str]) -> str:
 def _map(
     table: str,
     title: str,
-    what: str,
+    label: str,
     languages: Sequence[str],
     pairs: Pairs,
     reach: tuple[float, float],
@@ -165,7 +167,7 @@ def _map(
     columns = (Column("query language"), *(Column(f"corpus {name}") for name in languages))
     rows = tuple((q, *(pairs.get((q, c)) for c in languages)) for q in languages)
     drawing = heatmap(title, description, languages, pairs, reach, difference=difference)
-    return Figure(what, "", drawing, Table(table, title, columns, rows))
+    return Figure(label, "", drawing, Table(table, title, columns, rows))
 
 
 def _by_language(material: Material, arm: CellResult, measure: str) -> dict[str, float]:

@@ -32,7 +32,7 @@ from study.state.plan import label_of
 from trainables.evaluation import metric_names as names
 
 SHOWN = 100
-"""Most rows of a table; report.csv has all trials."""
+"""Maximum rows of a table; report.csv has all trials."""
 
 NAMES = {
     "grid": "all combinations, one after the other",
@@ -79,7 +79,7 @@ class Searched:
         return cells_of(self.search, self.visits)
 
     def state(self, *states: str) -> list[TrialOutcome]:
-        """Return the searching trials in these states."""
+        """Return the trials in these states, without those of the confirmation."""
         return [v for v in self.visits if v.state in states and not v.confirms]
 
 
@@ -283,10 +283,10 @@ def _pruned(searched: Searched) -> list[Block]:
         *(Column("cell"), Column("seed"), Column("digest")),
         *(Column("examples seen", 0), Column("why")),
     )
-    more = len(stopped) - len(rows)
+    omitted = len(stopped) - len(rows)
     note = (
         "Values at fewer examples are not compared with complete ones anywhere in this report."
-        + (f" {more} more are in the study's journal." if more else "")
+        + (f" {omitted} more are in the study's journal." if omitted else "")
     )
     return [Table("pruned", "Trials that were stopped early", columns, rows, note)]
 

@@ -19,7 +19,7 @@ LARGEST = 1e300
 """Limit of a recorded cost that converts to a float."""
 
 SHOWN_SPOTS = 40
-"""Most numbered cells in a drawing."""
+"""Maximum numbered cells in a drawing."""
 
 KINDS = ("map/mono", "map/cross", "map/multi")
 
@@ -61,14 +61,14 @@ def cost(material: Material) -> Section:
     headers = list(dict.fromkeys(key for costs in facts.values() for key in costs))
     if not headers:
         return Section("Cost", (Text("No trial has told what it took."),))
-    shown = [cell for cell in material.cells if cell.results][:SHOWN_CELLS]
+    cells = [cell for cell in material.cells if cell.results][:SHOWN_CELLS]
     rows = tuple(
         (
             cell.cell.label,
             *(facts[cell.cell.label].get(key) for key in headers),
             material.mean(cell, primary),
         )
-        for cell in shown
+        for cell in cells
     )
     columns = (
         Column("cell"),
@@ -79,7 +79,7 @@ def cost(material: Material) -> Section:
     table = Table("cost", caption, columns, rows)
     spots = [
         Spot(n, seconds, value)
-        for n, cell in enumerate(shown[:SHOWN_SPOTS], 1)
+        for n, cell in enumerate(cells[:SHOWN_SPOTS], 1)
         if (seconds := facts[cell.cell.label].get("seconds")) is not None
         and (value := material.mean(cell, primary)) is not None
     ]
@@ -92,11 +92,11 @@ def cost(material: Material) -> Section:
         "seconds",
         title,
         (Column("cell"), Column("seconds", 1), Column(primary)),
-        tuple((f"{s.number} {shown[s.number - 1].cell.label}", s.across, s.up) for s in spots),
+        tuple((f"{s.number} {cells[s.number - 1].cell.label}", s.across, s.up) for s in spots),
     )
     drawing = scatter(title, description, spots, ("seconds of a trial", primary), less)
     figure = Figure(title, "Times of trials that share a machine vary.", drawing, data)
-    return Section("Cost", (table, figure, _numbered(shown[:SHOWN_SPOTS])))
+    return Section("Cost", (table, figure, _numbered(cells[:SHOWN_SPOTS])))
 
 
 def everything(material: Material) -> Section:
@@ -141,10 +141,10 @@ def _arms_with_all(
     values: list[tuple[float, ...]] = []
     for arm in material.arms:
         row = [material.mean(arm, kind) for kind in kinds]
-        known = tuple(value for value in row if value is not None)
-        if len(known) == len(kinds) and len(cells) < SHOWN_SPOTS:
+        values_of_arm = tuple(value for value in row if value is not None)
+        if len(values_of_arm) == len(kinds) and len(cells) < SHOWN_SPOTS:
             cells.append(arm)
-            values.append(known)
+            values.append(values_of_arm)
     return cells, values
 
 

@@ -15,7 +15,7 @@ from study.report.document import Block, Code, Column, Section, Table, Text, Val
 from study.report.material import Material
 
 SHOWN_TRIALS = 200
-"""Most rows of a table of trials; report.csv has all."""
+"""Maximum rows of a table of trials; report.csv has all."""
 
 SHOWN = ("source/", "dropped/", "repeated/", "unread", "ties/")
 """Prefixes of counts that report what was left out, or evaluated differently."""
@@ -55,8 +55,8 @@ def reproduction(material: Material) -> Section:
     )
     study = ("python", "-m", "study")
     commands = "\n".join(
-        typed([*study, *words, "--root", str(root)])
-        for words in (("reproduce", first or "DIGEST"), ("report", name))
+        typed([*study, *arguments, "--root", str(root)])
+        for arguments in (("reproduce", first or "DIGEST"), ("report", name))
     )
     trials = [(cell, trial) for cell in material.plan.cells for trial in cell.trials]
     rows = tuple(
@@ -68,9 +68,9 @@ def reproduction(material: Material) -> Section:
         )
         for cell, trial in trials[:SHOWN_TRIALS]
     )
-    more = len(trials) - len(rows)
+    omitted = len(trials) - len(rows)
     columns = tuple(map(Column, ("digest", "cell", "seed", "state")))
-    note = f"{more} more trials are in report.csv." if more else ""
+    note = f"{omitted} more trials are in report.csv." if omitted else ""
     table = Table("trials", "Trials behind the figures", columns, rows, note)
     blocks: tuple[Block, ...] = (Text(text), Code(commands), *_environments(material), table)
     return Section("How to reproduce each number", blocks)
@@ -116,13 +116,13 @@ def _cut_off(material: Material) -> Block:
         spec = material.plan.specs[digest]
         for role, counts in result["counts"].items():
             benchmark = spec.test.name if role == "test" else role
-            for what, part, whole in PARTS:
+            for kind, prefix, total_prefix in PARTS:
                 for key in counts:
-                    language = key.removeprefix(part)
-                    if role != "validation" and key.startswith(part):
-                        texts = counts.get(f"{whole}{language}", 0)
+                    language = key.removeprefix(prefix)
+                    if role != "validation" and key.startswith(prefix):
+                        texts = counts.get(f"{total_prefix}{language}", 0)
                         share = counts[key] / texts if texts else 0.0
-                        shares[benchmark, spec.encoder.name, what, language] = share
+                        shares[benchmark, spec.encoder.name, kind, language] = share
     if not any(shares.values()):
         return Text("Cut off: no text of the evaluation is longer than what the encoder reads.")
     rows = tuple((*labels, 100 * share) for labels, share in sorted(shares.items()) if share)
