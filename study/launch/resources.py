@@ -20,7 +20,7 @@ MARGIN = 1.25
 """Factor on a trial's memory estimate, since free GPU memory may be fragmented."""
 
 MOST_SHARING = 8
-"""Maximum trials on one GPU; more would wait for each other and for the CPU."""
+"""Maximum number of trials on one GPU; more would wait for each other and for the CPU."""
 
 GPU_BYTES = {
     "T4": 15e9,
@@ -41,7 +41,7 @@ def part_of_gpu(needed: float, memory: float | None) -> float:
     """Return the share of a GPU to request: one over the number of trials that fit on it.
 
     Args:
-        needed: Peak memory of a trial in bytes, including the CUDA driver's share.
+        needed: Peak memory of a trial in bytes, including the CUDA context.
         memory: Memory of the GPU in bytes; None if unknown, so that a trial gets a whole GPU.
     """
     fit = 1 if memory is None else int(memory // (MARGIN * needed))

@@ -24,10 +24,10 @@ T = TypeVar("T")
 Pairs = Mapping[tuple[str, str], float]
 
 MOST_READ = 1000
-"""Maximum trials whose environments and ranks are read; a report on more has neither."""
+"""Maximum number of trials whose environments and ranks are read; a report on more has neither."""
 
 MOST_LANGUAGES = 12
-"""Maximum languages in a drawing; of more, those with the lowest and the highest values."""
+"""Maximum number of languages in a drawing; of more, those with lowest and highest values."""
 
 
 @dataclass(frozen=True)

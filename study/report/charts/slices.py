@@ -22,7 +22,7 @@ from study.report.charts.svg import (
 LEFT, RIGHT, TOP, PLOT = 52.0, WIDTH - 14.0, 26.0, 190.0
 
 NAMED = 12
-"""Maximum levels that are all named below an axis."""
+"""Maximum number of levels that are all named below an axis."""
 
 
 @dataclass(frozen=True)

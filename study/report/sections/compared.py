@@ -16,13 +16,13 @@ from study.spaces.settings import Settings
 from trainables.evaluation.metric_names import digits_of, lower_is_better
 
 SHOWN_CELLS = 100
-"""Maximum rows of a table in the report; report.csv has all."""
+"""Maximum number of rows of a table in the report; report.csv has all."""
 
 SHOWN_ARMS = 40
-"""Maximum rows of a dot plot."""
+"""Maximum number of rows of a dot plot."""
 
 SHOWN_LEVELS = 60
-"""Maximum points of a curve."""
+"""Maximum number of points of a curve."""
 
 
 def compared(material: Material) -> Section:

@@ -31,10 +31,10 @@ from study.spaces.ranges import Choice, fits
 from study.state.plan import label_of
 
 SHOWN_SPOTS = 40
-"""Maximum numbered cells in a drawing."""
+"""Maximum number of numbered cells in a drawing."""
 
 SHOWN_STRANDS = 300
-"""Maximum lines in parallel coordinates; the latest cells are drawn."""
+"""Maximum number of lines in parallel coordinates; the latest cells are drawn."""
 
 
 def settings(searched: Searched) -> Section:

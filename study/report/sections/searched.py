@@ -32,7 +32,7 @@ from study.state.plan import label_of
 from trainables.evaluation import metric_names as names
 
 SHOWN = 100
-"""Maximum rows of a table; report.csv has all trials."""
+"""Maximum number of rows of a table; report.csv has all trials."""
 
 NAMES = {
     "grid": "all combinations, one after the other",

@@ -19,7 +19,7 @@ LARGEST = 1e300
 """Limit of a recorded cost that converts to a float."""
 
 SHOWN_SPOTS = 40
-"""Maximum numbered cells in a drawing."""
+"""Maximum number of numbered cells in a drawing."""
 
 KINDS = ("map/mono", "map/cross", "map/multi")
 

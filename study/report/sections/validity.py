@@ -15,7 +15,7 @@ from study.report.document import Block, Code, Column, Section, Table, Text, Val
 from study.report.material import Material
 
 SHOWN_TRIALS = 200
-"""Maximum rows of a table of trials; report.csv has all."""
+"""Maximum number of rows of a table of trials; report.csv has all."""
 
 SHOWN = ("source/", "dropped/", "repeated/", "unread", "ties/")
 """Prefixes of counts that report what was left out, or evaluated differently."""
