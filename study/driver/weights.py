@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def drop_all_but_best(driver: Driver) -> None:
     """Drop the encoders left by launches with `--keep best`, except those best on validation.
 
-    Killed launches count too. Without a validation benchmark nothing may be selected (principle 5),
+    Killed launches count too. Without a validation benchmark nothing may be selected (law 5),
     and only the plan's first trained trial has left an encoder (`Driver.lone`).
     """
     best = _best_of_search(driver) if driver.plan.search is not None else _best_of_grid(driver)

@@ -107,7 +107,7 @@ def searched_of(material: Material, record: Record) -> Searched:
 def compose(material: Material, searched: Searched | None = None) -> Document:
     """Compose the report, the answer first; for a search, its results first.
 
-    A search's sections show test results only of confirmed winners (principle 5).
+    A search's sections show test results only of confirmed winners (law 5).
     """
     from study.report.document import Document
     from study.report.sections import (

@@ -52,7 +52,7 @@ class Record:
         stops: Rung at which each trial was pruned, by digest; includes exempt trials.
         exempt: Trials to complete in spite of a decision to prune them.
         proposals: Trials proposed by a search, in order.
-        marks: Deviations after results existed (principle 6), and gaps in the history.
+        marks: Deviations after results existed (law 6), and gaps in the history.
         late: Names of hypotheses added or changed after results existed.
         frozen: `Plan.frozen` when the study was last planned; None if it never was.
         keep: Encoders that the latest launch keeps (`LaunchConfig.keep`).

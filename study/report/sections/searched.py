@@ -1,7 +1,7 @@
 """Sections of a search: its winner on fresh seeds, its course, its budgets, its pruned trials.
 
 All values are of the validation benchmark, which selects; test results are shown only for trials
-that confirm a winner (principle 5).
+that confirm a winner (law 5).
 """
 
 from __future__ import annotations

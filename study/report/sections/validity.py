@@ -77,7 +77,7 @@ def reproduction(material: Material) -> Section:
 
 
 def _contamination(material: Material) -> Table:
-    """Tabulate the evaluation's contamination by training data, by verdict (principle 8)."""
+    """Tabulate the evaluation's contamination by training data, by verdict (law 8)."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for digest, result in material.results.items():
         spec = material.plan.specs[digest]
