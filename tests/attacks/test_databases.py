@@ -170,18 +170,18 @@ def test_views_that_fall_in_mid_study_change_nothing(
 ) -> None:
     """Lines of the journal but for their times, and folders, are those of an undisturbed study."""
 
-    def meddling(jobs: Sequence[Job] | Jobs, listener: Listener, orders: LaunchConfig) -> None:
+    def meddling(jobs: Sequence[Job] | Jobs, listener: Listener, config: LaunchConfig) -> None:
         running, waiting = listener.running, list(NAMES)
 
         def meddled(digest: str) -> None:
             running(digest)
             for name in [*waiting]:
-                if results(Path(str(orders.root))) and (path := tmp_path / "root" / name).exists():
+                if results(Path(str(config.root))) and (path := tmp_path / "root" / name).exists():
                     waiting.remove(name)
                     meddle(path)
 
         listener.running = meddled  # type: ignore[method-assign]
-        launch_inline(jobs, listener, orders)
+        launch_inline(jobs, listener, config)
 
     def command() -> int:
         launcher.launch = meddling

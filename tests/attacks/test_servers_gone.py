@@ -52,17 +52,17 @@ class Meddler:
     def __init__(self, meddle: Callable[[], None]) -> None:
         self.meddle: Callable[[], None] | None = meddle
 
-    def launch(self, jobs: Sequence[Job] | Jobs, listener: Listener, orders: LaunchConfig) -> None:
+    def launch(self, jobs: Sequence[Job] | Jobs, listener: Listener, config: LaunchConfig) -> None:
         running = listener.running
 
         def meddled(digest: str) -> None:
             running(digest)
-            if results(Path(str(orders.root))) and self.meddle:
+            if results(Path(str(config.root))) and self.meddle:
                 self.meddle()
                 self.meddle = None
 
         listener.running = meddled  # type: ignore[method-assign]
-        launch_inline(jobs, listener, orders)
+        launch_inline(jobs, listener, config)
 
 
 def run(

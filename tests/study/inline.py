@@ -54,29 +54,29 @@ def write_space(folder: Path, text: str = SPACE) -> Path:
     return path
 
 
-def launch_inline(jobs: Sequence[Job] | Jobs, listener: Listener, orders: LaunchConfig) -> None:
+def launch_inline(jobs: Sequence[Job] | Jobs, listener: Listener, config: LaunchConfig) -> None:
     """What `study.launch.launch.launch` does, without Ray."""
     from trainables.finetune import finetune
 
     faults.at("ray.starting")
     faults.at("ray.started")
-    judge = None if orders.pruning is None else launcher.judge_of(orders, listener)
+    judge = None if config.pruning is None else launcher.judge_of(config, listener)
     for job in jobs:
         listener.started(job.digest)
         listener.running(job.digest)
-        folder = TrialFolder.of(orders.root, job.digest)
-        pruning = None if job.whole else orders.pruning
+        folder = TrialFolder.of(config.root, job.digest)
+        pruning = None if job.whole else config.pruning
         events = finetune(
             job.spec,
             folder,
-            places=orders.places,
-            execution=orders.execution,
-            keep_weights=orders.keeps(job),
-            cache=Cache(orders.state / "cache"),
+            places=config.places,
+            execution=config.execution,
+            keep_weights=config.keeps(job),
+            cache=Cache(config.state / "cache"),
             rungs=pruning.fidelity.rungs_of(job.spec) if pruning else (),
         )
         try:
-            why = run_inline(job.digest, events, judge, orders)
+            why = run_inline(job.digest, events, judge, config)
         except TrialFailedError as failure:
             listener.finished(job.digest, failure.reason, str(failure))
         else:
@@ -84,13 +84,13 @@ def launch_inline(jobs: Sequence[Job] | Jobs, listener: Listener, orders: Launch
 
 
 def run_inline(
-    digest: str, events: Iterator[Any], judge: Judge | None, orders: LaunchConfig
+    digest: str, events: Iterator[Any], judge: Judge | None, config: LaunchConfig
 ) -> str:
     """Take a trial to its end, or to the rung where it is stopped; why it was, or empty."""
     for event in events:
         if judge is not None and event.rung is not None:
-            assert orders.pruning is not None
-            value = event.rung.metrics.get(orders.pruning.metric)
+            assert config.pruning is not None
+            value = event.rung.metrics.get(config.pruning.metric)
             decided = judge.decide(digest, event.rung.examples, event.rung.step, value)
             if decided is not None and decided.stop:
                 events.close()  # type: ignore[attr-defined]

@@ -119,7 +119,7 @@ def test_while_a_grid_runs_its_disk_holds_the_best_encoder_so_far(
     warm()
     root, counts = tmp_path / "root", tmp_path / "counts"
 
-    def counting(jobs: Any, listener: Any, orders: Any) -> None:
+    def counting(jobs: Any, listener: Any, config: Any) -> None:
         finished = listener.finished
 
         def count(*facts: Any) -> None:
@@ -129,7 +129,7 @@ def test_while_a_grid_runs_its_disk_holds_the_best_encoder_so_far(
                 file.write(f"{held}\n")
 
         listener.finished = count
-        launch_inline(jobs, listener, orders)
+        launch_inline(jobs, listener, config)
 
     def run() -> int:
         launcher.launch = counting

@@ -133,7 +133,8 @@ def test_hard_negatives_are_those_of_the_row_in_the_language_of_its_passage() ->
         seen.extend(texts)
         return [np.array([number], dtype=np.int32) for number in range(start, len(seen))]
 
-    found: Any = Candidates(data, languages, 2, 7, tokenize, "test", None)
+    spec = spec_of(negatives="both", hard_negatives=2, languages=languages)
+    found: Any = Candidates(spec, data, tokenize, None)
     rows = np.array([5, 0, 3])
     sides = np.array([1, 0, 1])
     chosen = found.of(0, sides, rows)

@@ -64,6 +64,29 @@ ANY = "any"
 MIN_LEARNT_TEMPERATURE = 0.01
 """Lower bound of a learnt temperature, as CLIP keeps its logit scale below 100."""
 
+
+@dataclass(frozen=True)
+class NegativeKind:
+    """What counts against a query under a value of the setting `negatives`.
+
+    Attributes:
+        in_batch: Whether the passages of the batch's other rows do.
+        hard: Rows whose hard negatives do: none, the query's own, or all of the batch.
+    """
+
+    in_batch: bool
+    hard: Literal["none", "own", "all"]
+
+
+NEGATIVE_KINDS: Mapping[Negatives, NegativeKind] = {
+    "in_batch": NegativeKind(in_batch=True, hard="none"),
+    "hard": NegativeKind(in_batch=False, hard="own"),
+    "both": NegativeKind(in_batch=True, hard="all"),
+    "paper_eq1": NegativeKind(in_batch=False, hard="all"),
+}
+
+_WITH_HARD = tuple(name for name, kind in NEGATIVE_KINDS.items() if kind.hard != "none")
+
 SELECTABLE_METRIC = re.compile(r"(map|mrr|recall|hit|ndcg)(_at_\d+)?/.")
 """Pattern of metrics that are better when higher."""
 
@@ -210,7 +233,7 @@ class TrainingSettings(Frozen):
     )
     hard_negatives: Annotated[
         int | None,
-        Effect(neutral=1, only_with=({"negatives": ("hard", "both", "paper_eq1")},)),
+        Effect(neutral=1, only_with=({"negatives": _WITH_HARD},)),
     ] = Field(1, ge=1, description="Hard negatives of each row in a batch, drawn from its own.")
     rows: Annotated[Rows | None, Effect(neutral="in_all")] = Field(
         "in_all",
@@ -280,7 +303,7 @@ class TrainingSettings(Frozen):
 def contradictions(spec: Spec) -> Iterator[str]:
     """Yield the contradictions between settings of a spec, each with a remedy."""
     yield from _of_languages(spec)
-    if spec.symmetric and spec.negatives in ("hard", "paper_eq1"):
+    if spec.symmetric and not NEGATIVE_KINDS[spec.negatives or "in_batch"].in_batch:
         yield (
             f"symmetric adds passages against in-batch queries, and negatives={spec.negatives} "
             "has nothing in-batch; use negatives=both, or symmetric=false"

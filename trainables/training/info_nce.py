@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from trainables.spec import Negatives
+from trainables.spec.settings import NEGATIVE_KINDS, NegativeKind, Negatives
 
 BLOCK = 256
 """Queries scored at a time in batches larger than this."""
@@ -24,8 +24,8 @@ class Loss:
 
     Attributes:
         value: Scalar, float32.
-        masked_fraction: Share of the negatives masked as false: of B * (B - 1) for
-            `in_batch`, B * (B - 1 + N) for `both`, B * N for `paper_eq1` and N for `hard`.
+        masked_fraction: Share of the negatives masked as false: of B * (B - 1) in-batch ones,
+            if these count, and of N hard ones of a query's own row or B * N of all rows.
     """
 
     value: Tensor
@@ -38,12 +38,12 @@ class Denominator:
 
     Attributes:
         false: (2, F) distinct pairs of row and passage, which answers the row's query too.
-        negatives: As in `info_nce`.
+        kind: What counts against a query.
         owners: (N,) row that each hard negative belongs to.
     """
 
     false: Tensor
-    negatives: Negatives
+    kind: NegativeKind
     owners: Tensor
 
     def excluded(self, rows: Tensor, batch: int) -> tuple[Tensor | None, Tensor | int]:
@@ -73,17 +73,17 @@ class Denominator:
     def pairs(self, batch: int) -> int:
         """Count the pairs of query and negative in the whole batch before masking."""
         n = len(self.owners)
-        if self.negatives == "hard":
-            return n
-        return batch * (n + (0 if self.negatives == "paper_eq1" else batch - 1))
+        others = batch * (batch - 1) if self.kind.in_batch else 0
+        return others + n * (1 if self.kind.hard == "own" else batch)
 
     def _absent(self, rows: Tensor, batch: int) -> Tensor | None:
-        """Mask (k, B + N) passages that `negatives` excludes from the denominator; None if none."""
-        if self.negatives in ("in_batch", "both"):
+        """Mask (k, B + N) passages that `kind` excludes from the denominator; None if none."""
+        if self.kind.in_batch and self.kind.hard != "own":
             return None
-        own = rows[:, None] == torch.arange(batch, device=rows.device)
+        others = rows[:, None] != torch.arange(batch, device=rows.device)
         foreign = rows[:, None] != self.owners
-        return torch.cat([~own, foreign & (self.negatives == "hard")], dim=1)
+        excluded = [others & (not self.kind.in_batch), foreign & (self.kind.hard == "own")]
+        return torch.cat(excluded, dim=1)
 
 
 def info_nce(
@@ -123,13 +123,14 @@ def info_nce(
     device, batch = queries.device, len(queries)
     empty = torch.empty((2, 0), dtype=torch.int64)
     false = (empty if false_negatives is None else false_negatives).to(device)
-    denominator = Denominator(false, negatives, (empty[0] if owners is None else owners).to(device))
+    kind = NEGATIVE_KINDS[negatives]
+    denominator = Denominator(false, kind, (empty[0] if owners is None else owners).to(device))
     with torch.autocast(device.type, enabled=False):
         units = [F.normalize(side.float(), dim=-1) for side in (queries, passages)]
         value, masked = _one_direction(units[0], units[1], denominator, temperature)
         if symmetric:
             within = false[:, false[1] < batch]
-            back = Denominator(within.flip(0), "in_batch", empty[0].to(device))
+            back = Denominator(within.flip(0), NEGATIVE_KINDS["in_batch"], empty[0].to(device))
             value = (value + _one_direction(units[1][:batch], units[0], back, temperature)[0]) / 2
     return Loss(value, masked / max(1, denominator.pairs(batch)))
 

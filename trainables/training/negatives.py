@@ -46,28 +46,22 @@ class Candidates:
     """Passages of the training data: each row's own, then all hard negatives."""
 
     def __init__(
-        self,
-        data: TrainingSet,
-        languages: Sequence[str],
-        per_row: int,
-        seed: int,
-        tokenize: Tokenizer,
-        tokenizer_digest: str,
-        cache: Cache | None,
+        self, spec: Spec, data: TrainingSet, tokenize: Tokenizer, cache: Cache | None
     ) -> None:
         """Tokenise and number all passages once.
 
         Args:
-            data: Training data, with hard negatives unless `per_row` is 0.
-            languages: Training languages, in the order of their indices in batches.
-            per_row: Hard negatives of each row in a batch; fewer if the row has fewer.
-            seed: Trial seed, the key for drawing hard negatives.
+            spec: Complete description of the trial, with its languages, its seed, and how many
+                hard negatives a row has in a batch (fewer if the data have fewer).
+            data: Training data, with hard negatives if the spec trains on some.
             tokenize: As for `Columns`.
-            tokenizer_digest: Digest of all that decides token ids besides the texts.
             cache: Cache for token ids; None keeps them in memory.
         """
-        self.rows, self.per_row, self.seed = len(data.questions), per_row, seed
-        lists = [data.negatives[x] if per_row else [[]] * self.rows for x in languages]
+        assert spec.languages is not None
+        assert spec.seed is not None
+        languages, self.rows, self.seed = spec.languages, len(data.questions), spec.seed
+        self.per_row = 0 if spec.negatives is None else spec.hard_negatives or 1
+        lists = [data.negatives[x] if self.per_row else [[]] * self.rows for x in languages]
         self.ends = np.array([np.cumsum([0, *map(len, of_row)]) for of_row in lists])
         extra = [[candidate for row in of_row for candidate in row] for of_row in lists]
         width = max(map(len, extra))
@@ -81,7 +75,9 @@ class Candidates:
             gap: list[None] = [None] * (width - len(of_row))
             texts.append([*data.passages[language], *(c.text for c in of_row), *gap])
         self.other_golds = _known_golds(data.other_golds, numbers)
-        self.columns = Columns(texts, tokenize, tokenizer_digest, "passage", cache)
+        ref = spec.encoder
+        digest = f"{ref.digest} {ref.max_passage_tokens} {ref.passage_prefix}"
+        self.columns = Columns(texts, tokenize, digest, "passage", cache)
 
     @property
     def row_golds(self) -> Indices:

@@ -74,15 +74,7 @@ class Trainer:
         if data.pictures:
             self.passages = PictureCandidates(spec, data, self.queries, encoder, cache)
         else:
-            self.passages = Candidates(
-                data,
-                spec.languages,
-                0 if spec.negatives is None else spec.hard_negatives or 1,
-                spec.seed,
-                encoder.tokenize_passages,
-                f"{ref.digest} {ref.max_passage_tokens} {ref.passage_prefix}",
-                cache,
-            )
+            self.passages = Candidates(spec, data, encoder.tokenize_passages, cache)
         self.has_images = bool(data.pictures)
         trim_vocabulary(encoder, [*self.queries, *self.passages.columns])
         self.passage_rows = self.row_ids
