@@ -102,12 +102,12 @@ def estimated(arguments: argparse.Namespace) -> Side:
     plan, places, digest = planned(arguments)
     found = estimate(plan, places, Execution(threads=arguments.threads), 1)
     spec = plan.specs[digest]
-    cost = next(c for r, c in zip(found.rungs, found.costs, strict=True) if r.spec == spec)
+    cost = next(cost for group, cost in found.costs if group.spec == spec)
     return {
         "start": found.start + cost.load,
         "train": cost.train,
         "evaluate": cost.evaluate,
-        "memory": found.peak(cost),
+        "memory": cost.memory.compute,
         "took": time.perf_counter() - start,
     }
 

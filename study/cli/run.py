@@ -227,11 +227,12 @@ def _tell_cost(
     accelerator: str | None,
 ) -> None:
     """Digests of the trials, and what they will take."""
-    from study.cost.forecast import forecast
+    from study.cost.forecast import describe, estimate
 
     for cell in update.plan.cells:
         console.print(f"  {cell.label}: {' '.join(trial.digest for trial in cell.trials)}")
-    for line in forecast(update.with_expected_trials(), places, execution, workers, accelerator):
+    plan = update.with_expected_trials()
+    for line in describe(estimate(plan, places, execution, workers, accelerator)):
         console.print(line)
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from study.cost.accelerators import ACCELERATORS, DRIVER_BYTES
-from study.cost.accelerators import accelerator as find_accelerator
-from study.cost.groups import CostGroup, cost_key, rungs
+from study.cost.groups import CostGroup, cost_key, groups
 from study.cost.inputs_needed import Need, needs
+from study.cost.speed import ACCELERATORS, known_accelerator
 from study.cost.trial import Cost, Estimator
 from study.state.plan import Plan
-from trainables.errors import UserError
 from trainables.spec import Execution
 
 IMPORT_SECONDS = 5.0
 """Of a worker's first trial, for torch, transformers and datasets: measured here, 4 to 6."""
+
+DRIVER_BYTES = 1_000_000_000
+"""Of the CUDA context and the workspaces of its libraries: assumed, not measured."""
+
+LONG = 24 * 3600
+"""Seconds on the CPU from which accelerators are pointed out."""
 
 
 @dataclass(frozen=True)
@@ -23,50 +27,44 @@ class Forecast:
     """What a plan takes.
 
     Attributes:
-        rungs: Trials that cost the same, and how many of them there are.
-        costs: Of one trial of each rung.
+        costs: Trials that cost the same, and what one of them takes.
         needs: Data and checkpoints.
         start: Seconds of a worker's first trial for imports, reading and tokenising.
+        pictures: Seconds to compute the vectors of pictures, once a study.
         workers: Trials at once that there are processors or accelerators for.
         accelerator: Name; None for the CPU.
-        limit: Bytes of the accelerator's memory; None for the CPU.
     """
 
-    rungs: tuple[CostGroup, ...]
-    costs: tuple[Cost, ...]
+    costs: tuple[tuple[CostGroup, Cost], ...]
     needs: tuple[Need, ...]
     start: float
+    pictures: float
     workers: int
     accelerator: str | None
-    limit: float | None
 
     @property
     def trials(self) -> int:
         """All of them."""
-        return sum(rung.trials for rung in self.rungs)
+        return sum(group.trials for group, _ in self.costs)
 
     @property
     def seconds(self) -> float:
         """Of all trials, one after the other: what is booked of workers or accelerators."""
-        each = zip(self.rungs, self.costs, strict=True)
-        return self.workers * self.start + sum(rung.trials * cost.seconds for rung, cost in each)
+        once = self.workers * self.start + self.pictures
+        return once + sum(group.trials * cost.seconds for group, cost in self.costs)
 
     @property
     def wall(self) -> float:
         """Seconds from start to end, all workers busy; never less than the longest trial."""
-        longest = max((cost.seconds for cost in self.costs), default=0.0)
-        return max(self.seconds / max(1, self.workers), self.start + longest)
-
-    def peak(self, cost: Cost) -> int:
-        """Bytes of a trial where it computes."""
-        return cost.memory.cpu if self.accelerator is None else cost.memory.device
+        longest = max((cost.seconds for _, cost in self.costs), default=0.0)
+        return max(self.seconds / self.workers, self.start + self.pictures + longest)
 
 
 def estimate(
     plan: Plan,
     places: Mapping[str, str],
     execution: Execution,
-    workers: int,
+    workers: int | None,
     accelerator: str | None = None,
 ) -> Forecast:
     """Estimate what a plan takes, by operations over a device's rate.
@@ -78,111 +76,67 @@ def estimate(
         plan: What is to run.
         places: Digest to folder of the data and checkpoints at hand.
         execution: Of every trial; its device is `cuda` where an accelerator is named.
-        workers: Trials at once.
-        accelerator: Of `accelerators.ACCELERATORS`; None for the CPU, or for the GPU found here.
+        workers: Trials at once; None for as many as fit on the CPU, or one accelerator.
+        accelerator: Of `speed.ACCELERATORS`; None for the CPU, or for the GPU found here.
 
     Raises:
         UserError: An accelerator or encoder whose size is not known.
     """
-    if execution.device == "cuda" and accelerator is None:
-        accelerator = _found_here()
-    if accelerator is not None:
+    if execution.device == "cuda" or accelerator is not None:
+        accelerator, most = known_accelerator(accelerator), workers or 1
         execution = replace(execution, device="cuda")
+    else:
+        most = min(workers or execution.slots_here, execution.slots_here)
     estimator = Estimator(places, execution, accelerator)
-    groups = rungs(plan)
-    costs = tuple(estimator.cost(rung.spec) for rung in groups)
-    if accelerator is None:
-        workers = min(workers, execution.slots_here)
+    costs = tuple((group, estimator.cost(group.spec)) for group in groups(plan))
     return Forecast(
-        rungs=groups,
         costs=costs,
         needs=needs(plan, places),
-        start=IMPORT_SECONDS + estimator.opening,
-        workers=max(1, min(workers, sum(rung.trials for rung in groups))),
+        start=IMPORT_SECONDS + estimator.library.opening,
+        pictures=sum(estimator.pictures.values()),
+        workers=max(1, min(most, sum(group.trials for group, _ in costs))),
         accelerator=accelerator,
-        limit=None if accelerator is None else find_accelerator(accelerator).memory,
     )
 
 
-def _found_here() -> str:
-    """The entry of the GPU that torch finds here.
-
-    Raises:
-        UserError: It is none of them.
-    """
-    import torch
-
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    entry = next((key for key in sorted(ACCELERATORS, key=len)[::-1] if key in name), None)
-    if entry is None:
-        raise UserError(
-            f"accelerator {name!r}: its rate is not known; name one of {', '.join(ACCELERATORS)}"
-        )
-    return entry
-
-
-LONG = 24 * 3600
-"""Seconds on the CPU from which accelerators are pointed out."""
-
-
-def forecast(
-    plan: Plan,
-    places: Mapping[str, str],
-    execution: Execution,
-    workers: int | None,
-    accelerator: str | None,
-) -> list[str]:
-    """What `run --dry-run` says of cost: `estimate`, described; `workers` as many as fit if None.
-
-    Raises:
-        UserError: As `estimate`.
-    """
-    if workers is None and accelerator is None and execution.device == "cpu":
-        workers = execution.slots_here
-    return describe(estimate(plan, places, execution, workers or 1, accelerator))
-
-
-def describe(forecast: Forecast) -> list[str]:
-    """The estimate: three lines a rung, then what a run needs, then what all this rests on."""
-    lines = ["Estimated cost:"]
-    for rung, cost in zip(forecast.rungs, forecast.costs, strict=True):
-        lines += [f"  {line}" for line in _rung(forecast, rung, cost)]
-    device = forecast.accelerator or "CPU"
-    lines.append(
-        f"  all {forecast.trials} trials: {hours(forecast.seconds)} of {device}, "
-        f"{hours(forecast.wall)} with {forecast.workers} at once "
+def describe(forecast: Forecast) -> Iterator[str]:
+    """The estimate: three lines a group, then what a run needs, then what all this rests on."""
+    yield "Estimated cost:"
+    for group, cost in forecast.costs:
+        yield from (f"  {line}" for line in _group(forecast, group, cost))
+    yield (
+        f"  all {forecast.trials} trials: {hours(forecast.seconds)} of "
+        f"{forecast.accelerator or 'CPU'}, {hours(forecast.wall)} with {forecast.workers} at once "
         f"(of it {forecast.start:.0f} s to start each worker)"
     )
+    if forecast.pictures:
+        yield f"  pictures, once: {hours(forecast.pictures)} of it"
     if forecast.accelerator is None and forecast.seconds > LONG:
-        lines.append(f"  on an accelerator: add --accelerator {', '.join(ACCELERATORS)}")
-    lines.append("Needed:")
-    lines += [f"  {need}" for need in forecast.needs]
-    lines.append("Based on:")
-    said = [line for cost in forecast.costs for line in cost.basis]
-    return lines + [f"  {line}" for line in dict.fromkeys(said)]
+        yield f"  on an accelerator: add --accelerator {', '.join(ACCELERATORS)}"
+    yield "Needed:"
+    yield from (f"  {need}" for need in forecast.needs)
+    yield "Based on:"
+    yield from dict.fromkeys(f"  {line}" for _, cost in forecast.costs for line in cost.basis)
 
 
-def _rung(forecast: Forecast, rung: CostGroup, cost: Cost) -> list[str]:
-    """What the trials of a rung take, and a warning where they do not fit."""
-    number = f"cells: {rung.cells}, seeds: {rung.seeds}, different trials: {rung.trials}"
-    each = f"each {duration(cost.train)} training + {duration(cost.evaluate)} evaluation"
-    memory, limit = forecast.peak(cost), forecast.limit
-    if limit is not None:
-        memory += DRIVER_BYTES
-        sizes = [f"memory {size(memory)} of {size(limit)}, {size(cost.memory.host)} of the host"]
-    else:
-        sizes = [f"memory {size(memory)}"]
-    if cost.memory.checkpoint:
-        sizes.append(f"checkpoint {size(cost.memory.checkpoint)}")
-        sizes.append(f"{cost.step.tokens:.0f} tokens a step")
-    lines = [
-        rung.label,
-        f"  {number}; {each}; together {hours(rung.trials * cost.seconds)}",
-        f"  {'; '.join(sizes)}",
-    ]
-    if limit is not None and memory > limit:
-        lines.append(f"  DOES NOT FIT in {forecast.accelerator}: choose one with more memory")
-    return lines
+def _group(forecast: Forecast, group: CostGroup, cost: Cost) -> Iterator[str]:
+    """What the trials of a group take, and a warning where they do not fit."""
+    yield group.label
+    yield (
+        f"  cells: {group.cells}, seeds: {group.seeds}, different trials: {group.trials}; "
+        f"each {duration(cost.train)} training + {duration(cost.evaluate)} evaluation; "
+        f"together {hours(group.trials * cost.seconds)}"
+    )
+    memory, limit = cost.memory.compute, float("inf")
+    sizes = f"  memory {size(memory)}"
+    if forecast.accelerator is not None:
+        memory, limit = memory + DRIVER_BYTES, ACCELERATORS[forecast.accelerator].memory
+        sizes = f"  memory {size(memory)} of {size(limit)}, {size(cost.memory.host)} of the host"
+    if stored := cost.memory.checkpoint:
+        sizes += f"; checkpoint {size(stored)}; {cost.step.tokens:.0f} tokens a step"
+    yield sizes
+    if memory > limit:
+        yield f"  DOES NOT FIT in {forecast.accelerator}: choose one with more memory"
 
 
 def duration(seconds: float) -> str:
@@ -193,7 +147,7 @@ def duration(seconds: float) -> str:
 
 
 def hours(seconds: float) -> str:
-    """A time that is booked: hours, and what they are in words that fit small studies too."""
+    """A time that is booked, in hours; in minutes where these are few."""
     return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds / 60:.1f} min"
 
 
@@ -211,7 +165,5 @@ def gpu_bytes(plan: Plan, places: Mapping[str, str], execution: Execution) -> di
         execution: Of every trial, on `cuda`.
     """
     estimator = Estimator(places, execution, None)
-    return {
-        cost_key(rung.spec): DRIVER_BYTES + estimator.memory(rung.spec).device
-        for rung in rungs(plan)
-    }
+    specs = [group.spec for group in groups(plan)]
+    return {cost_key(spec): DRIVER_BYTES + estimator.needs(spec)[1] for spec in specs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,18 +11,9 @@ from study.state.plan import Plan
 from trainables.spec import Spec
 
 COSTLY = {
-    "encoder",
-    "test",
-    "also",
-    "validation",
-    "train",
-    "batch_size",
-    "steps",
-    "hard_negatives",
-    "max_rows",
-    "evaluate_every",
-    "select",
-}
+    "encoder", "test", "also", "validation", "train", "batch_size", "steps", "hard_negatives",
+    "image_tower", "max_rows", "evaluate_every", "select",
+}  # fmt: skip
 """Fields of a spec that decide its cost, with the number of training languages; samplings, ratios,
 rates and seeds do not, and which languages they are hardly does."""
 
@@ -32,7 +24,7 @@ class CostGroup:
 
     Attributes:
         spec: Of one of them.
-        label: Encoder, batch size, steps and what else differs from other rungs.
+        label: Encoder, batch size, steps and what else differs from other groups.
         cells: Cells that hold such trials.
         seeds: Trials of the cell that has most.
         trials: Different ones.
@@ -45,29 +37,27 @@ class CostGroup:
     trials: int
 
 
-def rungs(plan: Plan) -> tuple[CostGroup, ...]:
-    """The rungs of a plan, in the order of its cells; every trial is in one."""
-    digests: dict[str, set[str]] = {}
-    cells: dict[str, dict[str, int]] = {}
-    specs: dict[str, Spec] = {}
+def groups(plan: Plan) -> tuple[CostGroup, ...]:
+    """The groups of a plan, in the order of its cells; every trial is in one."""
+    cells: dict[str, Counter[str]] = {}
+    specs: dict[str, dict[str, Spec]] = {}
     for cell in plan.cells:
         for trial in cell.trials:
-            spec = plan.specs[trial.digest]
-            key = cost_key(spec)
-            specs.setdefault(key, spec)
-            digests.setdefault(key, set()).add(trial.digest)
-            counts = cells.setdefault(key, {})
-            counts[cell.label] = counts.get(cell.label, 0) + 1
-    differing = _differing(list(specs.values()))
+            key = cost_key(plan.specs[trial.digest])
+            specs.setdefault(key, {})[trial.digest] = plan.specs[trial.digest]
+            cells.setdefault(key, Counter())[cell.label] += 1
+    first = {key: next(iter(each.values())) for key, each in specs.items()}
+    trained = [_costly(spec) for spec in first.values() if spec.steps]
+    differing = {k for k in next(iter(trained), ()) if len({repr(x[k]) for x in trained}) > 1}
     return tuple(
         CostGroup(
             spec=spec,
             label=_label(spec, differing),
             cells=len(cells[key]),
             seeds=max(cells[key].values()),
-            trials=len(digests[key]),
+            trials=len(specs[key]),
         )
-        for key, spec in specs.items()
+        for key, spec in first.items()
     )
 
 
@@ -81,13 +71,6 @@ def _costly(spec: Spec) -> dict[str, Any]:
     return spec.model_dump(include=COSTLY) | {"languages": len(spec.languages or ())}
 
 
-def _differing(specs: list[Spec]) -> set[str]:
-    """Fields in which the specs that train differ, of those that the label may name."""
-    trained = [_costly(spec) for spec in specs if spec.steps]
-    keys = trained[0] if trained else ()
-    return {key for key in keys if len({repr(spec[key]) for spec in trained}) > 1}
-
-
 def _label(spec: Spec, differing: set[str]) -> str:
     """Encoder, batch size and steps, and what else is not the same everywhere."""
     if not spec.steps:
@@ -99,7 +82,7 @@ def _label(spec: Spec, differing: set[str]) -> str:
         words.append(spec.test.name)
     if "train" in differing and spec.train is not None:
         words.append(f"trained on {spec.train.name}")
-    for key in ("hard_negatives", "max_rows", "evaluate_every"):
+    for key in ("hard_negatives", "max_rows", "evaluate_every", "image_tower"):
         if key in differing and (value := getattr(spec, key)) is not None:
             words.append(f"{value} rows" if key == "max_rows" else f"{key} {value}")
     return ", ".join(words)

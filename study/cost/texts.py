@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,226 +15,237 @@ from torch import nn
 from study.cost.inputs_needed import found_in
 from study.cost.work import Lengths
 from trainables.data import catalog
-from trainables.data.benchmark import Benchmark, TrainingSet
+from trainables.data.contamination import contamination
+from trainables.data.formats.reading import metadata
 from trainables.encoders.embedded import build_embedded, is_embedded
 from trainables.encoders.files.checkpoints import parts_of
 from trainables.encoders.files.formats import load_tokenizer
 from trainables.encoders.text import TextEncoder
-from trainables.spec import DataRef, EncoderRef
+from trainables.spec import DataRef, EncoderRef, Spec
+
+T = TypeVar("T")
+Tokens = list[NDArray[np.int32]]
 
 SAMPLE = 3000
 """Texts of a role that are tokenised, spread evenly over languages."""
 
-CHARACTERS_A_TOKEN = 3.5
-"""Of multilingual tokenizers, where the encoder's own is not at hand: assumed."""
-
-SPECIAL = 2
-"""Tokens before and after a text."""
+CHARACTERS_A_TOKEN, SPECIAL = 3.5, 2
+"""Of multilingual tokenizers, and tokens around a text, where there is no tokenizer: assumed."""
 
 OBJECT_BYTES = 300
 """Of a text's record beside its characters: ids, references and judgements."""
 
-
-@dataclass(frozen=True)
-class Typical:
-    """Facts of a source for when its files are not at hand.
-
-    Attributes:
-        query: Characters of a query.
-        passage: Characters of a passage.
-        queries: Evaluated by default, over all languages; 0 where not known.
-        passages: Searched by default, over all languages; 0 where not known.
-        rows: Trained on by default; 0 where it is evaluated only.
-    """
-
-    query: int
-    passage: int
-    queries: int = 0
-    passages: int = 0
-    rows: int = 0
-
-
-PICTURE = 0
-"""Characters of a picture: its vector comes from the cache, and computing it is not counted."""
-
-TYPICAL: Mapping[str, Typical] = {
-    "xquad_r": Typical(58, 1043, 13_090, 13_014),
-    "xquad": Typical(58, 780, 13_090, 2_640),
-    "mlqa": Typical(55, 850, 4_199, 4_000),
-    "mlqa_r": Typical(55, 850, 4_199, 20_534),
-    "xor_tydi": Typical(45, 600, 2_110, 2_110),
-    "tydiqa": Typical(36, 472, 5_077, 4_488, 49_881),
-    "mr_tydi": Typical(40, 500, 12_317, 58_000_000, 48_700),
-    "miracl": Typical(40, 500, 13_071, 90_000_000),
-    "belebele": Typical(80, 480, 109_800, 59_536),
-    "mkqa": Typical(45, 20, 260_000, 260_000),
-    "afriqa": Typical(46, 666, 1_928, 1_767, 2_171),
-    "amqa": Typical(44, 894, 600, 57, 1_723),
-    "mmarco": Typical(35, 340, rows=500_000),
-    "squad_translated": Typical(60, 780, rows=87_599),
-    "multi30k": Typical(62, PICTURE, 4_056, 1_014, 29_000),
-    "xflickrco": Typical(55, PICTURE, 16_000, 2_000, 700),
-    "xm3600": Typical(50, PICTURE, 261_375, 3_600),
-    "xtd10": Typical(50, PICTURE, 11_000, 1_000),
-    "xmmmu": Typical(180, PICTURE, 2_000, 290),
-    "mmmu": Typical(180, PICTURE, 850, 850),
-}
-"""Characters are measured on the files here for xquad_r, tydiqa, afriqa and amqa; the others, and
-counts beyond those of `data show`, are assumed and marked so wherever they are used."""
-
-UNKNOWN = Typical(50, 500)
+TYPICAL: Mapping[str, Sequence[int]] = metadata("typical.yaml")
+UNKNOWN = 50, 500, 0, 0, 0
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """The texts of one role.
+    """The texts of one role: how many, tokens of a sample in random order, bytes in memory.
 
-    Attributes:
-        count: All of them.
-        tokens: Of a sample, in random order.
-        seconds: To tokenise one.
-        size: Bytes of all in memory.
+    Pictures count too, and have no tokens.
     """
 
-    count: int
-    tokens: Lengths
-    seconds: float = 0.0
+    count: int = 0
+    tokens: Lengths = field(default_factory=lambda: np.empty(0, np.int64))
     size: int = 0
 
     @classmethod
-    def assumed(cls, count: int, characters: int, limit: int) -> Texts:
-        """As many texts of so many characters."""
+    def assumed(cls, count: int, characters: int, limit: int = 0) -> Texts:
+        """As many texts of so many characters; pictures where these are 0."""
         tokens = min(limit, round(characters / CHARACTERS_A_TOKEN) + SPECIAL)
-        size = count * (2 * characters + OBJECT_BYTES)
-        return cls(count, np.full(min(max(count, 1), SAMPLE), tokens), 0.0, size)
+        sample = np.full(min(max(count, 1), SAMPLE) if characters else 0, tokens)
+        return cls(count, sample, count * (2 * characters + OBJECT_BYTES))
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluated:
-    """The texts of a benchmark, and whence they are known."""
-
-    queries: Texts
-    passages: Texts
-    basis: str
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """The texts of training data.
+class Corpus:
+    """The texts of a benchmark or of training data.
 
     Attributes:
-        queries: Of all rows and languages.
+        basis: Whence they are known.
+        queries: Of all rows and languages; of pictures, captions.
         passages: Likewise.
         negatives: Likewise; none where no hard negatives are read.
         words: Different tokens of all of them; None where no tokenizer is at hand.
-        basis: Whence all this is known.
+        pictures: Different ones.
     """
 
+    basis: str
     queries: Texts
     passages: Texts
-    negatives: Texts
-    words: int | None
-    basis: str
+    negatives: Texts = field(default_factory=Texts)
+    words: int | None = None
+    pictures: int = 0
+
+    @property
+    def roles(self) -> tuple[Texts, Texts, Texts]:
+        """All its texts."""
+        return self.queries, self.passages, self.negatives
 
 
-class Reader:
-    """Counts texts as one encoder reads them."""
+@dataclass
+class Library:
+    """The data of trials, each opened and tokenised once.
 
-    def __init__(self, ref: EncoderRef, data: str, places: Mapping[str, str]) -> None:
-        """Open the tokenizer, if it is at hand.
+    Attributes:
+        places: Digest to folder of what is at hand.
+        opening: Seconds that this took; each worker takes as long.
+    """
+
+    places: Mapping[str, str]
+    opening: float = 0.0
+    _known: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, make: Callable[[], T], *, timed: bool = False) -> T:
+        """What `make` made the first time; if `timed`, a part of `opening`."""
+        if key not in self._known:
+            start = time.perf_counter()
+            self._known[key] = make()
+            self.opening += timed * (time.perf_counter() - start)
+        known: T = self._known[key]
+        return known
+
+    def evaluated(self, spec: Spec, ref: DataRef) -> Corpus:
+        """Texts of a benchmark, equal ones once: its candidates, and queries that have any."""
+        if not self._at_hand(ref):
+            return self._typical(spec.encoder, ref)
+        data = self._benchmark(ref)
+
+        def read() -> Corpus:
+            reader, every = self._reader(spec), data.corpus.values()
+            judged = data.judged_queries.values()
+            queries, _ = reader.read(
+                [list(dict.fromkeys(x.text for x in each)) for each in judged], "query"
+            )
+            if catalog.has_pictures(ref.name):
+                count = sum(map(len, every))
+                return Corpus(reader.basis, queries, Texts.assumed(count, 0), pictures=count)
+            columns = [list(dict.fromkeys(x.text for x in each)) for each in every]
+            return Corpus(reader.basis, queries, reader.read(columns, "passage")[0])
+
+        return self.once((spec.encoder, ref), read)
+
+    def trained(self, spec: Spec, ref: DataRef) -> Corpus:
+        """Texts of the training data of a spec, in its languages."""
+        languages, hard = spec.languages or (), spec.negatives is not None
+        if not self._at_hand(ref):
+            return self._typical(spec.encoder, ref, len(languages), negatives=hard)
+        options = {"aligned": spec.rows is None, "negatives": hard}
+        key = ref, *options.values()
+        data = self.once(
+            key, lambda: catalog.open_training(ref, self.places, **options), timed=True
+        )
+
+        def read() -> Corpus:
+            queries, passages = (
+                [[text for text in table[language] if text is not None] for language in languages]
+                for table in (data.queries, data.passages)
+            )
+            lists = [data.negatives.get(language, []) for language in languages]
+            extra = [[x.text for candidates in rows for x in candidates] for rows in lists]
+            asking, ids = reader.read(queries, "query")
+            shown, more = reader.read([] if data.pictures else passages, "passage")
+            against, others = reader.read(extra, "passage")
+            words, count = None, asking.count + shown.count + against.count
+            if reader.encoder is not None:
+                words = _vocabulary([*ids, *more, *others], count)
+            pictures = len({picture.id for picture in data.pictures})
+            return Corpus(reader.basis, asking, shown, against, words, pictures)
+
+        if self._at_hand(spec.test):  # with which it is compared
+            tested = self._benchmark(spec.test)
+            self.once((ref, spec.test), lambda: contamination(data, tested), timed=True)
+        reader = self._reader(spec)
+        return self.once((spec.encoder, languages, *key), read, timed=True)
+
+    def _benchmark(self, ref: DataRef) -> Any:
+        return self.once(ref, lambda: catalog.open_benchmark(ref, self.places), timed=True)
+
+    def _at_hand(self, ref: DataRef) -> bool:
+        return catalog.is_embedded(ref.name) or found_in(ref.digest, self.places) is not None
+
+    def _reader(self, spec: Spec) -> Reader:
+        key = spec.encoder, spec.test.name
+        return self.once(key, lambda: Reader.open(*key, self.places))
+
+    def _typical(
+        self, encoder: EncoderRef, ref: DataRef, languages: int = 0, *, negatives: bool = False
+    ) -> Corpus:
+        """Texts of data that are not at hand.
 
         Args:
-            ref: The encoder, with its prefixes and limits.
-            data: Name of the benchmark, whose world an embedded encoder is of.
-            places: Digest to folder.
+            encoder: Whose limits hold.
+            ref: The data; part `first-N` of training data has N rows.
+            languages: In which they are trained on; 0 for a benchmark, in those of `ref`.
+            negatives: Whether there are hard negatives.
         """
-        self.ref, self.tokenizer = ref, None
+        query, passage, queries, passages, rows = TYPICAL.get(ref.name, UNKNOWN)
+        source, pictures = catalog.source(ref.name), passages
+        if languages:
+            first = (ref.part or "").removeprefix("first-")
+            pictures = int(first) if first.isdecimal() else rows
+            queries = passages = pictures * (languages if source.parallel else 1)
+        elif ref.languages and source.languages:
+            share = len(ref.languages) / len(source.languages)
+            queries, passages = round(share * queries), round(share * passages)
+        known = languages or passages
+        basis = "not at hand, sizes assumed" if known else "size unknown, not counted"
+        captions = Texts.assumed(queries, query, encoder.max_query_tokens)
+        if not passage:
+            return Corpus(basis, captions, Texts.assumed(pictures, 0), pictures=pictures)
+        texts = Texts.assumed(passages, passage, encoder.max_passage_tokens)
+        return Corpus(basis, captions, texts, texts if negatives else Texts())
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Counts texts as one encoder reads them.
+
+    Attributes:
+        ref: The encoder, with its prefixes and limits.
+        encoder: With a tokenizer, maybe nothing else; None where it is not at hand.
+    """
+
+    ref: EncoderRef
+    encoder: TextEncoder | None
+
+    @classmethod
+    def open(cls, ref: EncoderRef, data: str, places: Mapping[str, str]) -> Reader:
+        """Open the tokenizer, if it is at hand; `data` is the world of an embedded encoder."""
         if is_embedded(ref.name):
-            self.tokenizer = build_embedded(ref, catalog.world(data))
-        elif (folder := found_in(ref.digest, places)) is not None:
-            tokenizer = load_tokenizer(parts_of(folder)[0])
-            self.tokenizer = TextEncoder(nn.Identity(), tokenizer, ref)
+            return cls(ref, build_embedded(ref, catalog.world(data)))
+        if (folder := found_in(ref.digest, places)) is None:
+            return cls(ref, None)
+        return cls(ref, TextEncoder(nn.Identity(), load_tokenizer(parts_of(folder)[0]), ref))
 
     @property
     def basis(self) -> str:
         """How tokens are counted."""
-        return "tokenised" if self.tokenizer else f"characters / {CHARACTERS_A_TOKEN}, assumed"
+        return "tokenised" if self.encoder else f"characters / {CHARACTERS_A_TOKEN}, assumed"
 
-    def benchmark(self, benchmark: Benchmark) -> Evaluated:
-        """Texts of a benchmark at hand: the queries that have a relevant candidate."""
-        queries = [[query.text for query in items] for items in benchmark.judged_queries.values()]
-        passages = [[item.text for item in items] for items in benchmark.corpus.values()]
-        roles = (self._texts(queries, "query")[0], self._texts(passages, "passage")[0])
-        return Evaluated(*roles, basis=self.basis)
-
-    def typical(self, ref: DataRef) -> Evaluated:
-        """Texts of a benchmark that is not at hand, in the languages that are asked for."""
-        facts, known = TYPICAL.get(ref.name, UNKNOWN), catalog.source(ref.name).languages
-        share = len(ref.languages) / len(known) if ref.languages and known else 1.0
-        queries, passages = (round(share * count) for count in (facts.queries, facts.passages))
-        return Evaluated(
-            Texts.assumed(queries, facts.query, self.ref.max_query_tokens),
-            Texts.assumed(passages, facts.passage, self.ref.max_passage_tokens),
-            basis="not at hand, sizes assumed" if passages else "size unknown, not counted",
-        )
-
-    def training(self, data: TrainingSet, languages: Sequence[str]) -> Trained:
-        """Texts of training data at hand."""
-        columns = [
-            [[text for text in table[language] if text is not None] for language in languages]
-            for table in (data.queries, data.passages)
-        ]
-        lists = [data.negatives.get(language, []) for language in languages]
-        extra = [[item.text for candidates in rows for item in candidates] for rows in lists]
-        queries, query_tokens = self._texts(columns[0], "query", each=True)
-        shown = [] if data.pictures else columns[1]
-        passages, read = self._texts(shown, "passage", each=True)
-        negatives, other = self._texts(extra, "passage", each=True)
-        count = queries.count + passages.count + negatives.count
-        words = _vocabulary([*query_tokens, *read, *other], count) if self.tokenizer else None
-        return Trained(queries, passages, negatives, words, self.basis)
-
-    def typical_training(self, ref: DataRef, languages: int, *, negatives: bool) -> Trained:
-        """Texts of training data that are not at hand; part `first-N` has N rows."""
-        facts = TYPICAL.get(ref.name, UNKNOWN)
-        first = (ref.part or "").removeprefix("first-")
-        rows = int(first) if first.isdecimal() else facts.rows
-        count = rows * (languages if catalog.source(ref.name).parallel else 1)
-        passages = Texts.assumed(count, facts.passage, self.ref.max_passage_tokens)
-        queries = Texts.assumed(count, facts.query, self.ref.max_query_tokens)
-        none = Texts(0, np.empty(0, np.int64))
-        basis = "not at hand, sizes assumed"
-        return Trained(queries, passages, passages if negatives else none, None, basis)
-
-    def _texts(
-        self, columns: Sequence[Sequence[str]], role: str, *, each: bool = False
-    ) -> tuple[Texts, list[NDArray[np.int32]]]:
-        """The texts of some languages, and the token ids of the sample.
-
-        Equal ones of a language count once, as they are encoded, or `each` as it is trained on.
-        """
-        every = [column if each else list(dict.fromkeys(column)) for column in columns]
-        count, rng = sum(map(len, every)), np.random.default_rng(0)
-        share = -(-SAMPLE // max(1, len(every)))
-        sample = [column[i] for column in every for i in rng.permutation(len(column))[:share]]
+    def read(self, columns: Sequence[Sequence[str]], role: str) -> tuple[Texts, Tokens]:
+        """The texts of some languages, and token ids of a sample: zeros without a tokenizer."""
+        count, rng = sum(map(len, columns)), np.random.default_rng(0)
+        share = -(-SAMPLE // max(1, len(columns)))
+        sample = [column[i] for column in columns for i in rng.permutation(len(column))[:share]]
         sample = [sample[i] for i in rng.permutation(len(sample))]
         if not sample:
-            return Texts(0, np.empty(0, np.int64)), []
+            return Texts(), []
         size = round(count * (np.mean([sys.getsizeof(text) for text in sample]) + OBJECT_BYTES))
-        query = role == "query"
-        if self.tokenizer is None:
-            prefix = self.ref.query_prefix if query else self.ref.passage_prefix
-            limit = self.ref.max_query_tokens if query else self.ref.max_passage_tokens
+        query, ref = role == "query", self.ref
+        if self.encoder is not None:
+            tokenize = self.encoder.tokenize_queries if query else self.encoder.tokenize_passages
+            rows = tokenize(sample)
+        else:
+            prefix = ref.query_prefix if query else ref.passage_prefix
+            limit = ref.max_query_tokens if query else ref.max_passage_tokens
             tokens = [round(len(prefix + x) / CHARACTERS_A_TOKEN) + SPECIAL for x in sample]
-            return Texts(count, np.minimum(tokens, limit), 0.0, size), []
-        start = time.perf_counter()
-        encoder = self.tokenizer
-        rows = (encoder.tokenize_queries if query else encoder.tokenize_passages)(sample)
-        seconds = (time.perf_counter() - start) / len(sample)
-        return Texts(count, np.array([len(row) for row in rows]), seconds, size), rows
+            rows = [np.zeros(min(limit, length), np.int32) for length in tokens]
+        return Texts(count, np.array([len(row) for row in rows]), size), rows
 
 
-def _vocabulary(rows: Sequence[NDArray[np.int32]], count: int) -> int:
+def _vocabulary(rows: Tokens, count: int) -> int:
     """Different tokens of `count` texts, of which `rows` are a sample.
 
     They grow as a power of the number of texts (Heaps' law), fitted at the sample and its half.
@@ -243,5 +255,4 @@ def _vocabulary(rows: Sequence[NDArray[np.int32]], count: int) -> int:
     rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
     here = len(np.unique(np.concatenate(rows)))
     half = len(np.unique(np.concatenate(rows[: -(-len(rows) // 2)])))
-    growth = float(np.log2(here / half))
-    return int(here * (max(count, len(rows)) / len(rows)) ** growth)
+    return int(here * (max(count, len(rows)) / len(rows)) ** float(np.log2(here / half)))

@@ -21,6 +21,7 @@ from trainables.spec import EncoderRef
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import XLMRobertaConfig
 
     from trainables.encoders.text import TextEncoder
 
@@ -210,9 +211,19 @@ def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
 def _model(rung: EncoderSize, vocabulary: int) -> nn.Module:
     """An XLM-R of this size with the rung's initial weights."""
     import torch
-    from transformers import XLMRobertaConfig, XLMRobertaModel
+    from transformers import XLMRobertaModel
 
-    config = XLMRobertaConfig(
+    with torch.random.fork_rng(devices=[]):
+        model = XLMRobertaModel(embedded_config(rung, vocabulary), add_pooling_layer=False)
+    _initialise(model, rung)
+    return model
+
+
+def embedded_config(rung: EncoderSize, vocabulary: int = VOCABULARY) -> XLMRobertaConfig:
+    """The configuration of transformers that an encoder of this size has."""
+    from transformers import XLMRobertaConfig
+
+    return XLMRobertaConfig(
         vocab_size=vocabulary,
         hidden_size=rung.width,
         num_hidden_layers=rung.layers,
@@ -227,10 +238,6 @@ def _model(rung: EncoderSize, vocabulary: int) -> nn.Module:
         pad_token_id=SPECIAL_TOKENS.index("<pad>"),
         eos_token_id=SPECIAL_TOKENS.index("</s>"),
     )
-    with torch.random.fork_rng(devices=[]):
-        model = XLMRobertaModel(config, add_pooling_layer=False)
-    _initialise(model, rung)
-    return model
 
 
 def _initialise(model: nn.Module, rung: EncoderSize) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.data import catalog
 from trainables.encoders import embedded
+from trainables.encoders.architectures import known_values
 from trainables.encoders.embedded import is_embedded
 from trainables.encoders.families import named_defaults, sees
 from trainables.encoders.files.checkpoints import JOINT, pair_digest, pair_ref, parts_of
-from trainables.encoders.files.modules import UNBOUNDED, positions_for_text
-from trainables.encoders.shapes import known_shape
+from trainables.encoders.files.modules import UNBOUNDED, positions
 from trainables.errors import UserError
 from trainables.spec import EncoderRef, Execution
 
@@ -80,10 +80,9 @@ def absent(name: str, overrides: Mapping[str, Any]) -> EncoderRef:
     """Name an encoder whose files are not at hand: its name decides what its files usually say."""
     defaults = named_defaults(name)
     try:
-        shape = known_shape(name)
+        most = positions(Path(name), known_values(name)) or UNBOUNDED
     except UserError:  # of a size that is not known
-        shape = None
-    most = positions_for_text(shape.kind, shape.positions) if shape else UNBOUNDED
+        most = UNBOUNDED
     for key in ("max_query_tokens", "max_passage_tokens"):
         if overrides.get(key, 0) > most:
             raise UserError(

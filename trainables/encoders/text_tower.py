@@ -52,6 +52,16 @@ def load_text_tower(folder: Path, layout: Layout) -> tuple[nn.Module, nn.Sequent
     if saved:
         text = QueryText(model) if kind == "blip-2" else model
         return text, load_layers(layout, int(text.config.hidden_size))
+    return split(kind, model)
+
+
+def split(kind: str, model: Any) -> tuple[nn.Module, nn.Sequential]:
+    """A text tower of one of the classes in `PROJECTED` in two: transformer and projection.
+
+    Args:
+        kind: Model type of its checkpoint.
+        model: Of that class.
+    """
     if kind in ("siglip", "siglip2"):
         return model, nn.Sequential(_dense(model.head))
     inner = QueryText(model) if kind == "blip-2" else model.text_model.eval()
@@ -67,12 +77,11 @@ class QueryText(nn.Module):
         self.inner = model
         self.config = model.config.qformer_config
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
         """As other transformers: `.last_hidden_state` (n, tokens, hidden)."""
         words = self.inner.embeddings(input_ids=input_ids)
-        return self.inner.qformer(
-            query_embeds=words, query_length=0, attention_mask=attention_mask.long()
-        )
+        mask = None if attention_mask is None else attention_mask.long()
+        return self.inner.qformer(query_embeds=words, query_length=0, attention_mask=mask)
 
     def get_input_embeddings(self) -> nn.Module:
         """The table of words."""

@@ -63,16 +63,27 @@ def embed(encoder: Any, rows: BatchItems) -> Tensor:
 def picture_tokens(encoder: Any) -> int:
     """Number of text tokens that take as much activation memory as one picture, at least 1.
 
-    Ratio of patches times layers times width of the image tower to layers times width of the text
-    tower; 1 for an encoder without a transformer image tower.
+    As `tokens_of_picture` says; 1 for an encoder without a transformer image tower.
     """
     tower = getattr(getattr(encoder, "images", None), "model", None)
     if tower is None:
         return 1
     vision = getattr(tower.config, "vision_config", tower.config)
+    return tokens_of_picture(vision, encoder.model.config)
+
+
+def tokens_of_picture(vision: Any, text: Any) -> int:
+    """Number of text tokens that take as much activation memory as one picture, at least 1.
+
+    Ratio of patches times layers times width of the image tower to layers times width of the text
+    tower.
+
+    Args:
+        vision: Configuration of the image tower.
+        text: Configuration of the text tower.
+    """
     if (patches := getattr(vision, "num_patches", None)) is None:
         patches = (vision.image_size // vision.patch_size) ** 2 + 1
-    text = encoder.model.config
     units = patches * vision.num_hidden_layers * vision.hidden_size
     return max(1, round(float(units / (text.num_hidden_layers * text.hidden_size))))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from trainables.encoders.shapes import shape_of
+from trainables.encoders.architectures import architecture
 from trainables.encoders.text import held_tokens
 from trainables.errors import UserError
 from trainables.spec import EncoderRef, Execution
@@ -48,7 +48,7 @@ def layout(
 def _held(encoder: EncoderRef, places: Mapping[str, str], device: str) -> int:
     """Tokens that the encoder holds unless told otherwise; 0 where nothing says its size."""
     try:
-        shape = shape_of(encoder.name, places.get(encoder.digest))
-    except (UserError, OSError, ValueError):  # the attempt says what is wrong with the checkpoint
-        return 0
-    return held_tokens(shape.layers, shape.hidden, device)
+        config = architecture(encoder.name, places.get(encoder.digest)).text
+        return held_tokens(config.num_hidden_layers, config.hidden_size, device)
+    except (UserError, OSError, ValueError, AttributeError):
+        return 0  # the attempt says what is wrong with the checkpoint

@@ -12,10 +12,10 @@ from trainables.data.pretraining import (
     table,
     with_pretraining,
 )
-from trainables.encoders import shapes
+from trainables.encoders.architectures import KNOWN
 
 
-@pytest.mark.parametrize("name", [name for name in shapes.KNOWN if name.startswith("M-CLIP/")])
+@pytest.mark.parametrize("name", [name for name in KNOWN if name.startswith("M-CLIP/")])
 def test_m_clip_is_not_taken_for_the_transformer_in_its_name(name: str) -> None:
     found = declared(f"{name}+openai/clip-vit-large-patch14", "xtd10")
     assert found.verdict == "overlap"

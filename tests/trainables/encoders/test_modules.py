@@ -27,12 +27,12 @@ from tests.sentence_folders import (
     make,
     write,
 )
+from trainables.encoders.architectures import architecture, known_values
 from trainables.encoders.families import checkpoint_digest, encoder_ref, find_checkpoint
 from trainables.encoders.files import packaged
 from trainables.encoders.files.modules import read_layout
 from trainables.encoders.files.packaged import Packaged
 from trainables.encoders.registry import absent, reference
-from trainables.encoders.shapes import folder_shape, known_shape
 from trainables.encoders.text import TextEncoder, pool
 from trainables.encoders.vocabulary import trim_vocabulary
 from trainables.errors import DataError, UserError
@@ -361,7 +361,8 @@ def test_a_transformer_in_a_folder_of_its_own(tmp_path: Path) -> None:
     folder = make(tmp_path / "folder", at="0_Transformer", layers=[dense(WIDTH, 12)])
     assert not (folder / "config.json").exists()
     assert read_layout(folder).transformer == folder / "0_Transformer"
-    assert (folder_shape(folder, "x").hidden, folder_shape(folder, "x").vector) == (WIDTH, 12)
+    built = architecture("x", str(folder))
+    assert (built.text.hidden_size, built.dense) == (WIDTH, 12)
     flat = make(tmp_path / "flat", layers=[dense(WIDTH, 12)])
     first, second = (TextEncoder.load(x).encode_queries(TEXTS, "en") for x in (folder, flat))
     assert np.array_equal(first, second)
@@ -369,8 +370,8 @@ def test_a_transformer_in_a_folder_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["t5", "modernbert", "qwen3", "albert", "embedding-gemma"])
 def test_sizes_of_any_architecture_are_known(kind: str, tmp_path: Path) -> None:
-    shape = folder_shape(make(tmp_path / kind, kind), kind)
-    assert (shape.hidden, shape.layers, shape.inner) == (WIDTH, 2, 32)
+    config = architecture(kind, str(make(tmp_path / kind, kind))).text
+    assert (config.hidden_size, config.num_hidden_layers) == (WIDTH, 2)
 
 
 @pytest.mark.parametrize("kind", ["t5", "modernbert", "qwen3", "embedding-gemma", "mpnet"])
@@ -476,4 +477,4 @@ def test_a_packaged_encoder_goes_by_its_name(
     ref, place = reference("tiny", "jsonl", {})
     assert (ref.name, place) == ("tiny", str(tmp_path / "tiny_package" / "model"))
     assert TextEncoder.load("tiny").ref == ref
-    assert known_shape("all-MiniLM-L6-v2") == known_shape(hub_id)
+    assert known_values("all-MiniLM-L6-v2") == known_values(hub_id)

@@ -239,16 +239,9 @@ def load_transformer(folder: Path) -> nn.Module:
         DataError: A kind that is not supported, or weights that lack a part of the model, which
             would be random, or hold an adapter beside it.
     """
-    import transformers
-
     config, inside = load_encoder_config(folder), transformer_folder(folder)
     config.use_cache = False  # of decoders, which keep what nothing here reads again
-    encoder = ENCODERS.get(config.model_type)
-    kind: Any = (
-        getattr(transformers, encoder) if encoder else transformers.MODEL_MAPPING[type(config)]
-    )
-    pooled = "add_pooling_layer" in inspect.signature(kind).parameters
-    options: dict[str, Any] = {"add_pooling_layer": False} if pooled else {}
+    kind, options = transformer_class(config)
     _refuse_larger(inside, kind, config, options)
     with quiet():
         model, report = kind.from_pretrained(
@@ -288,14 +281,43 @@ def load_transformer(folder: Path) -> nn.Module:
     return loaded
 
 
+def transformer_class(config: Any) -> tuple[Any, dict[str, Any]]:
+    """The class of the bare transformer of a configuration, and options that leave out its pooler.
+
+    Raises:
+        KeyError: A kind without such a class.
+    """
+    import transformers
+
+    encoder = ENCODERS.get(config.model_type)
+    kind: Any = (
+        getattr(transformers, encoder) if encoder else transformers.MODEL_MAPPING[type(config)]
+    )
+    pooled = "add_pooling_layer" in inspect.signature(kind).parameters
+    return kind, {"add_pooling_layer": False} if pooled else {}
+
+
+def part_of(whole: Any, part: str) -> Any:
+    """The configuration of one tower, as its class of transformers takes it.
+
+    Args:
+        whole: Of a checkpoint that may have two towers; taken as it is for models that want that,
+            and where there is no such part.
+        part: `text_config` or `vision_config`.
+    """
+    config = whole if whole.model_type == "blip-2" else getattr(whole, part, whole)
+    if hasattr(whole, "projection_dim"):
+        config.projection_dim = whole.projection_dim
+    return config
+
+
 def load_part(folder: Path, kind: str, part: str) -> Any:
     """One tower in float32, from weights that may hold another too.
 
     Args:
         folder: The checkpoint.
         kind: Class of transformers.
-        part: Where its configuration stands in that of a model with two towers; the configuration
-            as a whole is taken for models that want that, and where there is no such part.
+        part: Where its configuration stands in that of a model with two towers (`part_of`).
 
     Raises:
         UserError: The weights lack a part of the tower, which would be random.
@@ -303,10 +325,7 @@ def load_part(folder: Path, kind: str, part: str) -> Any:
     import transformers
 
     check_weights(folder)
-    whole: Any = load_config(folder)
-    config = whole if whole.model_type == "blip-2" else getattr(whole, part, whole)
-    if hasattr(whole, "projection_dim"):
-        config.projection_dim = whole.projection_dim
+    config = part_of(load_config(folder), part)
     _refuse_larger(folder, getattr(transformers, kind), config, {})
     with quiet():
         model, report = getattr(transformers, kind).from_pretrained(
