@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from study.cost.counts import Counts, count_text
@@ -60,8 +59,8 @@ ACCELERATORS = {
 UTILISATION, BANDWIDTH_SHARE = {"float32": 0.55, "bfloat16": 0.3}, 0.7
 """Shares of the peak and of the bandwidth that training reaches: assumed, not measured."""
 
-PROBE_OPERATIONS, PROBE_ROWS = 2e10, 64
-"""Of a probe's batch, at most: fractions of a second."""
+PROBE_OPERATIONS = 2e10
+"""Of a probe's step, unless that is of two texts: a fraction of a second."""
 
 PROBE_SECONDS, PROBE_TIMES = 0.3, 3
 """A probe is repeated for so long, and so many times at least."""
@@ -129,35 +128,42 @@ def assumed(name: str, precision: str, dimension: int) -> Speed:
 
 
 def measured(
-    architecture: Architecture,
-    counts: Counts,
-    batch: tuple[Lengths, int] | None,
-    texts: Lengths,
-    execution: Execution,
+    architecture: Architecture, counts: Counts, lengths: Lengths, execution: Execution
 ) -> Speed:
-    """Rates of this machine's CPU, by steps of a random encoder with fewer layers and words.
+    """Rates of this machine's CPU, by a step of a random encoder with fewer layers and words.
 
     Args:
         architecture: Of the encoder.
         counts: Of it.
-        batch: Tokens of a training batch's queries, passages and hard negatives, and its rows;
-            None where nothing is trained.
-        texts: Tokens of some texts that are evaluated.
+        lengths: Tokens of texts like those of a batch, of which as many are taken as there is time
+            for.
         execution: Threads, precision and memory layout.
     """
     held = execution.micro_batch_tokens or held_tokens(counts.layers, counts.hidden, "cpu")
     execution = replace(execution, micro_batch_tokens=held)
-    reduced = _reduced(architecture, counts)
-    small, train, update = count_text(reduced, execution), 0.0, 0.0
-    texts = texts if texts.size else np.array([2])  # whose rate has no effect, but must be one
-    share = min(1.0, 2 * PROBE_OPERATIONS / encoding(small, texts, execution))
-    texts = texts[: max(1, int(len(texts) * share))]
+    reduced, rng = _reduced(architecture, counts), np.random.default_rng(0)
+    small = count_text(reduced, execution)
+    lengths = rng.permutation(lengths if lengths.size > 1 else np.array([2, 2]))
+    whole = training_step(small, lengths, len(lengths) // 2, execution).operations
+    rows = max(1, min(len(lengths) // 2, int(len(lengths) // 2 * PROBE_OPERATIONS / whole)))
+    lengths = lengths[: 2 * rows]
+    ids = [rng.integers(5, small.words, length, dtype=np.int32) for length in lengths]
+    objective = partial(info_nce, temperature=0.05, symmetric=False)
     with execution_settings(execution):
-        encoder = _encoder(reduced, execution.precision)
-        if batch is not None:
-            train, update = _training(encoder, small, *batch, execution)
-        rows = _random(texts, small)
-        encode = encoding(small, texts, execution) / _seconds(lambda: encoder.encode(rows))
+        encoder = _random(reduced, execution.precision).train()
+
+        def step() -> None:
+            encoder.zero_grad(set_to_none=True)
+            backward(encoder, ids[:rows], ids[rows:], objective, held)
+
+        def move() -> None:
+            nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+            optimizer.step()
+
+        train = training_step(small, lengths, rows, execution).operations / _seconds(step)
+        optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-9, fused=True)
+        update = _seconds(move) / small.parameters
+        encode = encoding(small, lengths, execution) / _seconds(lambda: encoder.encode(ids))
     basis = f"this CPU with {execution.threads} thread(s) a trial, measured"
     return Speed(train, encode, update, scoring_seconds(counts.vector), basis)
 
@@ -173,8 +179,8 @@ def _reduced(architecture: Architecture, counts: Counts) -> Architecture:
     return reduced
 
 
-def _encoder(architecture: Architecture, precision: str) -> TextEncoder:
-    """A random encoder that reads token arrays; it has no tokenizer."""
+def _random(architecture: Architecture, precision: str) -> TextEncoder:
+    """An encoder of random weights that reads token arrays; it has no tokenizer."""
     with quiet(), torch.random.fork_rng(devices=[]):
         model, after = architecture.build_text()
     ref = EncoderRef(
@@ -182,41 +188,6 @@ def _encoder(architecture: Architecture, precision: str) -> TextEncoder:
     )
     tokenizer = SimpleNamespace(pad_token_id=architecture.text.pad_token_id or 0)
     return TextEncoder(model, tokenizer, ref, layers=after, precision=precision)
-
-
-def _training(
-    encoder: TextEncoder, small: Counts, lengths: Lengths, rows: int, execution: Execution
-) -> tuple[float, float]:
-    """Operations a second of a step, and seconds of clipping and AdamW for each parameter.
-
-    The probe's batch has as many rows, with their passages and negatives, as there is time for.
-    """
-    columns = np.resize(lengths, (max(2, len(lengths) // rows), rows))  # of pictures, two captions
-    whole = training_step(small, columns.ravel(), rows, execution).operations
-    rows = max(2, min(rows, PROBE_ROWS, int(rows * PROBE_OPERATIONS / whole)))
-    lengths = columns[:, :rows].ravel()
-    ids = _random(lengths, small)
-    objective = partial(info_nce, temperature=0.05, symmetric=False)
-
-    def step() -> None:
-        encoder.zero_grad(set_to_none=True)
-        backward(encoder, ids[:rows], ids[rows:], objective, execution.micro_batch_tokens)
-
-    def move() -> None:
-        nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimizer.step()
-
-    encoder.train()
-    took = _seconds(step)
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-9, fused=True)
-    moved = sum(p.numel() for p in encoder.parameters() if p.grad is not None)
-    return training_step(small, lengths, rows, execution).operations / took, _seconds(move) / moved
-
-
-def _random(lengths: Lengths, small: Counts) -> list[NDArray[np.int32]]:
-    """Token arrays of these lengths."""
-    rng = np.random.default_rng(0)
-    return [rng.integers(5, small.words, length, dtype=np.int32) for length in lengths]
 
 
 def _seconds(action: Callable[[], object]) -> float:

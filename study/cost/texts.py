@@ -83,6 +83,11 @@ class Corpus:
         """All its texts."""
         return self.queries, self.passages, self.negatives
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Queries and passages."""
+        return self.queries.count, self.passages.count
+
 
 @dataclass
 class Library:

@@ -9,7 +9,7 @@ import numpy as np
 
 from study.cost.counts import FLOAT, Counts, count_images, count_text
 from study.cost.inputs_needed import found_in
-from study.cost.speed import PROBE_ROWS, Speed, assumed, measured
+from study.cost.speed import Speed, assumed, measured
 from study.cost.texts import Corpus, Library
 from study.cost.work import Lengths, Step, encoding, evaluation_bytes, training_step
 from trainables.data import catalog
@@ -112,43 +112,46 @@ class Estimator:
         """
         built, text, images = self._counts(spec)
         live = images if spec.image_tower == "live" else None
-        tested = [(ref, n, self.library.evaluated(spec, ref)) for ref, n in evaluations(spec)]
-        training = self.library.trained(spec, spec.train) if spec.train else None
-        batches, words, moved = [], 0, 0
-        if training is not None:
+        data = [(ref, n, self.library.evaluated(spec, ref)) for ref, n in evaluations(spec)]
+        batches, words, moved, rows = [], 0, 0, spec.batch_size or 0
+        if spec.train is not None:
+            training = self.library.trained(spec, spec.train)
+            data.insert(0, (spec.train, 0, training))
             batches = drawn(training, spec)
             words = min(text.words, training.words or text.words)
             moved = text.trained(words) + (live.parameters if live else 0)
-        rows = spec.batch_size or 0
         step = Step.mean([training_step(text, x, rows, self.execution, live) for x in batches])
+        encoded = sum(n * self._encoding(text, live, corpus) for _, n, corpus in data)
         weights = text.parameters + words * text.word + (images.parameters if images else 0)
-        encoded = sum(n * self._encoding(text, live, corpus) for _, n, corpus in tested)
-
-        corpora = ([(spec.train, training)] if spec.train and training else []) + [
-            (ref, corpus) for ref, _, corpus in tested
-        ]
-        evaluation = max(
-            evaluation_bytes(text, x.queries.count, x.passages.count, self.execution)
-            for *_, x in tested
-        )
         memory = self._memory(
-            FLOAT * weights,
-            FLOAT * moved,
-            max(int(ALLOCATED * step.activations), evaluation),
-            FLOAT * moved if spec.select == "best" else 0,
-            sum(texts.size for _, corpus in corpora for texts in corpus.roles),
+            weights=FLOAT * weights,
+            moved=FLOAT * moved,
+            passes=max(
+                int(ALLOCATED * step.activations),
+                *(evaluation_bytes(text, *x.sizes, self.execution) for _, n, x in data if n),
+            ),
+            best=FLOAT * moved if spec.select == "best" else 0,
+            data=sum(texts.size for *_, corpus in data for texts in corpus.roles),
         )
         cost = Cost(spec.steps * step.operations + encoded, memory, step)
         if not timed:
             return cost
-        speed = self._speed(spec, built, text, batches, tested[0][2])
-        pairs = sum(n * corpus.queries.count * corpus.passages.count for _, n, corpus in tested)
-        basis = [f"{ref.name}: {corpus.basis}" for ref, corpus in corpora]
-        if any(corpus.pictures for _, corpus in corpora):
-            basis.append(f"{spec.encoder.name}: {self._pictures(spec, images, corpora, speed)}")
+        if self.accelerator is not None:
+            speed = assumed(self.accelerator, self.execution.precision, text.vector)
+        else:
+            texts = [each.tokens for each in data[-1][2].roles]
+            lengths = batches[0] if batches else np.concatenate(texts)
+            speed = self.library.once(
+                (text, rows, spec.hard_negatives, spec.train, spec.test),
+                lambda: measured(built, text, lengths, self.execution),
+            )
+        basis = [f"{ref.name}: {corpus.basis}" for ref, _, corpus in data]
+        if any(corpus.pictures for *_, corpus in data):
+            basis.append(f"{spec.encoder.name}: {self._pictures(spec, images, data, speed)}")
         if not text.counted:
             kind = built.config.model_type
             basis.append(f"model type {kind}: 2 operations a parameter and token, assumed")
+        pairs = sum(n * corpus.sizes[0] * corpus.sizes[1] for _, n, corpus in data)
         return replace(
             cost,
             load=FLOAT * text.parameters / LOAD_BYTES,
@@ -178,19 +181,19 @@ class Estimator:
                 total += sample * texts.count / len(texts.tokens)
         return total
 
-    def _memory(self, weights: int, moved: int, passing: int, best: int, data: int) -> Memory:
+    def _memory(self, *, weights: int, moved: int, passes: int, best: int, data: int) -> Memory:
         """The peak, by bytes of weights, of trained ones, of passes, of the best copy, of data."""
         checkpoint, state = 3 * moved + best, weights + 3 * moved
         host = PROCESS_BYTES + data + best
-        on_cpu = host + state + max(passing, checkpoint)
-        compute = state + passing if self.execution.device == "cuda" else on_cpu
+        on_cpu = host + state + max(passes, checkpoint)
+        compute = state + passes if self.execution.device == "cuda" else on_cpu
         return Memory(compute, host + max(weights, checkpoint), checkpoint)
 
     def _pictures(
         self,
         spec: Spec,
         images: Counts | None,
-        corpora: list[tuple[DataRef, Corpus]],
+        data: list[tuple[DataRef, int, Corpus]],
         speed: Speed,
     ) -> str:
         """Note what pictures take that a study embeds once, and say how they are counted."""
@@ -199,24 +202,9 @@ class Estimator:
         if spec.image_tower == "live":
             return "pictures are computed in each step and evaluation"
         each = images.forward(1, images.picture) / speed.encode
-        for ref, corpus in corpora:
+        for ref, _, corpus in data:
             self.pictures[spec.encoder.digest, ref] = corpus.pictures * each
         return "vectors of pictures are computed once a study"
-
-    def _speed(
-        self, spec: Spec, built: Architecture, text: Counts, batches: list[Lengths], tested: Corpus
-    ) -> Speed:
-        """Rates for this encoder at this batch size."""
-        if self.accelerator is not None:
-            return assumed(self.accelerator, self.execution.precision, text.vector)
-        rows = spec.batch_size or 0
-        texts = np.concatenate([each.tokens for each in tested.roles])
-        texts = texts[np.random.default_rng(0).permutation(len(texts))]
-        batch = (batches[0], rows) if batches else None
-        return self.library.once(
-            (text, min(rows, PROBE_ROWS), spec.hard_negatives, spec.train, spec.test),
-            lambda: measured(built, text, batch, texts, self.execution),
-        )
 
 
 def evaluations(spec: Spec) -> list[tuple[DataRef, int]]:

@@ -324,7 +324,7 @@ def test_the_cpus_rate_is_measured_and_the_estimate_is_said() -> None:
 
 def test_a_rate_is_measured_where_there_is_nothing_to_encode() -> None:
     built = architecture("embedded/small", None)
-    speed = measured(built, count_text(built, CPU), None, np.array([], dtype=np.int64), CPU)
+    speed = measured(built, count_text(built, CPU), np.array([], dtype=np.int64), CPU)
     assert speed.encode > 0
 
 
