@@ -54,7 +54,7 @@ class Counts:
         word: Numbers of a row of it.
         positions: Tokens that there are positions for; 0 for any number.
         picture: Tokens of text whose activations are as large as those of a picture.
-        counted: Whether operations and activations are; else they are assumed.
+        is_counted: Whether operations and activations are; else they are assumed.
     """
 
     layers: int
@@ -67,7 +67,7 @@ class Counts:
     word: int = 0
     positions: int = 0
     picture: int = 0
-    counted: bool = True
+    is_counted: bool = True
 
     def forward(self, rows: int, width: int) -> float:
         """Operations of embedding `rows` texts padded to `width` tokens."""
@@ -80,7 +80,7 @@ class Counts:
         inputs = FLOAT * self.layers * self.hidden * rows * width
         return min(every, inputs + every / self.layers) if recomputed else every
 
-    def trained(self, words: int) -> int:
+    def trainable(self, words: int) -> int:
         """Parameters that training moves, `words` rows of the table of words among them."""
         return self.parameters - (self.words - words) * self.word
 
@@ -123,7 +123,7 @@ def count_text(architecture: Architecture, execution: Execution) -> Counts:
         words=table.num_embeddings,
         word=table.embedding_dim,
         positions=positions_for_text(config.model_type, rows, padding) if rows > 0 else 0,
-        counted=passes is not None,
+        is_counted=passes is not None,
     )
 
 

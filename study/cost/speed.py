@@ -112,7 +112,7 @@ def known_accelerator(name: str | None) -> str:
     return key
 
 
-def assumed(name: str, precision: str, dimension: int) -> Speed:
+def data_sheet_speed(name: str, precision: str, dimension: int) -> Speed:
     """Rates of an accelerator by its data sheet; scores are ranked on the host, measured here.
 
     Raises:
@@ -127,7 +127,7 @@ def assumed(name: str, precision: str, dimension: int) -> Speed:
     return Speed(share * peak, share * peak, update, scoring_seconds(dimension), basis)
 
 
-def measured(
+def measure_speed(
     architecture: Architecture, counts: Counts, lengths: Lengths, execution: Execution
 ) -> Speed:
     """Rates of this machine's CPU, by a step of a random encoder with fewer layers and words.

@@ -51,7 +51,7 @@ class Texts:
     size: int = 0
 
     @classmethod
-    def assumed(cls, count: int, characters: int, limit: int = 0) -> Texts:
+    def typical(cls, count: int, characters: int, limit: int = 0) -> Texts:
         """As many texts of so many characters; pictures where these are 0."""
         tokens = min(limit, round(characters / CHARACTERS_A_TOKEN) + SPECIAL)
         sample = np.full(min(max(count, 1), SAMPLE) if characters else 0, tokens)
@@ -102,16 +102,16 @@ class Library:
     opening: float = 0.0
     _known: dict[Hashable, Any] = field(default_factory=dict)
 
-    def once(self, key: Hashable, make: Callable[[], T], *, timed: bool = False) -> T:
-        """What `make` made the first time; if `timed`, a part of `opening`."""
+    def once(self, key: Hashable, make: Callable[[], T], *, opens: bool = False) -> T:
+        """What `make` made the first time; if `opens`, a part of `opening`."""
         if key not in self._known:
             start = time.perf_counter()
             self._known[key] = make()
-            self.opening += timed * (time.perf_counter() - start)
+            self.opening += opens * (time.perf_counter() - start)
         known: T = self._known[key]
         return known
 
-    def evaluated(self, spec: Spec, ref: DataRef) -> Corpus:
+    def of_benchmark(self, spec: Spec, ref: DataRef) -> Corpus:
         """Texts of a benchmark, equal ones once: its candidates, and queries that have any."""
         if not self._at_hand(ref):
             return self._typical(spec.encoder, ref)
@@ -125,13 +125,13 @@ class Library:
             )
             if catalog.has_pictures(ref.name):
                 count = sum(map(len, every))
-                return Corpus(reader.basis, queries, Texts.assumed(count, 0), pictures=count)
+                return Corpus(reader.basis, queries, Texts.typical(count, 0), pictures=count)
             columns = [list(dict.fromkeys(x.text for x in each)) for each in every]
             return Corpus(reader.basis, queries, reader.read(columns, "passage")[0])
 
         return self.once((spec.encoder, ref), read)
 
-    def trained(self, spec: Spec, ref: DataRef) -> Corpus:
+    def of_training(self, spec: Spec, ref: DataRef) -> Corpus:
         """Texts of the training data of a spec, in its languages."""
         languages, hard = spec.languages or (), spec.negatives is not None
         if not self._at_hand(ref):
@@ -139,7 +139,7 @@ class Library:
         options = {"aligned": spec.rows is None, "negatives": hard}
         key = ref, *options.values()
         data = self.once(
-            key, lambda: catalog.open_training(ref, self.places, **options), timed=True
+            key, lambda: catalog.open_training(ref, self.places, **options), opens=True
         )
 
         def read() -> Corpus:
@@ -160,12 +160,12 @@ class Library:
 
         if self._at_hand(spec.test):  # with which it is compared
             tested = self._benchmark(spec.test)
-            self.once((ref, spec.test), lambda: contamination(data, tested), timed=True)
+            self.once((ref, spec.test), lambda: contamination(data, tested), opens=True)
         reader = self._reader(spec)
-        return self.once((spec.encoder, languages, *key), read, timed=True)
+        return self.once((spec.encoder, languages, *key), read, opens=True)
 
     def _benchmark(self, ref: DataRef) -> Any:
-        return self.once(ref, lambda: catalog.open_benchmark(ref, self.places), timed=True)
+        return self.once(ref, lambda: catalog.open_benchmark(ref, self.places), opens=True)
 
     def _at_hand(self, ref: DataRef) -> bool:
         return catalog.is_embedded(ref.name) or found_in(ref.digest, self.places) is not None
@@ -196,10 +196,10 @@ class Library:
             queries, passages = round(share * queries), round(share * passages)
         known = languages or passages
         basis = "not at hand, sizes assumed" if known else "size unknown, not counted"
-        captions = Texts.assumed(queries, query, encoder.max_query_tokens)
+        captions = Texts.typical(queries, query, encoder.max_query_tokens)
         if not passage:
-            return Corpus(basis, captions, Texts.assumed(pictures, 0), pictures=pictures)
-        texts = Texts.assumed(passages, passage, encoder.max_passage_tokens)
+            return Corpus(basis, captions, Texts.typical(pictures, 0), pictures=pictures)
+        texts = Texts.typical(passages, passage, encoder.max_passage_tokens)
         return Corpus(basis, captions, texts, texts if negatives else Texts())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from study.cost.counts import FLOAT, Counts, count_images, count_text
 from study.cost.inputs_needed import found_in
-from study.cost.speed import Speed, assumed, measured
+from study.cost.speed import Speed, data_sheet_speed, measure_speed
 from study.cost.texts import Corpus, Library
 from study.cost.work import Lengths, Step, encoding, evaluation_bytes, training_step
 from trainables.data import catalog
@@ -17,7 +17,7 @@ from trainables.encoders.architectures import Architecture, architecture
 from trainables.spec import DataRef, Execution, Spec
 
 BATCHES = 16
-"""Batches drawn from the sample of texts, whose mean is a step."""
+"""Batches draw_batches from the sample of texts, whose mean is a step."""
 
 STEP_SECONDS = 0.003
 """Of a step beside the encoder, the loss and AdamW, at 64 rows on the CPU here, measured."""
@@ -100,26 +100,26 @@ class Estimator:
 
     def needs(self, spec: Spec) -> tuple[float, float]:
         """Operations of training and evaluations, and bytes at the peak, without any rate."""
-        cost = self.cost(spec, timed=False)
+        cost = self.cost(spec, with_seconds=False)
         return cost.operations, cost.memory.compute
 
-    def cost(self, spec: Spec, *, timed: bool = True) -> Cost:
+    def cost(self, spec: Spec, *, with_seconds: bool = True) -> Cost:
         """Of one trial; what is computed once for several is added to `pictures`.
 
         Args:
             spec: Of the trial.
-            timed: Whether seconds are estimated too, for which rates are measured.
+            with_seconds: Whether seconds are estimated too, for which rates are measured.
         """
         built, text, images = self._counts(spec)
         live = images if spec.image_tower == "live" else None
-        data = [(ref, n, self.library.evaluated(spec, ref)) for ref, n in evaluations(spec)]
+        data = [(ref, n, self.library.of_benchmark(spec, ref)) for ref, n in evaluations(spec)]
         batches, words, moved, rows = [], 0, 0, spec.batch_size or 0
         if spec.train is not None:
-            training = self.library.trained(spec, spec.train)
+            training = self.library.of_training(spec, spec.train)
             data.insert(0, (spec.train, 0, training))
-            batches = drawn(training, spec)
+            batches = draw_batches(training, spec)
             words = min(text.words, training.words or text.words)
-            moved = text.trained(words) + (live.parameters if live else 0)
+            moved = text.trainable(words) + (live.parameters if live else 0)
         step = Step.mean([training_step(text, x, rows, self.execution, live) for x in batches])
         encoded = sum(n * self._encoding(text, live, corpus) for _, n, corpus in data)
         weights = text.parameters + words * text.word + (images.parameters if images else 0)
@@ -134,21 +134,21 @@ class Estimator:
             data=sum(texts.size for *_, corpus in data for texts in corpus.roles),
         )
         cost = Cost(spec.steps * step.operations + encoded, memory, step)
-        if not timed:
+        if not with_seconds:
             return cost
         if self.accelerator is not None:
-            speed = assumed(self.accelerator, self.execution.precision, text.vector)
+            speed = data_sheet_speed(self.accelerator, self.execution.precision, text.vector)
         else:
             texts = [each.tokens for each in data[-1][2].roles]
             lengths = batches[0] if batches else np.concatenate(texts)
             speed = self.library.once(
                 (text, rows, spec.hard_negatives, spec.train, spec.test),
-                lambda: measured(built, text, lengths, self.execution),
+                lambda: measure_speed(built, text, lengths, self.execution),
             )
         basis = [f"{ref.name}: {corpus.basis}" for ref, _, corpus in data]
         if any(corpus.pictures for *_, corpus in data):
             basis.append(f"{spec.encoder.name}: {self._pictures(spec, images, data, speed)}")
-        if not text.counted:
+        if not text.is_counted:
             kind = built.config.model_type
             basis.append(f"model type {kind}: 2 operations a parameter and token, assumed")
         pairs = sum(n * corpus.sizes[0] * corpus.sizes[1] for _, n, corpus in data)
@@ -215,7 +215,7 @@ def evaluations(spec: Spec) -> list[tuple[DataRef, int]]:
     return every + [(ref, 1) for ref in spec.also or ()]
 
 
-def drawn(training: Corpus, spec: Spec) -> list[Lengths]:
+def draw_batches(training: Corpus, spec: Spec) -> list[Lengths]:
     """Tokens of the queries, passages and hard negatives of a few batches."""
     rng, size = np.random.default_rng(0), spec.batch_size or 0
     extra = (spec.hard_negatives or 1) * size if spec.negatives is not None else 0

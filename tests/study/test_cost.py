@@ -16,9 +16,9 @@ from study.cost.counts import Counts, count_images, count_text
 from study.cost.forecast import Forecast, describe, estimate, gpu_bytes
 from study.cost.groups import cost_key, groups
 from study.cost.inputs_needed import needs
-from study.cost.speed import ACCELERATORS, UTILISATION, assumed, measured
+from study.cost.speed import ACCELERATORS, UTILISATION, data_sheet_speed, measure_speed
 from study.cost.texts import Library
-from study.cost.trial import STEP_SECONDS, Estimator, drawn, evaluations, step_seconds
+from study.cost.trial import STEP_SECONDS, Estimator, draw_batches, evaluations, step_seconds
 from study.cost.work import encoding, training_step
 from study.planning.build import make_plan
 from study.spaces.schema import load_space
@@ -161,7 +161,7 @@ def test_operations_of_a_step_with_pictures_are_those_that_torch_counts(tmp_path
 def test_any_architecture_is_counted(kind: str, tmp_path: Path) -> None:
     folder = make(tmp_path / kind, kind)
     encoder, counts = TextEncoder.load(folder), count_text(architecture(kind, str(folder)), CPU)
-    assert counts.counted
+    assert counts.is_counted
     assert counts.parameters == sum(p.numel() for p in encoder.parameters())
     encoder.model.set_attn_implementation("eager")  # type: ignore[operator]
     row = np.arange(4, 20, dtype=np.int32)
@@ -175,7 +175,7 @@ def test_a_model_that_cannot_be_counted_is_assumed() -> None:
 
     built = Architecture(LongformerConfig(num_hidden_layers=2, attention_window=8))
     counts = count_text(built, CPU)
-    assert not counts.counted
+    assert not counts.is_counted
     table = counts.words * counts.word
     assert counts.forward(1, 10) == 2 * 10 * (counts.parameters - table)
     with pytest.raises(UserError, match="build"):
@@ -196,14 +196,14 @@ def test_memory_is_that_of_the_optimizer_and_its_checkpoint() -> None:
     encoder(encoder.tokenize_queries(texts[:4])).sum().backward()
     optimizer.step()
     moved = list(encoder.parameters())
-    memory = Estimator(places, CPU, None).cost(spec, timed=False).memory
+    memory = Estimator(places, CPU, None).cost(spec, with_seconds=False).memory
     gradients = sum(p.grad.nbytes for p in moved if p.grad is not None)
     assert memory.checkpoint == pytest.approx(3 * gradients, rel=0.02)
     buffer = io.BytesIO()
     torch.save({"encoder": encoder.state_dict(), "optimizer": optimizer.state_dict()}, buffer)
     assert memory.checkpoint == pytest.approx(buffer.getbuffer().nbytes, rel=0.04)
     other = spec.model_copy(update={"select": "best"})
-    best = Estimator(places, CPU, None).cost(other, timed=False).memory
+    best = Estimator(places, CPU, None).cost(other, with_seconds=False).memory
     assert 3 * (best.checkpoint - memory.checkpoint) == memory.checkpoint
     assert best.compute > memory.compute > gradients * 4
 
@@ -224,7 +224,7 @@ def test_what_does_not_fit_is_computed_a_second_time() -> None:
 
 def test_an_accelerators_rate_is_its_share_of_the_peak() -> None:
     counts = counts_of("FacebookAI/xlm-roberta-large", GPU)
-    speed = assumed("A100", "bfloat16", counts.vector)
+    speed = data_sheet_speed("A100", "bfloat16", counts.vector)
     step = training_step(counts, np.full(200, 100), 100, replace(GPU, micro_batch_tokens=100_000))
     rate = 312e12 * UTILISATION["bfloat16"]
     seconds = step_seconds(step, 10**9, speed)
@@ -232,7 +232,7 @@ def test_an_accelerators_rate_is_its_share_of_the_peak() -> None:
     # 302 M parameters, 200 texts padded to 104 tokens, 6 operations each, and attention
     assert step.operations == pytest.approx(6 * 302.3e6 * 200 * 104, rel=0.05)
     with pytest.raises(UserError, match="bfloat16"):
-        assumed("T4", "bfloat16", 768)
+        data_sheet_speed("T4", "bfloat16", 768)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_the_cpus_rate_is_measured_and_the_estimate_is_said() -> None:
 
 def test_a_rate_is_measured_where_there_is_nothing_to_encode() -> None:
     built = architecture("embedded/small", None)
-    speed = measured(built, count_text(built, CPU), np.array([], dtype=np.int64), CPU)
+    speed = measure_speed(built, count_text(built, CPU), np.array([], dtype=np.int64), CPU)
     assert speed.encode > 0
 
 
@@ -380,6 +380,6 @@ def test_batches_hold_queries_passages_and_negatives() -> None:
     plan, places = plan_of("mixing_ratio", "negatives=both", "hard_negatives=2")
     spec = next(spec for spec in plan.specs.values() if spec.steps)
     assert spec.train is not None
-    training = Library(places).trained(spec, spec.train)
-    (size,) = {len(batch) for batch in drawn(training, spec)}
+    training = Library(places).of_training(spec, spec.train)
+    (size,) = {len(batch) for batch in draw_batches(training, spec)}
     assert size == (spec.batch_size or 0) * 4
