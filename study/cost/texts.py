@@ -43,12 +43,13 @@ UNKNOWN = 50, 500, 0, 0, 0
 class Texts:
     """The texts of one role: how many, tokens of a sample in random order, bytes in memory.
 
-    Pictures count too, and have no tokens.
+    Pictures count too, and have no tokens; `seconds` is what it takes to tokenise one.
     """
 
     count: int = 0
     tokens: Lengths = field(default_factory=lambda: np.empty(0, np.int64))
     size: int = 0
+    seconds: float = 0.0
 
     @classmethod
     def typical(cls, count: int, characters: int, limit: int = 0) -> Texts:
@@ -238,7 +239,7 @@ class Reader:
         if not sample:
             return Texts(), []
         size = round(count * (np.mean([sys.getsizeof(text) for text in sample]) + OBJECT_BYTES))
-        query, ref = role == "query", self.ref
+        query, ref, start = role == "query", self.ref, time.perf_counter()
         if self.encoder is not None:
             tokenize = self.encoder.tokenize_queries if query else self.encoder.tokenize_passages
             rows = tokenize(sample)
@@ -247,7 +248,8 @@ class Reader:
             limit = ref.max_query_tokens if query else ref.max_passage_tokens
             tokens = [round(len(prefix + x) / CHARACTERS_A_TOKEN) + SPECIAL for x in sample]
             rows = [np.zeros(min(limit, length), np.int32) for length in tokens]
-        return Texts(count, np.array([len(row) for row in rows]), size), rows
+        seconds = (time.perf_counter() - start) / len(sample)
+        return Texts(count, np.array([len(row) for row in rows]), size, seconds), rows
 
 
 def _vocabulary(rows: Tokens, count: int) -> int:

@@ -152,11 +152,12 @@ class Estimator:
             kind = built.config.model_type
             basis.append(f"model type {kind}: 2 operations a parameter and token, assumed")
         pairs = sum(n * corpus.sizes[0] * corpus.sizes[1] for _, n, corpus in data)
+        tokenising = sum(n * x.count * x.seconds for _, n, corpus in data for x in corpus.roles)
         return replace(
             cost,
             load=FLOAT * text.parameters / LOAD_BYTES,
             train=spec.steps * step_seconds(step, moved, speed),
-            evaluate=encoded / speed.encode + pairs * speed.score,
+            evaluate=encoded / speed.encode + pairs * speed.score + tokenising,
             basis=(*dict.fromkeys(basis), speed.basis),
         )
 
