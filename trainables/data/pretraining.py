@@ -67,7 +67,7 @@ def declared(encoder_name: str, benchmark_name: str) -> Declared:
     """Look up the declared pretraining data of an encoder by its name.
 
     Args:
-        encoder_name: Hub id, folder or `embedded/<rung>`, or two of them joined by `+`. A folder
+        encoder_name: Hub id, folder or `embedded/<size>`, or two of them joined by `+`. A folder
             must have kept the family's name, else nothing is known.
         benchmark_name: As in the catalog.
     """

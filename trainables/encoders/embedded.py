@@ -63,7 +63,7 @@ class EncoderSize:
     seed: int = 0
 
 
-RUNGS: dict[str, EncoderSize] = {
+SIZES: dict[str, EncoderSize] = {
     "embedded/small": EncoderSize(layers=1, width=64, heads=2, inner=128),
     "embedded/base": EncoderSize(layers=2, width=96, heads=3, inner=192),
     "embedded/large": EncoderSize(layers=3, width=128, heads=4, inner=256),
@@ -95,10 +95,10 @@ def embedded_size(name: str) -> EncoderSize:
     Raises:
         UserError: Another name.
     """
-    if name not in RUNGS and name not in PICTURED:
-        known = ", ".join([*RUNGS, *PICTURED])
+    if name not in SIZES and name not in PICTURED:
+        known = ", ".join([*SIZES, *PICTURED])
         raise UserError(f"unknown embedded encoder {name!r}; there is {known}")
-    return RUNGS[PICTURED.get(name, name)]
+    return SIZES[PICTURED.get(name, name)]
 
 
 def embedded_ref(name: str, world: World) -> EncoderRef:
@@ -107,8 +107,8 @@ def embedded_ref(name: str, world: World) -> EncoderRef:
     Raises:
         UserError: An unknown name.
     """
-    rung = embedded_size(name)
-    parts = [asdict(rung), world_digest(world), VOCABULARY, SPECIAL_TOKENS, INITIAL]
+    size = embedded_size(name)
+    parts = [asdict(size), world_digest(world), VOCABULARY, SPECIAL_TOKENS, INITIAL]
     if name in PICTURED:
         parts.append(CELLS)
     return EncoderRef(
@@ -116,7 +116,7 @@ def embedded_ref(name: str, world: World) -> EncoderRef:
         digest=hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
         pooling="mean",
         max_query_tokens=MAX_QUERY_TOKENS,
-        max_passage_tokens=rung.tokens,
+        max_passage_tokens=size.tokens,
     )
 
 
@@ -181,7 +181,7 @@ def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
     from trainables.encoders.text import TextEncoder
 
     ref = embedded_ref(encoder, world) if isinstance(encoder, str) else encoder
-    rung, now = embedded_size(ref.name), embedded_ref(ref.name, world)
+    size, now = embedded_size(ref.name), embedded_ref(ref.name, world)
     if ref.digest != now.digest:
         raise UserError(
             f"encoder {ref.name}: in world {world.name} it now is {now.digest[:20]}, but the "
@@ -190,7 +190,7 @@ def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
     check_limits(ref)
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=Tokenizer.from_str(tokenizer_json(world)),
-        model_max_length=rung.tokens,
+        model_max_length=size.tokens,
         bos_token="<s>",
         pad_token="<pad>",
         eos_token="</s>",
@@ -199,59 +199,59 @@ def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
         cls_token="<s>",
         sep_token="</s>",
     )
-    model = _model(rung, len(tokenizer))
+    model = _model(size, len(tokenizer))
     if ref.name not in PICTURED:
         return TextEncoder(model, tokenizer, ref)
     from trainables.encoders.images.cells import PatchTower
     from trainables.encoders.images.image_text import ImageTextEncoder
 
-    return ImageTextEncoder(model, tokenizer, ref, images=PatchTower(rung.width))
+    return ImageTextEncoder(model, tokenizer, ref, images=PatchTower(size.width))
 
 
-def _model(rung: EncoderSize, vocabulary: int) -> nn.Module:
-    """An XLM-R of this size with the rung's initial weights."""
+def _model(size: EncoderSize, vocabulary: int) -> nn.Module:
+    """Build an XLM-R of this size with its initial weights."""
     import torch
     from transformers import XLMRobertaModel
 
     with torch.random.fork_rng(devices=[]):
-        model = XLMRobertaModel(embedded_config(rung, vocabulary), add_pooling_layer=False)
-    _initialise(model, rung)
+        model = XLMRobertaModel(embedded_config(size, vocabulary), add_pooling_layer=False)
+    _initialise(model, size)
     return model
 
 
-def embedded_config(rung: EncoderSize, vocabulary: int = VOCABULARY) -> XLMRobertaConfig:
+def embedded_config(size: EncoderSize, vocabulary: int = VOCABULARY) -> XLMRobertaConfig:
     """The configuration of transformers that an encoder of this size has."""
     from transformers import XLMRobertaConfig
 
     return XLMRobertaConfig(
         vocab_size=vocabulary,
-        hidden_size=rung.width,
-        num_hidden_layers=rung.layers,
-        num_attention_heads=rung.heads,
-        intermediate_size=rung.inner,
-        max_position_embeddings=rung.tokens + SPECIAL_TOKENS.index("<pad>") + 1,
+        hidden_size=size.width,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=size.inner,
+        max_position_embeddings=size.tokens + SPECIAL_TOKENS.index("<pad>") + 1,
         type_vocab_size=1,
-        hidden_dropout_prob=rung.dropout,
-        attention_probs_dropout_prob=rung.dropout,
-        initializer_range=rung.deviation,
+        hidden_dropout_prob=size.dropout,
+        attention_probs_dropout_prob=size.dropout,
+        initializer_range=size.deviation,
         bos_token_id=SPECIAL_TOKENS.index("<s>"),
         pad_token_id=SPECIAL_TOKENS.index("<pad>"),
         eos_token_id=SPECIAL_TOKENS.index("</s>"),
     )
 
 
-def _initialise(model: nn.Module, rung: EncoderSize) -> None:
+def _initialise(model: nn.Module, size: EncoderSize) -> None:
     """Draw all matrices from numpy, whose stream no version or device of torch can change.
 
     As transformers does it: normal matrices with a zero row for padding, zero biases, unit norms.
     """
     import torch
 
-    rng = np.random.default_rng(rung.seed)
+    rng = np.random.default_rng(size.seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             if parameter.ndim > 1:
-                values = rng.normal(0.0, rung.deviation, tuple(parameter.shape))
+                values = rng.normal(0.0, size.deviation, tuple(parameter.shape))
                 parameter.copy_(torch.from_numpy(values.astype(np.float32)))
                 if "word_embeddings" in name or "position_embeddings" in name:
                     parameter[SPECIAL_TOKENS.index("<pad>")] = 0.0

@@ -25,7 +25,7 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
     """Name an encoder by content.
 
     Args:
-        name: `embedded/<rung>`, a checkpoint folder, a packaged encoder (`packaged`), or a hub id
+        name: `embedded/<size>`, a checkpoint folder, a packaged encoder (`packaged`), or a hub id
             in the hub's local cache; or two of these joined by `+`, a text tower and a checkpoint
             with an image tower.
         data: Name of the benchmark: an embedded encoder knows only the languages of its world, and
