@@ -317,6 +317,8 @@ def fill(table: Floats) -> Floats:
         UserError: Too many values are missing, or all of a level or seed.
     """
     absent = np.isnan(table)
+    if not absent.any():
+        return table
     if absent.mean() > MOST_MISSING:
         raise UserError(
             f"{absent.sum()} of {table.size} trials have no result, more than {MOST_MISSING:.0%}"

@@ -35,7 +35,8 @@ def status(
     plan, record, results = home.load(name)
     report = describe(plan, home, record, results)
     if as_json:
-        typer.echo(json.dumps(report, indent=1))
+        trials = ",\n".join(map(json.dumps, report.pop("trials")))
+        typer.echo(f'{json.dumps(report)[:-1]},\n"trials": [\n{trials}\n]}}')
         return 0
     console = PlainConsole()
     counts = ", ".join(f"{report[s]} {s}" for s in ("complete", "failed", "pruned", "running"))

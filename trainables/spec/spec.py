@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -140,14 +141,26 @@ class Spec(TrainingSettings):
 
     def canonical(self) -> str:
         """Return the JSON text that is hashed: sorted keys, no spaces, labels or empty fields."""
-        labels = {"encoder": {"name"}, "test": {"instead_of"}}
-        values = self.model_dump(mode="json", exclude_none=True, exclude=labels)
-        return json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return canonical_text(self.model_dump(mode="json", exclude_none=True))
 
     @property
     def digest(self) -> str:
         """First 20 hexadecimal digits of the SHA-256 of the canonical text."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()[:20]
+        return digest_of(self.canonical())
+
+
+def canonical_text(values: Mapping[str, Any]) -> str:
+    """Return the canonical text of a spec's plain values, such as `spec.json` holds."""
+    unlabelled = dict(values)
+    for key, label in (("encoder", "name"), ("test", "instead_of")):
+        if isinstance(parts := unlabelled.get(key), Mapping):
+            unlabelled[key] = {k: part for k, part in parts.items() if k != label}
+    return json.dumps(unlabelled, sort_keys=True, separators=(",", ":"))
+
+
+def digest_of(canonical: str) -> str:
+    """Return the first 20 hexadecimal digits of the SHA-256 of a canonical text."""
+    return hashlib.sha256(canonical.encode()).hexdigest()[:20]
 
 
 EFFECTS = effects(Spec)

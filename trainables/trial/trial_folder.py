@@ -28,7 +28,7 @@ from typing import Any
 
 from trainables import faults
 from trainables.errors import UserError
-from trainables.spec import Spec
+from trainables.spec.spec import Spec, canonical_text, digest_of
 from trainables.storage import atomic as storage
 from trainables.storage import paths as places
 from trainables.storage.paths import AnyPath
@@ -232,6 +232,10 @@ class TrialFolder:
 
     def foreign(self) -> set[str]:
         """Return the digest in `spec.json` if it is another trial's; empty if own or unreadable."""
+        with suppress(NotCommittedError, KeyError, TypeError, ValueError):
+            # without validation, which takes most of the time for ten thousand trials
+            if digest_of(canonical_text(read_json(self.path / "spec.json")["spec"])) == self.digest:
+                return set()
         try:
             digest = self._named_spec().digest
         except NotCommittedError:
