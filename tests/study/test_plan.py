@@ -152,3 +152,12 @@ def test_the_null_world_has_encoders_of_its_own() -> None:
     digests = {next(iter(p.specs.values())).encoder.digest for p in (standard, null)}
     assert len(digests) == 2
     assert not standard.specs.keys() & null.specs.keys()
+
+
+FROZEN = {"joint": "ea65f9177a40bfd51995", "mixing_ratio": "fd3f5778d1518e671b20"}
+"""If a change of the question is meant, put the new values here: studies of before are marked."""
+
+
+@pytest.mark.parametrize("name", sorted(FROZEN))
+def test_what_a_study_is_held_to_never_changes_unnoticed(name: str) -> None:
+    assert plan_of(name).frozen == FROZEN[name]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from tests.samples import DATA, ENCODER, values
 from trainables.errors import UserError
-from trainables.spec import RECIPE, Spec, build_spec
+from trainables.evaluation.metrics import PICTURE_MEASURES
+from trainables.spec import RECIPE, Negatives, Spec, build_spec
+from trainables.spec.settings import NEGATIVE_KINDS, SELECTABLE_METRIC
 
 MANY: dict[str, Any] = {"languages": ["qaa", "qab", "qac"]}
 VALIDATED: dict[str, Any] = {"validation": DATA | {"part": "validation"}, "evaluate_every": 2}
@@ -147,3 +149,12 @@ def test_one_language_is_enough_for_monolingual_pairs() -> None:
 def test_the_digest_of_a_known_spec_stays() -> None:
     """Digests name trials on people's disks: a change here orphans those of every recipe."""
     assert build_spec(values(recipe=1)).digest == "15d81d00ef7f317e42e3"
+
+
+def test_every_measure_of_retrieval_may_select() -> None:
+    names = [name for name in PICTURE_MEASURES if not SELECTABLE_METRIC.match(f"{name}/mono")]
+    assert not names
+
+
+def test_every_kind_of_negatives_says_what_counts() -> None:
+    assert list(NEGATIVE_KINDS) == list(get_args(Negatives))

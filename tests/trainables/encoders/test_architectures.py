@@ -10,7 +10,7 @@ import torch
 from tests.checkpoints import DENSE_WIDTH, KINDS, SEEING, make_checkpoint, make_m_clip, make_seeing
 from trainables.data.worlds.synthetic import WORLDS
 from trainables.encoders.architectures import KNOWN, Architecture, architecture
-from trainables.encoders.embedded import RUNGS, build_embedded
+from trainables.encoders.embedded import SIZES, build_embedded
 from trainables.encoders.images.image_text import ImageTextEncoder
 from trainables.encoders.text import TextEncoder
 from trainables.errors import UserError
@@ -61,7 +61,7 @@ def test_published_sizes_of_image_towers(name: str, total: int) -> None:
     assert sum(p.numel() for p in tower.parameters()) == total
 
 
-@pytest.mark.parametrize("name", RUNGS)
+@pytest.mark.parametrize("name", SIZES)
 def test_embedded_sizes_are_those_of_the_built_encoders(name: str) -> None:
     encoder = build_embedded(name, WORLDS["standard"])
     assert sizes(architecture(name, None))[0] == sum(p.numel() for p in encoder.parameters())

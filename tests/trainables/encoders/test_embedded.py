@@ -18,7 +18,7 @@ from trainables.data.worlds.synthetic import synthetic_benchmark, synthetic_trai
 from trainables.data.worlds.worlds import WORLDS, World
 from trainables.encoders import embedded
 from trainables.encoders.embedded import (
-    RUNGS,
+    SIZES,
     SPECIAL_TOKENS,
     VOCABULARY,
     build_embedded,
@@ -81,8 +81,8 @@ def test_a_reference_costs_no_torch() -> None:
 
 
 def test_digest_names_size_and_world() -> None:
-    refs = [embedded_ref(name, world) for name in RUNGS for world in WORLDS.values()]
-    assert len({ref.digest for ref in refs}) == len(RUNGS) * len(WORLDS)
+    refs = [embedded_ref(name, world) for name in SIZES for world in WORLDS.values()]
+    assert len({ref.digest for ref in refs}) == len(SIZES) * len(WORLDS)
 
 
 def test_unknown_rung_says_what_there_is() -> None:
@@ -93,7 +93,7 @@ def test_unknown_rung_says_what_there_is() -> None:
 def test_rungs_grow() -> None:
     sizes = [
         sum(p.numel() for key, p in encoder.named_parameters() if "embeddings" not in key)
-        for encoder in (build_embedded(name, STANDARD) for name in RUNGS)
+        for encoder in (build_embedded(name, STANDARD) for name in SIZES)
     ]
     assert sizes[1] > 3 * sizes[0]
     assert sizes[2] > 2 * sizes[1]
@@ -148,7 +148,7 @@ def test_text_survives_the_tokenizer(small: TextEncoder) -> None:
     assert len(small.tokenizer) == VOCABULARY
 
 
-@pytest.mark.parametrize("name", list(RUNGS))
+@pytest.mark.parametrize("name", list(SIZES))
 def test_initial_weights_are_the_same_each_time(name: str) -> None:
     torch.manual_seed(1)
     one = build_embedded(name, STANDARD)
@@ -160,7 +160,7 @@ def test_initial_weights_never_change_unnoticed(small: TextEncoder) -> None:
     assert weights_hash(build_embedded("embedded/small", STANDARD)) == GOLDEN_WEIGHTS
     table = small.state_dict()["model.embeddings.word_embeddings.weight"]
     assert table[SPECIAL_TOKENS.index("<pad>")].abs().sum() == 0
-    assert table.std().item() == pytest.approx(RUNGS["embedded/small"].deviation, rel=0.02)
+    assert table.std().item() == pytest.approx(SIZES["embedded/small"].deviation, rel=0.02)
 
 
 def test_global_randomness_is_untouched() -> None:
