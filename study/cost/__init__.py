@@ -1,1 +1,1 @@
-"""What a plan would cost: time, memory, disk, data and checkpoints, before anything runs."""
+"""Cost of a plan before anything runs: time, memory, disk, data and checkpoints."""

@@ -1,7 +1,7 @@
-"""What a transformer computes and what it keeps for the pass back, counted on its own class.
+"""Operations (FLOPs) and activation memory of a transformer, counted by torch on its own class.
 
-Passes of fake tensors, which have sizes and no numbers, over three sizes of input give polynomials
-of the size: that takes neither weights nor time.
+Fake tensors, which have shapes but no values, pass through the model at three input sizes; a
+polynomial in the size is fitted to the counts. That takes neither weights nor time.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from trainables.spec import Execution
 from trainables.training.batch_items import tokens_of_picture
 
 FLOAT = 4
-"""Bytes of a number; weights, gradients and AdamW's two moments are float32."""
+"""Bytes per number: weights, gradients and AdamW's two moments are float32."""
 
 SIZES = 8, 16, 32
-"""Tokens of the texts that are counted, and numbers of pictures."""
+"""Input sizes at which a model is counted: tokens of one text, or pictures in a batch."""
 
 Polynomial = tuple[float, float, float]
-"""Factors of the squared size, of the size, and of neither."""
+"""Coefficients of the squared size, of the size, and the constant."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The size of a tower that reads or sees; a picture counts as a text of `picture` tokens.
+    """Size of a text or image tower; a picture counts as a text of `picture` tokens.
 
     Attributes:
-        layers: Transformer layers.
+        layers: Number of transformer layers.
         hidden: Length of a token's vector.
-        parameters: All of them, layers after pooling included.
-        operations: Of a pass forward over a text, by its tokens; an addition and a multiplication
-            are two.
-        activations: Bytes that it leaves for the pass back, by its tokens; the last factor is of
-            the whole pass, whatever texts it has.
-        vector: Length of a text's vector.
-        words: Rows of the table of words, which trials trim to the words they train on.
-        word: Numbers of a row of it.
-        positions: Tokens that there are positions for; 0 for any number.
+        parameters: Number of parameters, layers after pooling included.
+        operations: Operations of a forward pass over one text, by its tokens; a multiplication
+            and an addition count as two.
+        activations: Bytes that this pass keeps for the backward pass, by tokens; the constant is
+            per pass, not per text.
+        vector: Length of a text's vector; 0 for an image tower.
+        words: Rows of the token embedding table, which trials trim to the tokens they train on.
+        word: Length of a row of that table.
+        positions: Maximum number of tokens by the position table; 0 if unlimited.
         picture: Tokens of text whose activations are as large as those of a picture.
-        is_counted: Whether operations and activations are; else they are assumed.
+        is_counted: Whether operations and activations were counted; otherwise they are assumed.
     """
 
     layers: int
@@ -70,31 +70,35 @@ class Counts:
     is_counted: bool = True
 
     def forward(self, rows: int, width: int) -> float:
-        """Operations of embedding `rows` texts padded to `width` tokens."""
+        """Return the operations to embed `rows` texts padded to `width` tokens."""
         return rows * float(np.polyval(self.operations, width))
 
     def activation_bytes(self, rows: int, width: int, *, recomputed: bool = False) -> float:
-        """Bytes kept for the pass back; if `recomputed`, what goes into layers, and one layer's."""
-        square, linear, whole = self.activations
-        every = whole + rows * (square * width + linear) * width
+        """Return the bytes kept for the backward pass over `rows` texts of `width` tokens.
+
+        With `recomputed` layers (gradient checkpointing), these are the inputs of all layers and
+        the activations of one.
+        """
+        square, linear, constant = self.activations
+        total = constant + rows * (square * width + linear) * width
         inputs = FLOAT * self.layers * self.hidden * rows * width
-        return min(every, inputs + every / self.layers) if recomputed else every
+        return min(total, inputs + total / self.layers) if recomputed else total
 
     def trainable(self, words: int) -> int:
-        """Parameters that training moves, `words` rows of the table of words among them."""
+        """Return the number of trained parameters if the embedding table has `words` rows."""
         return self.parameters - (self.words - words) * self.word
 
     def width(self, longest: int, device: str) -> int:
-        """Tokens to which texts are padded, as `TextEncoder` pads them."""
+        """Return the tokens to which `TextEncoder` pads texts, the longest of `longest` tokens."""
         return padded_width(longest, device, self.positions)
 
 
 def count_text(architecture: Architecture, execution: Execution) -> Counts:
-    """The size of a text tower.
+    """Count a text tower.
 
     Args:
-        architecture: How it is built.
-        execution: Precision, and the device: fused attention of `cuda` keeps no scores.
+        architecture: Configuration of the encoder.
+        execution: Precision and device; fused attention on `cuda` keeps no scores.
 
     Raises:
         UserError: transformers cannot build it.
@@ -108,7 +112,7 @@ def count_text(architecture: Architecture, execution: Execution) -> Counts:
     config, table = architecture.text, model.get_input_embeddings()
     layers, hidden = config.num_hidden_layers, config.hidden_size
     assumed = 2.0 * (parameters - table.weight.numel()), float(BYTES_PER_UNIT * layers * hidden)
-    operations, activations = passes or tuple((0.0, each, 0.0) for each in assumed)
+    operations, activations = passes or tuple((0.0, per_token, 0.0) for per_token in assumed)
     if execution.device == "cuda" and getattr(model, "_supports_sdpa", False):
         activations = 0.0, *activations[1:]
     rows = getattr(config, "max_position_embeddings", None) or 0
@@ -128,11 +132,11 @@ def count_text(architecture: Architecture, execution: Execution) -> Counts:
 
 
 def count_images(architecture: Architecture, execution: Execution) -> Counts | None:
-    """The size of an image tower; None where it is not known, or takes more than pixels.
+    """Count an image tower; None if its size is unknown or pixels alone cannot run it.
 
     Args:
-        architecture: How the encoder is built, its text tower too.
-        execution: Its precision.
+        architecture: Configuration of the encoder, its text tower included.
+        execution: Precision.
 
     Raises:
         UserError: transformers cannot build it.
@@ -148,7 +152,9 @@ def count_images(architecture: Architecture, execution: Execution) -> Counts | N
     if passes is None:
         return None
     tokens = tokens_of_picture(config, architecture.text)
-    operations, activations = ((0.0, one / tokens, whole) for _, one, whole in passes)
+    operations, activations = (
+        (0.0, per_picture / tokens, constant) for _, per_picture, constant in passes
+    )
     layers, hidden = config.num_hidden_layers, config.hidden_size
     return Counts(layers, hidden, parameters, operations, activations, picture=tokens)
 
@@ -158,29 +164,34 @@ def _count(
     inputs: Callable[[int], dict[str, Tensor]],
     precision: str,
 ) -> tuple[nn.Module, nn.Sequential, int, tuple[Polynomial, Polynomial] | None]:
-    """What `build` gives, its parameters, operations and activations; None if it cannot run."""
+    """Build a model and count it.
+
+    Returns:
+        The model, its layers after pooling, the number of its parameters, and its operations and
+        activations; None for the last two if it cannot run on fake tensors.
+    """
     with quiet(), no_init_weights(), FakeTensorMode():
         try:
             model, after = build()
-            getattr(model, "tie_weights", lambda: None)()  # which is part of initialising
-        except Exception as error:  # whatever a stranger's configuration leads to
+            getattr(model, "tie_weights", lambda: None)()  # normally done when initialising
+        except Exception as error:  # an arbitrary configuration can raise anything
             raise UserError(
                 f"transformers cannot build this encoder, so its cost is not known: {error}"
             ) from None
         parameters = sum(x.numel() for x in {*model.parameters(), *after.parameters()})
         try:
             runs = [_run(model.train(), inputs(size), precision) for size in SIZES]
-        except Exception:  # a model that asks for numbers, of which fake tensors have none
+        except Exception:  # a model that reads values, which fake tensors do not have
             return model, after, parameters, None
-    fits = [np.polyfit(SIZES, each, 2).round(3) for each in zip(*runs, strict=True)]
+    fits = [np.polyfit(SIZES, values, 2).round(3) for values in zip(*runs, strict=True)]
     operations, activations = (tuple(np.maximum(0.0, fit).tolist()) for fit in fits)
     return model, after, parameters, (operations, activations)
 
 
 def _run(model: nn.Module, inputs: dict[str, Tensor], precision: str) -> tuple[int, int]:
-    """Operations of a pass forward, and bytes of what it leaves for the pass back.
+    """Return the operations of a forward pass and the bytes it keeps for the backward pass.
 
-    Attention is computed by its formula: fused kernels on the CPU are not known to torch's counter.
+    Attention runs unfused, because torch's counter does not know the fused CPU kernels.
     """
     weights = {x.untyped_storage()._cdata for x in (*model.parameters(), *model.buffers())}
     saved: dict[int, Tensor] = {}
@@ -188,9 +199,9 @@ def _run(model: nn.Module, inputs: dict[str, Tensor], precision: str) -> tuple[i
     def pack(tensor: Tensor) -> Tensor:
         return saved.setdefault(tensor.untyped_storage()._cdata, tensor)
 
-    half = torch.autocast("cpu", torch.bfloat16, precision == "bfloat16", cache_enabled=False)
-    counter, plain = FlopCounterMode(display=False), sdpa_kernel(SDPBackend.MATH)
-    with counter, half, plain, saved_tensors_hooks(pack, lambda tensor: tensor):
+    autocast = torch.autocast("cpu", torch.bfloat16, precision == "bfloat16", cache_enabled=False)
+    counter, unfused = FlopCounterMode(display=False), sdpa_kernel(SDPBackend.MATH)
+    with counter, autocast, unfused, saved_tensors_hooks(pack, lambda tensor: tensor):
         model(**inputs)
     sizes = [x.untyped_storage().nbytes() for key, x in saved.items() if key not in weights]
     return counter.get_total_flops(), sum(sizes)

@@ -1,4 +1,4 @@
-"""What a plan would take, by groups of trials that cost the same, and that in lines."""
+"""Forecast of a plan's time and memory, by groups of trials that cost the same, and its text."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from study.state.plan import Plan
 from trainables.spec import Execution
 
 IMPORT_SECONDS = 5.0
-"""Of a worker's first trial, for torch, transformers and datasets: measured here, 4 to 6."""
+"""Seconds to import torch, transformers and datasets in a new worker: measured, 4 to 6."""
 
 DRIVER_BYTES = 1_000_000_000
-"""Of the CUDA context and the workspaces of its libraries: assumed, not measured."""
+"""GPU memory of the CUDA context and its libraries' workspaces: assumed, not measured."""
 
 LONG = 24 * 3600
-"""Seconds on the CPU from which accelerators are pointed out."""
+"""CPU seconds of a plan above which accelerators are suggested."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a plan takes.
+    """Estimated cost of a plan.
 
     Attributes:
-        costs: Trials that cost the same, and what one of them takes.
+        costs: Groups of trials that cost the same, each with the cost of one trial.
         needs: Data and checkpoints.
-        start: Seconds of a worker's first trial for imports, reading and tokenising.
+        start: Seconds that each worker takes once for imports, reading and tokenising.
         pictures: Seconds to compute the vectors of pictures, once a study.
-        workers: Trials at once that there are processors or accelerators for.
-        accelerator: Name; None for the CPU.
+        workers: Number of trials that run at once.
+        accelerator: Key of `speed.ACCELERATORS`; None for the CPU.
     """
 
     costs: tuple[tuple[CostGroup, Cost], ...]
@@ -44,18 +44,18 @@ class Forecast:
 
     @property
     def trials(self) -> int:
-        """All of them."""
+        """Number of different trials."""
         return sum(group.trials for group, _ in self.costs)
 
     @property
     def seconds(self) -> float:
-        """Of all trials, one after the other: what is booked of workers or accelerators."""
+        """Seconds that all workers or accelerators compute, added up."""
         once = self.workers * self.start + self.pictures
         return once + sum(group.trials * cost.seconds for group, cost in self.costs)
 
     @property
     def wall(self) -> float:
-        """Seconds from start to end, all workers busy; never less than the longest trial."""
+        """Seconds from start to end with all workers busy, at least those of the longest trial."""
         longest = max((cost.seconds for _, cost in self.costs), default=0.0)
         return max(self.seconds / self.workers, self.start + self.pictures + longest)
 
@@ -67,20 +67,21 @@ def estimate(
     workers: int | None,
     accelerator: str | None = None,
 ) -> Forecast:
-    """Estimate what a plan takes, by operations over a device's rate.
+    """Estimate the cost of a plan as operations divided by the device's rate.
 
-    On the CPU the rate is measured here, in a few seconds; an accelerator's is a share of its data
-    sheet's peak. Data and tokenizers that are at hand are read, others are assumed.
+    The CPU's rate is measured in a few seconds; an accelerator's is a share of its data sheet's
+    peak. Local data and tokenizers are read; sizes of others are assumed.
 
     Args:
-        plan: What is to run.
-        places: Digest to folder of the data and checkpoints at hand.
-        execution: Of every trial; its device is `cuda` where an accelerator is named.
-        workers: Trials at once; None for as many as fit on the CPU, or one accelerator.
-        accelerator: Of `speed.ACCELERATORS`; None for the CPU, or for the GPU found here.
+        plan: Plan to estimate.
+        places: Local folders of data and checkpoints, by digest.
+        execution: Execution of every trial; its device becomes `cuda` if `accelerator` is given.
+        workers: Trials at once; None for as many as fit on this CPU, or for one accelerator.
+        accelerator: Key of `speed.ACCELERATORS`; None for the device of `execution`, for `cuda`
+            the GPU that torch finds here.
 
     Raises:
-        UserError: An accelerator or encoder whose size is not known.
+        UserError: The accelerator is unknown, or an encoder cannot be built.
     """
     if execution.device == "cuda" or accelerator is not None:
         accelerator, most = known_accelerator(accelerator), workers or 1
@@ -100,7 +101,7 @@ def estimate(
 
 
 def describe(forecast: Forecast) -> Iterator[str]:
-    """The estimate: three lines a group, then what a run needs, then what all this rests on."""
+    """Format the estimate: lines for each group, then the needed inputs, then its basis."""
     yield "Estimated cost:"
     for group, cost in forecast.costs:
         yield from (f"  {line}" for line in _group(forecast, group, cost))
@@ -120,7 +121,7 @@ def describe(forecast: Forecast) -> Iterator[str]:
 
 
 def _group(forecast: Forecast, group: CostGroup, cost: Cost) -> Iterator[str]:
-    """What the trials of a group take, and a warning where they do not fit."""
+    """Format the cost of a group, with a warning if its trials do not fit in memory."""
     yield group.label
     yield (
         f"  cells: {group.cells}, seeds: {group.seeds}, different trials: {group.trials}; "
@@ -140,29 +141,29 @@ def _group(forecast: Forecast, group: CostGroup, cost: Cost) -> Iterator[str]:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """Format seconds as seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def hours(seconds: float) -> str:
-    """A time that is booked, in hours; in minutes where these are few."""
+    """Format seconds as hours, or as minutes below 0.1 h."""
     return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds / 60:.1f} min"
 
 
 def size(count: float) -> str:
-    """Bytes in decimal units."""
+    """Format bytes in decimal units."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def gpu_bytes(plan: Plan, places: Mapping[str, str], execution: Execution) -> dict[str, float]:
-    """Bytes of a GPU's memory at the peak of a trial, by what decides its cost.
+    """Estimate the peak GPU memory of a trial in bytes, by `cost_key`.
 
     Args:
-        plan: Whose trials; those that cost the same are estimated once.
-        places: Digest to folder of the data and checkpoints at hand.
-        execution: Of every trial, on `cuda`.
+        plan: Plan of the trials; those that cost the same are estimated once.
+        places: Local folders of data and checkpoints, by digest.
+        execution: Execution of every trial, on `cuda`.
     """
     estimator = Estimator(places, execution, None)
     specs = [group.spec for group in groups(plan)]

@@ -1,4 +1,4 @@
-"""Trials that cost the same, counted together."""
+"""Groups of trials that cost the same."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ COSTLY = {
     "encoder", "test", "also", "validation", "train", "batch_size", "steps", "hard_negatives",
     "image_tower", "max_rows", "evaluate_every", "select",
 }  # fmt: skip
-"""Fields of a spec that decide its cost, with the number of training languages; samplings, ratios,
-rates and seeds do not, and which languages they are hardly does."""
+"""Fields of a spec that decide its cost, beside the number of training languages; sampling, ratio,
+rate and seed do not, and the choice of languages hardly does."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class CostGroup:
     """Trials that cost the same.
 
     Attributes:
-        spec: Of one of them.
+        spec: Spec of one of them.
         label: Encoder, batch size, steps and what else differs from other groups.
-        cells: Cells that hold such trials.
-        seeds: Trials of the cell that has most.
-        trials: Different ones.
+        cells: Number of cells with such trials.
+        seeds: Largest number of such trials in one cell.
+        trials: Number of different trials.
     """
 
     spec: Spec
@@ -38,7 +38,7 @@ class CostGroup:
 
 
 def groups(plan: Plan) -> tuple[CostGroup, ...]:
-    """The groups of a plan, in the order of its cells; every trial is in one."""
+    """Group all trials of a plan by cost, in the order of its cells."""
     cells: dict[str, Counter[str]] = {}
     specs: dict[str, dict[str, Spec]] = {}
     for cell in plan.cells:
@@ -46,7 +46,7 @@ def groups(plan: Plan) -> tuple[CostGroup, ...]:
             key = cost_key(plan.specs[trial.digest])
             specs.setdefault(key, {})[trial.digest] = plan.specs[trial.digest]
             cells.setdefault(key, Counter())[cell.label] += 1
-    first = {key: next(iter(each.values())) for key, each in specs.items()}
+    first = {key: next(iter(by_digest.values())) for key, by_digest in specs.items()}
     trained = [_costly(spec) for spec in first.values() if spec.steps]
     differing = {k for k in next(iter(trained), ()) if len({repr(x[k]) for x in trained}) > 1}
     return tuple(
@@ -62,17 +62,17 @@ def groups(plan: Plan) -> tuple[CostGroup, ...]:
 
 
 def cost_key(spec: Spec) -> str:
-    """The same for trials that cost the same."""
+    """Return a key that is equal for trials that cost the same."""
     return repr(_costly(spec))
 
 
 def _costly(spec: Spec) -> dict[str, Any]:
-    """What decides the cost of a trial."""
+    """Return the fields that decide the cost of a trial, with the number of its languages."""
     return spec.model_dump(include=COSTLY) | {"languages": len(spec.languages or ())}
 
 
 def _label(spec: Spec, differing: set[str]) -> str:
-    """Encoder, batch size and steps, and what else is not the same everywhere."""
+    """Name a group by encoder, batch size, steps and the fields of `differing`."""
     if not spec.steps:
         return f"{spec.encoder.name}, untrained, {spec.test.name}"
     words = [spec.encoder.name, f"batch {spec.batch_size}", f"{spec.steps} steps"]

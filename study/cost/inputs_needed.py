@@ -1,4 +1,4 @@
-"""Data and checkpoints that a plan needs, and where each is or comes from."""
+"""Data and checkpoints that a plan needs, with the local folder or the origin of each."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from trainables.encoders.files.packaged import PACKAGED
 
 @dataclass(frozen=True)
 class Need:
-    """Something that must be there before a trial can start.
+    """Input that a trial reads.
 
     Attributes:
-        kind: What it is.
-        name: As in a spec.
-        place: Folder where it was found; `embedded` where this project makes it; None where it
-            is missing.
+        kind: Kind of input.
+        name: Name in a spec, for data with their part.
+        place: Local folder; `embedded` if this project makes it; None if missing.
         origin: How to get it.
     """
 
@@ -31,7 +30,7 @@ class Need:
     origin: str
 
     def __str__(self) -> str:
-        """One line."""
+        """Format it as one line."""
         if self.place == "embedded":
             return f"{self.kind} {self.name}: made here"
         if self.place is not None:
@@ -40,29 +39,31 @@ class Need:
 
 
 def needs(plan: Plan, places: Mapping[str, str]) -> tuple[Need, ...]:
-    """Everything that some trial of the plan reads, checkpoints first, each once."""
-    every: dict[tuple[str, str], Need] = {}
+    """List the inputs of all trials of a plan, checkpoints first, each once."""
+    inputs: dict[tuple[str, str], Need] = {}
     for spec in plan.specs.values():
         name, digest = spec.encoder.name, spec.encoder.digest
-        place = "embedded" if is_embedded(name) else found_in(digest, places)
+        place = "embedded" if is_embedded(name) else local_folder(digest, places)
         ways = ("`make real`" if x in PACKAGED else f"`hf download {x}`" for x in name.split("+"))
-        every.setdefault((name, digest), Need("checkpoint", name, place, " and ".join(ways)))
+        inputs.setdefault((name, digest), Need("checkpoint", name, place, " and ".join(ways)))
     for spec in plan.specs.values():
         refs = (spec.train, spec.test, spec.validation, *(spec.also or ()))
         for ref in (ref for ref in refs if ref is not None):
-            place = "embedded" if catalog.is_embedded(ref.name) else found_in(ref.digest, places)
+            place = (
+                "embedded" if catalog.is_embedded(ref.name) else local_folder(ref.digest, places)
+            )
             label = f"{ref.name} ({ref.part})" if ref.part else ref.name
-            every.setdefault((label, ref.digest), Need("data", label, place, _origin(ref.name)))
-    return tuple(every.values())
+            inputs.setdefault((label, ref.digest), Need("data", label, place, _origin(ref.name)))
+    return tuple(inputs.values())
 
 
-def found_in(digest: str, places: Mapping[str, str]) -> str | None:
-    """The folder of some data or checkpoint; None where a plan was made without it."""
+def local_folder(digest: str, places: Mapping[str, str]) -> str | None:
+    """Return the folder of data or a checkpoint on this machine; None if missing."""
     return None if digest.startswith(catalog.ABSENT) else places.get(digest)
 
 
 def _origin(name: str) -> str:
-    """Where the files of a source come from, in a line."""
+    """Format the origin of a source's files as one line."""
     origins = catalog.source(name).origins
     if not origins:
         return f"your own files; `python -m study data show {name}` says in which format"

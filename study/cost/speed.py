@@ -1,4 +1,4 @@
-"""How fast a device computes an encoder: measured on the CPU by one probe, else assumed."""
+"""Rates of a device for an encoder: measured on the CPU by a probe, assumed for accelerators."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from trainables.training.info_nce import info_nce
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What a data sheet says of one device.
+    """Data sheet of an accelerator.
 
     Attributes:
-        float32: Operations a second outside tensor cores: torch leaves TF32 off by default.
-        bfloat16: Operations a second of dense matrices on tensor cores; None without bfloat16.
+        float32: Operations per second without tensor cores: torch leaves TF32 off by default.
+        bfloat16: Operations per second of dense matrices on tensor cores; None if unsupported.
         memory: Bytes.
-        bandwidth: Bytes a second.
+        bandwidth: Bytes per second.
     """
 
     float32: float
@@ -54,37 +54,38 @@ ACCELERATORS = {
     "H100": Accelerator(66.9e12, 989e12, 80e9, 3350e9),
     "H200": Accelerator(66.9e12, 989e12, 141e9, 4800e9),
 }
-"""By name, SXM modules where there are several: NVIDIA's data sheets, dense rates."""
+"""NVIDIA's data sheets by name: dense rates, SXM modules where there are several."""
 
 UTILISATION, BANDWIDTH_SHARE = {"float32": 0.55, "bfloat16": 0.3}, 0.7
-"""Shares of the peak and of the bandwidth that training reaches: assumed, not measured."""
+"""Shares of the peak (by precision) and of the bandwidth that training reaches: assumed."""
 
 PROBE_OPERATIONS = 2e10
-"""Of a probe's step, unless that is of two texts: a fraction of a second."""
+"""Operations to which a probe's step is cut, but not below one pair of texts: under a second."""
 
 PROBE_SECONDS, PROBE_TIMES = 0.3, 3
-"""A probe is repeated for so long, and so many times at least."""
+"""Minimum seconds and minimum repetitions of a probe."""
 
 PROBE_PARAMETERS, PROBE_WORDS = 8_000_000, 2000
-"""Of a probe's layers, unless one layer alone has more; and rows of its table of words."""
+"""Maximum parameters of a probe's layers, of which it has at least one, and of its embedding
+table the maximum number of rows."""
 
 SCORED = 128, 4000
-"""Queries and candidates in the probe of an evaluation."""
+"""Number of queries and of candidates in the probe of scoring."""
 
 UPDATE_BYTES = 40
-"""Moved for each trained parameter by its norm, its scaling and AdamW."""
+"""Bytes moved per trained parameter by the gradient norm, its scaling and AdamW."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Rates of a device for one encoder and length of text.
+    """Rates of a device for one encoder at given text lengths.
 
     Attributes:
-        train: Operations a second, forward and backward.
-        encode: Operations a second, forward.
-        update: Seconds of clipping and AdamW for each trained parameter.
-        score: Seconds for each pair of a query and a candidate in an evaluation.
-        basis: Where the rates are from.
+        train: Operations per second, forward and backward.
+        encode: Operations per second, forward only.
+        update: Seconds of clipping and AdamW per trained parameter.
+        score: Seconds per pair of a query and a candidate in an evaluation.
+        basis: Source of the rates, for people.
     """
 
     train: float
@@ -95,10 +96,10 @@ class Speed:
 
 
 def known_accelerator(name: str | None) -> str:
-    """The key of an accelerator, whatever its case; of the GPU that torch finds here if None.
+    """Return the key of an accelerator in any case; None asks for the GPU that torch finds.
 
     Raises:
-        UserError: There is none of this name.
+        UserError: No data sheet has this name.
     """
     if name is None:
         here = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -113,7 +114,7 @@ def known_accelerator(name: str | None) -> str:
 
 
 def data_sheet_speed(name: str, precision: str, dimension: int) -> Speed:
-    """Rates of an accelerator by its data sheet; scores are ranked on the host, measured here.
+    """Compute an accelerator's rates from its data sheet; scoring is measured on this CPU.
 
     Raises:
         UserError: bfloat16 on a device without it.
@@ -130,13 +131,12 @@ def data_sheet_speed(name: str, precision: str, dimension: int) -> Speed:
 def measure_speed(
     architecture: Architecture, counts: Counts, lengths: Lengths, execution: Execution
 ) -> Speed:
-    """Rates of this machine's CPU, by a step of a random encoder with fewer layers and words.
+    """Measure the rates of this CPU by training steps of a smaller encoder with random weights.
 
     Args:
-        architecture: Of the encoder.
-        counts: Of it.
-        lengths: Tokens of texts like those of a batch, of which as many are taken as there is time
-            for.
+        architecture: Configuration of the encoder.
+        counts: Size of the encoder.
+        lengths: Tokens of each text of a typical batch; cut to `PROBE_OPERATIONS`.
         execution: Threads, precision and memory layout.
     """
     held = execution.micro_batch_tokens or held_tokens(counts.layers, counts.hidden, "cpu")
@@ -156,20 +156,20 @@ def measure_speed(
             encoder.zero_grad(set_to_none=True)
             backward(encoder, ids[:rows], ids[rows:], objective, held)
 
-        def move() -> None:
+        def update_weights() -> None:
             nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
             optimizer.step()
 
         train = training_step(small, lengths, rows, execution).operations / _seconds(step)
         optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-9, fused=True)
-        update = _seconds(move) / small.parameters
+        update = _seconds(update_weights) / small.parameters
         encode = encoding(small, lengths, execution) / _seconds(lambda: encoder.encode(ids))
     basis = f"this CPU with {execution.threads} thread(s) a trial, measured"
     return Speed(train, encode, update, scoring_seconds(counts.vector), basis)
 
 
 def _reduced(architecture: Architecture, counts: Counts) -> Architecture:
-    """The same encoder with fewer layers and words."""
+    """Copy an architecture with fewer layers and embedding rows."""
     reduced = deepcopy(architecture)
     config, layer = reduced.text, (counts.parameters - counts.words * counts.word) // counts.layers
     config.num_hidden_layers = max(1, min(counts.layers, PROBE_PARAMETERS // layer))
@@ -180,7 +180,7 @@ def _reduced(architecture: Architecture, counts: Counts) -> Architecture:
 
 
 def _random(architecture: Architecture, precision: str) -> TextEncoder:
-    """An encoder of random weights that reads token arrays; it has no tokenizer."""
+    """Build an encoder with random weights and no tokenizer, for token arrays."""
     with quiet(), torch.random.fork_rng(devices=[]):
         model, after = architecture.build_text()
     ref = EncoderRef(
@@ -191,19 +191,19 @@ def _random(architecture: Architecture, precision: str) -> TextEncoder:
 
 
 def _seconds(action: Callable[[], object]) -> float:
-    """Mean of several times after a first one: what else the machine does is part of it."""
+    """Return the mean seconds of an action after a warm-up, other load of the machine included."""
     action()
-    took: list[float] = []
-    while len(took) < PROBE_TIMES or sum(took) < PROBE_SECONDS:
+    durations: list[float] = []
+    while len(durations) < PROBE_TIMES or sum(durations) < PROBE_SECONDS:
         start = time.perf_counter()
         action()
-        took.append(time.perf_counter() - start)
-    return statistics.fmean(took)
+        durations.append(time.perf_counter() - start)
+    return statistics.fmean(durations)
 
 
 @cache
 def scoring_seconds(dimension: int) -> float:
-    """Of ranking, for each pair of a query and a candidate."""
+    """Measure the seconds of ranking per pair of a query and a candidate."""
     rng, (queries, passages) = np.random.default_rng(0), SCORED
     vectors = rng.standard_normal((queries + passages, dimension), dtype=np.float32)
     starts, relevant = np.arange(queries + 1, dtype=np.int32), np.arange(queries)

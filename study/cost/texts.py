@@ -1,4 +1,4 @@
-"""How many texts there are and how many tokens they have: read where they are at hand."""
+"""Number of texts in each data set and their tokens: read if on this machine, else assumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from study.cost.inputs_needed import found_in
+from study.cost.inputs_needed import local_folder
 from study.cost.work import Lengths
 from trainables.data import catalog
 from trainables.data.contamination import contamination
@@ -27,13 +27,13 @@ T = TypeVar("T")
 Tokens = list[NDArray[np.int32]]
 
 SAMPLE = 3000
-"""Texts of a role that are tokenised, spread evenly over languages."""
+"""Number of texts of a role that are tokenised, spread evenly over languages."""
 
 CHARACTERS_A_TOKEN, SPECIAL = 3.5, 2
-"""Of multilingual tokenizers, and tokens around a text, where there is no tokenizer: assumed."""
+"""Characters per token and special tokens per text, assumed where there is no tokenizer."""
 
 OBJECT_BYTES = 300
-"""Of a text's record beside its characters: ids, references and judgements."""
+"""Bytes of a text's record beside its characters: ids, references and judgements."""
 
 TYPICAL: Mapping[str, Sequence[int]] = metadata("typical.yaml")
 UNKNOWN = 50, 500, 0, 0, 0
@@ -41,9 +41,13 @@ UNKNOWN = 50, 500, 0, 0, 0
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """The texts of one role: how many, tokens of a sample in random order, bytes in memory.
+    """Texts, or pictures, of one role: query, passage or hard negative.
 
-    Pictures count too, and have no tokens; `seconds` is what it takes to tokenise one.
+    Attributes:
+        count: Number of texts.
+        tokens: Tokens of each text of a random sample; empty for pictures.
+        size: Bytes of all texts in memory.
+        seconds: Seconds to tokenise one text; 0 if not measured.
     """
 
     count: int = 0
@@ -53,7 +57,7 @@ class Texts:
 
     @classmethod
     def typical(cls, count: int, characters: int, limit: int = 0) -> Texts:
-        """As many texts of so many characters; pictures where these are 0."""
+        """Assume `count` texts of `characters` each, at most `limit` tokens; 0 means pictures."""
         tokens = min(limit, round(characters / CHARACTERS_A_TOKEN) + SPECIAL)
         sample = np.full(min(max(count, 1), SAMPLE) if characters else 0, tokens)
         return cls(count, sample, count * (2 * characters + OBJECT_BYTES))
@@ -61,15 +65,15 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """The texts of a benchmark or of training data.
+    """Texts of a benchmark or of training data.
 
     Attributes:
-        basis: Whence they are known.
-        queries: Of all rows and languages; of pictures, captions.
-        passages: Likewise.
-        negatives: Likewise; none where no hard negatives are read.
-        words: Different tokens of all of them; None where no tokenizer is at hand.
-        pictures: Different ones.
+        basis: Source of these sizes, for people.
+        queries: Queries in all languages; for pictures, their captions.
+        passages: Passages in all languages; for a benchmark of pictures, the pictures.
+        negatives: Hard negatives in all languages; empty if none are read.
+        words: Number of different tokens in training data; None if not counted.
+        pictures: Number of different pictures.
     """
 
     basis: str
@@ -81,22 +85,22 @@ class Corpus:
 
     @property
     def roles(self) -> tuple[Texts, Texts, Texts]:
-        """All its texts."""
+        """Queries, passages and hard negatives."""
         return self.queries, self.passages, self.negatives
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Queries and passages."""
+        """Number of queries and of passages."""
         return self.queries.count, self.passages.count
 
 
 @dataclass
 class Library:
-    """The data of trials, each opened and tokenised once.
+    """Cache of the data of trials: each source is opened and tokenised once.
 
     Attributes:
-        places: Digest to folder of what is at hand.
-        opening: Seconds that this took; each worker takes as long.
+        places: Local folders of data and checkpoints, by digest.
+        opening: Seconds spent opening data; each worker takes as long.
     """
 
     places: Mapping[str, str]
@@ -104,7 +108,7 @@ class Library:
     _known: dict[Hashable, Any] = field(default_factory=dict)
 
     def once(self, key: Hashable, make: Callable[[], T], *, opens: bool = False) -> T:
-        """What `make` made the first time; if `opens`, a part of `opening`."""
+        """Return the cached result of `make`; if `opens`, add the time it took to `opening`."""
         if key not in self._known:
             start = time.perf_counter()
             self._known[key] = make()
@@ -113,7 +117,7 @@ class Library:
         return known
 
     def of_benchmark(self, spec: Spec, ref: DataRef) -> Corpus:
-        """Texts of a benchmark, equal ones once: its candidates, and queries that have any."""
+        """Measure a benchmark: its judged queries and candidates, without repeats per language."""
         if not self._at_hand(ref):
             return self._typical(spec.encoder, ref)
         data = self._benchmark(ref)
@@ -133,7 +137,7 @@ class Library:
         return self.once((spec.encoder, ref), read)
 
     def of_training(self, spec: Spec, ref: DataRef) -> Corpus:
-        """Texts of the training data of a spec, in its languages."""
+        """Measure the training data of a spec, in its languages."""
         languages, hard = spec.languages or (), spec.negatives is not None
         if not self._at_hand(ref):
             return self._typical(spec.encoder, ref, len(languages), negatives=hard)
@@ -150,16 +154,16 @@ class Library:
             )
             lists = [data.negatives.get(language, []) for language in languages]
             extra = [[x.text for candidates in rows for x in candidates] for rows in lists]
-            asking, ids = reader.read(queries, "query")
-            shown, more = reader.read([] if data.pictures else passages, "passage")
-            against, others = reader.read(extra, "passage")
-            words, count = None, asking.count + shown.count + against.count
+            query_texts, query_ids = reader.read(queries, "query")
+            passage_texts, passage_ids = reader.read([] if data.pictures else passages, "passage")
+            negative_texts, negative_ids = reader.read(extra, "passage")
+            words, count = None, query_texts.count + passage_texts.count + negative_texts.count
             if reader.encoder is not None:
-                words = _vocabulary([*ids, *more, *others], count)
+                words = _vocabulary([*query_ids, *passage_ids, *negative_ids], count)
             pictures = len({picture.id for picture in data.pictures})
-            return Corpus(reader.basis, asking, shown, against, words, pictures)
+            return Corpus(reader.basis, query_texts, passage_texts, negative_texts, words, pictures)
 
-        if self._at_hand(spec.test):  # with which it is compared
+        if self._at_hand(spec.test):  # a trial checks its training data for contamination
             tested = self._benchmark(spec.test)
             self.once((ref, spec.test), lambda: contamination(data, tested), opens=True)
         reader = self._reader(spec)
@@ -169,7 +173,7 @@ class Library:
         return self.once(ref, lambda: catalog.open_benchmark(ref, self.places), opens=True)
 
     def _at_hand(self, ref: DataRef) -> bool:
-        return catalog.is_embedded(ref.name) or found_in(ref.digest, self.places) is not None
+        return catalog.is_embedded(ref.name) or local_folder(ref.digest, self.places) is not None
 
     def _reader(self, spec: Spec) -> Reader:
         key = spec.encoder, spec.test.name
@@ -178,12 +182,12 @@ class Library:
     def _typical(
         self, encoder: EncoderRef, ref: DataRef, languages: int = 0, *, negatives: bool = False
     ) -> Corpus:
-        """Texts of data that are not at hand.
+        """Assume the sizes of data that are not on this machine.
 
         Args:
-            encoder: Whose limits hold.
-            ref: The data; part `first-N` of training data has N rows.
-            languages: In which they are trained on; 0 for a benchmark, in those of `ref`.
+            encoder: Encoder that limits the tokens of a text.
+            ref: Reference to the data; part `first-N` of training data has N rows.
+            languages: Number of training languages; 0 for a benchmark, in the languages of `ref`.
             negatives: Whether there are hard negatives.
         """
         query, passage, queries, passages, rows = TYPICAL.get(ref.name, UNKNOWN)
@@ -206,11 +210,11 @@ class Library:
 
 @dataclass(frozen=True)
 class Reader:
-    """Counts texts as one encoder reads them.
+    """Counter of texts and tokens as one encoder reads them.
 
     Attributes:
-        ref: The encoder, with its prefixes and limits.
-        encoder: With a tokenizer, maybe nothing else; None where it is not at hand.
+        ref: Reference to the encoder, with its prefixes and limits.
+        encoder: Encoder with a tokenizer and perhaps no layers; None if not on this machine.
     """
 
     ref: EncoderRef
@@ -218,20 +222,24 @@ class Reader:
 
     @classmethod
     def open(cls, ref: EncoderRef, data: str, places: Mapping[str, str]) -> Reader:
-        """Open the tokenizer, if it is at hand; `data` is the world of an embedded encoder."""
+        """Open a local tokenizer; benchmark `data` gives the world of an embedded encoder."""
         if is_embedded(ref.name):
             return cls(ref, build_embedded(ref, catalog.world(data)))
-        if (folder := found_in(ref.digest, places)) is None:
+        if (folder := local_folder(ref.digest, places)) is None:
             return cls(ref, None)
         return cls(ref, TextEncoder(nn.Identity(), load_tokenizer(parts_of(folder)[0]), ref))
 
     @property
     def basis(self) -> str:
-        """How tokens are counted."""
+        """How tokens are counted, for people."""
         return "tokenised" if self.encoder else f"characters / {CHARACTERS_A_TOKEN}, assumed"
 
     def read(self, columns: Sequence[Sequence[str]], role: str) -> tuple[Texts, Tokens]:
-        """The texts of some languages, and token ids of a sample: zeros without a tokenizer."""
+        """Measure texts, one column per language.
+
+        Returns:
+            Their sizes, and token ids of a random sample: zeros without a tokenizer.
+        """
         count, rng = sum(map(len, columns)), np.random.default_rng(0)
         share = -(-SAMPLE // max(1, len(columns)))
         sample = [column[i] for column in columns for i in rng.permutation(len(column))[:share]]
@@ -253,13 +261,13 @@ class Reader:
 
 
 def _vocabulary(rows: Tokens, count: int) -> int:
-    """Different tokens of `count` texts, of which `rows` are a sample.
+    """Estimate the number of different tokens in `count` texts from the sample `rows`.
 
-    They grow as a power of the number of texts (Heaps' law), fitted at the sample and its half.
+    It grows as a power of the number of texts (Heaps' law), fitted at the sample and half of it.
     """
     if not rows:
         return 0
     rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
-    here = len(np.unique(np.concatenate(rows)))
+    whole = len(np.unique(np.concatenate(rows)))
     half = len(np.unique(np.concatenate(rows[: -(-len(rows) // 2)])))
-    return int(here * (max(count, len(rows)) / len(rows)) ** float(np.log2(here / half)))
+    return int(whole * (max(count, len(rows)) / len(rows)) ** float(np.log2(whole / half)))

@@ -1,4 +1,4 @@
-"""What one trial takes: its texts, over the rates of its device."""
+"""Cost of one trial: seconds from its texts and the rates of its device, and peak memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from study.cost.counts import FLOAT, Counts, count_images, count_text
-from study.cost.inputs_needed import found_in
+from study.cost.inputs_needed import local_folder
 from study.cost.speed import Speed, data_sheet_speed, measure_speed
 from study.cost.texts import Corpus, Library
 from study.cost.work import Lengths, Step, encoding, evaluation_bytes, training_step
@@ -17,31 +17,31 @@ from trainables.encoders.architectures import Architecture, architecture
 from trainables.spec import DataRef, Execution, Spec
 
 BATCHES = 16
-"""Batches draw_batches from the sample of texts, whose mean is a step."""
+"""Number of batches drawn from the sample of texts; a step is estimated as their mean."""
 
 STEP_SECONDS = 0.003
-"""Of a step beside the encoder, the loss and AdamW, at 64 rows on the CPU here, measured."""
+"""Seconds of a step beside encoder, loss and AdamW: measured on a CPU with 64 rows."""
 
 LOAD_BYTES = 0.5e9
-"""Of a checkpoint, hashed and loaded in a second: assumed."""
+"""Bytes of a checkpoint that are hashed and loaded per second: assumed."""
 
 PROCESS_BYTES = 500_000_000
-"""Of a process that has imported torch, transformers and datasets, measured."""
+"""Memory of a process that has imported torch, transformers and datasets: measured."""
 
 ALLOCATED = 1.2
-"""What the allocator takes for each byte of activations: 1.2 to 1.3 in trials of MiniLM here."""
+"""Bytes allocated per byte of activations: 1.2 to 1.3, measured in trials of MiniLM."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a trial at its peak.
+    """Peak memory of a trial in bytes.
 
     Attributes:
-        compute: Where it computes: weights, gradients, moments and activations of training or
-            evaluation; on an accelerator without its driver's share, on the CPU with all else.
-        host: Beside an accelerator: weights pass through it when they are loaded.
-        checkpoint: What is trained and its moments, also on disk; where `select` is `best`, a
-            copy of the best encoder too.
+        compute: Weights, gradients, moments and activations on the device that computes; on an
+            accelerator without its driver's share, on the CPU with everything else.
+        host: Host memory beside an accelerator; weights pass through it when loaded.
+        checkpoint: Trained parameters and moments, also on disk; with `select: best`, a copy of
+            the best encoder too.
     """
 
     compute: int
@@ -51,16 +51,16 @@ class Memory:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one trial takes.
+    """Estimated cost of one trial.
 
     Attributes:
-        operations: Of training and evaluations.
-        memory: Bytes.
-        step: Of training.
+        operations: Operations of training and evaluations.
+        memory: Peak memory.
+        step: One training step.
         load: Seconds to open the encoder.
         train: Seconds of all steps.
         evaluate: Seconds of all evaluations, those on validation data included.
-        basis: Whence texts and rates are known.
+        basis: Sources of sizes and rates, for people.
     """
 
     operations: float
@@ -73,20 +73,20 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """Of all of it, once the data are open."""
+        """Seconds of the trial once its data are open."""
         return self.load + self.train + self.evaluate
 
 
 @dataclass
 class Estimator:
-    """Costs of trials; data are opened and rates measured once.
+    """Estimator of trial costs that opens data and measures rates once.
 
     Attributes:
-        places: Digest to folder of what is at hand.
-        execution: Of every trial.
+        places: Local folders of data and checkpoints, by digest.
+        execution: Execution of every trial.
         accelerator: Key of `speed.ACCELERATORS`; None for the CPU.
-        pictures: Seconds to compute the vectors of pictures that a study computes once, by image
-            tower and data.
+        pictures: Seconds to compute vectors of pictures once a study, by digest of the encoder
+            and data.
     """
 
     places: Mapping[str, str]
@@ -95,20 +95,20 @@ class Estimator:
     pictures: dict[tuple[str, DataRef], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Open nothing yet."""
+        """Create an empty library."""
         self.library = Library(self.places)
 
     def needs(self, spec: Spec) -> tuple[float, float]:
-        """Operations of training and evaluations, and bytes at the peak, without any rate."""
+        """Return a trial's operations and its peak bytes of `compute`, without measuring rates."""
         cost = self.cost(spec, with_seconds=False)
         return cost.operations, cost.memory.compute
 
     def cost(self, spec: Spec, *, with_seconds: bool = True) -> Cost:
-        """Of one trial; what is computed once for several is added to `pictures`.
+        """Estimate one trial; seconds of vectors that trials share are added to `pictures`.
 
         Args:
-            spec: Of the trial.
-            with_seconds: Whether seconds are estimated too, for which rates are measured.
+            spec: Spec of the trial.
+            with_seconds: Whether to estimate seconds too, which needs measured rates.
         """
         built, text, images = self._counts(spec)
         live = images if spec.image_tower == "live" else None
@@ -139,7 +139,7 @@ class Estimator:
         if self.accelerator is not None:
             speed = data_sheet_speed(self.accelerator, self.execution.precision, text.vector)
         else:
-            texts = [each.tokens for each in data[-1][2].roles]
+            texts = [role.tokens for role in data[-1][2].roles]
             lengths = batches[0] if batches else np.concatenate(texts)
             speed = self.library.once(
                 (text, rows, spec.hard_negatives, spec.train, spec.test),
@@ -162,19 +162,19 @@ class Estimator:
         )
 
     def _counts(self, spec: Spec) -> tuple[Architecture, Counts, Counts | None]:
-        """How the encoder is built, its text tower, and its image tower where data have any."""
-        name, folder = spec.encoder.name, found_in(spec.encoder.digest, self.places)
-        seeing = catalog.has_pictures(spec.test.name)
+        """Return the encoder's architecture, its text tower, and for pictures its image tower."""
+        name, folder = spec.encoder.name, local_folder(spec.encoder.digest, self.places)
+        has_pictures = catalog.has_pictures(spec.test.name)
 
         def count() -> tuple[Architecture, Counts, Counts | None]:
             built = architecture(name, folder)
-            images = count_images(built, self.execution) if seeing else None
+            images = count_images(built, self.execution) if has_pictures else None
             return built, count_text(built, self.execution), images
 
-        return self.library.once((name, folder, seeing), count)
+        return self.library.once((name, folder, has_pictures), count)
 
     def _encoding(self, text: Counts, live: Counts | None, corpus: Corpus) -> float:
-        """Operations of embedding a benchmark once; of pictures only where training moves them."""
+        """Return the operations to embed a corpus once; pictures count with a `live` tower only."""
         total = corpus.pictures * live.forward(1, live.picture) if live else 0.0
         for texts in corpus.roles:
             if len(texts.tokens) and texts.count:
@@ -183,7 +183,15 @@ class Estimator:
         return total
 
     def _memory(self, *, weights: int, moved: int, passes: int, best: int, data: int) -> Memory:
-        """The peak, by bytes of weights, of trained ones, of passes, of the best copy, of data."""
+        """Add up the peak memory; all arguments are bytes.
+
+        Args:
+            weights: Weights of all towers.
+            moved: Trained weights.
+            passes: Activations of training or buffers of evaluation, the larger.
+            best: Copy of the best encoder; 0 without one.
+            data: Texts.
+        """
         checkpoint, state = 3 * moved + best, weights + 3 * moved
         host = PROCESS_BYTES + data + best
         on_cpu = host + state + max(passes, checkpoint)
@@ -197,27 +205,27 @@ class Estimator:
         data: list[tuple[DataRef, int, Corpus]],
         speed: Speed,
     ) -> str:
-        """Note what pictures take that a study embeds once, and say how they are counted."""
+        """Record the seconds of picture vectors that a study computes once; say how they count."""
         if images is None:
             return "computing the vectors of pictures is not counted"
         if spec.image_tower == "live":
             return "pictures are computed in each step and evaluation"
-        each = images.forward(1, images.picture) / speed.encode
+        seconds = images.forward(1, images.picture) / speed.encode
         for ref, _, corpus in data:
-            self.pictures[spec.encoder.digest, ref] = corpus.pictures * each
+            self.pictures[spec.encoder.digest, ref] = corpus.pictures * seconds
         return "vectors of pictures are computed once a study"
 
 
 def evaluations(spec: Spec) -> list[tuple[DataRef, int]]:
-    """The benchmarks that a trial evaluates, the tested one first, and how often each."""
-    every = [(spec.test, 1)]
+    """List the benchmarks that a trial evaluates, the test first, and how often each."""
+    times = [(spec.test, 1)]
     if spec.validation is not None:
-        every.append((spec.validation, 1 + spec.steps // (spec.evaluate_every or spec.steps + 1)))
-    return every + [(ref, 1) for ref in spec.also or ()]
+        times.append((spec.validation, 1 + spec.steps // (spec.evaluate_every or spec.steps + 1)))
+    return times + [(ref, 1) for ref in spec.also or ()]
 
 
 def draw_batches(training: Corpus, spec: Spec) -> list[Lengths]:
-    """Tokens of the queries, passages and hard negatives of a few batches."""
+    """Draw `BATCHES` batches: tokens of their queries, passages and hard negatives."""
     rng, size = np.random.default_rng(0), spec.batch_size or 0
     extra = (spec.hard_negatives or 1) * size if spec.negatives is not None else 0
     roles = zip(training.roles, (size, size, extra), strict=True)
@@ -226,7 +234,7 @@ def draw_batches(training: Corpus, spec: Spec) -> list[Lengths]:
 
 
 def step_seconds(step: Step, moved: int, speed: Speed) -> float:
-    """Of one optimizer step that moves so many parameters; none where nothing is trained."""
+    """Return the seconds of an optimizer step on `moved` parameters; 0 if nothing is trained."""
     if not step.operations:
         return 0.0
     return STEP_SECONDS + step.operations / speed.train + moved * speed.update
