@@ -77,6 +77,33 @@ class Cost:
         return self.load + self.train + self.evaluate
 
 
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Work of one trial, before any rate.
+
+    Attributes:
+        built: Architecture of the encoder.
+        text: Size of the text tower.
+        images: Size of the image tower; None without pictures or if unknown.
+        data: Training data with 0, then each benchmark with its number of evaluations.
+        batches: Tokens of each text of a few batches; empty if nothing is trained.
+        words: Rows of the trimmed embedding table; 0 if nothing is trained.
+        moved: Number of trained parameters.
+        step: Mean training step.
+        encoded: Operations of all evaluations.
+    """
+
+    built: Architecture
+    text: Counts
+    images: Counts | None
+    data: list[tuple[DataRef, int, Corpus]]
+    batches: list[Lengths]
+    words: int
+    moved: int
+    step: Step
+    encoded: float
+
+
 @dataclass
 class Estimator:
     """Estimator of trial costs that opens data and measures rates once.
@@ -110,6 +137,13 @@ class Estimator:
             spec: Spec of the trial.
             with_seconds: Whether to estimate seconds too, which needs measured rates.
         """
+        work = self._work(spec)
+        operations = spec.steps * work.step.operations + work.encoded
+        cost = Cost(operations, self._memory(spec, work), work.step)
+        return self._with_seconds(cost, spec, work) if with_seconds else cost
+
+    def _work(self, spec: Spec) -> _Work:
+        """Open the data of a trial and count its operations."""
         built, text, images = self._counts(spec)
         live = images if spec.image_tower == "live" else None
         data = [(ref, n, self.library.of_benchmark(spec, ref)) for ref, n in evaluations(spec)]
@@ -122,43 +156,54 @@ class Estimator:
             moved = text.trainable(words) + (live.parameters if live else 0)
         step = Step.mean([training_step(text, x, rows, self.execution, live) for x in batches])
         encoded = sum(n * self._encoding(text, live, corpus) for _, n, corpus in data)
-        weights = text.parameters + words * text.word + (images.parameters if images else 0)
-        memory = self._memory(
-            weights=FLOAT * weights,
-            moved=FLOAT * moved,
-            passes=max(
-                int(ALLOCATED * step.activations),
-                *(evaluation_bytes(text, *x.sizes, self.execution) for _, n, x in data if n),
-            ),
-            best=FLOAT * moved if spec.select == "best" else 0,
-            data=sum(texts.size for *_, corpus in data for texts in corpus.roles),
+        return _Work(built, text, images, data, batches, words, moved, step, encoded)
+
+    def _memory(self, spec: Spec, work: _Work) -> Memory:
+        """Add up the peak memory of a trial."""
+        text, images, data = work.text, work.images, work.data
+        weights = FLOAT * (
+            text.parameters + work.words * text.word + (images.parameters if images else 0)
         )
-        cost = Cost(spec.steps * step.operations + encoded, memory, step)
-        if not with_seconds:
-            return cost
-        if self.accelerator is not None:
-            speed = data_sheet_speed(self.accelerator, self.execution.precision, text.vector)
-        else:
-            texts = [role.tokens for role in data[-1][2].roles]
-            lengths = batches[0] if batches else np.concatenate(texts)
-            speed = self.library.once(
-                (text, rows, spec.hard_negatives, spec.train, spec.test),
-                lambda: measure_speed(built, text, lengths, self.execution),
-            )
+        moved = FLOAT * work.moved
+        best = moved if spec.select == "best" else 0
+        passes = max(
+            int(ALLOCATED * work.step.activations),
+            *(evaluation_bytes(text, *x.sizes, self.execution) for _, n, x in data if n),
+        )
+        checkpoint, state = 3 * moved + best, weights + 3 * moved
+        host = PROCESS_BYTES + best + sum(x.size for *_, corpus in data for x in corpus.roles)
+        on_cpu = host + state + max(passes, checkpoint)
+        compute = state + passes if self.execution.device == "cuda" else on_cpu
+        return Memory(compute, host + max(weights, checkpoint), checkpoint)
+
+    def _with_seconds(self, cost: Cost, spec: Spec, work: _Work) -> Cost:
+        """Add seconds to a cost, and the sources of all sizes and rates."""
+        text, data, speed = work.text, work.data, self._speed(spec, work)
         basis = [f"{ref.name}: {corpus.basis}" for ref, _, corpus in data]
         if any(corpus.pictures for *_, corpus in data):
-            basis.append(f"{spec.encoder.name}: {self._pictures(spec, images, data, speed)}")
+            basis.append(f"{spec.encoder.name}: {self._pictures(spec, work, speed)}")
         if not text.is_counted:
-            kind = built.config.model_type
+            kind = work.built.config.model_type
             basis.append(f"model type {kind}: 2 operations a parameter and token, assumed")
         pairs = sum(n * corpus.sizes[0] * corpus.sizes[1] for _, n, corpus in data)
         tokenising = sum(n * x.count * x.seconds for _, n, corpus in data for x in corpus.roles)
         return replace(
             cost,
             load=FLOAT * text.parameters / LOAD_BYTES,
-            train=spec.steps * step_seconds(step, moved, speed),
-            evaluate=encoded / speed.encode + pairs * speed.score + tokenising,
+            train=spec.steps * step_seconds(work.step, work.moved, speed),
+            evaluate=work.encoded / speed.encode + pairs * speed.score + tokenising,
             basis=(*dict.fromkeys(basis), speed.basis),
+        )
+
+    def _speed(self, spec: Spec, work: _Work) -> Speed:
+        """Look up an accelerator's rates, or measure those of this CPU once for equal trials."""
+        if self.accelerator is not None:
+            return data_sheet_speed(self.accelerator, self.execution.precision, work.text.vector)
+        texts = [role.tokens for role in work.data[-1][2].roles]
+        lengths = work.batches[0] if work.batches else np.concatenate(texts)
+        return self.library.once(
+            (work.text, spec.batch_size or 0, spec.hard_negatives, spec.train, spec.test),
+            lambda: measure_speed(work.built, work.text, lengths, self.execution),
         )
 
     def _counts(self, spec: Spec) -> tuple[Architecture, Counts, Counts | None]:
@@ -182,36 +227,14 @@ class Estimator:
                 total += sample * texts.count / len(texts.tokens)
         return total
 
-    def _memory(self, *, weights: int, moved: int, passes: int, best: int, data: int) -> Memory:
-        """Add up the peak memory; all arguments are bytes.
-
-        Args:
-            weights: Weights of all towers.
-            moved: Trained weights.
-            passes: Activations of training or buffers of evaluation, the larger.
-            best: Copy of the best encoder; 0 without one.
-            data: Texts.
-        """
-        checkpoint, state = 3 * moved + best, weights + 3 * moved
-        host = PROCESS_BYTES + data + best
-        on_cpu = host + state + max(passes, checkpoint)
-        compute = state + passes if self.execution.device == "cuda" else on_cpu
-        return Memory(compute, host + max(weights, checkpoint), checkpoint)
-
-    def _pictures(
-        self,
-        spec: Spec,
-        images: Counts | None,
-        data: list[tuple[DataRef, int, Corpus]],
-        speed: Speed,
-    ) -> str:
+    def _pictures(self, spec: Spec, work: _Work, speed: Speed) -> str:
         """Record the seconds of picture vectors that a study computes once; say how they count."""
-        if images is None:
+        if work.images is None:
             return "computing the vectors of pictures is not counted"
         if spec.image_tower == "live":
             return "pictures are computed in each step and evaluation"
-        seconds = images.forward(1, images.picture) / speed.encode
-        for ref, _, corpus in data:
+        seconds = work.images.forward(1, work.images.picture) / speed.encode
+        for ref, _, corpus in work.data:
             self.pictures[spec.encoder.digest, ref] = corpus.pictures * seconds
         return "vectors of pictures are computed once a study"
 
