@@ -1,4 +1,4 @@
-"""The commands by name, and how their mistakes are shown: one message, exit 2, no traceback."""
+"""Table of commands; a user's mistake ends one with a message and exit code 2, no traceback."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def main(arguments: list[str]) -> int:
     """Run one command.
 
     Returns:
-        0 no trial failed, 1 some failed, 2 the user's mistake, 130 interrupted.
+        Exit code: 0 success, 1 a trial or check failed, 2 the user's mistake, 130 interrupted.
     """
-    # Ten thousand trials are a million objects, none of them a cycle: look for those less often
+    # Ten thousand trials are a million objects without cycles: collect garbage less often
     gc.set_threshold(100_000, 20, 20)
     escape_what_is_lacking(sys.stdout)
     errors = PlainConsole(stderr=True, soft_wrap=True)
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
     runs = arguments[:1] == ["run"]
     try:
         command, words = typer.main.get_command(app), [*map(decoded, arguments)]
-        # not its main(), which turns interrupts and broken pipes into exit codes of its own
+        # command.main() would turn interrupts and broken pipes into its own exit codes
         with (
             saving() if runs else nullcontext(),
             command.make_context("study", words) as context,
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted(errors, runs, "interrupted")
     except Exception as error:
-        if isinstance(error, BrokenPipeError):  # nobody reads on
+        if isinstance(error, BrokenPipeError):  # the reader of stdout has gone
             silence(sys.stdout.fileno())
             return 130
         cause = error.__cause__ if isinstance(error, UserError) else error
@@ -103,7 +103,7 @@ def _interrupted(errors: PlainConsole, runs: bool, why: str) -> int:
 
 
 def _mistake(error: Exception) -> str | None:
-    """What is wrong, of an exception that is a person's to mend; None of one that is ours."""
+    """Return the message of an exception that the user can fix; None for a bug of this project."""
     if isinstance(error, UnicodeEncodeError):
         text = error.object[error.start : error.end]
         return f"{text!r} cannot be written in this locale's {error.encoding}; set PYTHONUTF8=1"

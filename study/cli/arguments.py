@@ -1,4 +1,4 @@
-"""What is typed of a study: its space, tier and settings, its files, and where trials compute."""
+"""Command-line arguments of a study: space, tier, settings, data folder, device and layout."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Address = Annotated[str | None, typer.Option(help="Of a running Ray cluster.")]
 DEVICES = ("auto", "cpu", "cuda")
 
 GPU_FILES = ("nvidia[0-9]*", "nvidia-caps", "dxg")
-"""What a machine with a GPU has in /dev, WSL2 included."""
+"""Files in /dev of a machine with a GPU, WSL2 included."""
 
 
 @dataclass(frozen=True)
 class SpaceArguments:
-    """What was typed of a study.
+    """Parsed arguments of a study.
 
     Attributes:
-        space: The research question.
-        tier: Of it.
-        settings: That replace the space's.
+        space: Research question.
+        tier: Tier of the space.
+        settings: Settings that override the space's, by key.
     """
 
     space: Space
@@ -49,13 +49,13 @@ class SpaceArguments:
         assignments: Sequence[str] | None,
         default: Tier | None = None,
     ) -> SpaceArguments:
-        """Understand what was typed.
+        """Parse the arguments.
 
-        Without a tier it is `default`, or the one that benchmark and encoder ask for; of a space
-        that has one tier alone, that one.
+        Without `tier`, the only tier of the space is taken, else `default`, else the tier that
+        benchmark and encoder belong to.
 
         Raises:
-            UserError: No such tier or space, or a setting that is not `KEY=VALUE`.
+            UserError: The space or tier is unknown, or a setting is malformed or given twice.
         """
         settings: dict[str, Any] = parse_assignments(list(assignments or ()))
         for key, value in (("benchmark", benchmark), ("encoder", encoder)):
@@ -76,7 +76,11 @@ class SpaceArguments:
 
 
 def tier_of(tier: str | None, settings: Mapping[str, Any]) -> Tier:
-    """The tier asked for, or the one that benchmark and encoder belong to."""
+    """Return the given tier, or for None the one that benchmark and encoder belong to.
+
+    Raises:
+        UserError: The tier is neither demo nor full.
+    """
     if tier in ("demo", "full"):
         return "full" if tier == "full" else "demo"
     if tier is not None:
@@ -87,17 +91,16 @@ def tier_of(tier: str | None, settings: Mapping[str, Any]) -> Tier:
 
 
 def choose_device(device: str, address: str | None, ranks: int = 1) -> str:
-    """The device of every trial, which is no part of a plan; every result records it.
+    """Choose the device of every trial; results record it, plans do not.
 
     Args:
-        device: `cpu`, `cuda`, or `auto` for CUDA where this machine has it.
-        address: Of a running cluster, whose nodes are not those of this machine: `auto` is then
-            the CPU, and `cuda` asks the cluster for a GPU a trial.
-        ranks: GPUs of each trial, which would wait for those that will never be there.
+        device: `cpu`, `cuda`, or `auto` for CUDA if this machine has it.
+        address: Address of a running cluster, whose machines may differ from this one: `auto` is
+            then the CPU, and `cuda` asks the cluster for GPUs.
+        ranks: Processes of each trial; with too few local GPUs it would wait forever.
 
     Raises:
-        UserError: Another word, or no CUDA on the machine that is to run the trials, or too few
-            GPUs.
+        UserError: The device is unknown, or this machine has no CUDA or fewer GPUs than ranks.
     """
     if device not in DEVICES:
         raise UserError(f"--device {device}: choose {', '.join(DEVICES)}")
@@ -121,10 +124,10 @@ def choose_device(device: str, address: str | None, ranks: int = 1) -> str:
 
 
 def refuse_layout(ranks: int, nodes: int, *, cluster: bool) -> None:
-    """Stop where ranks cannot be dealt to machines.
+    """Refuse ranks that cannot be divided among machines.
 
     Raises:
-        UserError: There are no other machines, or some would have more ranks than others.
+        UserError: Several nodes without a cluster, or ranks no multiple of nodes.
     """
     if nodes > 1 and not cluster:
         raise UserError(f"--nodes {nodes}: a trial over several machines needs --address")
@@ -136,7 +139,7 @@ def refuse_layout(ranks: int, nodes: int, *, cluster: bool) -> None:
 
 
 def count_gpus() -> int:
-    """GPUs on which torch can compute here; it is not imported where no driver is."""
+    """Count the GPUs that torch can use here; without a driver torch is not imported."""
     if not any(any(Path("/dev").glob(name)) for name in GPU_FILES):
         return 0
     import torch

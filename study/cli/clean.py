@@ -1,4 +1,4 @@
-"""`clean`: remove what no study needs any more."""
+"""`clean`: remove files that no study needs any more."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def clean(
 
 
 def rubbish(root: AnyPath, weights: bool) -> Iterator[tuple[AnyPath, str]]:
-    """Files and folders under a root that nothing reads again, and why."""
+    """Yield files and folders under a root that nothing reads again, with the reason.
+
+    With `weights`, fine-tuned encoders too.
+    """
     for pattern in ("*.damaged-*", "studies/*/*.damaged-*", "trials/*/damaged"):
         for path in places.matching(root, pattern):
             if not places.leads_elsewhere(path.parent):
@@ -75,7 +78,7 @@ def rubbish(root: AnyPath, weights: bool) -> Iterator[tuple[AnyPath, str]]:
 
 
 def _left_behind(home: Workspace) -> Iterator[tuple[AnyPath, str]]:
-    """Files and folders of the state folder that nothing reads again, and why."""
+    """Yield files and folders of the state folder that nothing reads again, with the reason."""
     yield from (
         (path, "a dead driver's") for path in remove_dead_sessions(home.state, dry_run=True)
     )

@@ -1,4 +1,4 @@
-"""`compare`: two studies, or two arms, side by side with the statistics of the answer."""
+"""`compare`: two studies or arms side by side, with intervals and p-values (Holm-corrected)."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from study.analysis.side_by_side import Arm, Measured
 
 METRICS = (*COLUMNS, "recall_at_10/mono", "recall_at_10/cross", "recall_at_10/multi")
-"""What is compared where both sides have it and no --metric is given."""
+"""Metrics compared without --metric, of which those are taken that both sides have."""
 
 CHANGES = 12
-"""Lines that say in what the two sides differ."""
+"""Maximum number of differing settings that are listed."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two things compared.
+    """One side of a comparison.
 
     Attributes:
-        plan: Of its study.
-        arm: As typed; empty for the whole study.
-        cells: Those that answer.
-        results: `result.json` by digest.
+        plan: Plan of its study.
+        arm: Arm as typed; empty for the whole study.
+        cells: Cells that stand for the arms of the study.
+        results: Content of `result.json` by digest.
     """
 
     plan: Plan
@@ -51,10 +51,10 @@ class Side:
     results: Mapping[str, Mapping[str, Any]]
 
     def has(self, metric: str) -> bool:
-        """Whether some trial has the metric."""
+        """Whether any trial has the metric."""
         groups = language_groups(self.plan)
-        numbers = (metric_of(one["metrics"], metric, groups) for one in self.results.values())
-        return any(value is not None for value in numbers)
+        values = (metric_of(x["metrics"], metric, groups) for x in self.results.values())
+        return any(value is not None for value in values)
 
 
 def compare(
@@ -105,15 +105,18 @@ def _side(home: Workspace, text: str) -> Side:
 
 
 def _arms(first: Side, second: Side) -> list[tuple[str, Arm, Arm]]:
-    """The pairs of arms that are meant; an arm named on one side only is meant on both.
+    """Pair the arms to compare; an arm named on one side only is taken on both.
+
+    Returns:
+        Label and two arms of each pair; the label is empty if an arm was named.
 
     Raises:
-        UserError: There is no such arm, or nothing to compare.
+        UserError: An arm does not exist, or an arm would be compared with itself.
     """
     from study.analysis.side_by_side import common_arms, find_arm
 
     sides = (first, second)
-    arms = [side.arm or beside.arm for side, beside in (sides, sides[::-1])]
+    arms = [side.arm or opposite.arm for side, opposite in (sides, sides[::-1])]
     if first.plan.name == second.plan.name and arms[0] == arms[1]:
         example = first.cells[-1].label.replace(" ", ",")
         raise UserError(
@@ -121,17 +124,18 @@ def _arms(first: Side, second: Side) -> list[tuple[str, Arm, Arm]]:
         )
     if not any(arms):
         return common_arms((first.plan, first.cells), (second.plan, second.cells))
-    one, other = (
+    first_arm, second_arm = (
         find_arm(side.plan, side.cells, arm) for side, arm in zip(sides, arms, strict=True)
     )
-    return [("", one, other)]
+    return [("", first_arm, second_arm)]
 
 
 def _metrics(sides: Sequence[Side], named: Sequence[str]) -> list[str]:
-    """Those asked for, or the usual ones that both sides have.
+    """Return the named metrics without repeats, or those of `METRICS` that both sides have.
 
     Raises:
-        UserError: One that neither side has, with the nearest ones; or none is left.
+        UserError: Neither side has a named metric (the nearest names are suggested), or none of
+            `METRICS` is common.
     """
     for name in named:
         if not any(side.has(name) for side in sides):
@@ -150,13 +154,13 @@ def _scores(
     arms: Sequence[tuple[str, Arm, Arm]],
     metrics: Sequence[str],
 ) -> dict[str, Mapping[str, Scores]]:
-    """Scores of the arms' trials, by digest."""
+    """Read the scores of the arms' trials, by digest."""
     from study.analysis.scores import stored_scores
 
     by_digest: dict[str, Mapping[str, Scores]] = {}
-    for place, side in enumerate(sides):
+    for index, side in enumerate(sides):
         groups = language_groups(side.plan)
-        cells = {cell.label: cell for pair in arms for cell in (pair[1], pair[2])[place].cells}
+        cells = {cell.label: cell for pair in arms for cell in (pair[1], pair[2])[index].cells}
         digests = [t.digest for cell in cells.values() for t in cell.trials]
         digests = [digest for digest in digests if digest in side.results]
         read = partial(stored_scores, home.root, metrics=metrics, groups=groups)
@@ -165,7 +169,10 @@ def _scores(
 
 
 def _differences(sides: Sequence[Side], arms: Sequence[tuple[str, Arm, Arm]]) -> list[str]:
-    """In what the first trials of both sides' cells differ, a line each."""
+    """List the spec fields in which the cells of the first pair of arms differ, one line each.
+
+    The first trial of each cell represents it.
+    """
     first, second = (
         [json.loads(side.plan.specs[cell.trials[0].digest].canonical()) for cell in arm.cells]
         for side, arm in zip(sides, arms[0][1:], strict=True)
@@ -189,7 +196,7 @@ def _differences(sides: Sequence[Side], arms: Sequence[tuple[str, Arm, Arm]]) ->
 
 
 def _by_ratio(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The ends of the mixing ratio as hybrid has them, beside others of its values."""
+    """Write X-X and X-Y as hybrid with mixing ratio 1 and 0, comparable with other ratios."""
     ends = {"X-X": 1, "X-Y": 0}
     if spec.get("sampling") not in ends:
         return spec
@@ -197,7 +204,7 @@ def _by_ratio(spec: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _brief(value: Any) -> str:
-    """A field of a spec on a line; data and encoders by name and the start of their hash."""
+    """Format a field of a spec in one line; data and encoders by name and 8 digits of digest."""
     if isinstance(value, list):
         return " ".join(map(_brief, value))
     if isinstance(value, dict):
@@ -242,7 +249,7 @@ def _number(value: float | None, digits: int, sign: str = "") -> str:
 
 
 def _remarks(rows: Sequence[Measured]) -> list[str]:
-    """What must be known to read the table; the same note is said once."""
+    """Format the notes that explain the table, each once."""
     notes: dict[str, list[str]] = {}
     for row in rows:
         if row.note:

@@ -1,4 +1,4 @@
-"""`data`: which sources there are, what one is, whether files are whole, and fetching them."""
+"""`data`: list and describe sources, check their files, and fetch them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def check(
             bad |= finding.state in ("differs", "malformed")
             state = "" if finding.state == "read" else f" {finding.state}:"
             console.print(f"  {finding.subject}:{state} {finding.detail}")
-        # recognised by something that is there: then all of it is meant to be
+        # a named source without a single file fails too
         bad |= all(finding.state == "not at hand" for finding in findings)
     return 1 if bad else 0
 

@@ -1,4 +1,4 @@
-"""`export`: the fine-tuned encoder of a trial as a folder that other libraries load."""
+"""`export`: write a trial's fine-tuned encoder as a folder that other libraries load."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def export(
         )
     with tempfile.TemporaryDirectory(prefix="export-", ignore_cleanup_errors=True) as scratch:
         if weights is None:
-            folder = _again(folder, spec, Path(scratch), home)
+            folder = _retrain(folder, spec, Path(scratch), home)
         attempt = folder.committed()
-        for name in read_json(folder.manifest_path)["weights"]:  # nothing that was added since
+        for name in read_json(folder.manifest_path)["weights"]:  # no files added after the commit
             target = to / name.removeprefix("encoder/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(storage.read(attempt / name))
@@ -90,7 +90,7 @@ def export(
 
 
 def card(spec: Spec, result: dict[str, Any]) -> str:
-    """The model card of a trial's encoder."""
+    """Format the model card of a trial's encoder in Markdown."""
     metrics = [
         f"    {name:24} {result['metrics'][name]:.4f}"
         for name in COLUMNS
@@ -121,19 +121,19 @@ def card(spec: Spec, result: dict[str, Any]) -> str:
     )
 
 
-def _again(folder: TrialFolder, spec: Spec, scratch: Path, home: Workspace) -> TrialFolder:
-    """Train the trial again, and make sure that it is the same encoder.
+def _retrain(folder: TrialFolder, spec: Spec, scratch: Path, home: Workspace) -> TrialFolder:
+    """Train a trial again in `scratch` and require equal metrics.
 
     Raises:
-        UserError: It came out different.
+        UserError: The metrics differ, or `scratch` had no room for the weights.
     """
-    made = train_again(folder, spec, scratch, cache=home.cache, keep_weights=True)
-    before, now = (read_json(f.committed() / "result.json") for f in (folder, made))
+    retrained = train_again(folder, spec, scratch, cache=home.cache, keep_weights=True)
+    before, now = (read_json(f.committed() / "result.json") for f in (folder, retrained))
     if before["metrics"] != now["metrics"]:
         raise UserError(
             f"trial {spec.digest}, trained again, gives other numbers than were committed; "
             f"python -m study reproduce {spec.digest} says which and why"
         )
-    if made.weights() is None:
+    if retrained.weights() is None:
         raise UserError(f"{scratch}: no room for the weights; free some space")
-    return made
+    return retrained

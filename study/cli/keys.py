@@ -1,4 +1,4 @@
-"""`keys`: the settings that a space or `--set` may have, from their declarations."""
+"""`keys`: list the settings of spaces and `--set`, from their declarations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.spec.settings import ANY, Effect, Stage
 NAMES_OF_TYPES = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-"""Limits by their names in a field's metadata."""
+"""Signs of limits, by attribute of a field's metadata."""
 
 COLUMNS = ("key", "default", "values", "effect only with", "meaning")
 
@@ -45,7 +45,7 @@ def show_keys(
 
 
 def markdown_tables(rows: list[Key]) -> Iterator[str]:
-    """The rows as a table for each stage, by lines."""
+    """Yield the lines of one Markdown table per stage."""
     for stage in get_args(Stage):
         yield from ("", f"## {stage.capitalize()}", "")
         yield f"| {' | '.join(COLUMNS)} |"
@@ -58,15 +58,15 @@ def markdown_tables(rows: list[Key]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Key:
-    """A key as people are told of it.
+    """Description of a setting.
 
     Attributes:
-        name: As in a space and in `--set`.
+        name: Key in a space and in `--set`.
         stage: Part of a study that it belongs to.
         values: Type and limits, or the values allowed.
-        default: As `--set` takes it.
-        effect: Other settings that it needs to have an effect; empty where it always has one.
-        description: Its meaning.
+        default: Default as written in `--set`.
+        effect: Other settings that it needs to have an effect; empty if it always has one.
+        description: Meaning.
     """
 
     name: str
@@ -77,12 +77,12 @@ class Key:
     description: str
 
     def columns(self) -> tuple[str, ...]:
-        """Its row in a table of `COLUMNS`."""
+        """Return its row in a table of `COLUMNS`."""
         return self.name, self.default, self.values, self.effect, self.description
 
 
 def keys() -> list[Key]:
-    """All settings, those of one stage together."""
+    """List all settings, sorted by stage."""
     rows = [
         Key(
             name=name,
@@ -99,12 +99,12 @@ def keys() -> list[Key]:
 
 
 def _typed(value: Any) -> str:
-    """A value as `--set` takes it."""
+    """Format a value as written in `--set`."""
     return "null" if value is None else str(value).lower() if value in (True, False) else str(value)
 
 
 def _values(field: FieldInfo) -> str:
-    """Type and limits of a field in words."""
+    """Format type and limits of a field."""
     words, limits = [], []
     for part in (*_parts(field.annotation), *field.metadata):
         if get_origin(part) is Literal:
@@ -120,7 +120,7 @@ def _values(field: FieldInfo) -> str:
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """The types in an annotation, and the limits written with them."""
+    """Yield the types in an annotation and the limits inside `Annotated`."""
     if get_origin(annotation) is Annotated:
         for part in get_args(annotation):
             yield from part.metadata if isinstance(part, FieldInfo) else _parts(part)
@@ -132,7 +132,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 
 def _conditions(effect: Effect) -> str:
-    """Other settings with which one has an effect, in words."""
+    """Format the conditions under which a setting has an effect."""
     return " or ".join(
         " and ".join(
             key if values == ANY else f"{key} {', '.join(map(_typed, values))}"

@@ -1,4 +1,4 @@
-"""What is said to people before a study runs, of its results, and at its end."""
+"""Messages before a study runs, with its results, and at its end."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 
 def announce(console: Console, plan: Plan, missing: Mapping[str, str]) -> None:
-    """Say what a study is about to compare, on what, and what that can and cannot show.
+    """Print what a study will compare, on which data, and what that can and cannot show.
 
     Args:
-        console: Where to.
-        plan: What is going to run.
-        missing: Data and checkpoints that are not at hand, and where to get them.
+        console: Console to print on.
+        plan: Plan to run.
+        missing: Where to get missing data and checkpoints, by name.
     """
     console.print(marked(plan.name, f": {plan.question}", "bold"))
     for line in _intention(plan):
@@ -52,7 +52,7 @@ def announce(console: Console, plan: Plan, missing: Mapping[str, str]) -> None:
 def results_of(
     plan: Plan, record: Record, root: AnyPath, results: dict[str, dict[str, Any]]
 ) -> Iterator[RenderableType]:
-    """The tables of a study, its answer, and what must be known to read them."""
+    """Yield the tables of a study, its answer, its pruned trials and remarks."""
     early = stopped(plan, record, results)
     yield from tables(plan, by_cell(plan, results, early))
     yield from conclude(plan, record, root, results)
@@ -61,14 +61,14 @@ def results_of(
 
 
 def tell_end(driver: Driver, root: str) -> int:
-    """Show the results and what came of a study.
+    """Write the report and print results, outcome and the next command.
 
     Args:
-        driver: That ran it.
-        root: As it was typed, for the commands that are shown.
+        driver: Driver that ran the study.
+        root: Root as typed, for the printed commands.
 
     Returns:
-        The exit code: 0 where all is done, 1 where trials failed, 130 where some are left.
+        Exit code: 0 if all trials are done, 1 if some failed, 130 if some are left.
     """
     console, plan, record = driver.console, driver.plan, driver.record
     counts = driver.counts()
@@ -100,7 +100,7 @@ def tell_end(driver: Driver, root: str) -> int:
 
 
 def resume_command() -> str:
-    """The command that was typed, to be typed again; secrets of URLs left out."""
+    """Return the command line of this process without secrets in URLs, to be typed again."""
     program = sys.argv[:1] if sys.argv[0].endswith("run.py") else ["-m", "study"]
     return typed(map(redacted, map(decoded, ["python", *program, *sys.argv[1:]])))
 
@@ -108,7 +108,7 @@ def resume_command() -> str:
 def stopped(
     plan: Plan, record: Record, results: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Rung]:
-    """Trials of a plan that were stopped early and have no result from elsewhere, by digest."""
+    """Select the pruned trials of a plan that have no result, by digest."""
     return {d: rung for d, rung in record.pruned.items() if d in plan.specs and d not in results}
 
 
@@ -141,31 +141,31 @@ def _intention(plan: Plan) -> Iterator[str | Text]:
     sources = {spec.train.name for spec in specs if spec.train is not None}
     for ref in (test, *also):
         if ref.left_out is not None:
-            number, of = ref.left_out
+            number, total = ref.left_out
             yield marked(
                 "Left out of the evaluation:",
-                f" {number:,} of the {of:,} queries of {ref.name}, because the training data hold "
-                "their questions.",
+                f" {number:,} of the {total:,} queries of {ref.name}, because the training data "
+                "hold their questions.",
             )
         elif ref.name in sources and not catalog.is_embedded(ref.name):
             known = "" if catalog.has_pictures(ref.name) else ", but they share no question"
             yield f"Not zero-shot: training and test are parts of one source, {ref.name}{known}."
     for hypothesis in plan.hypotheses:
-        for one in contrasts_of(plan, hypothesis):
-            if one.problem:
-                yield marked("will not be known:", f" {one.what}: {one.problem}")
+        for contrast in contrasts_of(plan, hypothesis):
+            if contrast.problem:
+                yield marked("will not be known:", f" {contrast.what}: {contrast.problem}")
 
 
 def _search(search: SearchPlan) -> Iterator[str | Text]:
-    """What a search is going to do, and what it would better do."""
+    """Describe a search, and advise a better choice if there is one."""
     points = size(search.ranges)
-    of = "" if points == float("inf") else f" of {points:g} points"
+    grid = "" if points == float("inf") else f" of {points:g} points"
     aims = ", ".join(f"{o.direction} {o.metric}" for o in search.objectives)
     limits = "".join(f", {constraint}" for constraint in search.constraints)
     confirm = search.confirm
     then = f"; then the best {confirm.top} on {confirm.seeds} fresh seeds" if confirm.top else ""
     yield (
-        f"Search by {search.sampler} over {', '.join(search.ranges)}{of}: {aims}{limits} on the "
+        f"Search by {search.sampler} over {', '.join(search.ranges)}{grid}: {aims}{limits} on the "
         f"validation benchmark, up to {search.trials} trials{then}."
     )
     if better := advice(search):
@@ -173,7 +173,7 @@ def _search(search: SearchPlan) -> Iterator[str | Text]:
 
 
 def _stopped_early(plan: Plan, rungs: Mapping[str, Rung]) -> list[str]:
-    """Of trials without a result, apart from all others."""
+    """Format pruned trials, apart from all others because they have no result."""
     pruning = pruning_of(plan)
     seeds = {t.digest: t.seed for cell in plan.cells for t in cell.trials}
     labels = plan.labels
@@ -186,7 +186,10 @@ def _stopped_early(plan: Plan, rungs: Mapping[str, Rung]) -> list[str]:
 
 
 def _remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:
-    """Changed memory layouts, converted offsets, texts cut off; the answer has its own marks."""
+    """Warn of changed memory layouts, converted offsets and truncated texts.
+
+    The caveats of the answer are printed with it.
+    """
     changed = [digest for digest, result in results.items() if result.get("layout_changed")]
     if changed:
         labels = plan.labels
@@ -202,7 +205,7 @@ def _remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[T
 
 
 def _unread(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:
-    """What each encoder never reads of the benchmarks, because its texts are limited."""
+    """Warn of truncated texts, once per encoder and benchmark."""
     pairs: set[tuple[str, str]] = set()
     for digest, result in results.items():
         spec = plan.specs[digest]
@@ -223,10 +226,17 @@ def _unread(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Te
                 )
 
 
-def _share_cut(counts: Mapping[str, int], what: str, cut: str, of: str) -> str:
-    """How many texts are cut off, from counts whose names begin so; empty where none is."""
+def _share_cut(counts: Mapping[str, int], what: str, cut: str, total: str) -> str:
+    """Format the share of truncated texts; empty if there are none.
+
+    Args:
+        counts: Numbers of texts by prefix and language.
+        what: Noun for the texts.
+        cut: Prefix of the numbers of truncated texts.
+        total: Prefix of the numbers of all texts.
+    """
     numbers = {name.removeprefix(cut): n for name, n in counts.items() if name.startswith(cut)}
     number = sum(numbers.values())
-    whole = sum(counts.get(f"{of}{language}", 0) for language in numbers)
+    whole = sum(counts.get(f"{total}{language}", 0) for language in numbers)
     share = f"{number / whole:.1%}" if whole else f"{number}"
     return f"{share} of {what}" if number else ""

@@ -1,4 +1,4 @@
-"""`report`: one page with the answer of a study and everything behind it."""
+"""`report`: write one page with the answer of a study and all its evidence."""
 
 from __future__ import annotations
 

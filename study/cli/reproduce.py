@@ -1,4 +1,4 @@
-"""`reproduce`: run one trial again, alone, and compare it with what was committed."""
+"""`reproduce`: run one trial again, alone, and compare it with its committed result."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def reproduce(
         raise UserError(f"{error}; it cannot be reproduced from this root") from None
     from trainables.trial.intermediate import intermediate_evaluations  # imports torch
 
-    before, looked = _committed(folder), intermediate_evaluations(folder)
+    before, rungs_before = _committed(folder), intermediate_evaluations(folder)
     given = [(spec.encoder.digest, encoder), *((digest, data_dir) for digest in _data(spec))]
-    elsewhere = {ref: os.path.realpath(os.path.expanduser(place)) for ref, place in given if place}
+    places = {ref: os.path.realpath(os.path.expanduser(path)) for ref, path in given if path}
     console.print(f"Reproducing {spec.digest}; {spec.steps} steps.")
     temporary = tempfile.TemporaryDirectory(prefix="reproduce-", ignore_cleanup_errors=True)
     try:
         with temporary as scratch:
-            again = train_again(folder, spec, Path(scratch), elsewhere)
-            now, looked_again = _committed(again), intermediate_evaluations(again)
+            retrained = train_again(folder, spec, Path(scratch), places)
+            now, rungs_now = _committed(retrained), intermediate_evaluations(retrained)
     except TrialFailedError as failure:
         if failure.reason == "not now":
             raise NotNowError(f"trial {digest} cannot go on now: {failure}") from None
@@ -63,11 +63,11 @@ def reproduce(
     if before is None:
         console.print("It had no committed result to compare with; these are its numbers:")
         console.print_json(json.dumps(now["result"]["metrics"]))
-        lines = other_rungs(looked, looked_again)
+        lines = other_rungs(rungs_before, rungs_now)
         for line in lines:
             console.print(line)
-        if looked and not lines:
-            console.print(f"At {len(looked)} rungs it is as it was, to the last digit.")
+        if rungs_before and not lines:
+            console.print(f"At {len(rungs_before)} rungs it is as it was, to the last digit.")
         return 1 if lines else 0
     lines = differences(before, now)
     for line in lines:
@@ -89,15 +89,18 @@ def train_again(
     """Run a trial again, alone, in the execution that its result recorded.
 
     Args:
-        folder: Of the trial.
-        spec: What it is.
-        scratch: Where the new one goes.
-        places: Digest to folder, where data or checkpoint lie elsewhere now.
-        cache: As for `finetune`, as is `keep_weights`.
-        keep_weights: Leave the fine-tuned encoder in the new folder.
+        folder: Folder of the trial.
+        spec: Spec of the trial.
+        scratch: Folder in which the new trial folder is created.
+        places: Present folders of data and checkpoint by digest, if not those of the last attempt.
+        cache: Cache that `finetune` uses.
+        keep_weights: Whether to keep the fine-tuned encoder in the new folder.
+
+    Returns:
+        The new trial folder.
 
     Raises:
-        TrialFailedError: It failed this time.
+        TrialFailedError: The trial failed this time.
     """
     from trainables.finetune import finetune
     from trainables.trial.intermediate import intermediate_evaluations
@@ -119,10 +122,10 @@ def train_again(
 
 
 def find_trial(root: AnyPath, digest: str) -> TrialFolder:
-    """The folder of the one trial whose digest begins with `digest`.
+    """Find the only trial whose digest begins with `digest`.
 
     Raises:
-        UserError: There is none, or more than one; a copy under another name is none.
+        UserError: No trial or several; folders not named by a whole digest do not count.
     """
     name_of_folder(digest, "digest")
     begin = digest if re.fullmatch("[0-9a-f]+", digest) else "-"
@@ -133,24 +136,32 @@ def find_trial(root: AnyPath, digest: str) -> TrialFolder:
     ]
     if len(matches) != 1:
         names = ", ".join(path.parent.name for path in matches[:5])
-        said = f"{len(matches)} trials begin so: {names}, …" if matches else "no such trial"
+        problem = f"{len(matches)} trials begin so: {names}, …" if matches else "no such trial"
         raise UserError(
-            f"digest {digest!r}: {said} under {root} (--root chooses); "
+            f"digest {digest!r}: {problem} under {root} (--root chooses); "
             "python -m study status NAME --json lists the digests of a study"
         )
     return TrialFolder(matches[0].parent)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two results, a line each; versions only where numbers differ."""
+    """List the differences between two results, one line each.
+
+    Args:
+        before: Content of the committed trial, as `_committed` returns it.
+        now: Content of the new one.
+
+    Returns:
+        Differing metrics and ranks; if there are any, also library versions that changed.
+    """
     lines = []
     for part in ("metrics", "validation"):
-        mine, theirs = before["result"][part], now["result"][part]
-        changed = [k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)]
+        old, new = before["result"][part], now["result"][part]
+        changed = [k for k in old.keys() | new.keys() if old.get(k) != new.get(k)]
         if changed:
-            gap = max(abs(mine.get(k, 0.0) - theirs.get(k, 0.0)) for k in changed)
+            gap = max(abs(old.get(k, 0.0) - new.get(k, 0.0)) for k in changed)
             lines.append(
-                f"{part}: {len(changed)} of {len(mine)} numbers differ, by up to {gap:.3g}; "
+                f"{part}: {len(changed)} of {len(old)} numbers differ, by up to {gap:.3g}; "
                 f"first {sorted(changed)[0]}"
             )
     ranks = [name for name, digest in before["ranks"].items() if now["ranks"].get(name) != digest]
@@ -165,7 +176,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def other_rungs(
     before: Mapping[int, IntermediateEvaluation], now: Mapping[int, IntermediateEvaluation]
 ) -> list[str]:
-    """At which rungs a trial that was stopped early says something else now, a line each."""
+    """List the rungs whose metrics differ or are missing now, one line each, by step."""
     return [
         f"after {rung.examples} examples: other numbers on the validation benchmark"
         for step, rung in before.items()
@@ -174,7 +185,7 @@ def other_rungs(
 
 
 def _committed(folder: TrialFolder) -> dict[str, Any] | None:
-    """Result, checksums of ranks and library versions; None without a commit."""
+    """Read result, checksums of ranks and library versions; None without a commit."""
     try:
         path = folder.committed()
         manifest = read_json(folder.manifest_path)["files"]
@@ -188,7 +199,7 @@ def _committed(folder: TrialFolder) -> dict[str, Any] | None:
 
 
 def _places(folder: TrialFolder) -> dict[str, str]:
-    """Where the last attempt found its data and checkpoint."""
+    """Return the local folders of the inputs, by digest, from the last attempt that has them."""
     for attempt in folder.attempts():
         if isinstance(places := attempt.claimed_by().get("places"), dict):
             return places

@@ -1,4 +1,4 @@
-"""`run`: plan a study, run what is left of it, show the comparison."""
+"""`run`: plan a study, run its remaining trials, show the comparison."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from study.driver.driver import Driver
 
 FREE_BYTES = 200_000_000
-"""Room a study needs at its start: databases, results and Ray's own files."""
+"""Disk space that a study needs at its start for databases, results and Ray's own files."""
 
 KEEP = ("best", "all", "none")
 
 RETRIED = ("failed", "pruned")
-"""States of trials that `--retry` plans again."""
+"""States of trials that `--retry` may plan again."""
 
 
 def run(
@@ -135,8 +135,8 @@ def run(
     _refuse(retry, keep, None if dry_run or address else accelerator)
     typed = SpaceArguments.read(space, tier, benchmark, encoder, assign)
     refuse_layout(ranks, nodes, cluster=dry_run or address is not None)
-    used = choose_device(device, address, ranks)
-    execution = Execution(threads=threads, device=used, ranks=ranks, nodes=nodes)
+    chosen_device = choose_device(device, address, ranks)
+    execution = Execution(threads=threads, device=chosen_device, ranks=ranks, nodes=nodes)
     given = {"trials": trials, "hours": hours, "accelerator_hours": accelerator_hours}
     budget = {k: v for k, v in (given | {"target": target}).items() if v is not None}
     missing: dict[str, str] = {}
@@ -169,15 +169,15 @@ def run(
         runnable=not missing,
     )
     announce(console, update.plan, missing)
-    if used != "cpu" or device != "auto":
-        console.print(f"Trials compute on {used} (--device {device}).")
+    if chosen_device != "cpu" or device != "auto":
+        console.print(f"Trials compute on {chosen_device} (--device {device}).")
     if dry_run:
         _tell_cost(console, update, places, execution, workers, accelerator)
         return 0
     _ensure_usable(console, home, folder, databases=not (storage_url and tracking_uri))
     if cache_gb is not None:
         home.cache.set_limit(round(cache_gb * 1e9))
-    orders = LaunchConfig(
+    config = LaunchConfig(
         root=home.root,
         state=home.state,
         places=places,
@@ -198,15 +198,15 @@ def run(
         observers = home.observers(plan, journal.record, tracking_uri, storage_url)
         search = start.start(update.points, home.root) if update.points else None
         driver = Driver(plan, home.root, journal, observers, console, search=search)
-        _drive(driver, orders, retry)
+        _drive(driver, config, retry)
         drop_all_but_best(driver)
-    if said := lone_encoder(driver, keep):
-        console.print(said)
+    if hint := lone_encoder(driver, keep):
+        console.print(hint)
     return tell_end(driver, root)
 
 
 def _refuse(retry: str | None, keep: str, useless: str | None) -> None:
-    """Refuse words that are none, and an accelerator that is of no use here."""
+    """Refuse unknown values of --retry and --keep, and a `useless` --accelerator."""
     if retry not in (None, *RETRIED):
         raise UserError(f"--retry {retry}: choose {' or '.join(RETRIED)}")
     if keep not in KEEP:
@@ -226,7 +226,7 @@ def _tell_cost(
     workers: int | None,
     accelerator: str | None,
 ) -> None:
-    """Digests of the trials, and what they will take."""
+    """Print the digests of all trials and the estimated cost of the plan."""
     from study.cost.forecast import describe, estimate
 
     for cell in update.plan.cells:
@@ -239,7 +239,7 @@ def _tell_cost(
 def _ensure_usable(
     console: Console, home: Workspace, folder: StudyFolder, *, databases: bool
 ) -> None:
-    """Refuse places that cannot hold a study, or its databases, before anything runs."""
+    """Refuse a root or state folder that cannot hold the study or its `databases`."""
     storage.ensure_writable(home.root, FREE_BYTES)
     storage.ensure_writable(folder.path, 0)
     storage.ensure_writable(folder.local, FREE_BYTES, "--state")
@@ -252,7 +252,7 @@ def _ensure_usable(
 def _gpu_bytes(
     update: PlanUpdate, places: dict[str, str], execution: Execution
 ) -> dict[str, float]:
-    """Bytes of a GPU that trials need, so that small ones have one together; none on the CPU."""
+    """Estimate each trial's GPU memory in bytes, so small ones share a GPU; empty on the CPU."""
     if execution.device != "cuda":
         return {}
     from study.cost.forecast import gpu_bytes
@@ -260,8 +260,8 @@ def _gpu_bytes(
     return gpu_bytes(update.with_expected_trials(), places, execution)
 
 
-def _drive(driver: Driver, orders: LaunchConfig, retry: str | None) -> None:
-    """Run what is left, and write down what came of it."""
+def _drive(driver: Driver, config: LaunchConfig, retry: str | None) -> None:
+    """Run the remaining trials, store answer and report, and close the observers."""
     from study.tracking.view import study_numbers
 
     if known := driver.reconcile():
@@ -273,11 +273,11 @@ def _drive(driver: Driver, orders: LaunchConfig, retry: str | None) -> None:
         driver.complete_pruned()
     catch_up(driver.observers, driver.plan, driver.record, driver.results)
     if jobs := driver.jobs():
-        driver.run(jobs, orders)
+        driver.run(jobs, config)
     else:
         driver.console.print("Nothing to do: every planned trial has ended.")
     try:
-        # which MLflow shows too
+        # MLflow shows the stored answer and the report too
         conclude(driver.plan, driver.record, driver.root, driver.results)
         if driver.results:
             write_report(driver.plan, driver.record, driver.root, driver.results)

@@ -1,4 +1,4 @@
-"""`status`: where a study stands, for people and as JSON."""
+"""`status`: show the state of a study's trials and its results, as text or JSON."""
 
 from __future__ import annotations
 
@@ -55,23 +55,30 @@ def status(
 def describe(
     plan: Plan, home: Workspace, record: Record, results: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """The study as plain values: states by its journal, figures from committed folders."""
+    """Describe a study for JSON: states from its journal, numbers from committed folders.
+
+    Args:
+        plan: Plan of the study.
+        home: Workspace of the study.
+        record: Record of the study.
+        results: Committed results by digest.
+    """
     driven = bool(record.started) and home.study(plan.name).is_driven()
     early = stopped(plan, record, results)
-    ties = {one.trial: asdict(one) for one in tied(plan, home.root, results)}
+    ties = {tie.trial: asdict(tie) for tie in tied(plan, home.root, results)}
     trials: dict[str, dict[str, Any]] = {}
     for cell in plan.cells:
         for planned in cell.trials:
             digest = planned.digest
-            now = record.state(digest, results, driven=driven)
+            current = record.state(digest, results, driven=driven)
             result = results.get(digest, {})
-            rung = early[digest] if now.state == "pruned" else None
+            rung = early[digest] if current.state == "pruned" else None
             trials.setdefault(
                 digest,
                 {
                     "digest": digest,
-                    "state": now.state,
-                    "reason": now.reason,
+                    "state": current.state,
+                    "reason": current.reason,
                     "fidelity": rung and {"examples": rung.examples, "value": rung.value},
                     "params": cell.params,
                     "seed": planned.seed,

@@ -1,4 +1,4 @@
-"""Tables: a study's cells as mean ± SD over seeds, nothing tested; and plain lists."""
+"""Tables of a study's cells as mean ± SD over seeds, without tests; and plain lists."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from study.state.plan import Plan
 from trainables.evaluation.metric_names import best_value, digits_of, lower_is_better
 
 GROUPS_AT_ONCE = 4
-"""Groups of languages in a table, so that it fits a screen."""
+"""Maximum number of language groups in a table, so that it fits a screen."""
 
 SHOWN_CELLS = 100
-"""Rows of the table; a caption says how many more there are and where."""
+"""Maximum number of rows; a caption says how many cells are left out and where to see them."""
 
 
 def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
-    """The table of all cells; the best mean of each column is bold, and only that is said of it."""
+    """Build the table of all cells on the test benchmark; the best mean of a column is bold."""
     return _table(
         plan,
         cells,
@@ -31,10 +31,10 @@ def comparison(plan: Plan, cells: Sequence[CellResult]) -> Table:
 
 
 def tables(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
-    """The comparison, and what there is beside it: further benchmarks, groups of languages.
+    """Build the comparison and the tables of further benchmarks and of language groups.
 
-    Of a search, the cells beside it and those that were confirmed on fresh seeds: what chose a cell
-    is no figure of it.
+    Cells that a search proposed appear only if confirmed on fresh seeds, because the seeds that
+    selected a cell overrate it.
     """
     cells = [cell for cell in cells if cell.cell.proposal is None or cell.fresh]
     further = [
@@ -50,7 +50,7 @@ def tables(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
 
 
 def listing(rows: Iterable[Sequence[str]], columns: Sequence[str] = ()) -> Table:
-    """Rows without lines around them, under names of columns if there are any."""
+    """Build a table without borders, with a header if `columns` are given."""
     table = Table(box=None, pad_edge=False, show_header=bool(columns))
     for number, row in enumerate(rows):
         if number == 0:
@@ -61,31 +61,34 @@ def listing(rows: Iterable[Sequence[str]], columns: Sequence[str] = ()) -> Table
 
 
 def by_group(plan: Plan, cells: Sequence[CellResult]) -> list[Table]:
-    """Where not all languages are trained on: each group of them apart, a table a metric."""
+    """Build tables by group of query languages, per metric; none if all languages are trained."""
     groups = language_groups(plan)
     if TRAINED_IN_NONE not in groups:
         return []
     named = list(groups.items())
     starts = range(0, len(named), GROUPS_AT_ONCE)
-    some = [dict(named[start : start + GROUPS_AT_ONCE]) for start in starts]
+    parts = [dict(named[start : start + GROUPS_AT_ONCE]) for start in starts]
     return [
         _table(
             plan,
             cells,
             {f"{metric}/{group}": group for group in part},
             f"{metric} by the language of the query: "
-            + "; ".join(f"{group} {' '.join(held)}" for group, held in part.items()),
+            + "; ".join(f"{group} {' '.join(languages)}" for group, languages in part.items()),
         )
         for metric in dict.fromkeys((plan.primary, "map/mono", "map/t2i"))
         if any(cell.values(metric) for cell in cells)
-        for part in some
+        for part in parts
     ]
 
 
 def _table(
     plan: Plan, cells: Sequence[CellResult], headers: Mapping[str, str], title: str
 ) -> Table:
-    """One row a cell, one column a metric that some cell has, under its header."""
+    """Build a table of one row per cell and one column per metric that any cell has.
+
+    `headers` gives the header of each metric.
+    """
     columns = [column for column in headers if any(cell.values(column) for cell in cells)]
     best = {column: _best(column, cells) for column in columns}
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -95,25 +98,25 @@ def _table(
         arrow = "↓" if lower_is_better(column) else "↑"
         table.add_column(f"{headers[column]} {arrow}", justify="right", no_wrap=True)
     if len(cells) > SHOWN_CELLS:
-        shown_by = f"python -m study status {typed([plan.name])} --json"
-        table.caption = f"{len(cells) - SHOWN_CELLS} more cells: {shown_by}"
+        command = f"python -m study status {typed([plan.name])} --json"
+        table.caption = f"{len(cells) - SHOWN_CELLS} more cells: {command}"
     for cell in cells[:SHOWN_CELLS]:
-        shown = [_shown(cell.summary(column), column, best[column]) for column in columns]
+        values = [_formatted(cell.summary(column), column, best[column]) for column in columns]
         count = len(cell.fresh if cell.cell.proposal else cell.results)
         pruned = f" ({cell.pruned} pruned)" if cell.pruned else ""
-        table.add_row(cell.cell.label, f"{count}{pruned}", *shown)
+        table.add_row(cell.cell.label, f"{count}{pruned}", *values)
     return table
 
 
 def _best(column: str, cells: Sequence[CellResult]) -> float | None:
-    held = [cell.values(column) for cell in cells if not cell.pruned]
-    means = [statistics.fmean(values) for values in held if values]
+    by_cell = [cell.values(column) for cell in cells if not cell.pruned]
+    means = [statistics.fmean(values) for values in by_cell if values]
     if not means:
         return None
     return best_value(column, means)
 
 
-def _shown(summary: tuple[float, float | None] | None, column: str, best: float | None) -> Text:
+def _formatted(summary: tuple[float, float | None] | None, column: str, best: float | None) -> Text:
     if summary is None:
         return Text("-")
     mean, deviation = summary

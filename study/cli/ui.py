@@ -1,4 +1,4 @@
-"""`ui`: MLflow's pages over the view of a root, with a link to each study's comparison."""
+"""`ui`: serve MLflow's pages for a root, with a link to each study's runs, and Optuna's too."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from study.state.databases import OPTUNA_FILE, sqlite_url
 from trainables.errors import UserError
 
 MAX_COMPARED = 100
-"""Runs on one comparison page; with more it becomes unreadable, and slow."""
+"""Maximum number of runs on a comparison page; with more it becomes unreadable and slow."""
 
 START_SECONDS = 120.0
-"""How long MLflow's server may take to answer; about 6 s on two idle cores."""
+"""Seconds within which a server must answer; MLflow's takes about 6 on two idle cores."""
 
 # One worker and no job runner: 2 processes and 0.5 GB instead of 15 and 2.5 GB.
 SERVER_ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "MLFLOW_LOGGING_LEVEL": "INFO",  # what goes wrong is told from its log
+    "MLFLOW_LOGGING_LEVEL": "INFO",  # the end of the log is shown if the start fails
 }
 
 
@@ -69,7 +69,7 @@ def ui(
 
 @contextmanager
 def serving(root: Path, port: int, host: str) -> Iterator[str]:
-    """Run MLflow's server on the store of `root` and yield its address; it ends with the block.
+    """Run MLflow's server on the store in `root` within a block, and yield its address.
 
     Raises:
         UserError: There is no store, the port is taken, or the server does not start.
@@ -92,10 +92,10 @@ def serving(root: Path, port: int, host: str) -> Iterator[str]:
 
 @contextmanager
 def serving_optuna(root: Path, host: str) -> Iterator[str]:
-    """Run Optuna's dashboard on the rows of `root` and yield its address, at any free port.
+    """Run Optuna's dashboard on the storage in `root` at a free port, and yield its address.
 
     Raises:
-        UserError: It is not installed, there are no rows, or it does not start.
+        UserError: It is not installed, there is no storage, or it does not start.
     """
     if find_spec("optuna_dashboard") is None:
         raise UserError(
@@ -116,10 +116,13 @@ def serving_optuna(root: Path, host: str) -> Iterator[str]:
 
 @contextmanager
 def _answering(command: list[str], log: Path, host: str, port: int, page: str) -> Iterator[str]:
-    """Run a server and yield its address once this page answers; it ends with the block."""
+    """Run a server within a block, and yield its address once `page` answers.
+
+    SIGTERM to this process ends the server too.
+    """
     port = free_port(host, port)
     with log.open("w") as output:
-        # A group of its own: the server may have child processes, which must end with it.
+        # Own process group: the server may have child processes, which must end with it.
         server = subprocess.Popen(
             [*command, "--host", host, "--port", str(port)],
             stdout=output,
@@ -142,14 +145,19 @@ def _answering(command: list[str], log: Path, host: str, port: int, page: str) -
 
 @dataclass(frozen=True)
 class Link:
-    """The page that compares the runs of one study."""
+    """Link to the page that compares the runs of one study.
+
+    Attributes:
+        name: Name of the study.
+        runs: URL of the page.
+    """
 
     name: str
     runs: str
 
 
 def links(root: Path, address: str) -> list[Link]:
-    """Where the studies of a root are compared, the latest study first."""
+    """List the links of all studies with runs in a root, the latest study first."""
     from study.tracking import default_uri, studies
 
     return [
@@ -160,20 +168,20 @@ def links(root: Path, address: str) -> list[Link]:
 
 
 def comparison(address: str, experiment_id: str, run_ids: tuple[str, ...]) -> str:
-    """The page with parallel coordinates, scatter and box plots, and a table of the runs."""
+    """Return the URL of MLflow's comparison: plots and a table of up to `MAX_COMPARED` runs."""
     runs = quote(json.dumps(list(run_ids[:MAX_COMPARED]), separators=(",", ":")))
     return f"{address}/#/compare-runs?runs={runs}&experiments={quote(json.dumps([experiment_id]))}"
 
 
 def free_port(host: str, port: int) -> int:
-    """`port` if it is free, any free one for 0.
+    """Return `port` if it is free, or any free port for 0.
 
     Raises:
-        UserError: It is taken, or `host` is no address of this machine.
+        UserError: The port is taken, or `host` is no address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        # As a server does: a connection of the last one, still closing, holds nothing.
+        # As servers do: closing connections of an earlier server do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -186,13 +194,13 @@ def free_port(host: str, port: int) -> int:
 
 
 def wait_for(server: subprocess.Popen[bytes], page: str, log: Path) -> None:
-    """Return once the page answers.
+    """Wait until the page of a server answers.
 
     Raises:
-        UserError: It ended or stayed silent; with the last lines of its log.
+        UserError: The server ended or stayed silent; the message ends with its log's last lines.
     """
     end = time.monotonic() + START_SECONDS
-    # A proxy that a person has set is for the way out, not for this machine.
+    # The user's proxy is for other machines, not for this one.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while server.poll() is None and time.monotonic() < end:
         try:
@@ -205,7 +213,7 @@ def wait_for(server: subprocess.Popen[bytes], page: str, log: Path) -> None:
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and its child, politely first."""
+    """End the server and its children: SIGTERM first, SIGKILL after 10 seconds."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, kind)

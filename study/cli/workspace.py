@@ -1,4 +1,4 @@
-"""Where everything of a command lies: its root, its state folder, the views of a study."""
+"""Workspace of a command: its root, its state folder, and the observers of a study."""
 
 from __future__ import annotations
 
@@ -46,12 +46,13 @@ ROOT = "runs"
 
 @dataclass(frozen=True)
 class Workspace:
-    """Both places.
+    """Folders of a command.
 
     Attributes:
-        root: Of trial folders, plans and events: all that must outlive a machine.
-        state: A local folder for what is rebuilt from those, or of no use elsewhere: the two
-            databases, locks, temporaries.
+        root: Folder or object store for trial folders, plans and journals: all that must outlive
+            a machine.
+        state: Local folder for the rest, which can be rebuilt or is useless elsewhere: both
+            databases, cache, locks and temporary files.
     """
 
     root: AnyPath
@@ -59,10 +60,10 @@ class Workspace:
 
     @classmethod
     def open(cls, root: str, state: Path | None = None) -> Workspace:
-        """Both as absolute places.
+        """Open both as absolute paths.
 
         Raises:
-            UserError: A remote root that cannot be used.
+            UserError: A remote root cannot be used.
         """
         place = open_place(root)
         place = Path(os.path.realpath(place)) if isinstance(place, Path) else place
@@ -70,17 +71,17 @@ class Workspace:
 
     @property
     def cache(self) -> Cache:
-        """What trials on this machine share and can make again."""
+        """Cache that trials on this machine share; its entries can be made again."""
         return Cache(self.state / "cache")
 
     def study(self, name: str) -> StudyFolder:
-        """The folder of a study."""
+        """Return the folder of a study."""
         return StudyFolder.of(self.root, name, self.state)
 
     def observers(
         self, plan: Plan, record: Record, tracking_uri: str | None, storage_url: str | None
     ) -> list[Observer]:
-        """Those of a study's events, a further one in a line of its own; nothing is opened yet."""
+        """Create the observers of a study's events without connecting; add new ones here."""
         from study.tracking import default_uri
         from study.tracking.view import MlflowView, OptunaView
 
@@ -91,7 +92,7 @@ class Workspace:
         ]
 
     def load(self, name: str) -> tuple[Plan, Record, dict[str, dict[str, Any]]]:
-        """Plan and record of a study, and its committed results by digest.
+        """Read the plan and record of a study, and its committed results by digest.
 
         Raises:
             UserError: There is no such study under the root.
@@ -100,7 +101,7 @@ class Workspace:
         return plan, self.study(name).record(), committed_results(self.root, plan.specs)
 
     def plan(self, name: str) -> Plan:
-        """The plan of a study.
+        """Read the plan of a study.
 
         Raises:
             UserError: There is no such study under the root.

@@ -1,4 +1,4 @@
-"""From what machines say of themselves to what is wrong with them, and what to do about it."""
+"""Checks of machines' facts: each finding says what is wrong and what to do about it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from trainables.storage import paths as places
 from trainables.storage.paths import AnyPath
 
 LITTLE, NONE = 10_000_000_000, 1_000_000_000
-"""Bytes left on a disk below which a person should know, and below which a study soon stops."""
+"""Free bytes of a disk below which to warn, and below which a study soon stops."""
 
 SKEW = 5.0
-"""Seconds between two clocks that confuse people who read logs; stores refuse after 15 minutes."""
+"""Seconds between two clocks that confuse readers of logs; stores refuse beyond 15 minutes."""
 
 INSTALL = "install the same lock everywhere: `ray up` again, or requirements/install.py cluster"
 RESTART = "`. cluster/environment.sh` before `ray start`"
@@ -31,14 +31,14 @@ State = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One thing that was looked at.
+    """Finding of one check.
 
     Attributes:
-        check: What was looked at.
-        where: On which machine; `all` where it is about several.
-        state: `problem` where a study would fail or be unsafe, `warning` where it could do better.
-        says: How it is.
-        remedy: What to do; empty where nothing is to be done.
+        check: Name of the check.
+        where: Machine; `all` if it concerns several.
+        state: `problem` if a study would fail or be unsafe, `warning` if it could do better.
+        says: Description of the finding.
+        remedy: What to do; empty if nothing.
     """
 
     check: str
@@ -49,19 +49,19 @@ class Diagnosis:
 
 
 Findings = Iterable[tuple[str, State, str, str]]
-"""What a check yields: the fields of a `Diagnosis` after its name."""
+"""Results of a check: the fields of each `Diagnosis` after its name."""
 
 
 def diagnose(
     root: AnyPath, state: Path, needed: Sequence[Need], address: str | None
 ) -> list[Diagnosis]:
-    """Everything that there is to say; nothing that was written to find it out stays.
+    """Run all checks; probe files and new folders are removed again.
 
     Args:
-        root: Of trial folders.
-        state: Of databases, locks and the cache.
+        root: Folder or object store for trial folders.
+        state: Local folder for databases, locks and the cache.
         needed: Data and checkpoints that trials read.
-        address: Of a cluster, all of whose machines are asked; None for this machine alone.
+        address: Address of a cluster whose machines are all asked; None for this machine alone.
 
     Raises:
         UserError: No cluster answers at the address.
@@ -73,17 +73,17 @@ def diagnose(
     new_folders = [folder for folder in ancestors if not folder.exists()]
     try:
         machines, without_answer = _ask(address, state, (nonce, str(root), str(state), folders))
-        together = len(probe_files(root, nonce)) if machines else 0
+        file_count = len(probe_files(root, nonce)) if machines else 0
     finally:
         places.remove(root / nonce)
         for folder in new_folders:
-            with suppress(OSError):  # by now it holds something else
+            with suppress(OSError):  # something else has been written there
                 folder.rmdir()
     checks: list[tuple[str, Findings]] = [("machine", without_answer)]
     if machines:
         checks += [
             ("versions", versions(machines, locked_versions())),
-            ("storage", storage(machines, str(root), together)),
+            ("storage", storage(machines, str(root), file_count)),
             ("clocks", clocks(machines)),
             ("disk", disk(machines)),
             ("GPU", gpu(machines)),
@@ -97,7 +97,7 @@ def diagnose(
 
 
 def versions(machines: Mapping[str, Facts], lock: Mapping[str, str]) -> Findings:
-    """Python, packages and this project's code, equal on all machines and as the lock says."""
+    """Check that Python, packages and code are equal everywhere, and packages as locked."""
     pythons = {where: facts.python for where, facts in machines.items()}
     if len({version.rpartition(".")[0] for version in pythons.values()}) > 1:
         yield "all", "problem", f"different Pythons: {_listed(pythons)}", INSTALL
@@ -118,12 +118,12 @@ def versions(machines: Mapping[str, Facts], lock: Mapping[str, str]) -> Findings
 
 
 def storage(machines: Mapping[str, Facts], root: str, together: int) -> Findings:
-    """The root is one place, where one machine can claim what several want.
+    """Check that all machines share the root, and that a claim there succeeds on one alone.
 
     Args:
-        machines: Which all wrote there.
-        root: The place.
-        together: How many of their files this machine sees there.
+        machines: Facts of each machine, which wrote a probe under the root.
+        root: Root of trial folders.
+        together: Number of probe files that this machine sees.
     """
     claims = sum(facts.first for facts in machines.values())
     if failures := {where: facts.storage for where, facts in machines.items() if facts.storage}:
@@ -140,7 +140,7 @@ def storage(machines: Mapping[str, Facts], root: str, together: int) -> Findings
 
 
 def databases_here(state: Path) -> Findings:
-    """SQLite needs a disk of this machine."""
+    """Check that the state folder is on a local disk, as SQLite needs."""
     try:
         databases.refuse_network(state)
     except UserError as error:
@@ -148,7 +148,7 @@ def databases_here(state: Path) -> Findings:
 
 
 def clocks(machines: Mapping[str, Facts]) -> Findings:
-    """Whether all machines know what time it is."""
+    """Check that all clocks agree with this machine's within `SKEW`."""
     skews = {where: facts.skew for where, facts in machines.items() if facts.skew is not None}
     remedy = "switch on time synchronisation there (chrony or systemd-timesyncd)"
     for where, skew in skews.items():
@@ -159,7 +159,7 @@ def clocks(machines: Mapping[str, Facts]) -> Findings:
 
 
 def disk(machines: Mapping[str, Facts]) -> Findings:
-    """Room for databases, Ray's own files and the cache."""
+    """Check disk space for databases, Ray's own files and the cache."""
     remedy = "free some space, choose another disk with --state, or `python -m study clean`"
     for where, facts in machines.items():
         says = f"{facts.free / 1e9:,.1f} GB free"
@@ -170,7 +170,7 @@ def disk(machines: Mapping[str, Facts]) -> Findings:
 
 
 def gpu(machines: Mapping[str, Facts]) -> Findings:
-    """Whether torch can use the GPUs that are there."""
+    """Check that torch can use the GPUs of each machine."""
     remedy = "install torch's CUDA build, and a driver that is new enough for it"
     for where, facts in machines.items():
         names = ", ".join(facts.gpus)
@@ -181,7 +181,7 @@ def gpu(machines: Mapping[str, Facts]) -> Findings:
 
 
 def token(machines: Mapping[str, Facts], cluster: bool) -> Findings:
-    """Ray's token: everywhere the same, in a file that nobody else reads."""
+    """Check that Ray's token is private, and on a cluster required and the same everywhere."""
     for where, facts in machines.items():
         if not facts.token.private:
             source = facts.token.source
@@ -200,7 +200,7 @@ def token(machines: Mapping[str, Facts], cluster: bool) -> Findings:
 
 
 def ports(machines: Mapping[str, Facts]) -> Findings:
-    """What listens beyond loopback: only Ray may, and only with the token."""
+    """Check that of this project's servers only Ray listens beyond loopback, with the token."""
     tunnel = "start it with --host 127.0.0.1 and reach it through an SSH tunnel"
     restart = f"stop that Ray; {RESTART}"
     for where, facts in machines.items():
@@ -223,7 +223,7 @@ def ports(machines: Mapping[str, Facts]) -> Findings:
 
 
 def data(machines: Mapping[str, Facts], absent: Sequence[Need]) -> Findings:
-    """Checkpoints and data of a space: no folder is known of some, others are not everywhere."""
+    """Check that each machine has the data and checkpoints; `absent` ones are on none."""
     for need in absent:
         option = "--encoder" if need.kind == "checkpoint" else "--data-dir"
         yield "all", "problem", str(need), f"fetch it, or name its folder with {option}"
@@ -238,7 +238,7 @@ def data(machines: Mapping[str, Facts], absent: Sequence[Need]) -> Findings:
 def _ask(
     address: str | None, state: Path, request: tuple[str, str, str, list[str]]
 ) -> tuple[dict[str, Facts], Findings]:
-    """Facts by the machines' addresses, and what there is to say of machines that gave none."""
+    """Gather the facts of each machine by host name, and findings on those without an answer."""
     if address is None:
         facts = gather(*request)
         return {facts.host: facts}, ()
@@ -262,7 +262,7 @@ def _ask(
 
 
 def _unlike(here: Mapping[str, str], expected: Mapping[str, str], names: Iterable[str]) -> str:
-    """Packages with another version than expected, at most five."""
+    """List packages with another version than expected, five by name; empty if none."""
     differences = [
         f"{name} {here.get(name, 'missing')} instead of {expected.get(name, 'none')}"
         for name in names

@@ -1,4 +1,4 @@
-"""What a machine says of itself; every machine of a cluster runs `gather`, so it knows no Ray."""
+"""Facts of one machine; `gather` runs on every machine of a cluster, so it imports no Ray."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from trainables.storage import paths as places
 from trainables.storage.paths import AnyPath
 
 SOURCES = Path(__file__).resolve().parents[2]
-"""The repository, as it lies on this machine."""
+"""Folder of the repository on this machine."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """How Ray keeps strangers away.
+    """Authentication of Ray on a machine.
 
     Attributes:
-        mode: `RAY_AUTH_MODE`; empty where it is not set.
-        source: Where the token comes from; empty where there is none.
-        mark: The same on machines with the same token, for one nonce.
-        private: Whether nobody else may read its file.
+        mode: `RAY_AUTH_MODE`; empty if not set.
+        source: Environment variable or file of the token; empty without one.
+        mark: Hash of nonce and token, equal on machines with the same token; empty without one.
+        private: Whether no other user may read the file.
     """
 
     mode: str
@@ -42,22 +42,22 @@ class Token:
 
 @dataclass(frozen=True)
 class Facts:
-    """A machine.
+    """Facts of a machine.
 
     Attributes:
-        host: Its name.
-        python: Version.
+        host: Host name.
+        python: Version of Python.
         packages: Installed versions by name.
-        code: A hash of this project's modules.
-        free: Bytes left on the disk of the state folder.
-        gpus: Names of GPUs, as the driver says.
-        cuda: Whether torch can use them; None where there are none.
-        token: Of Ray.
-        listening: Servers that others could reach.
-        storage: What is wrong with the root; empty where nothing is.
-        first: Whether this machine was the first to create the probe of this nonce.
-        missing: Folders of data and checkpoints that are not here.
-        skew: Seconds by which its clock certainly differs; None where it was not asked the time.
+        code: Digest of this project's modules.
+        free: Free bytes on the disk of the state folder.
+        gpus: Names of GPUs from NVIDIA's driver.
+        cuda: Whether torch can use them; None without GPUs.
+        token: Ray's token.
+        listening: Servers that other machines could reach.
+        storage: Problem with the root; empty without one.
+        first: Whether this machine won the claim under the root.
+        missing: Folders of data and checkpoints that do not exist here.
+        skew: Seconds by which its clock differs at least; None if not asked.
     """
 
     host: str
@@ -76,13 +76,13 @@ class Facts:
 
 
 def gather(nonce: str, root: str, state: str, folders: Sequence[str]) -> Facts:
-    """Look at this machine.
+    """Gather the facts of this machine.
 
     Args:
-        nonce: A name that nothing else has; a folder of it under `root` is written to.
-        root: Of trial folders.
-        state: Of databases and the cache.
-        folders: That trials read.
+        nonce: Unique name of a probe folder, which is created under `root`.
+        root: Folder or object store for trial folders.
+        state: Local folder for databases and the cache.
+        folders: Folders that trials read.
     """
     wrong, first = probe(root, nonce)
     names, cuda = gpus()
@@ -91,7 +91,7 @@ def gather(nonce: str, root: str, state: str, folders: Sequence[str]) -> Facts:
         host=socket.gethostname(),
         python=platform.python_version(),
         packages={
-            # a local part such as +cpu names one build of the same version
+            # a local part such as +cpu names a build of the same version
             entry.metadata["Name"].lower().replace("_", "-"): entry.version.partition("+")[0]
             for entry in distributions()
         },
@@ -108,10 +108,10 @@ def gather(nonce: str, root: str, state: str, folders: Sequence[str]) -> Facts:
 
 
 def probe(root: str, nonce: str) -> tuple[str, bool]:
-    """Write, read and claim under a root: of all machines that ask the same, one may claim.
+    """Write and read a file under a root, and claim another that only one machine can create.
 
     Returns:
-        What is wrong, empty where nothing is; whether this machine was first.
+        The problem, empty without one; whether this machine won the claim.
     """
     try:
         folder = places.parse_root(root) / nonce
@@ -122,17 +122,17 @@ def probe(root: str, nonce: str) -> tuple[str, bool]:
         return "", storage.create(folder / "claimed", name.encode())
     except UserError as error:
         return str(error), False
-    except Exception as error:  # every store's client has errors of its own
+    except Exception as error:  # each store's client raises its own errors
         return " ".join(f"{type(error).__name__}: {error}".split())[:300], False
 
 
 def probe_files(root: AnyPath, nonce: str) -> set[str]:
-    """Names of the probes of all machines, as this one sees them."""
+    """List the names of all machines' probe files that this machine sees."""
     return set(places.files_under(root / nonce)) - {"claimed"}
 
 
 def locked_versions(sources: Path = SOURCES) -> dict[str, str]:
-    """Versions of the lock; empty where this is no clone of the repository."""
+    """Read the locked versions by package; empty if this is no clone of the repository."""
     try:
         lines = (sources / "requirements/runtime.lock").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -142,7 +142,7 @@ def locked_versions(sources: Path = SOURCES) -> dict[str, str]:
 
 
 def code_digest(sources: Path = SOURCES) -> str:
-    """12 hexadecimal digits that name the content of all modules of this project."""
+    """Hash the paths and content of all modules of this project to 12 hexadecimal digits."""
     digest = hashlib.sha256()
     for folder in ("study", "trainables"):
         for path in sorted((sources / folder).rglob("*.py")):
@@ -151,7 +151,7 @@ def code_digest(sources: Path = SOURCES) -> str:
 
 
 def gpus() -> tuple[list[str], bool | None]:
-    """What NVIDIA's driver names, and whether torch can use it; None where there is nothing."""
+    """List the GPUs that NVIDIA's driver names, and whether torch can use them; None without."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     if shutil.which(command[0]) is None:
         return [], None
@@ -165,7 +165,7 @@ def gpus() -> tuple[list[str], bool | None]:
 
 
 def token(nonce: str) -> Token:
-    """How Ray finds its token here: the environment first, a file named there, the usual file."""
+    """Find Ray's token as Ray does: in the environment, a file named there, or the usual file."""
     mode = os.environ.get("RAY_AUTH_MODE", "")
     source, private, value = "RAY_AUTH_TOKEN", True, os.environ.get("RAY_AUTH_TOKEN", "")
     if not value:

@@ -1,4 +1,4 @@
-"""Which servers of this machine others could reach."""
+"""Servers of this machine that other machines could reach."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 LISTENING = "0A"
-"""The state of a socket, as the kernel lists it."""
+"""State of a listening socket in /proc/net/tcp."""
 
 RAY = ("gcs_server", "raylet", "ray::", "/ray/", "ray.util.client.server")
-"""What is in the command line of Ray's processes."""
+"""Words of which the command line of every Ray process has one."""
 
 METRICS = "RAY_enable_metrics_collection"
-"""Of Ray's environment: 0 keeps a machine's server of figures shut."""
+"""Environment variable of Ray; 0 turns off each machine's metrics server."""
 
 OURS = ("mlflow", "optuna_dashboard", "optuna-dashboard", "postgres", "gunicorn", "uvicorn")
-"""What is in the command line of servers that must listen on this machine alone."""
+"""Words in the command lines of servers that must listen on loopback only."""
 
 
 @dataclass(frozen=True)
 class OpenPort:
-    """A server beyond loopback.
+    """Server that listens beyond loopback.
 
     Attributes:
-        address: It listens on.
-        port: Likewise.
-        command: Its command line, as far as this user may see it; else empty.
+        address: Address it listens on.
+        port: Port it listens on.
+        command: Command line; empty if this user may not see it.
         asks_token: Whether its environment makes Ray ask for a token.
-        metrics: Whether its environment lets Ray serve figures, for which it asks no token.
+        metrics: Whether its environment lets Ray serve metrics, for which it asks no token.
     """
 
     address: str
@@ -42,21 +42,25 @@ class OpenPort:
 
     @property
     def is_ray(self) -> bool:
-        """Whether it is one of Ray's processes."""
+        """Whether it is a Ray process."""
         return any(word in self.command for word in RAY)
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is a server that must not be reached from elsewhere."""
+        """Whether it is a server that other machines must not reach."""
         return not self.is_ray and any(word in self.command for word in OURS)
 
 
 def listeners(processes: Sequence[int] | None = None) -> list[OpenPort]:
-    """Servers of this machine, or of these processes, beyond loopback; empty off Linux."""
-    every = sorted(int(folder.name) for folder in Path("/proc").glob("[0-9]*"))
-    looked_at = every if processes is None else processes
-    # of several processes that hold a socket, the first
-    holders = {inode: process for process in reversed(looked_at) for inode in _sockets(process)}
+    """List the servers that listen beyond loopback, by port; empty if not on Linux.
+
+    Args:
+        processes: Ids of the processes to search; None for all servers of this machine.
+    """
+    running = sorted(int(folder.name) for folder in Path("/proc").glob("[0-9]*"))
+    searched = running if processes is None else processes
+    # the first process wins if several hold a socket
+    holders = {inode: process for process in reversed(searched) for inode in _sockets(process)}
     servers = set()
     for name in ("tcp", "tcp6"):
         with suppress(OSError):
@@ -74,15 +78,15 @@ def listeners(processes: Sequence[int] | None = None) -> list[OpenPort]:
 
 
 def _parsed(text: str) -> tuple[IPv4Address | IPv6Address, int]:
-    """Address and port as the kernel writes them: words of 32 bits, each in the machine's order."""
+    """Parse address and port from /proc/net/tcp: 32-bit hexadecimal words in host byte order."""
     digits, _, port = text.partition(":")
-    words = [int(digits[at : at + 8], 16) for at in range(0, len(digits), 8)]
+    words = [int(digits[start : start + 8], 16) for start in range(0, len(digits), 8)]
     address = ip_address(struct.pack(f"={len(words)}I", *words))
     return getattr(address, "ipv4_mapped", None) or address, int(port, 16)
 
 
 def _sockets(process: int) -> Iterator[str]:
-    """Inodes of the sockets of a process."""
+    """Yield the inodes of a process's sockets."""
     with suppress(OSError):
         for handle in Path(f"/proc/{process}/fd").iterdir():
             with suppress(OSError):
@@ -98,9 +102,9 @@ def _command(process: int) -> str:
 
 
 def _environment(process: int) -> dict[str, str]:
-    """With what a process was started; empty where this user may not see it.
+    """Read the environment a process was started with; empty if this user may not see it.
 
-    Ray's processes write their titles over it; then it is that of their parent.
+    Ray's processes overwrite theirs with their titles; the nearest ancestor's is read instead.
     """
     with suppress(OSError, ValueError):
         while process > 1:
@@ -108,7 +112,7 @@ def _environment(process: int) -> dict[str, str]:
             environment = {name: value for name, _, value in pairs}
             if "PATH" in environment:
                 return environment
-            # the name before it is in brackets and may hold anything
+            # the process name before the last bracket may contain anything
             _, _, rest = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")
             process = int(rest.split()[1])
     return {}
