@@ -127,7 +127,7 @@ def refuse_layout(ranks: int, nodes: int, *, cluster: bool) -> None:
     """Refuse ranks that cannot be divided among machines.
 
     Raises:
-        UserError: Several nodes without a cluster, or ranks no multiple of nodes.
+        UserError: Several nodes without a cluster, or `ranks` is not a multiple of `nodes`.
     """
     if nodes > 1 and not cluster:
         raise UserError(f"--nodes {nodes}: a trial over several machines needs --address")

@@ -54,10 +54,7 @@ def clean(
 
 
 def rubbish(root: AnyPath, weights: bool) -> Iterator[tuple[AnyPath, str]]:
-    """Yield files and folders under a root that nothing reads again, with the reason.
-
-    With `weights`, fine-tuned encoders too.
-    """
+    """Yield what nothing reads again under a root, and encoders with `weights`; and the reason."""
     for pattern in ("*.damaged-*", "studies/*/*.damaged-*", "trials/*/damaged"):
         for path in places.matching(root, pattern):
             if not places.leads_elsewhere(path.parent):

@@ -1,4 +1,4 @@
-"""`compare`: two studies or arms side by side, with intervals and p-values (Holm-corrected)."""
+"""`compare`: two studies or arms side by side, with intervals, p-values and Holm's correction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from study.analysis.side_by_side import Arm, Measured
 
 METRICS = (*COLUMNS, "recall_at_10/mono", "recall_at_10/cross", "recall_at_10/multi")
-"""Metrics compared without --metric, of which those are taken that both sides have."""
+"""Metrics compared without --metric, if both sides have them."""
 
 CHANGES = 12
 """Maximum number of differing settings that are listed."""

@@ -188,7 +188,7 @@ def _stopped_early(plan: Plan, rungs: Mapping[str, Rung]) -> list[str]:
 def _remarks(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Text]:
     """Warn of changed memory layouts, converted offsets and truncated texts.
 
-    The caveats of the answer are printed with it.
+    The answer prints its own caveats.
     """
     changed = [digest for digest, result in results.items() if result.get("layout_changed")]
     if changed:
@@ -227,13 +227,9 @@ def _unread(plan: Plan, results: Mapping[str, Mapping[str, Any]]) -> Iterator[Te
 
 
 def _share_cut(counts: Mapping[str, int], what: str, cut: str, total: str) -> str:
-    """Format the share of truncated texts; empty if there are none.
+    """Format the share of truncated texts; empty if none.
 
-    Args:
-        counts: Numbers of texts by prefix and language.
-        what: Noun for the texts.
-        cut: Prefix of the numbers of truncated texts.
-        total: Prefix of the numbers of all texts.
+    `cut` and `total` are the prefixes, before the language, of their keys in `counts`.
     """
     numbers = {name.removeprefix(cut): n for name, n in counts.items() if name.startswith(cut)}
     number = sum(numbers.values())

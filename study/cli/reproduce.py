@@ -145,15 +145,7 @@ def find_trial(root: AnyPath, digest: str) -> TrialFolder:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """List the differences between two results, one line each.
-
-    Args:
-        before: Content of the committed trial, as `_committed` returns it.
-        now: Content of the new one.
-
-    Returns:
-        Differing metrics and ranks; if there are any, also library versions that changed.
-    """
+    """List differing metrics and ranks, one line each; if any, also changed library versions."""
     lines = []
     for part in ("metrics", "validation"):
         old, new = before["result"][part], now["result"][part]

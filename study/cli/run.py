@@ -252,7 +252,7 @@ def _ensure_usable(
 def _gpu_bytes(
     update: PlanUpdate, places: dict[str, str], execution: Execution
 ) -> dict[str, float]:
-    """Estimate each trial's GPU memory in bytes, so small ones share a GPU; empty on the CPU."""
+    """Estimate GPU bytes by `cost_key`, so that small trials share a GPU; empty on the CPU."""
     if execution.device != "cuda":
         return {}
     from study.cost.forecast import gpu_bytes
@@ -277,7 +277,7 @@ def _drive(driver: Driver, config: LaunchConfig, retry: str | None) -> None:
     else:
         driver.console.print("Nothing to do: every planned trial has ended.")
     try:
-        # MLflow shows the stored answer and the report too
+        # MLflow shows the answer too
         conclude(driver.plan, driver.record, driver.root, driver.results)
         if driver.results:
             write_report(driver.plan, driver.record, driver.root, driver.results)

@@ -55,14 +55,7 @@ def status(
 def describe(
     plan: Plan, home: Workspace, record: Record, results: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Describe a study for JSON: states from its journal, numbers from committed folders.
-
-    Args:
-        plan: Plan of the study.
-        home: Workspace of the study.
-        record: Record of the study.
-        results: Committed results by digest.
-    """
+    """Describe a study for JSON: states from its journal, numbers from committed `results`."""
     driven = bool(record.started) and home.study(plan.name).is_driven()
     early = stopped(plan, record, results)
     ties = {tie.trial: asdict(tie) for tie in tied(plan, home.root, results)}

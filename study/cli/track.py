@@ -25,7 +25,7 @@ def track(
     plan, record, results = home.load(name)
     observers = home.observers(plan, record, tracking_uri, storage_url)
     catch_up(observers, plan, record, results, again=True)
-    conclude(plan, record, home.root, results)  # MLflow shows the stored answer too
+    conclude(plan, record, home.root, results)  # MLflow shows the answer too
     numbers = partial(study_numbers, plan, record, results)
     missing = set[str]().union(*(o.close(console, numbers, wait=True) for o in observers))
     there = count_of(len(results.keys() - missing), "committed trial")

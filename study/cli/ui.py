@@ -213,7 +213,7 @@ def wait_for(server: subprocess.Popen[bytes], page: str, log: Path) -> None:
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and its children: SIGTERM first, SIGKILL after 10 seconds."""
+    """End a server and its children: SIGTERM, then SIGKILL for those left after at most 10 s."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, kind)

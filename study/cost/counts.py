@@ -89,7 +89,7 @@ class Counts:
         return self.parameters - (self.words - words) * self.word
 
     def width(self, longest: int, device: str) -> int:
-        """Return the tokens to which `TextEncoder` pads texts, the longest of `longest` tokens."""
+        """Return the width in tokens to which `TextEncoder` pads texts of up to `longest`."""
         return padded_width(longest, device, self.positions)
 
 
@@ -132,7 +132,7 @@ def count_text(architecture: Architecture, execution: Execution) -> Counts:
 
 
 def count_images(architecture: Architecture, execution: Execution) -> Counts | None:
-    """Count an image tower; None if its size is unknown or pixels alone cannot run it.
+    """Count an image tower; None if its size is unknown or it cannot run on pixels alone.
 
     Args:
         architecture: Configuration of the encoder, its text tower included.
@@ -167,8 +167,8 @@ def _count(
     """Build a model and count it.
 
     Returns:
-        The model, its layers after pooling, the number of its parameters, and its operations and
-        activations; None for the last two if it cannot run on fake tensors.
+        Model, layers after pooling, number of parameters, and operations with activations; the
+        last is None if the model cannot run on fake tensors.
     """
     with quiet(), no_init_weights(), FakeTensorMode():
         try:

@@ -60,14 +60,14 @@ UTILISATION, BANDWIDTH_SHARE = {"float32": 0.55, "bfloat16": 0.3}, 0.7
 """Shares of the peak (by precision) and of the bandwidth that training reaches: assumed."""
 
 PROBE_OPERATIONS = 2e10
-"""Operations to which a probe's step is cut, but not below one pair of texts: under a second."""
+"""Maximum operations of a probe's step (one pair of texts always stays): under a second."""
 
 PROBE_SECONDS, PROBE_TIMES = 0.3, 3
 """Minimum seconds and minimum repetitions of a probe."""
 
 PROBE_PARAMETERS, PROBE_WORDS = 8_000_000, 2000
-"""Maximum parameters of a probe's layers, of which it has at least one, and of its embedding
-table the maximum number of rows."""
+"""Maximum parameters of a probe's layers (one layer always stays) and rows of its embedding
+table."""
 
 SCORED = 128, 4000
 """Number of queries and of candidates in the probe of scoring."""
@@ -85,7 +85,7 @@ class Speed:
         encode: Operations per second, forward only.
         update: Seconds of clipping and AdamW per trained parameter.
         score: Seconds per pair of a query and a candidate in an evaluation.
-        basis: Source of the rates, for people.
+        basis: Source of the rates, as printed.
     """
 
     train: float
@@ -150,7 +150,7 @@ def measure_speed(
     ids = [rng.integers(5, small.words, length, dtype=np.int32) for length in lengths]
     objective = partial(info_nce, temperature=0.05, symmetric=False)
     with execution_settings(execution):
-        encoder = _random(reduced, execution.precision).train()
+        encoder = _random_encoder(reduced, execution.precision).train()
 
         def step() -> None:
             encoder.zero_grad(set_to_none=True)
@@ -179,7 +179,7 @@ def _reduced(architecture: Architecture, counts: Counts) -> Architecture:
     return reduced
 
 
-def _random(architecture: Architecture, precision: str) -> TextEncoder:
+def _random_encoder(architecture: Architecture, precision: str) -> TextEncoder:
     """Build an encoder with random weights and no tokenizer, for token arrays."""
     with quiet(), torch.random.fork_rng(devices=[]):
         model, after = architecture.build_text()

@@ -37,6 +37,7 @@ OBJECT_BYTES = 300
 
 TYPICAL: Mapping[str, Sequence[int]] = metadata("typical.yaml")
 UNKNOWN = 50, 500, 0, 0, 0
+"""Sizes of each source in the order of `typical.yaml`, and those of sources missing there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Corpus:
     """Texts of a benchmark or of training data.
 
     Attributes:
-        basis: Source of these sizes, for people.
+        basis: Source of these sizes, as printed.
         queries: Queries in all languages; for pictures, their captions.
         passages: Passages in all languages; for a benchmark of pictures, the pictures.
         negatives: Hard negatives in all languages; empty if none are read.
@@ -117,21 +118,21 @@ class Library:
         return known
 
     def of_benchmark(self, spec: Spec, ref: DataRef) -> Corpus:
-        """Measure a benchmark: its judged queries and candidates, without repeats per language."""
-        if not self._at_hand(ref):
+        """Measure a benchmark's judged queries and candidates; equal texts of a language once."""
+        if not self._is_available(ref):
             return self._typical(spec.encoder, ref)
         data = self._benchmark(ref)
 
         def read() -> Corpus:
-            reader, every = self._reader(spec), data.corpus.values()
+            reader, candidates = self._reader(spec), data.corpus.values()
             judged = data.judged_queries.values()
             queries, _ = reader.read(
-                [list(dict.fromkeys(x.text for x in each)) for each in judged], "query"
+                [list(dict.fromkeys(x.text for x in language)) for language in judged], "query"
             )
             if catalog.has_pictures(ref.name):
-                count = sum(map(len, every))
+                count = sum(map(len, candidates))
                 return Corpus(reader.basis, queries, Texts.typical(count, 0), pictures=count)
-            columns = [list(dict.fromkeys(x.text for x in each)) for each in every]
+            columns = [list(dict.fromkeys(x.text for x in language)) for language in candidates]
             return Corpus(reader.basis, queries, reader.read(columns, "passage")[0])
 
         return self.once((spec.encoder, ref), read)
@@ -139,7 +140,7 @@ class Library:
     def of_training(self, spec: Spec, ref: DataRef) -> Corpus:
         """Measure the training data of a spec, in its languages."""
         languages, hard = spec.languages or (), spec.negatives is not None
-        if not self._at_hand(ref):
+        if not self._is_available(ref):
             return self._typical(spec.encoder, ref, len(languages), negatives=hard)
         options = {"aligned": spec.rows is None, "negatives": hard}
         key = ref, *options.values()
@@ -163,7 +164,7 @@ class Library:
             pictures = len({picture.id for picture in data.pictures})
             return Corpus(reader.basis, query_texts, passage_texts, negative_texts, words, pictures)
 
-        if self._at_hand(spec.test):  # a trial checks its training data for contamination
+        if self._is_available(spec.test):  # a trial checks its training data for contamination
             tested = self._benchmark(spec.test)
             self.once((ref, spec.test), lambda: contamination(data, tested), opens=True)
         reader = self._reader(spec)
@@ -172,7 +173,7 @@ class Library:
     def _benchmark(self, ref: DataRef) -> Any:
         return self.once(ref, lambda: catalog.open_benchmark(ref, self.places), opens=True)
 
-    def _at_hand(self, ref: DataRef) -> bool:
+    def _is_available(self, ref: DataRef) -> bool:
         return catalog.is_embedded(ref.name) or local_folder(ref.digest, self.places) is not None
 
     def _reader(self, spec: Spec) -> Reader:
@@ -231,7 +232,7 @@ class Reader:
 
     @property
     def basis(self) -> str:
-        """How tokens are counted, for people."""
+        """How tokens are counted, as printed."""
         return "tokenised" if self.encoder else f"characters / {CHARACTERS_A_TOKEN}, assumed"
 
     def read(self, columns: Sequence[Sequence[str]], role: str) -> tuple[Texts, Tokens]:

@@ -60,7 +60,7 @@ class Cost:
         load: Seconds to open the encoder.
         train: Seconds of all steps.
         evaluate: Seconds of all evaluations, those on validation data included.
-        basis: Sources of sizes and rates, for people.
+        basis: Sources of sizes and rates, as printed.
     """
 
     operations: float

@@ -108,9 +108,9 @@ def versions(machines: Mapping[str, Facts], lock: Mapping[str, str]) -> Findings
         yield "all", "problem", f"different code of this project: {_listed(codes)}", remedy
     first = next(iter(machines.values()))
     for where, facts in machines.items():
-        if unlike := _unlike(facts.packages, first.packages, lock):
+        if unlike := _version_differences(facts.packages, first.packages, lock):
             yield where, "problem", f"other packages than on {first.host}: {unlike}", INSTALL
-    if unlike := _unlike(first.packages, lock, lock):
+    if unlike := _version_differences(first.packages, lock, lock):
         remedy = "make install (or requirements/install.py cluster) brings what was tested"
         yield first.host, "warning", f"not as in the lock: {unlike}", remedy
     elif lock and one_code:
@@ -200,7 +200,7 @@ def token(machines: Mapping[str, Facts], cluster: bool) -> Findings:
 
 
 def ports(machines: Mapping[str, Facts]) -> Findings:
-    """Check that of this project's servers only Ray listens beyond loopback, with the token."""
+    """Check that beyond loopback no server of ours listens, and Ray only with its token."""
     tunnel = "start it with --host 127.0.0.1 and reach it through an SSH tunnel"
     restart = f"stop that Ray; {RESTART}"
     for where, facts in machines.items():
@@ -223,7 +223,7 @@ def ports(machines: Mapping[str, Facts]) -> Findings:
 
 
 def data(machines: Mapping[str, Facts], absent: Sequence[Need]) -> Findings:
-    """Check that each machine has the data and checkpoints; `absent` ones are on none."""
+    """Check that machines have all data and checkpoints; for `absent` ones no folder is known."""
     for need in absent:
         option = "--encoder" if need.kind == "checkpoint" else "--data-dir"
         yield "all", "problem", str(need), f"fetch it, or name its folder with {option}"
@@ -261,7 +261,9 @@ def _ask(
     return machines, without_answer
 
 
-def _unlike(here: Mapping[str, str], expected: Mapping[str, str], names: Iterable[str]) -> str:
+def _version_differences(
+    here: Mapping[str, str], expected: Mapping[str, str], names: Iterable[str]
+) -> str:
     """List packages with another version than expected, five by name; empty if none."""
     differences = [
         f"{name} {here.get(name, 'missing')} instead of {expected.get(name, 'none')}"

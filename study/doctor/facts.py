@@ -84,7 +84,7 @@ def gather(nonce: str, root: str, state: str, folders: Sequence[str]) -> Facts:
         state: Local folder for databases and the cache.
         folders: Folders that trials read.
     """
-    wrong, first = probe(root, nonce)
+    problem, first = probe(root, nonce)
     names, cuda = gpus()
     disk = next(path for path in (Path(state), *Path(state).resolve().parents) if path.is_dir())
     return Facts(
@@ -101,7 +101,7 @@ def gather(nonce: str, root: str, state: str, folders: Sequence[str]) -> Facts:
         cuda=cuda,
         token=token(nonce),
         listening=listeners(),
-        storage=wrong,
+        storage=problem,
         first=first,
         missing=[name for name in folders if not Path(name).exists()],
     )
@@ -155,8 +155,8 @@ def gpus() -> tuple[list[str], bool | None]:
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     if shutil.which(command[0]) is None:
         return [], None
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    names = [line.strip() for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    names = [line.strip() for line in run.stdout.splitlines()] if run.returncode == 0 else []
     if not names:
         return [], None
     import torch

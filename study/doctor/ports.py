@@ -13,13 +13,13 @@ LISTENING = "0A"
 """State of a listening socket in /proc/net/tcp."""
 
 RAY = ("gcs_server", "raylet", "ray::", "/ray/", "ray.util.client.server")
-"""Words of which the command line of every Ray process has one."""
+"""Substrings that identify Ray's processes by their command line."""
 
 METRICS = "RAY_enable_metrics_collection"
 """Environment variable of Ray; 0 turns off each machine's metrics server."""
 
 OURS = ("mlflow", "optuna_dashboard", "optuna-dashboard", "postgres", "gunicorn", "uvicorn")
-"""Words in the command lines of servers that must listen on loopback only."""
+"""Substrings that identify servers which must listen on loopback only."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def listeners(processes: Sequence[int] | None = None) -> list[OpenPort]:
     Args:
         processes: Ids of the processes to search; None for all servers of this machine.
     """
-    running = sorted(int(folder.name) for folder in Path("/proc").glob("[0-9]*"))
-    searched = running if processes is None else processes
+    all_processes = sorted(int(folder.name) for folder in Path("/proc").glob("[0-9]*"))
+    searched = all_processes if processes is None else processes
     # the first process wins if several hold a socket
     holders = {inode: process for process in reversed(searched) for inode in _sockets(process)}
     servers = set()
