@@ -1,7 +1,7 @@
-"""What an installed copy is called: `study` and `trainables` lie inside, where they meet no others.
+"""The installed package, with `study` and `trainables` inside so that they clash with no others.
 
 In a checkout they lie beside this folder. `hybrid-batch-study COMMAND` and `python -m
-hybrid_batch_study COMMAND` are `python -m study COMMAND` there.
+hybrid_batch_study COMMAND` do what `python -m study COMMAND` does in a checkout.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 _HERE = Path(__file__).resolve().parent
 HOME = _HERE if (_HERE / "study").is_dir() else _HERE.parent
-"""Holds `study` and `trainables`."""
+"""Folder with `study` and `trainables`, which is put on `sys.path`."""
 
 if str(HOME) not in sys.path:
     sys.path.insert(0, str(HOME))
@@ -26,7 +26,7 @@ PUBLIC = {
     "finetune": "trainables.finetune",
     "load_benchmark": "trainables.data.catalog",
 }
-"""Where the public names stand, which are imported when they are first used."""
+"""Modules of the public names, which are imported on first use."""
 
 
 def __getattr__(name: str) -> Any:
@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
 
 
 def main() -> None:
-    """Run a command, in whose processes `study` and `trainables` are this copy's."""
+    """Run a command line; PYTHONPATH makes its subprocesses import this copy."""
     paths = [str(HOME), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     from study.cli.entry import command

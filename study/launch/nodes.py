@@ -1,4 +1,4 @@
-"""The machines of a running Ray: which there are, asking each, a root that all must see."""
+"""The machines of a running Ray cluster: listing them, asking each, and checking a shared root."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from trainables.errors import UserError
 from trainables.storage.paths import AnyPath
 
 ANSWER_SECONDS = 60.0
-"""How long a machine may take to run a small function; a first worker takes about five."""
+"""Time limit for a machine to run a small function; starting its first worker takes about 5 s."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine that Ray reaches.
+    """Machine of a Ray cluster.
 
     Attributes:
-        id: Ray's name of it.
-        host: Its address, as its own Ray says.
-        cpus: For trials; 0 where it takes none.
-        gpus: For trials.
-        accelerator: What Ray calls its GPUs; None without.
+        id: Ray's node id.
+        host: Address that the machine's own Ray reports.
+        cpus: CPUs for trials; 0 if it takes no trials.
+        gpus: GPUs for trials.
+        accelerator: Ray's name for its GPUs; None without GPUs.
         here: Whether this process runs on it.
     """
 
@@ -41,21 +41,21 @@ class Node:
 
     @property
     def takes_trials(self) -> bool:
-        """Whether a trial can be placed on it: each needs a processor."""
+        """Whether a trial can be placed on it: each needs a CPU."""
         return self.cpus > 0
 
 
 def alive() -> list[Node]:
-    """The machines of the Ray that this process is connected to, its own first."""
+    """List the living machines of the connected Ray cluster, this one first, then by address."""
     import ray
 
-    own = ray.get_runtime_context().get_node_id()
+    own_id = ray.get_runtime_context().get_node_id()
     entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    there = [_node(entry, own) for entry in entries if entry["Alive"]]
-    return sorted(there, key=lambda node: (not node.here, node.host))
+    nodes = [_node(entry, own_id) for entry in entries if entry["Alive"]]
+    return sorted(nodes, key=lambda node: (not node.here, node.host))
 
 
-def _node(entry: dict[str, Any], own: str) -> Node:
+def _node(entry: dict[str, Any], own_id: str) -> Node:
     resources = entry["Resources"]
     kinds = [key for key in resources if key.startswith("accelerator_type:")]
     return Node(
@@ -64,7 +64,7 @@ def _node(entry: dict[str, Any], own: str) -> Node:
         cpus=int(resources.get("CPU", 0)),
         gpus=int(resources.get("GPU", 0)),
         accelerator=kinds[0].partition(":")[2] if kinds else None,
-        here=entry["NodeID"] == own,
+        here=entry["NodeID"] == own_id,
     )
 
 
@@ -74,16 +74,16 @@ def on_each(
     *arguments: Any,
     seconds: float = ANSWER_SECONDS,
 ) -> dict[str, Any]:
-    """What `function` returns on every machine, by the machine's id; there, where it failed, why.
+    """Run `function` on every machine at the same time, without reserving a CPU.
 
     Args:
-        nodes: Where to run it; it takes none of their processors.
-        function: Of a module that is installed there too.
+        nodes: Machines to run it on.
+        function: Function of a module that is installed there too.
         arguments: Plain values.
-        seconds: How long all of them may take together.
+        seconds: Time limit for all machines together.
 
     Returns:
-        Values, or the exception in the place of one.
+        Its value by node id, or the exception if it failed or was too slow.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -100,13 +100,13 @@ def on_each(
     for name, reference in started.items():
         try:
             replies[name] = ray.get(reference, timeout=0.1)
-        except Exception as error:  # Ray wraps whatever the function raised in its own
+        except Exception as error:  # of the function, wrapped by Ray, or Ray's own
             replies[name] = error
     return replies
 
 
 def read_proof(path: str) -> str:
-    """The content of a file as this machine sees it; empty where it is not there."""
+    """Return the content of a file as this machine sees it; empty if it cannot be read."""
     try:
         return Path(path).read_text(encoding="ascii")
     except OSError:
@@ -115,20 +115,21 @@ def read_proof(path: str) -> str:
 
 @contextmanager
 def shared_root(root: AnyPath, nodes: list[Node]) -> Iterator[str]:
-    """Check that every machine that takes trials sees the same root; an object store is one.
+    """Check that all machines see the same root, unless it is an object store or trials stay here.
 
-    A file with a secret is written there, and every machine must read it. It stays for as long as
-    the block runs, because machines that join later must see it too (`refuse_another_root`).
+    All other machines must read a secret from a file in the root. The file stays while the block
+    runs, because machines that join later must see it too (`refuse_another_root`).
 
     Args:
-        root: Of trial folders.
+        root: Root of the trial folders.
         nodes: All machines, this one included.
 
     Yields:
-        The file, or an empty string where there is nothing to check.
+        Path of the file, or an empty string if there is nothing to check.
 
     Raises:
-        UserError: Trials would run on a machine that has another folder under that name.
+        UserError: A machine has another folder under that path or does not answer, or the root is
+            local while all machines for trials have yet to start.
     """
     if not isinstance(root, Path) or all(node.here for node in nodes if node.takes_trials):
         if isinstance(root, Path) and not any(node.takes_trials for node in nodes):
@@ -145,7 +146,7 @@ def shared_root(root: AnyPath, nodes: list[Node]) -> Iterator[str]:
         for node in others:
             if isinstance(replies[node.id], Exception):
                 raise UserError(
-                    f"{node.host} does not answer ({_said(replies[node.id])}); "
+                    f"{node.host} does not answer ({_brief(replies[node.id])}); "
                     "python -m study doctor --address ADDRESS says more"
                 )
         blind = [node.host for node in others if replies[node.id] != secret]
@@ -162,17 +163,17 @@ def shared_root(root: AnyPath, nodes: list[Node]) -> Iterator[str]:
 
 
 def refuse_another_root(proof: str) -> None:
-    """Refuse a machine that joined later and does not see the root (called there).
+    """Refuse this machine if it joined later and does not see the root.
 
     Raises:
-        UserError: It does not.
+        UserError: The file that `shared_root` wrote is not there.
     """
     if proof and not Path(proof).exists():
         raise UserError(f"{Path(proof).parent} is not the folder of --root on this machine")
 
 
 def _refuse_unseen(root: Path) -> None:
-    """No machine takes trials yet: those that will come must find the root, and cannot be asked."""
+    """Refuse a local root while no machine takes trials: those that join later would not see it."""
     if not network_kind(root):
         raise UserError(
             f"--root {root}: a folder of this machine, which takes no trials, while the machines "
@@ -181,18 +182,18 @@ def _refuse_unseen(root: Path) -> None:
         )
 
 
-def _said(error: BaseException) -> str:
+def _brief(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @dataclass(frozen=True)
 class Round:
-    """What the machines of a cluster answered.
+    """Answers of the machines of a cluster.
 
     Attributes:
-        nodes: All that Ray reaches, this machine first.
-        answers: By a machine's id: what it said, or the exception in its place.
-        skews: By a machine's id: seconds by which its clock certainly differs from this one's.
+        nodes: All machines, this one first.
+        answers: Value or exception by node id.
+        skews: Lower bound of the clock difference to this machine, in seconds, by node id.
     """
 
     nodes: Sequence[Node]
@@ -201,34 +202,40 @@ class Round:
 
 
 def ask(address: str, state: Path, function: Callable[..., Any], *arguments: Any) -> Round:
-    """Run `function` on every machine of a cluster, and ask each what time it is.
+    """Run `function` on every machine of a cluster, and compare their clocks with this one's.
 
     Args:
-        address: Of the cluster.
-        state: A local folder for temporary files.
-        function: Of a module that is installed there too.
+        address: Address of the cluster.
+        state: Local folder for temporary files.
+        function: Function of a module that is installed there too.
         arguments: Plain values.
 
     Raises:
-        UserError: No cluster answers there, or it does not take the token.
+        UserError: No cluster answers there, or it refuses the token.
     """
     with ray_session(state, 1, address):
         nodes = alive()
         answers = on_each(nodes, function, *arguments)
         skews = {}
-        for node in nodes:  # one after the other: an answer must not wait for another's
+        for node in nodes:  # one by one, so that no answer waits for that of another machine
             sent = time.time()
-            said = on_each([node], now)[node.id]
-            if isinstance(said, float):
-                skews[node.id] = skew(sent, said, time.time())
+            answer = on_each([node], now)[node.id]
+            if isinstance(answer, float):
+                skews[node.id] = skew(sent, answer, time.time())
     return Round(nodes, answers, skews)
 
 
 def now() -> float:
-    """What time this machine thinks it is; Ray runs no function of C, such as `time.time`."""
+    """Return `time.time()`, which Ray cannot run itself as it is a C function."""
     return time.time()
 
 
 def skew(sent: float, said: float, answered: float) -> float:
-    """Seconds by which a clock certainly differs from that of who asked: an answer takes time."""
+    """Return a lower bound of the difference between two clocks, in seconds.
+
+    Args:
+        sent: When the question left, by this machine's clock.
+        said: The answer: the time by the other clock.
+        answered: When the answer arrived, by this machine's clock.
+    """
     return max(sent - said, said - answered, 0.0)

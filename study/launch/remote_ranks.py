@@ -1,6 +1,6 @@
-"""The other machines of a trial over several: an actor on each, which starts processes there.
+"""The other machines of a trial that runs on several: a Ray actor on each starts its processes.
 
-Tune has reserved a bundle on each of them with the trial's own; nothing waits for a place.
+Ray Tune reserved a bundle on each of them in the trial's placement group, so no actor queues.
 """
 
 from __future__ import annotations
@@ -26,46 +26,47 @@ from trainables.storage.inputs import at_hand
 from trainables.storage.paths import parse_root
 
 ANSWER_SECONDS = 15.0
-"""How long a machine may take to say how a process of it is, before nobody knows."""
+"""Time limit for a machine to answer about a process; its state is unknown afterwards."""
 
 PLACE_SECONDS = 300.0
-"""How long a place that Tune had reserved may take to be there: its machine may be gone."""
+"""Time limit for an actor to start in the bundle that Tune reserved: its machine may be gone."""
 
 THREADS = 4
-"""Of an actor: one stays, the others answer."""
+"""Threads of an actor: one is blocked by `ProcessHost.stay`, the others answer."""
 
 
 class ProcessHost:
-    """Starts processes of a trial on its machine and says how they are; they end with it."""
+    """Actor that starts processes of a trial on its machine; they end with it."""
 
     def __init__(self) -> None:
-        """Nothing is started yet."""
+        """Create a host without processes."""
         self.followers: dict[int, LocalFollower] = {}
         self.cache: Cache | None = None
 
     def stay(self) -> None:
-        """Return never: whoever waits for it learns when this machine goes away."""
+        """Never return, so that a caller that waits learns when this machine is lost."""
         threading.Event().wait()
 
     def start(self, order: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         """Start a process with the inputs of this machine.
 
         Args:
-            order: Of `rank0.start`; its places and cache are those of process 0's machine.
-            config: Of the trial, as `TrialActor` has it.
+            order: As for `rank0.start`; its `places` and `cache` are those of process 0's machine
+                and are replaced.
+            config: Config of the trial, as for `TrialActor`.
 
         Raises:
             UserError: This machine has another root, or lacks inputs.
         """
         refuse_another_root(config["proof"])
-        # kept: it holds what was fetched for as long as processes read it
+        # an attribute, as the cache protects fetched files for as long as it lives
         cache = self.cache = self.cache or shared_cache(Path(config["cache"]))
         places = at_hand(config["places"], config["spec"], parse_root(config["root"]), cache)
-        own = {"places": places, "cache": None if cache is None else str(cache.folder)}
-        self.followers[order["rank"]] = start({**order, **own})
+        local = {"places": places, "cache": None if cache is None else str(cache.folder)}
+        self.followers[order["rank"]] = start({**order, **local})
 
     def ask(self, rank: int, name: str) -> Any:
-        """What a method of the `LocalFollower` of this process rank returns."""
+        """Call the method `name` of the `LocalFollower` with this process rank."""
         return getattr(self.followers[rank], name)()
 
 
@@ -74,9 +75,9 @@ class RemoteFollower:
     """Another process of the trial, on another machine.
 
     Attributes:
-        rank: Its process rank.
-        host: The actor that started it.
-        started: Fails where that could not.
+        rank: Process rank.
+        host: `ProcessHost` actor that started it.
+        started: Object reference of that start; it raises if the start failed.
     """
 
     rank: int
@@ -84,24 +85,24 @@ class RemoteFollower:
     started: Any
 
     def code(self) -> int | None:
-        """How it ended; one that could not be started has failed."""
+        """Return the exit code; `FAILED` if it could not be started, None if unknown."""
         code: int | None = FAILED if self._refused() else self._ask("code")
         return code
 
     def close(self) -> None:
-        """Kill it if it has not ended."""
+        """Kill the process if it still runs."""
         self._ask("close")
 
     def out_of_memory(self) -> bool:
-        """Whether the kernel of its machine killed for memory."""
+        """Return whether its machine's kernel has killed for memory since it started."""
         return bool(self._ask("out_of_memory"))
 
     def said(self) -> str:
-        """The end of what it printed, or why it could not be started."""
+        """Return the last lines of its stderr, or why it could not be started."""
         return self._refused() or self._ask("said") or ""
 
     def _refused(self) -> str:
-        """Why its machine did not start it; empty where it did, or has not said yet."""
+        """Return why its machine did not start it; empty if it did, or has not answered yet."""
         try:
             ray.get(self.started, timeout=0)
         except RayTaskError as error:
@@ -111,7 +112,7 @@ class RemoteFollower:
         return ""
 
     def _ask(self, name: str) -> Any:
-        """What its machine says; None where that does not answer."""
+        """Return its machine's answer; None without one."""
         try:
             return ray.get(self.host.ask.remote(self.rank, name), timeout=ANSWER_SECONDS)
         except RayError:
@@ -120,12 +121,12 @@ class RemoteFollower:
 
 @dataclass
 class OtherMachines:
-    """The other machines of one trial, reached by Ray (`trainables.distributed.rank0.Machines`).
+    """The other machines of a trial, reached through Ray (implements `rank0.Machines`).
 
     Attributes:
-        config: Of the trial.
-        lost: What to do, with reason and detail, when one of them is no more there; not called
-            after `close`.
+        config: Config of the trial.
+        lost: Callback with reason and detail when a machine is lost; not called after `close`.
+        hosts: `ProcessHost` actors by number of machine, from 1.
     """
 
     config: Mapping[str, Any]
@@ -134,26 +135,26 @@ class OtherMachines:
 
     @property
     def host(self) -> str:
-        """The address of this machine, as the others see it."""
+        """Address of this machine, as the others see it."""
         return str(get_node_ip_address())  # type: ignore[no-untyped-call]
 
     def start(self, machine: int, order: Mapping[str, Any]) -> RemoteFollower:
-        """Start a process on the machine of this number, from 1 on."""
+        """Start a process on the machine of this number, from 1."""
         if machine not in self.hosts:
-            self.hosts[machine] = self._reach(machine)
+            self.hosts[machine] = self._create_host(machine)
             threading.Thread(target=self._watch, args=(machine,), daemon=True).start()
         host = self.hosts[machine]
         started = host.start.remote(dict(order), dict(self.config))
         return RemoteFollower(order["rank"], host, started)
 
     def close(self) -> None:
-        """End the actors, and with them all processes that they started."""
+        """Kill the actors, and with them the processes that they started."""
         hosts, self.hosts = self.hosts, {}
         for host in hosts.values():
             ray.kill(host)
 
-    def _reach(self, machine: int) -> Any:
-        """An actor in the bundle of this number of the trial's own placement group."""
+    def _create_host(self, machine: int) -> Any:
+        """Create an actor in the bundle of this number in the trial's placement group."""
         execution = Execution(**self.config["execution"])
         bundles = get_current_placement_group()
         assert bundles is not None, "a trial over several machines runs in the first of its bundles"
@@ -171,7 +172,7 @@ class OtherMachines:
         )
 
     def _watch(self, machine: int) -> None:
-        """Wait for as long as the actor on a machine is there."""
+        """Wait for the actor on a machine to be lost, and report it unless this is closed."""
         host = self.hosts.get(machine)
         if host is None:
             return

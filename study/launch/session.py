@@ -1,4 +1,4 @@
-"""A local Ray, or a connection to a running one: quiet, authenticated, tidied up."""
+"""A local Ray or a connection to a running cluster: quiet, with token, cleaned up at the end."""
 
 from __future__ import annotations
 
@@ -21,40 +21,39 @@ from study.interrupts import end_politely, held
 from trainables.errors import NotNowError, UserError
 
 LONGEST_TEMPORARY = 38
-"""Characters of Ray's folder: its sockets' full paths, 69 longer, must fit the system's 107."""
+"""Limit of the path of Ray's folder: sockets add 69 characters, and the system allows 107."""
 
 PLAIN = re.compile(r"[\w./+=@-]+", re.ASCII)
-"""A path that stays what it is where Ray and Arrow take it for a URL."""
+"""A path that means the same when Ray and Arrow parse it as a URL."""
 
 LOCK = "driver.lock"
-"""In each such folder: held by its driver."""
+"""File in each temporary folder, locked by its driver."""
 
 SYSTEM_PREFIX = "study-"
-"""Of folders in the system's temporary folder."""
+"""Prefix of our folders in the system's temporary folders."""
 
 OBJECT_STORE_BYTES = 100_000_000
-"""Trials hand over numbers only."""
-
+"""Size of Ray's object store: trials pass numbers only."""
 
 NOWHERE = "http://127.0.0.1:9"
-"""Where Ray reports to that it must not report: it tells its makers even that."""
+"""Usage report URL (discard port): Ray would tell its vendor even that reporting is off."""
 
 STARTS = 4
-"""How often a local Ray is started: it gives itself half a minute each time."""
+"""Attempts at starting a local Ray, each of which Ray limits to 30 seconds."""
 
 
 def set_environment(token_folder: Path | None) -> None:
-    """Say to Ray, before it is imported, what it reads from the environment.
+    """Set the environment variables that Ray reads; call this before importing it.
 
-    Its ports listen wider than this machine even for a local start, so every process of it must
-    show a token; its usage report, its own loggers and its automatic resizing stay off.
+    Even a local Ray listens on other interfaces, so that each of its processes must authenticate
+    with a token. Usage reports, metric servers and Tune's own loggers are off.
 
     Args:
-        token_folder: Where the token of a Ray started here lies, or is made; None for a running
+        token_folder: Folder with the token of a local Ray, created if absent; None for a running
             cluster, whose token is in `~/.ray/auth_token` unless the environment says otherwise.
 
     Raises:
-        UserError: The token's file is of no use.
+        UserError: The token file cannot be used.
     """
     os.environ["RAY_AUTH_MODE"] = "token"
     if "RAY_AUTH_TOKEN_PATH" in os.environ:
@@ -66,7 +65,7 @@ def set_environment(token_folder: Path | None) -> None:
         {
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_USAGE_STATS_REPORT_URL": NOWHERE,
-            # servers of figures, which ask for no token: none, or at a port that cannot be opened
+            # metric servers, which need no token: off, or on a port that cannot be opened
             "RAY_enable_metrics_collection": "0",
             "AUTOSCALER_METRIC_PORT": "-1",
             "DASHBOARD_METRIC_PORT": "-1",
@@ -85,12 +84,12 @@ def set_environment(token_folder: Path | None) -> None:
 
 
 def own_token(folder: Path) -> Path:
-    """The file with this user's token in a folder that several users may share, made if absent.
+    """Return the file with this user's token, in a folder that several users may share.
 
-    It appears whole. One that is empty, or that others may read, is replaced.
+    The file is created atomically; one that is empty, or that others may use, is replaced.
 
     Raises:
-        UserError: Another user's files stand in the way.
+        UserError: Files of another user or links take both names, or the folder cannot be written.
     """
     names = ("ray.token", f"ray.token-{os.geteuid()}")
     try:
@@ -105,7 +104,7 @@ def own_token(folder: Path) -> Path:
             except FileExistsError:
                 if path.is_symlink() or path.lstat().st_uid != os.geteuid():
                     continue
-                _replace_unless_whole(draft, path)
+                _replace_unusable(draft, path)
             finally:
                 draft.unlink(missing_ok=True)
             return path
@@ -120,11 +119,11 @@ def own_token(folder: Path) -> Path:
     )
 
 
-def _replace_unless_whole(draft: Path, path: Path) -> None:
-    """Of drivers that begin at once the first replaces the token; the others take that."""
+def _replace_unusable(draft: Path, path: Path) -> None:
+    """Replace an unusable token; of drivers that start together, only the first replaces it."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a server's filesystem may have no locks for folders
+        with suppress(OSError):  # a network filesystem may not lock folders
             fcntl.flock(folder, fcntl.LOCK_EX)
         try:
             _ensure_own(path.lstat(), 0o077)
@@ -138,11 +137,11 @@ def _replace_unless_whole(draft: Path, path: Path) -> None:
 
 
 def _ensure_own(status: os.stat_result, forbidden: int) -> None:
-    """Check that this user made a plain file or a folder, and who else may use it.
+    """Check that this user owns a plain file or folder, and that others may not use it.
 
     Args:
-        status: Of the file itself, not of what it links to.
-        forbidden: Bits of its mode that would give others too much.
+        status: Status of the file itself, not of a link's target.
+        forbidden: Mode bits that must not be set.
 
     Raises:
         PermissionError: Another user could have made or changed it.
@@ -153,7 +152,7 @@ def _ensure_own(status: os.stat_result, forbidden: int) -> None:
 
 
 def _refuse_unusable(path: Path) -> None:
-    """Refuse a file that was named for the token and holds none."""
+    """Refuse a file of RAY_AUTH_TOKEN_PATH that holds no token."""
     try:
         why = "" if path.read_text(encoding="utf-8").strip() else "it is empty"
     except (OSError, ValueError) as error:
@@ -166,21 +165,29 @@ def _refuse_unusable(path: Path) -> None:
 
 @contextmanager
 def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path]:
-    """Start or join Ray; yields a folder for Tune's own files, removed with Ray's at the end.
+    """Start or join Ray, and shut it down or disconnect at the end.
 
     Args:
-        state: A local folder for the token, and for temporary files where its path is short.
-        workers: Processors for trials, on a Ray started here.
-        address: Of a running cluster; None starts one on this machine.
+        state: Local folder for the token, and for temporary files if its path is short.
+        workers: CPUs for trials, on a Ray started here.
+        address: Address of a running cluster; None starts Ray on this machine.
+
+    Yields:
+        Folder for Tune's files, removed with Ray's at the end.
+
+    Raises:
+        UserError: No cluster answers at `address`, the token cannot be used, or no temporary
+            folder has a short path.
+        NotNowError: A local Ray never comes up.
     """
     set_environment(state if address is None else None)
     import ray
     from ray._private import utils
 
-    # private, for `ray.init` calls both by itself and has no argument or variable for either:
-    # Ray notes the command line, which may hold passwords, or what no locale but its own can write
+    # private functions, as `ray.init` calls both and has no option against either: the first stores
+    # the command line, which may hold passwords, or characters that another locale cannot encode
     utils.get_entrypoint_name = lambda: "study"
-    # and would exit at SIGTERM, wherever it is
+    # the second would exit at SIGTERM, at any point
     utils.set_sigterm_handler = lambda _: None
     temporary, lock = _short_folder(state)
     try:
@@ -188,7 +195,7 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
             _start(workers, temporary)
         else:
             _join(address)
-        end_politely()  # once more: Ray's C++ takes SIGTERM for itself
+        end_politely()  # again, as Ray's C++ replaces the SIGTERM handler
         for name in ("ray", "ray.tune", "ray.train", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         yield temporary / "tune"
@@ -196,10 +203,10 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
         with held():
             try:
                 ray.shutdown()
-            except OSError:  # on a full disk it cannot even make what it removes
+            except OSError:  # on a full disk Ray fails to create a file while shutting down
                 shutil.rmtree(temporary, ignore_errors=True)
                 ray.shutdown()
-            end_politely()  # and gives it back to nobody
+            end_politely()  # again, as Ray does not restore the handler
             shutil.rmtree(temporary, ignore_errors=True)
             lock.close()
             with suppress(OSError):
@@ -207,22 +214,22 @@ def ray_session(state: Path, workers: int, address: str | None) -> Iterator[Path
 
 
 def _start(processors: int, temporary: Path) -> None:
-    """Start Ray on this machine, again where a busy one needs longer than Ray waits.
+    """Start Ray on this machine; retry if a busy machine exceeds Ray's own time limit.
 
     Raises:
-        NotNowError: It never comes up.
+        NotNowError: Ray timed out `STARTS` times.
     """
     import ray
     from ray._private import services
 
-    # Without its pages (include_dashboard=False starts it all the same, so this is private) it is
-    # there only to report, and asks clouds' servers who they are for that
+    # private: include_dashboard=False removes the pages but still starts this server, which then
+    # only reports usage, and queries the metadata servers of clouds to do so
     services.start_api_server = lambda *_, **__: (None, None)
     for _ in range(STARTS):
         try:
             with held():
                 ray.init(
-                    # not the cluster that RAY_ADDRESS names: only --address does
+                    # ignores RAY_ADDRESS: only --address names a cluster
                     address="local",
                     num_cpus=processors,
                     include_dashboard=False,
@@ -232,7 +239,7 @@ def _start(processors: int, temporary: Path) -> None:
                     _temp_dir=str(temporary / "ray"),
                     _node_ip_address="127.0.0.1",
                 )
-        except Exception as error:  # Ray raises no other kind here
+        except Exception as error:  # Ray raises no narrower type here
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
@@ -248,7 +255,7 @@ def _join(address: str) -> None:
     """Connect to a running cluster.
 
     Raises:
-        UserError: It does not answer, or does not take the token.
+        UserError: The cluster does not answer, or refuses the token.
     """
     import ray
     from ray.exceptions import AuthenticationError
@@ -275,12 +282,12 @@ def _first_line(error: Exception) -> str:
 
 
 def remove_dead_sessions(state: Path, dry_run: bool = False) -> list[Path]:
-    """Remove the temporary folders of drivers that were killed; a living one holds a lock.
+    """Remove the temporary folders of killed drivers; a living driver holds its folder's lock.
 
-    Anybody can make a folder of such a name in a temporary folder: only this user's are opened.
+    Folders of other users are left alone: anybody can create one of such a name.
 
     Returns:
-        What was removed, or would be.
+        The removed folders, or with `dry_run` those that would be removed.
     """
     folders = [path for place in _system_folders() for path in place.glob(f"{SYSTEM_PREFIX}*")]
     dead = []
@@ -297,39 +304,44 @@ def remove_dead_sessions(state: Path, dry_run: bool = False) -> list[Path]:
 
 @contextmanager
 def _own_lock(folder: Path) -> Iterator[int]:
-    """The opened lock of a session's folder.
+    """Open the lock file of a session's folder.
+
+    Yields:
+        Its file descriptor.
 
     Raises:
-        OSError: There is none, or others could have made it.
+        OSError: The file is missing, or other users could have made it.
     """
-    within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        _ensure_own(os.fstat(within), 0o077)
-        # another kind of file is opened without waiting for its other end
-        lock = os.open(LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=within)
+        _ensure_own(os.fstat(directory), 0o077)
+        # O_NONBLOCK: opening a FIFO of that name must not block
+        lock = os.open(LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
         try:
             _ensure_own(os.fstat(lock), 0)
             yield lock
         finally:
             os.close(lock)
     finally:
-        os.close(within)
+        os.close(directory)
 
 
 def _system_folders() -> list[Path]:
-    """Folders for temporary files, the one that the environment names first."""
-    named = [tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"]
-    return list(dict.fromkeys(Path(name) for name in named if name and Path(name).is_dir()))
+    """List the system's temporary folders that exist, beginning with that of `tempfile`."""
+    names = [tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"]
+    return list(dict.fromkeys(Path(name) for name in names if name and Path(name).is_dir()))
 
 
 def _short_folder(state: Path) -> tuple[Path, TextIO]:
-    """A fresh folder under `state`, or in one of the system's for temporary files.
+    """Create a temporary folder under `state`, or else in a temporary folder of the system.
 
-    The latter where the path of the former is too long, or holds what means something in a URL.
-    Also the lock in it that says for as long as this process lives that it is in use.
+    The path must be short (`LONGEST_TEMPORARY`) and the same as a URL (`PLAIN`).
+
+    Returns:
+        The folder, and its lock file, which stays locked while it is open.
 
     Raises:
-        UserError: No path is short enough, or none can be written.
+        UserError: No folder with such a path can be written.
     """
     remove_dead_sessions(state)
     with suppress(OSError):
@@ -343,7 +355,7 @@ def _short_folder(state: Path) -> tuple[Path, TextIO]:
             folder = Path(tempfile.mkdtemp(dir=path, prefix=prefix))
             lock = (folder / f".{LOCK}").open("w", encoding="ascii")
             fcntl.flock(lock, fcntl.LOCK_EX)
-            (folder / f".{LOCK}").rename(folder / LOCK)  # locked before anybody can find it
+            (folder / f".{LOCK}").rename(folder / LOCK)  # already locked when it gets its name
             return folder, lock
     tried = ", ".join(str(place) for place, _ in candidates)
     raise UserError(

@@ -1,1 +1,1 @@
-"""Several processes of one trial, on one machine or more."""
+"""Data-parallel training: several processes of one trial, on one machine or more."""

@@ -1,8 +1,7 @@
-"""The processes of one trial and what they tell one another, over torch.distributed alone.
+"""Communication between the processes of one trial: torch.distributed over NCCL or gloo.
 
-Process 0 leads, and the others follow its words; they may run on one machine or on several. What
-they exchange are tensors, never objects: torch would unpickle those, and the ports that processes
-talk over ask for no token.
+Process 0 leads and the others follow its commands, on one machine or several. Collectives exchange
+tensors, never objects: torch would unpickle objects, and the ports of the group need no token.
 """
 
 from __future__ import annotations
@@ -24,32 +23,32 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # document
 LOOPBACK = "127.0.0.1"
 
 PATIENCE = 1800.0
-"""Seconds that a process waits for the others within a step before it takes them for lost."""
+"""Seconds that a process waits for the others within a step before it considers them lost."""
 
 FOREVER = timedelta(days=365)
-"""How long a process waits for the next word: as long as process 0 lives, which may evaluate."""
+"""Wait for the next command, in effect while process 0 lives: it may be evaluating."""
 
 GET_ADDRESS = 0x8915
-"""What asks Linux for the address of an interface."""
+"""SIOCGIFADDR, the Linux ioctl that returns the IPv4 address of a network interface."""
 
 PIECE = 1 << 26
-"""Bytes shared at once."""
+"""Bytes per broadcast in `Group.share`."""
 
 
 class ProcessLostError(Exception):
-    """Another process of the trial ended, or did not answer in time."""
+    """Another process of the trial ended or did not answer in time."""
 
 
 class Group:
-    """The processes of one trial, as one of them sees them.
+    """Process group of one trial, as seen by one of its processes.
 
     Attributes:
-        store: What processes say, held by process 0.
-        address: Of the store, `host:port`.
-        rank: Process rank of this one, from 0 on.
-        size: How many there are.
-        device: Where this process computes, and what its group sends from.
-        patience: Seconds that it waits for the others within a step.
+        store: Key-value store for commands and notes, served by process 0.
+        address: Address of the store, `host:port`.
+        rank: Process rank of this process, from 0.
+        size: Number of processes.
+        device: Device on which this process computes and holds the tensors it exchanges.
+        patience: Seconds that this process waits for the others within a step.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Group:
         device: torch.device,
         patience: float | None = None,
     ) -> None:
-        """Take the parts; `lead` and `follow` make them."""
+        """Store the parts; call `lead` or `follow` instead."""
         self.store, self.rank, self.size, self.device = store, rank, size, device
         self.address = f"{store.host}:{store.port}"
         self.patience = patience or PATIENCE
@@ -71,7 +70,7 @@ class Group:
     def lead(
         cls, size: int, device: torch.device, *, host: str = LOOPBACK, patience: float | None = None
     ) -> Group:
-        """Be process 0, listening on `host` alone: torch would listen on every interface."""
+        """Create the group as process 0, listening on `host` only, not on every interface."""
         server = socket.create_server((host, 0), backlog=size)
         port, fd = server.getsockname()[1], server.detach()
         store = TCPStore(host, port, size, True, wait_for_workers=False, master_listen_fd=fd)
@@ -86,16 +85,16 @@ class Group:
         device: torch.device,
         patience: float | None = None,
     ) -> Group:
-        """Be another process of the group that process 0 leads at `address`."""
+        """Join the group whose process 0 listens at `address`, as process `rank`."""
         host, _, port = address.rpartition(":")
         store = TCPStore(host, int(port), size, False, wait_for_workers=False)
         return cls(store, rank, size, device, patience)
 
     def form(self) -> None:
-        """Connect all processes; each of them calls it, within `patience` seconds.
+        """Connect all processes; each must call this within `patience` seconds.
 
         Raises:
-            ProcessLostError: One did not.
+            ProcessLostError: A process did not connect in time.
         """
         self._bind()
         with _lost_processes():
@@ -108,10 +107,10 @@ class Group:
             )
 
     def leave(self, *, abort: bool = False) -> None:
-        """Disconnect; `abort` where other processes may be gone, for whom NCCL would wait."""
+        """Disconnect; `abort` if other processes may be gone, as NCCL would wait for them."""
         if dist.is_initialized():
             if abort and self.device.type == "cuda":
-                # torch has no public call that lets NCCL go and forgets the group too
+                # torch has no public call that aborts NCCL and also removes the group
                 dist.distributed_c10d._abort_process_group()
             else:
                 dist.destroy_process_group()
@@ -121,15 +120,18 @@ class Group:
             os.environ.update({} if value is None else {name: value})
 
     def announce(self, word: str) -> None:
-        """Say what all processes do next, where this is process 0; the others have heard it."""
+        """Send the next command to all processes, if this is process 0; else do nothing.
+
+        The others call this from the step that the command started.
+        """
         if not self.rank:
             self.store.set(f"word/{self._words}", word)
-            # all have read what was said before the step that they took since
+            # every process read the command before last: each step since needed all of them
             self.store.delete_key(f"word/{self._words - 2}")
             self._words += 1
 
     def words(self) -> Iterator[str]:
-        """What process 0 says, one word after the other, until it says `end`.
+        """Yield the commands of process 0 until it sends `end`.
 
         Raises:
             ProcessLostError: Process 0 is gone.
@@ -145,25 +147,29 @@ class Group:
             yield word
 
     def note(self, key: str, value: str) -> None:
-        """Leave a note of this process where process 0 can read it."""
+        """Store a note of this process, for process 0 to read.
+
+        Raises:
+            ProcessLostError: Process 0 is gone.
+        """
         with _lost_processes():
             self.store.set(f"{key}/{self.rank}", value)
 
     def noted(self, key: str, rank: int) -> str | None:
-        """The note that the process of this rank left, if it did."""
+        """Return the note of the process of this process rank; None if it left none."""
         name = f"{key}/{rank}"
         return self.store.get(name).decode() if self.store.check([name]) else None
 
     def gather(self, own: Tensor | None, n: int) -> Tensor:
-        """All of n rows that were dealt to the processes in turn, without a gradient.
+        """All-gather n rows that are distributed round-robin over the processes, without gradient.
 
         Args:
-            own: (k, ...) the rows of this process: every `size`-th, from the one numbered `rank`
-                on; None where it has none.
-            n: Rows of all processes together.
+            own: (k, ...) rows of this process, those with index `rank`, `rank + size`, ...; None if
+                it has no row, which needs n < `size`.
+            n: Number of rows of all processes together.
 
         Returns:
-            (n, ...) float32, in their order.
+            (n, ...) float32, in the original order.
         """
         shape = self._row_shape(own) if n < self.size else own.shape[1:]  # type: ignore[union-attr]
         padded = torch.zeros((-(-n // self.size), *shape), device=self.device)
@@ -174,93 +180,94 @@ class Group:
     def sum_gradients(
         self, parameters: Iterable[nn.Parameter], alike: Sequence[nn.Parameter] = ()
     ) -> None:
-        """Give every parameter the sum of all processes' gradients, in one all-reduce.
+        """Replace the gradients by their sums over all processes, in one all-reduce.
 
-        Parameters of which no process has a gradient keep none, so that the optimizer passes over
-        them as it does for one process.
+        A parameter without gradient in every process keeps None, so that the optimizer skips it as
+        it does in a trial of one process.
 
         Args:
-            parameters: In the same order in every process.
-            alike: Those of which each has the whole batch's gradient; that of process 0 counts.
+            parameters: Parameters in the same order in every process.
+            alike: Parameters whose gradient each process has for the whole batch; only that of
+                process 0 counts.
         """
         trained = [p for p in (*parameters, *alike) if p.requires_grad]
-        silent = {id(p) for p in alike} if self.rank else set()
-        gradients = [None if id(p) in silent else p.grad for p in trained]
-        held = torch.tensor([float(grad is not None) for grad in gradients], device=self.device)
+        ignored = {id(p) for p in alike} if self.rank else set()
+        gradients = [None if id(p) in ignored else p.grad for p in trained]
+        present = torch.tensor([float(grad is not None) for grad in gradients], device=self.device)
         pairs = zip(trained, gradients, strict=True)
         parts = [(torch.zeros_like(p) if grad is None else grad).flatten() for p, grad in pairs]
-        whole = torch.cat([*parts, held])
+        buffer = torch.cat([*parts, present])
         with _lost_processes():
-            dist.all_reduce(whole)
-        *sums, counts = torch.split(whole, [*(p.numel() for p in trained), len(trained)])
+            dist.all_reduce(buffer)
+        *sums, counts = torch.split(buffer, [*(p.numel() for p in trained), len(trained)])
         for parameter, total, count in zip(trained, sums, counts.tolist(), strict=True):
             parameter.grad = total.view_as(parameter) if count else None
 
     def share(self, data: bytes) -> bytes:
-        """What process 0 gave, in every process; what others give is not looked at."""
+        """Broadcast and return the bytes of process 0; those of other processes are ignored."""
         size = torch.tensor([len(data)], device=self.device)
         with _lost_processes():
             dist.broadcast(size, 0)
-            whole = torch.empty(int(size), dtype=torch.uint8)
+            buffer = torch.empty(int(size), dtype=torch.uint8)
             if not self.rank:
-                whole.numpy()[:] = np.frombuffer(data, dtype=np.uint8)
-            for start in range(0, len(whole), PIECE):
-                piece = whole[start : start + PIECE]
-                sent = piece.to(self.device)
-                dist.broadcast(sent, 0)
-                piece.copy_(sent)
-        return whole.numpy().tobytes()
+                buffer.numpy()[:] = np.frombuffer(data, dtype=np.uint8)
+            for start in range(0, len(buffer), PIECE):
+                piece = buffer[start : start + PIECE]
+                on_device = piece.to(self.device)
+                dist.broadcast(on_device, 0)
+                piece.copy_(on_device)
+        return buffer.numpy().tobytes()
 
     def unequal_processes(self, tensors: Iterable[Tensor]) -> list[int]:
-        """Ranks of processes that hold other tensors than process 0, by their fingerprints."""
-        own = torch.tensor([fingerprint(tensors)], dtype=torch.int64, device=self.device)
-        values = torch.cat(self._all_gather(own)).tolist()
+        """Return the process ranks whose tensors have another `fingerprint` than process 0's."""
+        local = torch.tensor([fingerprint(tensors)], dtype=torch.int64, device=self.device)
+        values = torch.cat(self._all_gather(local)).tolist()
         return [rank for rank, value in enumerate(values) if value != values[0]]
 
-    def _all_gather(self, own: Tensor) -> list[Tensor]:
-        """A tensor of each process, all of one shape."""
-        parts = [torch.empty_like(own) for _ in range(self.size)]
+    def _all_gather(self, local: Tensor) -> list[Tensor]:
+        """Return the tensor of each process, by process rank; all must have one shape."""
+        parts = [torch.empty_like(local) for _ in range(self.size)]
         with _lost_processes():
-            dist.all_gather(parts, own)
+            dist.all_gather(parts, local)
         return parts
 
-    def _row_shape(self, own: Tensor | None) -> tuple[int, ...]:
-        """Shape of one row, in processes without any too; it has two dimensions at most."""
+    def _row_shape(self, rows: Tensor | None) -> tuple[int, ...]:
+        """Return the shape of one row (at most two dimensions), in processes without rows too."""
         sizes = torch.zeros(2, dtype=torch.int64, device=self.device)
-        if own is not None:
-            sizes[: own.ndim - 1] = torch.tensor(own.shape[1:])
+        if rows is not None:
+            sizes[: rows.ndim - 1] = torch.tensor(rows.shape[1:])
         largest = torch.stack(self._all_gather(sizes)).amax(0)
         return tuple(size for size in largest.tolist() if size)
 
     def _bind(self) -> None:
-        """Keep a group to the network of its address, and let errors of NCCL be exceptions."""
-        chosen = {"TORCH_NCCL_BLOCKING_WAIT": "1", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0"}
+        """Restrict the group to the network of its address, and have NCCL's errors raised."""
+        variables = {"TORCH_NCCL_BLOCKING_WAIT": "1", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0"}
         if name := _interface(self.address):
-            chosen |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
-        self._before = {name: os.environ.get(name) for name in chosen}
-        os.environ.update(chosen)
+            variables |= {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
+        self._before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
 
 
 def _interface(address: str) -> str | None:
-    """The network interface from which this machine reaches `host:port`; None if not known."""
+    """Return the network interface that reaches `host:port` from here; None if unknown."""
     host, _, port = address.rpartition(":")
     names = [name for _, name in socket.if_nameindex()]
     if host.startswith("127."):
         return next(name for name in names if name.startswith("lo"))
-    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.connect((host, int(port)))  # nothing is sent
-        own = socket.inet_aton(asking.getsockname()[0])
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, int(port)))  # UDP: chooses a route, sends nothing
+        local = socket.inet_aton(probe.getsockname()[0])
         for name in names:
-            with suppress(OSError):  # it has no address
+            with suppress(OSError):  # an interface without address
                 request = struct.pack("256s", name.encode())
-                if fcntl.ioctl(asking.fileno(), GET_ADDRESS, request)[20:24] == own:
+                if fcntl.ioctl(probe.fileno(), GET_ADDRESS, request)[20:24] == local:
                     return name
     return None
 
 
 @contextmanager
 def _lost_processes() -> Iterator[None]:
-    """What torch raises of a process that is gone or late, as what it is."""
+    """Raise torch's RuntimeError as ProcessLostError: a process is gone or late."""
     try:
         yield
     except RuntimeError as error:
@@ -268,7 +275,7 @@ def _lost_processes() -> Iterator[None]:
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> int:
-    """A number that is equal for equal tensors, and hardly ever for others."""
+    """Return a checksum of tensors; the order of the values within a tensor does not count."""
     total = 0
     for tensor in tensors:
         flat = tensor.detach().flatten()

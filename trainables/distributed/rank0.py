@@ -1,7 +1,7 @@
-"""Process 0 of a trial of several: it starts the others and says what became of them.
+"""Process 0 of a data-parallel trial: starts the other processes and explains their failures.
 
 Each of them (`rank_worker`) embeds its share of every batch, on this machine or on one of
-`Machines`. They end when this process does, however it ends; nothing that lasts is theirs.
+`Machines`. They end with this process, however it ends, and write no lasting file.
 """
 
 from __future__ import annotations
@@ -31,72 +31,72 @@ from trainables.storage.cache import Cache
 from trainables.training.trainer import Trainer
 
 FAILED, LOST = 70, 75
-"""Exit codes of a process that left word of its failure, and of one that lost the others."""
+"""Exit codes of a process that noted its failure, and of one that lost the others."""
 
 OPENING_SECONDS = 3600.0
-"""How long a process may take to load its encoder and data."""
+"""Time limit for a process to load its encoder and data."""
 
 ENDING_SECONDS = 5.0
-"""How long a process may take to end, or a lost one to leave word."""
+"""Time limit for a process to end, or for a failed one to be noticed."""
 
 GONE_SECONDS = 120.0
-"""How long it takes until a machine that went away is known to be gone."""
+"""Time within which a lost machine is known to be lost."""
 
 LOOK_SECONDS = 0.05
 
 STDERR_LINES = 5
-"""Last lines of what a process printed that are told of it."""
+"""Number of last lines of stderr in an error message."""
 
 FOLLOWER = ("-m", "trainables.distributed.rank_worker")
-"""What Python runs as another process."""
+"""Arguments of Python that run another process."""
 
 
 class Follower(Protocol):
-    """Another process of the trial, wherever it runs."""
+    """Another process of the trial, on any machine."""
 
     @property
     def rank(self) -> int:
-        """Its process rank."""
+        """Process rank."""
 
     def code(self) -> int | None:
-        """How it ended, as `subprocess` says it; None where it has not, or nobody knows."""
+        """Return the exit code as `subprocess` has it; None if running or unknown."""
 
     def close(self) -> None:
-        """Kill it if it has not ended, and put away what was held of it."""
+        """Kill the process if it still runs, and release its resources."""
 
     def out_of_memory(self) -> bool:
-        """Whether the kernel of its machine has killed for memory since it started."""
+        """Return whether its machine's kernel has killed for memory since it started."""
 
     def said(self) -> str:
-        """The end of what it printed."""
+        """Return the last lines of its stderr."""
 
 
 class Machines(Protocol):
-    """The machines beside this one of a trial over several, whoever reaches them.
+    """The other machines of a trial that runs on several.
 
-    One that goes away is no failure of the trial: who gives them ends this process then.
+    A lost machine is no failure of the trial: the implementation then ends this process.
     """
 
     @property
     def host(self) -> str:
-        """The address of this machine, as the others see it."""
+        """Address of this machine, as the others see it."""
 
     def start(self, machine: int, order: Mapping[str, Any]) -> Follower:
-        """Start a process on the machine of this number, from 1 on."""
+        """Start a process on the machine of this number, from 1."""
 
     def close(self) -> None:
-        """Leave nothing there."""
+        """End all processes on the other machines."""
 
 
 @dataclass(frozen=True)
 class LocalFollower:
-    """Another process of the trial on this machine.
+    """Another process of the trial, on this machine.
 
     Attributes:
-        rank: Its process rank.
-        process: Its standard input is held open; when that ends, so does the process.
-        stderr: What it prints.
-        kills: What the kernel had killed for memory when it was started, where that is counted.
+        rank: Process rank.
+        process: The process; its stdin is held open, and it ends when that closes.
+        stderr: File with its stderr.
+        kills: Number of out-of-memory kills by the kernel when it started; None if not counted.
     """
 
     rank: int
@@ -105,11 +105,11 @@ class LocalFollower:
     kills: int | None = field(default_factory=kernel_kills)
 
     def code(self) -> int | None:
-        """How it ended."""
+        """Return the exit code; None while it runs."""
         return self.process.poll()
 
     def close(self) -> None:
-        """Kill it if it has not ended; put away pipe and file."""
+        """Kill the process if it still runs; close its pipe and file."""
         self.process.kill()
         self.process.wait()
         with suppress(OSError):
@@ -117,18 +117,18 @@ class LocalFollower:
         self.stderr.close()
 
     def out_of_memory(self) -> bool:
-        """Whether the kernel has killed for memory since it started."""
+        """Return whether the kernel has killed for memory since it started."""
         return self.kills is not None and (kernel_kills() or 0) > self.kills
 
     def said(self) -> str:
-        """The end of what it printed."""
+        """Return the last lines of its stderr."""
         self.stderr.seek(0)
         lines = self.stderr.read().decode(errors="replace").splitlines()
         return "\n".join(lines[-STDERR_LINES:])
 
 
 class Leader:
-    """Process 0 of a trial, with its followers; of a trial of one process it has none to lead."""
+    """Process 0 of a trial with its followers; without any, `group` is None."""
 
     def __init__(
         self,
@@ -136,16 +136,16 @@ class Leader:
         followers: Sequence[Follower],
         machines: Machines | None = None,
     ) -> None:
-        """Take the parts; `leading` makes them."""
+        """Store the parts; call `leading` instead."""
         self.group, self.followers, self.machines = group, followers, machines
         self.ending = False
 
     def join(self, trainer: Trainer) -> None:
-        """Let all processes go on from this one's state, once they are ready.
+        """Wait for all processes, and let them continue from the state of this one.
 
         Raises:
-            ProcessLostError: One ended or is too slow.
-            TrialFailedError: They do not hold the same data or encoder.
+            ProcessLostError: A process ended or is too slow.
+            TrialFailedError: The processes do not hold the same data or encoder.
         """
         if self.group is not None:
             self.form(self.group)
@@ -155,13 +155,13 @@ class Leader:
         """Wait until all processes are ready, and connect them.
 
         Raises:
-            ProcessLostError: One ended or is too slow.
+            ProcessLostError: A process ended or is too slow.
         """
-        until = time.monotonic() + OPENING_SECONDS
-        while any(group.noted("ready", one.rank) is None for one in self.followers):
-            if self._one_ended():
+        deadline = time.monotonic() + OPENING_SECONDS
+        while any(group.noted("ready", follower.rank) is None for follower in self.followers):
+            if self._any_exited():
                 raise ProcessLostError("a rank ended while it was loading")
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise ProcessLostError(f"a rank took longer than {OPENING_SECONDS:.0f} s to load")
             time.sleep(LOOK_SECONDS)
         group.announce("form")
@@ -170,74 +170,74 @@ class Leader:
             threading.Thread(target=self._watch, daemon=True).start()
 
     def end(self, trainer: Trainer) -> None:
-        """Let the others go once training has ended: evaluation has the machine alone."""
+        """End the other processes after training, so that evaluation has the machine alone."""
         trainer.group = None
         self.close()
 
     def close(self) -> None:
-        """End the other processes, politely first; nothing is left of them."""
+        """Ask the other processes to end, kill those that do not, and release everything."""
         if self.group is None or self.ending:
             return
         self.ending = True
-        lost = self._one_ended()
+        lost = self._any_exited()
         self.group.announce("end")
-        until = time.monotonic() + (0 if lost else ENDING_SECONDS)
-        left = self.followers
-        while left := [one for one in left if one.code() is None]:
-            if time.monotonic() > until:
+        deadline = time.monotonic() + (0 if lost else ENDING_SECONDS)
+        running = self.followers
+        while running := [follower for follower in running if follower.code() is None]:
+            if time.monotonic() > deadline:
                 lost = True
                 break
             time.sleep(LOOK_SECONDS)
         try:
-            for one in self.followers:
-                one.close()
+            for follower in self.followers:
+                follower.close()
             self.group.leave(abort=lost)
         finally:
             if self.machines is not None:
                 self.machines.close()
 
     def explain(self, error: ProcessLostError) -> TrialFailedError:
-        """Why the others are gone or silent: what one said, or how it ended."""
+        """Return why other processes are gone or silent, from their notes or exit codes."""
         assert self.group is not None
-        until = time.monotonic() + (ENDING_SECONDS if self.machines is None else GONE_SECONDS)
-        while not (ended := self._ended()) and time.monotonic() < until:
+        deadline = time.monotonic() + (ENDING_SECONDS if self.machines is None else GONE_SECONDS)
+        while not (failed := self._failed()) and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
-        for one in self.followers:
-            if (reason_given := self.group.noted("failure", one.rank)) is not None:
-                facts = json.loads(reason_given)
-                return TrialFailedError(facts["reason"], f"rank {one.rank}: {facts['detail']}")
-        if not ended:
+        for follower in self.followers:
+            if (note := self.group.noted("failure", follower.rank)) is not None:
+                facts = json.loads(note)
+                return TrialFailedError(facts["reason"], f"rank {follower.rank}: {facts['detail']}")
+        if not failed:
             detail = f"a rank did not answer within {self.group.patience:g} s: {error}"
             return TrialFailedError("timed out", detail)
-        if ended[0].out_of_memory():
+        if failed[0].out_of_memory():
             detail = "the kernel killed a process of this group for its memory"
-            return TrialFailedError("out of memory", f"rank {ended[0].rank}: {detail}")
-        code = ended[0].code() or 0
+            return TrialFailedError("out of memory", f"rank {failed[0].rank}: {detail}")
+        code = failed[0].code() or 0
         if code < 0:
             name = signal.Signals(-code).name
-            return TrialFailedError("killed", f"rank {ended[0].rank} was ended by {name}")
+            return TrialFailedError("killed", f"rank {failed[0].rank} was ended by {name}")
         return TrialFailedError(
-            "error", f"rank {ended[0].rank} ended with code {code}: {ended[0].said()}"
+            "error", f"rank {failed[0].rank} ended with code {code}: {failed[0].said()}"
         )
 
-    def _ended(self) -> list[Follower]:
-        """Followers that ended of themselves, or left word that they failed."""
+    def _failed(self) -> list[Follower]:
+        """Return followers that noted a failure, then those that ended, not for a lost process."""
         assert self.group is not None
-        noted = [one for one in self.followers if self.group.noted("failure", one.rank)]
-        return noted + [one for one in self.followers if one.code() not in (None, LOST)]
+        noted = [f for f in self.followers if self.group.noted("failure", f.rank)]
+        return noted + [f for f in self.followers if f.code() not in (None, LOST)]
 
     def _watch(self) -> None:
-        """Wake process 0 when another ends: NCCL alone would wait until its patience is over."""
+        """Wake process 0 when another process ends: NCCL would wait out its timeout."""
         assert self.group is not None
         while not self.ending:
-            if self._one_ended():
+            if self._any_exited():
                 with suppress(Exception):
                     self.group.leave(abort=True)
                 return
             time.sleep(1.0)
 
-    def _one_ended(self) -> bool:
-        return any(one.code() is not None for one in self.followers)
+    def _any_exited(self) -> bool:
+        return any(follower.code() is not None for follower in self.followers)
 
 
 @contextmanager
@@ -251,21 +251,21 @@ def leading(
     """Start the other processes of a trial that trains; they load while this one does.
 
     Args:
-        spec: What the trial is.
-        execution: Says how many; each trains as this one does, on a device of its own.
+        spec: The trial.
+        execution: Number of processes; each trains as this one does, on its own device.
         places: As for `finetune`.
         cache: As for `finetune`.
         machines: As for `finetune`.
 
     Raises:
-        UserError: Fewer devices than processes.
+        UserError: Fewer devices than processes on this machine.
         TrialFailedError: A process failed, ended or hung, with the reason.
     """
     if execution.ranks == 1 or not spec.steps:
         yield Leader(None, [])
         return
-    each = execution.ranks if machines is None else execution.ranks_each
-    refuse_missing_devices(execution.device, each)
+    per_machine = execution.ranks if machines is None else execution.ranks_each
+    refuse_missing_devices(execution.device, per_machine)
     device = torch.device("cuda", 0) if execution.device == "cuda" else torch.device("cpu")
     host = distributed.LOOPBACK if machines is None else machines.host
     group = Group.lead(execution.ranks, device, host=host)
@@ -279,9 +279,11 @@ def leading(
     leader = Leader(group, followers, machines)
     try:
         for rank in range(1, group.size):
-            machine, index = divmod(rank, each)
-            own = order | order_of(group, rank) | {"index": index}
-            followers.append(machines.start(machine, own) if machines and machine else start(own))
+            machine, index = divmod(rank, per_machine)
+            rank_order = order | order_of(group, rank) | {"index": index}
+            followers.append(
+                machines.start(machine, rank_order) if machines and machine else start(rank_order)
+            )
         yield leader
     except ProcessLostError as error:
         raise leader.explain(error) from error
@@ -290,7 +292,7 @@ def leading(
 
 
 def order_of(group: Group, rank: int) -> dict[str, Any]:
-    """What the process of this rank must know of the group, as JSON has it."""
+    """Return what the process of this process rank needs to join the group, as JSON values."""
     return {
         "address": group.address,
         "rank": rank,
@@ -303,11 +305,11 @@ def start(order: Mapping[str, Any], command: Sequence[str] = FOLLOWER) -> LocalF
     """Start another process of the trial on this machine.
 
     Args:
-        order: What it is to do: `order_of`, and what it is told besides.
-        command: What Python runs.
+        order: Input of the process: `order_of`, and what else it needs.
+        command: Arguments of Python.
     """
-    place = str(Path(__file__).resolve().parents[2])
-    paths = [place, *filter(None, [os.environ.get("PYTHONPATH")])]
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the leader
     process = subprocess.Popen(
         [sys.executable, "-P", *command],
@@ -315,20 +317,20 @@ def start(order: Mapping[str, Any], command: Sequence[str] = FOLLOWER) -> LocalF
         stdout=subprocess.DEVNULL,
         stderr=stderr,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        start_new_session=True,  # Ctrl-C is for process 0, which saves first
+        start_new_session=True,  # Ctrl-C must reach process 0 only, which saves first
     )
     assert process.stdin is not None
-    with suppress(BrokenPipeError):  # it ended at once; that is noticed when it is waited for
+    with suppress(BrokenPipeError):  # it ended at once, which `Leader` notices while waiting
         process.stdin.write(json.dumps({**order, "parent": os.getpid()}).encode() + b"\n")
         process.stdin.flush()
     return LocalFollower(order["rank"], process, stderr)
 
 
 def refuse_missing_devices(device: str, ranks: int) -> None:
-    """Stop where a process on this machine would have no device of its own.
+    """Refuse more processes on this machine than it has CUDA devices.
 
     Raises:
-        UserError: With what to do.
+        UserError: Fewer devices than processes.
     """
     if device == "cuda" and (count := torch.cuda.device_count()) < ranks:
         raise UserError(

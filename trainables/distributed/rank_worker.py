@@ -1,7 +1,7 @@
-"""Another process of a trial, which `rank0` starts: `python -m trainables.distributed.rank_worker`.
+"""Process of a trial that `rank0` starts: `python -m trainables.distributed.rank_worker`.
 
 It loads what process 0 loads, embeds its share of every batch and takes the same steps. It writes
-nothing and evaluates nothing, and ends with process 0, however that ends.
+no file, does not evaluate, and ends with process 0, however that ends.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from pathlib import Path
 from typing import Any
 
 LOOK_SECONDS = 1.0
-"""How often a process looks whether it has its parent still."""
+"""Interval at which a process checks that its parent still lives."""
 
 
 def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
-    """Read the order, do it, and leave word of a failure.
+    """Read the order from stdin, carry it out, and note a failure for process 0.
 
     Args:
-        work: What to do with order and group; None trains.
+        work: Function of order and group; None trains.
     """
-    # unbuffered: all that follows is for the watch
+    # unbuffered: what follows the order is for the thread that watches the parent
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
         order = json.loads(stdin.readline())
     threading.Thread(target=end_with, args=(order["parent"],), daemon=True).start()
-    # a machine that is shut down asks all to end: process 0 saves, or learns that its machine goes
+    # the shutdown of a machine sends SIGTERM to all processes: process 0 decides when they end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # after the watch: these take seconds
+    # imported after the watch has started, as these take seconds
     import torch
 
     from trainables.distributed.group import Group, ProcessLostError
@@ -48,7 +48,7 @@ def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
     try:
         (work or train)(order, group)
         group.leave()
-        os._exit(0)  # at once: there is nothing to put away
+        os._exit(0)  # at once: there is nothing to clean up
     except ProcessLostError:
         os._exit(LOST)
     except Exception as error:
@@ -57,7 +57,7 @@ def main(work: Callable[[Mapping[str, Any], Any], None] | None = None) -> None:
 
 
 def train(order: Mapping[str, Any], group: Any) -> None:
-    """Load what the trial trains on, then do what process 0 says."""
+    """Load encoder and training data, then follow the commands of process 0."""
     from trainables import faults
     from trainables.data.catalog import open_training
     from trainables.encoders.registry import open_encoder
@@ -91,10 +91,14 @@ def train(order: Mapping[str, Any], group: Any) -> None:
 
 
 def end_with(parent: int) -> None:
-    """End this process when its parent closes the pipe, or is gone while another holds that."""
+    """End this process when its parent closes stdin, or dies while another process holds the pipe.
+
+    Args:
+        parent: Process id of the parent.
+    """
     while os.getppid() == parent:
-        select_rows, _, _ = select.select([sys.stdin], [], [], LOOK_SECONDS)
-        if select_rows and not os.read(sys.stdin.fileno(), 1):
+        readable, _, _ = select.select([sys.stdin], [], [], LOOK_SECONDS)
+        if readable and not os.read(sys.stdin.fileno(), 1):
             break
     os._exit(1)
 

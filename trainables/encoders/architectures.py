@@ -1,4 +1,4 @@
-"""How encoders are built: classes and configurations of transformers, without any weights."""
+"""Architectures of encoders: classes and configurations of transformers, without weights."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 KNOWN: dict[str, dict[str, Any]] = metadata("encoders.yaml")
-"""What `config.json` of published encoders says, by hub id; beside it `dense` (`Architecture`)."""
+"""Values of `config.json` of published encoders by hub id, plus `Architecture.dense` as `dense`."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What an encoder is built from.
+    """Configurations that determine an encoder's architecture.
 
     Attributes:
-        config: Configuration of the checkpoint that reads, whole where it has two towers.
-        dense: Length of a text's vector where a dense layer after pooling, in a file of its own,
-            gives it; 0 without one.
-        images: Configuration of the checkpoint that sees; None where it is not known.
+        config: Configuration of the checkpoint with the text tower, whole if it has two towers.
+        dense: Length of a text's vector after a dense layer in a file of its own; 0 without one.
+        images: Configuration of the checkpoint with the image tower; None if unknown or absent.
     """
 
     config: Any
@@ -38,17 +37,17 @@ class Architecture:
 
     @property
     def text(self) -> Any:
-        """The configuration of the transformer that reads text."""
+        """Configuration of the text transformer."""
         part = "qformer_config" if self.config.model_type == "blip-2" else "text_config"
         return getattr(self.config, part, self.config)
 
     @property
     def vision(self) -> Any:
-        """The configuration of the transformer that sees; None where it is not known."""
+        """Configuration of the image transformer; None if unknown or absent."""
         return getattr(self.images, "vision_config", self.images)
 
     def build_text(self) -> tuple[nn.Module, nn.Sequential]:
-        """The transformer that reads, as `TextEncoder.load` has it, and what follows pooling."""
+        """Build the text transformer and the layers after pooling, as `TextEncoder.load` does."""
         import transformers
         from torch import nn
 
@@ -69,7 +68,7 @@ class Architecture:
         return model, nn.Sequential(*after)
 
     def build_images(self) -> tuple[nn.Module, nn.Sequential]:
-        """The transformer that sees, with its projection, and nothing after it."""
+        """Build the image transformer with its projection, and no layers after it."""
         import transformers
         from torch import nn
 
@@ -80,35 +79,35 @@ class Architecture:
 
 
 def architecture(name: str, folder: str | None) -> Architecture:
-    """How the encoder of this name is built.
+    """Return the architecture of an encoder.
 
     Args:
-        name: Hub id, folder or `embedded/<size>`, or two of them joined by `+`.
-        folder: Its files, or two folders joined by `+`; None where they are not at hand.
+        name: Hub id, folder or `embedded/<size>`, or two checkpoints joined by `+`.
+        folder: Folder with its files, or two joined by `+`; None if they are not at hand.
 
     Raises:
-        UserError: Nothing says how large it is.
+        UserError: Its size is not known.
     """
     if is_embedded(name):
         return Architecture(embedded_config(embedded_size(name)))
     if folder is None:
         last = KNOWN.get(name.split(JOINT)[-1], {})
-        return _described(name, _config(last) if last.get("model_type") in WITH_IMAGES else None)
+        return _from_table(name, _config(last) if last.get("model_type") in WITH_IMAGES else None)
     parts = parts_of(folder)
-    first, seeing = parts[0], parts[-1]
-    seeing = seeing / IMAGES if (seeing / IMAGES).is_dir() else seeing
-    sees = read_config(seeing, name)["model_type"] in WITH_IMAGES
-    images = load_config(seeing) if sees else None
-    if read_config(first, name)["model_type"] == "M-CLIP":  # whose file describes nothing
-        return _described(name, images)
+    first, vision = parts[0], parts[-1]
+    vision = vision / IMAGES if (vision / IMAGES).is_dir() else vision
+    sees = read_config(vision, name)["model_type"] in WITH_IMAGES
+    images = load_config(vision) if sees else None
+    if read_config(first, name)["model_type"] == "M-CLIP":  # its config.json has no sizes
+        return _from_table(name, images)
     return Architecture(load_config(first), _dense(first), images)
 
 
 def known_values(name: str) -> dict[str, Any]:
-    """What `config.json` of a published encoder says: of two joined by `+` the one that reads.
+    """Return the entry of `KNOWN` for an encoder, of two joined by `+` for the text encoder.
 
     Raises:
-        UserError: It is not in the table.
+        UserError: It has no entry.
     """
     name = name.split(JOINT)[0]
     name = PACKAGED[name].hub_id if name in PACKAGED else name
@@ -120,8 +119,7 @@ def known_values(name: str) -> dict[str, Any]:
     return KNOWN[name]
 
 
-def _described(name: str, images: Any) -> Architecture:
-    """As the table says."""
+def _from_table(name: str, images: Any) -> Architecture:
     values = known_values(name)
     return Architecture(_config(values), values.get("dense", 0), images)
 
@@ -134,7 +132,7 @@ def _config(values: dict[str, Any]) -> Any:
 
 
 def _dense(folder: Path) -> int:
-    """Length of a text's vector where layers after pooling change it; 0 elsewhere."""
+    """Return the length of a text's vector after dense layers and truncation; 0 without layers."""
     layout = read_layout(folder)
     sizes = [layer.settings["outputs"] for layer in layout.layers if layer.kind == "Dense"]
     return min([*sizes[-1:], layout.dimensions or sizes[-1]]) if sizes else 0

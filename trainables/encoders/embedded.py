@@ -1,7 +1,7 @@
-"""Tiny transformers of the embedded world: one tokenizer a world, one ladder of three sizes.
+"""Tiny encoders of the embedded world: three sizes, and one BPE tokenizer per world.
 
-They are XLM-R in architecture (Conneau et al. 2020, https://arxiv.org/abs/1911.02116) and know
-nothing before they are trained. Importing this module imports neither torch nor transformers.
+They have the XLM-R architecture (Conneau et al. 2020, https://arxiv.org/abs/1911.02116) and random
+initial weights. Importing this module imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from trainables.encoders.text import TextEncoder
 
 INITIAL = 1
-"""Raised by every change of this file that alters a tokenizer or initial weights."""
+"""Version of this file's output: raise it when a tokenizer or initial weights change."""
 
 CELLS = "cells 1"
-"""The image tower and its `INITIAL`, which no import here can read: that module needs torch."""
+"""Image tower (`images.cells`) and its version, repeated here as that module imports torch."""
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-"""In XLM-R's order: their ids are 0 to 4, and positions start after the padding id."""
+"""Special tokens with ids 0 to 4; as in XLM-R, positions start after the padding id."""
 
 BLANK = "▁"
 
@@ -42,15 +42,15 @@ class EncoderSize:
     """One size of embedded encoder.
 
     Attributes:
-        layers: Transformer layers.
-        width: Length of the vector of a token, and of a text.
-        heads: Of attention; width is a multiple of it.
-        inner: Width between the two matrices of a layer's feed-forward block.
-        tokens: Longest text, special tokens counted.
-        deviation: Standard deviation of initial weights.
-        dropout: Share of activations dropped in training. These encoders underfit, and without
-            dropout no number depends on how a batch is cut into micro-batches.
-        seed: Of the initial weights, which every trial shares as if they were a checkpoint's.
+        layers: Number of transformer layers.
+        width: Hidden size, the length of a token's and of a text's vector.
+        heads: Number of attention heads; divides `width`.
+        inner: Intermediate size of the feed-forward blocks.
+        tokens: Maximum length of a text, including special tokens.
+        deviation: Standard deviation of the initial weights.
+        dropout: Dropout rate. These encoders underfit, and without dropout no number depends on
+            how a batch is split into micro-batches.
+        seed: Seed of the initial weights, which all trials share like those of a checkpoint.
     """
 
     layers: int
@@ -68,32 +68,32 @@ SIZES: dict[str, EncoderSize] = {
     "embedded/base": EncoderSize(layers=2, width=96, heads=3, inner=192),
     "embedded/large": EncoderSize(layers=3, width=128, heads=4, inner=256),
 }
-"""Names to sizes, smallest first."""
+"""Sizes by encoder name, smallest first."""
 
 PICTURED: dict[str, str] = {
     "embedded/clip-small": "embedded/small",
     "embedded/clip-base": "embedded/base",
     "embedded/clip-large": "embedded/large",
 }
-"""Encoders that see scenes too, to the size of their text tower; the image tower is `cells`."""
+"""Encoders of texts and images, with the size of their text tower; the image tower is `CELLS`."""
 
 VOCABULARY = 2000
-"""Pieces of a world's tokenizer: enough for the whole words of languages with much text, while
-words of those with little fall into one and a half pieces on average."""
+"""Vocabulary size: words of high-resource languages are whole, those of low-resource languages
+have 1.5 subwords on average."""
 
 MAX_QUERY_TOKENS = 48
 
 
 def is_embedded(name: str) -> bool:
-    """Whether the encoder is one of the tiny ones that live in the embedded world."""
+    """Return whether the name is that of an encoder of the embedded world."""
     return name.startswith("embedded/")
 
 
 def embedded_size(name: str) -> EncoderSize:
-    """The size behind `embedded/small`, or of the text tower of `embedded/clip-small`.
+    """Return the size of an embedded encoder, or of its text tower if it has two.
 
     Raises:
-        UserError: Another name.
+        UserError: An unknown name.
     """
     if name not in SIZES and name not in PICTURED:
         known = ", ".join([*SIZES, *PICTURED])
@@ -102,7 +102,7 @@ def embedded_size(name: str) -> EncoderSize:
 
 
 def embedded_ref(name: str, world: World) -> EncoderRef:
-    """Name an embedded encoder in `world` by everything that makes it.
+    """Make the reference of an embedded encoder; its digest covers all that determines it.
 
     Raises:
         UserError: An unknown name.
@@ -122,10 +122,10 @@ def embedded_ref(name: str, world: World) -> EncoderRef:
 
 @lru_cache(maxsize=4)
 def tokenizer_json(world: World) -> str:
-    """The trained tokenizer of `world` in the `tokenizer.json` format of `tokenizers`.
+    """Train the tokenizer of `world`, and return it in the `tokenizer.json` format.
 
-    Byte-pair encoding, because its training counts and sorts: every process finds the same
-    vocabulary. Unigram, which XLM-R has, sums floats in an order that threads decide.
+    It is BPE, whose training counts and sorts, so that every process gets the same vocabulary. The
+    Unigram training of XLM-R sums floats in an order that depends on threads.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -149,31 +149,31 @@ def tokenizer_json(world: World) -> str:
 
 
 def check_limits(ref: EncoderRef) -> None:
-    """Refuse limits of an embedded encoder above its table of positions.
+    """Check that an embedded encoder has position embeddings for its token limits.
 
     Raises:
-        UserError: Such a limit.
+        UserError: A limit exceeds them.
     """
-    most = embedded_size(ref.name).tokens
-    if max(ref.max_query_tokens, ref.max_passage_tokens) > most:
+    limit = embedded_size(ref.name).tokens
+    if max(ref.max_query_tokens, ref.max_passage_tokens) > limit:
         raise UserError(
             f"encoder {ref.name}: max_query_tokens {ref.max_query_tokens} and max_passage_tokens "
-            f"{ref.max_passage_tokens} may not exceed {most}; lower them"
+            f"{ref.max_passage_tokens} may not exceed {limit}; lower them"
         )
 
 
 def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
-    """Make an untrained encoder of `world`, which sees scenes if it is one of `PICTURED`.
+    """Build an untrained encoder, with an image tower if its name is in `PICTURED`.
 
     Every call returns equal weights.
 
     Args:
-        encoder: A name, or a reference whose pooling, prefixes and limits are then kept.
-        world: Whose texts the tokenizer learns from.
+        encoder: Name, or a reference, whose pooling, prefixes and limits are kept.
+        world: World with whose texts the tokenizer is trained.
 
     Raises:
-        UserError: An unknown name, a limit above the table of positions, or a reference that
-            was made from another size or world.
+        UserError: An unknown name, a limit above the number of position embeddings, or a reference
+            to another size or world.
     """
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
@@ -181,10 +181,10 @@ def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
     from trainables.encoders.text import TextEncoder
 
     ref = embedded_ref(encoder, world) if isinstance(encoder, str) else encoder
-    size, now = embedded_size(ref.name), embedded_ref(ref.name, world)
-    if ref.digest != now.digest:
+    size, current = embedded_size(ref.name), embedded_ref(ref.name, world)
+    if ref.digest != current.digest:
         raise UserError(
-            f"encoder {ref.name}: in world {world.name} it now is {now.digest[:20]}, but the "
+            f"encoder {ref.name}: in world {world.name} it now is {current.digest[:20]}, but the "
             f"study was planned with {ref.digest[:20]}; start a new study with another --name"
         )
     check_limits(ref)
@@ -209,7 +209,7 @@ def build_embedded(encoder: EncoderRef | str, world: World) -> TextEncoder:
 
 
 def _model(size: EncoderSize, vocabulary: int) -> nn.Module:
-    """Build an XLM-R of this size with its initial weights."""
+    """Build an XLM-R model of this size with its initial weights."""
     import torch
     from transformers import XLMRobertaModel
 
@@ -220,7 +220,7 @@ def _model(size: EncoderSize, vocabulary: int) -> nn.Module:
 
 
 def embedded_config(size: EncoderSize, vocabulary: int = VOCABULARY) -> XLMRobertaConfig:
-    """The configuration of transformers that an encoder of this size has."""
+    """Return the transformers configuration of an encoder of this size."""
     from transformers import XLMRobertaConfig
 
     return XLMRobertaConfig(
@@ -241,9 +241,10 @@ def embedded_config(size: EncoderSize, vocabulary: int = VOCABULARY) -> XLMRober
 
 
 def _initialise(model: nn.Module, size: EncoderSize) -> None:
-    """Draw all matrices from numpy, whose stream no version or device of torch can change.
+    """Draw the initial weights from numpy, so that they do not depend on torch's version or device.
 
-    As transformers does it: normal matrices with a zero row for padding, zero biases, unit norms.
+    As in transformers: normal matrices with a zero row for padding, zero biases, and ones as
+    weights of layer norms.
     """
     import torch
 

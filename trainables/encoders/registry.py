@@ -1,4 +1,4 @@
-"""Names of encoders, their references by content, and how each is opened."""
+"""Encoders by name: making their references (`EncoderRef`) and loading them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 
 def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[EncoderRef, str | None]:
-    """Name an encoder by content.
+    """Make the reference of an encoder, which identifies it by content.
 
     Args:
         name: `embedded/<size>`, a checkpoint folder, a packaged encoder (`packaged`), or a hub id
-            in the hub's local cache; or two of these joined by `+`, a text tower and a checkpoint
+            in the hub's local cache; or two checkpoints joined by `+`: one that reads text and one
             with an image tower.
-        data: Name of the benchmark: an embedded encoder knows only the languages of its world, and
-            pictures need an encoder that sees.
-        overrides: Fields of `EncoderRef` to set instead of the encoder's own values.
+        data: Name of the benchmark: an embedded encoder needs its own world, and images need an
+            image tower.
+        overrides: Fields of `EncoderRef` that replace the encoder's own values.
 
     Returns:
-        The reference, and the folder it was read from (None for embedded encoders), or two of them
-        joined by `+`.
+        The reference, and the checkpoint's folder (two joined by `+` for two checkpoints; None for
+        an embedded encoder).
 
     Raises:
-        UserError: No such encoder, or one that cannot read these data.
+        UserError: No such encoder, or one that cannot encode these data.
     """
     if is_embedded(name):
         if not catalog.is_embedded(data):
@@ -46,13 +46,13 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
                 "name a checkpoint folder or a hub id with --encoder"
             )
         if catalog.has_pictures(data) and name not in embedded.PICTURED:
-            raise UserError(_blind(name, data, ", ".join(embedded.PICTURED)))
+            raise UserError(_no_image_tower(name, data, ", ".join(embedded.PICTURED)))
         ref, folder = embedded.embedded_ref(name, catalog.world(data)), None
     else:
         parts = parts_of(name)
         if catalog.has_pictures(data) and not sees(parts[-1]):
             example = "openai/clip-vit-base-patch32"
-            raise UserError(_blind(name, data, f"{example}, or {name}{JOINT}{example}"))
+            raise UserError(_no_image_tower(name, data, f"{example}, or {name}{JOINT}{example}"))
         ref = pair_ref(parts, _label(name, parts), overrides)
         folder = JOINT.join(str(part.resolve()) for part in parts)
     ref = EncoderRef.model_validate(ref.model_dump() | dict(overrides))
@@ -62,7 +62,7 @@ def reference(name: str, data: str, overrides: Mapping[str, Any]) -> tuple[Encod
 
 
 def _label(name: str, parts: Sequence[Path]) -> str:
-    """Hub ids as they were asked for, of folders the end of their path."""
+    """Return the hub ids as given, and the last two parts of paths of folders, joined by `+`."""
     names = [name] if len(parts) == 1 else name.split(JOINT)
     return JOINT.join(
         "/".join(folder.resolve().parts[-2:]) if os.path.isdir(os.path.expanduser(part)) else part
@@ -70,24 +70,28 @@ def _label(name: str, parts: Sequence[Path]) -> str:
     )
 
 
-def _blind(name: str, data: str, instead: str) -> str:
+def _no_image_tower(name: str, data: str, instead: str) -> str:
     return (
         f"encoder {name!r} reads only text, and {data} has pictures; name one that sees: {instead}"
     )
 
 
 def absent(name: str, overrides: Mapping[str, Any]) -> EncoderRef:
-    """Name an encoder whose files are not at hand: its name decides what its files usually say."""
+    """Make a provisional reference of an encoder without files, from the defaults of its name.
+
+    Raises:
+        UserError: A token limit exceeds the encoder's known number of positions.
+    """
     defaults = named_defaults(name)
     try:
-        most = positions(Path(name), known_values(name)) or UNBOUNDED
-    except UserError:  # of a size that is not known
-        most = UNBOUNDED
+        limit = positions(Path(name), known_values(name)) or UNBOUNDED
+    except UserError:  # not in the table of known encoders
+        limit = UNBOUNDED
     for key in ("max_query_tokens", "max_passage_tokens"):
-        if overrides.get(key, 0) > most:
+        if overrides.get(key, 0) > limit:
             raise UserError(
                 f"encoder {name!r}: {key} is {overrides[key]}, but this encoder has positions for "
-                f"{most} tokens; allowed are 3 to {most}"
+                f"{limit} tokens; allowed are 3 to {limit}"
             )
     values = {
         "name": name,
@@ -104,12 +108,18 @@ def absent(name: str, overrides: Mapping[str, Any]) -> EncoderRef:
 def open_encoder(
     ref: EncoderRef, data: str, places: Mapping[str, str], execution: Execution
 ) -> TextEncoder:
-    """Load the very encoder that `ref` names, on the execution's device.
+    """Load the encoder of a reference on the execution's device.
 
-    For data with pictures it is an `ImageTextEncoder`.
+    It is an `ImageTextEncoder` for benchmarks with images, and for any `embedded/clip-...`.
+
+    Args:
+        ref: Reference made by `reference`.
+        data: Name of the benchmark.
+        places: Folders of checkpoints by digest.
+        execution: Device, precision and memory layout.
 
     Raises:
-        UserError: The checkpoint is not the one that `ref` was made from.
+        UserError: The files have changed since the reference was made.
     """
     if is_embedded(ref.name):
         encoder = embedded.build_embedded(ref, catalog.world(data)).to(execution.device)
@@ -124,20 +134,20 @@ def open_encoder(
 def _load(
     ref: EncoderRef, places: Mapping[str, str], execution: Execution, pictures: bool
 ) -> TextEncoder:
-    """Load a checkpoint from its folder, or two from theirs."""
+    """Load the checkpoint (or two) of a reference, after checking its digest."""
     from trainables.encoders.images.image_text import ImageTextEncoder
     from trainables.encoders.text import TextEncoder
 
-    place = places[ref.digest]
-    folders = parts_of(place)
+    path = places[ref.digest]
+    folders = parts_of(path)
     if (digest := pair_digest(folders)) != ref.digest:
         raise UserError(
-            f"encoder {ref.name}: {place} now has content {digest}, but the study was planned "
+            f"encoder {ref.name}: {path} now has content {digest}, but the study was planned "
             f"with {ref.digest}; restore the files, or start a new study with another --name"
         )
     kind = ImageTextEncoder if pictures else TextEncoder
     return kind.load(
-        place if pictures else folders[0],
+        path if pictures else folders[0],
         ref,
         device=execution.device,
         encode_tokens=execution.encode_tokens,

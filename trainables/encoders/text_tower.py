@@ -1,4 +1,4 @@
-"""Text towers of checkpoints that see pictures too: what is before and after the transformer."""
+"""Text towers of CLIP, SigLIP, BLIP-2 and M-CLIP: a transformer, and a projection after pooling."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROJECTED = {
     "siglip2": "Siglip2TextModel",
     "blip-2": "Blip2TextModelWithProjection",
 }
-"""Model types as their makers save them, to a class that has the projection too."""
+"""Transformers classes with projection, by model type of a published checkpoint."""
 
 BARE = {
     "clip_text_model": "CLIPTextModel",
@@ -31,18 +31,19 @@ BARE = {
     "siglip2_text_model": "Siglip2TextModel",
     "blip-2": "Blip2TextModelWithProjection",
 }
-"""Model types as this project saves them, with the projection in a file of its own."""
+"""Transformers classes without projection, by model type of a checkpoint saved by this project,
+which keeps the projection in a file of its own; BLIP-2 has no such class."""
 
 
 def load_text_tower(folder: Path, layout: Layout) -> tuple[nn.Module, nn.Sequential]:
-    """The transformer that reads text, in float32, and what follows its pooling.
+    """Load the text transformer in float32, and the layers after its pooling.
 
     Args:
-        folder: A checkpoint whose model type is in `families.SEEING`.
-        layout: Of it; where this project saved the layer after pooling.
+        folder: Checkpoint whose model type is in `families.SEEING`.
+        layout: Its layout; layers after pooling mean that this project saved it.
 
     Raises:
-        UserError: The weights lack a part of either, which would be random.
+        UserError: The weights lack a parameter, which would be random.
     """
     kind = read_config(folder, str(folder))["model_type"]
     if kind == "M-CLIP":
@@ -56,11 +57,11 @@ def load_text_tower(folder: Path, layout: Layout) -> tuple[nn.Module, nn.Sequent
 
 
 def split(kind: str, model: Any) -> tuple[nn.Module, nn.Sequential]:
-    """A text tower of one of the classes in `PROJECTED` in two: transformer and projection.
+    """Split a text tower into its transformer and its projection.
 
     Args:
         kind: Model type of its checkpoint.
-        model: Of that class.
+        model: Instance of the class of that type in `PROJECTED`.
     """
     if kind in ("siglip", "siglip2"):
         return model, nn.Sequential(_dense(model.head))
@@ -69,7 +70,7 @@ def split(kind: str, model: Any) -> tuple[nn.Module, nn.Sequential]:
 
 
 class QueryText(nn.Module):
-    """BLIP-2's querying transformer as it reads text: its words and layers without an image."""
+    """BLIP-2's Q-Former as a text encoder: its word embeddings and layers, without an image."""
 
     def __init__(self, model: Any) -> None:
         """Wrap a `Blip2TextModelWithProjection`."""
@@ -78,30 +79,30 @@ class QueryText(nn.Module):
         self.config = model.config.qformer_config
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
-        """As other transformers: `.last_hidden_state` (n, tokens, hidden)."""
+        """Encode (n, tokens) ids; `.last_hidden_state` of the output is (n, tokens, hidden)."""
         words = self.inner.embeddings(input_ids=input_ids)
         mask = None if attention_mask is None else attention_mask.long()
         return self.inner.qformer(query_embeds=words, query_length=0, attention_mask=mask)
 
     def get_input_embeddings(self) -> nn.Module:
-        """The table of words."""
+        """Return the word embeddings."""
         table: nn.Module = self.inner.get_input_embeddings()
         return table
 
     def set_input_embeddings(self, table: nn.Module) -> None:
-        """Replace the table of words."""
+        """Replace the word embeddings."""
         self.inner.set_input_embeddings(table)
 
     def activation_checkpointing_enable(self) -> None:
-        """Not known of this transformer: its activations are kept."""
+        """Do nothing: this transformer has no gradient checkpointing."""
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write config and weights as transformers does."""
+        """Write config and weights in the format of transformers."""
         self.inner.save_pretrained(folder)
 
 
 def _dense(linear: nn.Linear) -> Dense:
-    """A projection that a model has already, as the layer after pooling."""
+    """Wrap a model's projection as the layer after pooling, sharing its weights."""
     outputs, inputs = linear.weight.shape
     dense = Dense(inputs, outputs, bias=linear.bias is not None)
     dense.linear = linear
@@ -109,7 +110,7 @@ def _dense(linear: nn.Linear) -> Dense:
 
 
 def drawn_dense(inputs: int, outputs: int) -> Dense:
-    """A projection drawn from a fixed seed: it means nothing before it is trained."""
+    """Make an untrained projection, with weights drawn from a fixed seed."""
     dense = Dense(inputs, outputs, bias=False)
     values = np.random.default_rng(0).normal(0, inputs**-0.5, (outputs, inputs))
     with torch.no_grad():
@@ -118,9 +119,12 @@ def drawn_dense(inputs: int, outputs: int) -> Dense:
 
 
 def _load_m_clip(folder: Path) -> tuple[nn.Module, nn.Sequential]:
-    """The mean over an XLM-R's or BERT's tokens and a linear layer (Carlsson et al. 2022).
+    """Load M-CLIP: mean pooling over XLM-R or BERT and a linear layer (Carlsson et al. 2022).
 
-    M-CLIP's files name their transformer but do not describe it; the weights do.
+    Its files name their transformer without its configuration, which the weights' shapes give.
+
+    Raises:
+        UserError: Weights of another model.
     """
     weights = read_weights(folder)
     state = {
@@ -128,9 +132,9 @@ def _load_m_clip(folder: Path) -> tuple[nn.Module, nn.Sequential]:
         for name, value in weights.items()
         if name.startswith("transformer.")
     }
-    model = _described_by(state, str(read_config(folder, str(folder)).get("modelBase", "")))
-    lacking, unknown = model.load_state_dict(state, strict=False)
-    wrong = [name for name in lacking if "position_ids" not in name and "token_type" not in name]
+    model = _build_from_shapes(state, str(read_config(folder, str(folder)).get("modelBase", "")))
+    missing, unknown = model.load_state_dict(state, strict=False)
+    wrong = [name for name in missing if "position_ids" not in name and "token_type" not in name]
     wrong += [name for name in unknown if not name.startswith(("pooler.", "embeddings.position"))]
     after = {
         name.partition(".")[2]: value.float()
@@ -148,8 +152,13 @@ def _load_m_clip(folder: Path) -> tuple[nn.Module, nn.Sequential]:
     return model.eval(), nn.Sequential(dense)
 
 
-def _described_by(state: Mapping[str, Tensor], base: str) -> nn.Module:
-    """An empty transformer of the sizes of these weights; heads are 64 wide in all such models."""
+def _build_from_shapes(state: Mapping[str, Tensor], base: str) -> nn.Module:
+    """Build an XLM-R or BERT with the shapes of `state`; heads are 64 wide in all M-CLIP models.
+
+    Args:
+        state: Weights of the transformer by name.
+        base: Name of its base model, which contains "xlm" for XLM-R.
+    """
     import transformers as hf
 
     words, hidden = state["embeddings.word_embeddings.weight"].shape

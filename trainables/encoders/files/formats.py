@@ -1,4 +1,7 @@
-"""The files of a checkpoint: those of transformers, those of sentence-transformers, and ours."""
+"""Files of a checkpoint: loading those of transformers, and writing those of sentence-transformers.
+
+Also the modules after pooling, with the names that sentence-transformers gives them.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,10 @@ from trainables.storage import paths as places
 
 
 class Dense(nn.Module):
-    """A linear layer and an activation after pooling, as sentence-transformers has them.
+    """Linear layer and activation after pooling, as in sentence-transformers.
 
     Attributes:
-        outputs: Length of its vectors.
+        outputs: Length of the output vectors.
     """
 
     def __init__(
@@ -52,11 +55,11 @@ class Dense(nn.Module):
         """Make an untrained layer.
 
         Args:
-            inputs: Length of the vectors before it.
-            outputs: Length of the vectors after it.
-            bias: Whether the linear layer has one.
-            activation: After the linear layer; None for none.
-            residual: Add what goes in, through a linear layer where its length is another.
+            inputs: Length of the input vectors.
+            outputs: Length of the output vectors.
+            bias: Whether the linear layer has a bias.
+            activation: Activation after the linear layer; None for the identity.
+            residual: Whether to add the input, through a linear layer if the lengths differ.
         """
         super().__init__()
         self.outputs = outputs
@@ -74,10 +77,14 @@ class Dense(nn.Module):
 
     @classmethod
     def build(cls, file: Path, settings: Mapping[str, Any]) -> Dense:
-        """Make the layer that a file of sentence-transformers describes.
+        """Make the untrained layer of a `Layer.settings` read from sentence-transformers' config.
+
+        Args:
+            file: The config, for error messages.
+            settings: Values of `inputs`, `outputs`, `bias`, `activation` and `residual`.
 
         Raises:
-            DataError: An activation that is no module of torch.nn, or one that needs settings.
+            DataError: The activation is not a module of torch.nn, or needs arguments.
         """
         name = settings["activation"]
         kind = getattr(nn, name.rpartition(".")[2], None)
@@ -97,7 +104,7 @@ class Dense(nn.Module):
         return cls(*sizes, settings["bias"], activation, settings["residual"])
 
     def config(self) -> dict[str, Any]:
-        """What sentence-transformers writes of it."""
+        """Return its `config.json` as in sentence-transformers."""
         kind = type(self.activation_function)
         config = {
             "in_features": self.linear.in_features,
@@ -109,10 +116,10 @@ class Dense(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """A norm of pooled vectors, as sentence-transformers has it.
+    """Layer norm of pooled vectors, as in sentence-transformers.
 
     Attributes:
-        outputs: Length of its vectors.
+        outputs: Length of the vectors.
     """
 
     def __init__(self, size: int) -> None:
@@ -127,56 +134,56 @@ class LayerNorm(nn.Module):
         return normed
 
     def config(self) -> dict[str, Any]:
-        """What sentence-transformers writes of it."""
+        """Return its `config.json` as in sentence-transformers."""
         return {"dimension": self.outputs}
 
 
 class Dropout(nn.Dropout):
-    """Without effect but in training."""
+    """Dropout of pooled vectors in training, as in sentence-transformers."""
 
     def config(self) -> dict[str, Any]:
-        """What sentence-transformers writes of it."""
+        """Return its `config.json` as in sentence-transformers."""
         return {"dropout": self.p}
 
 
 class Normalize(nn.Module):
-    """Vectors of length 1 before another layer."""
+    """L2 normalization of pooled vectors before another layer."""
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Map (n, d) to (n, d)."""
+        """Map (n, d) to (n, d), with rows of length 1."""
         return F.normalize(pooled, dim=-1)
 
     def config(self) -> dict[str, Any]:
-        """What sentence-transformers writes of it: nothing."""
+        """Return its `config.json` as in sentence-transformers, which is empty."""
         return {}
 
 
 def load_layers(layout: Layout, pooled: int) -> nn.Sequential:
-    """What follows pooling, in float32.
+    """Load the layers after pooling, in float32 and evaluation mode.
 
     Args:
-        layout: Of the checkpoint.
+        layout: Layout of the checkpoint.
         pooled: Length of a pooled vector.
 
     Raises:
-        DataError: A layer that does not fit its weights or what is before it.
+        DataError: A layer does not fit its weights or the vectors before it.
     """
     layers, width = nn.Sequential(), pooled
-    for one in layout.layers:
-        if one.kind in ("Dense", "LayerNorm"):
-            layers.append(_with_weights(one, width))
-            width = one.settings.get("outputs", width)
+    for entry in layout.layers:
+        if entry.kind in ("Dense", "LayerNorm"):
+            layers.append(_load_layer(entry, width))
+            width = entry.settings.get("outputs", width)
         else:
-            dropout = one.kind == "Dropout"
-            layers.append(Dropout(one.settings["rate"]) if dropout else Normalize())
+            dropout = entry.kind == "Dropout"
+            layers.append(Dropout(entry.settings["rate"]) if dropout else Normalize())
     return layers.float().eval()
 
 
-def _with_weights(one: Layer, width: int) -> nn.Module:
-    """A layer of trained weights after vectors of `width` numbers."""
-    file = one.folder / "config.json"
-    if (inputs := one.settings["inputs"]) != width:
-        key = "in_features" if one.kind == "Dense" else "dimension"
+def _load_layer(entry: Layer, width: int) -> nn.Module:
+    """Load a layer with weights, whose inputs must have length `width`."""
+    file = entry.folder / "config.json"
+    if (inputs := entry.settings["inputs"]) != width:
+        key = "in_features" if entry.kind == "Dense" else "dimension"
         raise DataError(
             f"{file}: {key} is {inputs}, but the vectors before it have {width} numbers; "
             "restore the file",
@@ -184,40 +191,40 @@ def _with_weights(one: Layer, width: int) -> nn.Module:
             None,
             key,
         )
-    layer = Dense.build(file, one.settings) if one.kind == "Dense" else LayerNorm(width)
+    layer = Dense.build(file, entry.settings) if entry.kind == "Dense" else LayerNorm(width)
     try:
-        layer.load_state_dict(read_weights(one.folder))
+        layer.load_state_dict(read_weights(entry.folder))
     except (RuntimeError, OSError, SafetensorError, UnpicklingError, EOFError) as error:
         raise DataError(
-            f"{one.folder}: weights do not fit config.json: {brief(error)}; restore them",
-            one.folder,
+            f"{entry.folder}: weights do not fit config.json: {brief(error)}; restore them",
+            entry.folder,
         ) from None
     return layer
 
 
 def save_layers(layers: nn.Sequential, folder: Path) -> list[str]:
-    """Write layers after pooling where sentence-transformers looks for them.
+    """Write the layers after pooling as sentence-transformers reads them: `2_Dense`, `3_...`.
 
     Returns:
-        Their kinds.
+        The class names of the layers.
     """
     from safetensors.torch import save_file
 
     for number, layer in enumerate(layers, start=2):
-        place = folder / f"{number}_{type(layer).__name__}"
-        place.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{number}_{type(layer).__name__}"
+        path.mkdir(parents=True, exist_ok=True)
         config = layer.config()  # type: ignore[operator]
-        (place / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (path / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if state := {key: value.contiguous() for key, value in layer.state_dict().items()}:
-            save_file(state, place / "model.safetensors")
+            save_file(state, path / "model.safetensors")
     return [type(layer).__name__ for layer in layers]
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Tensors by name.
+    """Read the weights in a folder, as tensors by name; a pickle is loaded with `weights_only`.
 
     Raises:
-        DataError: There is no file of them.
+        DataError: The folder has no file of weights.
     """
     from safetensors.torch import load_file
 
@@ -233,14 +240,14 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def load_transformer(folder: Path) -> nn.Module:
-    """The bare transformer in float32, without the pooler that nothing here reads.
+    """Load the bare transformer in float32, without its unused pooler.
 
     Raises:
-        DataError: A kind that is not supported, or weights that lack a part of the model, which
-            would be random, or hold an adapter beside it.
+        DataError: An unsupported model type, weights that lack a parameter, which would be random,
+            or weights with an unmerged LoRA adapter.
     """
     config, inside = load_encoder_config(folder), transformer_folder(folder)
-    config.use_cache = False  # of decoders, which keep what nothing here reads again
+    config.use_cache = False  # decoders would keep keys and values, which are not used
     kind, options = transformer_class(config)
     _refuse_larger(inside, kind, config, options)
     with quiet():
@@ -282,10 +289,10 @@ def load_transformer(folder: Path) -> nn.Module:
 
 
 def transformer_class(config: Any) -> tuple[Any, dict[str, Any]]:
-    """The class of the bare transformer of a configuration, and options that leave out its pooler.
+    """Return the class of a configuration's bare transformer, and options that omit the pooler.
 
     Raises:
-        KeyError: A kind without such a class.
+        KeyError: A model type without such a class.
     """
     import transformers
 
@@ -298,11 +305,10 @@ def transformer_class(config: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def part_of(whole: Any, part: str) -> Any:
-    """The configuration of one tower, as its class of transformers takes it.
+    """Return the configuration that the transformers class of one tower takes.
 
     Args:
-        whole: Of a checkpoint that may have two towers; taken as it is for models that want that,
-            and where there is no such part.
+        whole: Configuration of a checkpoint; returned itself for BLIP-2, and if it has no `part`.
         part: `text_config` or `vision_config`.
     """
     config = whole if whole.model_type == "blip-2" else getattr(whole, part, whole)
@@ -312,15 +318,15 @@ def part_of(whole: Any, part: str) -> Any:
 
 
 def load_part(folder: Path, kind: str, part: str) -> Any:
-    """One tower in float32, from weights that may hold another too.
+    """Load one tower in float32, from weights that may contain another tower too.
 
     Args:
-        folder: The checkpoint.
-        kind: Class of transformers.
-        part: Where its configuration stands in that of a model with two towers (`part_of`).
+        folder: Folder of the checkpoint.
+        kind: Name of a transformers class.
+        part: As for `part_of`.
 
     Raises:
-        UserError: The weights lack a part of the tower, which would be random.
+        UserError: The weights lack a parameter of the tower, which would be random.
     """
     import transformers
 
@@ -345,18 +351,18 @@ def load_part(folder: Path, kind: str, part: str) -> Any:
 
 
 def _refuse_larger(folder: Path, kind: Any, config: Any, options: Mapping[str, Any]) -> None:
-    """Refuse weights that cannot be those of such a model, before memory is taken for it.
+    """Refuse a configuration larger than the weights, before allocating memory for the model.
 
     Raises:
-        DataError: It has more parameters than its folder has bytes.
+        DataError: The model has more parameters than its folder has bytes.
     """
     with quiet(), torch.device("meta"):
-        numbers = sum(value.numel() for value in kind(config, **options).parameters())
-    if numbers > (held := places.size(folder)):
+        count = sum(value.numel() for value in kind(config, **options).parameters())
+    if count > (size := places.size(folder)):
         file = folder / "config.json"
         raise DataError(
-            f"{file}: it describes a model of {numbers} parameters, but all files beside it have "
-            f"{held} bytes; restore the checkpoint's files",
+            f"{file}: it describes a model of {count} parameters, but all files beside it have "
+            f"{size} bytes; restore the checkpoint's files",
             file,
         )
 
@@ -378,35 +384,38 @@ def quiet() -> Iterator[None]:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a checkpoint, which lowers texts first where its files say so.
+    """Load the tokenizer of a checkpoint; it lowercases texts if the checkpoint's files say so.
 
     Raises:
-        DataError: One that cannot be opened, pads with no token, or reads a text in two parts.
-        UserError: One that needs a package that is not installed.
+        DataError: The tokenizer cannot be opened, has no padding token, or gives the tokens of one
+            text a token type other than 0.
+        UserError: The tokenizer needs a package that is not installed.
     """
     from transformers import AutoTokenizer
 
     layout = read_layout(folder)
     inside = layout.transformer
     try:
-        with quiet():  # of model types that transformers does not know, such as M-CLIP
+        with quiet():  # warnings about model types unknown to transformers, such as M-CLIP
             tokenizer = AutoTokenizer.from_pretrained(
                 inside, local_files_only=True, trust_remote_code=False, **layout.tokenizer
             )
         if layout.lower_case:
-            _lower(tokenizer)
+            _add_lowercase(tokenizer)
         parts = tokenizer("a").get("token_type_ids", [])
-    except ImportError as error:  # of SigLIP's tokenizer, which is no fast one
+    except ImportError as error:  # such as SigLIP's slow tokenizer, which needs sentencepiece
         raise UserError(
             f"{inside}: its tokenizer needs a package that is not installed ({brief(error)}). "
             "Try `pip install sentencepiece`"
         ) from None
-    except BaseException as error:  # whatever comes of a stranger's file; Rust panics beside it
+    except (
+        BaseException
+    ) as error:  # untrusted files raise anything; a panic of Rust is no Exception
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
-        said = brief(error) if isinstance(error, Exception) else str(error)
+        reason = brief(error) if isinstance(error, Exception) else str(error)
         raise DataError(
-            f"{inside}: its tokenizer cannot be opened: {said}; restore the files",
+            f"{inside}: its tokenizer cannot be opened: {reason}; restore the files",
             inside,
         ) from None
     if tokenizer.pad_token_id is None:
@@ -428,25 +437,25 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def lowers(tokenizer: Any) -> bool:
-    """Whether a tokenizer lowers texts by a step of its own, as `do_lower_case` adds it."""
+    """Return whether a fast tokenizer has a `Lowercase` normalizer, as `do_lower_case` adds one."""
     fast = getattr(tokenizer, "backend_tokenizer", None)
-    return any(isinstance(step, normalizers.Lowercase) for step in _steps(fast))
+    return any(isinstance(step, normalizers.Lowercase) for step in _normalizers(fast))
 
 
-def _steps(fast: Any) -> list[Any]:
-    """What a fast tokenizer does to a text first."""
+def _normalizers(fast: Any) -> list[Any]:
+    """Return the normalizers of a fast tokenizer, in order."""
     step = getattr(fast, "normalizer", None)
     if step is None:
         return []
     return list(step) if isinstance(step, normalizers.Sequence) else [step]  # type: ignore[call-overload]
 
 
-def _lower(tokenizer: Any) -> None:
-    """Lower texts before everything else, as sentence-transformers does."""
+def _add_lowercase(tokenizer: Any) -> None:
+    """Lowercase texts before all other normalizers, as sentence-transformers does."""
     if lowers(tokenizer):
         return
     fast = tokenizer.backend_tokenizer
-    fast.normalizer = normalizers.Sequence([normalizers.Lowercase(), *_steps(fast)])
+    fast.normalizer = normalizers.Sequence([normalizers.Lowercase(), *_normalizers(fast)])
 
 
 def interchange(
@@ -456,14 +465,17 @@ def interchange(
     dimensions: int | None = None,
     lower_case: bool = False,
 ) -> dict[str, Any]:
-    """The files that tell sentence-transformers, and our own loader, what the weights need.
+    """Return the JSON files that sentence-transformers and our loader need beside the weights.
 
     Args:
-        ref: Pooling, prefixes and limits.
+        ref: Reference with pooling, prefixes and limits.
         hidden: Length of a token's vector.
-        layers: Kinds of what follows pooling, as `save_layers` wrote them.
-        dimensions: Numbers of a vector that stay; None for all.
-        lower_case: Whether the tokenizer lowers texts.
+        layers: Class names of the layers after pooling, as `save_layers` returns them.
+        dimensions: Length to which vectors are truncated; None for no truncation.
+        lower_case: Whether texts are lowercased before the tokenizer.
+
+    Returns:
+        JSON values by path inside the checkpoint folder.
     """
     names = ["Transformer", "Pooling", *layers, "Normalize"]
     modules = [
@@ -477,7 +489,7 @@ def interchange(
     ]
     modes = ["lasttoken" if mode == "last" else mode for mode in ref.pooling.split("+")]
     pooling: dict[str, Any] = {"word_embedding_dimension": hidden}
-    if len(modes) == 1:  # as every version reads it
+    if len(modes) == 1:  # the legacy keys, which every version reads
         pooling |= {key: mode == modes[0] for key, mode in LEGACY_POOLING.items()}
     else:
         pooling["pooling_mode"] = modes
