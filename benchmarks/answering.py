@@ -1,7 +1,7 @@
 """Time and memory of an answer: 15 trials of XQuAD-R's shape, 10,000 bootstrap resamples each.
 
-The ranks are random, in files as trials leave them; questions are the clusters, which is the most
-that XQuAD-R can have (its articles are 48).
+The ranks are random, in files as trials write them. Questions are the clusters: the largest number
+that XQuAD-R can have (it has 48 articles).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = tuple(sorted(["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"]))
 QUESTIONS = 1190
 CORPUS = 1183
-"""Candidates of a language: 13,013 in the pool."""
+"""Candidates per language; the pool of all languages has 13,013."""
 
 SEEDS = 3
 ALPHAS = (0, 0.25, 0.5, 0.75, 1)
 
 
 def figures() -> list[Figure]:
-    """Measured in a process of its own, whose memory is its own too."""
+    """Measure an answer in a fresh process, whose peak memory is that of the answer alone."""
     with tempfile.TemporaryDirectory() as folder:
         for trial in range(SEEDS * len(ALPHAS)):
             save_ranks(random_ranks(trial), Path(folder) / f"{trial}.npz")
@@ -51,7 +51,7 @@ def figures() -> list[Figure]:
 
 
 def random_ranks(seed: int) -> Ranks:
-    """Ranks of a parallel benchmark: one relevant candidate in each language."""
+    """Draw ranks of a parallel benchmark: one relevant candidate in each language."""
     rng = np.random.default_rng(seed)
     count, languages = QUESTIONS * len(LANGUAGES), len(LANGUAGES)
     pairs = count * languages
@@ -91,7 +91,7 @@ def random_ranks(seed: int) -> Ranks:
 
 
 def planned() -> Plan:
-    """The hypotheses of `mixing_ratio` over random trials; digests are numbers."""
+    """Plan the hypotheses of `mixing_ratio` over random trials, whose digests are numbers."""
     space = load_space("mixing_ratio").for_tier("full")
     cells = tuple(
         Cell(
@@ -114,7 +114,7 @@ def planned() -> Plan:
 
 
 def main(folder: Path) -> None:
-    """Answer from the files in `folder`, and print what it took as JSON."""
+    """Answer from the files in `folder`, and print seconds and memory as JSON."""
     plan = planned()
     metrics = dict.fromkeys(h["metric"] for h in plan.hypotheses)
     start = time.perf_counter()

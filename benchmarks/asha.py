@@ -1,17 +1,17 @@
 """Stopping early on a whole grid that was really trained: what ASHA costs, and what it misses.
 
 The grid is a part of the demo's joint space (batch size, mixing ratio, learning rate; one small
-encoder, two languages of the embedded world, equal examples). First all of it is trained with its
-rungs kept and nothing stopped, on several seeds: means over seeds are the truth, and the pooled
-standard deviation over them the noise. Then the harness runs ASHA for each seed, really: other
-folders, another order of the arms, Ray, two workers; all seeds in one launch, each with a scheduler
-of its own. Random search at equal cost needs no run: what it would have chosen is an expectation
-over the grid's measured values. All rules are also replayed on the measured rungs with one worker,
-in many orders of the arms, and said to be replayed.
+encoder, two languages of the embedded world, equal examples). First the whole grid is trained on
+several seeds without pruning, and its values at rungs are kept: means over seeds are the truth, and
+their pooled standard deviation is the noise. Then ASHA runs for each seed with Ray and two workers,
+in other folders and another order of the arms; all seeds share one launch, each with its own
+scheduler. Random search at equal cost needs no run: its regret is an expectation over the grid's
+measured values. All rules are also replayed on the measured rungs with one worker, in many orders
+of the arms; such figures are labelled as replayed.
 
     python benchmarks/asha.py --root FOLDER
 
-The same command again goes on where it ended: trials that are there are not trained again.
+The same command resumes: committed trials are not trained again.
 """
 
 from __future__ import annotations
@@ -64,59 +64,59 @@ tiers:
 """
 METRIC = "map/multi"
 FIRST, FACTOR = 192, 3
-"""Rungs at a ninth and a third of each trial's 1,728 examples."""
+"""First rung and reduction factor: rungs at 1/9 and 1/3 of each trial's 1,728 examples."""
 
 SHARE = 0.35
-"""Of the grid's examples: the budget of a search."""
+"""Budget of a search, as a share of the grid's examples."""
 
 ORDERS = 200
-"""Orders of the arms in which a rule is replayed, a seed."""
+"""Number of orders of the arms per seed in which a rule is replayed."""
 
 
 @dataclass
 class Heard:
-    """Keeps what a launch says.
+    """Observer that keeps the pruning decisions of a launch.
 
     Attributes:
-        kept: The file of the decisions.
-        rungs: Decisions in their order.
+        kept: File of the decisions.
+        rungs: Decisions in order.
     """
 
     kept: Path
     rungs: list[Rung]
 
     def started(self, digest: str) -> None:
-        """Nothing to keep."""
+        """Ignore the event."""
 
     def running(self, digest: str) -> None:
-        """Nothing to keep."""
+        """Ignore the event."""
 
     def progressed(self, progress: Progress) -> None:
-        """Nothing to keep."""
+        """Ignore the event."""
 
     def reached(self, rung: Rung) -> None:
-        """Keep a decision."""
+        """Append a decision to the file."""
         self.rungs.append(rung)
         with self.kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rung.to_json()) + "\n")
 
     def lost(self, digest: str, reason: str, detail: str, launch: str) -> None:
-        """Nothing to keep."""
+        """Ignore the event."""
 
     def finished(self, digest: str, reason: str, detail: str) -> None:
-        """Say how a trial failed: none should."""
+        """Print how a trial failed; no trial should."""
         if reason not in ("", PRUNED):
             print(f"{digest}: {reason}: {detail}", flush=True)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What was measured of the whole grid.
+    """Measurements of the whole grid.
 
     Attributes:
-        plan: Its cells and seeds.
-        values: (cells, seeds) of the metric on the validation benchmark, at the end.
-        rungs: Value at a rung, by digest and examples.
+        plan: Plan of its cells and seeds.
+        values: (cells, seeds) final metric on the validation benchmark.
+        rungs: Metric at a rung, by digest and number of examples.
     """
 
     plan: Plan
@@ -130,15 +130,15 @@ class Grid:
 
     @property
     def noise(self) -> float:
-        """The standard deviation of one seed, pooled over cells."""
+        """Standard deviation between seeds, pooled over cells."""
         return float(np.sqrt(self.values.var(1, ddof=1).mean()))
 
     def regret(self, cell: int) -> float:
-        """By how much the best cell's mean is above another's."""
+        """Return the difference between the best cell's mean and that of another cell."""
         return float(self.truth.max() - self.truth[cell])
 
     def random(self, seed: int, count: int) -> float:
-        """Expected regret of the best of `count` cells drawn without repetition, at one seed."""
+        """Return the expected regret of the best of `count` randomly drawn cells, at one seed."""
         cells = len(self.truth)
         ranked = np.argsort(-self.values[:, seed], kind="stable")
         chances = [math.comb(cells - 1 - place, count - 1) for place in range(cells)]
@@ -148,36 +148,36 @@ class Grid:
 
 
 def grid_plan(seeds: int) -> Plan:
-    """The grid's cells and seeds; without the untrained encoder."""
+    """Plan the grid's cells and seeds, without the untrained encoder."""
     space = Space.model_validate(yaml.safe_load(GRID))
     plan, _ = make_plan(space, "grid", "demo", {}, seeds=seeds)
     return plan.model_copy(update={"cells": tuple(cell for cell in plan.cells if cell.is_arm)})
 
 
 def examples(plan: Plan, digest: str) -> int:
-    """Of a whole trial."""
+    """Return the number of examples of a complete trial."""
     spec = plan.specs[digest]
     return spec.steps * (spec.batch_size or 0)
 
 
 class EachSeed:
-    """A rule for each seed, so that one launch runs several searches."""
+    """Scheduler with one rule per seed, so that one launch runs several searches."""
 
     def __init__(self, plan: Plan, pruning: Pruning, root: Path) -> None:
-        """Start them all."""
+        """Create the rule of each seed."""
         self.specs = plan.specs
         seeds = {spec.seed for spec in plan.specs.values()}
         self.rules = {seed: stopping_rule(pruning, root) for seed in seeds}
 
     def reached(self, rung: Rung, score: float) -> str:
-        """Ask the seed's own rule."""
+        """Ask the rule of the trial's seed."""
         return self.rules[self.specs[rung.trial].seed].reached(rung, score)
 
 
 def run(
     plan: Plan, digests: Sequence[str], root: Path, kind: Kind, workers: int
 ) -> tuple[list[Rung], dict[str, float]]:
-    """Launch trials, with `kind` at their rungs; all decisions, and the values of complete ones."""
+    """Launch trials with the rule `kind`; return decisions and the values of complete trials."""
     state, kept = root / "state", root / "rungs.jsonl"
     state.mkdir(parents=True, exist_ok=True)
     lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
@@ -198,7 +198,7 @@ def run(
 
 
 def measure_grid(plan: Plan, root: Path, workers: int) -> Grid:
-    """Train all of the grid, seed by seed."""
+    """Train the whole grid, seed by seed."""
     by_seed = list(zip(*(cell.trials for cell in plan.cells), strict=True))
     digests = [trial.digest for trials in by_seed for trial in trials]
     _, values = run(plan, digests, root, "look", workers)
@@ -207,7 +207,7 @@ def measure_grid(plan: Plan, root: Path, workers: int) -> Grid:
 
 
 def recorded(plan: Plan, root: Path, digests: Sequence[str]) -> dict[tuple[str, int], Rung]:
-    """The rungs that committed trials keep."""
+    """Read the metric at each rung from the committed trials."""
     found = {}
     for digest in digests:
         folder = TrialFolder.of(root, digest).committed()
@@ -220,17 +220,16 @@ def recorded(plan: Plan, root: Path, digests: Sequence[str]) -> dict[tuple[str, 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search took and chose: shares of the grid's examples and regret."""
+    """Cost (share of the grid's examples) and regret of a search."""
 
     cost: float
     regret: float
 
 
 def asha(grid: Grid, root: Path, workers: int) -> tuple[list[Outcome], int]:
-    """Run ASHA on each seed of the grid, really; also how many values differ from the grid's.
+    """Run ASHA on each seed of the grid with Ray; count the values that differ from the grid's.
 
-    A search ends where the next arm would take it past its budget: arms that it had not begun then
-    are not looked at, nor counted.
+    A search ends when the next arm would exceed its budget: arms not begun by then do not count.
     """
     plan, seeds = grid.plan, grid.values.shape[1]
     searches: list[dict[str, int]] = []
@@ -257,7 +256,7 @@ def asha(grid: Grid, root: Path, workers: int) -> tuple[list[Outcome], int]:
 
 
 def replay(grid: Grid, kind: Kind, root: Path, seed: int, order: np.ndarray) -> Outcome:
-    """What a rule would do with one worker, on the rungs that were measured."""
+    """Replay a rule with one worker on the measured rungs."""
     plan = grid.plan
     pruning = Pruning(Fidelity(kind=kind, first=FIRST, factor=FACTOR), METRIC)
     judge = Judge(stopping_rule(pruning, root), pruning, lambda rung: None)
@@ -281,7 +280,7 @@ def replay(grid: Grid, kind: Kind, root: Path, seed: int, order: np.ndarray) -> 
 
 
 def replays(grid: Grid, kind: Kind, root: Path, times: int) -> Outcome:
-    """Means over seeds and orders."""
+    """Average replays over seeds and orders of the arms."""
     rng = np.random.default_rng(7)
     found = [
         replay(grid, kind, root, seed, rng.permutation(len(grid.truth)))
@@ -292,11 +291,11 @@ def replays(grid: Grid, kind: Kind, root: Path, times: int) -> Outcome:
 
 
 def figures(root: Path, seeds: int, workers: int) -> list[Figure]:
-    """All figures."""
+    """Compute all figures."""
     plan = grid_plan(seeds)
     grid = measure_grid(plan, root / "grid", workers)
     runs, different = asha(grid, root / "asha", workers)
-    # rounded up: random search has all of the budget, whatever ASHA took
+    # rounded up: random search gets the whole budget, whatever ASHA used
     random = [grid.random(seed, math.ceil(SHARE * len(grid.truth))) for seed in range(seeds)]
     mean = float(np.mean([each.regret for each in runs]))
     chance = float(np.mean(random))
@@ -349,7 +348,7 @@ KINDS: tuple[Kind, ...] = ("asha", "hyperband", "median", "bootstrap")
 
 
 def _times(chance: float, regret: float) -> float:
-    """How many times as large a regret is; without bound where ours is none."""
+    """Return the ratio of a regret to ours; 1e9 if ours is 0."""
     return chance / regret if regret > 0 else 1e9
 
 
@@ -358,7 +357,7 @@ def _half(grid: Grid) -> np.ndarray:
 
 
 def main() -> None:
-    """Measure and show."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", type=Path, help="keeps what was trained")
     parser.add_argument("--seeds", type=int, default=5)

@@ -25,13 +25,13 @@ Floats = NDArray[np.float64]
 SIMULATIONS = 4000
 SEEDS = (3, 5, 10)
 SEED_VARIANCES = (0.0, 1.0, 3.0)
-"""Times the question variance of a trial's metric."""
+"""Seed variances, as multiples of the question variance of a trial's metric."""
 
 
 def studies(
     world: World, seeds: int, seed_variance: float, number: int, rng: np.random.Generator
 ) -> Estimate:
-    """Estimates of `number` simulated studies without a true effect."""
+    """Estimate the effects of `number` simulated studies without a true effect."""
     table = contributions(world.sums(number, seeds, seed_variance, rng), world.counts)
     found = estimate(table)
     assert found is not None
@@ -39,13 +39,13 @@ def studies(
 
 
 def coverage(found: Estimate, truth: float = 0.0) -> float:
-    """Per cent of the 95 % intervals that hold the truth."""
+    """Return the percentage of 95 % intervals that cover the truth."""
     low, high = found.interval()
     return float(100 * np.mean((low <= truth) & (truth <= high)))
 
 
 def figures() -> list[Figure]:
-    """All figures of calibration."""
+    """Compute all figures of calibration."""
     rng = np.random.default_rng(20240810)
     worlds = {
         "articles, parallel": articles(partly=False),
@@ -89,7 +89,7 @@ def _coverages(name: str, world: World, rng: np.random.Generator) -> list[Figure
 
 
 def _caution(world: World, rng: np.random.Generator) -> list[Figure]:
-    """Plain Satterthwaite as the peer, where it is at its worst."""
+    """Compare with plain Satterthwaite degrees of freedom (the peer), in their worst case."""
     found = []
     for seeds in SEEDS:
         one = studies(world, seeds, 10 * world.question_variance, SIMULATIONS, rng)
@@ -102,7 +102,7 @@ def _caution(world: World, rng: np.random.Generator) -> list[Figure]:
 
 
 def _conservative(rng: np.random.Generator) -> list[Figure]:
-    """Where no question and no seed has an effect that lasts: only the residual is left."""
+    """Measure coverage when no cluster, question or seed has an effect that lasts."""
     base = questions_alone()
     world = World(base.cluster, base.asked, 0.0, 0.0)
     label = "coverage where nothing but the residual varies (too wide is safe)"
@@ -113,7 +113,7 @@ def _conservative(rng: np.random.Generator) -> list[Figure]:
 
 
 def _bootstraps(world: World, rng: np.random.Generator) -> list[Figure]:
-    """Coverage of the two-level percentile bootstrap, which stands beside."""
+    """Measure the coverage of the two-level percentile bootstrap, which is reported beside."""
     found = []
     strong = world.between_questions**2
     for name, variance in {
@@ -132,9 +132,9 @@ def _bootstraps(world: World, rng: np.random.Generator) -> list[Figure]:
 def row_coverage(
     world: World, seeds: int, seed_variance: float, number: int, rng: np.random.Generator
 ) -> float:
-    """Per cent of 95 % bootstrap intervals that hold the truth where rows are resampled.
+    """Return the coverage, in per cent, of 95 % bootstrap intervals that resample rows.
 
-    Rows are (question, language), averaged over seeds: what must not be done.
+    Rows are (question, language), averaged over seeds: the wrong unit, shown as a warning.
     """
     held = 0
     offset = np.linspace(-0.2, 0.2, world.asked.shape[1]) @ world.asked.sum(0) / world.asked.sum()
@@ -147,7 +147,7 @@ def row_coverage(
 
 
 def _rows(world: World, rng: np.random.Generator) -> list[Figure]:
-    """Rows instead of clusters fail: even where seeds do not vary, the goal is to miss the band."""
+    """Show that resampling rows fails even without seed variance: the goal is to miss the band."""
     found = []
     for times in (0.0, 3.0):
         share = row_coverage(world, 5, times * world.question_variance, 300, rng)
@@ -157,7 +157,7 @@ def _rows(world: World, rng: np.random.Generator) -> list[Figure]:
 
 
 def family_errors(world: World, number: int, rng: np.random.Generator) -> int:
-    """Families of four hypotheses, of `number`, in which a true null is rejected after Holm.
+    """Count families of four hypotheses, of `number`, with a true null rejected after Holm.
 
     Two hypotheses have no effect (their difference is a true null), two an effect of exactly the
     margin (their equivalence is). The margin is many standard errors, so that the four false nulls
@@ -197,7 +197,7 @@ def _family(world: World, rng: np.random.Generator) -> list[Figure]:
 
 
 def _power(world: World, rng: np.random.Generator) -> list[Figure]:
-    """Power at the detectable effect that the true variances give; goal: within 5 points."""
+    """Measure power at the detectable effect of the true variances; goal: within 5 points."""
     found = []
     for seeds in SEEDS:
         for times in SEED_VARIANCES:

@@ -1,10 +1,10 @@
 """How much faster a study is on two machines than on one of them: trials in an hour.
 
 `python benchmarks/cluster.py` makes two isolated hosts of one core each on this machine, launches
-a cluster of one and then of both of them with `ray up`, and runs the same demo study on each. It
-needs root, sshd, iproute2 and rsync. The clock runs from the moment at which the driver hands its
-trials to Ray until the last has been committed; the start of workers is in it. The head keeps one
-core for everything: trials, the driver and Ray's own servers. `--space`, `--seeds` and `--set`
+a cluster of one and then of both with `ray up`, and runs the same demo study on each. It needs
+root, sshd, iproute2 and rsync. Time counts from the moment the driver hands its trials to Ray until
+the last is committed, including the start of workers. The head's one core runs trials, the driver
+and Ray's own servers. `--space`, `--seeds` and `--set`
 choose another study.
 """
 
@@ -26,7 +26,7 @@ from tests.hosts import Hosts, missing  # noqa: E402
 CORES = {"head": 0, "worker": 1}
 GOAL = 1.8
 BUSY = 0.5
-"""Load of the machine, before anything runs, above which figures are marked."""
+"""Load average before the benchmark above which figures are marked."""
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def trials_per_hour(number: int, words: list[str]) -> float:
-    """Of the study, on a fresh cluster of so many hosts."""
+    """Measure the study on a fresh cluster of this number of hosts."""
     with tempfile.TemporaryDirectory(prefix="cluster-") as name:
         cores: dict[str, int | None] = dict(list(CORES.items())[:number])
         with Hosts(Path(name), cores) as hosts:

@@ -1,9 +1,9 @@
 """The cost estimate of `run --dry-run` against two measured trials.
 
 `python benchmarks/cost.py` needs XQuAD-R's files (`--data-dir`, by default `xquad-r` in the shared
-data) and the real weights (`make real`). Each trial runs in a process of its own, exactly as a
-worker runs its first one. Its estimate is made before and after, in others, and the mean counts:
-so what else the machine does falls on both sides. A few minutes on two cores.
+data) and the real weights (`make real`). Each trial runs in a fresh process, as a worker runs its
+first trial. The estimate is the mean of one before and one after it, so that other load affects
+both sides. It takes a few minutes on two cores.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from study.state.plan import Plan  # noqa: E402
 from trainables.spec import Execution  # noqa: E402
 
 Side = dict[str, float]
-"""Of one trial: seconds of loading and `train`, `evaluate`, `start`, and `memory` in bytes."""
+"""Costs of one trial: seconds of loading and `train`, `evaluate`, `start`; bytes of `memory`."""
 
 
 def main() -> None:
-    """Estimate, measure, and show both."""
+    """Estimate and measure both trials, and print the figures."""
     arguments = parse()
     if arguments.side:
         print(json.dumps(SIDES[arguments.side](arguments)))
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     shared = Path(os.environ.get("SHARED") or ROOT.parent / "shared")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data-dir", type=Path, default=shared / "data" / "xquad-r")
@@ -59,7 +59,7 @@ TRIALS = ["embedded", "minilm"]
 
 
 def planned(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str], str]:
-    """The plan of one hybrid cell, where its files lie, and the digest of its trial."""
+    """Plan one hybrid cell; return the plan, its local inputs and the digest of its trial."""
     settings = ["alpha=0.5", "sampling=hybrid"]
     if arguments.trials[0] == "embedded":
         settings += [f"steps={arguments.steps or 250}"]
@@ -95,7 +95,7 @@ def planned(arguments: argparse.Namespace) -> tuple[Plan, dict[str, str], str]:
 
 
 def estimated(arguments: argparse.Namespace) -> Side:
-    """What the dry run says of the trial."""
+    """Estimate the trial as the dry run does."""
     start = time.perf_counter()
     from study.cost.forecast import estimate
 
@@ -113,7 +113,7 @@ def estimated(arguments: argparse.Namespace) -> Side:
 
 
 def measured(arguments: argparse.Namespace) -> Side:
-    """Run the trial here."""
+    """Run the trial in this process."""
     from study.cli.workspace import Workspace
     from trainables.finetune import finetune
     from trainables.trial.trial_folder import TrialFolder, read_json
@@ -144,7 +144,7 @@ SIDES = {"estimate": estimated, "measure": measured}
 
 
 def compare(name: str, arguments: argparse.Namespace) -> list[Figure]:
-    """Figures of one trial: estimate, measurement (`peer`) and their ratio."""
+    """Compute the figures of one trial: estimate, measurement (`peer`) and their ratio."""
     before, real, after = (ask(x, name, arguments) for x in ("estimate", "measure", "estimate"))
     mine = {key: (before[key] + after[key]) / 2 for key in before}
     print(f"{name}: the estimate itself took {mine['took']:.1f} s", flush=True)
@@ -165,7 +165,7 @@ def compare(name: str, arguments: argparse.Namespace) -> list[Figure]:
 
 
 def ask(side: str, name: str, arguments: argparse.Namespace) -> Side:
-    """One side, in a process of its own."""
+    """Run one side in a fresh process."""
     command = [sys.executable, str(Path(__file__)), "--side", side, "--trials", name]
     command += ["--data-dir", str(arguments.data_dir), "--threads", str(arguments.threads)]
     command += ["--steps", str(arguments.steps)] if arguments.steps else []

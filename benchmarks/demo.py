@@ -1,4 +1,4 @@
-"""What the demo study of the README costs: seconds and peak memory of all its processes.
+"""Cost of the demo study in the README: seconds, and peak memory of all its processes.
 
 `python benchmarks/demo.py` runs it in a temporary root. Memory is the sum of proportional set
 sizes (shared pages counted once), read twice a second; there is no peer.
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def memory(pid: int) -> int:
-    """Bytes held by a process and all its descendants, shared pages counted once (Linux)."""
+    """Return the bytes of a process and its descendants, counting shared pages once (Linux)."""
     folder = Path("/proc") / str(pid)
     try:
         rollup = (folder / "smaps_rollup").read_text(encoding="ascii")
@@ -50,7 +50,7 @@ def memory(pid: int) -> int:
             for task in folder.glob("task/*/children")
             for child in task.read_text(encoding="ascii").split()
         ]
-    except OSError:  # it ended meanwhile
+    except OSError:  # the process has ended
         return 0
     held = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
     return 1024 * held + sum(map(memory, children))

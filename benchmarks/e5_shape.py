@@ -1,4 +1,4 @@
-"""A random checkpoint of multilingual-e5-small's shape."""
+"""A checkpoint with the shape of multilingual-e5-small and random weights."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trainables.spec import EncoderRef
 REF = EncoderRef(
     name="e5-shape", digest="", pooling="mean", max_query_tokens=256, max_passage_tokens=256
 )
-"""Mean pooling without prefixes, for both sides alike."""
+"""Mean pooling without prefixes, for both sides."""
 
 
 def e5_small_shape(folder: Path, texts: list[str]) -> Path:
-    """Write it: 12 layers of 384, 250,037 words.
+    """Write the checkpoint: 12 layers, hidden size 384, vocabulary of 250,037.
 
-    Its tokenizer is trained on `texts` and knows fewer words; the embedding has all rows.
+    Its tokenizer is trained on `texts` and uses only a part of the embedding's rows.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast

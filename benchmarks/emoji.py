@@ -1,11 +1,10 @@
 """Hybrid against freely mixed batches on emoji and their names, a tiny CLIP from scratch.
 
 `python benchmarks/emoji.py --data-dir ../shared/data/emoji-cldr` trains on the families of the
-training part and searches the pictures of the test part, of which no family was trained on. Each
-arm's recall@10 from text to image is shown in every language, with 95 % intervals over families
-(and over seeds, if there are several), and shuffled captions beside them. To find pictures that
-share no name with any trained on is hard for a model of this size: the figure is that it is done
-at all, not how well.
+training part and searches the images of the test part, whose families are all unseen. It prints
+each arm's text-to-image recall@10 in every language, with 95 % intervals over families (and over
+seeds, if there are several), and shuffled captions as a baseline. Finding images that share no name
+with the training part is hard for a model of this size: the figure shows that it works at all.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ METRIC = "recall_at_10/t2i"
 DEPTH = 10
 STEPS = 900
 GOAL = 3.0
-"""Times chance, that every language's lower bound is to exceed."""
+"""Multiple of chance that the lower bound of every language must exceed."""
 
 SETTINGS: dict[str, Any] = {
     "benchmark": "emoji",
@@ -99,7 +98,7 @@ def main() -> None:
 
 
 def trained(folder: Path, work: Path, arm: str, seeds: int, steps: int) -> list[Scores]:
-    """Scores of the arm's trials on the test part, one a seed."""
+    """Train the arm's trials, one per seed, and return their scores on the test part."""
     rows = load_training("emoji", folder)
     names = [text for column in rows.queries.values() for text in column if text]
     encoder = work / "tiny-clip"
@@ -123,7 +122,7 @@ def trained(folder: Path, work: Path, arm: str, seeds: int, steps: int) -> list[
 
 
 def by_language(trials: list[Scores]) -> dict[str, Interval]:
-    """Mean and 95 % interval in each language."""
+    """Compute mean and 95 % interval in each language."""
     found = {}
     for column, setting in enumerate(trials[0].settings):
         one = [
@@ -135,7 +134,7 @@ def by_language(trials: list[Scores]) -> dict[str, Interval]:
 
 
 def interval(trials: list[Scores], than: list[Scores] | None = None) -> Interval:
-    """Mean over seeds and languages, or of its difference, with a 95 % interval over families."""
+    """Compute the mean (or its difference to `than`), with a 95 % interval over families."""
     sums = np.stack([s.sums for s in trials])
     sums = sums if than is None else sums - np.stack([s.sums for s in than])
     counts = trials[0].counts

@@ -2,9 +2,9 @@
 
 `python benchmarks/evaluate.py` needs XQuAD-R's files (`--data-dir`, by default `xquad-r` in the
 shared data) and the peers' environment (`make peers`). pytrec_eval judges `--peer-settings` of the
-121 mono and cross settings, by default 11, and its time is multiplied to 121; `--peer-settings 121`
-measures it whole, in several minutes. `--large` adds corpora of one and four million vectors, in
-files of 1.5 and 6 GB under the folder for temporary files, and approximate indexes.
+121 mono and cross settings, by default 11, and its time is extrapolated to 121; all of them take
+several minutes. `--large` adds corpora of one and four million vectors, in files of 1.5 and 6 GB
+under the folder for temporary files, and approximate indexes.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     shared = Path(os.environ.get("SHARED") or ROOT.parent / "shared")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data-dir", type=Path, default=shared / "data" / "xquad-r")
@@ -121,7 +121,7 @@ def parse() -> argparse.Namespace:
 
 
 class Planted:
-    """An encoder of no cost: meaning shared by translations, a direction a language, noise."""
+    """Encoder without cost: vectors are a meaning shared by translations, a language and noise."""
 
     def __init__(self, toy: Benchmark) -> None:
         """Draw a vector for every text."""
@@ -149,21 +149,21 @@ class Planted:
         }
 
     def encode_queries(self, texts: Sequence[str], language: str) -> Embeddings:
-        """The first vectors of the language: only their number matters for the count."""
+        """Return the language's first vectors; only their number matters."""
         return self.queries[language][: len(texts)]
 
     def encode_passages(self, texts: Sequence[str], language: str) -> Embeddings:
-        """The first vectors of the language."""
+        """Return the language's first vectors."""
         return self.passages[language][: len(texts)]
 
 
 def unit(vectors: np.ndarray) -> Embeddings:
-    """Rows of length 1, float32."""
+    """Return float32 rows of length 1."""
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def encoding_figure(toy: Benchmark, result: Evaluation) -> Figure:
-    """Texts encoded, against encoding every pair of languages for itself."""
+    """Compare the number of encoded texts with encoding each pair of languages separately."""
     ours = result.counts["encoded/queries"] + result.counts["encoded/passages"]
     pairs = sum(len(q) + len(c) for q in toy.queries.values() for c in toy.corpus.values())
     return figure(
@@ -177,7 +177,7 @@ def encoding_figure(toy: Benchmark, result: Evaluation) -> Figure:
 
 
 def write_task(toy: Benchmark, encoder: Planted, folder: Path) -> None:
-    """What the peer and the measurement of memory read."""
+    """Write the input of the peer and of the memory measurement."""
     vectors: dict[str, Any] = {f"q_{la}": x for la, x in encoder.queries.items()}
     vectors |= {f"p_{la}": x for la, x in encoder.passages.items()}
     np.savez(folder / "vectors.npz", **vectors)
@@ -192,7 +192,7 @@ def write_task(toy: Benchmark, encoder: Planted, folder: Path) -> None:
 def our_seconds(
     toy: Benchmark, encoder: Planted, folder: Path, repeats: int
 ) -> tuple[float, float, Evaluation]:
-    """Fastest of several: all settings, bias and ranks stored; and the product alone."""
+    """Time evaluation (settings, bias, stored ranks) and the matrix product, best of several."""
     result = evaluate_embeddings(toy, encoder.queries, encoder.passages)
 
     def whole() -> None:
@@ -213,7 +213,7 @@ def our_seconds(
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall clock of one call."""
+    """Return the wall time of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -222,7 +222,7 @@ def seconds(work: Callable[[], object]) -> float:
 def peer_figures(
     arguments: argparse.Namespace, folder: Path, ours: float, result: Evaluation
 ) -> list[Figure]:
-    """pytrec_eval in its own process; making its dictionaries and judging them timed apart."""
+    """Time pytrec_eval in a fresh process, building its dictionaries and evaluating separately."""
     if not arguments.peer_python.exists():
         raise UserError(f"no peers at {arguments.peer_python}; run make peers or --peer-python")
     done = subprocess.run(
@@ -264,13 +264,13 @@ def peer_figures(
 
 
 def setting_name(pair: str) -> str:
-    """`de-de` is mono."""
+    """Return the setting of a pair of languages: `de-de` is mono."""
     query, corpus = pair.split("-")
     return f"map/mono/{query}" if query == corpus else f"map/cross/{pair}"
 
 
 def memory_figure(arguments: argparse.Namespace, folder: Path) -> Figure:
-    """Peak memory above that of vectors and libraries, in a fresh process."""
+    """Measure peak memory above that of vectors and libraries, in a fresh process."""
     command = [sys.executable, __file__, "--memory-of", folder, "--data-dir", arguments.data_dir]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     extra = float(done.stdout)
@@ -278,7 +278,7 @@ def memory_figure(arguments: argparse.Namespace, folder: Path) -> Figure:
 
 
 def measure_memory(data: Path, folder: Path) -> None:
-    """Body of that process."""
+    """Run in the fresh process of `memory_figure`."""
     torch.set_num_threads(1)
     toy = load_benchmark("xquad_r", data)
     vectors = np.load(folder / "vectors.npz")
@@ -292,7 +292,7 @@ def measure_memory(data: Path, folder: Path) -> None:
 
 
 def peak_anonymous(work: Callable[[], None]) -> float:
-    """MB by which anonymous memory grows at its peak, seen every 2 ms."""
+    """Return the peak growth of anonymous memory in MB, sampled every 2 ms."""
     before, peak, done = anonymous(), 0.0, threading.Event()
 
     def watch() -> None:
@@ -309,7 +309,7 @@ def peak_anonymous(work: Callable[[], None]) -> float:
 
 
 def anonymous() -> float:
-    """Anonymous memory of this process in MB, shared libraries and mapped files left out."""
+    """Return this process's anonymous memory in MB, without shared libraries and mapped files."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) / 1024
@@ -317,7 +317,7 @@ def anonymous() -> float:
 
 
 def large_figures(size: int, folder: Path) -> list[Figure]:
-    """1,000 queries against a memory-mapped corpus: ranks by counting, and the first 100."""
+    """Rank 1,000 queries on a memory-mapped corpus: ranks by counting, and the top 100."""
     path = folder / "corpus.npy"
     rng = np.random.default_rng(size)
     made = np.lib.format.open_memmap(path, "w+", np.float32, (size, DIMENSION))
@@ -344,9 +344,9 @@ def large_figures(size: int, folder: Path) -> list[Figure]:
 
 
 def index_figure(kind: Literal["hnsw", "ivf"], effort: int) -> Figure:
-    """An approximate index built, searched and judged, against exact search: 50,000 vectors.
+    """Compare an approximate index of 50,000 vectors with exact search: build, search, recall.
 
-    They lie in 2,000 clumps: evenly random vectors have no neighbours to speak of.
+    The vectors lie in 2,000 clusters, because uniformly random ones have no near neighbours.
     """
     rng = np.random.default_rng(0)
     middles = rng.standard_normal((2000, DIMENSION), dtype=np.float32)

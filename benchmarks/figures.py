@@ -1,4 +1,4 @@
-"""The figures of a benchmark: what was measured, what was wanted, and how they are shown."""
+"""Figures of a benchmark: measurement, goal and output."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def figure(
     unit: str,
     goal: str = "none",
 ) -> Figure:
-    """One figure, as programs read it.
+    """Build one figure as a JSON object.
 
     Args:
-        name: What was measured.
-        ours: Of this project.
-        peer: Of what it is compared with, in the same run; None where nothing does the same work.
-        ratio: More than 1 is better for us.
-        unit: Of both numbers.
+        name: Quantity measured.
+        ours: Value of this project.
+        peer: Value of the peer in the same run; None without a peer.
+        ratio: Ratio of the two; above 1, ours is better.
+        unit: Unit of both values.
         goal: `ratio >= x`, `ours <= x` or `none`.
     """
     return {
@@ -40,7 +40,7 @@ def figure(
 
 
 def show(figures: Sequence[Figure]) -> None:
-    """A table, then one JSON object a line."""
+    """Print a table, then one JSON object per line."""
     width = max((len(item["figure"]) for item in figures), default=0)
     print(f"{'figure':<{width}} {'ours':>10} {'peer':>10} {'ratio':>7} unit      goal")
     for item in figures:

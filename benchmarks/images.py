@@ -1,7 +1,7 @@
 """Pictures decoded and preprocessed by every trial, against the store that trials share.
 
-`python benchmarks/images.py` draws photographs of Flickr30k's size into a temporary folder and
-prepares them for a small CLIP with its makers' processor. `--pictures 1000` is a test set's number.
+`python benchmarks/images.py` draws random images of Flickr30k's size in a temporary folder and
+preprocesses them for a small CLIP with CLIP's processor. `--pictures 1000` is a test set's size.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SIZE = 500, 375
 """Width and height of most of Flickr30k's photographs."""
 
 TRIALS = 8
-"""Of a study for which seconds are added up; each evaluates twice, during training and after."""
+"""Trials of the study whose seconds are summed; each evaluates twice, during training and after."""
 
 
 def main() -> None:
@@ -51,10 +51,10 @@ def main() -> None:
 
 
 class Seeing:
-    """The image tower of a CLIP of 4 layers, random, behind CLIP's own processor."""
+    """Image tower of a random CLIP of 4 layers, with CLIP's own processor."""
 
     def __init__(self, live: bool) -> None:
-        """Make the tower; `live` has no vectors that could be kept."""
+        """Make the tower; a `live` one is in training and has no vectors to store."""
         import transformers as hf
 
         config = hf.CLIPVisionConfig(
@@ -73,28 +73,28 @@ class Seeing:
         self.pixel_digest = self.tower.processor_digest
 
     def pixels(self, pictures: Sequence[Picture]) -> Pixels:
-        """Decode and preprocess."""
+        """Decode and preprocess images."""
         return self.tower.prepare(pictures)
 
     def encode_pixels(self, pixels: Pixels) -> Embeddings:
-        """Vectors of what `pixels` gave."""
+        """Encode the output of `pixels`."""
         with torch.inference_mode():
             held = {name: torch.from_numpy(np.array(rows)) for name, rows in pixels.items()}
             return np.asarray(self.tower(held))
 
     def encode_queries(self, texts: Sequence[str], language: str) -> Embeddings:
-        """No text is read here."""
+        """Raise NotImplementedError: this benchmark encodes no text."""
         raise NotImplementedError
 
     encode_passages = encode_queries
 
     def encode_images(self, pictures: Sequence[Picture]) -> Embeddings:
-        """Vectors of pictures."""
+        """Encode images."""
         return self.encode_pixels(self.pixels(pictures))
 
 
 def photographs(folder: Path, count: int) -> list[Picture]:
-    """Smooth noise as JPEG files, which decode about as long as photographs do."""
+    """Write JPEG files of smooth noise, which take about as long to decode as photographs."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     made = []
@@ -109,7 +109,7 @@ def photographs(folder: Path, count: int) -> list[Picture]:
 
 
 def live(pictures: Sequence[Picture], folder: Path) -> list[Figure]:
-    """An image tower in training: what is kept are preprocessed pictures."""
+    """Measure an image tower in training, for which preprocessed images are stored."""
     encoder, store = Seeing(live=True), PictureStore(Cache(folder / "live"), "data")
 
     def read() -> Embeddings:
@@ -129,7 +129,7 @@ def live(pictures: Sequence[Picture], folder: Path) -> list[Figure]:
 
 
 def frozen(pictures: Sequence[Picture], folder: Path) -> list[Figure]:
-    """A frozen image tower: what is kept are vectors."""
+    """Measure a frozen image tower, for which vectors are stored."""
     encoder, store = Seeing(live=False), PictureStore(Cache(folder / "frozen"), "data")
     alone, expected = timed(lambda: encode_chunks(encoder, pictures))
     first, _ = timed(lambda: store.vectors(encoder, pictures)[0])
@@ -143,13 +143,13 @@ def frozen(pictures: Sequence[Picture], folder: Path) -> list[Figure]:
 
 
 def one(name: str, ours: float, peer: float, goal: str = "") -> Figure:
-    """Seconds of ours and of decoding each time."""
+    """Build a figure in seconds: the shared store against decoding in every trial."""
     wanted = f"ratio {goal}" if goal else "none"
     return figure(name, ours, peer, peer / ours, unit="s", goal=wanted)
 
 
 def timed(work: Callable[[], NDArray[Any]]) -> tuple[float, NDArray[Any]]:
-    """Wall clock of one call, and what it returned."""
+    """Return the wall time of one call, and its result."""
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result

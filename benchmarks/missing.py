@@ -1,7 +1,8 @@
 """Shares of variance where trials are missing: the additive model against a random forest.
 
-Grids of known values, 5 levels by 3 by 5 seeds with an interaction, lose some trials and one whole
-cell; whichever share of factor, interaction or seed ends furthest from the complete grid's counts.
+Grids of known values (5 levels by 3 by 5 seeds, with an interaction) lose some trials and one whole
+cell. The figure is the largest difference of any share (factor, interaction, seed) from the share
+in the complete grid.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ DRAWS = 12
 
 
 def figures() -> list[Figure]:
-    """The furthest share over all draws, by how much is missing; the peer is the forest."""
+    """Compute the largest error of a share per number of missing trials; the forest is the peer."""
     rows = []
     for missing in (3, 10):
         rng = np.random.default_rng(0)
@@ -41,7 +42,7 @@ def figures() -> list[Figure]:
 
 
 def world(rng: np.random.Generator) -> Floats:
-    """Metrics by alpha, batch size and seed."""
+    """Draw metrics by alpha, batch size and seed."""
     alpha = np.array([0, 0.06, 0.1, 0.08, 0.03])[:, None, None]
     size = np.array([0, 0.03, 0.06])[:, None]
     both = 0.02 * np.outer([0, 1, 1, 0, 0], [0, 0, 1])[:, :, None]
@@ -50,7 +51,7 @@ def world(rng: np.random.Generator) -> Floats:
 
 
 def forest(known: Floats) -> Floats:
-    """Missing values as a random forest of levels and seeds predicts them (f-ANOVA)."""
+    """Predict missing values with a random forest of levels and seeds (fANOVA)."""
     places = np.indices(known.shape).reshape(known.ndim, -1).T
     there = ~np.isnan(known).ravel()
     model = RandomForestRegressor(200, random_state=0)
@@ -59,7 +60,7 @@ def forest(known: Floats) -> Floats:
 
 
 def distance(whole: Floats, filled: Floats) -> float:
-    """The largest difference of a share."""
+    """Return the largest difference of a share."""
     truth, found = (
         {part.of: part.share for part in parts_of(FACTORS, table)} for table in (whole, filled)
     )

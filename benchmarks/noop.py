@@ -1,7 +1,7 @@
-"""A trial that trains nothing and leaves everything that a trial leaves: what launching it costs.
+"""A no-op trial: no training, but all files of a trial, to measure the cost of launching one.
 
-Imported in the workers, as `LaunchConfig.work`. Each trial notes when its first step began, when
-it was committed and in which process, and says whether it found anything that another one left.
+Workers import it as `LaunchConfig.work`. Each trial notes its process, the times of its first step
+and of its commit, and whether it found anything left over from another trial.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from trainables.trial.loop import Event
 from trainables.trial.trial_folder import Attempt, TrialFolder
 
 NOTES = "NOOP_NOTES"
-"""Environment variable: the file to which every trial adds its line."""
+"""Environment variable with the path of the file of notes."""
 
 MODULES = (torch.__name__, transformers.__name__)
-"""What the workers must have imported, as real trials do."""
+"""Modules that the workers must have imported, as real trials do."""
 
 SOILED = "noop_soiled"
-"""An attribute of `sys` that a trial sets, and removes only if it gets to its end."""
+"""Attribute of `sys` that a trial sets, and removes only if it succeeds."""
 
 FILES = (
     *("history.json", "result.json", "environment.json"),
@@ -41,7 +41,7 @@ FILES = (
 def work(
     spec: Spec, folder: TrialFolder, *, holder: Mapping[str, Any] | None = None, **_: Any
 ) -> Iterator[Event]:
-    """One step of nothing, then a real commit; called by the actor as `finetune` is."""
+    """Take one empty step, then commit; the actor calls this in place of `finetune`."""
     assert all(name in sys.modules for name in MODULES)
     began = time.time()
     attempt = folder.claim(spec, dict(holder or {}))
@@ -84,7 +84,7 @@ def leave(spec: Spec, attempt: Attempt, began: float) -> None:
 
 
 def note(spec: Spec, what: str, at: float) -> None:
-    """Add a line to the benchmark's notes."""
+    """Append a line to the benchmark's notes."""
     line = {
         "trial": spec.digest,
         "what": what,

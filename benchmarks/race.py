@@ -1,7 +1,4 @@
-"""Two trainers in processes of their own that take their steps in turn.
-
-So whatever else the machine does falls on both.
-"""
+"""Two trainers in separate processes that take steps in turn, so that other load affects both."""
 
 from __future__ import annotations
 
@@ -16,27 +13,28 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 Steps = list[dict[str, float]]
-"""What a side says of each step: seconds, processor seconds (cpu), loss and peak memory in MB; ours
-also the useful floating-point operations (flops)."""
+"""Measurements per step: seconds, CPU seconds (`cpu`), loss and peak memory in MB; for our
+side also useful FLOPs (`flops`)."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one side trains on.
+    """Training job of one side.
 
     Attributes:
         model: Checkpoint folder.
-        queries: Texts, batch after batch.
-        passages: Texts, batch after batch.
-        batch_size: Pairs in a batch.
-        cap: Longest text in tokens.
-        threads: Of torch.
-        mini_batch: Rows in one pass of the peer's cached loss; None for the plain one.
-        micro_batch_tokens: Our budget; None for what a trial would take.
-        temperature: Cosines are divided by it.
-        learning_rate: Of AdamW, constant.
-        seed: Of dropout.
-        save: Where a side leaves its encoder; empty for nowhere.
+        queries: Query texts, batch after batch.
+        passages: Passage texts, batch after batch.
+        batch_size: Number of pairs in a batch.
+        cap: Maximum length of a text in tokens.
+        threads: Threads of torch.
+        mini_batch: Mini-batch of the peer's CachedMultipleNegativesRankingLoss (GradCache); None
+            for MultipleNegativesRankingLoss.
+        micro_batch_tokens: Our padded tokens per micro-batch; None for a trial's default.
+        temperature: Temperature of the loss, which divides cosines.
+        learning_rate: Constant learning rate of AdamW.
+        seed: Seed of dropout.
+        save: Folder for the trained encoder; empty for none.
     """
 
     model: str
@@ -54,21 +52,21 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """How many batches there are."""
+        """Number of batches."""
         return len(self.queries) // self.batch_size
 
 
 class Side:
-    """One of the two, loaded and waiting for `step`."""
+    """One of the two trainers, loaded and waiting for `step`."""
 
     def __init__(self, job: Job, folder: Path, python: Path, script: str) -> None:
-        """Start it.
+        """Start the trainer.
 
         Args:
-            job: What it trains on.
-            folder: For the file that tells it.
-            python: Of its environment.
-            script: In this folder; reads the job and answers every line of its input.
+            job: Training job.
+            folder: Folder for the job's file.
+            python: Python of its environment.
+            script: Script in this folder, which reads the job and answers each line of its stdin.
         """
         path = folder / f"job-{time.monotonic_ns()}.json"
         path.write_text(json.dumps(asdict(job)), encoding="utf-8")
@@ -87,7 +85,7 @@ class Side:
         )
 
     def step(self) -> dict[str, float]:
-        """Let it take a step, and read what it says."""
+        """Have it take a step, and return its answer."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("go\n")
@@ -100,19 +98,19 @@ class Side:
         raise SystemExit(f"a side of the race ended with {code}; its errors stand above")
 
     def finish(self) -> None:
-        """Tell it that there is no more to do, and wait for it."""
+        """Close its input, and wait for it to end."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
 
 
 def ours(job: Job, folder: Path) -> Side:
-    """This project's side."""
+    """Start this project's side."""
     return Side(job, folder, Path(sys.executable), "train_ours.py")
 
 
 def race(mine: Job, theirs: Job, folder: Path, peer_python: Path) -> tuple[Steps, Steps]:
-    """Both sides' steps, taken in turn."""
+    """Take the steps of both sides in turn."""
     sides = ours(mine, folder), Side(theirs, folder, peer_python, "train_peer.py")
     found: tuple[Steps, Steps] = ([], [])
     for _ in range(mine.steps):

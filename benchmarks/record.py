@@ -51,7 +51,7 @@ code = subprocess.call(sys.argv[1:], stdout=2)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(code)
 """
-"""Runs a command from a small process, whose peak is its own: it would begin with its parent's."""
+"""Runs a command from a small process: its peak memory would otherwise start at its parent's."""
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def measure(trials: int, last: bool) -> Iterator[Figure]:
-    """The figures for a plan of this many trials."""
+    """Compute the figures of a plan with this number of trials."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         values = ", ".join(str(n * SEEDS / trials) for n in range(trials // SEEDS))
@@ -97,7 +97,7 @@ def measure(trials: int, last: bool) -> Iterator[Figure]:
 
 
 def open_driver(plan: Plan, root: Path) -> Driver:
-    """A driver of the plan, its study written to disk."""
+    """Write the study of a plan to disk, and open a driver for it."""
     folder = StudyFolder.of(root, plan.name)
     folder.path.mkdir(parents=True, exist_ok=True)
     journal = Journal(folder.path, {})
@@ -113,7 +113,7 @@ def open_driver(plan: Plan, root: Path) -> Driver:
 
 
 def record(driver: Driver) -> float:
-    """Median seconds of the driver's own work for one trial, its MLflow thread running."""
+    """Measure the driver's median seconds per trial, with its MLflow thread running."""
     seconds = []
     for job in driver.jobs()[:RECORDED]:
         began = time.monotonic()
@@ -127,7 +127,7 @@ def record(driver: Driver) -> float:
 
 
 def fill(plan: Plan, root: Path) -> None:
-    """Leave folders as if every trial had been run and told to both views."""
+    """Write folders and both views as if every trial had run."""
     folder = StudyFolder.of(root, plan.name)
     for name in ("mlflow.db", OPTUNA_FILE):
         (root / name).touch()
@@ -140,7 +140,7 @@ def fill(plan: Plan, root: Path) -> None:
 
 
 def write_trial(root: AnyPath, spec: Spec) -> None:
-    """Commit a trial with numbers that nobody measured: only their place on disk matters."""
+    """Commit a trial with made-up numbers: only its files matter."""
     folder = TrialFolder.of(root, spec.digest)
     folder.ensure_spec(spec)
     attempt = folder.claim(spec, {})
@@ -171,7 +171,7 @@ def write_trial(root: AnyPath, spec: Spec) -> None:
 
 
 def timed(*words: str) -> tuple[float, float, str]:
-    """Seconds and GB of a command from a cold start of Python, and what it says."""
+    """Return a command's seconds and GB, Python's start included, and its output."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         began = time.monotonic()
         command = [sys.executable, "-c", PEAK, sys.executable, *words]
@@ -184,7 +184,7 @@ def timed(*words: str) -> tuple[float, float, str]:
 
 
 def imported(*words: str) -> set[str]:
-    """Modules that a command imports."""
+    """Return the modules that a command imports."""
     command = [sys.executable, "-X", "importtime", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}

@@ -28,7 +28,7 @@ import optuna
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-# this folder's own statistics.py gives way to the standard module
+# so that `statistics` is the standard module, not this folder's
 from scipy import stats  # noqa: E402
 
 from benchmarks.figures import Figure, figure, show  # noqa: E402
@@ -41,14 +41,14 @@ from study.spaces.optimize import GENERATIONS, SearchPlan  # noqa: E402
 from study.spaces.ranges import Point, active, strip  # noqa: E402
 
 SEEDS = {"tpe": 60, "nsga2": 20}
-"""Of which figures are medians: TPE's after few trials vary most."""
+"""Number of seeds per sampler; figures are medians. TPE has more, as its results vary most."""
 
 TIMES = 4
 TPE_AT = (30, 60, 100)
 GENETIC_AT = 200
 POPULATION = 20
 LEVEL = 0.05
-"""Below this p, worse is worse beyond noise."""
+"""Level of p below which ours is worse beyond noise."""
 
 SURROGATES = (*SINGLE, *DOUBLE)
 
@@ -78,13 +78,13 @@ def main() -> None:
 
 
 def quiet() -> None:
-    """No warnings of what is experimental, and no logs."""
+    """Silence Optuna's experimental warnings and logs."""
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def measured(name: str, seeds: Mapping[str, int]) -> list[Figure]:
-    """Everything about one function, of the samplers that have seeds."""
+    """Measure all samplers on one function, seed by seed."""
     surrogate = next(one for one in SURROGATES if one.name == name)
     single = surrogate.reference is None
     found: list[Figure] = []
@@ -97,7 +97,7 @@ def measured(name: str, seeds: Mapping[str, int]) -> list[Figure]:
 
 
 def figures(surrogate: Surrogate, sampler: str, seeds: int) -> Iterator[Figure]:
-    """Ours against random draws and against plain Optuna, at each number of trials."""
+    """Compare ours with random draws and plain Optuna, at each number of trials."""
     at = TPE_AT if sampler == "tpe" else (GENETIC_AT,)
     began = time.process_time()
     ours = [searched(surrogate, sampler, seed, at[-1]) for seed in range(seeds)]
@@ -120,14 +120,14 @@ def figures(surrogate: Surrogate, sampler: str, seeds: int) -> Iterator[Figure]:
 
 
 def compared(name: str, mine: Sequence[float], theirs: Sequence[float], goal: str) -> Figure:
-    """Medians of distances from the best."""
+    """Compare medians of the distance from the optimum."""
     ours, peers = statistics.median(mine), statistics.median(theirs)
     ratio = peers / ours if ours > 0 else float("inf")
     return figure(name, ours, peers, min(ratio, 1e6), unit="from best", goal=goal)
 
 
 def threshold(surrogate: Surrogate, seeds: int) -> Iterator[Figure]:
-    """Whether a genetic search of fewer than three generations is any better than chance."""
+    """Measure whether a genetic search of under three generations beats random draws."""
     trials = GENERATIONS * POPULATION - 1
     mine = [searched(surrogate, "nsga2", seed, trials)[-1] for seed in range(seeds)]
     even = [searched(surrogate, "qmc", seed, trials)[-1] for seed in range(seeds)]
@@ -136,7 +136,7 @@ def threshold(surrogate: Surrogate, seeds: int) -> Iterator[Figure]:
 
 
 def duplicates() -> Iterator[Figure]:
-    """500 trials over a small space of choices: none twice, and all of it before the end."""
+    """Count the cells repeated in 500 trials over 512 combinations; goal: none."""
     ranges = {name: list(range(8)) for name in ("one", "two", "three")}
     search = SearchPlan.model_validate({"ranges": ranges, "objectives": ["m"], "sampler": "tpe"})
     history: list[EvaluatedCell] = []
@@ -151,7 +151,7 @@ def duplicates() -> Iterator[Figure]:
 
 
 def importances() -> Iterator[Figure]:
-    """A known structure of variance: how far the worst share is off, against Optuna's default."""
+    """Compare the largest error of importances with that of Optuna's default, variances known."""
     ranges = {
         "rate": {"low": 1e-5, "high": 1e-1, "log": True},
         "alpha": {"low": 0.0, "high": 1.0},
@@ -183,7 +183,7 @@ def importances() -> Iterator[Figure]:
 
 
 def searched(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Qualities:
-    """Quality after each trial of this project's search."""
+    """Return the quality after each trial of this project's search."""
     search = SearchPlan.model_validate(
         {
             "ranges": dict(surrogate.ranges),
@@ -208,7 +208,7 @@ def searched(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Qual
 
 
 def peer(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Qualities:
-    """The same of plain Optuna, its sampler as it comes but for the population."""
+    """Return the quality after each trial of plain Optuna, at defaults but for the population."""
     chosen: Any = optuna.samplers.TPESampler(seed=seed)
     if sampler == "nsga2":
         chosen = optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION)
@@ -230,7 +230,7 @@ def peer(surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Qualitie
 
 
 def drawn(surrogate: Surrogate, seed: int, trials: int) -> Qualities:
-    """The same of random draws."""
+    """Return the quality after each trial of random draws."""
     rng = np.random.default_rng([seed, 3])
     seen = []
     for _ in range(trials):
@@ -242,7 +242,7 @@ def drawn(surrogate: Surrogate, seed: int, trials: int) -> Qualities:
 
 
 def qualities(surrogate: Surrogate, seen: Sequence[tuple[Point, tuple[float, ...]]]) -> Qualities:
-    """After each trial, the distance from the best of what was then taken for best."""
+    """Return, after each trial, the distance from the optimum of the best trial so far."""
     if surrogate.reference is None:
         found, ahead, true = [], np.inf, np.inf
         for point, (loss, *_) in seen:

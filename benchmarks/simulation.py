@@ -1,4 +1,4 @@
-"""Studies with known truth: differences of two arms, question by question."""
+"""Simulated studies with known truth: differences of two arms, question by question."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ BATCH = 250
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """Where differences vary: standard deviations of one (seed, question, language).
+    """Variance components of a (seed, question, language) difference, as standard deviations.
 
     Attributes:
         cluster: (Q,) code of each question's cluster, ascending.
         asked: (Q, L) whether the question exists in the language.
-        between_clusters: Shared by the questions of a cluster, in all seeds.
-        between_questions: Of a question, in all seeds and languages.
-        seed_by_question: Of a question in one seed, in all languages.
-        within: Of one seed, question and language.
+        between_clusters: Effect of a cluster, shared by all seeds.
+        between_questions: Effect of a question, shared by all seeds and languages.
+        seed_by_question: Effect of a question in one seed, shared by all languages.
+        within: Residual of one seed, question and language.
     """
 
     cluster: NDArray[np.int64]
@@ -39,17 +39,17 @@ class World:
 
     @property
     def counts(self) -> Floats:
-        """(G, L) questions by cluster and language."""
+        """(G, L) numbers of questions by cluster and language."""
         return np.add.reduceat(self.asked.astype(np.float64), self.starts, axis=0)
 
     @property
     def starts(self) -> NDArray[np.int64]:
-        """(G,) first question of each cluster."""
+        """(G,) index of each cluster's first question."""
         return np.flatnonzero(np.diff(self.cluster, prepend=-1))
 
     @property
     def question_variance(self) -> float:
-        """Variance of a trial's macro mean over new clusters, its seed's own effect left out."""
+        """Variance of a trial's macro mean over new clusters, without the seed's own effect."""
         weight = self.asked / self.asked.sum(0) / self.asked.shape[1]
         question = weight.sum(1)
         cluster = np.add.reduceat(question, self.starts)
@@ -61,7 +61,7 @@ class World:
         )
 
     def squares(self, seeds: int, seed_variance: float) -> Floats:
-        """(3,) expected mean squares of seeds, clusters and the residual, to first order."""
+        """Return (3,) expected mean squares of seeds, clusters and residual, to first order."""
         steady = World(
             self.cluster, self.asked, self.between_clusters, self.between_questions, 0, 0
         )
@@ -75,7 +75,7 @@ class World:
     def rows(
         self, studies: int, seeds: int, seed_variance: float, rng: np.random.Generator
     ) -> Floats:
-        """Differences of two arms without a true effect, (studies, S, Q, L)."""
+        """Draw (studies, S, Q, L) differences of two arms without a true effect."""
         questions, languages = self.asked.shape
 
         def normal(*shape: int) -> NDArray[np.float32]:
@@ -93,7 +93,7 @@ class World:
     def sums(
         self, studies: int, seeds: int, seed_variance: float, rng: np.random.Generator
     ) -> Floats:
-        """The same, added up by cluster: (studies, S, G, L)."""
+        """Draw the same differences, summed by cluster: (studies, S, G, L)."""
         found = np.empty((studies, seeds, *self.counts.shape))
         for begin in range(0, studies, BATCH):
             size = min(BATCH, studies - begin)
@@ -103,7 +103,7 @@ class World:
 
 
 def articles(partly: bool, questions: int = QUESTIONS, seed: int = 0) -> World:
-    """Questions in articles of unequal size; if `partly`, about half of them in each language."""
+    """Make questions in articles of unequal size; `partly` leaves about half in each language."""
     rng = np.random.default_rng(seed)
     share = rng.lognormal(0, 0.5, ARTICLES)
     extra = rng.multinomial(questions - ARTICLES, share / share.sum())
@@ -117,6 +117,6 @@ def articles(partly: bool, questions: int = QUESTIONS, seed: int = 0) -> World:
 
 
 def questions_alone(questions: int = QUESTIONS) -> World:
-    """Parallel questions of which no article is known: each is its own cluster."""
+    """Make parallel questions of unknown articles, so that each is its own cluster."""
     asked = np.ones((questions, LANGUAGES), dtype=bool)
     return World(np.arange(questions), asked, between_clusters=0.0)

@@ -1,9 +1,9 @@
 """Calibration of the statistics by simulated studies, and the cost of an answer.
 
-`python benchmarks/statistics.py` simulates thousands of studies with known truth and asks how often
-intervals cover it, how often a family of tests errs, and how often the stated detectable effect is
-found; then it measures the answer to a 15-trial study of 11 x 1,190 questions. The code is in
-`simulation.py`, `calibration.py` and `answering.py` beside this file.
+`python benchmarks/statistics.py` simulates thousands of studies with known truth and measures the
+coverage of intervals, the family-wise error after Holm's correction, and the power at the stated
+detectable effect; then the cost of the answer to a 15-trial study of 11 x 1,190 questions. The code
+is in `simulation.py`, `calibration.py` and `answering.py` beside this file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _give_way() -> None:
-    """A script's folder comes first, so its neighbours that want the standard module get this."""
+    """Import the standard `statistics`, as a script's folder comes first on sys.path."""
     del sys.modules["statistics"]
     kept = list(sys.path)
     sys.path[:] = [entry for entry in kept if Path(entry).resolve() != ROOT / "benchmarks"]

@@ -1,8 +1,8 @@
-"""Functions with a known optimum in place of studies: what samplers are measured on.
+"""Test functions with a known optimum, on which samplers are measured in place of studies.
 
-Each has settings as a space file may write them. `mixed` is shaped like the project's own joint
-space: categorical, ordered, conditional and logarithmic settings, nine of them, whose best rate
-depends on batch size and encoder, and noise like that between seeds. `hartmann` is Hartmann's
+Each has settings as a space file writes them. `mixed` is shaped like the project's own joint space:
+nine categorical, ordered, conditional and logarithmic settings, a best learning rate that depends
+on batch size and encoder, and noise like that between seeds. `hartmann` is Hartmann's
 function of six dimensions, `rates` a tilted valley. `styblinski` (with a choice that shifts the
 whole, and a setting that only one choice has) and `bent` were held out: no setting of a sampler
 was chosen with them.
@@ -25,16 +25,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A function of settings.
+    """Function of settings with a known optimum.
 
     Attributes:
-        name: For people.
-        ranges: What its settings may be.
-        losses: Of each objective, less is better, without noise.
-        noise: Standard deviation of what is seen around the first loss.
-        best: The least loss there is; of two objectives, the largest hypervolume.
-        reference: Of the hypervolume of two objectives.
-        held_out: Whether nothing was chosen with it.
+        name: Name shown in figures.
+        ranges: Ranges of its settings.
+        losses: Losses without noise, one per objective; less is better.
+        noise: Standard deviation of the noise on the first loss.
+        best: Minimum of the loss; for two objectives, the largest hypervolume.
+        reference: Reference point of the hypervolume of two objectives.
+        held_out: Whether it served to choose no setting of a sampler.
     """
 
     name: str
@@ -46,13 +46,13 @@ class Surrogate:
     held_out: bool = False
 
     def seen(self, point: Point, rng: np.random.Generator) -> tuple[float, ...]:
-        """The losses as a trial would see them."""
+        """Return the losses with noise, as a trial would see them."""
         first, *rest = self.losses(point)
         return (first + self.noise * float(rng.standard_normal()), *rest)
 
 
 def log_rate(low: float, high: float) -> Numbers:
-    """A range in which ratios count."""
+    """Make a logarithmic range."""
     return Numbers(low=low, high=high, log=True)
 
 
@@ -65,7 +65,7 @@ RATES: dict[str, Range] = {
 
 
 def rates(point: Point) -> tuple[float]:
-    """A valley along learning rate times temperature, with its floor at 0."""
+    """Return the loss of a valley along learning rate times temperature, with minimum 0."""
     rate = math.log10(point["learning_rate"] / 2e-3)
     temperature = math.log10(point["temperature"] / 0.04)
     warmup = (point["warmup"] - 0.12) / 0.2
@@ -90,7 +90,7 @@ MIXED: dict[str, Range] = {
 
 
 def mixed(point: Point) -> tuple[float]:
-    """What a joint study might find; 0 at large, hybrid, 0.3, 128, 9, 4e-4, 0.05, 0.1, linear."""
+    """Return a joint study's loss; 0 at large, hybrid, 0.3, 128, 9, 4e-4, 0.05, 0.1, linear."""
     size = math.log2(point["batch_size"] / 128)
     order = list(ENCODERS).index(point["encoder"]) - 2
     best_rate = 4e-4 * 2 ** (0.5 * size) * 3**-order
@@ -126,7 +126,7 @@ CENTRES = 1e-4 * np.array(
 
 
 def hartmann(point: Point) -> tuple[float]:
-    """Hartmann's function of six dimensions (Dixon and Szegö 1978)."""
+    """Return Hartmann's function of six dimensions (Dixon and Szegö 1978)."""
     x = np.array([point[name] for name in SIX])
     return (-float(WEIGHTS @ np.exp(-(NARROW * (x - CENTRES) ** 2).sum(1))),)
 
@@ -140,7 +140,7 @@ SHIFTED: dict[str, Range] = {
 
 
 def styblinski(point: Point) -> tuple[float]:
-    """Styblinski and Tang's in four dimensions; a kind shifts it, and one kind has an extra."""
+    """Return Styblinski-Tang in four dimensions, shifted by `kind`; kind `a` adds a setting."""
     y = [point[f"y{n}"] for n in range(1, 5)]
     found = sum(v**4 - 16 * v**2 + 5 * v for v in y) / 2 + KINDS[point["kind"]]
     return (found + (0.5 * (point["extra"] - 7) ** 2 if point["kind"] == "a" else 0.0),)
@@ -150,31 +150,31 @@ COSTS = {"small": 1.0, "base": 4.0, "large": 12.0}
 
 
 def quality_and_cost(point: Point) -> tuple[float, float]:
-    """`mixed` against the operations of a trial, in tens."""
+    """Return `mixed`, and the cost of a trial: a fifth of log2 of its relative operations."""
     work = COSTS[point["encoder"]] * (0.5 + point["batch_size"] / 256)
     return (*mixed(point), math.log2(work) / 5)
 
 
 def zdt1(point: Point) -> tuple[float, float]:
-    """The first problem of Zitzler, Deb and Thiele (2000), in six dimensions."""
+    """Return ZDT1 (Zitzler, Deb and Thiele 2000) in six dimensions."""
     x = [point[name] for name in SIX]
     g = 1 + 9 * sum(x[1:]) / 5
     return x[0], g * (1 - math.sqrt(x[0] / g))
 
 
 def bent(point: Point) -> tuple[float, float]:
-    """Their second problem, whose front is bent inwards."""
+    """Return ZDT2, whose front is concave."""
     x = [point[name] for name in SIX]
     g = 1 + 9 * sum(x[1:]) / 5
     return x[0], g * (1 - (x[0] / g) ** 2)
 
 
 def hypervolume(points: Floats, reference: tuple[float, float]) -> float:
-    """The area that points of two losses, less is better, dominate up to the reference.
+    """Return the area that points dominate up to the reference; less is better.
 
     Args:
-        points: (count, 2).
-        reference: Worst values that count.
+        points: (count, 2) losses.
+        reference: Largest losses that count.
     """
     inside = points[(points < np.array(reference)).all(1)]
     area, height = 0.0, reference[1]
@@ -186,7 +186,7 @@ def hypervolume(points: Floats, reference: tuple[float, float]) -> float:
 
 
 def _front_of_mixed() -> Floats:
-    """The front of `quality_and_cost`: all but encoder and batch size at their best."""
+    """Return the front of `quality_and_cost`: all but encoder and batch size at their best."""
     choices = [(e, b) for e in ENCODERS for b in MIXED["batch_size"].values()]
     found = []
     for encoder, size in choices:
@@ -218,7 +218,7 @@ DOUBLE = (
 
 
 def value(surrogate: Surrogate, losses: Any) -> float:
-    """The quality of a set of losses: how far from the best that there is; less is better."""
+    """Return the distance of a set of losses from the optimum; less is better."""
     found = np.asarray(losses, float)
     if surrogate.reference is None:
         return float(found.min()) - surrogate.best

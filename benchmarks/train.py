@@ -2,10 +2,9 @@
 
 `python benchmarks/train.py` needs XQuAD-R's files (`--data-dir`, by default `xquad-r` in the
 shared data), the real weights (`make real`) and the peers' environment (`make peers`). Both sides
-train on the same batches in processes of their own, a step of one and a step of the other in turn.
-Times include tokenising. `--figures` names what to measure; each takes minutes on two cores, and
-`quality`, which trains 3 seeds of 300 steps on both sides, side by side with a thread each, takes
-three quarters of an hour: it runs only when named.
+train on the same batches in separate processes, taking steps in turn. Times include tokenising.
+`--figures` names what to measure; each takes minutes on two cores. `quality`, which trains 3 seeds
+of 300 steps on both sides at once with a thread each, takes 45 minutes and runs only when named.
 """
 
 from __future__ import annotations
@@ -46,16 +45,16 @@ SPEEDS: dict[str, tuple[CandidateText, int, float]] = {
     "context64": ("sentence+context", 64, 1.2),
     "context256": ("sentence+context", 256, 1.4),
 }
-"""Candidate text, batch size, and how many times as fast as the peer it must be."""
+"""Candidate text, batch size, and required speed relative to the peer."""
 
 FIGURES = (*SPEEDS, "e5", "losses", "memory", "floor", "quality")
 
 MEMORY_TOKENS = 2048
-"""Budget of the memory figure: less than either batch has, so that both fill it."""
+"""Token budget of the memory figure, below either batch so that both fill it."""
 
 SEEDS = 3
 JUDGED_ON = ("de", "en")
-"""Languages in which quality is judged, on held-out articles."""
+"""Languages in which quality is measured, on held-out articles."""
 
 TRAINED_ON, HELD_OUT = "articles", "held-out"
 """Articles of XQuAD-R, by number."""
@@ -79,7 +78,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     shared = Path(os.environ.get("SHARED") or ROOT.parent / "shared")
     peers = os.environ.get("PEERS_PYTHON") or ROOT / ".peers" / "bin" / "python"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -92,7 +91,7 @@ def parse() -> argparse.Namespace:
 
 
 class Bench:
-    """The figures, each by its name."""
+    """Methods that measure the figures, by name."""
 
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
         """Find the data and the real weights."""
@@ -115,7 +114,7 @@ class Bench:
         return [speed(name, size, *self.race(job), goal)]
 
     def pairs(self, text: CandidateText, part: str | None = None, seed: int = 0) -> Pairs:
-        """(query, passage) of every question in every language, shuffled."""
+        """Return (query, passage) of every question in every language, shuffled."""
         folder = Path(self.arguments.data_dir)
         data = train_on_lareqa(Request(source("xquad_r"), folder, part=part, text=text))
         pairs = [
@@ -130,7 +129,7 @@ class Bench:
     def job(
         self, model: Path, pairs: Pairs, size: int, steps: int | None = None, **options: Any
     ) -> Job:
-        """A job of the timed steps and two before them."""
+        """Make a job of the timed steps after two warm-up steps."""
         wanted = size * (self.arguments.steps + 2 if steps is None else steps)
         pairs = (pairs * (wanted // len(pairs) + 1))[:wanted]
         queries, passages = map(list, zip(*pairs, strict=True))
@@ -138,11 +137,11 @@ class Bench:
         return Job(str(model), queries, passages, size, threads=threads, **options)
 
     def race(self, job: Job, theirs: Job | None = None) -> tuple[Steps, Steps]:
-        """Both sides' steps, taken in turn."""
+        """Take the steps of both sides in turn."""
         return race(job, theirs or job, self.folder, self.arguments.peer_python)
 
     def e5(self) -> list[Figure]:
-        """Speed and peak memory on the shape of multilingual-e5-small, random weights."""
+        """Measure speed and peak memory on multilingual-e5-small's shape with random weights."""
         pairs = self.pairs("sentence")
         model = e5_small_shape(self.folder / "e5", [text for pair in pairs for text in pair])
         found = self.race(self.job(model, pairs, 64))
@@ -156,7 +155,7 @@ class Bench:
         ]
 
     def losses(self) -> list[Figure]:
-        """Largest difference of 20 steps' losses, dropout 0."""
+        """Measure the largest difference of the losses of 20 steps, without dropout."""
         model = self.folder / "no-dropout"
         shutil.copytree(self.minilm, model)
         config = json.loads((model / "config.json").read_text())
@@ -169,7 +168,7 @@ class Bench:
         return [figure(name, max(gaps), unit="nats", goal="ours <= 1e-4")]
 
     def memory(self) -> list[Figure]:
-        """Our peak memory at batch 4,096 against 128 (as `peer`), same token budget."""
+        """Measure our peak memory at batch size 4,096 against 128 (`peer`), at equal tokens."""
 
         def peak(size: int) -> float:
             job = self.job(self.minilm, self.pairs("sentence"), size, steps=1, cap=16)
@@ -184,7 +183,7 @@ class Bench:
         return [figure(name, large, small, small / large, unit="MB", goal=goal)]
 
     def floor(self) -> list[Figure]:
-        """Our step time on the MiniLM shape against its matrix products at full rate (`peer`)."""
+        """Measure our step time on MiniLM's shape against its matrix products alone (`peer`)."""
         job = self.job(self.minilm, self.pairs("sentence"), 64)
         side = ours(job, self.folder)
         answers, rates = [], []
@@ -199,7 +198,7 @@ class Bench:
         return [figure(name, took, least, least / took, unit="s", goal="ratio >= 0.5")]
 
     def quality(self) -> list[Figure]:
-        """MAP after 300 steps on real text: the gap of both sides' means against their spread."""
+        """Measure MAP after 300 steps: the difference of both sides' means against their spread."""
         folder = self.arguments.data_dir
         benchmark = load_benchmark("xquad_r", folder, JUDGED_ON, part=HELD_OUT, text="sentence")
 
@@ -226,7 +225,7 @@ class Bench:
 
 
 def speed(name: str, size: int, mine: Steps, theirs: Steps, goal: float) -> Figure:
-    """Samples a second over the steps after two of warm-up."""
+    """Return samples per second after two warm-up steps."""
 
     def total(side: Steps, what: str) -> float:
         return sum(step[what] for step in side[2:])
@@ -238,7 +237,7 @@ def speed(name: str, size: int, mine: Steps, theirs: Steps, goal: float) -> Figu
 
 
 def matmul_rate(threads: int) -> float:
-    """Floating-point operations a second of this machine's matrix product, best of ten."""
+    """Return this machine's FLOP/s in a matrix product, best of ten."""
     torch.set_num_threads(threads)
     left, right = torch.randn(2048, 1536), torch.randn(1536, 1536)
     best = np.inf

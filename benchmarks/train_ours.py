@@ -1,4 +1,4 @@
-"""Our side of `benchmarks/train.py`: one step a line of stdin, one JSON object a step."""
+"""Our side of `benchmarks/train.py`: one step per line of stdin, one JSON object per step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trainables.training.info_nce import info_nce  # noqa: E402
 
 
 def main() -> None:
-    """Train as the job says."""
+    """Train as the job (JSON) says."""
     job = Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def useful_flops(encoder: TextEncoder, tokens: Tokens) -> float:
-    """Multiplications and additions of forward and backward, on real tokens alone."""
+    """Count the FLOPs of forward and backward passes, without padding tokens."""
     config: Any = encoder.model.config
     tables = {id(m.weight) for m in encoder.modules() if isinstance(m, torch.nn.Embedding)}
     parameters = sum(p.numel() for p in encoder.parameters() if id(p) not in tables)

@@ -1,4 +1,4 @@
-"""The peer's side of `benchmarks/train.py`: sentence-transformers' trainer, a step a line of stdin.
+"""The peer's side of `benchmarks/train.py`: sentence-transformers, one step per line of stdin.
 
 Runs in the peers' environment and imports nothing of this project. Reads a job (JSON), trains with
 `SentenceTransformerTrainer` at its defaults and answers each line with one JSON object a step.
@@ -19,7 +19,7 @@ import torch
 
 
 def main() -> None:
-    """Train as the job says."""
+    """Train as the job (JSON) says."""
     job = json.loads(Path(sys.argv[1]).read_text())
     torch.set_num_threads(job["threads"])
     from datasets import Dataset
@@ -44,23 +44,23 @@ def main() -> None:
     values: list[float] = []
 
     class Recorded(loss_type):  # type: ignore[misc, valid-type]
-        """Keeps each step's loss unrounded."""
+        """Loss that keeps the unrounded value of each step."""
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:
-            """Note the value on its way."""
+            """Compute the loss, and keep its value."""
             value = super().forward(*args, **kwargs)
             values.append(value.item())
             return value
 
     class Gate(TrainerCallback):
-        """Lets the driver say when a step runs; times it with its tokenising and collating."""
+        """Callback that runs a step on request, and times it including tokenising and collating."""
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             """Wait for the first step."""
             self.wait()
 
         def on_step_end(self, *given: Any, **_: Any) -> None:
-            """Answer and wait for the next step, if there is one."""
+            """Answer, and wait for the next step if there is one."""
             seconds, cpu = time.perf_counter() - self.start, time.process_time() - self.cpu
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             answer({"seconds": seconds, "cpu": cpu, "loss": values[-1], "peak": peak})
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def answer(content: dict[str, float]) -> None:
-    """One line on the stream that the driver reads."""
+    """Write one line to the stream that the driver reads."""
     os.write(1, (json.dumps(content) + "\n").encode())
 
 

@@ -45,12 +45,12 @@ SEEDS = 10
 NOTES = "NOOP_NOTES"
 
 LIMIT = 0.25
-"""Seconds within which 95 % of the turn-arounds must be."""
+"""Limit of the 95th percentile of turn-around times, in seconds."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the notes."""
+    """Line of the notes."""
 
     trial: str
     what: str
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def throughput(trials: int, stock: int) -> list[Figure]:
-    """Rates of the three, and our turn-arounds."""
+    """Measure the rates of all three, and our turn-around times."""
     lines, told = ours(trials)
     reused = peer(trials, reuse=True)
     fresh = peer(stock, reuse=False)
@@ -116,7 +116,7 @@ def throughput(trials: int, stock: int) -> list[Figure]:
 
 
 def failing() -> list[Figure]:
-    """One trial that fails of itself and one whose process is killed, among forty."""
+    """Measure forty trials, one of which raises an error and one of which is killed."""
     lines, told = ours(40, failing=True)
     processes = {line.process for line in lines}
     soiled = [line for line in lines if line.what == "began" and line.soiled]
@@ -131,7 +131,7 @@ def failing() -> list[Figure]:
 
 
 def ours(trials: int, failing: bool = False) -> tuple[list[Line], dict[str, float]]:
-    """Notes of our trials, and what the driver's process found afterwards."""
+    """Run our trials; return their notes, and the checks of the driver's process afterwards."""
     with tempfile.TemporaryDirectory(prefix="turn-") as name:
         notes = Path(name) / "notes"
         environment = os.environ | {NOTES: str(notes), "TURNAROUND_FOLDER": name}
@@ -148,7 +148,7 @@ def ours(trials: int, failing: bool = False) -> tuple[list[Line], dict[str, floa
 
 
 def peer(trials: int, reuse: bool) -> list[Line]:
-    """Notes of Ray Tune's trials."""
+    """Run Ray Tune's trials, and return their notes."""
     with tempfile.TemporaryDirectory(prefix="turn-") as name:
         notes = Path(name) / "notes"
         command = [sys.executable, "-m", "benchmarks.turnaround_peer", str(notes), str(trials)]
@@ -157,22 +157,22 @@ def peer(trials: int, reuse: bool) -> list[Line]:
 
 
 def read(notes: Path) -> list[Line]:
-    """The notes in the order of their times."""
+    """Read the notes in order of time."""
     lines = [Line(**json.loads(text)) for text in notes.read_text("utf-8").splitlines()]
     return sorted(lines, key=lambda line: line.at)
 
 
 def per_minute(lines: list[Line]) -> float:
-    """Trials a minute, from the first step of all to the last end."""
+    """Return trials per minute, from the first step to the last end."""
     ended = [line.at for line in lines if line.what == "ended"]
     return 60 * len(ended) / (max(ended) - lines[0].at)
 
 
 def turnarounds(lines: list[Line]) -> list[float]:
-    """From each end to the next beginning in the same process; else to one that nobody claims.
+    """Return the seconds from each trial's end to the next start in the same process.
 
-    Where every trial has a process of its own, an end is followed by the first beginning in a new
-    process that no earlier end was followed by.
+    A process's first start, but for those of the first `SLOTS` processes, is paired with the
+    earliest unpaired end of a process.
     """
     by_process: dict[int, list[Line]] = defaultdict(list)
     for line in lines:
@@ -194,7 +194,7 @@ def turnarounds(lines: list[Line]) -> list[float]:
 
 
 def run_ours(folder: Path, trials: int) -> dict[str, float]:
-    """Run the study in this process, and look for every record afterwards."""
+    """Run the study in this process, then check every record."""
     from benchmarks.record import open_driver
     from study.launch.config import LaunchConfig
     from study.planning.build import make_plan
@@ -210,7 +210,7 @@ def run_ours(folder: Path, trials: int) -> dict[str, float]:
     root.mkdir()
     driver = open_driver(plan, root)
     driver.reconcile()
-    # the untrained cell is left out, so that all trials are alike
+    # without the untrained cell, so that all trials are alike
     jobs = [job for job in driver.jobs() if job.spec.steps]
     lost: set[str] = set()
     if "failing" in sys.argv:
@@ -230,7 +230,7 @@ def run_ours(folder: Path, trials: int) -> dict[str, float]:
 
 
 def missing(digests: set[str], driver: Any, root: Path) -> int:
-    """Records that are not where they must be: in journal, folders, Optuna and MLflow."""
+    """List the records missing from journal, folders, Optuna and MLflow."""
     from study.state.committed import committed_results
     from study.state.study_folder import StudyFolder
     from tests.study.inline import mlflow_trials, optuna_rows

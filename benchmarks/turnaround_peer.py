@@ -1,8 +1,8 @@
-"""The same no-op trials under Ray Tune as it comes, with its OptunaSearch.
+"""The same no-op trials under stock Ray Tune with its OptunaSearch.
 
     python -m benchmarks.turnaround_peer NOTES TRIALS 0|1
 
-The last word says whether actors are reused. Every worker imports torch and transformers.
+The last argument sets `reuse_actors`. Every worker imports torch and transformers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SLOTS = 2
 
 
 class Noop(tune.Trainable):
-    """One step, and the end."""
+    """Trial of one step."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Import what real trials import."""
@@ -35,29 +35,29 @@ class Noop(tune.Trainable):
         self.notes: str = config["notes"]
 
     def step(self) -> dict[str, Any]:
-        """Note both ends."""
+        """Note the start and the end of the step."""
         self.note("began")
         value = (self.x - 0.3) ** 2
         self.note("ended")
         return {"value": value, "done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another trial in the same process."""
+        """Accept another trial in the same process."""
         self.setup(new_config)
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing to save; without this method every trial of Tune's would end as an error."""
+        """Save nothing; without this method, Tune would report every trial as an error."""
 
     def note(self, what: str) -> None:
-        """Add a line to the benchmark's notes."""
+        """Append a line to the benchmark's notes."""
         line = {"trial": self.trial_id, "what": what, "at": time.time(), "process": os.getpid()}
         with open(self.notes, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 
 def main() -> None:
-    """Run them."""
+    """Run the trials."""
     notes, trials, reuse = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1"
     import optuna
 
