@@ -94,7 +94,7 @@ class RemoteFollower:
         self._ask("close")
 
     def out_of_memory(self) -> bool:
-        """Return whether its machine's kernel has killed for memory since it started."""
+        """Return whether the kernel has killed for memory in its cgroup since it started."""
         return bool(self._ask("out_of_memory"))
 
     def said(self) -> str:

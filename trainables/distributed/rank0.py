@@ -65,7 +65,7 @@ class Follower(Protocol):
         """Kill the process if it still runs, and release its resources."""
 
     def out_of_memory(self) -> bool:
-        """Return whether its machine's kernel has killed for memory since it started."""
+        """Return whether the kernel has killed for memory in its cgroup since it started."""
 
     def said(self) -> str:
         """Return the last lines of its stderr."""
@@ -96,7 +96,7 @@ class LocalFollower:
         rank: Process rank.
         process: The process; its stdin is held open, and it ends when that closes.
         stderr: File with its stderr.
-        kills: Number of out-of-memory kills by the kernel when it started; None if not counted.
+        kills: OOM kills in this process's cgroup when it started; None if not counted.
     """
 
     rank: int
@@ -117,7 +117,7 @@ class LocalFollower:
         self.stderr.close()
 
     def out_of_memory(self) -> bool:
-        """Return whether the kernel has killed for memory since it started."""
+        """Return whether the kernel has killed for memory in this cgroup since it started."""
         return self.kills is not None and (kernel_kills() or 0) > self.kills
 
     def said(self) -> str:
