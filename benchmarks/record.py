@@ -171,7 +171,7 @@ def write_trial(root: AnyPath, spec: Spec) -> None:
 
 
 def timed(*words: str) -> tuple[float, float, str]:
-    """Return a command's seconds and GB, Python's start included, and its output."""
+    """Return a command's seconds and peak GB, Python's start included, and its output."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         began = time.monotonic()
         command = [sys.executable, "-c", PEAK, sys.executable, *words]

@@ -242,7 +242,7 @@ def drawn(surrogate: Surrogate, seed: int, trials: int) -> Qualities:
 
 
 def qualities(surrogate: Surrogate, seen: Sequence[tuple[Point, tuple[float, ...]]]) -> Qualities:
-    """Return, after each trial, the distance from the optimum of the best trial so far."""
+    """Return, after each trial, the true distance from the optimum of the trial seen as best."""
     if surrogate.reference is None:
         found, ahead, true = [], np.inf, np.inf
         for point, (loss, *_) in seen:
