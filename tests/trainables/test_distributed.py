@@ -144,6 +144,9 @@ def test_a_fingerprint_sees_a_changed_bit_and_an_exchange() -> None:
     assert fingerprint([one, other]) == fingerprint([one.clone(), other])
     assert fingerprint([one, other]) != fingerprint([other, one])
     assert fingerprint([one * (1 + 1e-7), other]) != fingerprint([one, other])
+    rows = torch.arange(3_000_000)
+    assert fingerprint([rows.roll(1)]) != fingerprint([rows])
+    assert fingerprint([rows.flip(0)]) != fingerprint([rows])
 
 
 def test_all_that_listens_is_on_loopback(group: Group) -> None:

@@ -31,6 +31,9 @@ FOREVER = timedelta(days=365)
 GET_ADDRESS = 0x8915
 """SIOCGIFADDR, the Linux ioctl that returns the IPv4 address of a network interface."""
 
+FINGERPRINT_BLOCK = 1 << 20
+"""Values of a tensor that a fingerprint reads at a time, which bounds its memory."""
+
 PIECE = 1 << 26
 """Bytes per broadcast in `Group.share`."""
 
@@ -275,10 +278,13 @@ def _lost_processes() -> Iterator[None]:
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> int:
-    """Return a checksum of tensors; the order of the values within a tensor does not count."""
+    """Return a checksum of the bits of tensors and of the order of their values."""
     total = 0
     for tensor in tensors:
         flat = tensor.detach().flatten()
         bits = flat.view(torch.int32) if flat.dtype == torch.float32 else flat
-        total = (total * 1_000_003 + int(bits.sum(dtype=torch.int64))) % (1 << 62)
+        places = torch.arange(1, 2 * FINGERPRINT_BLOCK, 2, dtype=torch.int32, device=flat.device)
+        for block in torch.split(bits, FINGERPRINT_BLOCK):
+            products = block * places[: len(block)]  # odd factors, so that no bit is lost
+            total = (total * 1_000_003 + int(products.sum(dtype=torch.int64))) % (1 << 62)
     return total
