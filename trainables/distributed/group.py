@@ -283,7 +283,8 @@ def fingerprint(tensors: Iterable[Tensor]) -> int:
     for tensor in tensors:
         flat = tensor.detach().flatten()
         bits = flat.view(torch.int32) if flat.dtype == torch.float32 else flat
-        places = torch.arange(1, 2 * FINGERPRINT_BLOCK, 2, dtype=torch.int32, device=flat.device)
+        longest = min(len(flat), FINGERPRINT_BLOCK)
+        places = torch.arange(1, 2 * longest, 2, dtype=torch.int32, device=flat.device)
         for block in torch.split(bits, FINGERPRINT_BLOCK):
             products = block * places[: len(block)]  # odd factors, so that no bit is lost
             total = (total * 1_000_003 + int(products.sum(dtype=torch.int64))) % (1 << 62)

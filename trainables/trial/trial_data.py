@@ -43,9 +43,7 @@ def open_data(
         training = catalog.open_training(train, where, aligned=aligned, negatives=negatives)
 
     def shared(judged: Benchmark) -> Contamination | None:
-        if training is None:
-            return None
-        return contamination(training, judged)
+        return None if training is None else contamination(training, judged)
 
     further = [catalog.open_benchmark(ref, where) for ref in also]
     return Data(
